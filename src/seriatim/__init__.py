@@ -1,0 +1,1 @@
+"""seriatim: every classic sequence model behind one contract."""

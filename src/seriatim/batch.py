@@ -1,0 +1,63 @@
+"""What a model is given: inputs to fold and targets to score, ragged rows by their lengths.
+
+Shapes: B rows, L elements of a chunk.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seriatim import tree
+from seriatim.tree import Tree
+
+
+@tree.register
+@dataclass(frozen=True)
+class Batch:
+    """B sequences, or chunks of them, side by side.
+
+    Attributes:
+        inputs: (B, L, ...) what is folded, one element after another: the boundary, then
+            x_1 .. x_{L-1} of a sequence; s[i : i+L] of a stream.
+        targets: (B, L, ...) what is scored after each input: x_1 .. x_{L-1}, boundary of a
+            sequence; s[i+1 : i+L+1] of a stream.
+        lengths: (B,) int64 on the CPU: how many elements of each row are valid; they come
+            first. None: every row is full.
+        weights: (B, L) how much each target counts; None: every valid target counts once.
+        source: for encoder-decoders, what the targets answer to.
+    """
+
+    inputs: Tree
+    targets: Tree
+    lengths: Tensor | None = None
+    weights: Tensor | None = None
+    source: "Batch | None" = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, L)."""
+        first = tree.leaves(self.inputs)[0]
+        return first.shape[0], first.shape[1]
+
+    def counted(self) -> Tensor:
+        """(B, L) the weight of every target: 0 at padding, `weights` or 1 elsewhere."""
+        rows, length = self.shape
+        device = tree.leaves(self.inputs)[0].device
+        if self.lengths is None:
+            valid = torch.ones(rows, length, dtype=torch.bool, device=device)
+        else:
+            valid = valid_mask(self.lengths, length).to(device)
+        return valid.float() if self.weights is None else torch.where(valid, self.weights, 0.0)
+
+    def num_targets(self) -> float:
+        """The sum of the weights: what a mean loss divides by."""
+        if self.weights is None:
+            rows, length = self.shape
+            return float(rows * length if self.lengths is None else self.lengths.sum())
+        return float(self.counted().sum())
+
+
+def valid_mask(lengths: Tensor, length: int) -> Tensor:
+    """(B, L) bool, on the device of `lengths`: valid elements come first."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]

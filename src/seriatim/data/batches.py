@@ -1,0 +1,361 @@
+"""Batches of a corpus: which symbols stand side by side at which step of training.
+
+Knows token files and boundaries; knows no model and no optimiser. Every batch is a pure
+function of (seed, step): whoever knows the two can make it again, in any order, after a
+restart, or share its rows among processes. Randomness comes from counters (seed, row, step).
+Tokens stay where they are, on disk; only the batch is copied, in bulk. What grows with a corpus
+is a few integers per sequence.
+
+A sequence x_1 .. x_T is scored through the pairs (input, target)
+
+    (b, x_1), (x_1, x_2) .. (x_{T-1}, x_T), (x_T, b)      line and document: T + 1 pairs
+    (b, x_1), (x_1, x_2) .. (x_{T-1}, x_T)                stream: T pairs, no end
+
+with the boundary b. A *piece* is a run of pairs; its first input is the element before it.
+
+Shapes: B rows, L pairs of the longest row, N sequences or symbols.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seriatim.batch import Batch
+from seriatim.distributions import uniforms
+from seriatim.errors import ConfigError, DataError
+
+Ints: TypeAlias = NDArray[np.int64]
+
+
+class Sequences(Protocol):
+    """What is read of a corpus: all its symbols end to end, and where each sequence begins."""
+
+    @property
+    def tokens(self) -> NDArray[Any]:
+        """(symbols,) unsigned integers of any width, usually a memory map."""
+
+    @property
+    def offsets(self) -> Ints:
+        """(N + 1,): sequence i is tokens[offsets[i] : offsets[i + 1]]."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is one endless sequence, without an end to predict."""
+
+
+class BatchSource(ABC):
+    """The batches of a training run, one for every step, for ever.
+
+    Attributes:
+        num_targets: targets of one epoch.
+        steps_per_epoch: batches of one epoch.
+        notes: sentences for the user: what was asked and could not be done as asked.
+    """
+
+    num_targets: int
+    steps_per_epoch: int
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The batch of step 0, 1, 2 ..; the same one at every call."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether the rows of a batch go on where those of the batch before ended."""
+        return False
+
+    def restarts(self, step: int) -> bool:
+        """Whether the batch of this step begins with a fresh state."""
+        return True
+
+
+class StreamWindows(BatchSource):
+    """Random windows of a stream, each with a fresh state.
+
+    The B starts of a step are drawn uniformly, with replacement, from the N - L + 1 places
+    where a window fits; an epoch is as many steps as it takes to see N symbols.
+    """
+
+    def __init__(
+        self, corpus: Sequences, boundary: int, *, batch_size: int, length: int, seed: int
+    ) -> None:
+        self._read = _Reader(corpus, boundary)
+        self._seed = seed
+        size = self._read.num_tokens
+        self.length = min(length, size)
+        self.batch_size = min(batch_size, size - self.length + 1)
+        self._starts = size - self.length + 1
+        self.num_targets = size
+        self.steps_per_epoch = -(-size // (self.batch_size * self.length))
+        self.notes = _shrunk(size, (batch_size, length), (self.batch_size, self.length))
+
+    def batch(self, step: int) -> Batch:
+        u = uniforms(self._seed, np.arange(self.batch_size), step).numpy()
+        rows = np.zeros(self.batch_size, np.int64)
+        return self._read.pieces(rows, (u * self._starts).astype(np.int64), self.length)
+
+
+class StreamChunks(BatchSource):
+    """B contiguous parts of a stream side by side, read chunk after chunk with a carried state.
+
+    Truncated backpropagation through time (Williams, Peng 1990): values flow from chunk to
+    chunk, gradients stop between them. Parts differ in size by one symbol at most, and so do
+    the chunks of a part, none longer than `length`: an epoch reads every symbol once, and no
+    step rests on a few left-over symbols. The state restarts with every epoch.
+    """
+
+    def __init__(self, corpus: Sequences, boundary: int, *, batch_size: int, length: int) -> None:
+        self._read = _Reader(corpus, boundary)
+        size = self._read.num_tokens
+        self.length = min(length, size)
+        self.batch_size = max(1, min(batch_size, size // self.length))
+        self._begins = np.arange(self.batch_size + 1) * size // self.batch_size
+        self._longest = int(np.diff(self._begins).max())
+        self.num_targets = size
+        self.steps_per_epoch = -(-self._longest // self.length)
+        self.notes = _shrunk(size, (batch_size, length), (self.batch_size, self.length))
+
+    @property
+    def carries(self) -> bool:
+        return True
+
+    def restarts(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0
+
+    def batch(self, step: int) -> Batch:
+        chunk = step % self.steps_per_epoch
+        begin = chunk * self._longest // self.steps_per_epoch
+        end = (chunk + 1) * self._longest // self.steps_per_epoch
+        lengths = np.minimum(np.diff(self._begins), end) - begin
+        rows = np.zeros(self.batch_size, np.int64)
+        return self._read.pieces(rows, self._begins[:-1] + begin, end - begin, lengths)
+
+
+class SequenceBatches(BatchSource):
+    """Lines or documents, of similar length side by side, in another order every epoch.
+
+    A sequence of more than `length` pairs is cut into pieces of nearly equal size, each with a
+    fresh state that has seen one input: the element before it. Pieces are sorted by length
+    class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), by chance within a class, and
+    the sorted row is cut into batches; the cuts depend on the classes alone, so every epoch has
+    as many batches. The batches themselves come in random order. Every pair comes once an epoch.
+    """
+
+    def __init__(
+        self,
+        corpus: Sequences,
+        boundary: int,
+        *,
+        batch_size: int,
+        length: int,
+        seed: int,
+        token_budget: int | None = None,
+    ) -> None:
+        """
+        Args:
+            batch_size: rows of a batch, unless there is a budget.
+            token_budget: places of a batch, padding included, at least `length`.
+        """
+        self._read = _Reader(corpus, boundary)
+        self._seed = seed
+        pairs = self._read.num_pairs
+        self._sequence, self._first, self._size = _cut(pairs, length)
+        classes = _length_class(self._size)
+        self._rank = -classes.astype(np.float64)  # the longest first, so that the cuts are simple
+        descending = -np.sort(-classes)
+        self._cuts = _batch_cuts(descending, batch_size, token_budget)
+        self.num_targets = int(pairs.sum())
+        self.steps_per_epoch = len(self._cuts) - 1
+        self._epoch = -1
+        self._pieces: Ints = np.empty(0, np.int64)
+        self._batches: Ints = np.empty(0, np.int64)
+
+    def batch(self, step: int) -> Batch:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._shuffle(epoch)
+        which = self._batches[position]
+        pieces = self._pieces[self._cuts[which] : self._cuts[which + 1]]
+        size = self._size[pieces]
+        return self._read.pieces(
+            self._sequence[pieces], self._first[pieces], int(size.max()), size
+        )
+
+    def _shuffle(self, epoch: int) -> None:
+        # Ranks are whole numbers, so adding a uniform shuffles within a class only.
+        within = uniforms(self._seed, np.arange(len(self._rank)), 2 * epoch).numpy()
+        self._pieces = np.argsort(self._rank + within, kind="stable")
+        order = uniforms(self._seed, np.arange(self.steps_per_epoch), 2 * epoch + 1).numpy()
+        self._batches = np.argsort(order, kind="stable")
+        self._epoch = epoch
+
+
+def batch_source(
+    corpus: Sequences,
+    boundary: int,
+    *,
+    batch_size: int,
+    length: int,
+    carry: bool,
+    seed: int,
+    token_budget: int | None = None,
+) -> BatchSource:
+    """The source that suits a corpus; `carry` chooses between the two ways to read a stream.
+
+    Raises:
+        DataError: the corpus holds no symbol.
+        ConfigError: a token budget for a stream.
+    """
+    if not corpus.is_stream:
+        return SequenceBatches(
+            corpus,
+            boundary,
+            batch_size=batch_size,
+            length=length,
+            seed=seed,
+            token_budget=token_budget,
+        )
+    if token_budget is not None:
+        raise ConfigError(
+            f"token_budget {token_budget} is for line and document sequences, and this corpus is "
+            "a stream: leave it out, and choose batch_size and length"
+        )
+    if carry:
+        return StreamChunks(corpus, boundary, batch_size=batch_size, length=length)
+    return StreamWindows(corpus, boundary, batch_size=batch_size, length=length, seed=seed)
+
+
+def one_pass(
+    corpus: Sequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
+) -> Iterator[tuple[Batch, bool]]:
+    """Every target of a corpus once, with the state carried: what an evaluation reads.
+
+    A stream is read as `StreamChunks` reads it. Sequences stand side by side, longest first, in
+    groups of at most batch_size * length places a chunk, and are read whole, chunk after chunk;
+    rows that have ended leave at the bottom, so a batch may have fewer rows than the carry of
+    the one before, whose first rows go on.
+
+    Args:
+        limit: read only about so many targets: the beginnings of a stream's parts, or
+            sequences picked at equal distances.
+
+    Yields:
+        A batch, and whether its state is fresh.
+    """
+    if corpus.is_stream:
+        source = StreamChunks(corpus, boundary, batch_size=batch_size, length=length)
+        share = 1.0 if limit is None else min(1.0, limit / source.num_targets)
+        for step in range(max(1, round(source.steps_per_epoch * share))):
+            yield source.batch(step), source.restarts(step)
+        return
+    read = _Reader(corpus, boundary)
+    pairs = read.num_pairs
+    chosen = np.arange(len(pairs))
+    if limit is not None and limit < pairs.sum():
+        num_chosen = max(1, round(len(pairs) * limit / pairs.sum()))
+        chosen = np.arange(num_chosen) * len(pairs) // num_chosen
+    order = chosen[np.argsort(-pairs[chosen], kind="stable")]
+    while len(order):
+        width = min(length, int(pairs[order[0]]))
+        group, order = np.split(order, [max(1, batch_size * length // width)])
+        yield from _side_by_side(read, group, pairs[group], length)
+
+
+def _side_by_side(
+    read: "_Reader", group: Ints, pairs: Ints, length: int
+) -> Iterator[tuple[Batch, bool]]:
+    """A group of sequences of falling length, chunk after chunk."""
+    for first in range(0, int(pairs[0]), length):
+        rows = int((pairs > first).sum())
+        sizes = np.minimum(pairs[:rows] - first, length)
+        starts = np.full(rows, first, np.int64)
+        yield read.pieces(group[:rows], starts, int(sizes[0]), sizes), first == 0
+
+
+class _Reader:
+    """Copies pieces of sequences out of a corpus."""
+
+    def __init__(self, corpus: Sequences, boundary: int) -> None:
+        # A plain view of the memory map: indexing a memmap object costs more than the copy.
+        self._tokens = np.asarray(corpus.tokens)
+        self._offsets = np.asarray(corpus.offsets, dtype=np.int64)
+        self._boundary = boundary
+        self._is_stream = corpus.is_stream
+        self.num_tokens = int(self._offsets[-1] - self._offsets[0])
+        if self.num_tokens == 0:
+            raise DataError(
+                "the corpus holds no symbol, and training and evaluation need at least one: is "
+                "the file empty?"
+            )
+
+    @property
+    def num_pairs(self) -> Ints:
+        """(N,) pairs of every sequence."""
+        sizes: Ints = np.diff(self._offsets)
+        return sizes if self._is_stream else sizes + 1
+
+    def pieces(self, rows: Ints, first: Ints, length: int, lengths: Ints | None = None) -> Batch:
+        """The pairs first[i] .. first[i] + lengths[i] - 1 of each sequence rows[i].
+
+        Args:
+            rows: (B,) which sequence.
+            first: (B,) its pair to begin with.
+            length: L.
+            lengths: (B,) at most L; None: all are L.
+        """
+        begin, end = self._offsets[rows, None], self._offsets[rows + 1, None]
+        # Element j of b x_1 .. x_T b stands at begin + j - 1 of the token file.
+        at = begin + first[:, None] + np.arange(-1, length)
+        inside = (at >= begin) & (at < end)
+        symbols = self._tokens[np.clip(at, 0, len(self._tokens) - 1)].astype(np.int64)
+        symbols[~inside] = self._boundary
+        inputs, targets = symbols[:, :-1].copy(), symbols[:, 1:].copy()
+        ragged = lengths is not None and bool((lengths != length).any())
+        return Batch(
+            torch.from_numpy(inputs),
+            torch.from_numpy(targets),
+            torch.from_numpy(lengths.astype(np.int64)) if ragged and lengths is not None else None,
+        )
+
+
+def _cut(pairs: Ints, length: int) -> tuple[Ints, Ints, Ints]:
+    """Pieces of at most `length` pairs: of which sequence, from which pair on, how many."""
+    num_pieces = -(-pairs // length)
+    sequence = np.repeat(np.arange(len(pairs)), num_pieces)
+    total, parts = pairs[sequence], num_pieces[sequence]
+    piece = np.arange(len(sequence)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
+    first = piece * total // parts
+    return sequence, first, (piece + 1) * total // parts - first
+
+
+def _length_class(size: Ints) -> Ints:
+    """Sizes rounded up to three bits after the leading one: at most an eighth longer."""
+    step = 2 ** np.maximum(np.floor(np.log2(size)).astype(np.int64) - 3, 0)
+    rounded: Ints = -(-size // step) * step
+    return rounded
+
+
+def _batch_cuts(widths: Ints, batch_size: int, token_budget: int | None) -> Ints:
+    """Where a row of pieces of falling width is cut into batches; begins with 0, ends with N."""
+    cuts = [0]
+    while cuts[-1] < len(widths):
+        # A width is rounded up and may pass the budget that its one row keeps to.
+        room = batch_size if token_budget is None else token_budget // int(widths[cuts[-1]])
+        cuts.append(min(cuts[-1] + max(1, room), len(widths)))
+    if len(cuts) > 2 and cuts[-1] - cuts[-2] < cuts[-2] - cuts[-3]:
+        cuts[-2] = (cuts[-1] + cuts[-3]) // 2  # a left-over row or two would make a noisy step
+    return np.array(cuts)
+
+
+def _shrunk(size: int, asked: tuple[int, int], taken: tuple[int, int]) -> tuple[str, ...]:
+    if asked == taken:
+        return ()
+    return (
+        f"the stream has {size:,} symbols, too few for batches of {asked[0]} x {asked[1]}: "
+        f"training takes {taken[0]} x {taken[1]} instead",
+    )

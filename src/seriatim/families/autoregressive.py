@@ -1,0 +1,78 @@
+"""The autoregressive window: what it keeps is the last k symbols, through a feed-forward network.
+
+Bengio et al. 2003, equation 1:
+
+    x = (C(x_{t-k+1}), .., C(x_t)),      y = b + W x + U tanh(d + H x),      p = softmax(y)
+
+Shapes: B rows, L elements of a chunk, k the window, E and D features of an embedding and of a
+hidden layer, V symbols.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.distributions import Categorical
+from seriatim.families.configuration import Autoregressive
+from seriatim.model import Carry, SequenceModel
+from seriatim.tree import Tree
+
+
+class AutoregressiveModel(SequenceModel):
+    """A feed-forward network over the last k symbols; the carry is those symbols, (B, k).
+
+    A slot before the first element holds V, which is no symbol but has an embedding of its own.
+
+    Attributes:
+        config: what it was built from.
+        embedding: C, (V + 1, E).
+        hidden: H and d, then those of the further layers.
+        head: U, beside it W where `direct`, and b: (V, D) or (V, D + k E).
+    """
+
+    def __init__(self, config: Autoregressive, num_symbols: int, boundary: int) -> None:
+        super().__init__(num_symbols, boundary)
+        self.config = config
+        width = config.window * config.embedding_size
+        size = config.hidden_size
+        self.embedding = nn.Embedding(num_symbols + 1, config.embedding_size)
+        self.hidden = nn.ModuleList(
+            nn.Linear(size if i else width, size) for i in range(config.num_layers)
+        )
+        self.head = nn.Linear(size + width * config.direct, num_symbols)
+        for name, parameter in self.hidden.named_parameters():
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def reach(self) -> int:
+        """k: what lies before the window is forgotten."""
+        return self.config.window
+
+    def empty(
+        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+    ) -> Tensor:
+        size = (batch_size, self.config.window)
+        return torch.full(size, self.num_symbols, device=self.embedding.weight.device)
+
+    def advance(
+        self, carry: Carry, x: Tensor, lengths: Tensor | None, *, keep: bool = True
+    ) -> tuple[Tensor, Carry | None]:
+        window = self.config.window
+        seen = torch.cat([carry, x], 1)
+        # A gather of every window's embeddings and one product.
+        windows = self.embedding(seen.unfold(1, window, 1)[:, 1:]).flatten(2)
+        outputs = windows
+        for layer in self.hidden:
+            outputs = F.dropout(layer(outputs).tanh(), self.config.dropout, self.training)
+        features = torch.cat([outputs, windows], -1) if self.config.direct else outputs
+        if lengths is None:
+            return features, seen[:, -window:]
+        last = lengths.to(x.device)[:, None] + torch.arange(window, device=x.device)
+        return features, seen.gather(1, last)
+
+    def emit(self, features: Tensor) -> Categorical:
+        return Categorical(self.head(features))

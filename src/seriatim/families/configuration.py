@@ -1,0 +1,303 @@
+"""The families as frozen configuration dataclasses: the one place where an option is defined.
+
+A configuration says what to build; `build` makes the `SequenceModel`. Nothing here imports
+torch, so the command line can read options and print help at once. Only this module maps a
+name to a family.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import pydantic
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from seriatim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seriatim.model import SequenceModel
+
+Size = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+_strict = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class ModelConfig(ABC):
+    """What to build. Subclasses are frozen dataclasses, validated when they are made."""
+
+    family: ClassVar[str]
+    recipe: ClassVar[Mapping[str, Any]] = {}  # training options that suit the family, by name
+
+    @abstractmethod
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        """The model, with fresh weights from torch's global generator."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class Markov(ModelConfig):
+    """The Markov model: the last order - 1 symbols, looked up in counts.
+
+    Attributes:
+        order: n of the n-gram: the predicted symbol and the n - 1 before it.
+        smoothing: how the orders are interpolated: modified "kneser-ney" (Chen, Goodman 1998)
+            or "witten-bell" (Witten, Bell 1991).
+    """
+
+    family: ClassVar[str] = "markov"
+
+    order: Annotated[int, Field(ge=1, le=16)] = 5
+    smoothing: Literal["kneser-ney", "witten-bell"] = "kneser-ney"
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        from seriatim.families.markov import MarkovModel
+
+        return MarkovModel(self, num_symbols, boundary)
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class Autoregressive(ModelConfig):
+    """A feed-forward network over the last `window` symbols (Bengio et al. 2003).
+
+    Attributes:
+        window: how many symbols back it looks.
+        embedding_size: width of a symbol's embedding.
+        hidden_size: width of the hidden layers.
+        num_layers: hidden layers.
+        direct: connect the embeddings to the output directly as well (W of equation 1).
+        dropout: share of hidden units dropped in training.
+    """
+
+    family: ClassVar[str] = "autoregressive"
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
+
+    window: Size = 8
+    embedding_size: Size = 64
+    hidden_size: Size = 512
+    num_layers: Size = 1
+    direct: bool = False
+    dropout: Share = 0.0
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        from seriatim.families.autoregressive import AutoregressiveModel
+
+        return AutoregressiveModel(self, num_symbols, boundary)
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class RecurrentConfig(ModelConfig):
+    """What RNN, LSTM and GRU have in common.
+
+    Attributes:
+        hidden_size: width D of the hidden state of each layer.
+        num_layers: layers, each reading the hidden states of the one below.
+        embedding_size: width of a symbol's embedding; None: hidden_size.
+        dropout: share of units dropped before, between and after the layers in training.
+        tie_embeddings: let the output layer use the embedding's weights (needs
+            embedding_size = hidden_size).
+        learn_initial_state: learn the state before the first element instead of zeros.
+    """
+
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3, "carry": True}
+
+    hidden_size: Size = 256
+    num_layers: Size = 1
+    embedding_size: Size | None = None
+    dropout: Share = 0.0
+    tie_embeddings: bool = False
+    learn_initial_state: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tie_embeddings and self.embedding_size not in (None, self.hidden_size):
+            raise ValueError(
+                f"tie_embeddings needs embedding_size = hidden_size, got {self.embedding_size} "
+                f"and {self.hidden_size}"
+            )
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        from seriatim.families.recurrent import Recurrent
+
+        return Recurrent(self, num_symbols, boundary)
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class RNN(RecurrentConfig):
+    """The simple recurrent network (Elman 1990).
+
+    Attributes:
+        nonlinearity: what is applied to W x + U h + b.
+    """
+
+    family: ClassVar[str] = "rnn"
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "carry": True}
+
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class LSTM(RecurrentConfig):
+    """Long short-term memory (Hochreiter, Schmidhuber 1997; forget gate: Gers et al. 2000).
+
+    Attributes:
+        forget_bias: initial bias of the forget gate; 1 lets the cell remember at first
+            (Jozefowicz et al. 2015).
+    """
+
+    family: ClassVar[str] = "lstm"
+
+    forget_bias: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class GRU(RecurrentConfig):
+    """The gated recurrent unit (Cho et al. 2014).
+
+    Attributes:
+        reset: where the reset gate acts: "before" the product U (r * h), as Cho et al. 2014
+            write it, or "after" it, r * (U h), as fused kernels do.
+    """
+
+    family: ClassVar[str] = "gru"
+
+    reset: Literal["before", "after"] = "after"
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class Latent(ModelConfig):
+    """A latent autoregressive model with any cell g(h, x) that you write.
+
+    Attributes:
+        cell: a subclass of `seriatim.Cell`; it is called as cell(input_size, hidden_size,
+            **options).
+        hidden_size: width of the hidden state.
+        embedding_size: width of a symbol's embedding; None: hidden_size.
+        options: further arguments of the cell; must be JSON values.
+    """
+
+    family: ClassVar[str] = "latent"
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3, "carry": True}
+
+    cell: type
+    hidden_size: Size = 256
+    embedding_size: Size | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        from seriatim.families.latent import LatentModel
+
+        return LatentModel(self, num_symbols, boundary)
+
+
+@dataclass(frozen=True, kw_only=True, config=_strict)
+class Transformer(ModelConfig):
+    """A decoder of masked self-attention (Vaswani et al. 2017), by default in Llama's shape.
+
+    Attributes:
+        model_size: width d_model of the residual stream.
+        num_layers: blocks of attention and feed-forward.
+        num_heads: attention heads h.
+        context: how many positions a query sees, its own included.
+        key_size: width d_k of queries and keys of one head; None: model_size / num_heads.
+        value_size: width d_v of values of one head; None: key_size.
+        feedforward_size: inner width; None: 4 d_model, and 8/3 d_model for swiglu.
+        positions: "rotary" (Su et al. 2021) or "sinusoidal" (Vaswani et al. 2017, 3.5).
+        norm: "rms" (Zhang, Sennrich 2019) or "layer" (Ba et al. 2016).
+        norm_first: normalise before each sublayer (and once at the end), or after each
+            residual sum as in Vaswani et al. 2017.
+        feedforward: "swiglu" (Shazeer 2020), "relu" or "gelu".
+        bias: biases in the linear layers.
+        tie_embeddings: let the output layer use the embedding's weights.
+        scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, 3.4).
+        dropout: share dropped of each sublayer's output and of the embedded input.
+    """
+
+    family: ClassVar[str] = "transformer"
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "warmup": 100}
+
+    model_size: Size = 128
+    num_layers: Size = 4
+    num_heads: Size = 4
+    context: Size = 128
+    key_size: Size | None = None
+    value_size: Size | None = None
+    feedforward_size: Size | None = None
+    positions: Literal["rotary", "sinusoidal"] = "rotary"
+    norm: Literal["rms", "layer"] = "rms"
+    norm_first: bool = True
+    feedforward: Literal["swiglu", "relu", "gelu"] = "swiglu"
+    bias: bool = False
+    tie_embeddings: bool = True
+    scale_embeddings: bool = False
+    dropout: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.key_size is None and self.model_size % self.num_heads:
+            raise ValueError(
+                f"model_size {self.model_size} is not a multiple of num_heads {self.num_heads}; "
+                "choose another, or give key_size"
+            )
+        if self.positions == "rotary" and self.head_size % 2:
+            raise ValueError(f"rotary positions need an even key_size, got {self.head_size}")
+        if self.positions == "sinusoidal" and self.model_size % 2:
+            raise ValueError(f"sinusoidal positions need an even model_size, got {self.model_size}")
+
+    @property
+    def head_size(self) -> int:
+        """d_k, given or derived."""
+        return self.key_size or self.model_size // self.num_heads
+
+    @classmethod
+    def classic(cls, **options: Any) -> Self:
+        """Vaswani et al. 2017 to the letter: sinusoids, post-norm, ReLU, biases, shared weights."""
+        return cls(**{**CLASSIC, **options})
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        from seriatim.families.transformer import TransformerModel
+
+        return TransformerModel(self, num_symbols, boundary)
+
+
+CLASSIC: Mapping[str, Any] = {
+    "positions": "sinusoidal",
+    "norm": "layer",
+    "norm_first": False,
+    "feedforward": "relu",
+    "bias": True,
+    "tie_embeddings": True,
+    "scale_embeddings": True,
+}
+
+FAMILIES: Mapping[str, type[ModelConfig]] = {
+    config.family: config for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer)
+}
+
+
+def configure(family: str, options: Mapping[str, Any]) -> ModelConfig:
+    """The configuration of a family by name, from strings or JSON values.
+
+    Raises:
+        ConfigError: no such family, an option of another family, or a value out of its range.
+    """
+    config = FAMILIES.get(family)
+    if config is None:
+        raise ConfigError(f"there is no model {family!r}: choose one of {', '.join(FAMILIES)}")
+    known = [f.name for f in fields(config)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            owners = [k for k, c in FAMILIES.items() if name in {f.name for f in fields(c)}]  # type: ignore[arg-type]
+            whose = f"belongs to {' and '.join(owners)}" if owners else "is no option of any model"
+            raise ConfigError(f"{name} {whose}; {family} takes {', '.join(known)}")
+    try:
+        return pydantic.TypeAdapter(config).validate_python(dict(options))
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{family}: {explain(error)}") from None
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """The first complaint of pydantic as a clause: where, what was given, what was expected."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where} = {first['input']!r}: {message}" if where else message

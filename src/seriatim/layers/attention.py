@@ -1,0 +1,190 @@
+"""Attention: queries look up values by their keys, `softmax(q k^T / sqrt(d_k)) v`.
+
+`attention` is the equation as the paper writes it and the reference for the rest; `attend` is
+the fast path on the same inputs, and `MultiHeadAttention` the projections around it. This
+module knows nothing of time, tapes or positions: a `Sight` says which slots a query sees.
+
+Shapes: B rows, H heads, L queries, S slots (keys), D features of the model, d_k and d_v the
+sizes of a key and of a value of one head.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.layers.positions import Rotation, rotate
+
+Projected: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+_SMALLEST_BLOCK = 64  # queries in a block of a long chunk: smaller ones starve the kernel
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, written out.
+
+    Vaswani et al. 2017, equation 1; the mask is that of section 3.2.3.
+
+    Args:
+        q: (..., L, d_k).
+        k: (..., S, d_k).
+        v: (..., S, d_v).
+        mask: (..., L, S) bool, which slots each query sees, at least one; None: all.
+
+    Returns:
+        (..., L, d_v) for each query the mean of the values, weighted by how well keys fit it.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1) @ v
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which slots the queries of a chunk see, made once and used by every layer.
+
+    Attributes:
+        bias: (L, S) or (B, 1, L, S) added to the scores: 0 where seen, -inf elsewhere; None: no
+            such term. With `band` it speaks of the first block of queries only.
+        is_causal: query i sees slots 0 .. i (instead of a bias).
+        band: (block, context - 1 + block) the bias of every later block of a long chunk: each
+            query sees its own slot and the context - 1 before it. None: there is one block.
+    """
+
+    bias: Tensor | None = None
+    is_causal: bool = False
+    band: Tensor | None = None
+
+
+EVERYTHING = Sight()
+
+
+def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where `visible`, -inf elsewhere: made once here, not once a layer in the kernel."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, -math.inf
+    )
+
+
+def block_size(length: int, context: int) -> int:
+    """How many queries of a chunk are computed together: all, unless the chunk is long."""
+    block = max(context, _SMALLEST_BLOCK)
+    return block if length > 2 * block else length
+
+
+def band(length: int, size: int, context: int, device: torch.device) -> Tensor:
+    """(length, size) bool: the last query sees the last slot; all see `context` slots up to it."""
+    query = torch.arange(size - length, size, device=device)[:, None]
+    slot = torch.arange(size, device=device)
+    return (slot <= query) & (slot > query - context)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor:
+    """The fast path of `attention`: fused kernels, and O(context) per query in long chunks.
+
+    Args:
+        q: (B, H, L, d_k).
+        k: (B, H, S, d_k); with `sight.band` the last L slots belong to the queries.
+        v: (B, H, S, d_v).
+        sight: what each query sees.
+
+    Returns:
+        (B, H, L, d_v).
+    """
+    if sight.band is None:
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=sight.bias, is_causal=sight.is_causal
+        )
+    block = sight.band.shape[0]
+    seen = k.shape[2] - q.shape[2] + block
+    first = F.scaled_dot_product_attention(
+        q[:, :, :block],
+        k[:, :, :seen],
+        v[:, :, :seen],
+        attn_mask=sight.bias,
+        is_causal=sight.is_causal,
+    )
+    behind = sight.band.shape[1] - block
+    rest = _attend_blocks(
+        q[:, :, block:], k[:, :, seen - behind :], v[:, :, seen - behind :], sight.band
+    )
+    return torch.cat([first, rest], 2)
+
+
+def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Blocks of queries, each with a window of keys that begins context - 1 slots before it.
+
+    The windows overlap; they become one batch of equal problems, so one kernel does them all.
+    """
+    rows, heads, length, _ = q.shape
+    block, width = bias.shape
+    gap = -length % block
+
+    def windows(t: Tensor) -> Tensor:
+        overlapping = F.pad(t, (0, 0, 0, gap)).unfold(2, width, block).transpose(-2, -1)
+        return overlapping.reshape(rows, -1, width, t.shape[-1])
+
+    blocks = F.pad(q, (0, 0, 0, gap)).reshape(rows, -1, block, q.shape[-1])
+    out = F.scaled_dot_product_attention(blocks, windows(k), windows(v), attn_mask=bias)
+    return out.reshape(rows, heads, length + gap, -1)[:, :, :length]
+
+
+class MultiHeadAttention(nn.Module):
+    """H attentions side by side, each on its own projections (Vaswani et al. 2017, 3.2.2).
+
+        head_i = Attention(x W_q^i, m W_k^i, m W_v^i),    MultiHead(x, m) = [head_1 .. head_H] W_o
+
+    In self-attention m is x, and one product makes all projections. In cross-attention m is a
+    memory whose keys and values `project_memory` makes once, and `project_queries` follows x.
+
+    `weight` holds the rows of W_q, then of W_k, then of W_v.
+    """
+
+    def __init__(
+        self, model_size: int, num_heads: int, key_size: int, value_size: int, *, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.key_size, self.value_size = num_heads, key_size, value_size
+        rows = num_heads * (2 * key_size + value_size)
+        self.weight = nn.Parameter(torch.empty(rows, model_size))
+        self.bias = nn.Parameter(torch.empty(rows)) if bias else None
+        self.output = nn.Linear(num_heads * value_size, model_size, bias=bias)
+        nn.init.normal_(self.weight, std=model_size**-0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def project(self, x: Tensor, rotation: Rotation | None = None) -> Projected:
+        """x (B, L, D) as queries, keys (B, H, L, d_k) and values (B, H, L, d_v)."""
+        rows, length, _ = x.shape
+        heads = self.num_heads
+        both = 2 * heads * self.key_size
+        qk, v = F.linear(x, self.weight, self.bias).split([both, heads * self.value_size], -1)
+        qk = qk.view(rows, length, 2 * heads, self.key_size)
+        if rotation is not None:
+            qk = rotate(qk, rotation)
+        q, k = qk.transpose(1, 2).chunk(2, 1)
+        return q, k, v.view(rows, length, heads, self.value_size).transpose(1, 2)
+
+    def project_queries(self, x: Tensor) -> Tensor:
+        """x (B, L, D) as queries (B, H, L, d_k), for a memory projected before."""
+        n = self.num_heads * self.key_size
+        q = F.linear(x, self.weight[:n], None if self.bias is None else self.bias[:n])
+        return q.unflatten(-1, (self.num_heads, self.key_size)).transpose(1, 2)
+
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """memory (B, S, D) as keys (B, H, S, d_k) and values (B, H, S, d_v)."""
+        n = self.num_heads * self.key_size
+        kv = F.linear(memory, self.weight[n:], None if self.bias is None else self.bias[n:])
+        k, v = kv.split([n, self.num_heads * self.value_size], -1)
+        k = k.unflatten(-1, (self.num_heads, self.key_size))
+        return k.transpose(1, 2), v.unflatten(-1, (self.num_heads, self.value_size)).transpose(1, 2)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor:
+        """(B, L, D): every head attends, and W_o joins what they found."""
+        heads = attend(q, k, v, sight).transpose(1, 2).flatten(2)
+        joined: Tensor = self.output(heads)
+        return joined

@@ -1,0 +1,105 @@
+"""What a Transformer is stacked of: normalisation, feed-forward networks and residual blocks.
+
+Knows how sublayers are put together; not what came before a chunk, which is the tape's.
+
+Shapes: B rows, L elements, D features, F inner features of a feed-forward network.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.layers.attention import MultiHeadAttention
+from seriatim.layers.positions import Rotation
+from seriatim.layers.tape import Chunk
+
+
+class RMSNorm(nn.Module):
+    """y = g * x / sqrt(mean(x^2) + eps)  (Zhang, Sennrich 2019, equation 4)."""
+
+    def __init__(self, size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.size, self.eps = (size,), eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., D), each vector divided by its root mean square."""
+        return F.rms_norm(x, self.size, self.weight, self.eps)
+
+
+class FeedForward(nn.Module):
+    """FFN(x) = W_2 f(W_1 x + b_1) + b_2, at each position by itself.
+
+    f is ReLU (Vaswani et al. 2017, equation 2) or GELU (Hendrycks, Gimpel 2016).
+    """
+
+    def __init__(
+        self, model_size: int, inner_size: int, activation: nn.Module, *, bias: bool
+    ) -> None:
+        super().__init__()
+        self.inner = nn.Linear(model_size, inner_size, bias=bias)
+        self.activation = activation
+        self.output = nn.Linear(inner_size, model_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, D) to (B, L, D)."""
+        y: Tensor = self.output(self.activation(self.inner(x)))
+        return y
+
+
+class SwiGLU(nn.Module):
+    """FFN(x) = W_2 (silu(W_1 x) * V x), silu(a) = a sigmoid(a)  (Shazeer 2020, equation 6).
+
+    `inner` holds the rows of W_1, then those of V.
+    """
+
+    def __init__(self, model_size: int, inner_size: int, *, bias: bool) -> None:
+        super().__init__()
+        self.inner = nn.Linear(model_size, 2 * inner_size, bias=bias)
+        self.output = nn.Linear(inner_size, model_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, D) to (B, L, D)."""
+        gate, up = self.inner(x).chunk(2, -1)
+        y: Tensor = self.output(F.silu(gate) * up)
+        return y
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each inside a residual connection.
+
+        norm first:  h <- h + Dropout(f(Norm(h)))       (He et al. 2016; Radford et al. 2019)
+        norm last:   h <- Norm(h + Dropout(f(h)))       (Vaswani et al. 2017, 3.1 and 5.4)
+    """
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        feedforward: nn.Module,
+        norms: tuple[nn.Module, nn.Module],
+        *,
+        norm_first: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.attention, self.feedforward = attention, feedforward
+        self.attention_norm, self.feedforward_norm = norms
+        self.norm_first, self.dropout = norm_first, dropout
+
+    def forward(self, h: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
+        """h (B, L, D) to (B, L, D); `chunk` writes this layer's keys and values and shows them."""
+        if self.norm_first:
+            h = h + self._drop(self._attend(self.attention_norm(h), chunk, layer, rotation))
+            return h + self._drop(self.feedforward(self.feedforward_norm(h)))
+        h = self.attention_norm(h + self._drop(self._attend(h, chunk, layer, rotation)))
+        h = self.feedforward_norm(h + self._drop(self.feedforward(h)))
+        return h
+
+    def _attend(self, x: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
+        q, k, v = self.attention.project(x, rotation)
+        k, v = chunk.view(layer, k, v)
+        y: Tensor = self.attention(q, k, v, chunk.sight)
+        return y
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x

@@ -1,0 +1,74 @@
+"""Optimisers: from a model's parameters to updates of its weights.
+
+Knows parameters by their shape and by the module that owns them; knows no family, no data.
+Weight decay takes from matrices only: parameters with two axes or more, except embeddings
+(decay would shrink the rows of rare symbols, which hardly ever get a gradient). Biases, gains
+of norms and tied output layers are left alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from seriatim.errors import ConfigError
+from seriatim.train.options import TrainingOptions
+
+Groups = list[dict[str, object]]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad and p.numel()]
+    if not parameters:
+        raise ConfigError(
+            f"{type(model).__name__} has no trainable parameter, so gradients cannot fit it: a "
+            "model of counts is fitted in closed form, and frozen weights need requires_grad"
+        )
+    return parameters
+
+
+def make_optimiser(model: nn.Module, options: TrainingOptions) -> Optimizer:
+    """The optimiser that the options name, over the model's trainable parameters."""
+    parameters = trainable(model)
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    decays = [p.ndim >= 2 and id(p) not in embeddings for p in parameters]
+    groups: Groups = [
+        {"params": [p for p, d in zip(parameters, decays, strict=True) if d], "weight_decay": rate}
+        for d, rate in ((True, options.decay_rate), (False, 0.0))
+    ]
+    groups = [group for group in groups if group["params"]]
+    return OPTIMISERS[options.optimiser](groups, options, parameters[0].device)
+
+
+def clip_gradient(parameters: Iterable[Tensor], clip: float | None) -> Tensor:
+    """The global norm of the gradient, (), before it is scaled down to at most `clip`.
+
+    Pascanu, Mikolov, Bengio 2013, algorithm 1: g <- g * clip / |g| where |g| > clip.
+    """
+    parameters = list(parameters)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip is not None:
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    return norm
+
+
+def _adamw(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
+    # One kernel over all parameters where there is one; its results do not depend on threads.
+    fused = device.type in ("cpu", "cuda")
+    return AdamW(groups, lr=options.peak_rate, betas=options.betas, fused=fused)
+
+
+def _sgd(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
+    return SGD(groups, lr=options.peak_rate, momentum=options.momentum, foreach=True)
+
+
+OPTIMISERS: Mapping[str, Callable[[Groups, TrainingOptions, torch.device], Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+}

@@ -1,0 +1,156 @@
+"""The options of training, each defined once, as a frozen dataclass.
+
+Knows names, defaults, ranges and contradictions. Does not know torch, models or data: the
+command line reads this module for its help and must start at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from seriatim.errors import ConfigError
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Below1 = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+DEFAULT_STEPS = 2000
+# (learning rate, weight decay) where none is given: they mean other things to each optimiser.
+RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}
+# Options that only some choice of another option reads.
+BELONGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "betas": ("optimiser", ("adamw",)),
+    "momentum": ("optimiser", ("sgd",)),
+    "final_share": ("schedule", ("cosine",)),
+    "decay": ("schedule", ("plateau", "step")),
+    "plateau_patience": ("schedule", ("plateau",)),
+    "decay_after": ("schedule", ("step",)),
+    "decay_every": ("schedule", ("step",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TrainingOptions:
+    """How a model is trained by gradients. At most one of steps, epochs and minutes is given.
+
+    Attributes:
+        steps: updates of the weights. With none of the three: 2,000, which costs the same
+            whatever the size of the corpus.
+        epochs: passes over the training corpus; a fraction is allowed.
+        minutes: time for everything, evaluations included. The number of steps is measured
+            first, then fixed, and stands in the history.
+        batch_size: rows B of a batch.
+        length: symbols L of a row: chunks and windows of a stream, the longest piece of a
+            sequence.
+        token_budget: for line and document sequences: as many rows as fit in this many places,
+            padding included; None: batch_size rows.
+        carry: for streams: True reads batch_size parts of the stream chunk after chunk and
+            carries the state (truncated backpropagation through time); False takes random
+            windows with a fresh state; None: carries unless the model's reach is bounded.
+        optimiser: "adamw" (Loshchilov, Hutter 2019) or "sgd".
+        learning_rate: the highest; None: 0.002 for adamw, 1 for sgd.
+        weight_decay: share of each matrix taken off, times the learning rate; biases, norms
+            and embeddings are left alone. None: 0.01 for adamw, 0 for sgd.
+        betas: memory of adamw's averages of the gradient and of its square.
+        momentum: memory of sgd's step.
+        clip: the greatest global norm of the gradient; None: any.
+        schedule: how the learning rate falls: "cosine" to final_share of it, "constant",
+            "plateau" (times decay whenever validation has not improved), "step" (times decay
+            every so many epochs).
+        warmup: steps in which the rate first rises linearly; at most half of all steps.
+        final_share: cosine: what is left of the learning rate at the end.
+        decay: plateau and step: factor of the learning rate.
+        plateau_patience: plateau: evaluations in a row without improvement before the rate falls.
+        decay_after: step: epochs at the full rate.
+        decay_every: step: epochs between later falls.
+        evaluate_every: steps between evaluations; None: about 20 in all, fewer in short runs.
+        evaluate_symbols: the most symbols of the validation corpus that one evaluation reads;
+            None: as many as are trained on between two evaluations, at least 16,384.
+        patience: stop after this many evaluations in a row without improvement; None: never.
+        seed: of the order of the data and of dropout.
+    """
+
+    steps: Count | None = None
+    epochs: Positive | None = None
+    minutes: Positive | None = None
+    batch_size: Count = 32
+    length: Count = 128
+    token_budget: Count | None = None
+    carry: bool | None = None
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive | None = None
+    weight_decay: NotNegative | None = None
+    betas: tuple[Below1, Below1] = (0.9, 0.99)
+    momentum: Below1 = 0.0
+    clip: Positive | None = 1.0
+    schedule: Literal["cosine", "constant", "plateau", "step"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    final_share: Share = 0.1
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    plateau_patience: Count = 2
+    decay_after: NotNegative = 4.0
+    decay_every: Positive = 1.0
+    evaluate_every: Count | None = None
+    evaluate_symbols: Count | None = None
+    patience: Count | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    def __post_init__(self) -> None:
+        budgets = [n for n in ("steps", "epochs", "minutes") if getattr(self, n) is not None]
+        if len(budgets) > 1:
+            raise ValueError(f"{' and '.join(budgets)} are two budgets: give one of them")
+        if self.token_budget is not None and self.token_budget < self.length:
+            raise ValueError(
+                f"token_budget {self.token_budget} has no room for one row of length "
+                f"{self.length}: raise it, or lower length"
+            )
+        for field in fields(self):
+            owner, choices = BELONGS.get(field.name, ("", ()))
+            changed = getattr(self, field.name) != field.default
+            if owner and changed and getattr(self, owner) not in choices:
+                raise ValueError(
+                    f"{field.name} belongs to {owner} {' and '.join(choices)}, and {owner} is "
+                    f"{getattr(self, owner)}: leave it out, or change {owner}"
+                )
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate, given or the optimiser's own."""
+        return RATES[self.optimiser][0] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def decay_rate(self) -> float:
+        """The weight decay, given or the optimiser's own."""
+        return RATES[self.optimiser][1] if self.weight_decay is None else self.weight_decay
+
+    def to_json(self) -> dict[str, Any]:
+        """Every option as JSON values, with the optimiser's own rates filled in."""
+        chosen = {"learning_rate": self.peak_rate, "weight_decay": self.decay_rate}
+        return {**asdict(self), "betas": list(self.betas), **chosen}
+
+
+def configure_training(options: Mapping[str, Any]) -> TrainingOptions:
+    """Training options from strings or JSON values.
+
+    Raises:
+        ConfigError: an option that does not exist, a value out of its range, or two options
+            that contradict each other.
+    """
+    known = [f.name for f in fields(TrainingOptions)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{name} is no option of training; it takes {', '.join(known)}")
+    try:
+        return pydantic.TypeAdapter(TrainingOptions).validate_python(dict(options))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        given = f"{where} = {first['input']!r}: " if where else ""
+        raise ConfigError(f"training: {given}{message}") from None

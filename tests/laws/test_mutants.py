@@ -1,0 +1,38 @@
+"""The laws can fail: every law catches a fault that was made for it."""
+
+import pytest
+
+from seriatim.contract import LAWS, check_model
+from seriatim.errors import ContractError
+from tests.laws.mutants import MUTANTS, Fault
+from tests.laws.toys import ToyAttention, ToyWindow
+
+
+def _name(fault: Fault) -> str:
+    law, model, patch = fault
+    patched = "" if patch.__name__ == "nullcontext" else f"-{patch.__name__}"
+    return f"law{law}-{model.__name__}{patched}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fault", MUTANTS, ids=_name)
+def test_the_law_catches_its_mutant(fault: Fault) -> None:
+    law, model, patch = fault
+    with patch():
+        report = check_model(model(), laws=[law], budget_s=2)
+    assert law in report.broken, str(report)
+
+
+def test_every_law_has_a_mutant() -> None:
+    assert {law for law, _, _ in MUTANTS} == set(range(1, len(LAWS) + 1))
+    assert len(LAWS) == 16
+
+
+@pytest.mark.parametrize("toy", [ToyWindow, ToyAttention])
+def test_the_models_that_the_mutants_mutate_are_lawful(toy: type) -> None:
+    check_model(toy(), budget_s=2).raise_if_broken()
+
+
+def test_a_broken_law_is_raised_with_its_claim_and_difference() -> None:
+    report = check_model(MUTANTS[0][1](), laws=[1])
+    with pytest.raises(ContractError, match=r"law 1 \(parallel = fold\): .* differs by"):
+        report.raise_if_broken()
