@@ -1,1 +1,92 @@
-"""seriatim: every classic sequence model behind one contract."""
+"""seriatim: every classic sequence model, from the Markov chain to the Transformer.
+
+    import seriatim as st
+
+    lm = st.LanguageModel(st.LSTM(hidden_size=256), symbols="char").fit("train.txt", minutes=5)
+    lm.score("test.txt")            # bits per symbol and per character, perplexity
+    lm.generate("Once upon", 200)   # and .next(), .surprisal(), .stream()
+    lm.save("model/"); lm = st.load("model/")
+
+The names below are the public door. They are imported when first used, because torch takes
+over a second to import and `seriatim --help` must not.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Autoregressive": "families.configuration",
+    "Batch": "batch",
+    "Categorical": "distributions",
+    "Cell": "layers.cells",
+    "Discrete": "distributions",
+    "Distribution": "distributions",
+    "GRU": "families.configuration",
+    "LSTM": "families.configuration",
+    "LanguageModel": "tasks.language",
+    "Latent": "families.configuration",
+    "Markov": "families.configuration",
+    "Mixture": "compose",
+    "Product": "compose",
+    "RNN": "families.configuration",
+    "Sampling": "decode.sample",
+    "Scorer": "compose",
+    "SequenceModel": "model",
+    "SeriatimError": "errors",
+    "State": "model",
+    "Stream": "decode.stream",
+    "TrainingOptions": "train.options",
+    "Transformer": "families.configuration",
+    "beam_search": "decode.beam",
+    "check_model": "contract",
+    "load": "tasks.language",
+    "open_source": "data.readers",
+    "register": "families.configuration",
+    "sample": "decode.sample",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604  # names are imported when used
+
+if TYPE_CHECKING:
+    from seriatim.batch import Batch as Batch
+    from seriatim.compose import Mixture as Mixture
+    from seriatim.compose import Product as Product
+    from seriatim.compose import Scorer as Scorer
+    from seriatim.contract import check_model as check_model
+    from seriatim.data.readers import open_source as open_source
+    from seriatim.decode.beam import beam_search as beam_search
+    from seriatim.decode.sample import Sampling as Sampling
+    from seriatim.decode.sample import sample as sample
+    from seriatim.decode.stream import Stream as Stream
+    from seriatim.distributions import Categorical as Categorical
+    from seriatim.distributions import Discrete as Discrete
+    from seriatim.distributions import Distribution as Distribution
+    from seriatim.errors import SeriatimError as SeriatimError
+    from seriatim.families.configuration import GRU as GRU
+    from seriatim.families.configuration import LSTM as LSTM
+    from seriatim.families.configuration import RNN as RNN
+    from seriatim.families.configuration import Autoregressive as Autoregressive
+    from seriatim.families.configuration import Latent as Latent
+    from seriatim.families.configuration import Markov as Markov
+    from seriatim.families.configuration import Transformer as Transformer
+    from seriatim.families.configuration import register as register
+    from seriatim.layers.cells import Cell as Cell
+    from seriatim.model import SequenceModel as SequenceModel
+    from seriatim.model import State as State
+    from seriatim.tasks.language import LanguageModel as LanguageModel
+    from seriatim.tasks.language import load as load
+    from seriatim.train.options import TrainingOptions as TrainingOptions
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'seriatim' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"seriatim.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,7 @@
 Shapes: B rows, L elements of a chunk.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,16 @@ class Batch:
         else:
             valid = valid_mask(self.lengths, length).to(device)
         return valid.float() if self.weights is None else torch.where(valid, self.weights, 0.0)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device; the lengths stay on the CPU, where layers read them."""
+        return replace(
+            self,
+            inputs=tree.to(self.inputs, device),
+            targets=tree.to(self.targets, device),
+            weights=tree.to(self.weights, device),
+            source=None if self.source is None else self.source.to(device),
+        )
 
     def num_targets(self) -> float:
         """The sum of the weights: what a mean loss divides by."""

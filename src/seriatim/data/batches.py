@@ -18,6 +18,7 @@ Shapes: B rows, L pairs of the longest row, N sequences or symbols.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -165,7 +166,7 @@ class SequenceBatches(BatchSource):
         self._seed = seed
         pairs = self._read.num_pairs
         self._sequence, self._first, self._size = _cut(pairs, length)
-        classes = _length_class(self._size)
+        classes = np.minimum(_length_class(self._size), length)
         self._rank = -classes.astype(np.float64)  # the longest first, so that the cuts are simple
         descending = -np.sort(-classes)
         self._cuts = _batch_cuts(descending, batch_size, token_budget)
@@ -182,9 +183,7 @@ class SequenceBatches(BatchSource):
         which = self._batches[position]
         pieces = self._pieces[self._cuts[which] : self._cuts[which + 1]]
         size = self._size[pieces]
-        return self._read.pieces(
-            self._sequence[pieces], self._first[pieces], int(size.max()), size
-        )
+        return self._read.pieces(self._sequence[pieces], self._first[pieces], int(size.max()), size)
 
     def _shuffle(self, epoch: int) -> None:
         # Ranks are whole numbers, so adding a uniform shuffles within a class only.
@@ -230,51 +229,70 @@ def batch_source(
     return StreamWindows(corpus, boundary, batch_size=batch_size, length=length, seed=seed)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One chunk of a pass over a corpus.
+
+    Attributes:
+        batch: its first rows go on where those of the batch before ended.
+        is_first: the state is fresh.
+        goes_on: the next chunk needs the state after this one.
+    """
+
+    batch: Batch
+    is_first: bool
+    goes_on: bool
+
+
 def one_pass(
     corpus: Sequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
-) -> Iterator[tuple[Batch, bool]]:
+) -> Iterator[Reading]:
     """Every target of a corpus once, with the state carried: what an evaluation reads.
 
     A stream is read as `StreamChunks` reads it. Sequences stand side by side, longest first, in
     groups of at most batch_size * length places a chunk, and are read whole, chunk after chunk;
-    rows that have ended leave at the bottom, so a batch may have fewer rows than the carry of
-    the one before, whose first rows go on.
+    rows that have ended leave at the bottom, so a batch may have fewer rows than the carry.
 
     Args:
         limit: read only about so many targets: the beginnings of a stream's parts, or
             sequences picked at equal distances.
 
-    Yields:
-        A batch, and whether its state is fresh.
+    Raises:
+        DataError: the corpus holds no symbol.
     """
     if corpus.is_stream:
         source = StreamChunks(corpus, boundary, batch_size=batch_size, length=length)
         share = 1.0 if limit is None else min(1.0, limit / source.num_targets)
-        for step in range(max(1, round(source.steps_per_epoch * share))):
-            yield source.batch(step), source.restarts(step)
+        steps = max(1, round(source.steps_per_epoch * share))
+        for step in range(steps):
+            yield Reading(source.batch(step), step == 0, step + 1 < steps)
         return
     read = _Reader(corpus, boundary)
     pairs = read.num_pairs
     chosen = np.arange(len(pairs))
     if limit is not None and limit < pairs.sum():
-        num_chosen = max(1, round(len(pairs) * limit / pairs.sum()))
+        num_chosen = max(1, round(len(pairs) * limit / int(pairs.sum())))
         chosen = np.arange(num_chosen) * len(pairs) // num_chosen
     order = chosen[np.argsort(-pairs[chosen], kind="stable")]
     while len(order):
         width = min(length, int(pairs[order[0]]))
-        group, order = np.split(order, [max(1, batch_size * length // width)])
+        group, order = np.split(order, [batch_size * length // width])
         yield from _side_by_side(read, group, pairs[group], length)
 
 
-def _side_by_side(
-    read: "_Reader", group: Ints, pairs: Ints, length: int
-) -> Iterator[tuple[Batch, bool]]:
+def _side_by_side(read: "_Reader", group: Ints, pairs: Ints, length: int) -> Iterator[Reading]:
     """A group of sequences of falling length, chunk after chunk."""
     for first in range(0, int(pairs[0]), length):
         rows = int((pairs > first).sum())
         sizes = np.minimum(pairs[:rows] - first, length)
-        starts = np.full(rows, first, np.int64)
-        yield read.pieces(group[:rows], starts, int(sizes[0]), sizes), first == 0
+        batch = read.pieces(group[:rows], np.full(rows, first), int(sizes[0]), sizes)
+        yield Reading(batch, first == 0, first + length < int(pairs[0]))
+
+
+def num_targets(corpus: Sequences) -> int:
+    """Scored targets of one pass: the symbols, and an end for every line or document."""
+    num_symbols = int(corpus.offsets[-1] - corpus.offsets[0])
+    return num_symbols if corpus.is_stream else num_symbols + len(corpus.offsets) - 1
 
 
 class _Reader:
@@ -344,9 +362,8 @@ def _batch_cuts(widths: Ints, batch_size: int, token_budget: int | None) -> Ints
     """Where a row of pieces of falling width is cut into batches; begins with 0, ends with N."""
     cuts = [0]
     while cuts[-1] < len(widths):
-        # A width is rounded up and may pass the budget that its one row keeps to.
         room = batch_size if token_budget is None else token_budget // int(widths[cuts[-1]])
-        cuts.append(min(cuts[-1] + max(1, room), len(widths)))
+        cuts.append(min(cuts[-1] + room, len(widths)))
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < cuts[-2] - cuts[-3]:
         cuts[-2] = (cuts[-1] + cuts[-3]) // 2  # a left-over row or two would make a noisy step
     return np.array(cuts)

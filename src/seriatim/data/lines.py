@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from seriatim.errors import ConfigError, DataError, DecodingError
 
@@ -45,14 +45,14 @@ def similar(name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked when its name ends in .gz.
+def opened(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
+    """The bytes of a file, unpacked when its name ends in .gz unless told otherwise.
 
     Raises:
         DataError: it cannot be opened or read, or the gzip data is truncated or damaged.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if unpack and path.suffix == ".gz" else path.open("rb") as file:
             yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(

@@ -222,7 +222,7 @@ def _events(
     is_numeric = True
     for place, (value, sequence, *order) in rows:
         event = _symbol(value, path, place)
-        if event == "" or sequence is None or order == [None]:
+        if event == "" or sequence is None or any(o is None or o != o for o in order):
             raise DataError(
                 f"{path}, {place}, lacks the event, the sequence id or the order: fill or remove it"
             )

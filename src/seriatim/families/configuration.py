@@ -6,7 +6,7 @@ name to a family.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -100,7 +100,7 @@ class RecurrentConfig(ModelConfig):
         learn_initial_state: learn the state before the first element instead of zeros.
     """
 
-    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3, "carry": True}
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3}
 
     hidden_size: Size = 256
     num_layers: Size = 1
@@ -131,7 +131,7 @@ class RNN(RecurrentConfig):
     """
 
     family: ClassVar[str] = "rnn"
-    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3, "carry": True}
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
@@ -177,7 +177,7 @@ class Latent(ModelConfig):
     """
 
     family: ClassVar[str] = "latent"
-    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3, "carry": True}
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3}
 
     cell: type
     hidden_size: Size = 256
@@ -270,7 +270,7 @@ CLASSIC: Mapping[str, Any] = {
 }
 
 FAMILIES: Mapping[str, type[ModelConfig]] = {
-    config.family: config for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer)
+    config.family: config for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent)
 }
 
 
@@ -293,6 +293,46 @@ def configure(family: str, options: Mapping[str, Any]) -> ModelConfig:
         return pydantic.TypeAdapter(config).validate_python(dict(options))
     except pydantic.ValidationError as error:
         raise ConfigError(f"{family}: {explain(error)}") from None
+
+
+def describe(config: ModelConfig) -> dict[str, Any]:
+    """A configuration as JSON values; a class of the user's own stands there by its name."""
+    options = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    named = {k: {"class": v.__name__} if isinstance(v, type) else v for k, v in options.items()}
+    return {"family": config.family, "options": named}
+
+
+def restore(record: Mapping[str, Any], classes: Iterable[type] = ()) -> ModelConfig:
+    """The inverse of `describe`; nothing is ever imported by its name.
+
+    Args:
+        record: what `describe` returned.
+        classes: where classes of the user's own are found, beside the registered ones.
+
+    Raises:
+        ConfigError: a class that was not given, or no such family, option or value.
+    """
+    known = {c.__name__: c for c in (*_REGISTERED, *classes)}
+    options = dict(record["options"])
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value.keys() == {"class"}:
+            if value["class"] not in known:
+                raise ConfigError(
+                    f"this model has a {name} of the class {value['class']}, which is not known "
+                    f"here: pass it, load(path, classes=[{value['class']}]), or decorate it with "
+                    "seriatim.register before loading"
+                )
+            options[name] = known[value["class"]]
+    return configure(record["family"], options)
+
+
+_REGISTERED: list[type] = []
+
+
+def register(cls: type) -> type:
+    """Class decorator: let models that use this class, such as a cell, be loaded by its name."""
+    _REGISTERED.append(cls)
+    return cls
 
 
 def explain(error: pydantic.ValidationError) -> str:

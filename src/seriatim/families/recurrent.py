@@ -155,7 +155,7 @@ class LSTMKernel(Kernel):
         padding = ~valid_mask(lengths, x.shape[1]).to(x.device)
         marked = torch.cat([x, padding[..., None].to(x.dtype)], -1)
         shut, opened, untouched = (
-            x.new_full((cell.hidden_size,), a) for a in (-SATURATING, SATURATING, 0.0)
+            cell.bias_ih.new_full((cell.hidden_size,), a) for a in (-SATURATING, SATURATING, 0.0)
         )
         column = torch.cat([shut, opened, untouched, untouched])[:, None]
         weights = [torch.cat([cell.weight_ih, column], -1), *cell.weights[1:]]
@@ -238,8 +238,8 @@ class Recurrent(SequenceModel):
         nn.init.zeros_(self.head.bias)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-            # Logits of a tied N(0, 1) embedding would begin with a deviation of sqrt(D).
-            nn.init.normal_(self.embedding.weight, std=size**-0.5)
+            # As inputs they would be N(0, 1), as output weights N(0, 1/D): half way between.
+            nn.init.normal_(self.embedding.weight, std=size**-0.25)
 
     def _learned_initial(self) -> nn.ParameterList:
         return nn.ParameterList(

@@ -162,7 +162,8 @@ class MultiHeadAttention(nn.Module):
         rows, length, _ = x.shape
         heads = self.num_heads
         both = 2 * heads * self.key_size
-        qk, v = F.linear(x, self.weight, self.bias).split([both, heads * self.value_size], -1)
+        qkv = F.linear(x, self.weight, self.bias)
+        qk, v = qkv.split_with_sizes([both, heads * self.value_size], -1)
         qk = qk.view(rows, length, 2 * heads, self.key_size)
         if rotation is not None:
             qk = rotate(qk, rotation)
@@ -173,15 +174,16 @@ class MultiHeadAttention(nn.Module):
         """x (B, L, D) as queries (B, H, L, d_k), for a memory projected before."""
         n = self.num_heads * self.key_size
         q = F.linear(x, self.weight[:n], None if self.bias is None else self.bias[:n])
-        return q.unflatten(-1, (self.num_heads, self.key_size)).transpose(1, 2)
+        return q.view(*q.shape[:2], self.num_heads, self.key_size).transpose(1, 2)
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """memory (B, S, D) as keys (B, H, S, d_k) and values (B, H, S, d_v)."""
         n = self.num_heads * self.key_size
         kv = F.linear(memory, self.weight[n:], None if self.bias is None else self.bias[n:])
-        k, v = kv.split([n, self.num_heads * self.value_size], -1)
-        k = k.unflatten(-1, (self.num_heads, self.key_size))
-        return k.transpose(1, 2), v.unflatten(-1, (self.num_heads, self.value_size)).transpose(1, 2)
+        k, v = kv.split_with_sizes([n, self.num_heads * self.value_size], -1)
+        k = k.view(*k.shape[:2], self.num_heads, self.key_size)
+        v = v.view(*v.shape[:2], self.num_heads, self.value_size)
+        return k.transpose(1, 2), v.transpose(1, 2)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor:
         """(B, L, D): every head attends, and W_o joins what they found."""

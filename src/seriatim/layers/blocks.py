@@ -68,8 +68,8 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Attention, then a feed-forward network, each inside a residual connection.
 
-        norm first:  h <- h + Dropout(f(Norm(h)))       (He et al. 2016; Radford et al. 2019)
-        norm last:   h <- Norm(h + Dropout(f(h)))       (Vaswani et al. 2017, 3.1 and 5.4)
+    norm first:  h <- h + Dropout(f(Norm(h)))       (He et al. 2016; Radford et al. 2019)
+    norm last:   h <- Norm(h + Dropout(f(h)))       (Vaswani et al. 2017, 3.1 and 5.4)
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class Block(nn.Module):
             h = h + self._drop(self._attend(self.attention_norm(h), chunk, layer, rotation))
             return h + self._drop(self.feedforward(self.feedforward_norm(h)))
         h = self.attention_norm(h + self._drop(self._attend(h, chunk, layer, rotation)))
-        h = self.feedforward_norm(h + self._drop(self.feedforward(h)))
-        return h
+        y: Tensor = self.feedforward_norm(h + self._drop(self.feedforward(h)))
+        return y
 
     def _attend(self, x: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
         q, k, v = self.attention.project(x, rotation)

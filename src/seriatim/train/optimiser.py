@@ -37,10 +37,12 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> Optimizer:
     """The optimiser that the options name, over the model's trainable parameters."""
     parameters = trainable(model)
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    decays = [p.ndim >= 2 and id(p) not in embeddings for p in parameters]
+    matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+    decayed = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in decayed]
     groups: Groups = [
-        {"params": [p for p, d in zip(parameters, decays, strict=True) if d], "weight_decay": rate}
-        for d, rate in ((True, options.decay_rate), (False, 0.0))
+        {"params": matrices, "weight_decay": options.decay_rate},
+        {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     return OPTIMISERS[options.optimiser](groups, options, parameters[0].device)

@@ -50,10 +50,11 @@ class NgramTable(nn.Module):
     def fill(self, backoffs: Backoffs) -> None:
         """Replace the contents, on the device where the table is."""
         device = self.starts.device
-        self.starts = torch.from_numpy(backoffs.starts).to(device)
-        self.key = torch.from_numpy(backoffs.key).to(device)
-        self.log_prob = torch.from_numpy(backoffs.log_prob).to(device)
-        self.log_backoff = torch.from_numpy(backoffs.log_backoff).to(device)
+        for name, array in vars(backoffs).items():
+            tensor = torch.from_numpy(array)
+            if len(array) == 0:  # numpy's has a stride of 0, which a view as bytes refuses
+                tensor = tensor.new_empty(0)
+            setattr(self, name, tensor.to(device))
 
     # ---- contexts --------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class NgramTable(nn.Module):
         if len(self.key) == 0:
             return torch.full_like(prefix, -1)
         key = prefix * self.num_symbols + symbol  # negative where the prefix is -1: never found
-        rank = torch.searchsorted(self.key, key).clamp_(max=len(self.key) - 1)
+        rank = torch.searchsorted(self.key, key.contiguous()).clamp_(max=len(self.key) - 1)
         return torch.where(self.key[rank] == key, rank + self.num_symbols, -1)
 
     def fold(self, carry: Tensor, x: Tensor) -> Tensor:

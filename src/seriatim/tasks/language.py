@@ -1,0 +1,478 @@
+"""The language model: a model of symbols bound to text.
+
+It binds a configuration to data and calls the functions of data, train, evaluate and decode;
+it holds no logic of its own and never asks which family it has.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import torch
+
+from seriatim import contract, tree
+from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.readers import Sequences, Source, open_source
+from seriatim.data.splits import split_source
+from seriatim.data.symbols import Symbols, fit_symbols, symbols_from_json
+from seriatim.decode.sample import Sampling, sample, symbols_of
+from seriatim.decode.stream import Stream
+from seriatim.errors import ConfigError, DataError, SymbolError
+from seriatim.evaluate.likelihood import likelihood, surprises, unknown_targets
+from seriatim.evaluate.text import Score, score_text
+from seriatim.families.configuration import ModelConfig, configure, describe, restore
+from seriatim.model import SequenceModel, State
+from seriatim.tasks import folder
+from seriatim.train.closed_form import ClosedForm
+from seriatim.train.history import Progress
+from seriatim.train.loop import fit as fit_by_gradient
+from seriatim.train.loop import seeded
+from seriatim.train.options import TrainingOptions, configure_training
+
+Data: TypeAlias = "str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]"
+
+
+@dataclass(frozen=True)
+class Surprisal:
+    """What one symbol of a text cost: -log2 p(symbol | everything before it)."""
+
+    symbol: str
+    bits: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One of the most probable next symbols."""
+
+    symbol: str
+    probability: float
+
+
+class LanguageModel:
+    """A sequence model of text: fit, score, generate, next, surprisal, stream, save.
+
+    Attributes:
+        config: what is, or will be, built.
+        symbols: the alphabet; None before fitting.
+        model: the `SequenceModel`; None before fitting.
+        training: the record of how it came about, JSON values.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig | str = "lstm",
+        *,
+        symbols: str | Symbols = "char",
+        sequences: Sequences | None = None,
+        min_count: int = 1,
+        max_size: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """
+        Args:
+            model: a configuration, or the name of a family for its defaults.
+            symbols: "byte", "char", "word", "bpe:N", or an alphabet to be used as it is.
+            sequences: what one sequence is, "line", "document" or "stream"; None: as
+                `open_source` decides for the training data.
+            min_count: characters or words seen fewer times in training become `<unk>`.
+            max_size: keep at most this many symbols.
+            device: where to compute; None: a GPU if there is one.
+        """
+        self.config = configure(model, {}) if isinstance(model, str) else model
+        self.sequences = sequences
+        self.training: dict[str, Any] = {}
+        self.symbols = symbols if isinstance(symbols, Symbols) else None
+        self.model: SequenceModel | None = None
+        self._spec = symbols if isinstance(symbols, str) else symbols.kind
+        self._cut = (min_count, max_size)
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    # ---- fitting --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train: Data,
+        *,
+        valid: Data | None = None,
+        test: Data | None = None,
+        split: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        steps: int | None = None,
+        epochs: float | None = None,
+        minutes: float | None = None,
+        seed: int | None = None,
+        options: TrainingOptions | None = None,
+        report: Callable[[Progress], None] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Fit to text, by gradients or in closed form, as the family has it.
+
+        A fitted model goes on from its weights and keeps its symbols (only models that are
+        trained by gradients can).
+
+        Args:
+            train: a path, a `Source`, or texts.
+            valid: for early stopping; without it a part of `train` is split off.
+            test: for the final figures; without both, parts are split off for each.
+            split: shares of train, validation and test where they are split off.
+            steps, epochs, minutes: the budget, at most one; see `TrainingOptions`.
+            seed: of weights, data order and dropout.
+            options: all other training options; None: what suits the family.
+            report: told of the progress of training.
+            say: told in a sentence what is being done.
+
+        Returns:
+            This model, fitted; `training` holds the record.
+        """
+        started = time.perf_counter()
+        say = say or _silent
+        options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
+        parts, record = self._parts(train, valid, test, split)
+        self.sequences = parts["train"].sequences
+        if self.symbols is None:
+            say(f"choosing {self._spec} symbols from {parts['train'].name}")
+            self.symbols = fit_symbols(
+                self._spec,
+                parts["train"].texts(),
+                sequences=self.sequences,
+                min_count=self._cut[0],
+                max_size=self._cut[1],
+            )
+        corpora = {}
+        for name, source in parts.items():
+            say(f"turning {source.name} into symbols")
+            corpora[name] = build_corpus(source, self.symbols)
+        self.training = {
+            "data": {name: _facts(corpus) for name, corpus in corpora.items()},
+            "split": record,
+            "symbols": {"spec": self._spec, "number": self.symbols.num_symbols},
+            "seed": options.seed,
+        }
+        self._fit_model(corpora["train"], corpora.get("valid"), options, report, say)
+        for name in ("valid", "test"):
+            if name in corpora:
+                say(f"scoring the {name} part")
+                self.training[name] = self._score(corpora[name], parts[name]).to_json()
+        self.training["seconds"] = time.perf_counter() - started
+        return self
+
+    def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
+        given = {name: value for name, value in budget.items() if value is not None}
+        if options is not None:
+            return replace(options, **given)
+        return configure_training({**self.config.recipe, **given})
+
+    def _parts(
+        self, train: Data, valid: Data | None, test: Data | None, split: tuple[float, float, float]
+    ) -> tuple[dict[str, Source], dict[str, Any] | None]:
+        """The sources of training, validation and test, and how they were split, if they were."""
+        given = {"train": train, "valid": valid, "test": test}
+        parts = {name: self._open(data) for name, data in given.items() if data is not None}
+        if valid is not None:
+            return parts, None
+        shares = split if test is None else (split[0], split[1] + split[2], 0.0)
+        pieces, record = split_source(parts["train"], shares)
+        named = zip(("train", "valid", "test"), pieces, strict=True)
+        return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
+
+    def _open(self, data: Data) -> Source:
+        return open_source(data, sequences=None if isinstance(data, Source) else self.sequences)
+
+    def _fit_model(
+        self,
+        train: Corpus,
+        valid: Corpus | None,
+        options: TrainingOptions,
+        report: Callable[[Progress], None] | None,
+        say: Callable[[str], None],
+    ) -> None:
+        if self.symbols is None:
+            raise ConfigError("there are no symbols yet: call fit")
+        is_new = self.model is None
+        if self.model is None:
+            with seeded(torch.device("cpu"), options.seed):
+                model = self.config.build(self.symbols.num_symbols, self.symbols.boundary)
+            self.model = model.to(self._device)
+        if isinstance(self.model, ClosedForm):
+            if not is_new:
+                raise ConfigError(
+                    f"a {self.config.family} model is counted, not trained, so there is nothing "
+                    "to go on from: fit a new one on all of the data"
+                )
+            say("counting")
+            self.training["fit"] = self.model.fit_closed_form(train)
+            return
+        history = fit_by_gradient(self.model, train, valid, options, report=report)
+        self.training["fit"] = history.to_json()
+
+    # ---- using ----------------------------------------------------------------------------------
+
+    def score(
+        self,
+        data: Data,
+        *,
+        restart_every: int | None = None,
+        report: Callable[[int], None] | None = None,
+    ) -> Score:
+        """How well the model predicts a text.
+
+        Args:
+            data: a path, a `Source`, or texts.
+            restart_every: for streams, forget everything every so many symbols.
+            report: called with the number of symbols scored so far.
+
+        Raises:
+            DataError: nothing to score.
+        """
+        source = self._open(data)
+        corpus = build_corpus(source, self._fitted()[1])
+        return self._score(corpus, source, restart_every=restart_every, report=report)
+
+    def _score(
+        self,
+        corpus: Corpus,
+        source: Source,
+        *,
+        restart_every: int | None = None,
+        report: Callable[[int], None] | None = None,
+    ) -> Score:
+        model, symbols = self._fitted()
+        if corpus.num_scored == 0:
+            raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
+        started = time.perf_counter()
+        nats, bounds = surprises(model, corpus, restart_every=restart_every, report=report)
+        seconds = time.perf_counter() - started
+        found = likelihood(nats, bounds, unknown_targets(corpus, symbols.unknown))
+        return score_text(found, corpus, seconds)
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> str:
+        """The prompt and up to `length` symbols after it; see `generating`."""
+        return prompt + "".join(self.generating(prompt, length, seed=seed, sampling=sampling))
+
+    def generating(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> Iterator[str]:
+        """What follows a prompt, piece by piece as it is sampled.
+
+        It ends after `length` symbols, or at the end that a model of lines or documents
+        predicts.
+
+        Args:
+            prompt: what stands before; "": nothing but the beginning.
+            length: symbols at most.
+            seed: the same seed gives the same text.
+            sampling: temperature and filters; None: from the model's own distribution.
+
+        Raises:
+            SymbolError: the prompt has symbols that the model has never seen.
+        """
+        model, symbols = self._fitted()
+        if length < 0:
+            raise ConfigError(
+                f"length {length} is negative: give the number of symbols to generate"
+            )
+        ids = self._prompt(prompt)
+        decoder = symbols.decoder()
+        for i in ids:
+            decoder.push(i)
+        has_ends = self.sequences != "stream"
+        state = self._read(ids)
+        for _, (x, _) in zip(range(length), sample(model, state, sampling=sampling, seed=seed)):
+            symbol = int(x)
+            if has_ends and symbol == symbols.boundary:
+                break
+            yield decoder.push(symbol)
+        yield decoder.flush()
+
+    def next(self, prompt: str = "", k: int = 10) -> list[Prediction]:
+        """The k most probable symbols after a prompt."""
+        model, symbols = self._fitted()
+        with torch.inference_mode():
+            values, found = symbols_of(model.predict(self._read(self._prompt(prompt)))).top(k)
+        pairs = zip(found[0].tolist(), values[0].exp().tolist(), strict=True)
+        return [Prediction(symbols.name(i), p) for i, p in pairs]
+
+    def surprisal(self, text: str) -> list[Surprisal]:
+        """The bits of every symbol of a text, the end of each sequence included."""
+        model, symbols = self._fitted()
+        is_stream = self.sequences == "stream"
+        texts = text.removesuffix("\n").split("\n") if self.sequences == "line" else [text]
+        pieces = [symbols.encode(t) for t in texts]
+        corpus = Corpus.from_tokens(pieces, is_stream=is_stream)
+        nats, _ = surprises(model, corpus)
+        ends = [] if is_stream else [symbols.boundary]
+        ids = [i for piece in pieces for i in (*piece.tolist(), *ends)]
+        bits = nats / np.log(2)
+        return [Surprisal(symbols.name(i), float(b)) for i, b in zip(ids, bits, strict=True)]
+
+    def stream(self, state: bytes | None = None) -> "TextStream":
+        """Push one element at a time and get its surprise; `state` goes on from a saved one."""
+        model, symbols = self._fitted()
+        return TextStream(Stream(model) if state is None else Stream.load(model, state), symbols)
+
+    def check(self, *, budget_s: float = 60.0) -> contract.Report:
+        """Hold the fitted model to the laws of the contract."""
+        return contract.check_model(self._fitted()[0], budget_s=budget_s)
+
+    def info(self) -> dict[str, Any]:
+        """What it is, how large, and how it came about; JSON values."""
+        model, symbols = self._fitted()
+        return {
+            "task": "language",
+            "model": describe(self.config),
+            "sequences": self.sequences,
+            "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
+            "parameters": num_parameters(model),
+            "state_bytes": state_bytes(model),
+            "reach": model.reach,
+            "fingerprint": model.fingerprint(),
+            "training": self.training,
+        }
+
+    def _fitted(self) -> tuple[SequenceModel, Symbols]:
+        if self.model is None or self.symbols is None:
+            raise ConfigError("this language model is not fitted yet: call fit, or load one")
+        return self.model, self.symbols
+
+    def _prompt(self, prompt: str) -> list[int]:
+        _, symbols = self._fitted()
+        unknown = symbols.unknown_symbols(prompt)
+        was_trained = self.training.get("data", {}).get("train", {}).get("unknown", 0)
+        if unknown and not was_trained:
+            named = ", ".join(repr(u) for u in unknown[:5])
+            raise SymbolError(
+                f"the prompt has {len(unknown)} symbols that the model has never seen ({named}): "
+                "leave them out, or fit on text that has them"
+            )
+        return [int(i) for i in symbols.encode(prompt)]
+
+    def _read(self, ids: list[int]) -> State:
+        model, _ = self._fitted()
+        with torch.inference_mode():
+            state = model.start(1)
+            return model.update(state, torch.tensor([ids], dtype=torch.int64, device=model.device))
+
+    # ---- on disk --------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the model as a folder, whole or not at all.
+
+        Raises:
+            OutputError: something stands there already, or there is no room for it.
+        """
+        model, symbols = self._fitted()
+        folder.save(
+            Path(path),
+            config={
+                "task": "language",
+                "model": describe(self.config),
+                "sequences": self.sequences,
+            },
+            documents={"symbols": symbols.to_json(), "training": self.training},
+            modules={"model": model},
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
+    ) -> Self:
+        """The model that `save` wrote.
+
+        Args:
+            path: the folder.
+            classes: classes of your own that the model uses, such as a cell.
+            device: where to compute; None: a GPU if there is one.
+
+        Raises:
+            ModelError: no model, a damaged one, or one of a newer version.
+        """
+        path = Path(path)
+        config = folder.read_config(path)
+        symbols = symbols_from_json(folder.read_document(path, "symbols"))
+        model_config = restore(config["model"], classes)
+        found = cls(model_config, symbols=symbols, sequences=config["sequences"], device=device)
+        with seeded(torch.device("cpu"), 0):  # the weights made here are replaced at once
+            model = model_config.build(symbols.num_symbols, symbols.boundary)
+        folder.read_weights(path, {"model": model})
+        found.model = model.to(found._device).eval()
+        found.training = folder.read_document(path, "training")
+        return found
+
+
+def load(
+    path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
+) -> LanguageModel:
+    """Load a model folder; see `LanguageModel.load`."""
+    return LanguageModel.load(path, classes=classes, device=device)
+
+
+class TextStream:
+    """One text in the making: push an element, get its surprise in bits.
+
+    The sum over a text equals what `surprisal` and `score` say of it.
+    """
+
+    def __init__(self, stream: Stream, symbols: Symbols) -> None:
+        self._stream, self._symbols = stream, symbols
+
+    def push(self, element: str) -> float:
+        """Fold a piece of text in (a character, a word, a line end) and return its bits."""
+        nats = sum(self._stream.push(int(i)) for i in self._symbols.encode(element))
+        return nats / float(np.log(2))
+
+    def end(self) -> float:
+        """The bits of the text ending here; folds the end in."""
+        return self._stream.push(self._symbols.boundary) / float(np.log(2))
+
+    def top(self, k: int = 10) -> list[Prediction]:
+        """The k most probable next symbols."""
+        return [Prediction(self._symbols.name(i), float(np.exp(p))) for i, p in self._stream.top(k)]
+
+    def save(self) -> bytes:
+        """The state as bytes; `LanguageModel.stream(state)` goes on from it exactly."""
+        return self._stream.save()
+
+
+def num_parameters(model: SequenceModel) -> int:
+    """Numbers that were fitted: weights, tied ones once, and the counts of a counted model."""
+    tensors = {t.data_ptr(): t.numel() for t in model.state_dict().values() if t.numel()}
+    return sum(tensors.values())
+
+
+def state_bytes(model: SequenceModel, length: int = 512) -> int:
+    """Bytes that the model keeps of one sequence of `length` symbols."""
+    with torch.inference_mode():
+        x = torch.zeros(1, length, dtype=torch.int64, device=model.device)
+        return tree.num_bytes(model.update(model.start(1), x).carry)
+
+
+def _facts(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "sequences": corpus.num_sequences,
+        "symbols": corpus.num_tokens,
+        "scored": corpus.num_scored,
+        "unknown": corpus.num_unknown,
+        "characters": corpus.num_characters,
+        "bytes": corpus.num_bytes,
+        "fingerprint": corpus.fingerprint,
+    }
+
+
+def _silent(sentence: str) -> None:
+    """Say nothing."""

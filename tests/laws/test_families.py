@@ -1,0 +1,103 @@
+"""Every family and every composition obeys the sixteen laws. A new family is one line here."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seriatim as st
+from seriatim.contract import LAWS, check_model
+from seriatim.families.configuration import FAMILIES, ModelConfig
+from seriatim.train.closed_form import ClosedForm
+
+V, BOUNDARY = 4, 1
+
+
+class Elman(st.Cell):
+    """A user's cell: h_t = tanh(W x + U h)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.W = nn.Linear(input_size, hidden_size)
+        self.U = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(self.W(x) + self.U(h))
+
+
+CONFIGS: dict[str, ModelConfig] = {
+    "markov": st.Markov(order=3),
+    "markov, order 1": st.Markov(order=1),
+    "markov, Witten-Bell": st.Markov(order=4, smoothing="witten-bell"),
+    "autoregressive": st.Autoregressive(window=3, embedding_size=4, hidden_size=6),
+    "autoregressive, direct": st.Autoregressive(
+        window=2, embedding_size=4, hidden_size=6, num_layers=2, direct=True
+    ),
+    "rnn": st.RNN(hidden_size=5, num_layers=2),
+    "rnn, relu": st.RNN(hidden_size=5, nonlinearity="relu", learn_initial_state=True),
+    "lstm": st.LSTM(hidden_size=5, num_layers=2),
+    "lstm, one layer": st.LSTM(hidden_size=6, tie_embeddings=True, learn_initial_state=True),
+    "gru": st.GRU(hidden_size=5, num_layers=2),
+    "gru, reset before": st.GRU(hidden_size=5, num_layers=2, reset="before"),
+    "latent": st.Latent(cell=Elman, hidden_size=5),
+    "transformer": st.Transformer(model_size=8, num_layers=2, num_heads=2, context=4),
+    "transformer, wide context": st.Transformer(
+        model_size=8, num_layers=1, num_heads=2, context=99
+    ),
+    "transformer, classic": st.Transformer.classic(
+        model_size=8, num_layers=2, num_heads=2, context=5
+    ),
+    "transformer, other sizes": st.Transformer(
+        model_size=6, num_layers=2, num_heads=3, key_size=4, value_size=3, context=3
+    ),
+}
+
+
+def build(name: str) -> st.SequenceModel:
+    """A small model of this family; one that is fitted in closed form is fitted."""
+    torch.manual_seed(0)
+    model = CONFIGS[name].build(V, BOUNDARY)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5)  # large enough that a fault shows
+    if isinstance(model, ClosedForm):
+        model.fit_closed_form(_Text())
+    return model
+
+
+class _Text:
+    """A stream in which every context of three symbols occurs."""
+
+    tokens = np.random.default_rng(0).integers(0, V, 2000).astype(np.uint8)
+    offsets = np.array([0, 2000])
+    is_stream = True
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_family_obeys_the_laws(name: str) -> None:
+    check_model(build(name), budget_s=5).raise_if_broken()
+
+
+@pytest.mark.parametrize("composed", [st.Mixture, st.Product])
+def test_a_composition_obeys_the_laws(composed: type[st.Mixture] | type[st.Product]) -> None:
+    check_model(composed([build("lstm"), build("markov")]), budget_s=5).raise_if_broken()
+
+
+def test_a_composition_of_compositions_obeys_the_laws() -> None:
+    inner = st.Mixture([build("transformer"), build("gru")], [0.25, 0.75])
+    check_model(st.Product([inner, build("rnn")], [1.0, 0.5]), budget_s=5).raise_if_broken()
+
+
+def test_every_family_is_in_the_list() -> None:
+    assert {config.family for config in CONFIGS.values()} == FAMILIES.keys()
+
+
+def test_a_model_that_was_never_fitted_obeys_the_laws() -> None:
+    check_model(st.Markov(order=3).build(V, BOUNDARY), budget_s=5).raise_if_broken()
+
+
+def test_sampled_laws_say_so_and_all_laws_are_reported() -> None:
+    torch.manual_seed(0)
+    report = check_model(st.LSTM(hidden_size=4).build(3000, 1), budget_s=1)
+    assert report.ok, str(report)
+    assert [r.number for r in report.results] == list(range(1, len(LAWS) + 1))
+    assert "3,000" in report.results[8].note

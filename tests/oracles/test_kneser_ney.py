@@ -1,0 +1,284 @@
+"""The estimates of the Markov family against slow textbook code, hand calculation and KenLM.
+
+The textbook code works on dictionaries of tuples, one n-gram at a time, straight from the
+definitions; nothing of it is shared with the package.
+"""
+
+import gzip
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seriatim.batch import Batch
+from seriatim.families.configuration import Markov
+from seriatim.families.markov import MarkovModel
+
+KENLM = Path(__file__).parents[3] / "shared" / "data" / "kenlm"
+BOUNDARY = 1
+
+needs_kenlm = pytest.mark.skipif(
+    not KENLM.is_dir(), reason="KenLM's own estimates are not in ../shared/data/kenlm"
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Sequences in memory, as the package reads them."""
+
+    sequences: list[list[int]]
+    is_stream: bool = False
+
+    @property
+    def tokens(self) -> np.ndarray:
+        return np.array(list(itertools.chain(*self.sequences)), dtype=np.uint16)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return np.cumsum([0, *map(len, self.sequences)])
+
+
+def fitted(corpus: Lines, num_symbols: int, **options: object) -> tuple[MarkovModel, dict]:
+    model = MarkovModel(Markov(**options), num_symbols, BOUNDARY)
+    return model, model.fit_closed_form(corpus)
+
+
+# ---- textbook -----------------------------------------------------------------------------------
+
+
+class Textbook:
+    """Interpolated smoothing by the book: dictionaries, recursion, one n-gram at a time."""
+
+    def __init__(self, corpus: Lines, num_symbols: int, order: int, smoothing: str) -> None:
+        self.V, self.order, self.smoothing = num_symbols, order, smoothing
+        self.padded = [
+            [BOUNDARY, *s] if corpus.is_stream else [BOUNDARY, *s, BOUNDARY]
+            for s in corpus.sequences
+        ]
+        self.counts = [self.weights(m) for m in range(1, order + 1)]
+        self.followers: list[dict] = [{} for _ in range(order)]
+        for m, table in enumerate(self.counts):
+            for gram, count in table.items():
+                self.followers[m].setdefault(gram[:-1], {})[gram[-1]] = count
+        self.discounts = [self.discount(table) for table in self.counts]
+
+    def occurrences(self, m: int) -> Iterator[tuple[tuple[int, ...], int | None]]:
+        """Every n-gram of order m that ends in a prediction, and the symbol before it, if any."""
+        for s in self.padded:
+            for end in range(2, len(s) + 1):
+                if end >= m:
+                    yield tuple(s[end - m : end]), s[end - m - 1] if end > m else None
+
+    def weights(self, m: int) -> dict[tuple[int, ...], int]:
+        if self.smoothing == "witten-bell" or m == self.order:
+            return Counter(gram for gram, _ in self.occurrences(m))
+        kinds = {(gram, before) for gram, before in self.occurrences(m) if before is not None}
+        starts = [gram for gram, before in self.occurrences(m) if before is None]
+        return Counter([gram for gram, _ in kinds] + starts)
+
+    @staticmethod
+    def discount(table: dict) -> list[float]:
+        t = Counter(table.values())
+        try:
+            y = t[1] / (t[1] + 2 * t[2])
+            d = [k - (k + 1) * y * t[k + 1] / t[k] for k in (1, 2, 3)]
+        except ZeroDivisionError:
+            return [0.5, 1.0, 1.5]
+        return d if all(0 < d[k] <= k + 1 for k in range(3)) else [0.5, 1.0, 1.5]
+
+    def p(self, w: int, h: tuple[int, ...]) -> float:
+        lower = self.p(w, h[1:]) if h else 1 / self.V
+        after = self.followers[len(h)].get(h)
+        if after is None:
+            return lower
+        total = sum(after.values())
+        if self.smoothing == "witten-bell":
+            return (after.get(w, 0) + len(after) * lower) / (total + len(after))
+        d = [0.0, *self.discounts[len(h)]]
+        left = sum(d[min(c, 3)] for c in after.values())
+        own = after.get(w, 0)
+        return (own - d[min(own, 3)] + left * lower) / total
+
+
+def rare_and_frequent(seed: int, num_sequences: int, length: int, num_symbols: int) -> Lines:
+    """Random lines whose symbols follow Zipf's law, so that small counts of every size occur."""
+    rng = np.random.default_rng(seed)
+    p = 1 / np.arange(1, num_symbols)
+    ids = np.delete(np.arange(num_symbols), BOUNDARY)
+    lengths = rng.integers(0, length + 1, num_sequences)
+    return Lines([rng.choice(ids, n, p=p / p.sum()).tolist() for n in lengths])
+
+
+def assert_agree(corpus: Lines, num_symbols: int, order: int, smoothing: str) -> dict:
+    """Every context up to n - 1 symbols, fed one symbol after another, predicts by the book."""
+    model, facts = fitted(corpus, num_symbols, order=order, smoothing=smoothing)
+    book = Textbook(corpus, num_symbols, order, smoothing)
+    for length in range(order):
+        for context in itertools.product(range(num_symbols), repeat=length):
+            carry = model.empty(1)
+            if length:
+                _, carry = model.advance(carry, torch.tensor([context]), None)
+            ours = model.emit(carry).dense()[0].exp()
+            expected = [book.p(w, context) for w in range(num_symbols)]
+            torch.testing.assert_close(
+                ours, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0
+            )
+    return {**facts, "book": book.discounts}
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_every_probability_is_the_textbook_s(order: int, smoothing: str) -> None:
+    corpus = rare_and_frequent(seed=order, num_sequences=30, length=8, num_symbols=7)
+    assert_agree(corpus, 7, order, smoothing)
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell"])
+def test_every_probability_of_a_stream_is_the_textbook_s(smoothing: str) -> None:
+    rng = np.random.default_rng(5)
+    corpus = Lines([rng.integers(0, 6, 150).tolist()], is_stream=True)
+    assert_agree(corpus, 6, 3, smoothing)
+
+
+def test_discounts_are_estimated_where_counts_of_counts_allow_it() -> None:
+    corpus = rare_and_frequent(seed=0, num_sequences=60, length=12, num_symbols=24)
+    facts = assert_agree(corpus, 24, 3, "kneser-ney")
+    assert 3 not in facts["fallback_orders"]
+    np.testing.assert_allclose(facts["discounts"], facts["book"], rtol=1e-14)
+
+
+# ---- by hand ------------------------------------------------------------------------------------
+
+
+def test_discounts_of_one_order_are_those_computed_by_hand() -> None:
+    """t_1 .. t_4 = 3, 2, 1, 1:  Y = 3/7,  D = 3/7, 19/14, 9/7,  left = 46/7 / 14 = 23/49."""
+    stream = [2, 3, 4] + [5] * 2 + [6] * 2 + [7] * 3 + [0] * 4
+    model, facts = fitted(Lines([stream], is_stream=True), 8, order=1)
+    assert facts["discounts"] == [pytest.approx([3 / 7, 19 / 14, 9 / 7], rel=1e-14)]
+    assert facts["fallback_orders"] == []
+    p = model.predict(model.start(1)).dense()[0].exp()
+    uniform = 23 / 49 / 8
+    assert float(p[BOUNDARY]) == pytest.approx(uniform, rel=1e-14)  # never seen
+    assert float(p[2]) == pytest.approx((1 - 3 / 7) / 14 + uniform, rel=1e-14)
+    assert float(p[5]) == pytest.approx((2 - 19 / 14) / 14 + uniform, rel=1e-14)
+    assert float(p[0]) == pytest.approx((4 - 9 / 7) / 14 + uniform, rel=1e-14)
+
+
+def test_lower_orders_count_left_neighbours_not_occurrences() -> None:
+    """Francisco: seen three times, always after San, so alone it counts once.
+
+    The lines are  san francisco  three times,  a dog  and  the dog.  Different symbols before:
+    san 1, francisco 1, a 1, dog 2, the 1, end 2.  t_3 = 0, so D = 0.5, 1, 1.5:
+    p(francisco) = 0.5/8 + left/V  and  p(dog) = 1/8 + left/V,  left = (4 · 0.5 + 2 · 1)/8.
+    """
+    san, francisco, a, dog, the = 2, 3, 4, 5, 6
+    corpus = Lines([[san, francisco]] * 3 + [[a, dog], [the, dog]])
+    model, facts = fitted(corpus, 7, order=2)
+    assert 1 in facts["fallback_orders"]
+    p = model.emit(model.empty(1)).dense()[0].exp()
+    assert float(p[francisco]) == pytest.approx(0.5 / 8 + 0.5 / 7, rel=1e-14)
+    assert float(p[dog]) == pytest.approx(1 / 8 + 0.5 / 7, rel=1e-14)
+
+
+# ---- KenLM --------------------------------------------------------------------------------------
+
+
+def read_arpa(path: Path) -> list[dict[tuple[str, ...], tuple[float, float]]]:
+    """Per order: n-gram to (log10 probability, log10 backoff)."""
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    orders: list[dict] = []
+    for line in text.splitlines():
+        if line.startswith("\\") and "-grams" in line:
+            orders.append({})
+        elif orders and "\t" in line:
+            p, gram, *backoff = line.split("\t")
+            entry = (float(p), float(backoff[0]) if backoff else 0.0)
+            orders[-1][tuple(gram.split(" "))] = entry
+    return orders
+
+
+def fitted_words(name: str, order: int) -> tuple[MarkovModel, dict, dict[str, int]]:
+    lines = [line.split() for line in (KENLM / name).read_text(encoding="utf-8").splitlines()]
+    words = sorted(set(itertools.chain(*lines)))
+    ids = {word: i for i, word in enumerate(words, start=2)}
+    ids |= {"<unk>": 0, "<s>": BOUNDARY, "</s>": BOUNDARY}
+    corpus = Lines([[ids[word] for word in line] for line in lines])
+    return *fitted(corpus, len(words) + 2, order=order), ids
+
+
+@needs_kenlm
+@pytest.mark.parametrize(
+    ("text", "arpa", "order"),
+    [
+        ("train.txt", "order3.arpa.gz", 3),
+        ("train.txt", "order5.arpa.gz", 5),
+        ("tiny.txt", "tiny.fallback.arpa", 2),
+    ],
+)
+def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
+    text: str, arpa: str, order: int
+) -> None:
+    model, facts, ids = fitted_words(text, order)
+    theirs = read_arpa(KENLM / arpa)
+    # KenLM lists <s> and </s> apart, so it has one more of order 1.
+    sizes = [len(grams) for grams in theirs]
+    assert [sizes[0] - 1, *sizes[1:]] == facts["ngrams"]
+    for m, grams in enumerate(theirs, start=1):
+        spelled = torch.tensor([[ids[word] for word in gram] for gram in grams])
+        log_p, backoff = torch.tensor(list(grams.values()), dtype=torch.float64).T
+        nodes = spelled[:, 0]
+        for place in range(1, m):
+            nodes = model.table.find(nodes, spelled[:, place])
+        assert bool((nodes >= 0).all())
+        is_predicted = torch.tensor([gram[-1] != "<s>" for gram in grams])
+        ours = model.table.log_prob[nodes] / math.log(10)
+        assert float((ours - log_p)[is_predicted].abs().max()) < 2e-6  # KenLM prints float32
+        if m < order:
+            is_context = torch.tensor([gram[-1] != "</s>" for gram in grams])
+            ours = model.table.log_backoff[nodes] / math.log(10)
+            assert float((ours - backoff)[is_context].abs().max()) < 2e-6
+
+
+@needs_kenlm
+def test_discounts_are_those_that_kenlm_prints() -> None:
+    _, facts, _ = fitted_words("train.txt", 5)
+    printed = []
+    for line in (KENLM / "discounts.txt").read_text().splitlines():
+        if "D1=" in line:
+            printed.append([float(part.split("=")[1]) for part in line.split()[2:]])
+    np.testing.assert_allclose(facts["discounts"], printed, rtol=1e-5)
+    assert facts["fallback_orders"] == []
+
+
+@needs_kenlm
+@pytest.mark.parametrize("order", [3, 5])
+def test_perplexity_of_unseen_text_is_what_kenlm_s_query_prints(order: int) -> None:
+    model, _, ids = fitted_words("train.txt", order)
+    lines = (KENLM / "test.txt").read_text(encoding="utf-8").splitlines()
+    encoded = [[ids.get(word, 0) for word in line.split()] for line in lines]
+    lengths = torch.tensor([len(line) + 1 for line in encoded])
+    inputs = torch.zeros(len(encoded), int(lengths.max()), dtype=torch.int64)
+    targets = inputs.clone()
+    for row, line in enumerate(encoded):
+        inputs[row, : len(line) + 1] = torch.tensor([BOUNDARY, *line])
+        targets[row, : len(line) + 1] = torch.tensor([*line, BOUNDARY])
+    log_p = model.log_prob(Batch(inputs, targets, lengths))
+    is_known = targets != 0
+    printed = dict(
+        line.removeprefix(f"order{order}: ").split(":\t")
+        for line in (KENLM / "query.txt").read_text().splitlines()
+        if line.startswith(f"order{order}:")
+    )
+    assert int(lengths.sum()) == int(printed["Tokens"])
+    every = math.exp(-float(log_p.sum()) / int(lengths.sum()))
+    assert every == pytest.approx(float(printed["Perplexity including OOVs"]), rel=1e-5)
+    num_known = int(lengths.sum()) - int(printed["OOVs"])
+    known = math.exp(-float(log_p[is_known].sum()) / num_known)
+    assert known == pytest.approx(float(printed["Perplexity excluding OOVs"]), rel=1e-5)

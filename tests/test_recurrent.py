@@ -1,0 +1,229 @@
+"""Recurrent models: chunks, steps and ragged rows agree; options do what they say."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from seriatim import tree
+from seriatim.batch import Batch
+from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.families.recurrent import Recurrent
+
+V, D, B, L = 7, 5, 4, 9
+EXACT = {"rtol": 0.0, "atol": 1e-12}
+RAGGED = torch.tensor([L, 0, 1, 6])
+
+CONFIGS = [
+    RNN(hidden_size=D),
+    LSTM(hidden_size=D, num_layers=2, learn_initial_state=True),
+    GRU(hidden_size=D, num_layers=2, tie_embeddings=True),
+    GRU(hidden_size=D, reset="before", embedding_size=3),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=["rnn", "lstm", "gru", "gru before"])
+def model(request: pytest.FixtureRequest) -> Recurrent:
+    return built(request.param)
+
+
+def built(config: RecurrentConfig) -> Recurrent:
+    torch.manual_seed(0)
+    model = config.build(V, 1).double()
+    assert isinstance(model, Recurrent)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    return model.eval()
+
+
+def symbols(*shape: int, seed: int = 2) -> Tensor:
+    return torch.randint(0, V, shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- the fold -----------------------------------------------------------------------------------
+
+
+def test_any_split_of_a_chunk_gives_the_same_state(model: Recurrent) -> None:
+    x, start = symbols(B, L), model.start(B)
+    whole = model.update(start, x)
+    for cut in range(L + 1):
+        parts = model.update(model.update(start, x[:, :cut]), x[:, cut:])
+        torch.testing.assert_close(tree.leaves(parts), tree.leaves(whole), **EXACT)
+    state = start
+    for t in range(L):
+        state = model.step(state, x[:, t])
+    torch.testing.assert_close(tree.leaves(state), tree.leaves(whole), **EXACT)
+
+
+def test_ragged_rows_end_as_if_alone_and_go_on(model: Recurrent) -> None:
+    x, more, start = symbols(B, L), symbols(B, 3, seed=3), model.start(B)
+    together = model.update(model.update(start, x, RAGGED), more)
+    for b, n in enumerate(RAGGED.tolist()):
+        alone = model.update(model.start(1), torch.cat([x[b : b + 1, :n], more[b : b + 1]], 1))
+        row = tree.select(together, torch.tensor([b]))
+        torch.testing.assert_close(tree.leaves(row), tree.leaves(alone), **EXACT)
+
+
+@pytest.mark.parametrize("length", [1, L])
+def test_rows_of_length_zero_keep_their_carry_bit_for_bit(model: Recurrent, length: int) -> None:
+    state = model.update(model.start(B), symbols(B, 4))
+    after = model.update(state, symbols(B, length), torch.zeros(B, dtype=torch.int64))
+    torch.testing.assert_close(tree.leaves(after), tree.leaves(state), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_padding_changes_neither_scores_nor_gradients_nor_carry(
+    model: Recurrent, keep: bool
+) -> None:
+    padding = torch.arange(L) >= RAGGED[:, None]
+    results = []
+    for seed in (5, 6):
+        x = torch.where(padding, symbols(B, L, seed=seed), symbols(B, L))
+        scores, carry = model(Batch(x, symbols(B, L, seed=4), RAGGED), keep=keep)
+        loss = scores.sum() + sum(leaf.sum() for leaf in tree.leaves(carry))
+        results.append((scores, tree.leaves(carry), torch.autograd.grad(loss, model.parameters())))
+    torch.testing.assert_close(*results, **EXACT)
+
+
+def test_scores_are_equal_with_and_without_keeping_the_carry(model: Recurrent) -> None:
+    batch = Batch(symbols(B, L), symbols(B, L, seed=4), RAGGED)
+    kept, dropped = model(batch, keep=True)[0], model(batch, keep=False)[0]
+    torch.testing.assert_close(kept, dropped, **EXACT)
+    assert (kept != 0).sum() == RAGGED.sum()
+
+
+def test_an_old_state_survives_what_is_done_to_its_successors(model: Recurrent) -> None:
+    state = model.update(model.start(B), symbols(B, 3))
+    saved = [leaf.clone() for leaf in tree.leaves(state)]
+    model.update(model.step(state, symbols(B)), symbols(B, L), RAGGED)
+    model.update(state, symbols(B, L))
+    torch.testing.assert_close(tree.leaves(state), saved, rtol=0, atol=0)
+
+
+def test_the_carry_is_one_batch_first_state_per_layer() -> None:
+    lstm = built(LSTM(hidden_size=D, num_layers=3))
+    _, carry = lstm.advance(lstm.empty(B), symbols(B, L), RAGGED)
+    assert [[tuple(t.shape) for t in layer] for layer in carry] == [[(B, D), (B, D)]] * 3
+    gru = built(GRU(hidden_size=D, num_layers=2))
+    _, carry = gru.advance(gru.empty(B), symbols(B, L), None)
+    assert [tuple(t.shape) for t in carry] == [(B, D)] * 2
+
+
+# ---- the options --------------------------------------------------------------------------------
+
+FAMILIES = [RNN, LSTM, GRU]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_learned_initial_state_is_where_rows_begin_and_gets_a_gradient(
+    family: Callable[..., RecurrentConfig],
+) -> None:
+    model = built(family(hidden_size=D, num_layers=2, learn_initial_state=True))
+    assert model.initial is not None
+    for leaf, part in zip(tree.leaves(model.empty(B)), model.initial, strict=True):
+        torch.testing.assert_close(leaf, part.expand(B, -1), rtol=0, atol=0)
+    model.log_prob(Batch(symbols(B, L), symbols(B, L, seed=4), RAGGED)).sum().backward()
+    assert all(bool((part.grad != 0).all()) for part in model.initial)
+    fixed = built(family(hidden_size=D))
+    assert fixed.initial is None
+    assert all(bool((leaf == 0).all()) for leaf in tree.leaves(fixed.empty(B)))
+
+
+def test_an_empty_carry_does_not_follow_later_changes_of_the_weights() -> None:
+    model = built(LSTM(hidden_size=D, learn_initial_state=True))
+    carry = model.empty(B)
+    before = [leaf.clone() for leaf in tree.leaves(carry)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    torch.testing.assert_close(tree.leaves(carry), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tied_weights_are_one_tensor(family: Callable[..., RecurrentConfig]) -> None:
+    tied = family(hidden_size=D, tie_embeddings=True).build(V, 1)
+    free = family(hidden_size=D).build(V, 1)
+    assert isinstance(tied, Recurrent)
+    tied.double()
+    assert tied.head.weight is tied.embedding.weight
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (tied, free)]
+    assert sizes[1] - sizes[0] == V * D
+
+
+def test_the_forget_gate_begins_with_its_bias_and_the_others_with_none() -> None:
+    model = LSTM(hidden_size=D, num_layers=2, forget_bias=1.5).build(V, 1)
+    assert isinstance(model, Recurrent)
+    for cell in model.layers:
+        i, f, c, o = (cell.bias_ih + cell.bias_hh).chunk(4)
+        assert f.tolist() == [1.5] * D
+        assert torch.cat([i, c, o]).tolist() == [0.0] * 3 * D
+
+
+@pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
+@pytest.mark.parametrize("length", [1, L])
+def test_dropout_acts_in_training_alone(length: int, lengths: Tensor | None) -> None:
+    dropped = built(LSTM(hidden_size=D, num_layers=2, dropout=0.5))
+    plain = built(LSTM(hidden_size=D, num_layers=2))
+    plain.load_state_dict(dropped.state_dict())
+    n = None if lengths is None else lengths.clamp(max=length)
+    arguments = symbols(B, length), n
+    expected = plain.advance(plain.empty(B), *arguments)
+    torch.testing.assert_close(dropped.advance(dropped.empty(B), *arguments), expected, **EXACT)
+    dropped.train()
+    torch.manual_seed(0)
+    features, carry = dropped.advance(dropped.empty(B), *arguments)
+    assert bool((features == 0).any())  # before the head
+    for before, after in zip(expected[1], carry, strict=True):
+        assert not torch.equal(before[0][0], after[0][0])  # on the embeddings: layer 1 differs
+
+
+@pytest.mark.parametrize(
+    "config", CONFIGS[1:3] + [GRU(hidden_size=D, num_layers=2, reset="before")]
+)
+@pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
+@pytest.mark.parametrize("length", [1, L])
+def test_dropout_acts_between_layers(
+    config: RecurrentConfig, length: int, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the dropout on embeddings and features taken out, layer 1 is as ever, layer 2 is not."""
+    model = built(type(config)(**{**vars_of(config), "dropout": 0.5}))
+    n = None if lengths is None else lengths.clamp(max=length)
+    x = torch.randn(B, length, D, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    monkeypatch.setattr(model, "embedding", lambda _: x)
+    expected = model.advance(model.empty(B), symbols(B, length), n)[1]
+    model.train()
+    calls = 0
+    dropped = model._dropped
+
+    def all_but_the_first(y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return y if calls == 1 else dropped(y)
+
+    monkeypatch.setattr(model, "_dropped", all_but_the_first)
+    first, second = model.advance(model.empty(B), symbols(B, length), n)[1]
+    torch.testing.assert_close(first, expected[0], **EXACT)
+    assert not torch.equal(tree.leaves(second)[0][0], tree.leaves(expected[1])[0][0])
+
+
+def vars_of(config: RecurrentConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in type(config).__dataclass_fields__}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_learns_a_pattern_that_needs_memory(
+    family: Callable[..., RecurrentConfig],
+) -> None:
+    torch.manual_seed(0)
+    model = family(hidden_size=16).build(3, 0)
+    melody = torch.tensor([[0, 1, 2, 1] * 5])  # after 1, only memory tells 2 from 0
+    batch = Batch(melody[:, :-1], melody[:, 1:])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(60):
+        loss = -model.log_prob(batch).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1  # without memory: half of the symbols cost ln 2
