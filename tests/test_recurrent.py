@@ -131,6 +131,16 @@ def test_a_learned_initial_state_is_where_rows_begin_and_gets_a_gradient(
     assert all(bool((leaf == 0).all()) for leaf in tree.leaves(fixed.empty(B)))
 
 
+def test_the_two_parts_of_a_learned_lstm_state_are_learned_apart() -> None:
+    model = LSTM(hidden_size=D, learn_initial_state=True).build(V, 1)
+    with torch.no_grad():
+        h, c = tree.leaves(model.empty(1))
+        next(iter(model.get_submodule("initial").parameters())).add_(1)
+        h_after, c_after = tree.leaves(model.empty(1))
+    assert torch.equal(h_after, h + 1)
+    assert torch.equal(c_after, c)
+
+
 def test_an_empty_carry_does_not_follow_later_changes_of_the_weights() -> None:
     model = built(LSTM(hidden_size=D, learn_initial_state=True))
     carry = model.empty(B)
@@ -179,37 +189,28 @@ def test_dropout_acts_in_training_alone(length: int, lengths: Tensor | None) -> 
         assert not torch.equal(before[0][0], after[0][0])  # on the embeddings: layer 1 differs
 
 
-@pytest.mark.parametrize(
-    "config", CONFIGS[1:3] + [GRU(hidden_size=D, num_layers=2, reset="before")]
-)
+@pytest.mark.parametrize("options", [(LSTM, {}), (GRU, {}), (GRU, {"reset": "before"})])
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
 @pytest.mark.parametrize("length", [1, L])
 def test_dropout_acts_between_layers(
-    config: RecurrentConfig, length: int, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+    options: tuple[Callable[..., RecurrentConfig], dict[str, str]],
+    length: int,
+    lengths: Tensor | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the dropout on embeddings and features taken out, layer 1 is as ever, layer 2 is not."""
-    model = built(type(config)(**{**vars_of(config), "dropout": 0.5}))
+    """With no dropout on the embeddings, layer 1 is as without any, and layer 2 is not."""
+    family, others = options
+    model = built(family(hidden_size=D, num_layers=2, dropout=0.5, **others))
     n = None if lengths is None else lengths.clamp(max=length)
-    x = torch.randn(B, length, D, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-    monkeypatch.setattr(model, "embedding", lambda _: x)
     expected = model.advance(model.empty(B), symbols(B, length), n)[1]
     model.train()
-    calls = 0
-    dropped = model._dropped
-
-    def all_but_the_first(y: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return y if calls == 1 else dropped(y)
-
-    monkeypatch.setattr(model, "_dropped", all_but_the_first)
+    dropped, places = model._dropped, iter(["embeddings", "elsewhere", "elsewhere"])
+    monkeypatch.setattr(
+        model, "_dropped", lambda y: y if next(places) == "embeddings" else dropped(y)
+    )
     first, second = model.advance(model.empty(B), symbols(B, length), n)[1]
     torch.testing.assert_close(first, expected[0], **EXACT)
     assert not torch.equal(tree.leaves(second)[0][0], tree.leaves(expected[1])[0][0])
-
-
-def vars_of(config: RecurrentConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in type(config).__dataclass_fields__}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -84,7 +84,7 @@ class Recurrent(SequenceModel):
             new = self.cell(e, h)
             h = new if lengths is None else torch.where((lengths > t)[:, None], new, h)
             states.append(h)
-        return torch.stack(states, 1), {"h": h} if keep else None
+        return torch.stack(states, 1), {"h": h}  # also unasked, which is allowed
 
     def emit(self, features: Tensor) -> Distribution:
         return Categorical(self.head(self.dropout(features)))

@@ -1,0 +1,64 @@
+"""The command line: `seriatim COMMAND`. Commands are imported when they are called.
+
+Results go to stdout, for people or with --json for programs; progress and errors to stderr.
+Exit codes: 0 done; 1 a fault of seriatim's own; 2 the command or an option; 3 the data; 4 the
+model folder; 5 the place to write; 6 training; 7 a broken law; 8 an extra that is not installed;
+130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
+    "score": ("seriatim.cli.use:score", "How well a model predicts a text, in bits."),
+    "generate": ("seriatim.cli.use:generate", "Sample text from a model."),
+    "next": ("seriatim.cli.use:next_symbols", "The most probable next symbols after a prompt."),
+    "surprisal": ("seriatim.cli.use:surprisal", "The bits of every symbol of a text."),
+    "info": ("seriatim.cli.use:info", "What a model folder holds, and how it came about."),
+    "check": ("seriatim.cli.use:check", "Hold a model to the laws of the contract."),
+    "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    from cyclopts import App, CycloptsError
+
+    import seriatim
+    from seriatim.errors import SeriatimError
+
+    app = App(
+        name="seriatim",
+        help="Every classic sequence model, from the Markov chain to the Transformer.",
+        version=seriatim.__version__,
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name, (place, summary) in COMMANDS.items():
+        app.command(place, name=name, help=summary)
+    try:
+        app(arguments or ["--help"])
+    except CycloptsError as error:
+        return _say(str(error), 2)
+    except SeriatimError as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        return _say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    print(f"seriatim: {message}", file=sys.stderr)
+    return code

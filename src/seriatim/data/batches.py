@@ -54,11 +54,13 @@ class BatchSource(ABC):
     Attributes:
         num_targets: targets of one epoch.
         steps_per_epoch: batches of one epoch.
+        targets_per_step: their mean number in a batch.
         notes: sentences for the user: what was asked and could not be done as asked.
     """
 
     num_targets: int
     steps_per_epoch: int
+    targets_per_step: float
     notes: tuple[str, ...] = ()
 
     @abstractmethod
@@ -93,6 +95,7 @@ class StreamWindows(BatchSource):
         self._starts = size - self.length + 1
         self.num_targets = size
         self.steps_per_epoch = -(-size // (self.batch_size * self.length))
+        self.targets_per_step = self.batch_size * self.length
         self.notes = _shrunk(size, (batch_size, length), (self.batch_size, self.length))
 
     def batch(self, step: int) -> Batch:
@@ -119,6 +122,7 @@ class StreamChunks(BatchSource):
         self._longest = int(np.diff(self._begins).max())
         self.num_targets = size
         self.steps_per_epoch = -(-self._longest // self.length)
+        self.targets_per_step = size / self.steps_per_epoch
         self.notes = _shrunk(size, (batch_size, length), (self.batch_size, self.length))
 
     @property
@@ -172,6 +176,7 @@ class SequenceBatches(BatchSource):
         self._cuts = _batch_cuts(descending, batch_size, token_budget)
         self.num_targets = int(pairs.sum())
         self.steps_per_epoch = len(self._cuts) - 1
+        self.targets_per_step = self.num_targets / self.steps_per_epoch
         self._epoch = -1
         self._pieces: Ints = np.empty(0, np.int64)
         self._batches: Ints = np.empty(0, np.int64)

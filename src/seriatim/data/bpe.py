@@ -3,9 +3,9 @@
 The merges are learned and applied by Hugging Face `tokenizers`; all that is kept is its own
 JSON. Texts are first cut at line ends, which are always symbols alone, and then into units
 (words with the space before them, runs of digits, of signs, of white space); merges stay inside
-of a unit. White space that follows something else always begins a new unit, so a text can be
-encoded in parts cut there without changing the result, and each part only once: parts are
-remembered, which makes encoding many times faster.
+of a unit. White space that follows something else always begins a new unit, and so does what
+follows a run of ASCII letters or signs; cut there, a text can be encoded in parts without
+changing the result. Parts are remembered, which makes encoding several times faster.
 
 Knows texts. Does not know files.
 """
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 # White_Space of Unicode, as \s is in the tokenizer's expression; Python's \s has four more.
 _SPACE = "\t\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_PARTS = re.compile(f"\n|[{_SPACE}]*[^{_SPACE}\n]+|[{_SPACE}]+")
+_SIGNS = "!-&(-/:-@[-`{-~"  # of ASCII, without the apostrophe, which contractions begin with
+_PARTS = re.compile(
+    f"\n| ?[A-Za-z]+(?=[ \n{_SIGNS}]|\\Z)| ?[{_SIGNS}]+(?=[A-Za-z0-9 \n]|\\Z)"
+    f"|[{_SPACE}]*[^{_SPACE}\n]+|[{_SPACE}]+"
+)
 _REMEMBERED = 1 << 17  # parts, of at most
 _REMEMBERED_CHARACTERS = 64  # each
 _FULL_TRAINING_BYTES = 1 << 25

@@ -163,12 +163,12 @@ def build_corpus(source: Source, symbols: Symbols, cache: Path | None = None) ->
     if source.is_in_memory:
         return _build_in_memory(source, symbols, fingerprint)
     entry = (_default_cache() if cache is None else cache) / fingerprint
-    found = _open(entry, source, fingerprint)
+    found = _open(entry, source, symbols, fingerprint)
     if found is not None:
         return found
     try:
         _build_entry(entry, source, symbols)
-        found = _open(entry, source, fingerprint)
+        found = _open(entry, source, symbols, fingerprint)
     except OSError:
         found = None
     return found or _build_for_now(source, symbols, fingerprint)
@@ -362,14 +362,13 @@ def _build_entry(entry: Path, source: Source, symbols: Symbols) -> None:
 
 
 def _write(folder: Path, source: Source, symbols: Symbols) -> None:
-    dtype = _dtype(symbols.num_symbols)
-    sink = _Disk(folder, dtype)
+    sink = _Disk(folder, _dtype(symbols.num_symbols))
     try:
         figures = _fill(sink, source, symbols)
         digest = sink.close()
     finally:
         sink.abandon()
-    record = {"version": FORMAT_VERSION, "dtype": dtype.str, "tokens": digest, **asdict(figures)}
+    record = {"version": FORMAT_VERSION, "tokens": digest, **asdict(figures)}
     with (folder / "corpus.json").open("w") as file:
         json.dump(record, file)
         file.flush()
@@ -396,7 +395,7 @@ def _build_for_now(source: Source, symbols: Symbols, fingerprint: str) -> Corpus
         entry = folder / fingerprint
         try:
             _build_entry(entry, source, symbols)
-            corpus = _open(entry, source, fingerprint)
+            corpus = _open(entry, source, symbols, fingerprint)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -415,11 +414,11 @@ def _build_for_now(source: Source, symbols: Symbols, fingerprint: str) -> Corpus
 # ---- opening ------------------------------------------------------------------------------------
 
 
-def _open(entry: Path, source: Source, fingerprint: str) -> Corpus | None:
+def _open(entry: Path, source: Source, symbols: Symbols, fingerprint: str) -> Corpus | None:
     """The corpus of a cache entry; None if there is none, or a damaged one."""
     try:
         record = json.loads((entry / "corpus.json").read_bytes())
-        tokens = _mapped(entry / "tokens", np.dtype(record.pop("dtype")))
+        tokens = _mapped(entry / "tokens", _dtype(symbols.num_symbols))
         offsets = np.fromfile(entry / "offsets", "<i8")
         digest, version = record.pop("tokens"), record.pop("version")
         figures = Figures(**record)
@@ -427,8 +426,8 @@ def _open(entry: Path, source: Source, fingerprint: str) -> Corpus | None:
         return None
     is_whole = (
         version == FORMAT_VERSION
+        and len(offsets) == figures.num_sequences + 1 > 0
         and len(tokens) == figures.num_tokens == offsets[-1]
-        and len(offsets) == figures.num_sequences + 1
         and bool((np.diff(offsets) >= 0).all())
         and hashlib.blake2b(tokens.data, digest_size=16).hexdigest() == digest
     )

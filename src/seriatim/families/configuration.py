@@ -270,15 +270,25 @@ CLASSIC: Mapping[str, Any] = {
 }
 
 FAMILIES: Mapping[str, type[ModelConfig]] = {
-    config.family: config for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent)
+    config.family: config
+    for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent)
 }
 
 
-def configure(family: str, options: Mapping[str, Any]) -> ModelConfig:
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"transformer": {"classic": CLASSIC}}
+
+
+def configure(family: str, options: Mapping[str, Any], *, preset: str | None = None) -> ModelConfig:
     """The configuration of a family by name, from strings or JSON values.
 
+    Args:
+        family: a name in `FAMILIES`.
+        options: of the family; they override the preset.
+        preset: of the family, by name.
+
     Raises:
-        ConfigError: no such family, an option of another family, or a value out of its range.
+        ConfigError: no such family or preset, an option of another family, or a value out of
+            its range.
     """
     config = FAMILIES.get(family)
     if config is None:
@@ -289,6 +299,12 @@ def configure(family: str, options: Mapping[str, Any]) -> ModelConfig:
             owners = [k for k, c in FAMILIES.items() if name in {f.name for f in fields(c)}]  # type: ignore[arg-type]
             whose = f"belongs to {' and '.join(owners)}" if owners else "is no option of any model"
             raise ConfigError(f"{name} {whose}; {family} takes {', '.join(known)}")
+    if preset is not None:
+        presets = PRESETS.get(family, {})
+        if preset not in presets:
+            known_presets = ", ".join(presets) or "none"
+            raise ConfigError(f"{family} has no preset {preset!r}; it has {known_presets}")
+        options = {**presets[preset], **options}
     try:
         return pydantic.TypeAdapter(config).validate_python(dict(options))
     except pydantic.ValidationError as error:

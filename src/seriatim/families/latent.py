@@ -67,10 +67,11 @@ class LatentModel(SequenceModel):
         h, outputs = carry, []
         for t, x_t in enumerate(self.embedding(x).unbind(1)):
             new = self._first_step(h, x_t) if t == 0 else self.cell(h, x_t)
+            # Of the new state even at padding: the output of an initial state may be undefined.
+            outputs.append(self.cell.output(new))
             if mask is not None and t >= shortest:
                 new = tree.map_leaves(partial(_where_valid, mask[:, t]), new, h)
             h = new
-            outputs.append(self.cell.output(h))
         return torch.stack(outputs, 1), h
 
     def emit(self, features: Tensor) -> Categorical:
@@ -109,8 +110,8 @@ class LatentModel(SequenceModel):
 def _made(config: Latent, input_size: int) -> Cell:
     if not issubclass(config.cell, Cell):
         raise ConfigError(
-            f"cell = {config.cell.__name__} is no subclass of seriatim.layers.cells.Cell: derive "
-            "it from Cell and write forward(h, x) -> h"
+            f"cell = {config.cell.__name__} is no subclass of seriatim.Cell: derive it from Cell "
+            "and write forward(h, x) -> h"
         )
     try:
         return config.cell(input_size, config.hidden_size, **config.options)

@@ -243,7 +243,9 @@ class Recurrent(SequenceModel):
 
     def _learned_initial(self) -> nn.ParameterList:
         return nn.ParameterList(
-            nn.Parameter(part) for cell in self.layers for part in tree.leaves(cell.initial(1))
+            nn.Parameter(part.clone())  # a cell may give one tensor for two parts
+            for cell in self.layers
+            for part in tree.leaves(cell.initial(1))
         )
 
     def empty(

@@ -149,7 +149,7 @@ class LSTMCell(StackedCell):
 
     def initial(self, batch_size: int) -> tuple[Tensor, Tensor]:
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        return zeros, zeros
+        return zeros, torch.zeros_like(zeros)
 
     def gates(self, h: Tensor, x: Tensor) -> LSTMGates:
         """The gates from h_{t-1} (..., D), the hidden part of the state alone, and x_t (..., E).

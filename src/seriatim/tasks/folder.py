@@ -16,12 +16,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 import seriatim
@@ -228,9 +227,8 @@ def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
         try:
             _load(module, own)
         except RuntimeError as error:
-            raise ModelError(
-                f"{path / _WEIGHTS} does not fit {path / _CONFIG}: {str(error).splitlines()[-1].strip()}"
-            ) from None
+            reason = str(error).splitlines()[-1].strip()
+            raise ModelError(f"{path / _WEIGHTS} does not fit {path / _CONFIG}: {reason}") from None
 
 
 def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -253,10 +251,3 @@ def verify(path: Path) -> None:
     for name, seal in read_config(path)["files"].items():
         if _seal(path / name) != seal:
             raise ModelError(f"{path / name} was altered since it was written: do not trust it")
-
-
-@contextlib.contextmanager
-def on_meta() -> Iterator[None]:
-    """Build modules without filling their weights, which are about to be loaded."""
-    with torch.random.fork_rng(devices=[]):
-        yield

@@ -33,7 +33,7 @@ from seriatim.train.loop import fit as fit_by_gradient
 from seriatim.train.loop import seeded
 from seriatim.train.options import TrainingOptions, configure_training
 
-Data: TypeAlias = "str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]"
+Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ class LanguageModel:
             "symbols": {"spec": self._spec, "number": self.symbols.num_symbols},
             "seed": options.seed,
         }
+        began = time.perf_counter()
         self._fit_model(corpora["train"], corpora.get("valid"), options, report, say)
+        self.training["fit_seconds"] = time.perf_counter() - began
         for name in ("valid", "test"):
             if name in corpora:
                 say(f"scoring the {name} part")
@@ -292,7 +294,9 @@ class LanguageModel:
             decoder.push(i)
         has_ends = self.sequences != "stream"
         state = self._read(ids)
-        for _, (x, _) in zip(range(length), sample(model, state, sampling=sampling, seed=seed)):
+        for _, (x, _) in zip(
+            range(length), sample(model, state, sampling=sampling, seed=seed), strict=False
+        ):
             symbol = int(x)
             if has_ends and symbol == symbols.boundary:
                 break

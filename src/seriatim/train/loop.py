@@ -1,16 +1,12 @@
 """The training loop: one for every model that learns by gradients.
 
-Knows `model(batch, carry)`, sources of batches, an optimiser and a schedule; knows no family,
-no text, and no setting that torch keeps process-wide. The loss of a batch is
-
-    - sum over its targets of ln p(target | everything before it) / number of targets    (nats)
+Knows `model(batch, carry)`, sources of batches and a plan of how long and how often to look at
+the validation corpus; knows no family, no text, and no setting that torch keeps process-wide.
 
 On one machine the same seed and number of steps give the same weights, bit for bit: batches are
 functions of (seed, step), dropout draws from torch's generators, seeded inside and put back
 afterwards. A budget in minutes is turned into a number of steps before the first of them, on
 copies that leave no trace.
-
-Shapes: B rows, L pairs of a chunk.
 """
 
 import copy

@@ -41,7 +41,7 @@ class Planner:
 
     def plan(self, steps: int) -> Plan:
         """About 20 evaluations, none of them longer than the training between two."""
-        per_step = self.source.num_targets / self.source.steps_per_epoch
+        per_step = self.source.targets_per_step
         rare = max(math.ceil(steps / NUM_EVALUATIONS), math.ceil(MIN_EVALUATED / per_step))
         every = min(self.options.evaluate_every or rare, steps)
         most = self.options.evaluate_symbols or max(MIN_EVALUATED, round(every * per_step))
@@ -78,7 +78,7 @@ class Planner:
         """Of evaluation, measured over about as many targets as four training steps have."""
         if self.valid_corpus is None:
             return 0.0
-        limit = 4 * math.ceil(self.source.num_targets / self.source.steps_per_epoch)
+        limit = math.ceil(4 * self.source.targets_per_step)
         area = evaluation_size(self.options)
         mean_nats(trial, self.valid_corpus, *area, limit=1)  # the first pass sets kernels up
         began = clock()

@@ -1,7 +1,11 @@
 """One update of the weights: forward, backward, clip, step.
 
 Knows a model, a source of batches, an optimiser and a schedule; does not know how long a run
-is, nor what validation says. Here belongs whatever changes with a step.
+is, nor what validation says. Here belongs whatever changes with a step. What is minimised is
+
+    - sum over the batch's targets of ln p(target | everything before it) / n      (nats)
+
+with n the mean number of targets of a batch, so that every target of an epoch counts alike.
 """
 
 import math
@@ -52,7 +56,9 @@ class Trainer:
         goes_on = self.source.carries and not self.source.restarts(self.step + 1)
         nats, carry = self.model(batch, carry, keep=goes_on)
         count = batch.num_targets()
-        loss = -nats.sum() / count
+        # Not by `count`: a batch of short lines would weigh as much as one of long lines, and the
+        # fitted probability of an end would be too high.
+        loss = -nats.sum() / self.source.targets_per_step
         loss.backward()
         norm = clip_gradient(self.parameters, self.clip)
         self.rate = self.schedule.rate(self.step)
@@ -85,8 +91,8 @@ class Trainer:
                 raise broken("loss", loss, step + 1, self.schedule.rate(step))
             if not math.isfinite(norm):
                 raise broken("norm of the gradient", norm, step + 1, self.schedule.rate(step))
-        self._nats += sum(loss * p[2] for loss, p in zip(losses, pending, strict=True))
-        self._counted += sum(p[2] for p in pending)
+        self._nats += sum(losses) * self.source.targets_per_step
+        self._counted += sum(count for _, _, count in pending)
         self.gradient_norm = norms[-1]
 
     @property

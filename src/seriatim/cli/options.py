@@ -1,0 +1,135 @@
+"""Command-line options from the configuration dataclasses, where each option is defined once.
+
+A command that takes model and training options is written with `**options`; `with_options`
+replaces that by one parameter for every field, its help taken from the docstring of its class.
+Knows dataclasses and cyclopts; no torch.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from types import NoneType
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from seriatim.families.configuration import FAMILIES, ModelConfig
+from seriatim.train.options import TrainingOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TRAINING = Group("Training by gradients", sort_key=90)
+
+
+def with_options(command: F) -> F:
+    """Replace the `**options` of a command by the options of all families and of training."""
+    signature = inspect.signature(command)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        for name, hint in {**_model_options(), **_training_options()}.items()
+    ]
+    command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    command.__annotations__.update({p.name: p.annotation for p in added})
+    return command
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that were given: those of the model, those of training."""
+    given = {name: value for name, value in options.items() if value is not None}
+    training = {f.name for f in fields(TrainingOptions)}
+    return (
+        {name: value for name, value in given.items() if name not in training},
+        {name: value for name, value in given.items() if name in training},
+    )
+
+
+def shell_families() -> dict[str, type[ModelConfig]]:
+    """The families that a command line can describe: those without a class of the user's own."""
+    return {
+        name: config
+        for name, config in FAMILIES.items()
+        if not any(hint is type for hint in _hints(config).values())
+    }
+
+
+def described(cls: type) -> dict[str, str]:
+    """The texts of the `Attributes:` sections of a class and its bases, by name."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        section = re.search(
+            r"Attributes:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(base.__doc__ or "")
+        )
+        if section:
+            entries = re.findall(r"^ {4}([\w, ]+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1], re.M)
+            for names, text in entries:
+                for name in names.split(", "):
+                    found[name] = " ".join(text.split())
+    return found
+
+
+def _model_options() -> dict[str, Any]:
+    """Every option of every family: its type, its help, and whose it is."""
+    owners: dict[str, dict[str, Field[Any]]] = {}
+    for family, config in shell_families().items():
+        for f in fields(config):  # type: ignore[arg-type]
+            owners.setdefault(f.name, {})[family] = f
+    found = {}
+    for name, by_family in owners.items():
+        family = next(iter(by_family))
+        config = FAMILIES[family]
+        text = f"{described(config).get(name, '')} {_defaults(by_family)}"
+        group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
+        found[name] = _option(_hints(config)[name], text, group)
+    return found
+
+
+def _training_options() -> dict[str, Any]:
+    texts, hints = described(TrainingOptions), _hints(TrainingOptions)
+    return {
+        f.name: _option(
+            hints[f.name],
+            texts[f.name] + ("" if f.default is None else f" [{_shown(f.default)}]"),
+            _TRAINING,
+        )
+        for f in fields(TrainingOptions)
+    }
+
+
+def _option(hint: Any, text: str, group: Group) -> Any:
+    # An empty tuple is no value here, so no --empty-NAME flag.
+    return Annotated[hint | None, Parameter(help=text.strip(), group=group, negative_iterable=())]
+
+
+def _defaults(by_family: Mapping[str, Field[Any]]) -> str:
+    values = {
+        family: None if f.default is MISSING else f.default for family, f in by_family.items()
+    }
+    distinct = list(dict.fromkeys(map(_shown, values.values())))
+    if distinct == ["None"]:
+        return ""
+    if len(distinct) == 1:
+        return f"[{distinct[0]}]"
+    return "[" + ", ".join(f"{family} {_shown(v)}" for family, v in values.items()) + "]"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of the fields without their ranges (pydantic checks those) and without None."""
+    hints = get_type_hints(cls)
+    return {n: _bare(h) for n, h in hints.items() if get_origin(h) is not ClassVar}
+
+
+def _bare(hint: Any) -> Any:
+    parts = [part for part in _union(hint) if part is not NoneType]
+    if len(parts) == 1 and get_origin(parts[0]) is tuple:
+        return tuple[tuple(get_args(parts[0]))]  # type: ignore[misc]
+    return parts[0] if len(parts) == 1 else hint
+
+
+def _union(hint: Any) -> Iterable[Any]:
+    return get_args(hint) if type(None) in get_args(hint) else (hint,)

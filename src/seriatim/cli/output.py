@@ -1,0 +1,176 @@
+"""What commands print: JSON for programs, short tables for people, progress on stderr.
+
+Also the one owner of torch's process-wide settings on the command line.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from seriatim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seriatim.evaluate.text import Score
+    from seriatim.train.history import Progress
+
+
+Flag = Annotated[bool, Parameter(negative_bool=(), show_default=False)]  # --name, no --no-name
+
+
+def use_threads(threads: int | None) -> None:
+    """Set torch's threads for this process, once, before anything is computed."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise ConfigError(f"--threads {threads}: give 1 or more")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def print_json(record: Any) -> None:
+    """One JSON value on stdout; what is not finite becomes null."""
+    print(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def table(rows: Sequence[Sequence[str]], *, left: Iterable[int] = (0,)) -> str:
+    """Rows as aligned text; the first is the head, columns in `left` are flush left."""
+    left = set(left)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i in left else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+class Reporter:
+    """Progress on stderr: one live line in a terminal, a line per evaluation elsewhere."""
+
+    def __init__(self, *, is_quiet: bool = False, prefix: str = "") -> None:
+        self._is_live = sys.stderr.isatty() and not is_quiet
+        self.is_quiet = is_quiet
+        self._prefix = prefix
+        self._width = 0
+        self._last_valid: float | None = None
+        self._scored_at = 0.0
+
+    def say(self, sentence: str) -> None:
+        """What is being done now."""
+        if self._is_live:
+            self._live(sentence)
+        elif not self.is_quiet:
+            self._line(sentence)
+
+    def progress(self, p: "Progress") -> None:
+        """Where training stands."""
+        if self._is_live:
+            self._live(_progress_line(p))
+        elif not self.is_quiet and p.valid is not None and p.valid != self._last_valid:
+            self._last_valid = p.valid
+            self._line(_progress_line(p))
+
+    def scored(self, symbols: int) -> None:
+        """How many symbols are scored."""
+        now = time.monotonic()
+        if self._is_live and now - self._scored_at > 0.2:
+            self._scored_at = now
+            self._live(f"scored {symbols:,} symbols")
+
+    def done(self) -> None:
+        """Clear the live line."""
+        if self._is_live:
+            self._live("")
+            print("\r", end="", file=sys.stderr, flush=True)
+
+    def _live(self, text: str) -> None:
+        import shutil
+
+        text = (self._prefix + text)[: shutil.get_terminal_size().columns - 1] if text else ""
+        print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def _line(self, text: str) -> None:
+        print(self._prefix + text, file=sys.stderr, flush=True)
+
+
+def _progress_line(p: "Progress") -> str:
+    parts = [f"step {p.step:,}/{p.steps:,}"]
+    if p.loss is not None:
+        parts.append(f"train {p.loss / math.log(2):.3f}")
+    if p.valid is not None:
+        parts.append(f"valid {p.valid / math.log(2):.3f} bits per symbol")
+    parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
+    parts.append(f"{duration(p.seconds_left)} left")
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes for people: 512 B, 2.0 kB, 1.3 MB."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"
+
+
+def score_lines(score: "Score") -> str:
+    """A score for people."""
+    lines = [
+        f"{score.bits_per_symbol:.4f} bits per symbol" + _interval(score.bits_per_symbol_interval)
+    ]
+    if score.bits_per_character is not None and score.bits_per_byte is not None:
+        lines.append(
+            f"{score.bits_per_character:.4f} bits per character"
+            + _interval(score.bits_per_character_interval)
+        )
+        lines.append(f"{score.bits_per_byte:.4f} bits per byte")
+    else:
+        lines.append(f"no bits per character: {score.not_spelled}")
+    if score.bits_per_character_spelled is not None:
+        lines.append(
+            f"{score.bits_per_character_spelled:.4f} bits per character with unknown words spelled"
+        )
+    lines.append(f"{score.perplexity:.4f} perplexity")
+    if score.unknown:
+        known = score.perplexity_known
+        shown = "none" if known is None else f"{known:.4f}"
+        lines.append(f"{shown} perplexity without the {score.unknown:,} unknown symbols")
+    lines.append(
+        f"{score.symbols:,} symbols, {score.characters:,} characters, "
+        f"{score.symbols_per_second:,.0f} symbols/s"
+    )
+    return "\n".join(lines)
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"

@@ -1,0 +1,247 @@
+"""Commands that use a fitted model: score, generate, next, surprisal, info, check."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, table, use_threads
+from seriatim.errors import ContractError
+
+
+def score(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    restart_every: int | None = None,
+    format: str | None = None,
+    field: str | None = None,
+    column: str | None = None,
+    sequence_column: str | None = None,
+    order_column: str | None = None,
+    encoding: str = "utf-8",
+    skip_empty: Flag = False,
+    threads: int | None = None,
+    json: Flag = False,
+) -> None:
+    """How well a model predicts a text, in bits.
+
+    Args:
+        model: a model folder.
+        data: what to score: a file or a folder, read as the training text was.
+        restart_every: of a stream: forget everything every so many symbols.
+        format: of the files, instead of what their endings say.
+        field: of .jsonl records, that holds the text.
+        column: of tables, that holds the text, or the event.
+        sequence_column: of tables with one event per row: which sequence it belongs to.
+        order_column: by which the events of a sequence are sorted.
+        encoding: of the files.
+        skip_empty: leave out empty lines or documents.
+        threads: of the processor; all cores if not given.
+        json: print JSON.
+    """
+    from seriatim.data.readers import open_source
+    from seriatim.tasks.language import load
+
+    use_threads(threads)
+    lm = load(model)
+    source = open_source(
+        data,
+        sequences=lm.sequences,
+        format=format,
+        field=field,
+        column=column,
+        sequence_id=sequence_column,
+        order=order_column,
+        encoding=encoding,
+        skip_empty=skip_empty,
+    )
+    reporter = Reporter(is_quiet=json)
+    found = lm.score(source, restart_every=restart_every, report=reporter.scored)
+    reporter.done()
+    if json:
+        print_json(found.to_json())
+    else:
+        print(score_lines(found))
+
+
+def generate(
+    model: Path,
+    prompt: str = "",
+    /,
+    *,
+    length: Annotated[int, Parameter(alias="-n")] = 500,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    json: Flag = False,
+) -> None:
+    """Sample text from a model; it appears as it is sampled.
+
+    Args:
+        model: a model folder.
+        prompt: what stands before.
+        length: symbols at most; a model of lines or documents ends by itself.
+        temperature: below 1 sharper, above 1 flatter, 0 always the most probable.
+        top_k: only the k most probable.
+        top_p: only the fewest that make up this share.
+        min_p: only those of at least this share of the most probable one.
+        seed: the same seed gives the same text.
+        threads: of the processor; all cores if not given.
+        json: print JSON at the end.
+    """
+    from seriatim.decode.sample import Sampling
+    from seriatim.tasks.language import load
+
+    use_threads(threads)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    pieces = load(model).generating(prompt, length, seed=seed, sampling=sampling)
+    if json:
+        print_json({"prompt": prompt, "text": "".join(pieces), "seed": seed})
+        return
+    print(prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def next_symbols(
+    model: Path,
+    prompt: str = "",
+    /,
+    *,
+    top: Annotated[int, Parameter(alias="-k")] = 10,
+    json: Flag = False,
+) -> None:
+    """The most probable next symbols after a prompt.
+
+    Args:
+        model: a model folder.
+        prompt: what stands before.
+        top: how many.
+        json: print JSON.
+    """
+    from seriatim.tasks.language import load
+
+    found = load(model).next(prompt, top)
+    if json:
+        print_json([{"symbol": p.symbol, "probability": p.probability} for p in found])
+    else:
+        print(
+            table([["symbol", "probability"], *([p.symbol, f"{p.probability:.4f}"] for p in found)])
+        )
+
+
+def surprisal(
+    model: Path,
+    text: str | None = None,
+    /,
+    *,
+    file: Path | None = None,
+    encoding: str = "utf-8",
+    json: Flag = False,
+) -> None:
+    """The bits of every symbol of a text, its end included.
+
+    Args:
+        model: a model folder.
+        text: the text itself; without it and without --file it is read from stdin.
+        file: read the text from here.
+        encoding: of the file.
+        json: print JSON.
+    """
+    from seriatim.tasks.language import load
+
+    lm = load(model)
+    found = lm.surprisal(_text(text, file, encoding))
+    total = sum(s.bits for s in found)
+    if json:
+        print_json(
+            {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in found]}
+        )
+        return
+    print(table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in found)]))
+    print(f"{total:.3f} bits in all, {total / max(len(found), 1):.3f} per symbol")
+
+
+def _text(text: str | None, file: Path | None, encoding: str) -> str:
+    from seriatim.data.lines import blocks
+    from seriatim.errors import ConfigError
+
+    if text is not None and file is not None:
+        raise ConfigError("a text and --file were given: give one of them")
+    if file is not None:
+        return "".join(blocks(file, encoding))
+    return sys.stdin.read() if text is None else text
+
+
+def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
+    """What a model folder holds, and how it came about.
+
+    Args:
+        model: a model folder.
+        verify: read all of it and compare the checksums.
+        json: print JSON.
+    """
+    from seriatim.tasks import folder
+    from seriatim.tasks.language import load
+
+    if verify:
+        folder.verify(model)
+    found = load(model).info()
+    if json:
+        print_json({**found, "verified": verify})
+        return
+    options = ", ".join(f"{k}={v}" for k, v in found["model"]["options"].items() if v is not None)
+    reach = "unbounded" if found["reach"] is None else f"{found['reach']:,} symbols"
+    rows = [
+        ["family", found["model"]["family"]],
+        ["options", options],
+        ["symbols", f"{found['symbols']['number']:,} ({found['symbols']['kind']})"],
+        ["sequences", str(found["sequences"])],
+        ["parameters", f"{found['parameters']:,}"],
+        ["state after 512", size(found["state_bytes"])],
+        ["looks back", reach],
+        ["fingerprint", found["fingerprint"]],
+    ]
+    for name, part in found["training"].get("data", {}).items():
+        rows.append(
+            [f"{name} part", f"{part['symbols']:,} symbols in {part['sequences']:,} sequences"]
+        )
+    for name in ("valid", "test"):
+        if name in found["training"]:
+            rows.append(
+                [f"{name} bits", f"{found['training'][name]['bits_per_symbol']:.4f} per symbol"]
+            )
+    if verify:
+        rows.append(["checksums", "all files are as they were written"])
+    print(table(rows, left=(0, 1)))
+
+
+def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:
+    """Hold a model to the laws of the contract, in float64.
+
+    Args:
+        model: a model folder.
+        budget: seconds that enumeration may take, about.
+        json: print JSON.
+    """
+    from seriatim.tasks.language import load
+
+    report = load(model).check(budget_s=budget)
+    if json:
+        laws = [
+            {"law": r.number, "claim": r.claim, "holds": r.holds, "note": r.note}
+            for r in report.results
+        ]
+        print_json({"ok": report.ok, "seconds": report.seconds, "laws": laws})
+    else:
+        print(report)
+    if not report.ok:
+        broken = ", ".join(map(str, report.broken))
+        raise ContractError(f"the model breaks law {broken}: see above")
