@@ -258,6 +258,7 @@ def test_epochs_differ_in_order_and_in_company() -> None:
     assert len(first & second) < len(first) / 2
     widths = [batch.shape[1] for batch in epoch(source)]
     assert widths not in (sorted(widths), sorted(widths, reverse=True))
+    assert widths != [batch.shape[1] for batch in epoch(source, 1)]
 
 
 def test_bucketing_leaves_little_padding() -> None:

@@ -233,7 +233,7 @@ def test_rows_can_be_selected_repeated_and_put_together(capacity: int | None):
     _, empty = push(new(2, capacity=capacity), [[300, 301], []])
     together = tree.cat([tape, short, empty])
     seen, together = push(together, [[1], [2], [3], [4], [5]])
-    assert seen == [[{0, 1, 2, 1}], [{100, 101, 102, 2}], [{200, 3}], [{300, 301, 4}], [{5}]]
+    assert seen == [[{0, 1, 2}], [{100, 101, 102, 2}], [{200, 3}], [{300, 301, 4}], [{5}]]
     for i in range(10):
         seen, together = push(together, [[50 + i]] * 5)
     assert seen == [[{56, 57, 58, 59}]] * 5

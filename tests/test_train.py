@@ -610,6 +610,8 @@ def test_about_twenty_evaluations_are_made_and_the_last_step_is_one() -> None:
 def test_short_runs_are_not_drowned_in_evaluations() -> None:
     history = fit(Bigram(), stream(16384), stream(), TrainingOptions(steps=6))
     assert [e.step for e in history.evaluations] == [0, 4, 6]  # 16,384 symbols are 4 steps
+    rare = fit(Bigram(), stream(), None, small(evaluate_every=100))
+    assert (rare.evaluate_every, len(rare.evaluations)) == (12, 2)
 
 
 def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_one_before() -> None:

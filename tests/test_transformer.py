@@ -111,8 +111,6 @@ def test_the_default_shape_equals_the_equations_of_its_papers(length: int):
     x = symbols(2, length)
     expected = torch.stack([llama_reference(model, row) for row in x])
     close(whole(model, x), expected, 1e-12)
-    logits = model.predict(tree.map_leaves(lambda t: t, model.start(1))).logits
-    close(logits, whole(model, torch.tensor([[1]]))[:, 0] @ model.embedding.weight.T, 1e-12)
 
 
 @pytest.mark.parametrize("length", [CONTEXT, 17])
@@ -367,9 +365,9 @@ def test_steps_of_constant_shape_pass_through_one_compiled_graph():
         return graph.forward
 
     step = torch.compile(model.step, backend=backend, fullgraph=True, dynamic=False)
-    state, x = model.start(2, capacity=CONTEXT), symbols(2, 14)
+    x = symbols(2, 14)
     with torch.no_grad():
-        expected = model.start(2)
+        state, expected = model.start(2, capacity=CONTEXT), model.start(2)
         for t in range(14):
             state, expected = step(state, x[:, t]), model.step(expected, x[:, t])
             close(state.features, expected.features)
@@ -394,7 +392,7 @@ def test_at_the_start_every_symbol_is_about_as_probable():
         torch.manual_seed(0)
         model = TransformerModel(config, 50, 0)
         x = torch.randint(0, 50, (4, 33))
-        loss = -model.log_prob(Batch(x[:, :-1], x[:, 1:])).mean()
+        loss = -model.log_prob(Batch(x[:, :-1], x[:, 1:])).mean().detach()
         assert abs(float(loss) - math.log(50)) < 0.1
 
 

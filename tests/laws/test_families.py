@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import seriatim as st
-from seriatim.contract import LAWS, check_model
+from seriatim.contract import check_model
 from seriatim.families.configuration import FAMILIES, ModelConfig
+from seriatim.laws import LAWS
 from seriatim.train.closed_form import ClosedForm
 
 V, BOUNDARY = 4, 1

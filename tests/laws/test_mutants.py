@@ -2,8 +2,9 @@
 
 import pytest
 
-from seriatim.contract import LAWS, check_model
+from seriatim.contract import check_model
 from seriatim.errors import ContractError
+from seriatim.laws import LAWS
 from tests.laws.mutants import MUTANTS, Fault
 from tests.laws.toys import ToyAttention, ToyWindow
 
@@ -34,5 +35,5 @@ def test_the_models_that_the_mutants_mutate_are_lawful(toy: type) -> None:
 
 def test_a_broken_law_is_raised_with_its_claim_and_difference() -> None:
     report = check_model(MUTANTS[0][1](), laws=[1])
-    with pytest.raises(ContractError, match=r"law 1 \(parallel = fold\): .* differs by"):
+    with pytest.raises(ContractError, match=r"law 1 \(Parallel = fold\): .* differs by"):
         report.raise_if_broken()

@@ -308,7 +308,6 @@ class _Reader:
         self._tokens = np.asarray(corpus.tokens)
         self._offsets = np.asarray(corpus.offsets, dtype=np.int64)
         self._boundary = boundary
-        self._is_stream = corpus.is_stream
         self.num_tokens = int(self._offsets[-1] - self._offsets[0])
         if self.num_tokens == 0:
             raise DataError(
@@ -318,9 +317,9 @@ class _Reader:
 
     @property
     def num_pairs(self) -> Ints:
-        """(N,) pairs of every sequence."""
+        """(N,) pairs of every line or document, its end included."""
         sizes: Ints = np.diff(self._offsets)
-        return sizes if self._is_stream else sizes + 1
+        return sizes + 1
 
     def pieces(self, rows: Ints, first: Ints, length: int, lengths: Ints | None = None) -> Batch:
         """The pairs first[i] .. first[i] + lengths[i] - 1 of each sequence rows[i].

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from seriatim.errors import ConfigError, DataError, DecodingError
 
-BLOCK_BYTES = 1 << 20  # read at once
+BLOCK_BYTES = 1 << 18  # read at once
 PIECE_CHARACTERS = 1 << 20  # a line longer than this may be cut at a space
 LONGEST_WORD = 1 << 22  # a word longer than this is cut where the block ends
 
@@ -64,7 +64,7 @@ def opened(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
 
 
 def blocks(path: Path, encoding: str) -> Iterator[str]:
-    """The text of a file in blocks of at most about a million characters, none empty.
+    """The text of a file in blocks of at most `BLOCK_BYTES` characters or so, none empty.
 
     Raises:
         DataError: the file cannot be read.

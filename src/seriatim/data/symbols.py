@@ -33,7 +33,7 @@ Text: TypeAlias = str | Sequence[str]
 LINE_END = "\n"
 UNKNOWN = "<unk>"
 END = "<end>"
-BATCH_CHARACTERS = 1 << 20
+BATCH_CHARACTERS = 1 << 18
 _SHOWN = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}
 
 
@@ -387,6 +387,8 @@ class _WordDecoder(Decoder):
 
     def push(self, symbol: int) -> str:
         text, is_word = self._symbols.part(symbol)
+        if not text and not is_word:  # the end of a document
+            return ""
         space = " " if is_word and self._is_after_word else ""
         self._is_after_word = is_word
         return space + text
@@ -566,12 +568,13 @@ def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -
 
 
 def _count_characters(texts: Iterable[Text]) -> Counter[str]:
-    counts = np.zeros(0x110000, np.int64)
+    counts = np.zeros(0, np.int64)
     for text in batches(texts, "", "char"):
         check_characters(text)
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-        found = np.bincount(codes)
-        counts[: len(found)] += found
+        found = np.bincount(codes, minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
     return Counter({chr(code): int(counts[code]) for code in np.flatnonzero(counts)})
 
 
@@ -585,7 +588,7 @@ def _count_words(texts: Iterable[Text]) -> Counter[str]:
 
 
 def batches(texts: Iterable[Text], separator: str, kind: str) -> Iterator[str]:
-    """The texts joined into larger ones, of about a million characters.
+    """The texts joined into larger ones, of about `BATCH_CHARACTERS`.
 
     Raises:
         ConfigError: a list of symbols is among them.

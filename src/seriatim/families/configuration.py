@@ -42,14 +42,39 @@ class Markov(ModelConfig):
 
     Attributes:
         order: n of the n-gram: the predicted symbol and the n - 1 before it.
-        smoothing: how the orders are interpolated: modified "kneser-ney" (Chen, Goodman 1998)
-            or "witten-bell" (Witten, Bell 1991).
+        smoothing: how counts become probabilities: modified "kneser-ney" (Chen, Goodman 1998),
+            "witten-bell" (Witten, Bell 1991), "add-k" (Lidstone), "stupid-backoff" (Brants et
+            al. 2007, normalised) or "maximum-likelihood" (with a floor).
+        k: what add-k adds to every count.
+        prune: a count for each order, as `lmplz --prune`: n-grams that occur no more often are
+            dropped; the last holds for all higher orders. Begins with 0 and never falls.
+        prune_entropy: drop n-grams whose loss raises the model's own perplexity by a smaller
+            share than this (Stolcke 1998); 0: none.
     """
 
     family: ClassVar[str] = "markov"
 
     order: Annotated[int, Field(ge=1, le=16)] = 5
-    smoothing: Literal["kneser-ney", "witten-bell"] = "kneser-ney"
+    smoothing: Literal[
+        "kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood"
+    ] = "kneser-ney"
+    k: Annotated[float, Field(gt=0.0)] = 0.1
+    prune: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    prune_entropy: Annotated[float, Field(ge=0.0)] = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.prune) > self.order or any(self.prune[:1]):
+            raise ValueError(
+                f"prune {list(self.prune)} needs at most {self.order} counts, one for each order, "
+                "and the first must be 0: symbols are never dropped"
+            )
+        if list(self.prune) != sorted(self.prune):
+            raise ValueError(
+                f"prune {list(self.prune)} falls: a count may not be smaller than the one of the "
+                "order below it"
+            )
+        if self.smoothing == "add-k" and (any(self.prune) or self.prune_entropy):
+            raise ValueError("add-k cannot be pruned: it does not fall back to shorter contexts")
 
     def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
         from seriatim.families.markov import MarkovModel

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seriatim.distributions import Discrete
 from seriatim.families.configuration import Markov
-from seriatim.families.ngrams import SMOOTHINGS, NgramTable, count_ngrams, interpolate
+from seriatim.families.ngrams import SMOOTHINGS, NgramTable, Options, count_ngrams
 from seriatim.model import Carry, Features, SequenceModel
 from seriatim.train.closed_form import TokenSequences
 from seriatim.tree import Tree
@@ -52,9 +52,10 @@ class MarkovModel(SequenceModel):
             boundary=self.boundary,
             is_stream=corpus.is_stream,
         )
-        shares = SMOOTHINGS[self.config.smoothing](counts)
-        self.table.fill(interpolate(counts, shares))
-        return {"ngrams": self.table.num_ngrams, **shares.facts}
+        options = Options(prune=tuple(self.config.prune), k=self.config.k)
+        backoffs = SMOOTHINGS[self.config.smoothing](counts, options)
+        self.table.fill(backoffs)
+        return {"ngrams": self.table.num_ngrams, **backoffs.facts}
 
     def empty(
         self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None

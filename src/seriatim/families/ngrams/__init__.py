@@ -1,25 +1,25 @@
 """N-grams: counted exactly (`counting`), smoothed (`smoothing`), looked up (`table`).
 
-The three steps share one form, a trie kept order by order. The n-gram w_1 .. w_m has an id, its
-rank among the n-grams of order m, ordered by
+The three steps share one form, a trie in flat arrays. The n-gram w_1 .. w_m has an id, its rank
+among all n-grams ordered by m and then by
 
-    key(w_1 .. w_m) = id(w_1 .. w_{m-1}) * V + w_m,        id(w_1) = w_1
+    key(w_1 .. w_m) = id(w_1 .. w_{m-1}) shifted left by the bits of a symbol, plus w_m
+    id(w_1) = w_1
 
 so keys are exact (nothing is hashed into them), children of a context stand side by side, and
 every step is an operation on whole arrays.
 """
 
-from seriatim.families.ngrams.counting import Counts, Level, count_ngrams
-from seriatim.families.ngrams.smoothing import SMOOTHINGS, Backoffs, Shares, interpolate
+from seriatim.families.ngrams.counting import Counts, count_ngrams, merge_counts
+from seriatim.families.ngrams.smoothing import SMOOTHINGS, Backoffs, Options
 from seriatim.families.ngrams.table import NgramTable
 
 __all__ = [
     "SMOOTHINGS",
     "Backoffs",
     "Counts",
-    "Level",
     "NgramTable",
-    "Shares",
+    "Options",
     "count_ngrams",
-    "interpolate",
+    "merge_counts",
 ]

@@ -1,90 +1,124 @@
-"""From counts to probabilities: interpolated smoothing, all orders at once.
+"""From counts to probabilities: the smoothing methods, each a function of `Counts`.
 
-Every method here has the same form. With h' the context h without its oldest symbol,
+All but two have one form. With h' the context h without its oldest symbol,
 
     p(w | h) = kept(h w) + left(h) · p(w | h'),        p(w | nothing) = kept(w) + left / V
 
 `kept` is the share of probability that the n-gram's own count gives it, `left` the share that
 the context passes on to shorter contexts. As kept sums to 1 - left over w, p sums to 1 by
-induction, and as left > 0, no symbol of the alphabet has probability 0. A method only computes
-the two shares; `interpolate` does the rest and writes the result in backoff form.
+induction, and as left > 0, no symbol of the alphabet has probability 0. Such a method only
+computes the two shares of one order; `interpolate` does the rest and writes the result in
+backoff form. Stupid backoff and add-k have no such form and write the backoff form themselves.
 
-Shapes: V symbols, N_m different n-grams of order m.
+Shapes: V symbols, N n-grams of all orders, N_m of order m.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.families.ngrams.counting import Counts, Ints, Level
+from seriatim.families.ngrams.counting import Counts, Ints, subset
 
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How each order divides its probability; element m - 1 of both lists is for order m.
-
-    Attributes:
-        kept: (N_m,) what each n-gram keeps by its own count.
-        left: (N_{m-1},) what each context leaves to shorter ones; 1 where nothing follows it.
-        facts: what the method found, as JSON values, for the record kept with the model.
-    """
-
-    kept: Sequence[Floats]
-    left: Sequence[Floats]
-    facts: dict[str, object] = field(default_factory=dict)
+LOG_10 = float(np.log(10.0))
 
 
 @dataclass(frozen=True)
 class Backoffs:
-    """The interpolated model in backoff form (Chen, Goodman 1998, section 2.8), as ARPA has it.
+    """A model in backoff form (Chen, Goodman 1998, section 2.8), as ARPA has it.
 
-    p(w | h) is exp(log_prob) of the n-gram h w where that was seen, and exp(log_backoff of h)
-    times p(w | h') where it was not. The orders lie one after another, so the id of an n-gram
-    is now its rank among all of them, and ids rise with the order.
+    p(w | h) is 10^log_prob of the n-gram h w where that is listed, and 10^log_backoff of h times
+    p(w | h') where it is not. Ids, `starts` and `key` are those of `Counts`. Logarithms are to
+    the base of 10, so that a file comes back from the table digit by digit.
 
     Attributes:
-        starts: (n + 1,) ids of order m are starts[m - 1] .. starts[m] - 1; starts[1] = V.
-        key: (starts[n] - V,) id of the first m - 1 symbols, times V, plus the last symbol,
-            rising, of the n-grams of orders 2 .. n.
-        log_prob: (starts[n],) nats.
-        log_backoff: (starts[n - 1],) nats; 0 where nothing follows.
+        starts: (n + 1,).
+        key: (N - V,) int64, rising.
+        log_prob: (N,) log10.
+        log_backoff: (starts[n - 1],) log10; 0 where nothing follows.
+        facts: what the method found, as JSON values, for the record kept with the model.
     """
 
     starts: Ints
     key: Ints
     log_prob: Floats
     log_backoff: Floats
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
-Smoothing: TypeAlias = Callable[[Counts], Shares]
+@dataclass(frozen=True)
+class Options:
+    """What a method may be told.
+
+    Attributes:
+        prune: a count for each order: n-grams that occur no more often are dropped, as
+            `lmplz --prune` drops them; () for none. It never falls and begins with 0.
+        k: what add-k adds.
+    """
+
+    prune: tuple[int, ...] = ()
+    k: float = 0.1
+
+    def threshold(self, m: int) -> int:
+        """Of order m; the last one given holds for all higher orders."""
+        return self.prune[min(m, len(self.prune)) - 1] if self.prune else 0
 
 
-def interpolate(counts: Counts, shares: Shares) -> Backoffs:
-    """p(w | h) of every seen n-gram, from order 1 upwards."""
+Smoothing: TypeAlias = Callable[[Counts, Options], Backoffs]
+Shares: TypeAlias = tuple[Floats, Floats]  # kept (N_m,) and left (N_{m-1},)
+
+
+def interpolate(
+    counts: Counts, share: Callable[[int], Shares], pruned: Sequence[Mask | None] = ()
+) -> Backoffs:
+    """p(w | h) of every n-gram, from order 1 upwards.
+
+    Args:
+        counts: all n-grams, pruned ones included.
+        share: kept and left of order m.
+        pruned: (N_m,) of each order, which n-grams are to be left out in the end.
+    """
+    log_prob = np.empty(len(counts.count))
+    log_backoff = np.zeros(int(counts.starts[-2]))
     lower = np.array([1.0 / counts.num_symbols])
-    log_prob = []
-    for level, kept, left in zip(counts.levels, shares.kept, shares.left, strict=True):
-        lower = kept + left[level.prefix] * lower[level.suffix]
-        log_prob.append(np.log(lower))
-    starts = np.cumsum([0, *(len(level) for level in counts.levels)])
-    shifts = starts[:-2] * counts.num_symbols  # from the rank in an order to the rank in all
-    keys = [level.key + shift for level, shift in zip(counts.levels[1:], shifts, strict=True)]
-    return Backoffs(
-        starts=starts,
-        key=np.concatenate([np.zeros(0, dtype=np.int64), *keys]),
-        log_prob=np.concatenate(log_prob),
-        log_backoff=np.concatenate([np.zeros(0), *(np.log(left) for left in shares.left[1:])]),
-    )
+    for m in range(1, counts.order + 1):
+        kept, left = share(m)
+        p = lower[counts.suffixes(m)]
+        p *= left[counts.prefixes(m)]
+        p += kept
+        np.log(p, out=log_prob[counts.ids(m)])
+        if m > 1:
+            np.log(left, out=log_backoff[counts.ids(m - 1)])
+        lower = p
+    log_prob /= LOG_10
+    log_backoff /= LOG_10
+    return _drop(counts, log_prob, log_backoff, pruned)
 
 
-def kneser_ney(counts: Counts) -> Shares:
+def _drop(
+    counts: Counts, log_prob: Floats, log_backoff: Floats, pruned: Sequence[Mask | None]
+) -> Backoffs:
+    if any(mask is not None and mask.any() for mask in pruned):
+        is_kept = np.ones(len(counts.count), dtype=bool)
+        for m, mask in enumerate(pruned, start=1):
+            if mask is not None:
+                is_kept[counts.ids(m)] = ~mask
+        counts = subset(counts, is_kept)
+        log_prob = log_prob[is_kept]
+        log_backoff = log_backoff[is_kept[: len(log_backoff)]]
+    return Backoffs(counts.starts, counts.key, log_prob, log_backoff)
+
+
+# ---- methods ------------------------------------------------------------------------------------
+
+
+def kneser_ney(counts: Counts, options: Options) -> Backoffs:
     """Modified interpolated Kneser-Ney (Chen, Goodman 1998, section 3, equations 26 and 27).
 
         kept(h w) = (a(h w) - D(a(h w))) / sum_v a(h v)
@@ -94,60 +128,186 @@ def kneser_ney(counts: Counts) -> Shares:
     order. Below it is the number of different symbols seen before h w, plus the occurrences
     with nothing before them, those that begin a sequence. (For sequences with ends this is the
     rule of KenLM, where n-grams that begin with <s> keep their counts.)
+
+    A pruned n-gram passes on all of its a(h w), as in KenLM; discounts are estimated before
+    pruning.
     """
-    kept, left, discounts, fallbacks = [], [], [], []
-    num_contexts = 1
-    for m, level in enumerate(counts.levels, start=1):
-        higher = counts.levels[m] if m < len(counts.levels) else None
-        adjusted = level.count if higher is None else _continuations(level, higher)
+    discounts: list[list[float]] = []
+    fallbacks: list[int] = []
+    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
+
+    def share(m: int) -> Shares:
+        adjusted = _adjusted(counts, m)
         discount, is_fallback = _discounts(adjusted)
-        taken = np.array([0.0, *discount])[np.minimum(adjusted, 3)]
-        kept_here, left_here = _divide(level.prefix, num_contexts, adjusted - taken, taken)
-        kept.append(kept_here)
-        left.append(left_here)
         discounts.append(list(discount))
         if is_fallback:
             fallbacks.append(m)
-        num_contexts = len(level)
-    return Shares(kept, left, {"discounts": discounts, "fallback_orders": fallbacks})
+        taken = np.array([0.0, *discount])[np.minimum(adjusted, 3)]
+        mask = pruned[m - 1]
+        if mask is not None:
+            taken[mask] = adjusted[mask]
+        return _divide(counts, m, adjusted - taken, taken)
+
+    found = interpolate(counts, share, pruned)
+    found.facts.update(discounts=discounts, fallback_orders=fallbacks)
+    return found
 
 
-def witten_bell(counts: Counts) -> Shares:
+def witten_bell(counts: Counts, options: Options) -> Backoffs:
     """Interpolated Witten-Bell (Chen, Goodman 1998, section 2.6; method C of the 1991 paper).
 
         kept(h w) = c(h w) / (c(h) + t(h)),      left(h) = t(h) / (c(h) + t(h))
 
-    with c(h) = sum_v c(h v), and t(h) the number of different symbols seen after h.
+    with c(h) = sum_v c(h v), and t(h) the number of different symbols seen after h. A pruned
+    n-gram passes on its count.
     """
-    kept, left = [], []
-    num_contexts = 1
-    for level in counts.levels:
-        is_seen = (level.count > 0).astype(np.float64)
-        kept_here, left_here = _divide(level.prefix, num_contexts, level.count, is_seen)
-        kept.append(kept_here)
-        left.append(left_here)
-        num_contexts = len(level)
-    return Shares(kept, left)
+    return _by_count(counts, options, lambda m, c: (c > 0).astype(np.float64))
 
 
-SMOOTHINGS: Mapping[str, Smoothing] = {"kneser-ney": kneser_ney, "witten-bell": witten_bell}
+def maximum_likelihood(counts: Counts, options: Options) -> Backoffs:
+    """Relative frequencies, with a millionth of the probability left to shorter contexts.
+
+        kept(h w) = (1 - e) c(h w) / c(h),      left(h) = e = 10^-6
+
+    The plain estimate gives 0 to whatever was not seen, and one such symbol makes the
+    perplexity of a text infinite. What was seen loses 10^-6 of its probability.
+    """
+    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
+    leak = 1e-6
+
+    def share(m: int) -> Shares:
+        own = counts.count[counts.ids(m)].astype(np.float64)
+        passed = leak * own
+        mask = pruned[m - 1]
+        if mask is not None:
+            passed[mask] = own[mask]
+        return _divide(counts, m, own - passed, passed)
+
+    return interpolate(counts, share, pruned)
 
 
-def _divide(
-    prefix: Ints, num_contexts: int, own: npt.ArrayLike, passed_on: Floats
-) -> tuple[Floats, Floats]:
+def stupid_backoff(counts: Counts, options: Options) -> Backoffs:
+    """Stupid backoff (Brants et al. 2007, equation 5), normalised.
+
+        S(w | h) = c(h w) / c(h)  if seen,  else  0.4 · S(w | h'),      S(w | nothing) = 1 / V
+        p(w | h) = S(w | h) / Z(h),      Z(h) = 1 + 0.4 (Z(h') - sum of S(v | h') over seen v)
+
+    S is no distribution; Z(h) makes it one, and the order of the symbols after any context
+    stays as it was.
+    """
+    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
+    log_prob = np.empty(len(counts.count))
+    log_backoff = np.zeros(int(counts.starts[-2]))
+    score, total = np.array([1.0 / counts.num_symbols]), np.ones(1)  # S of order m - 1, and Z
+    for m in range(1, counts.order + 1):
+        prefix, suffix = counts.prefixes(m), counts.suffixes(m)
+        own = counts.count[counts.ids(m)].astype(np.float64)
+        size = len(score)
+        occurrences = np.bincount(prefix, own, size)
+        mask = pruned[m - 1]
+        is_seen = own > 0 if mask is None else (own > 0) & ~mask
+        weight = is_seen.astype(np.float64)
+        below = 0.4 * score[suffix]
+        ratio = np.where(is_seen, own / np.maximum(occurrences, 1.0)[prefix], below)
+        shorter = total if m == 1 else total[counts.suffixes(m - 1)]
+        seen_mass = np.bincount(prefix, weight * ratio, size)
+        z = seen_mass + 0.4 * shorter - np.bincount(prefix, weight * below, size)
+        is_context = np.bincount(prefix, weight, size) > 0
+        z = np.where(is_context, z, shorter)
+        log_prob[counts.ids(m)] = np.log(ratio / z[prefix])
+        if m > 1:
+            log_backoff[counts.ids(m - 1)] = np.where(is_context, np.log(0.4 * shorter / z), 0.0)
+        score, total = ratio, z
+    return _drop(counts, log_prob / LOG_10, log_backoff / LOG_10, pruned)
+
+
+def add_k(counts: Counts, options: Options) -> Backoffs:
+    """Lidstone's law: k added to every count after the last n - 1 symbols.
+
+        p(w | h) = (c(h w) + k) / (c(h) + k V)
+
+    which is 1 / V after a context never seen. Only where fewer than n - 1 symbols stand before,
+    at the beginning of a sequence, h is shorter, and only such beginnings are then counted.
+    """
+    log_prob = np.full(len(counts.count), -np.log(counts.num_symbols))
+    log_backoff = np.zeros(int(counts.starts[-2]))
+    for m in range(1, counts.order + 1):
+        own = counts.count[counts.ids(m)]
+        if m < counts.order:
+            own = np.zeros(counts.size(m), dtype=np.int64)
+            at, times = counts.beginnings(m)
+            own[at] = times
+        prefix = counts.prefixes(m)
+        size = counts.size(m - 1)
+        spread = options.k * counts.num_symbols
+        total = np.bincount(prefix, own, size) + spread
+        is_context = (np.bincount(prefix, own, size) > 0)[prefix]
+        p = (own + options.k) / total[prefix]
+        log_prob[counts.ids(m)][is_context] = np.log(p[is_context])
+        if m > 1:
+            log_backoff[counts.ids(m - 1)] = np.log(spread / total)
+    return Backoffs(counts.starts, counts.key, log_prob / LOG_10, log_backoff / LOG_10)
+
+
+SMOOTHINGS: Mapping[str, Smoothing] = {
+    "kneser-ney": kneser_ney,
+    "witten-bell": witten_bell,
+    "add-k": add_k,
+    "stupid-backoff": stupid_backoff,
+    "maximum-likelihood": maximum_likelihood,
+}
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+def _by_count(
+    counts: Counts, options: Options, passed_on: Callable[[int, Ints], Floats]
+) -> Backoffs:
+    """Interpolation of plain counts, of which each n-gram passes something on beside its own."""
+    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
+
+    def share(m: int) -> Shares:
+        count = counts.count[counts.ids(m)]
+        own, passed = count.astype(np.float64), passed_on(m, count)
+        mask = pruned[m - 1]
+        if mask is not None:
+            passed[mask] += own[mask]
+            own[mask] = 0.0
+        return _divide(counts, m, own, passed)
+
+    return interpolate(counts, share, pruned)
+
+
+def _divide(counts: Counts, m: int, own: Floats, passed_on: Floats) -> Shares:
     """kept and left from what each n-gram keeps and passes on, divided by its context's total."""
-    own = np.asarray(own, dtype=np.float64)
+    prefix = counts.prefixes(m)
+    num_contexts = counts.size(m - 1)
     passed = np.bincount(prefix, passed_on, num_contexts)
     total = np.bincount(prefix, own, num_contexts) + passed
     is_context = total > 0
-    total = np.where(is_context, total, 1.0)
-    return own / total[prefix], np.where(is_context, passed / total, 1.0)
+    total[~is_context] = 1.0
+    own /= total[prefix]
+    return own, np.where(is_context, passed / total, 1.0)
 
 
-def _continuations(level: Level, higher: Level) -> Ints:
-    """(N_m,) the number of different symbols seen before each n-gram, plus its beginnings."""
-    return np.bincount(higher.suffix, minlength=len(level)) + level.initial
+def _adjusted(counts: Counts, m: int) -> Ints:
+    """(N_m,) the counts of Kneser-Ney: different symbols before, and beginnings."""
+    if m == counts.order:
+        return counts.count[counts.ids(m)]
+    found = np.bincount(counts.suffixes(m + 1), minlength=counts.size(m))
+    at, times = counts.beginnings(m)
+    found[at] += times
+    return found
+
+
+def _pruned(counts: Counts, m: int, options: Options) -> Mask | None:
+    """(N_m,) the n-grams that occur too seldom; None where nothing is pruned."""
+    threshold = options.threshold(m)
+    if threshold == 0:
+        return None
+    found: Mask = counts.count[counts.ids(m)] <= threshold
+    return found
 
 
 def _discounts(adjusted: Ints) -> tuple[tuple[float, float, float], bool]:
@@ -160,7 +320,7 @@ def _discounts(adjusted: Ints) -> tuple[tuple[float, float, float], bool]:
     leaves (0, k]: small corpora, and the low orders of character models, in which nothing is
     rare. A discount of 0 is refused as well, so that every context leaves something over.
     """
-    t = [int((adjusted == k).sum()) for k in range(5)]
+    t = np.bincount(np.minimum(adjusted, 5), minlength=6)[:5].tolist()
     if min(t[1:4]) == 0:
         return FALLBACK_DISCOUNTS, True
     y = t[1] / (t[1] + 2 * t[2])
