@@ -22,6 +22,7 @@ MODULES = {
 # Import order is reading order: a layer may import those above it in this list, and itself.
 LAYERS = [
     ["errors"],
+    ["options"],
     ["tree"],
     ["batch"],
     ["distributions"],

@@ -4,7 +4,7 @@ import gzip
 import json
 import tracemalloc
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -100,20 +100,28 @@ def test_every_kind_of_sequence_holds_the_same_text(text: str) -> None:
 
 
 @given(st.lists(st.text(st.sampled_from("ab \n\t"), min_size=1, max_size=9), min_size=1))
-def test_pieces_make_up_the_text_and_cut_no_word(parts: list[str]) -> None:
+def test_pieces_make_up_the_text(parts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_lines, "PIECE_CHARACTERS", 3)
         found = list(text_lines.pieces(parts))
     text = "".join(parts)
     assert "".join(found) == (text if text.endswith("\n") else text + "\n")
-    for before, after in pairwise(found):
-        assert before[-1] == "\n" or (not before[-1].isspace() and after[0] == " ")
+    at_ends = set(accumulate(map(len, parts)))  # of blocks, the last resort
+    for (before, after), end in zip(pairwise(found), accumulate(map(len, found)), strict=False):
+        is_between_words = not before[-1].isspace() and after[0] == " "
+        assert before[-1] == "\n" or is_between_words or end in at_ends
+
+
+def test_a_long_line_is_cut_between_words() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_lines, "PIECE_CHARACTERS", 8)
+        found = list(text_lines.pieces(["ab  cd", " ef g", "h ij  ", "kl\nm"]))
+    assert found == ["ab  cd ef", " gh ij  kl\n", "m\n"]
 
 
 def test_a_word_too_long_for_memory_is_cut(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_lines, "BLOCK_BYTES", 4)
-    monkeypatch.setattr(text_lines, "PIECE_CHARACTERS", 4)
-    monkeypatch.setattr(text_lines, "LONGEST_WORD", 8)
+    monkeypatch.setattr(text_lines, "PIECE_CHARACTERS", 8)
     found = read(open_source(write("a.txt", "x" * 40)))
     assert "".join(map(str, found)) == "x" * 40 + "\n" and max(map(len, found)) <= 13
 

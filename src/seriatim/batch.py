@@ -1,15 +1,36 @@
 """What a model is given: inputs to fold and targets to score, ragged rows by their lengths.
 
+`TokenSequences` is what batches are cut from: whatever holds symbols laid end to end.
+
 Shapes: B rows, L elements of a chunk.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim import tree
 from seriatim.tree import Tree
+
+
+class TokenSequences(Protocol):
+    """Sequences of symbols laid end to end, in memory or mapped from a file."""
+
+    @property
+    def tokens(self) -> NDArray[np.integer[Any]]:
+        """The symbols of all sequences, boundaries not included; in a stream every symbol."""
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(N + 1,) sequence i is tokens[offsets[i] : offsets[i + 1]]."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether this is one sequence without an end, in which the boundary is ordinary."""
 
 
 @tree.register

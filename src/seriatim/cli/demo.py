@@ -25,7 +25,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gru": {"hidden_size": 256},
     "transformer": {"model_size": 128, "num_layers": 3, "num_heads": 4, "context": 64},
 }
-_TRAINING: dict[str, Any] = {"batch_size": 32, "length": 64, "schedule": "cosine", "warmup": 50}
+_TRAINING: dict[str, Any] = {"batch_size": 32, "length": 64, "warmup": 50}
 _BYTES = 4_000_000
 
 
@@ -102,12 +102,11 @@ def _fit(
     reporter: Reporter,
 ) -> "LanguageModel":
     from seriatim.tasks.language import LanguageModel
-    from seriatim.train.options import configure_training
 
     train, valid, test = parts
-    options = configure_training({**_TRAINING, **config.recipe, "minutes": minutes, "seed": seed})
     named = Reporter(is_quiet=reporter.is_quiet, prefix=f"{config.family}: ")
     lm = LanguageModel(config, symbols=symbols)
+    options = lm.training_options({**_TRAINING, "minutes": minutes, "seed": seed})
     lm.fit(train, valid=valid, test=test, options=options, report=named.progress, say=named.say)
     named.done()
     return lm
@@ -156,15 +155,15 @@ def _row(figures: dict[str, Any]) -> str:
         f"{figures['perplexity']:.3f}",
     ]
     widths = list(_COLUMNS.values())
-    return figures["family"].ljust(widths[0]) + "".join(
-        cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
-    )
+    numbers = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+    return "".join([str(figures["family"]).ljust(widths[0]), *numbers])
 
 
 def _sample(lm: "LanguageModel", seed: int) -> str:
     from seriatim.decode.sample import Sampling
 
     return lm.generate("def ", 240, seed=seed, sampling=Sampling(temperature=0.7))
+    return text
 
 
 def _say_what_next(file: Path | None, out: Path | None) -> None:

@@ -16,7 +16,6 @@ from seriatim.cli.output import (
 )
 from seriatim.errors import ConfigError
 from seriatim.families.configuration import configure
-from seriatim.train.options import configure_training
 
 _READING = Group("Reading", sort_key=1)
 
@@ -106,7 +105,7 @@ def fit(
             min_count=1 if min_count is None else min_count,
             max_size=max_symbols,
         )
-    training = configure_training({**lm.config.recipe, **training_options})
+    training = lm.training_options(training_options)
 
     def source(path: Path) -> Source:
         return open_source(

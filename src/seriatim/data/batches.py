@@ -19,33 +19,17 @@ Shapes: B rows, L pairs of the longest row, N sequences or symbols.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seriatim.batch import Batch
+from seriatim.batch import Batch, TokenSequences
 from seriatim.distributions import uniforms
 from seriatim.errors import ConfigError, DataError
 
 Ints: TypeAlias = NDArray[np.int64]
-
-
-class Sequences(Protocol):
-    """What is read of a corpus: all its symbols end to end, and where each sequence begins."""
-
-    @property
-    def tokens(self) -> NDArray[Any]:
-        """(symbols,) unsigned integers of any width, usually a memory map."""
-
-    @property
-    def offsets(self) -> Ints:
-        """(N + 1,): sequence i is tokens[offsets[i] : offsets[i + 1]]."""
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it is one endless sequence, without an end to predict."""
 
 
 class BatchSource(ABC):
@@ -85,7 +69,7 @@ class StreamWindows(BatchSource):
     """
 
     def __init__(
-        self, corpus: Sequences, boundary: int, *, batch_size: int, length: int, seed: int
+        self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, seed: int
     ) -> None:
         self._read = _Reader(corpus, boundary)
         self._seed = seed
@@ -113,7 +97,9 @@ class StreamChunks(BatchSource):
     step rests on a few left-over symbols. The state restarts with every epoch.
     """
 
-    def __init__(self, corpus: Sequences, boundary: int, *, batch_size: int, length: int) -> None:
+    def __init__(
+        self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int
+    ) -> None:
         self._read = _Reader(corpus, boundary)
         size = self._read.num_tokens
         self.length = min(length, size)
@@ -153,7 +139,7 @@ class SequenceBatches(BatchSource):
 
     def __init__(
         self,
-        corpus: Sequences,
+        corpus: TokenSequences,
         boundary: int,
         *,
         batch_size: int,
@@ -200,7 +186,7 @@ class SequenceBatches(BatchSource):
 
 
 def batch_source(
-    corpus: Sequences,
+    corpus: TokenSequences,
     boundary: int,
     *,
     batch_size: int,
@@ -250,7 +236,7 @@ class Reading:
 
 
 def one_pass(
-    corpus: Sequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
+    corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
 ) -> Iterator[Reading]:
     """Every target of a corpus once, with the state carried: what an evaluation reads.
 
@@ -294,7 +280,7 @@ def _side_by_side(read: "_Reader", group: Ints, pairs: Ints, length: int) -> Ite
         yield Reading(batch, first == 0, first + length < int(pairs[0]))
 
 
-def num_targets(corpus: Sequences) -> int:
+def num_targets(corpus: TokenSequences) -> int:
     """Scored targets of one pass: the symbols, and an end for every line or document."""
     num_symbols = int(corpus.offsets[-1] - corpus.offsets[0])
     return num_symbols if corpus.is_stream else num_symbols + len(corpus.offsets) - 1
@@ -303,7 +289,7 @@ def num_targets(corpus: Sequences) -> int:
 class _Reader:
     """Copies pieces of sequences out of a corpus."""
 
-    def __init__(self, corpus: Sequences, boundary: int) -> None:
+    def __init__(self, corpus: TokenSequences, boundary: int) -> None:
         # A plain view of the memory map: indexing a memmap object costs more than the copy.
         self._tokens = np.asarray(corpus.tokens)
         self._offsets = np.asarray(corpus.offsets, dtype=np.int64)

@@ -2,8 +2,8 @@
 
 The merges are learned and applied by Hugging Face `tokenizers`; all that is kept is its own
 JSON. Texts are first cut at line ends, which are always symbols alone, and then into units
-(words with the space before them, runs of digits, of signs, of white space); merges stay inside
-of a unit. White space that follows something else always begins a new unit, and so does what
+(words with the space before them, runs of digits, of signs, of white space; a longer one every
+256 bytes, since some texts have no spaces at all); merges stay inside of a unit. White space that follows something else always begins a new unit, and so does what
 follows a run of ASCII letters or signs; cut there, a text can be encoded in parts without
 changing the result. Parts are remembered, which makes encoding several times faster.
 
@@ -44,7 +44,8 @@ _PARTS = re.compile(
 )
 _REMEMBERED = 1 << 17  # parts, of at most
 _REMEMBERED_CHARACTERS = 64  # each
-_FULL_TRAINING_BYTES = 1 << 25
+_FULL_TRAINING_BYTES = 1 << 24
+_UNIT_BYTES = 256
 _TRAINING_CHARACTERS = 1 << 12  # handed over at once: the trainer holds 256 of them
 _CUT = re.compile(r"(?<=\n)|(?<=\S)(?= )")
 
@@ -144,13 +145,14 @@ class BPESymbols(Symbols):
 
 def _untrained() -> "Tokenizer":
     """How texts are cut into units, without any merges."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(LINE_END, "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            pre_tokenizers.Split(Regex(f".{{1,{_UNIT_BYTES}}}"), "isolated"),
         ]
     )
     return tokenizer
@@ -185,7 +187,7 @@ def _pieces(tokenizer: "Tokenizer") -> list[bytes]:
 def fit_bpe(texts: Iterable[Text], size: str, *, is_document: bool) -> BPESymbols:
     """Learn merges until there are `size` symbols, or nothing is left to merge.
 
-    Memory: all of the first 32 MB are learned from, then every second piece until as much again
+    Memory: all of the first 16 MB are learned from, then every second piece until as much again
     is used, then every fourth, and so on; what the merges need is then bounded by the logarithm
     of the text's size.
 

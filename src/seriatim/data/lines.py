@@ -19,8 +19,7 @@ from pathlib import Path
 from seriatim.errors import ConfigError, DataError, DecodingError
 
 BLOCK_BYTES = 1 << 18  # read at once
-PIECE_CHARACTERS = 1 << 20  # a line longer than this may be cut at a space
-LONGEST_WORD = 1 << 22  # a word longer than this is cut where the block ends
+PIECE_CHARACTERS = 1 << 20  # a line longer than this is cut
 
 
 def check_encoding(encoding: str) -> None:
@@ -125,9 +124,9 @@ def lines(parts: Iterable[str]) -> Iterator[str]:
 def pieces(parts: Iterable[str]) -> Iterator[str]:
     """The same text in pieces that may be cut into symbols one by one; the last line ends.
 
-    A piece ends after a line end. Where a line is longer than `PIECE_CHARACTERS`, a piece may
-    also end before a space that follows something other than space, which cuts no word and no
-    unit of byte-pair encoding; a word longer than `LONGEST_WORD` is cut anywhere.
+    A piece ends after a line end. A line longer than `PIECE_CHARACTERS` is cut before a space
+    that follows something other than space, which cuts no word and no unit of byte-pair
+    encoding; only where no space comes in a whole block is it cut anywhere.
     """
     pending: list[str] = []
     size = 0
@@ -136,9 +135,7 @@ def pieces(parts: Iterable[str]) -> Iterator[str]:
         end = part[-1]
         cut = part.rfind("\n") + 1
         if not cut and size + len(part) > PIECE_CHARACTERS:
-            cut = _last_word_end(part)
-        if not cut and size + len(part) > LONGEST_WORD:
-            cut = len(part)
+            cut = _last_word_end(part) or len(part)
         if cut:
             yield "".join([*pending, part[:cut]])
             pending, size = [], 0

@@ -11,14 +11,13 @@ Shapes: B rows, L elements of a chunk, N scored symbols.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim.batch import Batch, valid_mask
+from seriatim.batch import Batch, TokenSequences, valid_mask
 from seriatim.errors import ConfigError
 from seriatim.model import SequenceModel
 
@@ -28,20 +27,9 @@ _CELLS = 16_000_000  # rows x length x V of one batch: 64 MB of float32 logits
 Nats = NDArray[np.float32]
 
 
-class Symbolised(Protocol):
-    """What is scored: all symbols in one array, and where each sequence begins and ends."""
-
-    @property
-    def tokens(self) -> NDArray[np.integer]: ...
-    @property
-    def offsets(self) -> NDArray[np.int64]: ...
-    @property
-    def is_stream(self) -> bool: ...
-
-
 def surprises(
     model: SequenceModel,
-    corpus: Symbolised,
+    corpus: TokenSequences,
     *,
     restart_every: int | None = None,
     report: Callable[[int], None] | None = None,
@@ -98,7 +86,7 @@ def _groups(sizes: NDArray[np.int64], num_symbols: int) -> Iterator[NDArray[np.i
 
 def _fold(
     model: SequenceModel,
-    corpus: Symbolised,
+    corpus: TokenSequences,
     bounds: NDArray[np.int64],
     rows: NDArray[np.int64],
     extra: int,
@@ -122,7 +110,7 @@ def _fold(
 
 
 def _teacher_forced(
-    corpus: Symbolised,
+    corpus: TokenSequences,
     boundary: int,
     origin: NDArray[np.int64],
     num_tokens: NDArray[np.int64],
@@ -193,7 +181,7 @@ def likelihood(nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]
     )
 
 
-def unknown_targets(corpus: Symbolised, unknown: int | None) -> NDArray[np.bool_]:
+def unknown_targets(corpus: TokenSequences, unknown: int | None) -> NDArray[np.bool_]:
     """(N,) which scored symbols are the unknown one, in the order of `surprises`."""
     extra = 0 if corpus.is_stream else 1
     is_unknown = np.zeros(len(corpus.tokens) + extra * (len(corpus.offsets) - 1), bool)
@@ -239,7 +227,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def as_batches(corpus: Symbolised, boundary: int, *, length: int = 1024) -> Iterator[Batch]:
+def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:
     """The corpus as batches of one row and at most `length` targets, each from its own start.
 
     For what needs the same batches under several models, such as the weights of a mixture; a

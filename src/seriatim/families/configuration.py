@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from seriatim.errors import ConfigError
+from seriatim.options import explain
 
 if TYPE_CHECKING:
     from seriatim.model import SequenceModel
@@ -374,11 +375,3 @@ def register(cls: type) -> type:
     """Class decorator: let models that use this class, such as a cell, be loaded by its name."""
     _REGISTERED.append(cls)
     return cls
-
-
-def explain(error: pydantic.ValidationError) -> str:
-    """The first complaint of pydantic as a clause: where, what was given, what was expected."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where} = {first['input']!r}: {message}" if where else message

@@ -13,11 +13,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from seriatim.batch import TokenSequences
 from seriatim.distributions import Discrete
 from seriatim.families.configuration import Markov
 from seriatim.families.ngrams import SMOOTHINGS, NgramTable, Options, count_ngrams
 from seriatim.model import Carry, Features, SequenceModel
-from seriatim.train.closed_form import TokenSequences
 from seriatim.tree import Tree
 
 

@@ -51,10 +51,8 @@ def rotation(positions: Tensor, size: int, dtype: torch.dtype) -> Rotation:
     it: element i is paired with i + d/2 (and not with its neighbour, as the paper draws it).
     """
     theta = angles(positions, size)
-    cos, sin = theta.cos(), theta.sin()
-    cos = torch.cat([cos, cos], -1).to(dtype)
-    sin = torch.cat([-sin, sin], -1).to(dtype)
-    return cos.unsqueeze(-2), sin.unsqueeze(-2)
+    signed = torch.cat([-theta, theta], -1).unsqueeze(-2)
+    return signed.cos().to(dtype), signed.sin().to(dtype)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:

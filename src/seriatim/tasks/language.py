@@ -5,7 +5,7 @@ it holds no logic of its own and never asks which family it has.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -161,11 +161,16 @@ class LanguageModel:
         self.training["seconds"] = time.perf_counter() - started
         return self
 
+    def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
+        """Training options: those given, then what suits the family, then the defaults."""
+        recipe = dict(self.config.recipe)
+        if given.get("optimiser", "adamw") != "adamw":
+            recipe.pop("learning_rate", None)  # a rate of adamw means nothing to another
+        return configure_training({**recipe, **given})
+
     def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
         given = {name: value for name, value in budget.items() if value is not None}
-        if options is not None:
-            return replace(options, **given)
-        return configure_training({**self.config.recipe, **given})
+        return self.training_options(given) if options is None else replace(options, **given)
 
     def _parts(
         self, train: Data, valid: Data | None, test: Data | None, split: tuple[float, float, float]

@@ -3,26 +3,9 @@
 Training code asks `isinstance(model, ClosedForm)`: a capability, never a family.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
-
-class TokenSequences(Protocol):
-    """Sequences of symbols laid end to end, in memory or mapped from a file."""
-
-    @property
-    def tokens(self) -> npt.NDArray[np.integer[Any]]:
-        """The symbols of all sequences, boundaries not included; in a stream every symbol."""
-
-    @property
-    def offsets(self) -> npt.NDArray[np.integer[Any]]:
-        """(N + 1,) sequence i is tokens[offsets[i] : offsets[i + 1]]."""
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether this is one sequence without an end, in which the boundary is ordinary."""
+from seriatim.batch import TokenSequences
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ are made elsewhere.
 import torch
 
 from seriatim import tree
-from seriatim.data.batches import Sequences, one_pass
+from seriatim.batch import TokenSequences
+from seriatim.data.batches import one_pass
 from seriatim.model import SequenceModel
 from seriatim.train.update import on_device
 
@@ -15,7 +16,7 @@ from seriatim.train.update import on_device
 @torch.no_grad()
 def mean_nats(
     model: SequenceModel,
-    corpus: Sequences,
+    corpus: TokenSequences,
     batch_size: int,
     length: int,
     *,

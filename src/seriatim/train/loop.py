@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from seriatim.data.batches import BatchSource, Sequences, batch_source
+from seriatim.batch import TokenSequences
+from seriatim.data.batches import BatchSource, batch_source
 from seriatim.errors import ConfigError, TrainingError
 from seriatim.model import SequenceModel
 from seriatim.train.evaluation import mean_nats
@@ -34,8 +35,8 @@ SECONDS_BETWEEN_REPORTS = 0.25
 
 def fit(
     model: SequenceModel,
-    train_corpus: Sequences,
-    valid_corpus: Sequences | None,
+    train_corpus: TokenSequences,
+    valid_corpus: TokenSequences | None,
     options: TrainingOptions,
     *,
     report: Callable[[Progress], None] | None = None,
@@ -74,7 +75,7 @@ def fit(
         return _Run(model, source, valid_corpus, options, plan, report, stop, clock, began).go()
 
 
-def _source(model: SequenceModel, corpus: Sequences, options: TrainingOptions) -> BatchSource:
+def _source(model: SequenceModel, corpus: TokenSequences, options: TrainingOptions) -> BatchSource:
     carry = model.reach is None if options.carry is None else options.carry
     return batch_source(
         corpus,
@@ -87,7 +88,7 @@ def _source(model: SequenceModel, corpus: Sequences, options: TrainingOptions) -
     )
 
 
-def _check_validation(valid_corpus: Sequences | None, options: TrainingOptions) -> None:
+def _check_validation(valid_corpus: TokenSequences | None, options: TrainingOptions) -> None:
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
     for name, is_asked in needs.items():
         if is_asked and valid_corpus is None:
@@ -123,7 +124,7 @@ class _Run:
         self,
         model: SequenceModel,
         source: BatchSource,
-        valid_corpus: Sequences | None,
+        valid_corpus: TokenSequences | None,
         options: TrainingOptions,
         plan: Plan,
         report: Callable[[Progress], None] | None,

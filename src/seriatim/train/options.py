@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from seriatim.errors import ConfigError
+from seriatim.options import explain
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -149,8 +150,4 @@ def configure_training(options: Mapping[str, Any]) -> TrainingOptions:
     try:
         return pydantic.TypeAdapter(TrainingOptions).validate_python(dict(options))
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        given = f"{where} = {first['input']!r}: " if where else ""
-        raise ConfigError(f"training: {given}{message}") from None
+        raise ConfigError(f"training: {explain(error)}") from None

@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seriatim.data.batches import BatchSource, Sequences, num_targets
+from seriatim.batch import TokenSequences
+from seriatim.data.batches import BatchSource, num_targets
 from seriatim.model import SequenceModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
@@ -36,7 +37,7 @@ class Planner:
     """Turns a number of steps, or a deadline, into a plan."""
 
     source: BatchSource
-    valid_corpus: Sequences | None
+    valid_corpus: TokenSequences | None
     options: TrainingOptions
 
     def plan(self, steps: int) -> Plan:

@@ -102,7 +102,7 @@ class NgramTable(nn.Module):
         bits = _slot_bits(len(self.key))
         slot = ((sought * _MIX) >> (64 - bits)) & ((1 << bits) - 1)
         while len(at):
-            rank = self.slots[slot]
+            rank = self.slots[slot].long()
             is_here = (rank >= 0) & (self.key[rank.clamp(min=0)] == sought)
             node[at[is_here]] = rank[is_here] + self.num_symbols
             stays = (rank >= 0) & ~is_here
