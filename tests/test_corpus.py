@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from seriatim.data import corpus as corpora
 from seriatim.data import symbols as alphabets
-from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.corpus import FORMAT_VERSION, Corpus, build_corpus
 from seriatim.data.readers import Source, open_source
 from seriatim.data.symbols import ByteSymbols, Symbols, fit_symbols
 from seriatim.errors import ConfigError, DecodingError, OutputError
@@ -287,7 +287,7 @@ def test_a_damaged_entry_is_built_again(text: Path, cache: Path) -> None:
         path.write_bytes(content)
         again = build_corpus(source, symbols, cache)
         assert again.tokens.tolist() == good and again.num_sequences == 6
-        assert json.loads((entry / "corpus.json").read_text())["version"] == 1
+        assert json.loads((entry / "corpus.json").read_text())["version"] == FORMAT_VERSION
     (entry / "tokens").unlink()
     assert build_corpus(source, symbols, cache).tokens.tolist() == good
     assert entries(cache) == [first.fingerprint]

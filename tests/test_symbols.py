@@ -270,6 +270,18 @@ def test_encoding_in_parts_equals_encoding_at_once(text: str) -> None:
     assert symbols.encode(text).tolist() == symbols._tokenizer.encode(text).ids
 
 
+def test_a_text_without_spaces_is_cut_into_units() -> None:
+    """The trainer's time grows with the square of a unit's length."""
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 50_000))
+    symbols = fit_symbols("bpe:300", [letters], sequences="stream")
+    assert isinstance(symbols, bpe.BPESymbols)
+    ids = symbols.encode(letters)
+    assert symbols.decode(ids) == letters and len(ids) < 30_000
+    ends = np.cumsum(symbols.num_bytes[ids])
+    assert set(range(256, 50_000, 256)) <= set(ends.tolist())
+    assert ids.tolist() == symbols._tokenizer.encode(letters).ids
+
+
 def test_white_space_is_the_same_characters_for_us_as_for_the_tokenizer() -> None:
     """Parts begin at white space. A sign and a space are two units, a sign and a sign one."""
     symbols = fitted("bpe:300", "stream")

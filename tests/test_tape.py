@@ -164,6 +164,15 @@ def test_a_tape_holds_no_more_than_twice_its_context():
     assert tape.keys[0].untyped_storage().nbytes() <= 16 * LIKE.element_size()
 
 
+def test_a_tape_that_autograd_records_is_bounded_too():
+    tape, history = new(2, context=8), History(2, 8)
+    for _ in range(40):
+        elements, expected = history.extend([2, 1])
+        seen, tape = push(tape, elements)
+        assert seen == expected
+        assert tape.keys[0].shape[2] <= 16
+
+
 def test_what_autograd_recorded_is_never_written_over():
     weight = torch.ones((), dtype=LIKE.dtype, requires_grad=True)
 

@@ -163,7 +163,6 @@ def _sample(lm: "LanguageModel", seed: int) -> str:
     from seriatim.decode.sample import Sampling
 
     return lm.generate("def ", 240, seed=seed, sampling=Sampling(temperature=0.7))
-    return text
 
 
 def _say_what_next(file: Path | None, out: Path | None) -> None:

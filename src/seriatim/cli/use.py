@@ -1,5 +1,6 @@
 """Commands that use a fitted model: score, generate, next, surprisal, info, check."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -104,8 +105,7 @@ def generate(
     if json:
         print_json({"prompt": prompt, "text": "".join(pieces), "seed": seed})
         return
-    print(prompt, end="", flush=True)
-    for piece in pieces:
+    for piece in itertools.chain([prompt + next(pieces, "")], pieces):
         print(piece, end="", flush=True)
     print()
 

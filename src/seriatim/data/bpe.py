@@ -1,11 +1,13 @@
 """Byte-pair encoding of any size (Sennrich et al. 2016), over bytes (Radford et al. 2019).
 
 The merges are learned and applied by Hugging Face `tokenizers`; all that is kept is its own
-JSON. Texts are first cut at line ends, which are always symbols alone, and then into units
-(words with the space before them, runs of digits, of signs, of white space; a longer one every
-256 bytes, since some texts have no spaces at all); merges stay inside of a unit. White space that follows something else always begins a new unit, and so does what
-follows a run of ASCII letters or signs; cut there, a text can be encoded in parts without
-changing the result. Parts are remembered, which makes encoding several times faster.
+JSON. Texts are first cut at line ends, which are always symbols alone, and then into units:
+words with the space before them, runs of digits, of signs, of white space, and every 256 bytes
+of a longer one, since some texts have no spaces at all. Merges stay inside of a unit.
+
+White space that follows something else always begins a new unit, and so does what follows a run
+of ASCII letters or signs. Cut there, a text is encoded in parts without changing the result;
+parts are remembered, which makes encoding several times faster.
 
 Knows texts. Does not know files.
 """

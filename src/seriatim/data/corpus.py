@@ -34,7 +34,7 @@ from seriatim.errors import ConfigError, OutputError
 
 Tokens: TypeAlias = NDArray[Any]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FILES = ("tokens", "offsets")
 
 
@@ -50,6 +50,7 @@ class Figures:
         num_bytes: the same in UTF-8.
         num_unknown: symbols that are `<unk>`.
         lossless_reason: None if decode(encode(text)) = text everywhere, else where it was not.
+        is_respelled: whether the text is had back once its unknown symbols are spelled.
     """
 
     num_sequences: int = 0
@@ -58,6 +59,7 @@ class Figures:
     num_bytes: int = 0
     num_unknown: int = 0
     lossless_reason: str | None = None
+    is_respelled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +132,11 @@ class Corpus:
     def lossless_reason(self) -> str | None:
         """None if decode(encode(text)) = text, else why not."""
         return self.figures.lossless_reason
+
+    @property
+    def is_respelled(self) -> bool:
+        """Whether the text is had back once its unknown symbols are spelled."""
+        return self.figures.is_respelled
 
     def sequence(self, i: int) -> Tokens:
         """(T,) the symbols of sequence i, a view."""
@@ -248,7 +255,7 @@ def _fill(sink: _Sink, source: Source, symbols: Symbols) -> Figures:
     """Encode the whole source into the sink, compare it with its decoding, and count."""
     encoder = {"line": _encoded_lines, "document": _encoded, "stream": _encoded_stream}
     sequences = tokens = characters = in_bytes = unknown = 0
-    reason = None
+    reason, is_respelled = None, True
     for part in encoder[source.sequences](source.texts(), symbols):
         sink.write(part.ids, part.lengths)
         sequences += len(part.lengths)
@@ -257,60 +264,82 @@ def _fill(sink: _Sink, source: Source, symbols: Symbols) -> Figures:
         in_bytes += len(part.text) if part.text.isascii() else len(part.text.encode())
         missed = 0 if symbols.unknown is None else int((part.ids == symbols.unknown).sum())
         unknown += missed
-        if reason is None and part.restored != part.text:
-            reason = _difference(part.text, part.restored, missed > 0)
+        if part.restored != part.text:
+            reason = reason or _difference(part.text, part.restored, missed > 0)
+            is_respelled = is_respelled and part.respelled(symbols) == part.text
     if source.sequences == "stream":
         sink.write(np.zeros(0, np.int64), [tokens])
         sequences = 1
-    return Figures(sequences, tokens, characters, in_bytes, unknown, reason)
+    return Figures(sequences, tokens, characters, in_bytes, unknown, reason, is_respelled)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What was encoded together: its text, with line ends, and what decoding gives back."""
+    """What was encoded together.
+
+    Attributes:
+        text: with line ends.
+        given: what was encoded.
+        ids: what is kept of it.
+        restored: what decoding gives back.
+        lengths: of the sequences in it.
+        before, after: what decoding adds around `given`.
+        all_ids: of `given`, where some are not kept: the ends of lines.
+    """
 
     text: str
-    restored: str
+    given: Text
     ids: Ids
+    restored: str
     lengths: Sequence[int]
+    before: str = ""
+    after: str = ""
+    all_ids: Ids | None = None
+
+    def respelled(self, symbols: Symbols) -> str:
+        """What decoding gives back once the unknown symbols are spelled."""
+        ids = self.ids if self.all_ids is None else self.all_ids
+        return self.before + symbols.respell(ids, symbols.spellings(self.given)) + self.after
 
 
-def _encoded(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
+def _encoded(texts: Iterable[Text], symbols: Symbols, after: str = "") -> Iterator[_Part]:
     """Every text a sequence."""
     for text in texts:
         ids = symbols.encode(text)
         whole = text if isinstance(text, str) else symbols.separator.join(text)
-        yield _Part(whole, symbols.decode(ids), ids, [len(ids)])
+        restored = symbols.decode(ids) + after
+        yield _Part(whole + after, text, ids, restored, [len(ids)], after=after)
 
 
 def _encoded_lines(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
     """Many lines at once, found again by the boundary, which is the line end."""
     for is_text, group in itertools.groupby(texts, key=_is_text):
         if not is_text:
-            for part in _encoded(group, symbols):
-                yield _Part(part.text + "\n", part.restored + "\n", part.ids, part.lengths)
+            yield from _encoded(group, symbols, after=LINE_END)
             continue
-        for text in batches(group, LINE_END, symbols.kind):
-            ids = symbols.encode(text + LINE_END)
-            restored = symbols.decode(ids)
+        for joined in batches(group, LINE_END, symbols.kind):
+            text = joined + LINE_END
+            ids = symbols.encode(text)
             ends = np.flatnonzero(ids == symbols.boundary)
-            lengths = np.diff(ends, prepend=-1) - 1
-            yield _Part(text + LINE_END, restored, np.delete(ids, ends), lengths.tolist())
+            lengths = (np.diff(ends, prepend=-1) - 1).tolist()
+            inner = np.delete(ids, ends)
+            yield _Part(text, text, inner, symbols.decode(ids), lengths, all_ids=ids)
 
 
 def _encoded_stream(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
     """Pieces of one sequence. One that goes on in a line restores what separates symbols too."""
     is_inside_line = False
     for is_text, group in itertools.groupby(texts, key=_is_text):
-        for text in batches(group, "", symbols.kind) if is_text else group:
-            ids = symbols.encode(text)
-            restored = symbols.decode(ids)
-            if isinstance(text, str):
-                restored = symbols.separator * is_inside_line + restored
-                is_inside_line = not text.endswith(LINE_END)
+        for given in batches(group, "", symbols.kind) if is_text else group:
+            ids = symbols.encode(given)
+            before = ""
+            if isinstance(given, str):
+                before = symbols.separator * is_inside_line
+                is_inside_line = not given.endswith(LINE_END)
+                text = given
             else:
-                text = symbols.separator.join(text[:-1]) + LINE_END
-            yield _Part(text, restored, ids, [])
+                text = symbols.separator.join(given[:-1]) + LINE_END
+            yield _Part(text, given, ids, before + symbols.decode(ids), [], before=before)
 
 
 def _is_text(text: Text) -> bool:

@@ -343,7 +343,7 @@ def _fingerprint(*parts: object) -> str:
 
 def _digest(path: Path) -> str:
     state = path.stat()
-    return _digest_of(path, state.st_size, state.st_mtime_ns)
+    return _digest_of(path.resolve(), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

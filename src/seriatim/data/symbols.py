@@ -139,6 +139,14 @@ class Symbols(ABC):
         """What of a text is unknown, each once, in order."""
         return []
 
+    def spellings(self, text: Text) -> list[str]:
+        """The text behind every unknown symbol of `encode(text)`, in order."""
+        return []
+
+    def respell(self, ids: Ids, spellings: Sequence[str]) -> str:
+        """`decode`, with these texts in the places of the unknown symbols."""
+        return self.decode(ids)
+
     def is_known(self, text: Text) -> bool:
         """Whether every symbol of a text is known."""
         return not self.unknown_symbols(text)
@@ -352,7 +360,18 @@ class CharSymbols(Symbols):
 
     def unknown_symbols(self, text: Text) -> list[str]:
         """The characters never seen, each once."""
-        return list(dict.fromkeys(text[int(i)] for i in np.flatnonzero(self.encode(text) == 0)))
+        return list(dict.fromkeys(self.spellings(text)))
+
+    def spellings(self, text: Text) -> list[str]:
+        """The characters never seen."""
+        return [text[int(i)] for i in np.flatnonzero(self.encode(text) == 0)]
+
+    def respell(self, ids: Ids, spellings: Sequence[str]) -> str:
+        """Characters, one for one."""
+        codes = self._codes[ids]
+        codes[ids == 0] = [ord(c) for c in spellings]
+        kept = codes[ids != 1] if self.is_document else codes
+        return kept.tobytes().decode("utf-32-le")
 
     def to_json(self) -> dict[str, Any]:
         """The characters in the order of their ids, from id 2."""
@@ -463,6 +482,18 @@ class WordSymbols(Symbols):
         """The words never seen, or seen too seldom, each once; not `<unk>` itself."""
         items = list(words_of(text)) if isinstance(text, str) else text
         return [item for item in dict.fromkeys(items) if item not in self._ids]
+
+    def spellings(self, text: Text) -> list[str]:
+        """The words never seen, or seen too seldom, and `<unk>` itself."""
+        items = words_of(text) if isinstance(text, str) else text
+        return [item for item in items if self._ids[item] == 0]
+
+    def respell(self, ids: Ids, spellings: Sequence[str]) -> str:
+        """Words, one for one, with the spaces of `decode`."""
+        texts = list(map(self._spaced.__getitem__, ids.tolist()))
+        for place, word in zip(np.flatnonzero(ids == 0).tolist(), spellings, strict=True):
+            texts[place] = " " + word
+        return "".join(texts).replace("\n ", "\n").removeprefix(" ")
 
     def text_sizes(self, ids: Ids) -> tuple[Ids, Ids]:
         """The constants, and the corrections that the class describes."""

@@ -103,23 +103,28 @@ class TransformerModel(SequenceModel):
         return rotation(positions, self.config.head_size, dtype)
 
     def _initialise(self) -> None:
-        """N(0, 0.02^2), and what is added to the residual stream by 1 / sqrt(2 N) less.
+        """Norm first: N(0, 0.02^2), and what is added to the residual stream 1 / sqrt(2 N) of it.
 
         Each of the 2 N sublayers adds to the stream, so its variance would grow with depth
-        (Radford et al. 2019, 2.3). Embeddings that are scaled by sqrt(D) start at
-        N(0, 1 / D): they enter with variance 1, and tied logits leave with it.
+        (Radford et al. 2019, 2.3). Norm last: Glorot, Bengio 2010; there the norm would drown
+        small sublayers in the stream, and training stalls. (Seen: 3.36 nats against 2.23 after
+        300 steps on characters.) Embeddings that are scaled by sqrt(D) start at N(0, 1 / D):
+        they enter with variance 1, and tied logits leave with it.
         """
-        residual = _STD / math.sqrt(2 * self.config.num_layers)
-        scaled = self.config.scale_embeddings
-        nn.init.normal_(self.embedding.weight, std=self.config.model_size**-0.5 if scaled else _STD)
-        for name, parameter in self.blocks.named_parameters():
-            if parameter.ndim == 2:
-                is_residual = name.endswith("output.weight")
-                nn.init.normal_(parameter, std=residual if is_residual else _STD)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        config = self.config
+        scaled = config.scale_embeddings
+        nn.init.normal_(self.embedding.weight, std=config.model_size**-0.5 if scaled else _STD)
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=_STD)
+        residual = _STD / math.sqrt(2 * config.num_layers)
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 2 and not config.norm_first:
+                nn.init.xavier_uniform_(parameter)
+            elif parameter.ndim == 2:
+                is_residual = name.endswith("output.weight")
+                nn.init.normal_(parameter, std=residual if is_residual else _STD)
 
 
 def _block(config: Transformer) -> Block:

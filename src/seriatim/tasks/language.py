@@ -27,6 +27,7 @@ from seriatim.evaluate.text import Score, score_text
 from seriatim.families.configuration import ModelConfig, configure, describe, restore
 from seriatim.model import SequenceModel, State
 from seriatim.tasks import folder
+from seriatim.tasks.spelling import fit_speller, speller, spelling_bits
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.history import Progress
 from seriatim.train.loop import fit as fit_by_gradient
@@ -87,6 +88,7 @@ class LanguageModel:
         self.training: dict[str, Any] = {}
         self.symbols = symbols if isinstance(symbols, Symbols) else None
         self.model: SequenceModel | None = None
+        self._speller: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         self._cut = (min_count, max_size)
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -141,6 +143,8 @@ class LanguageModel:
                 min_count=self._cut[0],
                 max_size=self._cut[1],
             )
+        if self._speller is None:
+            self._speller = fit_speller(parts["train"].texts(), self.symbols)
         corpora = {}
         for name, source in parts.items():
             say(f"turning {source.name} into symbols")
@@ -253,7 +257,10 @@ class LanguageModel:
         nats, bounds = surprises(model, corpus, restart_every=restart_every, report=report)
         seconds = time.perf_counter() - started
         found = likelihood(nats, bounds, unknown_targets(corpus, symbols.unknown))
-        return score_text(found, corpus, seconds)
+        bits = None
+        if found.unknown and corpus.is_respelled and self._speller is not None:
+            bits = spelling_bits(self._speller, source.texts(), symbols)
+        return score_text(found, corpus, seconds, spelling_bits=bits)
 
     def generate(
         self,
@@ -393,7 +400,7 @@ class LanguageModel:
                 "sequences": self.sequences,
             },
             documents={"symbols": symbols.to_json(), "training": self.training},
-            modules={"model": model},
+            modules={"model": model, **({"speller": self._speller} if self._speller else {})},
             overwrite=overwrite,
         )
 
@@ -418,7 +425,10 @@ class LanguageModel:
         found = cls(model_config, symbols=symbols, sequences=config["sequences"], device=device)
         with seeded(torch.device("cpu"), 0):  # the weights made here are replaced at once
             model = model_config.build(symbols.num_symbols, symbols.boundary)
-        folder.read_weights(path, {"model": model})
+        modules = {"model": model}
+        if symbols.unknown is not None:
+            found._speller = modules["speller"] = speller()
+        folder.read_weights(path, modules)
         found.model = model.to(found._device).eval()
         found.training = folder.read_document(path, "training")
         return found

@@ -32,9 +32,10 @@ from seriatim.errors import DataError
 Ints = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.integer[Any]]
 
-BLOCK_PLACES = 1 << 22  # larger blocks leave the caches; smaller ones leave more to merge
+BLOCK_PLACES = 20_000_000  # about 80 bytes each while they are counted
+SHARE_PLACES = 1 << 22  # a sort of so many keys stays in the caches
 NUM_THREADS = 2
-_MOST = 2**31 - 1  # ids are int32 where they are stored
+MOST_NGRAMS = 2**31 - 1  # ids are int32 where they are stored
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Counts:
         key: (N - V,) int64, rising: of each n-gram of orders 2 .. n, the id of its first m - 1
             symbols shifted left by `symbol_bits(V)`, plus its last symbol.
         suffix: (N - V,) int32: the id of its last m - 1 symbols.
-        count: (N,) how often it occurs as a prediction after its context.
+        count: (N,) integers: how often it occurs as a prediction after its context.
         first: ids of n-grams of orders 2 .. n - 1 that begin a sequence, rising.
         num_first: how often each does.
     """
@@ -112,14 +113,18 @@ class Block:
     """A part of a corpus, with boundaries laid out.
 
     Attributes:
-        symbols: (M,) int64.
-        place: (M,) how many symbols stand before, in the sequence and in the block.
+        symbols: (M,) int32.
+        begins: the places where sequences begin, rising, and 0.
         num_context: the first so many places belong to another block, and are only contexts.
     """
 
-    symbols: Ints
-    place: Ints
+    symbols: npt.NDArray[np.int32]
+    begins: Ints
     num_context: int
+
+    def largest(self) -> int:
+        """How often the most frequent symbol stands here."""
+        return int(np.bincount(self.symbols).max())
 
 
 def count_ngrams(
@@ -146,19 +151,29 @@ def count_ngrams(
     """
     layout = Layout(tokens, offsets, boundary=boundary, is_stream=is_stream)
     layout.check(num_symbols)
-    size = block_places(num_symbols)
-
-    def count(span: tuple[int, int]) -> Counts:
-        return count_block(layout.block(*span, order), order=order, num_symbols=num_symbols)
-
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        runs = list(threads.map(count, layout.spans(size)))
+
+        def count(begin: int, end: int) -> Counts:
+            return count_span(layout, begin, end, order, num_symbols, threads)
+
+        runs = [count(begin, end) for begin, end in layout.spans(BLOCK_PLACES)]
         return merge_counts(runs, threads=threads)
 
 
-def block_places(num_symbols: int) -> int:
-    """The most places of a block: a rank, a symbol and a place must fit in 63 bits."""
-    return min(BLOCK_PLACES, 1 << ((63 - symbol_bits(num_symbols)) // 2))
+def count_span(
+    layout: "Layout", begin: int, end: int, order: int, num_symbols: int, threads: Executor
+) -> Counts:
+    """The run of places begin .. end - 1; in halves if a symbol is too frequent for one block."""
+    block = layout.block(begin, end, order)
+    width = (block.largest() - 1).bit_length()
+    if 2 * width + symbol_bits(num_symbols) <= 63:
+        return count_block(block, order=order, num_symbols=num_symbols, threads=threads)
+    middle = (begin + end) // 2
+    halves = [
+        count_span(layout, low, high, order, num_symbols, threads)
+        for low, high in ((begin, middle), (middle, end))
+    ]
+    return merge_counts(halves, threads=threads)
 
 
 class Layout:
@@ -207,17 +222,15 @@ class Layout:
         """Places begin .. end - 1, and the order - 1 before them as contexts."""
         low = max(0, begin - max(order - 1, 1))  # one at least tells whether a sequence begins
         i, j = np.searchsorted(self._begins, [low, end - 1], side="right") - 1
-        begins = np.clip(self._begins[i : j + 2], low, end)
-        sizes = np.diff(begins)
-        place = np.arange(low, end) - np.repeat(begins[:-1], sizes)
+        begins = self._begins[i : j + 2]
         is_token = np.ones(end - low, dtype=bool)
         for edge in range(self._num_edges):  # the first place of a sequence, and its last
-            at = self._begins[i : j + 2] - edge
+            at = begins - edge
             is_token[at[(at >= low) & (at < end)] - low] = False
-        symbols = np.full(end - low, self._boundary, dtype=np.int64)
+        symbols = np.full(end - low, self._boundary, dtype=np.int32)
         first = self._token_at(low)
         symbols[is_token] = self._tokens[first : first + int(is_token.sum())]
-        return Block(symbols, place, begin - low)
+        return Block(symbols, np.maximum(begins[:-1], low) - low, begin - low)
 
     def _token_at(self, place: int) -> int:
         """The index of the first token at a place or after it."""
@@ -230,53 +243,151 @@ class Layout:
 # ---- count a block ------------------------------------------------------------------------------
 
 
-def count_block(block: Block, *, order: int, num_symbols: int) -> Counts:
+def count_block(
+    block: Block, *, order: int, num_symbols: int, threads: Executor | None = None
+) -> Counts:
     """The sorted run of one block; time O(order · M log M).
 
     Places before `num_context` add nothing to any count, but the n-grams that end there are
     listed, as contexts of what follows.
+
+    N-grams are shared out by their first symbol: what a worker counts is then a range of ids,
+    and nothing has to be merged. All workers finish an order before the next begins.
     """
-    bits = symbol_bits(num_symbols)
-    place_bits = max(1, (len(block.symbols) - 1).bit_length())
-    own = block.place[block.num_context :] > 0
-    counts = [np.bincount(block.symbols[block.num_context :][own], minlength=num_symbols)]
-    starts = [0, num_symbols]
-    ids = block.symbols  # (M,) rank of the n-gram of order m - 1 that ends at each place
-    keys, suffixes, firsts = [], [], []
+    counter = _BlockCounter(block, order, num_symbols)
     for m in range(2, order + 1):
-        at = np.flatnonzero(block.place >= m - 1)
-        packed = ids[at - 1]
-        for width, part in ((bits, block.symbols[at]), (place_bits, at)):
-            packed <<= width
-            packed |= part
+        counter.count_order(m, threads)
+    return counter.result()
+
+
+@dataclass
+class _Share:
+    """The n-grams of a block whose first symbol is in a range: K places, in place order.
+
+    Attributes:
+        at: (K,) where they begin.
+        rank: (K,) of the n-gram of the last order, among those of this share.
+        offset: what makes such a rank an id.
+    """
+
+    at: Ints
+    rank: Ints
+    offset: int
+
+
+class _BlockCounter:
+    """Counts order after order; `ids` is the id, of the last order, of what begins at a place."""
+
+    def __init__(self, block: Block, order: int, num_symbols: int) -> None:
+        self.block, self.order, self.num_symbols = block, order, num_symbols
+        self.bits = symbol_bits(num_symbols)
+        size = len(block.symbols)
+        self.starts = [0, num_symbols]
+        # Pages that are never written cost nothing, so the most there can be is a fair size.
+        self.key = np.empty(size * (order - 1), dtype=np.int64)
+        self.suffix = np.empty(size * (order - 1), dtype=np.int32)
+        self.count = np.empty(num_symbols + size * (order - 1), dtype=np.int32)
+        self.count[:num_symbols] = _predicted(block, num_symbols)
+        self.firsts: list[Ints] = []
+        self.ids = block.symbols
+        self.left = _symbols_left(block, order)
+        self.shares = self._divide() if order > 1 else []
+
+    def _divide(self) -> list[_Share]:
+        """Shares of about `SHARE_PLACES` places; a symbol is never divided."""
+        until = np.cumsum(np.bincount(self.block.symbols, minlength=self.num_symbols))
+        wanted = np.arange(SHARE_PLACES, until[-1] + SHARE_PLACES, SHARE_PLACES)
+        cuts = np.unique([0, *np.minimum(np.searchsorted(until, wanted) + 1, self.num_symbols)])
+        which = np.repeat(np.arange(len(cuts) - 1, dtype=np.uint16), np.diff(cuts))
+        by_share = np.argsort(which[self.block.symbols], kind="stable")  # a radix sort, of 16 bits
+        shares = []
+        for low, high in pairwise(cuts.tolist()):
+            at = by_share[until[low - 1] if low else 0 : until[high - 1]]
+            shares.append(_Share(at, self.block.symbols[at].astype(np.int64) - low, low))
+        return [share for share in shares if len(share.at)]
+
+    def count_order(self, m: int, threads: Executor | None) -> None:
+        """Order m, once all lower orders are done."""
+        run = map if threads is None else threads.map
+        found = list(run(lambda share: self._count_share(share, m), self.shares))
+        begin = self.starts[-1]
+        ids = np.zeros(len(self.ids), dtype=np.int32) if m < self.order else self.ids
+        for share, (key, suffix, count) in zip(self.shares, found, strict=True):
+            end = begin + len(key)
+            if end > MOST_NGRAMS:
+                raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+            stored = slice(begin - self.num_symbols, end - self.num_symbols)
+            self.key[stored], self.suffix[stored], self.count[begin:end] = key, suffix, count
+            share.offset, begin = begin, end
+            if m < self.order:
+                ids[share.at] = share.rank + share.offset
+        self.ids = ids
+        self.starts.append(begin)
+        if m < self.order:
+            self._note_edges(m)
+
+    def _count_share(self, share: _Share, m: int) -> tuple[Ints, npt.NDArray[np.int32], Ints]:
+        """Key, suffix and count of the n-grams of order m in a share, whose rank it renews."""
+        goes_on = self.left[share.at] >= m
+        at, rank = share.at.compress(goes_on), share.rank.compress(goes_on)
+        width = max(1, (len(at) - 1).bit_length())
+        packed = rank
+        packed <<= self.bits
+        packed |= self.block.symbols[at + (m - 1)]
+        packed <<= width
+        packed |= np.arange(len(at))
         packed.sort()
-        where = packed & ((1 << place_bits) - 1)
-        packed >>= place_bits
+        order = packed & ((1 << width) - 1)
+        packed >>= width
         begins, rank = _groups(packed)
-        counts.append(np.diff(begins, append=len(at)))
-        keys.append(packed[begins] + (starts[m - 2] << bits))
-        suffixes.append((ids[where[begins]] + starts[m - 2]).astype(np.int32))
-        starts.append(starts[-1] + len(begins))
-        if m < order:
-            ids = _invert(where, rank, place_bits, at, len(ids))
-            firsts.append(ids[_beginnings(block, m)] + starts[m - 1])
-            np.subtract.at(counts[-1], ids[at[at < block.num_context]], 1)
-    first, num_first = np.unique(_join(firsts), return_counts=True)
-    return Counts(
-        num_symbols=num_symbols,
-        starts=np.array(starts),
-        key=_join(keys),
-        suffix=_join(suffixes, np.int32),
-        count=np.concatenate(counts),
-        first=first,
-        num_first=num_first,
-    )
+        key = packed[begins] + (share.offset << self.bits)
+        suffix = np.empty(len(begins), dtype=np.int32)
+        order <<= width  # a sort inverts faster than a scattered write
+        order |= rank
+        order.sort()
+        order &= (1 << width) - 1
+        share.at, share.rank = at, order
+        suffix[order] = self.ids[at + 1]
+        return key, suffix, np.diff(begins, append=len(at))
+
+    def _note_edges(self, m: int) -> None:
+        """What begins a sequence, and what was counted though it belongs to another block."""
+        before = np.arange(max(0, self.block.num_context - (m - 1)))
+        np.subtract.at(self.count, self.ids[before[self.left[before] >= m]], 1)
+        begins = self.block.begins
+        begins = begins[(self.left[begins] >= m) & (begins + (m - 1) >= self.block.num_context)]
+        self.firsts.append(self.ids[begins].astype(np.int64))
+
+    def result(self) -> Counts:
+        """The counts of all orders."""
+        size = self.starts[-1]
+        first, num_first = np.unique(_join(self.firsts), return_counts=True)
+        return Counts(
+            num_symbols=self.num_symbols,
+            starts=np.array(self.starts),
+            key=self.key[: size - self.num_symbols],
+            suffix=self.suffix[: size - self.num_symbols],
+            count=self.count[:size],
+            first=first,
+            num_first=num_first,
+        )
 
 
-def _beginnings(block: Block, m: int) -> Ints:
-    """The places where the n-gram of order m that ends there begins its sequence."""
-    at = np.flatnonzero(block.place == m - 1)
-    return at[at >= block.num_context]
+def _predicted(block: Block, num_symbols: int) -> Ints:
+    """(V,) how often each symbol is predicted, which the beginning of a sequence never is."""
+    begins = block.begins[block.begins >= block.num_context]
+    counts = np.bincount(block.symbols[block.num_context :], minlength=num_symbols)
+    return counts - np.bincount(block.symbols[begins], minlength=num_symbols)
+
+
+def _symbols_left(block: Block, most: int) -> npt.NDArray[np.uint8]:
+    """(M,) how many symbols there are from a place to the end of its sequence, up to `most`."""
+    left = np.full(len(block.symbols), most, dtype=np.uint8)
+    begins = np.append(block.begins, len(left))
+    for back in range(most - 1, 0, -1):
+        at = begins[1:] - back
+        left[at[at >= begins[:-1]]] = back
+    return left
 
 
 def _groups(ordered: Ints) -> tuple[Ints, Ints]:
@@ -284,16 +395,9 @@ def _groups(ordered: Ints) -> tuple[Ints, Ints]:
     is_new = np.empty(len(ordered), dtype=bool)
     is_new[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
-    return np.flatnonzero(is_new), np.cumsum(is_new, dtype=np.int64) - 1
-
-
-def _invert(where: Ints, rank: Ints, place_bits: int, at: Ints, size: int) -> Ints:
-    """(size,) `rank` brought back from sorted order to the places; 0 where there is none."""
-    packed = (where << place_bits) | rank  # a sort inverts faster than a scattered write
-    packed.sort()
-    ids = np.zeros(size, dtype=np.int64)
-    ids[at] = packed & ((1 << place_bits) - 1)
-    return ids
+    rank = np.cumsum(is_new, dtype=np.int64)
+    rank -= 1
+    return np.flatnonzero(is_new), rank
 
 
 def _join(arrays: Sequence[npt.NDArray[Any]], dtype: Any = np.int64) -> npt.NDArray[Any]:
@@ -354,8 +458,8 @@ class _Merger:
         mapped = (map if threads is None else threads.map)(self._merge_part, *zip(*cuts))
         base = self.starts[-1]
         for (lows, highs), (key, ranks) in zip(cuts, mapped, strict=True):
-            if base + len(key) > _MOST:
-                raise DataError(f"there are more than {_MOST:,} n-grams: choose a smaller order")
+            if base + len(key) > MOST_NGRAMS:
+                raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
             self.key[base - self.num_symbols : base - self.num_symbols + len(key)] = key
             for new, low, high, rank in zip(self.maps, lows, highs, ranks, strict=True):
                 np.add(rank, base, out=new[low:high])
