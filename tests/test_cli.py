@@ -197,7 +197,8 @@ def test_data_that_cannot_be_used_is_refused(
     fit("one.txt", b"a", "short")
     fit("latin.txt", "caf\xe9\n".encode("latin-1") * 50, "offset 3", "--encoding")
     fit("broken.jsonl", b'{"text": "a"}\n{"text": \n', "line 2")
-    fit("table.csv", b"a,b\n1,2\n", "a, b")
+    (tmp_path / "table.csv").write_bytes(b"a,b\n1,2\n")
+    _refused(["fit", str(tmp_path / "table.csv"), "--out", out], 2, capsys, "a, b")
 
 
 def test_an_output_that_stands_is_never_overwritten_silently(

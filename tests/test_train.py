@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim import tree
-from seriatim.batch import Batch
-from seriatim.data.batches import Sequences, StreamChunks, StreamWindows
+from seriatim.batch import Batch, TokenSequences
+from seriatim.data.batches import StreamChunks, StreamWindows
 from seriatim.distributions import Categorical, Distribution
 from seriatim.errors import ConfigError, DataError, TrainingError
 from seriatim.model import SequenceModel
@@ -151,7 +151,7 @@ class SteppingClock:
 
 # ---- reproducibility -----------------------------------------------------------------------------
 
-CORPORA: dict[str, tuple[Callable[[], Sequences], dict[str, Any]]] = {
+CORPORA: dict[str, tuple[Callable[[], TokenSequences], dict[str, Any]]] = {
     "windows": (stream, {"carry": False}),
     "chunks": (stream, {"carry": True}),
     "lines": (lines, {}),
@@ -312,7 +312,7 @@ def test_gradients_stop_between_chunks() -> None:
 
 @pytest.mark.parametrize("make", [stream, lambda size, seed: lines(size // 10, 20, seed)])
 def test_training_comes_near_the_entropy_of_the_source(
-    make: Callable[[int, int], Sequences],
+    make: Callable[[int, int], TokenSequences],
 ) -> None:
     model = Bigram()
     options = TrainingOptions(learning_rate=0.1, steps=300, batch_size=64, length=16)
@@ -329,10 +329,10 @@ def test_a_stream_is_learnt_to_its_own_entropy() -> None:
     assert counting(stream(6000, 1), stream(6000, 2)) == pytest.approx(chain_entropy(), abs=0.05)
 
 
-def counting(train: Sequences, valid: Sequences) -> float:
+def counting(train: TokenSequences, valid: TokenSequences) -> float:
     """Validation nats of the bigram model fitted by counting."""
 
-    def counts(corpus: Sequences) -> NDArray[Any]:
+    def counts(corpus: TokenSequences) -> NDArray[Any]:
         table = np.zeros((V, V))
         for begin, end in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True):
             x = [1, *corpus.tokens[begin:end].tolist()] + ([] if corpus.is_stream else [1])
@@ -458,7 +458,7 @@ class Trap(Bigram):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("valid", [stream, lambda: None])
 def test_a_loss_that_is_no_number_stops_with_its_step_and_the_best_weights(
-    value: float, valid: Callable[[], Sequences | None]
+    value: float, valid: Callable[[], TokenSequences | None]
 ) -> None:
     options = small(steps=30, evaluate_every=5, learning_rate=0.25, schedule="constant")
     model, healthy = Trap(13, value), Bigram()

@@ -28,6 +28,7 @@ CONFIGS = {
         norm="layer",
         feedforward="gelu",
         bias=True,
+        attention_bias=True,
         tie_embeddings=False,
     ),
 }
@@ -115,7 +116,8 @@ def test_the_default_shape_equals_the_equations_of_its_papers(length: int):
 
 @pytest.mark.parametrize("length", [CONTEXT, 17])
 def test_classic_equals_the_encoder_layer_of_torch_with_the_same_weights(length: int):
-    model = build(CONFIGS["classic"]).eval()
+    # Torch has biases in the projections, the paper (3.2.2) has none.
+    model = build(Transformer.classic(**SMALL, attention_bias=True)).eval()
     x = symbols(2, length)
     size = model.config.model_size
     positions = torch.arange(length, dtype=torch.float64)[:, None]
@@ -394,6 +396,12 @@ def test_at_the_start_every_symbol_is_about_as_probable():
         x = torch.randint(0, 50, (4, 33))
         loss = -model.log_prob(Batch(x[:, :-1], x[:, 1:])).mean().detach()
         assert abs(float(loss) - math.log(50)) < 0.1
+
+
+def test_classic_projects_without_biases_and_feeds_forward_with_them():
+    block = TransformerModel(CONFIGS["classic"], V, 1).blocks[0]
+    assert block.attention.bias is None and block.attention.output.bias is None
+    assert block.feedforward.inner.bias is not None
 
 
 def test_classic_embeds_with_variance_one_and_its_features_are_normalised():

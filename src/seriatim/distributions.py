@@ -76,6 +76,9 @@ class Categorical(Discrete):
     def dense(self) -> Tensor:
         return self.logits.log_softmax(-1)
 
+    def sample(self, u: Tensor) -> Tensor:
+        return inverse_cdf(self.logits, u)
+
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         values, symbols = top_k(self.logits, k)
         return values - self.logits.logsumexp(-1, keepdim=True), symbols
@@ -106,12 +109,12 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
         u: (...) uniforms in [0, 1).
     """
     # float64: a float32 sum over 50,000 symbols would move the boundaries between them.
-    weights = (log_probs.double() - log_probs.double().amax(-1, keepdim=True)).exp()
-    cumulative = weights.cumsum(-1)
-    threshold = u.double()[..., None] * cumulative[..., -1:]
-    symbol = torch.searchsorted(cumulative, threshold, right=True)[..., 0]
-    last = (weights > 0).to(torch.int64).cumsum(-1).argmax(-1)  # rounding may reach past the end
-    return torch.minimum(symbol, last)
+    weights = log_probs.double()
+    cumulative = (weights - weights.amax(-1, keepdim=True)).exp_().cumsum(-1)
+    total = cumulative[..., -1:]
+    # Rounding may lift u * total to total, which no cumulative probability exceeds.
+    threshold = torch.minimum(u.double()[..., None] * total, total.nextafter(total.new_zeros(())))
+    return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

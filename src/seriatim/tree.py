@@ -73,10 +73,15 @@ def register(cls: type[T]) -> type[T]:
         def unflatten(subtrees: Any, static: Any) -> Any:
             return cls(**dict(zip(names, subtrees, strict=True)))
 
+    def flatten_with_keys(node: Any) -> tuple[list[tuple[Any, Tree]], Any]:
+        subtrees, static = flatten(node)
+        return [(pytree.SequenceKey(i), t) for i, t in enumerate(subtrees)], static
+
     pytree.register_pytree_node(
         cls,
         flatten,
         unflatten,
+        flatten_with_keys_fn=flatten_with_keys,  # torch.export asks for it
         serialized_type_name=f"seriatim.{name}",
         to_dumpable_context=list,
         from_dumpable_context=tuple,

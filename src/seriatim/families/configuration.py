@@ -45,7 +45,8 @@ class Markov(ModelConfig):
         order: n of the n-gram: the predicted symbol and the n - 1 before it.
         smoothing: how counts become probabilities: modified "kneser-ney" (Chen, Goodman 1998),
             "witten-bell" (Witten, Bell 1991), "add-k" (Lidstone), "stupid-backoff" (Brants et
-            al. 2007, normalised) or "maximum-likelihood" (with a floor).
+            al. 2007, normalised) or "maximum-likelihood" (with a floor); "arpa" is a model that
+            was read from an ARPA file and cannot be fitted.
         k: what add-k adds to every count.
         prune: a count for each order, as `lmplz --prune`: n-grams that occur no more often are
             dropped; the last holds for all higher orders. Begins with 0 and never falls.
@@ -57,7 +58,7 @@ class Markov(ModelConfig):
 
     order: Annotated[int, Field(ge=1, le=16)] = 5
     smoothing: Literal[
-        "kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood"
+        "kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood", "arpa"
     ] = "kneser-ney"
     k: Annotated[float, Field(gt=0.0)] = 0.1
     prune: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -233,7 +234,9 @@ class Transformer(ModelConfig):
         norm_first: normalise before each sublayer (and once at the end), or after each
             residual sum as in Vaswani et al. 2017.
         feedforward: "swiglu" (Shazeer 2020), "relu" or "gelu".
-        bias: biases in the linear layers.
+        bias: biases in the feed-forward network and the norms.
+        attention_bias: biases in the attention's projections (Vaswani et al. 2017, 3.2.2, has
+            none; many later models do).
         tie_embeddings: let the output layer use the embedding's weights.
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, 3.4).
         dropout: share dropped of each sublayer's output and of the embedded input.
@@ -254,6 +257,7 @@ class Transformer(ModelConfig):
     norm_first: bool = True
     feedforward: Literal["swiglu", "relu", "gelu"] = "swiglu"
     bias: bool = False
+    attention_bias: bool = False
     tie_embeddings: bool = True
     scale_embeddings: bool = False
     dropout: Share = 0.0

@@ -133,7 +133,7 @@ def _block(config: Transformer) -> Block:
         config.num_heads,
         config.head_size,
         config.value_size or config.head_size,
-        bias=config.bias,
+        bias=config.attention_bias,
     )
     return Block(
         attention,

@@ -228,7 +228,7 @@ class GrowingTape(Node):
         # context replaces the tape anyway.
         if keep and length < self.context and not torch.is_grad_enabled():
             return _InPlace(self, length, valid)
-        return _OutOfPlace(self, length, valid)
+        return _OutOfPlace(self, length, valid, is_kept=keep)
 
     def _first(self) -> int:
         """The first slot that a later query can see."""
@@ -358,8 +358,10 @@ class _InPlace(Chunk):
 class _OutOfPlace(Chunk):
     """A chunk put behind what the tape holds in new tensors, which autograd may record."""
 
-    def __init__(self, tape: GrowingTape, length: int, lengths: Tensor | None) -> None:
-        self.tape, self.lengths, self.first = tape, lengths, tape._first()
+    def __init__(
+        self, tape: GrowingTape, length: int, lengths: Tensor | None, *, is_kept: bool
+    ) -> None:
+        self.tape, self.lengths, self.first, self.is_kept = tape, lengths, tape._first(), is_kept
         self.positions = tape._positions(length)
         self.sight = tape._sight(self.positions)
         self.written: list[tuple[Tensor, Tensor]] = []
@@ -369,7 +371,8 @@ class _OutOfPlace(Chunk):
             old = slice(self.first, self.tape.end)
             keys = torch.cat([self.tape.keys[layer][:, :, old], keys], 2)
             values = torch.cat([self.tape.values[layer][:, :, old], values], 2)
-        self.written.append((keys, values))
+        if self.is_kept:  # else every layer's would live until the last layer is done
+            self.written.append((keys, values))
         return keys, values
 
     def keep(self) -> GrowingTape:

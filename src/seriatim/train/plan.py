@@ -5,6 +5,7 @@ by measuring a copy of the model; afterwards nothing depends on the clock any mo
 """
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ Clock = Callable[[], float]
 
 NUM_EVALUATIONS = 20
 MIN_EVALUATED = 16_384  # fewer validation symbols than this say little
-CALIBRATION_SHARE = 0.03  # of the time given, for measuring steps
+CALIBRATION_SHARE = 0.06  # of the time given, for measuring steps
+MAX_CALIBRATION = 20.0  # seconds
 MAX_MEASURED = 500  # steps
 
 
@@ -54,7 +56,7 @@ class Planner:
         Args:
             trial: a copy of the model, spoilt by the measurement.
         """
-        allowance = CALIBRATION_SHARE * (deadline - clock())
+        allowance = min(CALIBRATION_SHARE * (deadline - clock()), MAX_CALIBRATION)
         step_seconds = _seconds_per_step(trial, self.source, self.options, allowance, clock)
         symbol_seconds = self._seconds_per_symbol(trial, clock)
         left = deadline - clock()
@@ -94,7 +96,10 @@ def _seconds_per_step(
     allowance: float,
     clock: Clock,
 ) -> float:
-    """The mean of the later half of as many steps as the allowance holds; at least one."""
+    """The median of the later half of as many steps as the allowance holds; at least one.
+
+    The median, because something else on the machine slows some steps many times over.
+    """
     trainer = Trainer(trial.train(), source, options, DEFAULT_STEPS)
     seconds: list[float] = []
     while not seconds or (sum(seconds) < allowance and len(seconds) < MAX_MEASURED):
@@ -103,7 +108,7 @@ def _seconds_per_step(
         trainer.flush()
         seconds.append(clock() - began)
     later = seconds[len(seconds) // 2 :]  # the first steps set kernels and memory up
-    return max(sum(later) / len(later), 1e-9)
+    return max(statistics.median(later), 1e-9)
 
 
 def asked_steps(options: TrainingOptions, source: BatchSource) -> int:
