@@ -135,7 +135,7 @@ class LanguageModel:
         parts, record = self._parts(train, valid, test, split)
         self.sequences = parts["train"].sequences
         if self.symbols is None:
-            say(f"choosing {self._spec} symbols from {parts['train'].name}")
+            say(f"choosing {self._spec} symbols")
             self.symbols = fit_symbols(
                 self._spec,
                 parts["train"].texts(),
@@ -147,7 +147,7 @@ class LanguageModel:
             self._speller = fit_speller(parts["train"].texts(), self.symbols)
         corpora = {}
         for name, source in parts.items():
-            say(f"turning {source.name} into symbols")
+            say(f"turning the {name} text into symbols")
             corpora[name] = build_corpus(source, self.symbols)
         self.training = {
             "data": {name: _facts(corpus) for name, corpus in corpora.items()},

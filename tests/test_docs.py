@@ -1,0 +1,56 @@
+"""Every example in README and docs is executed, in order, in a folder with some text."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from seriatim.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINES = ["the cat sat on the mat", "once upon a time a dog sat", "Once upon the mat a cat sat"]
+
+
+def _blocks(page: Path) -> list[tuple[str, str]]:
+    found = re.findall(r"^```(python|sh)\n(.*?)^```", page.read_text(), re.M | re.S)
+    return [(kind, code) for kind, code in found if "..." not in code]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p)], ids=lambda p: p.name)
+def test_the_examples_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, times in {"train": 300, "valid": 40, "test": 40, "YOUR": 300}.items():
+        text = "\n".join(LINES[i % 3] for i in range(times))
+        (tmp_path / f"{name}.txt").write_text(text + "\n")
+    for kind, code in _blocks(page):
+        # A budget for a reader is too long for a test; everything else runs as it stands.
+        code = re.sub(r"minutes=[\d.]+", "steps=3", re.sub(r"--minutes [\d.]+", "--steps 3", code))
+        if kind == "python":
+            exec(compile(code, f"{page.name}", "exec"), {"__name__": "example"})
+            continue
+        for line in code.splitlines():
+            command, *arguments = shlex.split(line, comments=True) or [""]
+            if command == "seriatim" and arguments[:1] != ["demo"]:
+                assert main(arguments) == 0, line
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_an_example_runs(
+    script: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script.read_text(), script.name, "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.strip(), "an example says something"
