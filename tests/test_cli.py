@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -216,6 +217,57 @@ def test_an_output_that_stands_is_never_overwritten_silently(
         capsys,
         "no model folder",
     )
+
+
+def test_an_exploding_loss_stops_and_keeps_the_last_good_weights(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text, out = str(model.parent / "text.txt"), tmp_path / "m"
+    arguments = ["fit", text, "--model", "rnn", "--nonlinearity", "relu", "--out", str(out)]
+    arguments += ["--optimiser", "sgd", "--learning-rate", "1e30", "--steps", "50", "--quiet"]
+    _refused(arguments, 6, capsys, "step", f"saved in {out}")
+    assert main(["generate", str(out), "-n", "5"]) == 0
+
+
+def test_a_disk_that_fills_up_at_the_end_of_training_loses_nothing(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    from seriatim.tasks import folder
+
+    honest = folder._put
+
+    def full(temporary: Path, path: Path) -> None:
+        if path == tmp_path / "m":
+            raise OSError(28, "No space left on device")
+        honest(temporary, path)
+
+    monkeypatch.setattr(folder, "_put", full)
+    text = str(model.parent / "text.txt")
+    capsys.readouterr()
+    assert main(["fit", text, "--out", str(tmp_path / "m"), *FIT]) == 5
+    said = capsys.readouterr().err
+    elsewhere = said.split("saved in ")[1].split(" instead")[0]
+    assert main(["generate", elsewhere, "-n", "5"]) == 0
+
+
+def test_ctrl_c_keeps_the_model(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    arguments = ["fit", str(model.parent / "text.txt"), "--out", str(out), "--steps", "100000"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _MAIN, *arguments, "--batch-size", "2", "--length", "8"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step"):
+                process.send_signal(signal.SIGINT)
+                break
+        process.stderr.read()
+    assert process.returncode == 0
+    training = json.loads((out / "training.json").read_text())
+    assert training["fit"]["stopped"] == "interrupted"
 
 
 def test_a_model_that_is_none_is_refused(

@@ -1,7 +1,8 @@
 """`seriatim fit`: from text to a model folder."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -14,8 +15,11 @@ from seriatim.cli.output import (
     score_lines,
     use_threads,
 )
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, OutputError, TrainingError
 from seriatim.families.configuration import configure
+
+if TYPE_CHECKING:
+    from seriatim.tasks.language import LanguageModel
 
 _READING = Group("Reading", sort_key=1)
 
@@ -121,21 +125,37 @@ def fit(
         )
 
     reporter = Reporter(is_quiet=quiet or json)
-    lm.fit(
-        source(data),
-        valid=None if valid is None else source(valid),
-        test=None if test is None else source(test),
-        split=split,
-        options=training,
-        report=reporter.progress,
-        say=reporter.say,
-    )
-    lm.save(out, overwrite=overwrite)
+    try:
+        lm.fit(
+            source(data),
+            valid=None if valid is None else source(valid),
+            test=None if test is None else source(test),
+            split=split,
+            options=training,
+            report=reporter.progress,
+            say=reporter.say,
+        )
+    except TrainingError as error:
+        lm.training["fit"] = {"stopped": str(error)}
+        place = _saved(lm, out, overwrite=overwrite)
+        raise TrainingError(f"{error}; the last good weights are saved in {place}") from None
+    out = _saved(lm, out, overwrite=overwrite)
     reporter.done()
     if json:
         print_json({**lm.info(), "out": str(out)})
     else:
         print(_summary(lm.info(), out))
+
+
+def _saved(lm: "LanguageModel", out: Path, *, overwrite: bool) -> Path:
+    """Where the model was saved: `out`, or elsewhere rather than nowhere."""
+    try:
+        lm.save(out, overwrite=overwrite)
+        return out
+    except OutputError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="seriatim-")) / out.name
+        lm.save(elsewhere)
+        raise OutputError(f"{error}; the model is saved in {elsewhere} instead") from None
 
 
 def _refuse_with_init(*given: Any) -> None:

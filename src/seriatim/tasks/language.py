@@ -158,12 +158,20 @@ class LanguageModel:
         began = time.perf_counter()
         self._fit_model(corpora["train"], corpora.get("valid"), options, report, say)
         self.training["fit_seconds"] = time.perf_counter() - began
-        for name in ("valid", "test"):
-            if name in corpora:
-                say(f"scoring the {name} part")
-                self.training[name] = self._score(corpora[name], parts[name]).to_json()
+        self._score_parts(corpora, parts, say)
         self.training["seconds"] = time.perf_counter() - started
         return self
+
+    def _score_parts(
+        self, corpora: dict[str, Corpus], parts: dict[str, Source], say: Callable[[str], None]
+    ) -> None:
+        try:
+            for name in sorted(corpora.keys() & {"valid", "test"}, reverse=True):
+                say(f"scoring the {name} text")
+                self.training[name] = self._score(corpora[name], parts[name]).to_json()
+        except KeyboardInterrupt:
+            # The model is fitted; whoever has no patience for its figures must not lose it.
+            self.training["not_scored"] = "interrupted"
 
     def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
         """Training options: those given, then what suits the family, then the defaults."""

@@ -72,7 +72,7 @@ class TrainingOptions:
         decay_every: step: epochs between later falls.
         evaluate_every: steps between evaluations; None: about 20 in all, fewer in short runs.
         evaluate_symbols: the most symbols of the validation corpus that one evaluation reads;
-            None: as many as are trained on between two evaluations, at least 16,384.
+            None: a quarter of those trained on between two evaluations, at least 16,384.
         patience: stop after this many evaluations in a row without improvement; None: never.
         seed: of the order of the data and of dropout.
     """

@@ -43,11 +43,11 @@ class Planner:
     options: TrainingOptions
 
     def plan(self, steps: int) -> Plan:
-        """About 20 evaluations, none of them longer than the training between two."""
+        """About 20 evaluations, each of a quarter of the symbols trained on between two."""
         per_step = self.source.targets_per_step
         rare = max(math.ceil(steps / NUM_EVALUATIONS), math.ceil(MIN_EVALUATED / per_step))
         every = min(self.options.evaluate_every or rare, steps)
-        most = self.options.evaluate_symbols or max(MIN_EVALUATED, round(every * per_step))
+        most = self.options.evaluate_symbols or max(MIN_EVALUATED, round(every * per_step / 4))
         return Plan(steps, every, most)
 
     def plan_until(self, deadline: float, trial: SequenceModel, clock: Clock) -> Plan:
