@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from seriatim.data import corpus as corpora
 from seriatim.data import symbols as alphabets
+from seriatim.data.alphabets import fit_symbols
 from seriatim.data.corpus import FORMAT_VERSION, Corpus, build_corpus
 from seriatim.data.readers import Source, open_source
-from seriatim.data.symbols import ByteSymbols, Symbols, fit_symbols
+from seriatim.data.symbols import ByteSymbols, Symbols
 from seriatim.errors import ConfigError, DecodingError, OutputError
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)

@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seriatim.data import bpe
+from seriatim.data.alphabets import fit_symbols, symbols_from_json
 from seriatim.data.readers import open_source
 from seriatim.data.symbols import (
     ByteSymbols,
     CharSymbols,
     Symbols,
     WordSymbols,
-    fit_symbols,
-    symbols_from_json,
 )
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
@@ -310,7 +309,7 @@ def test_text_that_spells_a_special_token_is_text() -> None:
 
 def test_bpe_is_the_same_in_another_process() -> None:
     code = (
-        "import sys, json; from seriatim.data.symbols import fit_symbols; "
+        "import sys, json; from seriatim.data.alphabets import fit_symbols; "
         "s = fit_symbols('bpe:300', [sys.stdin.read()], sequences='stream'); print(s.fingerprint())"
     )
     run = subprocess.run(

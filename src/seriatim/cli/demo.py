@@ -53,7 +53,7 @@ def demo(
     """
     from seriatim.data.readers import open_source
     from seriatim.data.splits import split_source
-    from seriatim.data.symbols import fit_symbols
+    from seriatim.data.alphabets import fit_symbols
 
     use_threads(threads)
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")

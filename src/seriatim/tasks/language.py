@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from seriatim import contract, tree
+from seriatim.data.alphabets import fit_symbols, symbols_from_json
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.readers import Sequences, Source, open_source
 from seriatim.data.splits import split_source
-from seriatim.data.symbols import Symbols, fit_symbols, symbols_from_json
+from seriatim.data.symbols import Symbols
 from seriatim.decode.sample import Sampling, sample, symbols_of
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError, SymbolError
