@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seriatim.cli import main
+from seriatim.cli import COMMANDS, main
 
 TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
 _MAIN = "import sys, seriatim.cli; sys.exit(seriatim.cli.main(sys.argv[1:]))"
@@ -48,6 +48,20 @@ def test_fit_writes_a_model_and_says_what_to_type_next(
         "weights.safetensors",
         "training.json",
     }
+
+
+def test_help_lists_every_command_and_each_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        assert main(arguments) == 0
+        said = capsys.readouterr().out
+        assert all(f"  {name} " in said for name in COMMANDS)
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        assert "Usage: seriatim" in capsys.readouterr().out
+    assert main(["fit", "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--hidden-size", "--order", "--window", "--context", "--minutes", "--clip"):
+        assert option in said
 
 
 def test_score_as_json_has_the_promised_fields(

@@ -25,6 +25,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) in ([], ["-h"], ["--help"]):
+        print(_overview())  # before the parser is imported, which takes longer than all the rest
+        return 0
     from cyclopts import App, CycloptsError
 
     import seriatim
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (place, summary) in COMMANDS.items():
         app.command(place, name=name, help=summary)
     try:
-        app(arguments or ["--help"])
+        app(arguments)
     except CycloptsError as error:
         return _say(str(error), 2)
     except SeriatimError as error:
@@ -57,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
     return 0
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {name:10s} {summary}" for name, (_, summary) in COMMANDS.items())
+    return (
+        "seriatim: every classic sequence model, from the Markov chain to the Transformer.\n\n"
+        f"Usage: seriatim COMMAND [OPTIONS]\n\n{commands}\n\n"
+        "seriatim COMMAND --help shows what a command takes; seriatim --version, its version."
+    )
 
 
 def _say(message: str, code: int) -> int:
