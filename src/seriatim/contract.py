@@ -99,5 +99,5 @@ def check_model(
             holds, note = False, str(broken)
         except Exception as error:  # a model that fails on a lawful call breaks the law
             holds, note = False, f"raised {type(error).__name__}: {error}"
-        results.append(LawResult(number, claim, holds, note))
+        results.append(LawResult(number, claim, holds, note.removeprefix("n/a: ")))
     return Report(tuple(results), time.perf_counter() - started)
