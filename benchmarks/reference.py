@@ -4,7 +4,7 @@ Protocol: the first 90 % of the characters train, the rest is scored. 2,000 step
 symbols, seed 0. Two figures in nats per character: *blocks*, in disjoint blocks of 64 that each
 see only the one character before them (every position scored), and *stream*, the whole part as
 one sequence with the state carried from its first character to its last. The Markov model
-counts the training part once and has no steps.
+counts the training part once and has no steps. Speed is measured elsewhere (`./run bench`).
 """
 
 import argparse
@@ -58,8 +58,6 @@ def run(name: str, data: Path) -> dict[str, Any]:
         "blocks_nats_per_character": blocks.nats / blocks.characters,
         "stream_nats_per_character": stream.nats / stream.characters,
         "training_symbols": fitted.get("num_targets", cut),
-        "seconds": lm.training["fit_seconds"],
-        "tokens_per_second": fitted.get("tokens_per_second"),
     }
 
 

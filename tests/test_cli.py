@@ -151,6 +151,34 @@ def test_tables_of_events_are_read(tmp_path: Path, capsys: pytest.CaptureFixture
     assert _json(capsys)[0]["symbol"] == "open"
 
 
+def test_an_arpa_file_goes_out_and_comes_back(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = str(model.parent / "text.txt")
+    words = ["--symbols", "word", "--sequences", "line", "--model", "markov", "--order", "3"]
+    assert main(["fit", text, "--out", str(tmp_path / "m"), "--valid", text, *words, "-q"]) == 0
+    arpa = str(tmp_path / "m.arpa.gz")
+    assert main(["export", str(tmp_path / "m"), "--to", "arpa", "--out", arpa]) == 0
+    assert main(["fit", "--from-arpa", arpa, "--out", str(tmp_path / "again")]) == 0
+    capsys.readouterr()
+    scores = []
+    for name in ("m", "again"):
+        assert main(["score", str(tmp_path / name), text, "--json"]) == 0
+        scores.append(_json(capsys)["perplexity"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+    _refused(["export", str(tmp_path / "m"), "--to", "arpa", "--out", arpa], 5, capsys, "exists")
+    _refused(
+        ["fit", text, "--from-arpa", arpa, "--out", str(tmp_path / "x")],
+        2,
+        capsys,
+        "leave out data",
+    )
+    _refused(
+        ["export", str(model), "--to", "arpa", "--out", str(tmp_path / "y")], 2, capsys, "lstm"
+    )
+    _refused(["fit", "--out", str(tmp_path / "z")], 2, capsys, "nothing to fit to")
+
+
 # ---- what goes wrong ----------------------------------------------------------------------------
 
 

@@ -62,6 +62,10 @@ class Composed(SequenceModel):
         return [d for d in emitted if isinstance(d, Discrete)]
 
     @property
+    def positions_at_once(self) -> int:
+        return min(m.positions_at_once for m in self._models())
+
+    @property
     def reach(self) -> int | None:
         reaches = [m.reach for m in self._models()]
         return None if None in reaches else max(r for r in reaches if r is not None)

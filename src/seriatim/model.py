@@ -118,6 +118,11 @@ class SequenceModel(nn.Module, ABC):
         """How many of the last inputs can change a prediction; None: there is no bound."""
         return None
 
+    @property
+    def positions_at_once(self) -> int:
+        """How many positions are best scored together, so that their rows of V stay in memory."""
+        return max(1, min(16_000_000 // self.num_symbols, 32_768))
+
     # ---- what follows from it --------------------------------------------------------------------
 
     @final  # type: ignore[misc]  # nn.Module declares forward as an attribute

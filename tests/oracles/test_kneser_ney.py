@@ -76,7 +76,7 @@ class Textbook:
                     yield tuple(s[end - m : end]), s[end - m - 1] if end > m else None
 
     def weights(self, m: int) -> dict[tuple[int, ...], int]:
-        if self.smoothing == "witten-bell" or m == self.order:
+        if self.smoothing != "kneser-ney" or m == self.order:
             return Counter(gram for gram, _ in self.occurrences(m))
         kinds = {(gram, before) for gram, before in self.occurrences(m) if before is not None}
         starts = [gram for gram, before in self.occurrences(m) if before is None]
@@ -94,16 +94,37 @@ class Textbook:
 
     def p(self, w: int, h: tuple[int, ...]) -> float:
         lower = self.p(w, h[1:]) if h else 1 / self.V
+        if self.smoothing == "stupid-backoff":
+            return self.stupid(w, h) / sum(self.stupid(v, h) for v in range(self.V))
         after = self.followers[len(h)].get(h)
         if after is None:
             return lower
         total = sum(after.values())
+        if self.smoothing == "maximum-likelihood":
+            return (1 - 1e-6) * after.get(w, 0) / total + 1e-6 * lower
         if self.smoothing == "witten-bell":
             return (after.get(w, 0) + len(after) * lower) / (total + len(after))
         d = [0.0, *self.discounts[len(h)]]
         left = sum(d[min(c, 3)] for c in after.values())
         own = after.get(w, 0)
         return (own - d[min(own, 3)] + left * lower) / total
+
+    def stupid(self, w: int, h: tuple[int, ...]) -> float:
+        """S of Brants et al. 2007, equation 5, with 1 / V below single symbols."""
+        after = self.followers[len(h)].get(h, {})
+        if w in after:
+            return after[w] / sum(after.values())
+        return 0.4 * (self.stupid(w, h[1:]) if h else 1 / self.V)
+
+    def add_k(self, w: int, h: tuple[int, ...], k: float) -> float:
+        """Lidstone's law after all n - 1 symbols, or after fewer that begin a sequence."""
+        if len(h) < self.order - 1:
+            m = len(h) + 1
+            found = Counter(tuple(s[:m]) for s in self.padded if len(s) >= m > 1)
+            after = {g[-1]: c for g, c in found.items() if g[:-1] == h}
+        else:
+            after = self.followers[len(h)].get(h, {})
+        return (after.get(w, 0) + k) / (sum(after.values()) + k * self.V)
 
 
 def rare_and_frequent(seed: int, num_sequences: int, length: int, num_symbols: int) -> Lines:
@@ -132,18 +153,47 @@ def assert_agree(corpus: Lines, num_symbols: int, order: int, smoothing: str) ->
     return {**facts, "book": book.discounts}
 
 
-@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell"])
+METHODS = ["kneser-ney", "witten-bell", "stupid-backoff", "maximum-likelihood"]
+
+
+@pytest.mark.parametrize("smoothing", METHODS)
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_every_probability_is_the_textbook_s(order: int, smoothing: str) -> None:
     corpus = rare_and_frequent(seed=order, num_sequences=30, length=8, num_symbols=7)
     assert_agree(corpus, 7, order, smoothing)
 
 
-@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell"])
+@pytest.mark.parametrize("smoothing", METHODS)
 def test_every_probability_of_a_stream_is_the_textbook_s(smoothing: str) -> None:
     rng = np.random.default_rng(5)
     corpus = Lines([rng.integers(0, 6, 150).tolist()], is_stream=True)
     assert_agree(corpus, 6, 3, smoothing)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_add_k_is_lidstone_s_law(order: int) -> None:
+    corpus = rare_and_frequent(seed=order, num_sequences=20, length=6, num_symbols=6)
+    model, _ = fitted(corpus, 6, order=order, smoothing="add-k", k=0.3)
+    book = Textbook(corpus, 6, order, "add-k")
+    others = [s for s in range(6) if s != BOUNDARY]
+    beginnings = [
+        (BOUNDARY, *h) for n in range(order - 1) for h in itertools.product(others, repeat=n)
+    ]
+    inside = list(itertools.product(others, repeat=order - 1))
+    for context in (*beginnings, *inside):
+        carry = model.empty(1)
+        if context:
+            _, carry = model.advance(carry, torch.tensor([context]), None)
+        expected = [book.add_k(w, context, 0.3) for w in range(6)]
+        ours = model.emit(carry).dense()[0].exp()
+        torch.testing.assert_close(
+            ours, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0
+        )
+
+
+def test_orders_up_to_eight_are_the_textbook_s() -> None:
+    corpus = rare_and_frequent(seed=8, num_sequences=25, length=12, num_symbols=3)
+    assert_agree(corpus, 3, 8, "kneser-ney")
 
 
 def test_discounts_are_estimated_where_counts_of_counts_allow_it() -> None:
@@ -204,28 +254,30 @@ def read_arpa(path: Path) -> list[dict[tuple[str, ...], tuple[float, float]]]:
     return orders
 
 
-def fitted_words(name: str, order: int) -> tuple[MarkovModel, dict, dict[str, int]]:
+def fitted_words(name: str, **options: object) -> tuple[MarkovModel, dict, dict[str, int]]:
     lines = [line.split() for line in (KENLM / name).read_text(encoding="utf-8").splitlines()]
     words = sorted(set(itertools.chain(*lines)))
     ids = {word: i for i, word in enumerate(words, start=2)}
     ids |= {"<unk>": 0, "<s>": BOUNDARY, "</s>": BOUNDARY}
     corpus = Lines([[ids[word] for word in line] for line in lines])
-    return *fitted(corpus, len(words) + 2, order=order), ids
+    return *fitted(corpus, len(words) + 2, **options), ids
 
 
 @needs_kenlm
 @pytest.mark.parametrize(
-    ("text", "arpa", "order"),
+    ("text", "arpa", "options"),
     [
-        ("train.txt", "order3.arpa.gz", 3),
-        ("train.txt", "order5.arpa.gz", 5),
-        ("tiny.txt", "tiny.fallback.arpa", 2),
+        ("train.txt", "order3.arpa.gz", {"order": 3}),
+        ("train.txt", "order5.arpa.gz", {"order": 5}),
+        ("train.txt", "order5.pruned-0-0-1.arpa.gz", {"order": 5, "prune": (0, 0, 1)}),
+        ("tiny.txt", "tiny.fallback.arpa", {"order": 2}),
     ],
 )
 def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
-    text: str, arpa: str, order: int
+    text: str, arpa: str, options: dict
 ) -> None:
-    model, facts, ids = fitted_words(text, order)
+    model, facts, ids = fitted_words(text, **options)
+    order = options["order"]
     theirs = read_arpa(KENLM / arpa)
     # KenLM lists <s> and </s> apart, so it has one more of order 1.
     sizes = [len(grams) for grams in theirs]
@@ -233,9 +285,10 @@ def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
     for m, grams in enumerate(theirs, start=1):
         spelled = torch.tensor([[ids[word] for word in gram] for gram in grams])
         log_p, backoff = torch.tensor(list(grams.values()), dtype=torch.float64).T
-        nodes = spelled[:, 0]
+        found = spelled[:, 0].numpy()
         for place in range(1, m):
-            nodes = model.table.find(nodes, spelled[:, place])
+            found = model.table.find(found, spelled[:, place].numpy())
+        nodes = torch.from_numpy(found)
         assert bool((nodes >= 0).all())
         is_predicted = torch.tensor([gram[-1] != "<s>" for gram in grams])
         ours = model.table.log_prob[nodes]
@@ -248,7 +301,7 @@ def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
 
 @needs_kenlm
 def test_discounts_are_those_that_kenlm_prints() -> None:
-    _, facts, _ = fitted_words("train.txt", 5)
+    _, facts, _ = fitted_words("train.txt", order=5)
     printed = []
     for line in (KENLM / "discounts.txt").read_text().splitlines():
         if "D1=" in line:
@@ -258,9 +311,16 @@ def test_discounts_are_those_that_kenlm_prints() -> None:
 
 
 @needs_kenlm
-@pytest.mark.parametrize("order", [3, 5])
-def test_perplexity_of_unseen_text_is_what_kenlm_s_query_prints(order: int) -> None:
-    model, _, ids = fitted_words("train.txt", order)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("order3", {"order": 3}),
+        ("order5", {"order": 5}),
+        ("order5.pruned-0-0-1", {"order": 5, "prune": (0, 0, 1)}),
+    ],
+)
+def test_perplexity_of_unseen_text_is_what_kenlm_s_query_prints(name: str, options: dict) -> None:
+    model, _, ids = fitted_words("train.txt", **options)
     lines = (KENLM / "test.txt").read_text(encoding="utf-8").splitlines()
     encoded = [[ids.get(word, 0) for word in line.split()] for line in lines]
     lengths = torch.tensor([len(line) + 1 for line in encoded])
@@ -272,9 +332,9 @@ def test_perplexity_of_unseen_text_is_what_kenlm_s_query_prints(order: int) -> N
     log_p = model.log_prob(Batch(inputs, targets, lengths))
     is_known = targets != 0
     printed = dict(
-        line.removeprefix(f"order{order}: ").split(":\t")
+        line.removeprefix(f"{name}: ").split(":\t")
         for line in (KENLM / "query.txt").read_text().splitlines()
-        if line.startswith(f"order{order}:")
+        if line.startswith(f"{name}:")
     )
     assert int(lengths.sum()) == int(printed["Tokens"])
     every = math.exp(-float(log_p.sum()) / int(lengths.sum()))

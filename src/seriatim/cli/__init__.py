@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": ("seriatim.cli.use:generate", "Sample text from a model."),
     "next": ("seriatim.cli.use:next_symbols", "The most probable next symbols after a prompt."),
     "surprisal": ("seriatim.cli.use:surprisal", "The bits of every symbol of a text."),
+    "export": ("seriatim.cli.export:export", "Write a model in a format of other tools."),
     "info": ("seriatim.cli.use:info", "What a model folder holds, and how it came about."),
     "check": ("seriatim.cli.use:check", "Hold a model to the laws of the contract."),
     "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),

@@ -35,7 +35,7 @@ def demo(
     file: Path | None = None,
     /,
     *,
-    minutes: Annotated[float, Parameter(alias="-m")] = 2.5,
+    minutes: Annotated[float, Parameter(alias="-m")] = 2.0,
     out: Path | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -51,13 +51,13 @@ def demo(
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
+    from seriatim.data.alphabets import fit_symbols
     from seriatim.data.readers import open_source
     from seriatim.data.splits import split_source
-    from seriatim.data.alphabets import fit_symbols
 
     use_threads(threads)
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")
-    parts, _ = split_source(source, (0.95, 0.025, 0.025))
+    parts, _ = split_source(source, (0.975, 0.0125, 0.0125))
     train, valid, test = parts
     if train is None or valid is None or test is None:
         raise DataError(f"{source.name} is too short for a demo: give a longer text")

@@ -16,7 +16,7 @@ from seriatim.cli.output import (
     use_threads,
 )
 from seriatim.errors import ConfigError, OutputError, TrainingError
-from seriatim.families.configuration import configure
+from seriatim.families.configuration import ModelConfig, configure
 
 if TYPE_CHECKING:
     from seriatim.tasks.language import LanguageModel
@@ -26,13 +26,14 @@ _READING = Group("Reading", sort_key=1)
 
 @with_options
 def fit(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     out: Path,
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     preset: str | None = None,
     init: Path | None = None,
+    from_arpa: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
     split: Annotated[
@@ -67,6 +68,7 @@ def fit(
         model: markov, autoregressive, rnn, lstm, gru or transformer. [lstm]
         preset: of the model: classic, for the transformer of Vaswani et al. 2017.
         init: go on from this model, with its symbols and sizes, on new data.
+        from_arpa: make a Markov model of this ARPA file instead, of any tool; no data is read.
         valid: validation text; without it a part of the data is split off.
         test: test text, for the final figures; likewise.
         split: shares of training, validation and test where they are split off.
@@ -93,17 +95,18 @@ def fit(
     use_threads(threads)
     folder.check_free(out, overwrite=overwrite)
     model_options, training_options = split_options(options)
+    if from_arpa is not None:
+        given = [data, model, preset, init, valid, test, symbols, *model_options.values()]
+        _fit_from_arpa(from_arpa, out, given, overwrite=overwrite, json=json)
+        return
+    if data is None:
+        raise ConfigError("there is nothing to fit to: give a file or a folder (or --from-arpa)")
     if init is not None:
         _refuse_with_init(model, preset, symbols, min_count, max_symbols, sequences, model_options)
         lm = LanguageModel.load(init)
     else:
-        family = model or "lstm"
-        if family not in shell_families():
-            raise ConfigError(
-                f"there is no model {family!r}: choose one of {', '.join(shell_families())}"
-            )
         lm = LanguageModel(
-            configure(family, model_options, preset=preset),
+            _configured(model or "lstm", model_options, preset),
             symbols=symbols or "char",
             sequences=sequences,
             min_count=1 if min_count is None else min_count,
@@ -145,6 +148,31 @@ def fit(
         print_json({**lm.info(), "out": str(out)})
     else:
         print(_summary(lm.info(), out))
+
+
+def _configured(family: str, options: dict[str, Any], preset: str | None) -> ModelConfig:
+    known = shell_families()
+    if family not in known:
+        raise ConfigError(f"there is no model {family!r}: choose one of {', '.join(known)}")
+    return configure(family, options, preset=preset)
+
+
+def _fit_from_arpa(path: Path, out: Path, given: list[Any], *, overwrite: bool, json: bool) -> None:
+    from seriatim.export.arpa import language_model_from_arpa
+
+    if any(value for value in given):
+        raise ConfigError(
+            "--from-arpa takes the whole model from its file: leave out data, models and symbols"
+        )
+    lm = language_model_from_arpa(path)
+    lm.save(out, overwrite=overwrite)
+    if json:
+        print_json({**lm.info(), "out": str(out)})
+    else:
+        print(
+            f"markov: order {lm.config.order}, {lm.info()['symbols']['number']:,} words, from "  # type: ignore[attr-defined]
+            f"{path}\nsaved in {out}; try: seriatim generate {out}"
+        )
 
 
 def _saved(lm: "LanguageModel", out: Path, *, overwrite: bool) -> Path:

@@ -402,20 +402,25 @@ class WordSymbols(Symbols):
 
     def __init__(self, words: Sequence[str], *, is_document: bool) -> None:
         _check_distinct(words, is_document)
-        for word in words:
-            check_characters(word)
+        whole = "".join(map(_checked, words))
+        check_characters(whole)
         own = "" if is_document else LINE_END
         self._texts = [UNKNOWN, own, *words]
         self._ids = _Lookup(zip([UNKNOWN, own, *words], itertools.count()))
         if is_document:
             del self._ids[own]
-        self._is_line_end = np.array([text == LINE_END for text in self._texts])
+        self._is_line_end = np.zeros(len(self._texts), bool)
+        self._is_line_end[[i for i, text in enumerate(self._texts) if text == LINE_END]] = True
         self._is_word = ~self._is_line_end
         self._is_word[1] = False
         self._spaced = [" " * bool(w) + t for w, t in zip(self._is_word, self._texts, strict=True)]
-        self._has_inner_ends = any("\n" in w for w in words if w != LINE_END)
-        sizes = [(len(t) + 1, len(t.encode()) + 1) for t in self._texts]
-        characters, in_bytes = np.where(self._is_word, np.array(sizes).T, 0)
+        self._has_inner_ends = "\n" in whole and any("\n" in w for w in words if w != LINE_END)
+        sizes = np.array([len(t) for t in self._texts]) + 1
+        sizes_in_bytes = sizes
+        if not whole.isascii():
+            sizes_in_bytes = np.array([len(t.encode()) for t in self._texts]) + 1
+        characters = np.where(self._is_word, sizes, 0)
+        in_bytes = np.where(self._is_word, sizes_in_bytes, 0)
         characters[0] = in_bytes[0] = 0
         super().__init__(
             boundary=1,
@@ -483,6 +488,13 @@ class WordSymbols(Symbols):
     def restored(cls, data: dict[str, Any], is_document: bool) -> "Symbols":
         """From `to_json`."""
         return cls(_strings(data["symbols"]), is_document=is_document)
+
+
+def _checked(word: str) -> str:
+    """The word, if it is text: what joins them would say less of one that is not."""
+    if not isinstance(word, str):
+        check_characters(word)
+    return word
 
 
 def _check_distinct(symbols: Sequence[str], is_document: bool) -> None:

@@ -22,7 +22,6 @@ from seriatim.errors import ConfigError
 from seriatim.model import SequenceModel
 
 CHUNK = 2048  # elements folded at once; a long sequence goes on in the next chunk
-_CELLS = 16_000_000  # rows x length x V of one batch: 64 MB of float32 logits
 
 Nats = NDArray[np.float32]
 
@@ -63,7 +62,7 @@ def surprises(
     nats = np.empty(bounds[-1], np.float32)
     done = 0
     with torch.inference_mode():
-        for group in _groups(np.diff(bounds), model.num_symbols):
+        for group in _groups(np.diff(bounds), model.positions_at_once):
             for i, part in _fold(model, corpus, bounds, group, extra):
                 nats[i] = part
                 done += len(part)
@@ -72,14 +71,13 @@ def surprises(
     return nats, bounds
 
 
-def _groups(sizes: NDArray[np.int64], num_symbols: int) -> Iterator[NDArray[np.int64]]:
+def _groups(sizes: NDArray[np.int64], positions: int) -> Iterator[NDArray[np.int64]]:
     """Rows that are scored together: of like length, bounded in memory."""
-    cells = max(1, _CELLS // num_symbols)
     order = np.argsort(sizes, kind="stable")[::-1]
     i = 0
     while i < len(order):
         longest = min(int(sizes[order[i]]), CHUNK)
-        count = max(1, min(cells, 32_768) // max(longest, 1))
+        count = max(1, positions // max(longest, 1))
         yield order[i : i + count]
         i += count
 
@@ -95,7 +93,7 @@ def _fold(
     starts, sizes = bounds[rows], np.diff(bounds)[rows]
     origin = starts - rows * extra  # first token: every sequence before has one end of its own
     carry, longest = None, int(sizes.max())
-    step = min(CHUNK, max(1, _CELLS // (model.num_symbols * len(rows))))
+    step = min(CHUNK, max(1, model.positions_at_once // len(rows)))
     for at in range(0, longest, step):
         k = np.arange(at, min(at + step, longest))
         lengths = np.clip(sizes - at, 0, len(k))

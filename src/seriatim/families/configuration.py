@@ -52,6 +52,8 @@ class Markov(ModelConfig):
             dropped; the last holds for all higher orders. Begins with 0 and never falls.
         prune_entropy: drop n-grams whose loss raises the model's own perplexity by a smaller
             share than this (Stolcke 1998); 0: none.
+        memory: what counting may take, such as "2GB"; runs are then kept on disk, and counting
+            that was killed goes on where it was. None: count in memory.
     """
 
     family: ClassVar[str] = "markov"
@@ -63,6 +65,7 @@ class Markov(ModelConfig):
     k: Annotated[float, Field(gt=0.0)] = 0.1
     prune: tuple[Annotated[int, Field(ge=0)], ...] = ()
     prune_entropy: Annotated[float, Field(ge=0.0)] = 0.0
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.prune) > self.order or any(self.prune[:1]):

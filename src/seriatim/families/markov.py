@@ -1,22 +1,29 @@
 """The Markov model of order n: p(x_t | everything before) = p(x_t | x_{t-n+1} .. x_{t-1}).
 
 What it keeps of the past are the last n - 1 symbols, as the nodes they lead to in a table of
-counted n-grams: one node for each length of context, so a step is n - 2 lookups, and a whole
-chunk is as many lookups over all its positions at once. There are no parameters and no
-gradients; the table is counted and smoothed in closed form.
+counted n-grams: one node for each length of context (negative where it was never seen), so a
+step is n - 2 lookups, and a whole chunk is as many lookups over all its positions at once. There
+are no parameters and no gradients; the table is counted and smoothed in closed form.
 
-Shapes: B rows, L elements of a chunk, V symbols.
+Shapes: B rows, L elements of a chunk, V symbols, K the symbols asked of `top`.
 """
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seriatim.batch import TokenSequences
 from seriatim.distributions import Discrete
+from seriatim.errors import ConfigError
 from seriatim.families.configuration import Markov
-from seriatim.families.ngrams import SMOOTHINGS, NgramTable, Options, count_ngrams
+from seriatim.families.ngrams import SMOOTHINGS, Counts, NgramTable, Options
+from seriatim.families.ngrams.choosing import by_frequency, mixture, sample, top
+from seriatim.families.ngrams.counting import Ints
+from seriatim.families.ngrams.layout import Layout, count_layout
+from seriatim.families.ngrams.pruning import prune_by_entropy
+from seriatim.families.ngrams.runs import count_on_disk, parse_memory, scratch
 from seriatim.model import Carry, Features, SequenceModel
 from seriatim.tree import Tree
 
@@ -24,14 +31,18 @@ from seriatim.tree import Tree
 class MarkovModel(SequenceModel):
     """Counts of n-grams, smoothed. Before it is fitted it is uniform.
 
-    The carry is (B, n - 1) int64: the node of the last m symbols for m = 1 .. n - 1, or -1 where
-    fewer were seen or they never stood side by side in training. Features are the same after
+    The carry is (B, n - 1) int64: the node of the last m symbols for m = 1 .. n - 1, negative
+    where fewer were seen or they never stood side by side in training. Features are the same after
     each element, (B, L, n - 1).
     """
+
+    where: Tensor
 
     def __init__(self, config: Markov, num_symbols: int, boundary: int) -> None:
         super().__init__(num_symbols, boundary)
         self.config = config
+        # The table stays on the CPU; this says where states and results are wanted.
+        self.register_buffer("where", torch.zeros(0), persistent=False)
         self.table = NgramTable(config.order, num_symbols)
 
     def fit_closed_form(self, corpus: TokenSequences) -> dict[str, object]:
@@ -42,18 +53,55 @@ class MarkovModel(SequenceModel):
             order and the `fallback_orders`, whose counts of counts gave no valid ones.
 
         Raises:
+            ConfigError: this model was read from an ARPA file.
             DataError: the corpus holds nothing to count, or symbols that the model does not have.
         """
-        counts = count_ngrams(
-            corpus.tokens,
-            corpus.offsets,
-            order=self.config.order,
-            num_symbols=self.num_symbols,
-            boundary=self.boundary,
-            is_stream=corpus.is_stream,
+        if self.config.memory is None:
+            return self.fit_counts(self.count(corpus))
+        layout = self._layout(corpus)
+        with scratch(layout.fingerprint()) as folder:
+            counts = count_on_disk(
+                layout,
+                folder,
+                order=self.config.order,
+                num_symbols=self.num_symbols,
+                memory=parse_memory(self.config.memory),
+            )
+            return self.fit_counts(counts)
+
+    def count(self, corpus: TokenSequences) -> Counts:
+        """The n-grams of a corpus, in memory: to be kept, added to and taken from.
+
+        Raises:
+            DataError: the corpus holds nothing to count, or symbols that the model does not have.
+        """
+        return count_layout(
+            self._layout(corpus), order=self.config.order, num_symbols=self.num_symbols
         )
+
+    def _layout(self, corpus: TokenSequences) -> Layout:
+        return Layout(
+            corpus.tokens, corpus.offsets, boundary=self.boundary, is_stream=corpus.is_stream
+        )
+
+    def fit_counts(self, counts: Counts) -> dict[str, object]:
+        """Smooth counts, such as `update_counts` gives after text was added or removed.
+
+        Returns:
+            The facts, as `fit_closed_form`.
+
+        Raises:
+            ConfigError: this model was read from an ARPA file.
+        """
+        if self.config.smoothing not in SMOOTHINGS:
+            raise ConfigError(
+                f"a model with smoothing {self.config.smoothing!r} was read from a file and is not "
+                f"fitted: choose one of {', '.join(SMOOTHINGS)}"
+            )
         options = Options(prune=tuple(self.config.prune), k=self.config.k)
         backoffs = SMOOTHINGS[self.config.smoothing](counts, options)
+        if self.config.prune_entropy:
+            backoffs = prune_by_entropy(backoffs, self.config.prune_entropy)
         self.table.fill(backoffs)
         return {"ngrams": self.table.num_ngrams, **backoffs.facts}
 
@@ -66,7 +114,7 @@ class MarkovModel(SequenceModel):
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
-        nodes = self.table.fold(carry, x)
+        nodes = torch.from_numpy(self.table.fold(_array(carry), _array(x))).to(x.device)
         if lengths is None or not keep:
             return nodes, nodes[:, -1] if keep else None
         n = lengths.to(nodes.device)
@@ -77,13 +125,19 @@ class MarkovModel(SequenceModel):
         return Backoff(self.table, cast(Tensor, features))
 
     @property
+    def positions_at_once(self) -> int:
+        """Many, for no row is built; so many that arrays stay in the caches, and that torch
+        starts no threads, which would only wait in the way."""
+        return 1 << 15
+
+    @property
     def reach(self) -> int:
         """n - 1, or 0 while nothing was counted."""
         return max(m for m, size in enumerate(self.table.num_ngrams) if m == 0 or size > 0)
 
 
 class Backoff(Discrete):
-    """The next symbol after known contexts, looked up lazily: `log_prob` builds no row."""
+    """The next symbol after known contexts, looked up lazily: only `dense` builds rows."""
 
     def __init__(self, table: NgramTable, nodes: Tensor) -> None:
         """
@@ -99,7 +153,40 @@ class Backoff(Discrete):
         return self.table.num_symbols
 
     def log_prob(self, x: Tree) -> Tensor:
-        return self.table.score(self.nodes, x)
+        nodes = _array(self.nodes if self.nodes.ndim > 2 else self.nodes[:, None])
+        found = self.table.score(nodes, _array(x).reshape(nodes.shape[:-1]))
+        return torch.from_numpy(found).view(x.shape).to(self.nodes.device)
 
     def dense(self) -> Tensor:
-        return self.table.rows(self.nodes)
+        rows = torch.from_numpy(self.table.rows(self._contexts()))
+        return rows.view(*self.nodes.shape[:-1], self.num_symbols).to(self.nodes.device)
+
+    def sample(self, u: Tensor) -> Tensor:
+        """By inverse CDF, with the intervals in the order of `choosing.sample`.
+
+        No row is built, unless the table was read from a file and is no mixture.
+        """
+        shares = self.table.derived(mixture)
+        if shares is None:
+            return super().sample(u)
+        found = sample(self.table, shares, self._contexts(), u.cpu().numpy().reshape(-1))
+        return torch.from_numpy(found).view(u.shape).to(self.nodes.device)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        k = min(k, self.num_symbols)
+        values, symbols = top(self.table, self.table.derived(by_frequency), self._contexts(), k)
+        shape = (*self.nodes.shape[:-1], k)
+        device = self.nodes.device
+        return (
+            torch.from_numpy(values).view(shape).to(device),
+            torch.from_numpy(symbols).view(shape).to(device),
+        )
+
+    def _contexts(self) -> Ints:
+        shape = self.nodes.shape
+        return _array(self.nodes).reshape(shape[:-1].numel(), shape[-1])
+
+
+def _array(t: Tensor) -> Ints:
+    array: Ints = t.detach().cpu().numpy()
+    return array.astype(np.int64, copy=False)

@@ -17,6 +17,7 @@ import torch
 from seriatim import contract, tree
 from seriatim.data.alphabets import fit_symbols, symbols_from_json
 from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.onepass import can_read_words, read_words
 from seriatim.data.readers import Sequences, Source, open_source
 from seriatim.data.splits import split_source
 from seriatim.data.symbols import Symbols
@@ -134,22 +135,27 @@ class LanguageModel:
         say = say or _silent
         options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
         parts, record = self._parts(train, valid, test, split)
-        self.sequences = parts["train"].sequences
+        corpora = {}
+        if self.symbols is None and self._spec == "word" and can_read_words(parts["train"]):
+            say("reading the words of the train text")
+            self.symbols, corpora["train"] = read_words(
+                parts["train"], min_count=self._cut[0], max_size=self._cut[1]
+            )
         if self.symbols is None:
             say(f"choosing {self._spec} symbols")
             self.symbols = fit_symbols(
                 self._spec,
                 parts["train"].texts(),
-                sequences=self.sequences,
+                sequences=parts["train"].sequences,
                 min_count=self._cut[0],
                 max_size=self._cut[1],
             )
         if self._speller is None:
             self._speller = fit_speller(parts["train"].texts(), self.symbols)
-        corpora = {}
         for name, source in parts.items():
-            say(f"turning the {name} text into symbols")
-            corpora[name] = build_corpus(source, self.symbols)
+            if name not in corpora:
+                say(f"turning the {name} text into symbols")
+                corpora[name] = build_corpus(source, self.symbols)
         self.training = {
             "data": {name: _facts(corpus) for name, corpus in corpora.items()},
             "split": record,
@@ -189,8 +195,11 @@ class LanguageModel:
         self, train: Data, valid: Data | None, test: Data | None, split: tuple[float, float, float]
     ) -> tuple[dict[str, Source], dict[str, Any] | None]:
         """The sources of training, validation and test, and how they were split, if they were."""
-        given = {"train": train, "valid": valid, "test": test}
-        parts = {name: self._open(data) for name, data in given.items() if data is not None}
+        parts = {"train": self._open(train)}
+        self.sequences = parts["train"].sequences  # how the others are read, too
+        for name, data in (("valid", valid), ("test", test)):
+            if data is not None:
+                parts[name] = self._open(data)
         if valid is not None:
             return parts, None
         shares = split if test is None else (split[0], split[1] + split[2], 0.0)

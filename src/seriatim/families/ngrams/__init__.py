@@ -10,7 +10,9 @@ so keys are exact (nothing is hashed into them), children of a context stand sid
 every step is an operation on whole arrays.
 """
 
-from seriatim.families.ngrams.counting import Counts, count_ngrams, merge_counts
+from seriatim.families.ngrams.counting import Counts
+from seriatim.families.ngrams.layout import count_ngrams
+from seriatim.families.ngrams.merging import merge_counts
 from seriatim.families.ngrams.smoothing import SMOOTHINGS, Backoffs, Options
 from seriatim.families.ngrams.table import NgramTable
 

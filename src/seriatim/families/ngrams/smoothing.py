@@ -6,21 +6,24 @@ All but two have one form. With h' the context h without its oldest symbol,
 
 `kept` is the share of probability that the n-gram's own count gives it, `left` the share that
 the context passes on to shorter contexts. As kept sums to 1 - left over w, p sums to 1 by
-induction, and as left > 0, no symbol of the alphabet has probability 0. Such a method only
-computes the two shares of one order; `interpolate` does the rest and writes the result in
-backoff form. Stupid backoff and add-k have no such form and write the backoff form themselves.
+induction, and as left > 0, no symbol of the alphabet has probability 0. Such a method only says
+what weighs an n-gram and what it passes on; `interpolate` does the rest, some contexts at a time,
+and writes the result in backoff form. Stupid backoff and add-k have no such form and write the
+backoff form themselves.
 
 Shapes: V symbols, N n-grams of all orders, N_m of order m.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.families.ngrams.counting import Counts, Ints, subset
+from seriatim.families.ngrams.counting import NUM_THREADS, Counts, Ints
+from seriatim.families.ngrams.merging import subset
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -71,42 +74,96 @@ class Options:
 
 
 Smoothing: TypeAlias = Callable[[Counts, Options], Backoffs]
-Shares: TypeAlias = tuple[Floats, Floats]  # kept (N_m,) and left (N_{m-1},)
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What an interpolated method says of one order.
+
+    Attributes:
+        weight: (N_m,) what an n-gram counts: its count, or a number derived from it.
+        passed_on: what n-grams of such weights pass on to shorter contexts; an n-gram has its
+            weight and `extra` together, and keeps what it does not pass on.
+        extra: what it passes on lies on top of its weight, and is no part of it.
+    """
+
+    weight: npt.NDArray[Any]
+    passed_on: Callable[[npt.NDArray[Any]], Floats]
+    extra: bool = False
 
 
 def interpolate(
-    counts: Counts, share: Callable[[int], Shares], pruned: Sequence[Mask | None] = ()
+    counts: Counts, options: Options, weigh: Callable[[Counts, int], Weighing]
 ) -> Backoffs:
     """p(w | h) of every n-gram, from order 1 upwards.
 
-    Args:
-        counts: all n-grams, pruned ones included.
-        share: kept and left of order m.
-        pruned: (N_m,) of each order, which n-grams are to be left out in the end.
+    With a the weight and d what is passed on, and sums over the symbols seen after h,
+
+        kept(h w) = (a(h w) - d(h w)) / sum a,        left(h) = sum d / sum a
+
+    where `extra` puts a + d in the place of a. A pruned n-gram passes on all of its weight, as
+    in KenLM, and is left out in the end.
     """
     log_prob = np.empty(len(counts.count))
     log_backoff = np.zeros(int(counts.starts[-2]))
     lower = np.array([1.0 / counts.num_symbols])
-    for m in range(1, counts.order + 1):
-        kept, left = share(m)
-        p = lower[counts.suffixes(m)]
-        p *= left[counts.prefixes(m)]
-        p += kept
-        np.log(p, out=log_prob[counts.ids(m)])
-        if m > 1:
-            np.log(left, out=log_backoff[counts.ids(m - 1)])
-        lower = p
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        for m in range(1, counts.order + 1):
+            p, left = log_prob[counts.ids(m)], np.ones(counts.size(m - 1))
+            step = _Step(counts, options, m, weigh(counts, m), lower, p, left)
+            list(threads.map(step.work, *zip(*counts.contexts(m), strict=True)))
+            if m > 1:
+                log_backoff[counts.ids(m - 1)] = np.log(left)
+            lower = p.copy()
+            np.log(p, out=p)
     log_prob /= LOG_10
     log_backoff /= LOG_10
-    return _drop(counts, log_prob, log_backoff, pruned)
+    return _drop(counts, options, log_prob, log_backoff)
 
 
-def _drop(
-    counts: Counts, log_prob: Floats, log_backoff: Floats, pruned: Sequence[Mask | None]
-) -> Backoffs:
-    if any(mask is not None and mask.any() for mask in pruned):
+@dataclass(frozen=True)
+class _Step:
+    """One order of an interpolation: reads `lower`, writes `p` and `left`."""
+
+    counts: Counts
+    options: Options
+    m: int
+    weighing: Weighing
+    lower: Floats
+    p: Floats
+    left: Floats
+
+    def work(self, low: int, high: int) -> None:
+        """N-grams low .. high - 1 of the order, which are all that go on from some contexts."""
+        prefix = self.counts.prefixes(self.m, low, high)
+        base = int(prefix[0])
+        prefix -= base
+        own = self.weighing.weight[low:high].astype(np.float64)
+        passed = self.weighing.passed_on(self.weighing.weight[low:high])
+        if not self.weighing.extra:
+            own -= passed
+        pruned = _pruned(self.counts, self.options, self.m, low, high)
+        if pruned is not None:
+            passed[pruned] += own[pruned]
+            own[pruned] = 0.0
+        passed_by = np.bincount(prefix, passed)
+        total = np.bincount(prefix, own) + passed_by
+        is_context = total > 0
+        total[~is_context] = 1.0
+        left = np.where(is_context, passed_by / total, 1.0)
+        self.left[base : base + len(left)] = left
+        p = self.lower[self.counts.suffixes(self.m, low, high)]
+        p *= left[prefix]
+        own /= total[prefix]
+        np.add(p, own, out=self.p[low:high])
+
+
+def _drop(counts: Counts, options: Options, log_prob: Floats, log_backoff: Floats) -> Backoffs:
+    """The model without its pruned n-grams."""
+    if any(options.prune):
         is_kept = np.ones(len(counts.count), dtype=bool)
-        for m, mask in enumerate(pruned, start=1):
+        for m in range(2, counts.order + 1):
+            mask = _pruned(counts, options, m, 0, counts.size(m))
             if mask is not None:
                 is_kept[counts.ids(m)] = ~mask
         counts = subset(counts, is_kept)
@@ -129,26 +186,21 @@ def kneser_ney(counts: Counts, options: Options) -> Backoffs:
     with nothing before them, those that begin a sequence. (For sequences with ends this is the
     rule of KenLM, where n-grams that begin with <s> keep their counts.)
 
-    A pruned n-gram passes on all of its a(h w), as in KenLM; discounts are estimated before
-    pruning.
+    Discounts are estimated before pruning.
     """
     discounts: list[list[float]] = []
     fallbacks: list[int] = []
-    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
 
-    def share(m: int) -> Shares:
+    def weigh(counts: Counts, m: int) -> Weighing:
         adjusted = _adjusted(counts, m)
         discount, is_fallback = _discounts(adjusted)
         discounts.append(list(discount))
         if is_fallback:
             fallbacks.append(m)
-        taken = np.array([0.0, *discount])[np.minimum(adjusted, 3)]
-        mask = pruned[m - 1]
-        if mask is not None:
-            taken[mask] = adjusted[mask]
-        return _divide(counts, m, adjusted - taken, taken)
+        taken = np.array([0.0, *discount])
+        return Weighing(adjusted, lambda a: taken[np.minimum(a, 3)])
 
-    found = interpolate(counts, share, pruned)
+    found = interpolate(counts, options, weigh)
     found.facts.update(discounts=discounts, fallback_orders=fallbacks)
     return found
 
@@ -158,10 +210,14 @@ def witten_bell(counts: Counts, options: Options) -> Backoffs:
 
         kept(h w) = c(h w) / (c(h) + t(h)),      left(h) = t(h) / (c(h) + t(h))
 
-    with c(h) = sum_v c(h v), and t(h) the number of different symbols seen after h. A pruned
-    n-gram passes on its count.
+    with c(h) = sum_v c(h v), and t(h) the number of different symbols seen after h.
     """
-    return _by_count(counts, options, lambda m, c: (c > 0).astype(np.float64))
+
+    def weigh(counts: Counts, m: int) -> Weighing:
+        own = counts.count[counts.ids(m)]
+        return Weighing(own, lambda c: (c > 0).astype(np.float64), extra=True)
+
+    return interpolate(counts, options, weigh)
 
 
 def maximum_likelihood(counts: Counts, options: Options) -> Backoffs:
@@ -172,18 +228,11 @@ def maximum_likelihood(counts: Counts, options: Options) -> Backoffs:
     The plain estimate gives 0 to whatever was not seen, and one such symbol makes the
     perplexity of a text infinite. What was seen loses 10^-6 of its probability.
     """
-    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
-    leak = 1e-6
 
-    def share(m: int) -> Shares:
-        own = counts.count[counts.ids(m)].astype(np.float64)
-        passed = leak * own
-        mask = pruned[m - 1]
-        if mask is not None:
-            passed[mask] = own[mask]
-        return _divide(counts, m, own - passed, passed)
+    def weigh(counts: Counts, m: int) -> Weighing:
+        return Weighing(counts.count[counts.ids(m)], lambda c: 1e-6 * c)
 
-    return interpolate(counts, share, pruned)
+    return interpolate(counts, options, weigh)
 
 
 def stupid_backoff(counts: Counts, options: Options) -> Backoffs:
@@ -195,7 +244,6 @@ def stupid_backoff(counts: Counts, options: Options) -> Backoffs:
     S is no distribution; Z(h) makes it one, and the order of the symbols after any context
     stays as it was.
     """
-    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
     log_prob = np.empty(len(counts.count))
     log_backoff = np.zeros(int(counts.starts[-2]))
     score, total = np.array([1.0 / counts.num_symbols]), np.ones(1)  # S of order m - 1, and Z
@@ -204,7 +252,7 @@ def stupid_backoff(counts: Counts, options: Options) -> Backoffs:
         own = counts.count[counts.ids(m)].astype(np.float64)
         size = len(score)
         occurrences = np.bincount(prefix, own, size)
-        mask = pruned[m - 1]
+        mask = _pruned(counts, options, m, 0, counts.size(m))
         is_seen = own > 0 if mask is None else (own > 0) & ~mask
         weight = is_seen.astype(np.float64)
         below = 0.4 * score[suffix]
@@ -218,7 +266,7 @@ def stupid_backoff(counts: Counts, options: Options) -> Backoffs:
         if m > 1:
             log_backoff[counts.ids(m - 1)] = np.where(is_context, np.log(0.4 * shorter / z), 0.0)
         score, total = ratio, z
-    return _drop(counts, log_prob / LOG_10, log_backoff / LOG_10, pruned)
+    return _drop(counts, options, log_prob / LOG_10, log_backoff / LOG_10)
 
 
 def add_k(counts: Counts, options: Options) -> Backoffs:
@@ -261,37 +309,7 @@ SMOOTHINGS: Mapping[str, Smoothing] = {
 # ---- parts --------------------------------------------------------------------------------------
 
 
-def _by_count(
-    counts: Counts, options: Options, passed_on: Callable[[int, Ints], Floats]
-) -> Backoffs:
-    """Interpolation of plain counts, of which each n-gram passes something on beside its own."""
-    pruned = [_pruned(counts, m, options) for m in range(1, counts.order + 1)]
-
-    def share(m: int) -> Shares:
-        count = counts.count[counts.ids(m)]
-        own, passed = count.astype(np.float64), passed_on(m, count)
-        mask = pruned[m - 1]
-        if mask is not None:
-            passed[mask] += own[mask]
-            own[mask] = 0.0
-        return _divide(counts, m, own, passed)
-
-    return interpolate(counts, share, pruned)
-
-
-def _divide(counts: Counts, m: int, own: Floats, passed_on: Floats) -> Shares:
-    """kept and left from what each n-gram keeps and passes on, divided by its context's total."""
-    prefix = counts.prefixes(m)
-    num_contexts = counts.size(m - 1)
-    passed = np.bincount(prefix, passed_on, num_contexts)
-    total = np.bincount(prefix, own, num_contexts) + passed
-    is_context = total > 0
-    total[~is_context] = 1.0
-    own /= total[prefix]
-    return own, np.where(is_context, passed / total, 1.0)
-
-
-def _adjusted(counts: Counts, m: int) -> Ints:
+def _adjusted(counts: Counts, m: int) -> npt.NDArray[np.integer[Any]]:
     """(N_m,) the counts of Kneser-Ney: different symbols before, and beginnings."""
     if m == counts.order:
         return counts.count[counts.ids(m)]
@@ -301,16 +319,16 @@ def _adjusted(counts: Counts, m: int) -> Ints:
     return found
 
 
-def _pruned(counts: Counts, m: int, options: Options) -> Mask | None:
-    """(N_m,) the n-grams that occur too seldom; None where nothing is pruned."""
+def _pruned(counts: Counts, options: Options, m: int, low: int, high: int) -> Mask | None:
+    """Of n-grams low .. high - 1 of order m, those that occur too seldom; None: none are pruned."""
     threshold = options.threshold(m)
     if threshold == 0:
         return None
-    found: Mask = counts.count[counts.ids(m)] <= threshold
+    found: Mask = counts.count[counts.ids(m)][low:high] <= threshold
     return found
 
 
-def _discounts(adjusted: Ints) -> tuple[tuple[float, float, float], bool]:
+def _discounts(adjusted: npt.NDArray[np.integer[Any]]) -> tuple[tuple[float, float, float], bool]:
     """D_1, D_2, D_3+ of one order, and whether they had to be the fallback.
 
         Y = t_1 / (t_1 + 2 t_2),        D_k = k - (k + 1) · Y · t_{k+1} / t_k

@@ -1,17 +1,21 @@
 """The table of n-grams: contexts as nodes, log-probabilities by the longest match, whole rows.
 
-A module that holds the backoff form in buffers, so that it is saved, moved, mapped and copied
-with its model. It knows nothing of how the numbers were estimated.
+A module that holds the backoff form in buffers, so that it is saved, loaded, mapped and copied
+with its model. It stays in the memory of the CPU wherever its model goes, and works on numpy
+arrays: look-ups are random reads of memory, and numpy does them faster than torch there.
+It knows nothing of how the numbers were estimated.
 
-A *node* is the id of an n-gram, and ids rise with the order. Node -1 is an n-gram never seen, or
-one that would reach back before the beginning. A context is given as nodes (..., n - 1): column
-m - 1 holds the node of its last m symbols. Everything works on all positions at once, and
+A *node* is the id of an n-gram, and ids rise with the order. A negative node is an n-gram never
+seen, or one that would reach back before the beginning. A context is given as nodes (P, n - 1):
+column m - 1 holds the node of its last m symbols. Everything works on all positions at once, and
 `find` is the one place that searches.
 
 Shapes: B rows, L elements of a chunk, V symbols, N n-grams of all orders, P positions.
 """
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from seriatim.families.ngrams.counting import Ints, symbol_bits
-from seriatim.families.ngrams.smoothing import LOG_10, Backoffs
+from seriatim.families.ngrams.smoothing import LOG_10, Backoffs, Floats
 
-_MIX = -7046029254386353131  # 2^64 / golden ratio, odd, as int64: Fibonacci hashing (Knuth, 6.4)
-_WORTH = 4  # an index is made after this many look-ups for each 32 n-grams
+Derived = TypeVar("Derived")
+
+_ARRAYS = ("starts", "key", "log_prob", "log_backoff")
+_WORTH = 8  # an index is made after one look-up for each so many n-grams
+_MIX = (np.int64(-7046029254386353131), np.int64(-4658895280553007687))  # as in SplitMix64, odd
 
 
 class NgramTable(nn.Module):
@@ -36,21 +43,22 @@ class NgramTable(nn.Module):
     key: Tensor
     log_prob: Tensor
     log_backoff: Tensor
-    slots: Tensor
+    _num_found: int
+    _derived: "dict[Callable[[NgramTable], Any], Any]"
+    _slots: npt.NDArray[np.int32] | None
 
     def __init__(self, order: int, num_symbols: int) -> None:
         super().__init__()
         self.order = order
         self.num_symbols = num_symbols
         self._bits = symbol_bits(num_symbols)
-        self._num_found = 0
+        self._forget_index()
         uniform = -torch.tensor(num_symbols, dtype=torch.float64).log10()
         self.register_buffer("starts", torch.tensor([0] + [num_symbols] * order))
         self.register_buffer("key", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("log_prob", uniform.repeat(num_symbols))
         num_contexts = 0 if order == 1 else num_symbols
         self.register_buffer("log_backoff", torch.zeros(num_contexts, dtype=torch.float64))
-        self.register_buffer("slots", torch.zeros(0, dtype=torch.int32), persistent=False)
 
     @property
     def num_ngrams(self) -> list[int]:
@@ -58,60 +66,75 @@ class NgramTable(nn.Module):
         return [int(size) for size in self.starts.diff()]
 
     def fill(self, backoffs: Backoffs) -> None:
-        """Replace the contents, on the device where the table is."""
-        for name in ("starts", "key", "log_prob", "log_backoff"):
+        """Replace the contents; arrays in memory are shared, mapped ones are copied."""
+        for name in _ARRAYS:
             array = getattr(backoffs, name)
+            array = array if array.flags.writeable else array.copy()
             # numpy's empty array has a stride of 0, which a view as bytes refuses
             tensor = torch.from_numpy(array) if len(array) else getattr(self, name).new_empty(0)
-            setattr(self, name, tensor.to(self.starts.device))
+            setattr(self, name, tensor)
         self._forget_index()
+
+    def backoffs(self) -> Backoffs:
+        """The contents, as arrays that share their memory."""
+        return Backoffs(
+            self.starts.numpy(), self.key.numpy(), self.log_prob.numpy(), self.log_backoff.numpy()
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Stay as it is, whatever device or precision the model is taken to."""
+        return self
 
     # ---- search ----------------------------------------------------------------------------------
 
-    def find(self, prefix: Tensor, symbol: Tensor) -> Tensor:
-        """The nodes of n-grams given by the nodes of their prefixes and their last symbols.
+    def find(self, prefix: Ints, symbol: Ints) -> Ints:
+        """The nodes of n-grams given by the nodes of their prefixes and their last symbols."""
+        prefix, symbol = np.broadcast_arrays(prefix, symbol)
+        flat = prefix.reshape(-1)
+        at = np.flatnonzero(flat >= 0)
+        if len(at) == len(flat):
+            return self._found(flat, symbol.reshape(-1)).reshape(prefix.shape)
+        node = np.full(len(flat), -1, dtype=np.int64)
+        if len(at):
+            node[at] = self._found(flat[at], symbol.reshape(-1)[at])
+        return node.reshape(prefix.shape)
+
+    def _found(self, prefix: Ints, symbol: Ints) -> Ints:
+        """`find` where every prefix is a node, (P,).
 
         The first look-ups search the sorted keys, which touches few pages of a mapped file; as
         soon as it is worth it, an index is made, and from then on a look-up is a probe or two.
         """
-        if len(self.key) == 0:
-            return torch.full_like(prefix, -1)
-        key = (prefix << self._bits) | symbol  # negative where the prefix is -1: never found
-        if len(self.slots) == 0:
-            self._num_found += key.numel()
-            if 32 * self._num_found < _WORTH * len(self.key):
-                rank = torch.searchsorted(self.key, key.contiguous()).clamp_(max=len(self.key) - 1)
-                return torch.where(self.key[rank] == key, rank + self.num_symbols, -1)
-            self._make_index()
-        return self._probe(key)
+        key = self.key.numpy()
+        if len(key) == 0:
+            return np.full(len(prefix), -1, dtype=np.int64)
+        sought = prefix << self._bits
+        sought |= symbol
+        if self._slots is None:
+            self._num_found += len(sought)
+            if self._num_found * _WORTH < len(key):
+                rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
+                return np.where(key[rank] == sought, rank + self.num_symbols, -1)
+            with _INDEXING:
+                self._slots = self._slots if self._slots is not None else index_slots(key)
+        rank = _probe(self._slots, key, sought)
+        return (rank + np.int64(self.num_symbols + 1)) * (rank >= 0) - 1
+
+    def derived(self, make: "Callable[[NgramTable], Derived]") -> Derived:
+        """make(self), made when it is first asked for and kept until the contents change."""
+        if make not in self._derived:
+            self._derived[make] = make(self)
+        found: Derived = self._derived[make]
+        return found
 
     def _forget_index(self) -> None:
         self._num_found = 0
-        self.slots = self.slots.new_empty(0)
-
-    def _make_index(self) -> None:
-        slots = index_slots(self.key.cpu().numpy())
-        self.slots = torch.from_numpy(slots).to(self.key.device)
-
-    def _probe(self, key: Tensor) -> Tensor:
-        """Linear probing from the slot that a key hashes to, until it or a free slot is met."""
-        flat = key.reshape(-1)
-        node = torch.full_like(flat, -1)
-        at = (flat >= 0).nonzero()[:, 0]
-        sought = flat[at]
-        bits = _slot_bits(len(self.key))
-        slot = ((sought * _MIX) >> (64 - bits)) & ((1 << bits) - 1)
-        while len(at):
-            rank = self.slots[slot].long()
-            is_here = (rank >= 0) & (self.key[rank.clamp(min=0)] == sought)
-            node[at[is_here]] = rank[is_here] + self.num_symbols
-            stays = (rank >= 0) & ~is_here
-            at, sought, slot = at[stays], sought[stays], slot[stays] + 1
-        return node.view(key.shape)
+        self._derived = {}
+        self._slots = None
 
     # ---- contexts --------------------------------------------------------------------------------
 
-    def fold(self, carry: Tensor, x: Tensor) -> Tensor:
+    def fold(self, carry: Ints, x: Ints) -> Ints:
         """The contexts after each symbol of a chunk.
 
         Args:
@@ -123,61 +146,74 @@ class NgramTable(nn.Module):
         """
         if x.shape[1] == 1:  # all lengths of context in one search
             longer = self.find(carry[:, :-1], x)
-            return torch.cat([x, longer], dim=1)[:, None, : self.order - 1]
-        columns = [x]
-        for m in range(self.order - 2):  # one search for each length, over all positions
-            before = torch.cat([carry[:, m : m + 1], columns[-1][:, :-1]], dim=1)
-            columns.append(self.find(before, x))
-        return torch.stack(columns, dim=-1)[:, :, : self.order - 1]
+            return np.concatenate([x, longer], axis=1)[:, None, : self.order - 1]
+        nodes = np.empty((self.order - 1, *x.shape), dtype=np.int64)
+        for m in range(self.order - 1):  # one search for each length, over all positions
+            if m == 0:
+                nodes[0] = x
+                continue
+            before = np.concatenate([carry[:, m - 1 : m], nodes[m - 1, :, :-1]], axis=1)
+            nodes[m] = self.find(before, x)
+        return nodes.transpose(1, 2, 0)
 
     # ---- probabilities ---------------------------------------------------------------------------
 
-    def score(self, context: Tensor, x: Tensor) -> Tensor:
-        """ln p(x | context) in nats; context (..., n - 1) nodes, x (...) symbols."""
-        flat, sought = context.flatten(0, -2), x.reshape(-1)
-        node = sought.clone()
-        passed_on = torch.zeros_like(node, dtype=self.log_prob.dtype)
-        at = torch.arange(len(node), device=node.device)
-        for m in range(self.order - 1, 0, -1):  # the longest context first; few go on to the last
-            prefix = flat[at, m - 1]
-            found = self.find(prefix, sought[at])
-            is_here = found >= 0
-            node[at[is_here]] = found[is_here]
-            at, prefix = at[~is_here], prefix[~is_here]
-            passed_on[at] += self.log_backoff[prefix.clamp(min=0)].where(prefix >= 0, 0.0)
-        return ((self.log_prob[node] + passed_on) * LOG_10).view(x.shape)
+    def score(self, context: Ints, x: Ints) -> Floats:
+        """ln p(x | context) in nats (B, L); context (B, L, n - 1) nodes, x (B, L) symbols."""
+        if x.shape[1] == 1:
+            return self._score_alone(context[:, 0], x)
+        log_backoff, sought = self.log_backoff.numpy(), x.reshape(-1)
+        node, passed_on = sought.copy(), np.zeros(len(sought))
+        is_open = np.ones(len(sought), dtype=bool)
+        for m in range(self.order - 1, 0, -1):  # the longest first; what is found is done
+            prefix = context[:, :, m - 1].reshape(-1)
+            at = np.flatnonzero(is_open & (prefix >= 0))
+            match = self._found(prefix[at], sought[at])
+            here, there = np.flatnonzero(match >= 0), np.flatnonzero(match < 0)
+            node[at[here]] = match[here]
+            is_open[at[here]] = False
+            passed_on[at[there]] += log_backoff[prefix[at[there]]]
+        passed_on += self.log_prob.numpy()[node]
+        passed_on *= LOG_10
+        return passed_on.reshape(x.shape)
 
-    def rows(self, context: Tensor) -> Tensor:
-        """ln p of every symbol in nats; context (..., n - 1) nodes, result (..., V)."""
-        flat = context.flatten(0, -2)
-        longest = torch.arange(self.num_symbols, device=flat.device).repeat(len(flat), 1)
-        place, node = self._children(flat)
-        longest.view(-1).scatter_reduce_(0, place, node, "amax")
-        level = torch.bucketize(longest, self.starts[1:-1], right=True)
-        rows = self.log_prob[longest] + self._left(flat).gather(-1, level)
-        return (rows * LOG_10).view(*context.shape[:-1], self.num_symbols)
+    def _score_alone(self, context: Ints, x: Ints) -> Floats:
+        """`score` of single elements (B, 1), with all lengths of context in one search."""
+        match = np.concatenate([x, self.find(context, x)], axis=1)
+        order = self.order - 1 - np.argmax(match[:, ::-1] >= 0, axis=1, keepdims=True)
+        node = np.take_along_axis(match, order, axis=1)
+        is_passed = (context >= 0) & (np.arange(self.order - 1) >= order)
+        passed_on = np.zeros(context.shape)
+        passed_on[is_passed] = self.log_backoff.numpy()[context[is_passed]]
+        found: Floats = (self.log_prob.numpy()[node] + passed_on.sum(1, keepdims=True)) * LOG_10
+        return found
 
-    def _left(self, context: Tensor) -> Tensor:
-        """(..., n) log10 of what all contexts longer than m symbols leave, m = 0 .. n - 1."""
-        backoff = self.log_backoff[context.clamp(min=0)].where(context >= 0, 0.0)
-        longer = backoff.flip(-1).cumsum(-1).flip(-1)
-        return torch.cat([longer, longer.new_zeros(*longer.shape[:-1], 1)], dim=-1)
+    def rows(self, context: Ints) -> Floats:
+        """ln p of every symbol in nats (P, V); context (P, n - 1) nodes."""
+        rows = np.empty((len(context), self.num_symbols))
+        rows[:] = self.log_prob.numpy()[: self.num_symbols]
+        for m in range(1, self.order):  # the longer a match, the later it is written
+            known = np.flatnonzero(context[:, m - 1] >= 0)
+            rows[known] += self.log_backoff.numpy()[context[known, m - 1], None]
+            row, symbol, node = self.followers(context[known, m - 1])
+            rows[known[row], symbol] = self.log_prob.numpy()[node]
+        rows *= LOG_10
+        return rows
 
-    def _children(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """All that was seen after contexts (P, n - 1): places in (P · V), and nodes."""
-        row, column = torch.nonzero(context >= 0, as_tuple=True)
-        first, end = self._span(context[row, column])
+    def followers(self, node: Ints) -> tuple[Ints, Ints, Ints]:
+        """All that was seen after contexts (P,): which context, the symbol, the node."""
+        first, end = self.spans(node)
         size = end - first
-        shift = first - (size.cumsum(0) - size)  # from the rank in this list to the rank in key
-        rank = torch.repeat_interleave(shift, size)
-        rank += torch.arange(len(rank), device=rank.device)
-        symbol = self.key[rank] & ((1 << self._bits) - 1)
-        return row.repeat_interleave(size) * self.num_symbols + symbol, rank + self.num_symbols
+        shift = first - (np.cumsum(size) - size)  # from the rank in this list to the rank in key
+        rank = np.repeat(shift, size) + np.arange(size.sum())
+        symbol = self.key.numpy()[rank] & ((1 << self._bits) - 1)
+        return np.repeat(np.arange(len(node)), size), symbol, rank + self.num_symbols
 
-    def _span(self, node: Tensor) -> tuple[Tensor, Tensor]:
+    def spans(self, node: Ints) -> tuple[Ints, Ints]:
         """Where the n-grams that begin with a context stand in `key`: first and end."""
-        first, end = torch.searchsorted(self.key, torch.stack([node, node + 1]) << self._bits)
-        return first, end
+        key = self.key.numpy()
+        low, high = node << self._bits, (node + 1) << self._bits
+        return np.searchsorted(key, low), np.searchsorted(key, high)
 
     # ---- from disk -------------------------------------------------------------------------------
 
@@ -191,21 +227,20 @@ class NgramTable(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        # Sizes are known only after counting: make room for what comes, if it fits together.
-        names = ("starts", "key", "log_prob", "log_backoff")
-        given = {name: state_dict.get(prefix + name) for name in names}
+        # Sizes are known only after counting, and tables may be mapped files larger than the
+        # memory: what comes takes the place of what was, if it fits together.
+        given = {name: state_dict.get(prefix + name) for name in _ARRAYS}
         found = {name: value for name, value in given.items() if isinstance(value, Tensor)}
-        if len(found) == len(given):
-            complaint = self._misfit(found)
-            if complaint:
-                error_msgs.append(complaint)
-                return
-            for name, value in found.items():
-                setattr(self, name, self.get_buffer(name).new_empty(value.shape))
-            self._forget_index()
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        missing_keys += [prefix + name for name in given if name not in found]
+        if len(found) < len(given):
+            return
+        complaint = self._misfit(found)
+        if complaint:
+            error_msgs.append(complaint)
+            return
+        for name, value in found.items():
+            setattr(self, name, value.detach().cpu())
+        self._forget_index()
 
     def _misfit(self, found: dict[str, Tensor]) -> str | None:
         """Why tensors cannot be this table's contents, if they cannot."""
@@ -231,6 +266,9 @@ class NgramTable(nn.Module):
         return None
 
 
+# ---- the index ----------------------------------------------------------------------------------
+
+
 def index_slots(key: Ints) -> npt.NDArray[np.int32]:
     """An open-addressing hash table of ranks, -1 where free, made by one sort and no loop.
 
@@ -238,10 +276,8 @@ def index_slots(key: Ints) -> npt.NDArray[np.int32]:
     slot_i = max(hash_i, slot_{i-1} + 1), which is i + the running maximum of hash_i - i. Room
     past the end takes what is pushed over it, so that nothing wraps around.
     """
-    bits, rank_bits = _slot_bits(len(key)), max(1, (len(key) - 1).bit_length())
-    with np.errstate(over="ignore"):
-        home = (key * np.int64(_MIX)).view(np.uint64) >> np.uint64(64 - bits)
-    packed = home.astype(np.int64)
+    rank_bits = max(1, (len(key) - 1).bit_length())
+    packed = _hash(key, _slot_bits(len(key)))
     packed <<= rank_bits
     packed |= np.arange(len(key))
     packed.sort()
@@ -250,11 +286,54 @@ def index_slots(key: Ints) -> npt.NDArray[np.int32]:
     packed -= np.arange(len(key))
     slot = np.maximum.accumulate(packed)
     slot += np.arange(len(key))
-    slots = np.full(max(1 << bits, int(slot[-1]) + 1) + 1, -1, dtype=np.int32)
+    size = max(1 << _slot_bits(len(key)), int(slot[-1]) + 1)
+    slots = np.full(size + 1, -1, dtype=np.int32)
     slots[slot] = rank
     return slots
 
 
 def _slot_bits(num_keys: int) -> int:
-    """Between 1.5 and 3 slots for each key."""
-    return max(2, (num_keys * 3 // 2).bit_length())
+    """Between 2 and 4 slots for each key."""
+    return max(2, (num_keys * 2).bit_length())
+
+
+def _hash(key: Ints, bits: int) -> Ints:
+    with np.errstate(over="ignore"):
+        h = key * _MIX[0]
+        h ^= h >> 32
+        h *= _MIX[1]
+    h >>= 64 - bits
+    h &= (1 << bits) - 1
+    return h
+
+
+def _probe(slots: npt.NDArray[np.int32], key: Ints, sought: Ints) -> npt.NDArray[np.int32]:
+    """The ranks of keys, -1 where there is none: from the slot that a key hashes to, linearly.
+
+    What goes on is selected by its places: a mask costs ten times as much, because every element
+    of an unpredictable mask is a branch guessed wrong.
+    """
+    bits = _slot_bits(len(key))
+    home = _hash(sought, bits)
+    rank: npt.NDArray[np.int32] = slots.take(home, mode="clip")
+    # A free slot, -1, reads the first key; whatever that says, the answer is -1.
+    other = key.take(rank, mode="clip")
+    at, step = np.flatnonzero((other != sought) & (rank >= 0)), 0
+    other, home, sought = other[at], home[at], sought[at]
+    rank[at] = -1
+    while len(at):
+        # Keys stand in the order of their own slots: past a later one there is nothing to find.
+        on = np.flatnonzero(_hash(other, bits) <= home)
+        at, home, sought, step = at[on], home[on], sought[on], step + 1
+        found = slots[home + step]
+        taken = np.flatnonzero(found >= 0)
+        at, home, sought, found = at[taken], home[taken], sought[taken], found[taken]
+        other = key[found]
+        is_here = other == sought
+        here, on = np.flatnonzero(is_here), np.flatnonzero(~is_here)
+        rank[at[here]] = found[here]
+        at, home, sought, other = at[on], home[on], sought[on], other[on]
+    return rank
+
+
+_INDEXING = threading.Lock()

@@ -1,0 +1,284 @@
+"""From text to a queryable n-gram model, and scoring beside `kenlm` in the same run.
+
+    python -m benchmarks.markov --data FOLDER [--write]
+
+The text is what the .txt files of a folder hold, white space normalised, repeated to each size
+with another shuffle of its lines every time. A fit is a fresh process: read the file, give every
+word a number, count, smooth, and answer one question; its peak memory is that of the process,
+torch included. `lmplz` is not on PyPI and is not run: the ratio is to what it did on this kind of
+machine, 0.46 to 0.60 M tokens/s.
+
+Scoring takes turns with `kenlm` (A B A B ..), ours first, on lines kept out of training: log10 of
+every line from its text, which for us includes giving words their numbers. Medians of rounds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LMPLZ = (0.46e6, 0.60e6)  # tokens/s, order 5, 17.4 M tokens, the same kind of machine
+RESULTS = Path(__file__).parent / "results" / "markov.json"
+
+
+def main() -> None:
+    """Run it all; a table, then a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder of .txt files")
+    parser.add_argument("--order", type=int, default=5)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[1e6, 5e6, 20e6])
+    parser.add_argument("--score-size", type=float, default=1e6, help="tokens of the scored model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--fit-one", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fit_one:
+        print(json.dumps(fit_one(options.fit_one, options.order)))
+        return
+    if options.data is None:
+        parser.error("--data is needed")
+    with tempfile.TemporaryDirectory() as folder:
+        lines = read_lines(options.data)
+        fits = [
+            fit_rounds(lines, int(size), options.order, options.rounds, Path(folder))
+            for size in options.sizes
+        ]
+        scoring = score_rounds(
+            lines, int(options.score_size), options.order, options.rounds, Path(folder)
+        )
+    report = {
+        "machine": machine(),
+        "order": options.order,
+        "rounds": options.rounds,
+        "lmplz_tokens_per_second": LMPLZ,
+        "fit": fits,
+        "use": scoring,
+    }
+    show(report)
+    if options.write:
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report))
+
+
+# ---- text ---------------------------------------------------------------------------------------
+
+
+def read_lines(folder: Path) -> list[str]:
+    """The lines of all .txt files, one space between words."""
+    texts = [p.read_text(encoding="utf-8-sig") for p in sorted(folder.glob("*.txt"))]
+    return [" ".join(line.split()) for text in texts for line in text.split("\n")]
+
+
+def repeated(lines: list[str], num_tokens: int, seed: int = 0) -> Iterator[str]:
+    """Shuffles of the lines, until there are enough tokens."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for i in rng.permutation(len(lines)):
+            if num_tokens <= 0:
+                return
+            num_tokens -= len(lines[i].split())
+            yield lines[i]
+
+
+def write_text(lines: Iterator[str], path: Path) -> None:
+    """One line a line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+# ---- fitting ------------------------------------------------------------------------------------
+
+
+def fit_one(path: Path, order: int) -> dict[str, Any]:
+    """Text to queryable model in this process."""
+    from seriatim.data.onepass import read_words
+    from seriatim.data.readers import open_source
+    from seriatim.families.configuration import Markov
+    from seriatim.families.markov import MarkovModel
+
+    began, cpu = time.perf_counter(), time.process_time()
+    symbols, corpus = read_words(open_source(path, sequences="line"))
+    read = time.perf_counter() - began
+    model = MarkovModel(Markov(order=order), symbols.num_symbols, symbols.boundary)
+    facts = model.fit_closed_form(corpus)
+    model.predict(model.start(1)).log_prob(corpus_start(symbols.boundary))
+    return {
+        "tokens": corpus.num_tokens,
+        "words": symbols.num_symbols,
+        "ngrams": facts["ngrams"],
+        "seconds": time.perf_counter() - began,
+        "seconds_reading": read,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def corpus_start(boundary: int) -> Any:
+    """One question: does the first line end at once?"""
+    import torch
+
+    return torch.tensor([boundary])
+
+
+def fit_rounds(
+    lines: list[str], num_tokens: int, order: int, rounds: int, folder: Path
+) -> dict[str, Any]:
+    """Fits of one size in fresh processes: the medians, and the best."""
+    path = folder / f"{num_tokens}.txt"
+    write_text(repeated(lines, num_tokens), path)
+    command = [sys.executable, "-m", "benchmarks.markov", "--fit-one", str(path)]
+    found = []
+    for _ in range(rounds):
+        done = subprocess.run(
+            [*command, "--order", str(order)], check=True, capture_output=True, text=True
+        )
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    path.unlink()
+    seconds = [f["seconds"] for f in found]
+    median, best = statistics.median(seconds), min(seconds)
+    tokens = found[0]["tokens"]
+    return {
+        **{k: found[0][k] for k in ("tokens", "words", "ngrams")},
+        "seconds": median,
+        "best_seconds": best,
+        "seconds_reading": statistics.median(f["seconds_reading"] for f in found),
+        "cpu_seconds": statistics.median(f["cpu_seconds"] for f in found),
+        "tokens_per_second": tokens / median,
+        "best_tokens_per_second": tokens / best,
+        "peak_bytes": max(f["peak_bytes"] for f in found),
+        "ratio_to_lmplz": [tokens / median / rate for rate in reversed(LMPLZ)],
+    }
+
+
+# ---- scoring and sampling -----------------------------------------------------------------------
+
+
+def score_rounds(
+    lines: list[str], num_tokens: int, order: int, rounds: int, folder: Path
+) -> dict[str, Any]:
+    """Scoring of lines kept out of training, ours and kenlm's in turn, and sampling."""
+    import kenlm
+
+    from seriatim.data.corpus import Corpus
+    from seriatim.data.onepass import read_words
+    from seriatim.data.readers import open_source
+    from seriatim.decode.sample import sample
+    from seriatim.evaluate.likelihood import surprises
+    from seriatim.export.arpa_files import write_arpa
+    from seriatim.families.configuration import Markov
+    from seriatim.families.markov import MarkovModel
+
+    kept_out = [line for line in lines[::20] if line]
+    training = [line for i, line in enumerate(lines) if i % 20]
+    write_text(repeated(training, num_tokens), folder / "train.txt")
+    symbols, corpus = read_words(open_source(folder / "train.txt", sequences="line"))
+    model = MarkovModel(Markov(order=order), symbols.num_symbols, symbols.boundary)
+    model.fit_closed_form(corpus)
+    names = [symbols.name(i) for i in range(symbols.num_symbols)]
+    write_arpa(folder / "m.arpa", model.table.backoffs(), names, boundary=symbols.boundary)
+    theirs = kenlm.Model(str(folder / "m.arpa"))
+
+    text = "\n".join(kept_out) + "\n"
+    encoded = Corpus.from_tokens([symbols.encode(line) for line in kept_out])
+    num_scored = encoded.num_scored
+    nats, _ = surprises(model, encoded)  # makes the index
+    scores = sum(theirs.score(line) for line in kept_out)
+    from_ids, from_text, by_kenlm = [], [], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        surprises(model, encoded)
+        from_ids.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        surprises(model, _in_words(symbols, text))
+        from_text.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        for line in kept_out:
+            theirs.score(line)
+        by_kenlm.append(time.perf_counter() - began)
+
+    def rate(seconds: list[float]) -> float:
+        return num_scored / statistics.median(seconds)
+
+    state, sampled = model.start(512), sample(model, model.start(512))
+    next(sampled)
+    began = time.perf_counter()
+    for _ in islice(sampled, 50):
+        pass
+    del state
+    return {
+        "model_tokens": corpus.num_tokens,
+        "scored": num_scored,
+        "log10_difference": abs(-float(nats.sum(dtype=np.float64)) / np.log(10) - scores),
+        "tokens_per_second": rate(from_ids),
+        "tokens_per_second_from_text": rate(from_text),
+        "kenlm_tokens_per_second": rate(by_kenlm),
+        "ratio_to_kenlm": statistics.median(k / o for k, o in zip(by_kenlm, from_ids, strict=True)),
+        "ratio_to_kenlm_from_text": statistics.median(
+            k / o for k, o in zip(by_kenlm, from_text, strict=True)
+        ),
+        "sampled_words_per_second": 50 * 512 / (time.perf_counter() - began),
+    }
+
+
+def _in_words(symbols: Any, text: str) -> Any:
+    """A text of lines as a corpus of known words."""
+    from seriatim.data.corpus import Corpus, Figures
+
+    ids = symbols.encode(text)
+    ends = np.flatnonzero(ids == symbols.boundary)
+    offsets = np.concatenate([[0], ends - np.arange(len(ends))])
+    figures = Figures(num_sequences=len(ends), num_tokens=len(ids) - len(ends))
+    return Corpus(np.delete(ids, ends), offsets, False, figures, "")
+
+
+# ---- report -------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """Where this ran, and how busy it was."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """The tables."""
+    print(
+        f"order {report['order']}, {report['rounds']} rounds, load {report['machine']['load']:.1f}"
+    )
+    print("   tokens  seconds   (best)  M tokens/s  peak GB   times lmplz    n-grams")
+    for fit in report["fit"]:
+        low, high = fit["ratio_to_lmplz"]
+        print(
+            f"{fit['tokens']:9,} {fit['seconds']:8.2f} {fit['best_seconds']:8.2f} "
+            f"{fit['tokens_per_second'] / 1e6:11.2f} {fit['peak_bytes'] / 1e9:8.2f}   "
+            f"{low:.1f} to {high:.1f}   {sum(fit['ngrams']):,}"
+        )
+    use = report["use"]
+    print(
+        f"scoring {use['scored']:,} tokens: {use['tokens_per_second'] / 1e6:.2f} M/s from numbers, "
+        f"{use['tokens_per_second_from_text'] / 1e6:.2f} from text, kenlm "
+        f"{use['kenlm_tokens_per_second'] / 1e6:.2f} (ratios {use['ratio_to_kenlm']:.2f} and "
+        f"{use['ratio_to_kenlm_from_text']:.2f}); sampling "
+        f"{use['sampled_words_per_second']:,.0f} words/s in a batch of 512"
+    )
+
+
+if __name__ == "__main__":
+    main()
