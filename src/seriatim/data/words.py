@@ -43,6 +43,8 @@ class CutText:
         size: (T,) its bytes.
         key: (T,) its key.
         line_ends: how many words stand before each line end.
+        num_continued: bytes of the text that begin no character.
+        is_plain: the text is its words with one space between two, and lines with their ends.
     """
 
     data: NDArray[np.uint8]
@@ -50,25 +52,13 @@ class CutText:
     size: Ints
     key: Keys
     line_ends: Ints
+    num_continued: int = 0
+    is_plain: bool = False
 
     @property
     def body(self) -> NDArray[np.uint8]:
         """(N,) the bytes of the text alone."""
         return self.data[1 : len(self.data) - 2 * _WINDOW]
-
-    @property
-    def num_continued(self) -> int:
-        """Bytes that begin no character."""
-        return int(((self.body & 0xC0) == 0x80).sum())
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the text is its words with one space between two, and lines with their ends."""
-        words_in_line = np.diff(self.line_ends, prepend=0)
-        last = len(self.begin) - (int(self.line_ends[-1]) if len(self.line_ends) else 0)
-        gaps = len(self.begin) - int((words_in_line > 0).sum()) - (last > 0)
-        size = int(self.size.sum()) + gaps + len(self.line_ends)
-        return size == len(self.body) and not bool((self.body == _TAB).any())
 
     @property
     def windows(self) -> Keys:
@@ -99,7 +89,17 @@ def cut(text: str) -> CutText:
     begin, size = edges[::2], edges[1::2] - edges[::2]
     line_ends = np.searchsorted(begin, np.flatnonzero(is_line_end))
     found = CutText(data, begin, size, np.zeros(0, np.uint64), line_ends)
-    return CutText(data, begin, size, _keys(found), line_ends)
+    num_continued = len(body) - 1 - len(text)
+    return CutText(data, begin, size, _keys(found), line_ends, num_continued, _is_plain(found))
+
+
+def _is_plain(text: CutText) -> bool:
+    """Whether one space stands between two words, none elsewhere, and no tab."""
+    words_in_line = np.diff(text.line_ends, prepend=0)
+    last = len(text.begin) - (int(text.line_ends[-1]) if len(text.line_ends) else 0)
+    gaps = len(text.begin) - int((words_in_line > 0).sum()) - (last > 0)
+    size = int(text.size.sum()) + gaps + len(text.line_ends)
+    return size == len(text.body) and not bool((text.body == _TAB).any())
 
 
 def as_given(words: Sequence[str]) -> CutText:

@@ -23,7 +23,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -164,6 +164,9 @@ def count_block(
     return counter.result()
 
 
+_Found: TypeAlias = tuple[Ints, npt.NDArray[np.int32], Ints]  # key, suffix and count
+
+
 @dataclass
 class _Share:
     """The n-grams of a block whose first symbol is in a range: K places, in place order.
@@ -220,23 +223,25 @@ class _BlockCounter:
         """Order m, once all lower orders are done."""
         run = map if threads is None else threads.map
         found = list(run(lambda share: self._count_share(share, m), self.shares))
-        begin = self.starts[-1]
+        ends = (np.cumsum([0, *(len(key) for key, _, _ in found)]) + self.starts[-1]).tolist()
+        if ends[-1] > MOST_NGRAMS:
+            raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
         ids = np.zeros(len(self.ids), dtype=np.int32) if m < self.order else self.ids
-        for share, (key, suffix, count) in zip(self.shares, found, strict=True):
-            end = begin + len(key)
-            if end > MOST_NGRAMS:
-                raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+
+        def keep(share: _Share, begin: int, end: int, part: _Found) -> None:
             stored = slice(begin - self.num_symbols, end - self.num_symbols)
-            self.key[stored], self.suffix[stored], self.count[begin:end] = key, suffix, count
-            share.offset, begin = begin, end
+            self.key[stored], self.suffix[stored], self.count[begin:end] = part
+            share.offset = begin
             if m < self.order:
-                ids[share.at] = share.rank + share.offset
+                ids[share.at] = share.rank + begin
+
+        list(run(keep, self.shares, ends[:-1], ends[1:], found))
         self.ids = ids
-        self.starts.append(begin)
+        self.starts.append(ends[-1])
         if m < self.order:
             self._note_edges(m)
 
-    def _count_share(self, share: _Share, m: int) -> tuple[Ints, npt.NDArray[np.int32], Ints]:
+    def _count_share(self, share: _Share, m: int) -> _Found:
         """Key, suffix and count of the n-grams of order m in a share, whose rank it renews."""
         goes_on = self.left[share.at] >= m
         at, rank = share.at.compress(goes_on), share.rank.compress(goes_on)
