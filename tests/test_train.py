@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seriatim import tree
 from seriatim.batch import Batch, TokenSequences
-from seriatim.data.batches import StreamChunks, StreamWindows
+from seriatim.data.batches import CorpusPass, StreamChunks, StreamWindows
 from seriatim.distributions import Categorical, Distribution
 from seriatim.errors import ConfigError, DataError, TrainingError
 from seriatim.model import SequenceModel
@@ -115,6 +115,10 @@ def lines(num: int = 40, longest: int = 20, seed: int = 0) -> Corpus:
     sizes = np.random.default_rng(seed).integers(0, longest, num)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     return Corpus(chain(int(offsets[-1]), seed).astype(np.uint8), offsets, is_stream=False)
+
+
+def a_pass(corpus: TokenSequences, batch_size: int, length: int) -> CorpusPass:
+    return CorpusPass(corpus, 1, batch_size=batch_size, length=length)
 
 
 def small(**options: Any) -> TrainingOptions:
@@ -259,26 +263,26 @@ def test_mean_nats_of_lines_equals_each_line_scored_alone(batch_size: int, lengt
         for begin, end in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
     ]
     expected = -sum(nats) / (len(corpus.tokens) + 40)
-    assert close_to(mean_nats(model, corpus, batch_size, length), expected)
+    assert close_to(mean_nats(model, a_pass(corpus, batch_size, length)), expected)
 
 
 def test_mean_nats_of_a_stream_in_one_row_is_one_pass_and_counts_no_end() -> None:
     model, corpus = Recurrent(), stream(150)
     expected = -log_prob(model, corpus.tokens.tolist(), is_stream=True) / 150
-    assert close_to(mean_nats(model, corpus, 1, 16), expected)
+    assert close_to(mean_nats(model, a_pass(corpus, 1, 16)), expected)
 
 
 def test_mean_nats_has_no_dropout_and_puts_the_training_mode_back() -> None:
     model = Recurrent(dropout=0.5).train()
-    assert mean_nats(model, stream(), 4, 10) == mean_nats(model, stream(), 4, 10)
+    assert mean_nats(model, a_pass(stream(), 4, 10)) == mean_nats(model, a_pass(stream(), 4, 10))
     assert model.training
 
 
 def test_a_limited_evaluation_reads_less() -> None:
     model = Bigram()
-    mean_nats(model, stream(4000), 4, 10)
+    mean_nats(model, a_pass(stream(4000), 4, 10))
     full, model.calls = model.calls, 0
-    mean_nats(model, stream(4000), 4, 10, limit=400)
+    mean_nats(model, a_pass(stream(4000), 4, 10), limit=400)
     assert (full, model.calls) == (100, 10)
 
 
@@ -321,7 +325,7 @@ def test_training_comes_near_the_entropy_of_the_source(
     best = counting(train, valid)
     assert history.best_valid_nats == pytest.approx(best, abs=0.01)
     assert history.evaluations[0].valid_nats == pytest.approx(math.log(V))
-    assert mean_nats(model, valid, 8, 64) == pytest.approx(best, abs=0.01)
+    assert mean_nats(model, a_pass(valid, 8, 64)) == pytest.approx(best, abs=0.01)
 
 
 def test_a_stream_is_learnt_to_its_own_entropy() -> None:
@@ -426,7 +430,7 @@ def test_the_weights_of_the_best_evaluation_come_back() -> None:
     nats = [e.valid_nats for e in history.evaluations]
     assert history.best_valid_nats == min(n for n in nats if n is not None)
     assert nats[-1] != history.best_valid_nats
-    assert mean_nats(model, valid, 4, 10) == history.best_valid_nats
+    assert mean_nats(model, a_pass(valid, 4, 10)) == history.best_valid_nats
     assert not model.training
 
 
@@ -618,7 +622,7 @@ def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_one_before() -
     options = small(steps=8, evaluate_every=4, carry=False, optimiser="sgd", learning_rate=1e-12)
     history = fit(Recurrent(), lines(), None, options)
     model = Recurrent().eval()
-    expected = mean_nats(model, lines(), 4, 10)  # the weights hardly move
+    expected = mean_nats(model, a_pass(lines(), 4, 10))  # the weights hardly move
     for evaluation in history.evaluations[1:]:
         assert evaluation.train_nats == pytest.approx(expected, rel=0.1)
     assert history.evaluations[0].train_nats is None

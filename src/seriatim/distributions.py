@@ -10,6 +10,7 @@ Shapes: V symbols, K the symbols asked of `top`.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,31 @@ class Categorical(Discrete):
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         values, symbols = top_k(self.logits, k)
         return values - self.logits.logsumexp(-1, keepdim=True), symbols
+
+
+class LinearCategorical(Categorical):
+    """Softmax of logits that a linear layer makes of features: a = W h + b.
+
+    Lazy: the logits are made when they are asked for.
+    """
+
+    def __init__(self, features: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+        """
+        Args:
+            features: h (..., D).
+            weight: W (V, D).
+            bias: b (V,).
+        """
+        self.features, self.weight, self.bias = features, weight, bias
+
+    @property
+    def num_symbols(self) -> int:
+        return self.weight.shape[0]
+
+    @cached_property
+    def logits(self) -> Tensor:  # type: ignore[override]
+        """(..., V), made once."""
+        return F.linear(self.features, self.weight, self.bias)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,9 @@
     p(x_1 .. x_T) = prod_t p(x_t | s_{t-1}),      s_t = fold(s_{t-1}, x_t)
 
 A family answers one question, *what to keep of the past*, in three methods: `empty` (nothing
-seen yet), `advance` (fold a chunk) and `emit` (what comes next). Everything else is final and
-written here once. This module knows no family, no text and no optimiser.
+seen yet), `advance` (fold a chunk) and `emit` (what comes next). A family that answers to a
+source gives a fourth, `encode`. Everything else is final and written here once. This module
+knows no family, no text and no optimiser.
 
 Shapes: B rows, L elements of a chunk, V symbols, D features.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from seriatim import tree
 from seriatim.batch import Batch
 from seriatim.distributions import Distribution
+from seriatim.errors import ConfigError
 from seriatim.tree import Tree
 
 Features: TypeAlias = Tree  # what `emit` reads, (B, ...) or (B, L, ...)
@@ -48,7 +50,28 @@ def log_likelihood(distribution: Distribution, targets: Tree, features: Features
     return distribution.log_prob(targets)
 
 
-class SequenceModel(nn.Module, ABC):
+class TargetModel(nn.Module, ABC):
+    """Whatever scores the targets of a batch: all that training and its evaluations see."""
+
+    @abstractmethod
+    def forward(
+        self,
+        batch: Batch,
+        carry: Carry | None = None,
+        *,
+        objective: Objective = log_likelihood,
+        keep: bool = False,
+    ) -> tuple[Tensor, Carry | None]:
+        """(B, L) the objective of every target, 0 where nothing counts; and the carry, if any."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+class SequenceModel(TargetModel):
     """A distribution over sequences of symbols, folded from left to right.
 
     A family implements `empty`, `advance` and `emit`, and may declare its `reach`. The methods
@@ -113,6 +136,20 @@ class SequenceModel(nn.Module, ABC):
     def emit(self, features: Features) -> Distribution:
         """The distribution of the next element, of batch shape (B,) or (B, L)."""
 
+    def encode(self, source: Batch) -> Tree:
+        """The memory of a source, for `empty(given=...)`: every tensor has B in axis 0.
+
+        Args:
+            source: inputs (B, S, ...) and lengths; padding of one row never changes another.
+
+        Raises:
+            ConfigError: this model answers to no source.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} answers to no source, but one was given: leave it out, or "
+            "build an encoder-decoder"
+        )
+
     @property
     def reach(self) -> int | None:
         """How many of the last inputs can change a prediction; None: there is no bound."""
@@ -136,6 +173,8 @@ class SequenceModel(nn.Module, ABC):
     ) -> tuple[Tensor, Carry | None]:
         """Score every target of a batch: the one way in for training, DDP, FSDP and compile.
 
+        A batch with a source is encoded here, so that gradients reach the encoder.
+
         Args:
             batch: inputs and targets (B, L).
             carry: what was kept of the elements before this chunk; None: nothing was.
@@ -147,7 +186,8 @@ class SequenceModel(nn.Module, ABC):
             (B, L) the objective times the weights, 0 where nothing counts; and the carry.
         """
         if carry is None:
-            carry = self.empty(batch.shape[0])
+            given = None if batch.source is None else self.encode(batch.source)
+            carry = self.empty(batch.shape[0], given=given)
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
         values = objective(self.emit(features), batch.targets, features)
         if batch.lengths is None and batch.weights is None:
@@ -197,6 +237,15 @@ class SequenceModel(nn.Module, ABC):
         """The distribution of the next element of each row, of batch shape (B,)."""
         return self.emit(state.features)
 
+    @final
+    def given(self, source: Batch) -> "SequenceModel":
+        """This model with a source bound to it: a model like any other, sharing the weights.
+
+        Args:
+            source: one row, which every sequence then answers to, or a row for each.
+        """
+        return Given(self, self.encode(source))
+
     # ---- states as bytes -------------------------------------------------------------------------
 
     @final
@@ -230,12 +279,6 @@ class SequenceModel(nn.Module, ABC):
         fingerprint: str = self.__dict__["_fingerprint"][1]
         return fingerprint
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        tensors = itertools.chain(self.parameters(), self.buffers())
-        return next((tensor.device for tensor in tensors), torch.device("cpu"))
-
 
 _FINAL = frozenset(
     {
@@ -248,8 +291,54 @@ _FINAL = frozenset(
         "save_state",
         "load_state",
         "fingerprint",
+        "given",
     }
 )
+
+
+class Given(SequenceModel):
+    """A model and the memory of its source; see `SequenceModel.given`."""
+
+    def __init__(self, model: SequenceModel, memory: Tree) -> None:
+        super().__init__(model.num_symbols, model.boundary)
+        self.model, self.memory = model, memory
+        self.train(model.training)
+
+    def empty(
+        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+    ) -> Carry:
+        """The model's own, of the bound memory."""
+        if given is not None:
+            raise ConfigError("this model is bound to a source already: bind the model it is of")
+        rows, memory = tree.rows(self.memory), self.memory
+        if rows not in (1, batch_size):
+            raise ConfigError(
+                f"{batch_size} sequences cannot answer to {rows} sources: give one source, or one "
+                "for each"
+            )
+        if rows != batch_size:
+            memory = tree.repeat(memory, batch_size)
+        return self.model.empty(batch_size, given=memory, capacity=capacity)
+
+    def advance(
+        self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
+    ) -> tuple[Features, Carry | None]:
+        """The model's own."""
+        return self.model.advance(carry, x, lengths, keep=keep)
+
+    def emit(self, features: Features) -> Distribution:
+        """The model's own."""
+        return self.model.emit(features)
+
+    @property
+    def reach(self) -> int | None:
+        """The model's own."""
+        return self.model.reach
+
+    @property
+    def positions_at_once(self) -> int:
+        """The model's own."""
+        return self.model.positions_at_once
 
 
 def _identity(t: Tensor) -> tuple[int, int, torch.dtype]:

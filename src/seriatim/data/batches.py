@@ -235,6 +235,37 @@ class Reading:
     goes_on: bool
 
 
+class Pass(ABC):
+    """Something that can be read once through, as often as one likes: what is evaluated.
+
+    Attributes:
+        num_targets: scored targets of a whole pass.
+    """
+
+    num_targets: int
+
+    @abstractmethod
+    def readings(self, limit: int | None = None) -> Iterator[Reading]:
+        """Every target once, or about `limit` of them, spread over the whole."""
+
+
+class CorpusPass(Pass):
+    """A corpus, read as `one_pass` reads it."""
+
+    def __init__(
+        self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int
+    ) -> None:
+        self.num_targets = num_targets(corpus)
+        self._corpus, self._boundary = corpus, boundary
+        self._size = (batch_size, length)
+
+    def readings(self, limit: int | None = None) -> Iterator[Reading]:
+        batch_size, length = self._size
+        return one_pass(
+            self._corpus, self._boundary, batch_size=batch_size, length=length, limit=limit
+        )
+
+
 def one_pass(
     corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
 ) -> Iterator[Reading]:

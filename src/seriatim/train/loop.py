@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from seriatim.batch import TokenSequences
-from seriatim.data.batches import BatchSource, batch_source
+from seriatim.data.batches import BatchSource, CorpusPass, Pass, batch_source
 from seriatim.errors import ConfigError, TrainingError
-from seriatim.model import SequenceModel
+from seriatim.model import SequenceModel, TargetModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.history import Evaluation, History, Progress, Stopped
 from seriatim.train.optimiser import trainable
@@ -43,36 +43,58 @@ def fit(
     stop: Callable[[], bool] | None = None,
     clock: Clock = time.perf_counter,
 ) -> History:
-    """Train a model; it ends with its best weights on the validation corpus, in evaluation mode.
+    """Train a model of sequences on a corpus; see `train`."""
+    rows, length = evaluation_size(options)
+    valid = None
+    if valid_corpus is not None:
+        valid = CorpusPass(valid_corpus, model.boundary, batch_size=rows, length=length)
+    source = _source(model, train_corpus, options)
+    return train(model, source, valid, options, report=report, stop=stop, clock=clock)
+
+
+def train(
+    model: TargetModel,
+    source: BatchSource,
+    valid: Pass | None,
+    options: TrainingOptions,
+    *,
+    report: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    clock: Clock = time.perf_counter,
+) -> History:
+    """Train a model; it ends with its best weights on the validation data, in evaluation mode.
 
     The weights before training count as step 0, so a fitted model that goes on is never made
-    worse. Without a validation corpus the last weights are kept. Ctrl-C ends the run as if its
+    worse. Without validation data the last weights are kept. Ctrl-C ends the run as if its
     last step were done; before the first evaluation it keeps the weights of that moment. During
     the measuring for a budget in minutes, when nothing is learnt yet, it passes through.
 
     Args:
+        model: whatever scores the targets of a batch.
+        source: the batches of training.
+        valid: what is evaluated.
+        options: how it is trained; those of the data (batch_size, length ..) are the source's.
         report: told of the progress, a few times a second and at every evaluation.
         stop: asked before every step whether to end the run.
         clock: seconds, from any origin.
 
     Raises:
         ConfigError: a model without trainable parameters, or options that need validation.
-        DataError: a corpus without symbols.
+        DataError: data without symbols.
         TrainingError: a loss or gradient that is not a number; the best weights so far stand.
     """
     began = clock()
     trainable(model)
-    _check_validation(valid_corpus, options)
-    source = _source(model, train_corpus, options)
+    _check_validation(valid, options)
     with seeded(model.device, options.seed):
-        planner = Planner(source, valid_corpus, options)
+        planner = Planner(source, valid, options)
         if options.minutes is None:
             plan = planner.plan(asked_steps(options, source))
         else:
             deadline = began + 60.0 * options.minutes
             plan = planner.plan_until(deadline, copy.deepcopy(model), clock)
     with seeded(model.device, options.seed):
-        return _Run(model, source, valid_corpus, options, plan, report, stop, clock, began).go()
+        return _Run(model, source, valid, options, plan, report, stop, clock, began).go()
 
 
 def _source(model: SequenceModel, corpus: TokenSequences, options: TrainingOptions) -> BatchSource:
@@ -88,10 +110,10 @@ def _source(model: SequenceModel, corpus: TokenSequences, options: TrainingOptio
     )
 
 
-def _check_validation(valid_corpus: TokenSequences | None, options: TrainingOptions) -> None:
+def _check_validation(valid: Pass | None, options: TrainingOptions) -> None:
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
     for name, is_asked in needs.items():
-        if is_asked and valid_corpus is None:
+        if is_asked and valid is None:
             raise ConfigError(f"{name} listens to validation, and there is no validation corpus")
 
 
@@ -122,9 +144,9 @@ class _Run:
 
     def __init__(
         self,
-        model: SequenceModel,
+        model: TargetModel,
         source: BatchSource,
-        valid_corpus: TokenSequences | None,
+        valid: Pass | None,
         options: TrainingOptions,
         plan: Plan,
         report: Callable[[Progress], None] | None,
@@ -132,7 +154,7 @@ class _Run:
         clock: Clock,
         began: float,
     ) -> None:
-        self.model, self.source, self.valid_corpus = model, source, valid_corpus
+        self.model, self.source, self.valid = model, source, valid
         self.options, self.plan = options, plan
         self.report, self.stop, self.clock = report, stop, clock
         self.trainer = Trainer(model, source, options, plan.steps)
@@ -178,10 +200,9 @@ class _Run:
         trainer.flush()
         began = self.clock()
         nats = None
-        if self.valid_corpus is not None:
+        if self.valid is not None:
             limit = self.plan.evaluate_symbols
-            size = evaluation_size(self.options)
-            nats = mean_nats(self.model, self.valid_corpus, *size, limit=limit)
+            nats = mean_nats(self.model, self.valid, limit=limit)
             if not math.isfinite(nats):
                 raise broken("validation loss", nats, trainer.step, trainer.rate)
             trainer.schedule.observe(nats)
@@ -262,7 +283,7 @@ class _Run:
         A run cut short before it was ever judged keeps what it has learnt, as far as that is
         numbers.
         """
-        was_judged = self.valid_corpus is not None and len(self.evaluations) > 1
+        was_judged = self.valid is not None and len(self.evaluations) > 1
         is_cut_short = stopped in ("stopped", "interrupted")
         if is_cut_short and not was_judged and self.trainer.step > 0 and self._is_finite():
             self.best = _Best(self.trainer.step, None, {})

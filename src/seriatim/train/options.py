@@ -61,9 +61,15 @@ class TrainingOptions:
         betas: memory of adamw's averages of the gradient and of its square.
         momentum: memory of sgd's step.
         clip: the greatest global norm of the gradient; None: any.
+        label_smoothing: share e of the target spread over all symbols, (1 - e) ln p(target) +
+            e mean ln p (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
+        activation_penalty: alpha times the mean square of the dropped-out features (Merity et
+            al. 2017, activation regularisation).
+        temporal_penalty: beta times the mean square of their change from step to step (same,
+            temporal activation regularisation).
         schedule: how the learning rate falls: "cosine" to final_share of it, "constant",
             "plateau" (times decay whenever validation has not improved), "step" (times decay
-            every so many epochs).
+            every so many epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017, 5.3).
         warmup: steps in which the rate first rises linearly; at most half of all steps.
         final_share: cosine: what is left of the learning rate at the end.
         decay: plateau and step: factor of the learning rate.
@@ -73,6 +79,13 @@ class TrainingOptions:
         evaluate_every: steps between evaluations; None: about 20 in all, fewer in short runs.
         evaluate_symbols: the most symbols of the validation corpus that one evaluation reads;
             None: a quarter of those trained on between two evaluations, at least 16,384.
+        precision: "float32", "bf16" (products in bfloat16, weights and sums in float32), or
+            "auto": what the device does best.
+        accumulate: parts into which a batch is cut, one after another, to need less memory; the
+            gradient is that of the whole batch.
+        recompute: keep only what enters each block, and compute the rest again when gradients
+            are taken: less memory, more time (Chen et al. 2016).
+        compile: let torch.compile fuse the model.
         patience: stop after this many evaluations in a row without improvement; None: never.
         seed: of the order of the data and of dropout.
     """
@@ -90,7 +103,10 @@ class TrainingOptions:
     betas: tuple[Below1, Below1] = (0.9, 0.99)
     momentum: Below1 = 0.0
     clip: Positive | None = 1.0
-    schedule: Literal["cosine", "constant", "plateau", "step"] = "cosine"
+    label_smoothing: Below1 = 0.0
+    activation_penalty: NotNegative = 0.0
+    temporal_penalty: NotNegative = 0.0
+    schedule: Literal["cosine", "constant", "plateau", "step", "inverse-sqrt"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
     final_share: Share = 0.1
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
@@ -99,6 +115,10 @@ class TrainingOptions:
     decay_every: Positive = 1.0
     evaluate_every: Count | None = None
     evaluate_symbols: Count | None = None
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    accumulate: Count = 1
+    recompute: bool = False
+    compile: bool = False
     patience: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 

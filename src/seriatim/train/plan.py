@@ -9,9 +9,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seriatim.batch import TokenSequences
-from seriatim.data.batches import BatchSource, num_targets
-from seriatim.model import SequenceModel
+from seriatim.data.batches import BatchSource, Pass
+from seriatim.model import TargetModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.update import Trainer
@@ -39,7 +38,7 @@ class Planner:
     """Turns a number of steps, or a deadline, into a plan."""
 
     source: BatchSource
-    valid_corpus: TokenSequences | None
+    valid: Pass | None
     options: TrainingOptions
 
     def plan(self, steps: int) -> Plan:
@@ -50,7 +49,7 @@ class Planner:
         most = self.options.evaluate_symbols or max(MIN_EVALUATED, round(every * per_step / 4))
         return Plan(steps, every, most)
 
-    def plan_until(self, deadline: float, trial: SequenceModel, clock: Clock) -> Plan:
+    def plan_until(self, deadline: float, trial: TargetModel, clock: Clock) -> Plan:
         """As many steps as end by the deadline, evaluations included; at least one.
 
         Args:
@@ -75,22 +74,21 @@ class Planner:
 
     @property
     def _num_valid(self) -> int:
-        return 0 if self.valid_corpus is None else num_targets(self.valid_corpus)
+        return 0 if self.valid is None else self.valid.num_targets
 
-    def _seconds_per_symbol(self, trial: SequenceModel, clock: Clock) -> float:
+    def _seconds_per_symbol(self, trial: TargetModel, clock: Clock) -> float:
         """Of evaluation, measured over about as many targets as four training steps have."""
-        if self.valid_corpus is None:
+        if self.valid is None:
             return 0.0
         limit = math.ceil(4 * self.source.targets_per_step)
-        area = evaluation_size(self.options)
-        mean_nats(trial, self.valid_corpus, *area, limit=1)  # the first pass sets kernels up
+        mean_nats(trial, self.valid, limit=1)  # the first pass sets kernels up
         began = clock()
-        mean_nats(trial, self.valid_corpus, *area, limit=limit)
+        mean_nats(trial, self.valid, limit=limit)
         return (clock() - began) / min(limit, self._num_valid)
 
 
 def _seconds_per_step(
-    trial: SequenceModel,
+    trial: TargetModel,
     source: BatchSource,
     options: TrainingOptions,
     allowance: float,

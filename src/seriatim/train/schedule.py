@@ -88,11 +88,23 @@ class Plateau(Schedule):
             self.falls, self.waited = self.falls + 1, 0
 
 
+class InverseSqrt(Schedule):
+    """sqrt(W / t): the peak at the end of the warm-up, then falling with the root of the step.
+
+    Vaswani et al. 2017, equation 3, is this with the peak (D W)^-1/2.
+    """
+
+    def share(self, step: int) -> float:
+        warmup = max(1, self.warmup)
+        return math.sqrt(warmup / max(warmup, step + 1))
+
+
 SCHEDULES: Mapping[str, type[Schedule]] = {
     "cosine": Cosine,
     "constant": Constant,
     "plateau": Plateau,
     "step": Step,
+    "inverse-sqrt": InverseSqrt,
 }
 
 

@@ -18,7 +18,8 @@ from seriatim import tree
 from seriatim.batch import Batch
 from seriatim.data.batches import BatchSource
 from seriatim.errors import TrainingError
-from seriatim.model import Carry, SequenceModel
+from seriatim.model import Carry, TargetModel
+from seriatim.train.objectives import make_objective
 from seriatim.train.optimiser import clip_gradient, make_optimiser, trainable
 from seriatim.train.options import TrainingOptions
 from seriatim.train.schedule import make_schedule
@@ -33,12 +34,13 @@ class Trainer:
     """
 
     def __init__(
-        self, model: SequenceModel, source: BatchSource, options: TrainingOptions, steps: int
+        self, model: TargetModel, source: BatchSource, options: TrainingOptions, steps: int
     ) -> None:
         self.model, self.source = model, source
         self.parameters = trainable(model)
         self.optimiser = make_optimiser(model, options)
         self.schedule = make_schedule(options, steps, source.steps_per_epoch)
+        self.objective = make_objective(options)
         self.clip = options.clip
         self.device = model.device
         self.step = 0
@@ -54,11 +56,11 @@ class Trainer:
         batch = on_device(self.device, self.source.batch(self.step))
         carry = None if self.source.restarts(self.step) else self.carry
         goes_on = self.source.carries and not self.source.restarts(self.step + 1)
-        nats, carry = self.model(batch, carry, keep=goes_on)
+        values, carry = self.model(batch, carry, objective=self.objective, keep=goes_on)
         count = batch.num_targets()
         # Not by `count`: a batch of short lines would weigh as much as one of long lines, and the
         # fitted probability of an end would be too high.
-        loss = -nats.sum() / self.source.targets_per_step
+        loss = -values.sum() / self.source.targets_per_step
         loss.backward()
         norm = clip_gradient(self.parameters, self.clip)
         self.rate = self.schedule.rate(self.step)
