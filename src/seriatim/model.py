@@ -150,6 +150,10 @@ class SequenceModel(TargetModel):
             "build an encoder-decoder"
         )
 
+    def first(self, batch_size: int) -> Tree:
+        """(B, 1, ...) what is folded before the first element: by default the boundary."""
+        return torch.full((batch_size, 1), self.boundary, device=self.device)
+
     @property
     def reach(self) -> int | None:
         """How many of the last inputs can change a prediction; None: there is no bound."""
@@ -207,8 +211,7 @@ class SequenceModel(TargetModel):
     ) -> State:
         """The state of B sequences of which only the boundary was seen."""
         carry = self.empty(batch_size, given=given, capacity=capacity)
-        first = torch.full((batch_size, 1), self.boundary, device=self.device)
-        features, carry = self.advance(carry, first, None)
+        features, carry = self.advance(carry, self.first(batch_size), None)
         return State(tree.map_leaves(_last, features), carry)
 
     @final

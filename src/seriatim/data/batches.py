@@ -127,14 +127,68 @@ class StreamChunks(BatchSource):
         return self._read.pieces(rows, self._begins[:-1] + begin, end - begin, lengths)
 
 
+class Buckets:
+    """Which pieces of similar length stand side by side, in another order every epoch.
+
+    Pieces are sorted by length class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), by
+    chance within a class, and the sorted row is cut into batches; the cuts depend on the classes
+    alone, so every epoch has as many batches. The batches themselves come in random order. Every
+    piece comes once an epoch.
+
+    Attributes:
+        steps_per_epoch: batches of an epoch.
+    """
+
+    def __init__(
+        self,
+        sizes: Ints,
+        *,
+        batch_size: int,
+        seed: int,
+        token_budget: int | None = None,
+        longest: int | None = None,
+    ) -> None:
+        """
+        Args:
+            sizes: (N,) places that each piece takes.
+            batch_size: pieces of a batch, unless there is a budget.
+            seed: of the order.
+            token_budget: places of a batch, padding included.
+            longest: a bound of all sizes, to which the widest class is cut.
+        """
+        classes = _length_class(sizes)
+        if longest is not None:
+            classes = np.minimum(classes, longest)
+        self._seed = seed
+        self._rank = -classes.astype(np.float64)  # the longest first, so that the cuts are simple
+        self._cuts = _batch_cuts(-np.sort(-classes), batch_size, token_budget)
+        self.steps_per_epoch = len(self._cuts) - 1
+        self._epoch = -1
+        self._pieces: Ints = np.empty(0, np.int64)
+        self._batches: Ints = np.empty(0, np.int64)
+
+    def pieces(self, step: int) -> Ints:
+        """The pieces of the batch of step 0, 1, 2 ..; the same ones at every call."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._shuffle(epoch)
+        which = self._batches[position]
+        return self._pieces[self._cuts[which] : self._cuts[which + 1]]
+
+    def _shuffle(self, epoch: int) -> None:
+        # Ranks are whole numbers, so adding a uniform shuffles within a class only.
+        within = uniforms(self._seed, np.arange(len(self._rank)), 2 * epoch).numpy()
+        self._pieces = np.argsort(self._rank + within, kind="stable")
+        order = uniforms(self._seed, np.arange(self.steps_per_epoch), 2 * epoch + 1).numpy()
+        self._batches = np.argsort(order, kind="stable")
+        self._epoch = epoch
+
+
 class SequenceBatches(BatchSource):
-    """Lines or documents, of similar length side by side, in another order every epoch.
+    """Lines or documents, of similar length side by side as `Buckets` has them.
 
     A sequence of more than `length` pairs is cut into pieces of nearly equal size, each with a
-    fresh state that has seen one input: the element before it. Pieces are sorted by length
-    class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), by chance within a class, and
-    the sorted row is cut into batches; the cuts depend on the classes alone, so every epoch has
-    as many batches. The batches themselves come in random order. Every pair comes once an epoch.
+    fresh state that has seen one input: the element before it. Every pair comes once an epoch.
     """
 
     def __init__(
@@ -153,36 +207,23 @@ class SequenceBatches(BatchSource):
             token_budget: places of a batch, padding included, at least `length`.
         """
         self._read = _Reader(corpus, boundary)
-        self._seed = seed
         pairs = self._read.num_pairs
         self._sequence, self._first, self._size = _cut(pairs, length)
-        classes = np.minimum(_length_class(self._size), length)
-        self._rank = -classes.astype(np.float64)  # the longest first, so that the cuts are simple
-        descending = -np.sort(-classes)
-        self._cuts = _batch_cuts(descending, batch_size, token_budget)
+        self._buckets = Buckets(
+            self._size,
+            batch_size=batch_size,
+            seed=seed,
+            token_budget=token_budget,
+            longest=length,
+        )
         self.num_targets = int(pairs.sum())
-        self.steps_per_epoch = len(self._cuts) - 1
+        self.steps_per_epoch = self._buckets.steps_per_epoch
         self.targets_per_step = self.num_targets / self.steps_per_epoch
-        self._epoch = -1
-        self._pieces: Ints = np.empty(0, np.int64)
-        self._batches: Ints = np.empty(0, np.int64)
 
     def batch(self, step: int) -> Batch:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._shuffle(epoch)
-        which = self._batches[position]
-        pieces = self._pieces[self._cuts[which] : self._cuts[which + 1]]
+        pieces = self._buckets.pieces(step)
         size = self._size[pieces]
         return self._read.pieces(self._sequence[pieces], self._first[pieces], int(size.max()), size)
-
-    def _shuffle(self, epoch: int) -> None:
-        # Ranks are whole numbers, so adding a uniform shuffles within a class only.
-        within = uniforms(self._seed, np.arange(len(self._rank)), 2 * epoch).numpy()
-        self._pieces = np.argsort(self._rank + within, kind="stable")
-        order = uniforms(self._seed, np.arange(self.steps_per_epoch), 2 * epoch + 1).numpy()
-        self._batches = np.argsort(order, kind="stable")
-        self._epoch = epoch
 
 
 def batch_source(

@@ -10,7 +10,7 @@ Knows formats, columns and rows. Does not know line ends inside of values, or sy
 import csv
 import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +20,7 @@ from seriatim.data.lines import blocks, lines, similar
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 
 Text: TypeAlias = str | list[str]
+Wanted: TypeAlias = Sequence[str | None]  # columns by name; None: `text`, or the only one
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -57,26 +58,36 @@ def values(path: Path, format: str, columns: Columns, encoding: str) -> Iterator
         ConfigError: no such column.
         DataError: a broken record or a value that is no text; the message names the line.
     """
-    rows = _rows(path, format, columns, encoding)
+    rows = records(path, format, columns.wanted, encoding)
     if columns.sequence_id is not None:
         yield from _events(path, rows, is_ordered=columns.order is not None)
         return
     for place, (value,) in rows:
-        yield _text(value, path, place)
+        yield text_of(value, path, place)
 
 
-def _rows(
-    path: Path, format: str, columns: Columns, encoding: str
+def records(
+    path: Path, format: str, wanted: Wanted, encoding: str
 ) -> Iterator[tuple[str, list[Any]]]:
-    """(a place for messages, the wanted values) of every record."""
+    """(a place for messages, the wanted values) of every record.
+
+    Args:
+        wanted: names of columns or fields; None: `text`, or the only one; numbers from 1 for a
+            table without a header.
+    """
     if format == "jsonl":
-        return _json_rows(path, columns, encoding)
+        return _json_rows(path, wanted, encoding)
     if format == "parquet":
-        return _parquet_rows(path, columns)
-    return _csv_rows(path, format, columns, encoding)
+        return _parquet_rows(path, wanted)
+    return _csv_rows(path, format, wanted, encoding)
 
 
-def _text(value: Any, path: Path, place: str) -> Text:
+def text_of(value: Any, path: Path, place: str) -> Text:
+    """A value as text or as symbols already cut.
+
+    Raises:
+        DataError: it is neither; the message names the place.
+    """
     if isinstance(value, str):
         return value.replace("\r\n", "\n")
     if isinstance(value, list):
@@ -93,10 +104,10 @@ def _symbol(value: Any, path: Path, place: str) -> str:
     raise DataError(f"{path}, {place}: {given}, where text, a number or a list of these is needed")
 
 
-def _positions(path: Path, columns: Columns, known: list[str]) -> list[int]:
+def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
     """Where the wanted columns stand among the known ones."""
     positions = []
-    for name in columns.wanted:
+    for name in wanted:
         if name is None:
             name = known[0] if len(known) == 1 else "text"
             if name not in known:
@@ -112,10 +123,27 @@ def _positions(path: Path, columns: Columns, known: list[str]) -> list[int]:
     return positions
 
 
+def known_columns(path: Path, format: str, encoding: str) -> list[str]:
+    """The names in the first row of a table, or of the fields of the first record."""
+    if format == "parquet":
+        schema = _parquet().read_schema(path)
+        return list(schema.names)
+    for line in lines(blocks(path, encoding)):
+        if not line.strip():
+            continue
+        if format != "jsonl":
+            return next(csv.reader([line], **_dialect(format)), [])
+        with suppress(json.JSONDecodeError, RecursionError):
+            record = json.loads(line)
+            return list(record) if isinstance(record, dict) else []
+        return []
+    return []
+
+
 # ---- formats ------------------------------------------------------------------------------------
 
 
-def _json_rows(path: Path, columns: Columns, encoding: str) -> Iterator[tuple[str, list[Any]]]:
+def _json_rows(path: Path, wanted: Wanted, encoding: str) -> Iterator[tuple[str, list[Any]]]:
     for number, line in enumerate(lines(blocks(path, encoding)), 1):
         if not line.strip():
             continue
@@ -128,15 +156,15 @@ def _json_rows(path: Path, columns: Columns, encoding: str) -> Iterator[tuple[st
             ) from None
         if isinstance(record, dict):
             known = list(record)
-            yield place, [record[known[i]] for i in _positions(path, columns, known)]
-        elif columns.wanted == [None]:
+            yield place, [record[known[i]] for i in _positions(path, wanted, known)]
+        elif list(wanted) == [None]:
             yield place, [record]
         else:
             raise DataError(f"{path}, {place}, is no JSON object and has no field to take")
 
 
 def _csv_rows(
-    path: Path, format: str, columns: Columns, encoding: str
+    path: Path, format: str, wanted: Wanted, encoding: str
 ) -> Iterator[tuple[str, list[Any]]]:
     """CSV with quotes (RFC 4180); TSV without any (the IANA definition)."""
     # The limit is the process's and 128 kB at first, less than a document: only ever raised.
@@ -145,10 +173,7 @@ def _csv_rows(
     is_csv = format == "csv"
     reader = csv.reader(
         text,
-        delimiter="," if is_csv else "\t",
-        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
-        strict=True,
-    )
+XX
     positions: list[int] | None = None
     width = 0
     try:
@@ -156,8 +181,8 @@ def _csv_rows(
             if not row:
                 continue
             if positions is None:
-                positions, width = _csv_positions(path, columns, row), len(row)
-                if not _is_numbered(columns, row):
+                positions, width = _csv_positions(path, wanted, row), len(row)
+                if not _is_numbered(wanted, row):
                     continue
             place = f"line {reader.line_num:,}"
             if len(row) <= max(positions):
@@ -170,16 +195,16 @@ def _csv_rows(
         ) from None
 
 
-def _is_numbered(columns: Columns, first: list[str]) -> bool:
+def _is_numbered(wanted: Wanted, first: list[str]) -> bool:
     """Whether the columns are given as numbers, from 1: a table without a header."""
-    wanted = [name for name in columns.wanted if name is not None]
-    return bool(wanted) and all(name.isdecimal() and name not in first for name in wanted)
+    given = [name for name in wanted if name is not None]
+    return bool(given) and all(name.isdecimal() and name not in first for name in given)
 
 
-def _csv_positions(path: Path, columns: Columns, first: list[str]) -> list[int]:
-    if not _is_numbered(columns, first):
-        return _positions(path, columns, first)
-    positions = [int(name) - 1 for name in columns.wanted if name is not None]
+def _csv_positions(path: Path, wanted: Wanted, first: list[str]) -> list[int]:
+    if not _is_numbered(wanted, first):
+        return _positions(path, wanted, first)
+    positions = [int(name) - 1 for name in wanted if name is not None]
     if min(positions) < 0 or max(positions) >= len(first):
         raise ConfigError(
             f"{path} has columns 1 to {len(first)}, not {max(positions) + 1}; its first line is "
@@ -188,7 +213,7 @@ def _csv_positions(path: Path, columns: Columns, first: list[str]) -> list[int]:
     return positions
 
 
-def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[str, list[Any]]]:
+def _parquet_rows(path: Path, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
     try:
         arrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
@@ -199,7 +224,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[str, list[Any]
     try:
         with parquet.ParquetFile(path) as file:
             known = list(file.schema_arrow.names)
-            names = [known[i] for i in _positions(path, columns, known)]
+            names = [known[i] for i in _positions(path, wanted, known)]
             number = 0
             for batch in file.iter_batches(batch_size=4096, columns=names):
                 taken = [batch.column(name).to_pylist() for name in names]

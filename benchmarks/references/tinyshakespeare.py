@@ -7,13 +7,12 @@ one sequence with the state carried from its first character to its last. The Ma
 counts the training part once and has no steps. Speed is measured elsewhere (`./run bench`).
 """
 
-import argparse
-import json
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import seriatim as st
+from benchmarks.references.parts import Job
 
 TRAINING: dict[str, Any] = {"steps": 2000, "batch_size": 12, "length": 64, "seed": 0}
 CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -32,25 +31,32 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def run(name: str, data: Path) -> dict[str, Any]:
+
+
+def jobs(data: Path) -> dict[str, Job]:
+    """One part for each family."""
+    text = data / "tinyshakespeare" / "input.txt"
+    return {name: partial(_run, name, text) for name in CONFIGS}
+
+
+def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train one family and score it both ways."""
     config, options = CONFIGS[name]
     text = data.read_text(encoding="utf-8")
     cut = int(len(text) * 0.9)
-    with tempfile.TemporaryDirectory() as place:
-        parts = {"train": text[:cut], "valid": text[cut:]}
-        paths = {part: Path(place) / f"{part}.txt" for part in parts}
-        for part, path in paths.items():
-            path.write_text(parts[part], encoding="utf-8")
-        lm = st.LanguageModel(config, symbols="char")
-        lm.fit(
-            paths["train"],
-            valid=paths["valid"],
-            options=lm.training_options({**TRAINING, **options}),
-            say=print,
-        )
-        blocks = lm.score(paths["valid"], restart_every=64)
-        stream = lm.score(paths["valid"])
+    parts = {"train": text[:cut], "valid": text[cut:]}
+    paths = {part: folder / f"{part}.txt" for part in parts}
+    for part, path in paths.items():
+        path.write_text(parts[part], encoding="utf-8")
+    lm = st.LanguageModel(config, symbols="char")
+    lm.fit(
+        paths["train"],
+        valid=paths["valid"],
+        options=lm.training_options({**TRAINING, **options}),
+        say=print,
+    )
+    blocks = lm.score(paths["valid"], restart_every=64)
+    stream = lm.score(paths["valid"])
     fitted = lm.training["fit"]
     return {
         "family": name,
@@ -59,23 +65,3 @@ def run(name: str, data: Path) -> dict[str, Any]:
         "stream_nats_per_character": stream.nats / stream.characters,
         "training_symbols": fitted.get("num_targets", cut),
     }
-
-
-def main() -> None:
-    """Run the chosen families; write or update a results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="tiny-shakespeare's input.txt")
-    parser.add_argument("--families", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
-    parser.add_argument("--write", type=Path, help="a results file to write or update")
-    given = parser.parse_args()
-    results = json.loads(given.write.read_text()) if given.write and given.write.exists() else {}
-    for name in given.families:
-        results[name] = run(name, given.data)
-        print(json.dumps(results[name]), flush=True)
-        if given.write:
-            given.write.write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results))
-
-
-if __name__ == "__main__":
-    main()
