@@ -31,8 +31,6 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-
-
 def jobs(data: Path) -> dict[str, Job]:
     """One part for each family."""
     text = data / "tinyshakespeare" / "input.txt"

@@ -71,6 +71,14 @@ class Batch:
             valid = valid_mask(self.lengths, length).to(device)
         return valid.float() if self.weights is None else torch.where(valid, self.weights, 0.0)
 
+    def weigh(self, values: Tensor) -> Tensor:
+        """Values of the targets (B, L) times their weights, 0 where nothing counts."""
+        if self.lengths is None and self.weights is None:
+            return values
+        counted = self.counted().to(values.dtype)
+        # where, not a product: whatever stands at padding, NaN included, must not reach the sum.
+        return torch.where(counted != 0, values * counted, 0.0)
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; the lengths stay on the CPU, where layers read them."""
         return replace(

@@ -194,11 +194,7 @@ class SequenceModel(TargetModel):
             carry = self.empty(batch.shape[0], given=given)
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
         values = objective(self.emit(features), batch.targets, features)
-        if batch.lengths is None and batch.weights is None:
-            return values, carry
-        counted = batch.counted().to(values.dtype)
-        # where, not a product: whatever stands at padding, NaN included, must not reach the sum.
-        return torch.where(counted != 0, values * counted, 0.0), carry
+        return batch.weigh(values), carry
 
     @final
     def log_prob(self, batch: Batch) -> Tensor:
@@ -244,10 +240,13 @@ class SequenceModel(TargetModel):
     def given(self, source: Batch) -> "SequenceModel":
         """This model with a source bound to it: a model like any other, sharing the weights.
 
+        No gradient reaches the encoder through it: training puts the source into its batches.
+
         Args:
             source: one row, which every sequence then answers to, or a row for each.
         """
-        return Given(self, self.encode(source))
+        with torch.no_grad():
+            return Given(self, self.encode(source))
 
     # ---- states as bytes -------------------------------------------------------------------------
 
@@ -306,6 +305,12 @@ class Given(SequenceModel):
         super().__init__(model.num_symbols, model.boundary)
         self.model, self.memory = model, memory
         self.train(model.training)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Given":
+        """What moves or rounds the weights does the same to the memory."""
+        super()._apply(fn, recurse)
+        self.memory = tree.map_leaves(fn, self.memory)
+        return self
 
     def empty(
         self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
