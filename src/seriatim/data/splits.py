@@ -94,7 +94,11 @@ class SequencePart(Source):
 
     def texts(self) -> Iterator[Text]:
         """Its sequences, in the order of the source."""
-        return (text for text in self.source.texts() if self.low <= _hash(text) < self.high)
+        return filter(self.holds, self.source.texts())
+
+    def holds(self, text: Text) -> bool:
+        """Whether a sequence of this text is in this part."""
+        return self.low <= _hash(text) < self.high
 
     def fingerprint(self) -> str:
         """Of the source and the part."""

@@ -11,6 +11,7 @@ import csv
 import importlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -20,7 +21,8 @@ from seriatim.data.lines import blocks, lines, similar
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 
 Text: TypeAlias = str | list[str]
-Wanted: TypeAlias = Sequence[str | None]  # columns by name; None: `text`, or the only one
+# Columns by name, or from 1 in a table without a header; None: `text`, or the only one.
+Wanted: TypeAlias = Sequence[str | int | None]
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -72,8 +74,8 @@ def records(
     """(a place for messages, the wanted values) of every record.
 
     Args:
-        wanted: names of columns or fields; None: `text`, or the only one; numbers from 1 for a
-            table without a header.
+        wanted: names of columns or fields; None: `text`, or the only one; numbers, from 1, of a
+            table without a header (as text, they are names where the first row has them).
     """
     if format == "jsonl":
         return _json_rows(path, wanted, encoding)
@@ -107,7 +109,8 @@ def _symbol(value: Any, path: Path, place: str) -> str:
 def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
     """Where the wanted columns stand among the known ones."""
     positions = []
-    for name in wanted:
+    for given in wanted:
+        name = given if given is None else str(given)
         if name is None:
             name = known[0] if len(known) == 1 else "text"
             if name not in known:
@@ -126,13 +129,12 @@ def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
 def known_columns(path: Path, format: str, encoding: str) -> list[str]:
     """The names in the first row of a table, or of the fields of the first record."""
     if format == "parquet":
-        schema = _parquet().read_schema(path)
-        return list(schema.names)
+        return list(_parquet(path)[1].read_schema(path).names)
     for line in lines(blocks(path, encoding)):
         if not line.strip():
             continue
         if format != "jsonl":
-            return next(csv.reader([line], **_dialect(format)), [])
+            return list(next(_csv_reader([line], format), []))
         with suppress(json.JSONDecodeError, RecursionError):
             record = json.loads(line)
             return list(record) if isinstance(record, dict) else []
@@ -169,11 +171,7 @@ def _csv_rows(
     """CSV with quotes (RFC 4180); TSV without any (the IANA definition)."""
     # The limit is the process's and 128 kB at first, less than a document: only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
-    text = (line + "\n" for line in lines(blocks(path, encoding)))
-    is_csv = format == "csv"
-    reader = csv.reader(
-        text,
-XX
+    reader = _csv_reader((line + "\n" for line in lines(blocks(path, encoding))), format)
     positions: list[int] | None = None
     width = 0
     try:
@@ -195,10 +193,22 @@ XX
         ) from None
 
 
+def _csv_reader(text: Iterable[str], format: str) -> Any:
+    is_csv = format == "csv"
+    return csv.reader(
+        text,
+        delimiter="," if is_csv else "\t",
+        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+        strict=True,
+    )
+
+
 def _is_numbered(wanted: Wanted, first: list[str]) -> bool:
     """Whether the columns are given as numbers, from 1: a table without a header."""
     given = [name for name in wanted if name is not None]
-    return bool(given) and all(name.isdecimal() and name not in first for name in given)
+    return bool(given) and all(
+        isinstance(name, int) or (name.isdecimal() and name not in first) for name in given
+    )
 
 
 def _csv_positions(path: Path, wanted: Wanted, first: list[str]) -> list[int]:
@@ -214,13 +224,7 @@ def _csv_positions(path: Path, wanted: Wanted, first: list[str]) -> list[int]:
 
 
 def _parquet_rows(path: Path, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
-    try:
-        arrow = importlib.import_module("pyarrow")
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise MissingExtraError(
-            f"{path} is a parquet file, and reading it needs pyarrow: pip install 'seriatim[data]'"
-        ) from None
+    arrow, parquet = _parquet(path)
     try:
         with parquet.ParquetFile(path) as file:
             known = list(file.schema_arrow.names)
@@ -233,6 +237,15 @@ def _parquet_rows(path: Path, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]
                     yield f"row {number:,}", list(row)
     except (arrow.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as parquet: {error}") from None
+
+
+def _parquet(path: Path) -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise MissingExtraError(
+            f"{path} is a parquet file, and reading it needs pyarrow: pip install 'seriatim[data]'"
+        ) from None
 
 
 # ---- one row per event --------------------------------------------------------------------------
