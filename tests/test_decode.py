@@ -3,13 +3,16 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim import tree
 from seriatim.compose import Mixture, Product, em_weights
-from seriatim.decode.beam import beam_search, length_penalty
+from seriatim.decode.beam import beam_search
+from seriatim.decode.hypotheses import length_penalty
 from seriatim.decode.sample import Sampling, sample
 from seriatim.decode.stream import Stream
 from seriatim.distributions import Categorical
@@ -97,6 +100,10 @@ def test_a_stream_pushes_what_log_prob_scores() -> None:
     assert other.push(0) == Stream(model).push(0), "a fork is not disturbed"
 
 
+def _no_bound(rank: NDArray[np.float64], *_: object) -> NDArray[np.float64]:
+    return np.where(rank > -np.inf, np.inf, -np.inf)
+
+
 def test_early_stopping_finds_what_patience_finds() -> None:
     """The bound by which the search stops must be true also under a length penalty."""
     for seed in range(20):
@@ -107,9 +114,10 @@ def test_early_stopping_finds_what_patience_finds() -> None:
         for alpha in (0.0, 0.6, 1.0):
             few = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("seriatim.decode.beam._is_settled", lambda *_: False)
+                patch.setattr("seriatim.decode.search.bounds", _no_bound)
                 all_ = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
-            assert few == all_
+            assert [h.symbols for h in few] == [h.symbols for h in all_]
+            assert [h.score for h in few] == pytest.approx([h.score for h in all_])
 
 
 def test_a_result_cut_by_max_length_says_so() -> None:
@@ -135,6 +143,9 @@ class Forbid:
 
     def scores(self, state: Tensor) -> Tensor:
         return torch.tensor([-math.inf, 0.0, 5.0]).expand(len(state), 3)
+
+    def ceiling(self) -> float:
+        return 5.0
 
 
 def test_a_scorer_ranks_but_never_enters_log_prob() -> None:

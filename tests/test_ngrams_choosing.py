@@ -13,7 +13,7 @@ from seriatim.families.markov import Backoff, MarkovModel
 from seriatim.families.ngrams import table as table_module
 from seriatim.families.ngrams.choosing import mixture
 from seriatim.families.ngrams.smoothing import Backoffs
-from seriatim.families.ngrams.table import NgramTable, index_slots
+from seriatim.families.ngrams.table import NgramTable
 
 V, BOUNDARY = 9, 1
 METHODS = ["kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood"]
@@ -106,29 +106,12 @@ def test_looking_up_is_the_same_by_search_and_by_index(monkeypatch: pytest.Monke
     monkeypatch.setattr(table_module, "_WORTH", 0)  # an index is never worth it
     grams = np.array(list(itertools.product(range(V), repeat=2)))
     by_search = table.find(grams[:, 0], grams[:, 1])
-    assert table._slots is None
+    assert table._index is None
     monkeypatch.setattr(table_module, "_WORTH", 10**9)
     by_index = table.find(grams[:, 0], grams[:, 1])
-    assert table._slots is not None
+    assert table._index is not None
     np.testing.assert_array_equal(by_search, by_index)
     assert (by_search < 0).any()
-
-
-def test_the_index_finds_every_key_and_nothing_else() -> None:
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 3, 1000):
-        key = np.unique(rng.integers(0, 10**6, size))
-        slots = index_slots(key)
-        assert sorted(slots[slots >= 0].tolist()) == list(range(len(key)))
-        table = NgramTable(2, 2**20)
-        table.key = torch.from_numpy(key)
-        table._num_found = 10**9
-        sought = np.arange(0, 10**6, 7)
-        found = table.find(np.zeros(len(sought), np.int64), sought)
-        np.testing.assert_array_equal(found >= 0, np.isin(sought, key))
-        np.testing.assert_array_equal(
-            found[found >= 0] - 2**20, np.searchsorted(key, sought[found >= 0])
-        )
 
 
 def test_whatever_the_targets_one_look_up_agrees_with_the_whole_row() -> None:

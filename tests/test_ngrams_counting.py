@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export.arpa_files import spell
-from seriatim.families.ngrams import counting, merging, runs
+from seriatim.families.configuration import Markov
+from seriatim.families.markov import MarkovModel
+from seriatim.families.ngrams import counting, ranking, runs
 from seriatim.families.ngrams.counting import Counts, count_block
 from seriatim.families.ngrams.layout import Layout, count_layout
 from seriatim.families.ngrams.merging import merge_counts
@@ -127,20 +130,23 @@ def test_shares_by_first_symbol_change_nothing(monkeypatch: pytest.MonkeyPatch) 
     lines = sequences(2)
     whole = counted(lines)
     for size in (1, 50, 300):
-        monkeypatch.setattr(counting, "SHARE_PLACES", size)
+        monkeypatch.setattr(ranking, "SHARE_PLACES", size)
         assert_equal(counted(lines), whole)
 
 
-def test_a_symbol_too_frequent_for_one_block_is_counted_in_halves(
+def test_a_block_whose_ranks_do_not_fit_together_is_counted_in_halves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines = sequences(3, number=40)
-    whole = counted(lines)
-    for module in (counting, merging):
-        monkeypatch.setattr(module, "symbol_bits", lambda num_symbols: 49)  # 7 bits for a rank
-    halved = count_layout(laid_out(lines), order=4, num_symbols=V)
-    np.testing.assert_array_equal(halved.count, whole.count)
-    np.testing.assert_array_equal(halved.suffix, whole.suffix)
+    for order in (5, 7):
+        whole = counted(lines, order)
+        layout = laid_out(lines)
+        block = layout.block(0, layout.num_places, order)
+        with monkeypatch.context() as patch:
+            patch.setattr(ranking, "KEY_BITS", 15)
+            with pytest.raises(ranking.BlockTooLargeError):
+                count_block(block, order=order, num_symbols=V)
+            assert_equal(counted(lines, order), whole)
 
 
 # ---- updates ------------------------------------------------------------------------------------
@@ -166,7 +172,7 @@ def test_counts_of_another_order_or_alphabet_do_not_mix() -> None:
 
 # ---- on disk ------------------------------------------------------------------------------------
 
-MEMORY = 20_000  # 200 places a block
+MEMORY = 40_000  # about 180 places a block
 
 
 def on_disk(layout: Layout, folder: Path, memory: int = MEMORY) -> Counts:
@@ -185,7 +191,7 @@ def test_counting_in_bounded_memory_gives_the_same_numbers(
 ) -> None:
     lines = sequences(7, number=400)
     layout = laid_out(lines, is_stream=is_stream)
-    assert layout.num_places > 12 * MEMORY // counting.BYTES_PER_PLACE  # two levels of merging
+    assert layout.num_places > 12 * MEMORY // counting.bytes_per_place(4)  # two levels of merging
     assert_equal(on_disk(layout, tmp_path / "runs"), counted(lines, is_stream=is_stream))
     left = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert left == ["plan.json", "run-3-00000"]
@@ -258,6 +264,29 @@ def test_another_corpus_or_order_does_not_use_the_runs_of_the_first(
     assert_equal(on_disk(laid_out(other), tmp_path / "runs"), counted(other))
     found = count_on_disk(laid_out(other), tmp_path / "runs", order=2, num_symbols=V, memory=MEMORY)
     assert_equal(found, counted(other, 2))
+
+
+def test_runs_counted_in_less_memory_are_used_again_with_more(
+    tmp_path: Path, small_runs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = laid_out(sequences(10))
+    first = on_disk(layout, tmp_path / "runs")
+    monkeypatch.setattr(runs, "_make", None)  # nothing is left to be made
+    assert_equal(on_disk(layout, tmp_path / "runs", 3 * MEMORY), first)
+
+
+def test_memory_that_smoothing_does_not_fit_in_says_what_it_needs(
+    tmp_path: Path, small_runs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path))
+    text = Corpus.from_tokens([np.array(line) for line in sequences(16)])
+    tight = MarkovModel(Markov(order=4, memory=str(MEMORY)), V, BOUNDARY)
+    with pytest.raises(ConfigError, match=r"smoothing its [\d,]+ n-grams needs 1MB"):
+        tight.fit_closed_form(text)
+    wide, free = (MarkovModel(Markov(order=4, memory=m), V, BOUNDARY) for m in ("1MB", None))
+    wide.fit_closed_form(text)
+    free.fit_closed_form(text)
+    assert wide.fingerprint() == free.fingerprint()
 
 
 def test_a_folder_of_other_files_is_not_touched(tmp_path: Path, small_runs: None) -> None:

@@ -11,8 +11,7 @@ from seriatim.data.corpus import build_corpus
 from seriatim.data.onepass import can_read_words, read_words
 from seriatim.data.readers import open_source
 from seriatim.data.splits import split_source
-from seriatim.data.symbols import words_of
-from seriatim.data.words import WordIndex, cut, cut_ahead
+from seriatim.data.words import WordIndex, cut, cut_ahead, words_of
 from seriatim.errors import DataError
 
 ODD = [

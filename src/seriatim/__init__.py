@@ -23,8 +23,10 @@ _HOME = {
     "Cell": "layers.cells",
     "Discrete": "distributions",
     "Distribution": "distributions",
+    "EncoderConfig": "families.configuration",
     "GRU": "families.configuration",
     "LSTM": "families.configuration",
+    "Labeller": "tasks.labelling",
     "LanguageModel": "tasks.language",
     "Latent": "families.configuration",
     "Markov": "families.configuration",
@@ -33,15 +35,17 @@ _HOME = {
     "RNN": "families.configuration",
     "Sampling": "decode.sample",
     "Scorer": "compose",
+    "Seq2Seq": "families.configuration",
     "SequenceModel": "model",
     "SeriatimError": "errors",
     "State": "model",
     "Stream": "decode.stream",
     "TrainingOptions": "train.options",
     "Transformer": "families.configuration",
+    "Translator": "tasks.translation",
     "beam_search": "decode.beam",
     "check_model": "contract",
-    "load": "tasks.language",
+    "load": "tasks.loading",
     "open_source": "data.readers",
     "register": "families.configuration",
     "sample": "decode.sample",
@@ -68,15 +72,19 @@ if TYPE_CHECKING:
     from seriatim.families.configuration import LSTM as LSTM
     from seriatim.families.configuration import RNN as RNN
     from seriatim.families.configuration import Autoregressive as Autoregressive
+    from seriatim.families.configuration import EncoderConfig as EncoderConfig
     from seriatim.families.configuration import Latent as Latent
     from seriatim.families.configuration import Markov as Markov
+    from seriatim.families.configuration import Seq2Seq as Seq2Seq
     from seriatim.families.configuration import Transformer as Transformer
     from seriatim.families.configuration import register as register
     from seriatim.layers.cells import Cell as Cell
     from seriatim.model import SequenceModel as SequenceModel
     from seriatim.model import State as State
+    from seriatim.tasks.labelling import Labeller as Labeller
     from seriatim.tasks.language import LanguageModel as LanguageModel
-    from seriatim.tasks.language import load as load
+    from seriatim.tasks.loading import load as load
+    from seriatim.tasks.translation import Translator as Translator
     from seriatim.train.options import TrainingOptions as TrainingOptions
 
 

@@ -40,6 +40,8 @@ class Composed(SequenceModel):
                 )
         super().__init__(first.num_symbols, first.boundary)
         self.members = nn.ModuleList(members)
+        # Finished members make a finished model: no dropout comes back by composing them.
+        self.training = any(m.training for m in members)
 
     def _models(self) -> list[SequenceModel]:
         return [m for m in self.members if isinstance(m, SequenceModel)]
@@ -47,7 +49,16 @@ class Composed(SequenceModel):
     def empty(
         self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        return tuple(m.empty(batch_size, given=given, capacity=capacity) for m in self._models())
+        models = self._models()
+        memories = [None] * len(models) if given is None else given
+        return tuple(
+            m.empty(batch_size, given=memory, capacity=capacity)
+            for m, memory in zip(models, memories, strict=True)
+        )
+
+    def encode(self, source: Batch) -> Tree:
+        """The memory of every member: each reads the source with its own encoder."""
+        return tuple(m.encode(source) for m in self._models())
 
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
@@ -185,6 +196,9 @@ class Scorer(Protocol):
 
     def scores(self, state: Tree) -> Tensor:
         """(B, V) what is added to each symbol's log-probability; -inf forbids."""
+
+    def ceiling(self) -> float:
+        """An upper bound of all its scores, by which a search may stop early; inf: none known."""
 
 
 def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) -> Tensor:

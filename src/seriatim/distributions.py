@@ -9,6 +9,7 @@ so that what a row samples does not depend on the rows beside it.
 Shapes: V symbols, K the symbols asked of `top`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
@@ -33,6 +34,15 @@ class Distribution(ABC):
     def sample(self, u: Tensor) -> Tree:
         """One element per batch entry by the inverse CDF at u, uniforms in [0, 1)."""
 
+    def only(self, counted: Tensor) -> "Distribution":
+        """This distribution, whose log-probabilities are wanted where `counted` alone.
+
+        Args:
+            counted: bool, of the batch shape. Elsewhere `log_prob` may return anything, and a
+                lazy distribution need not work for it.
+        """
+        return self
+
 
 class Discrete(Distribution):
     """A distribution over symbols 0 .. V-1."""
@@ -45,6 +55,10 @@ class Discrete(Distribution):
     @abstractmethod
     def dense(self) -> Tensor:
         """(..., V) all log-probabilities, normalised: logsumexp over the last axis is 0."""
+
+    def smoothed_log_prob(self, x: Tensor, share: float) -> Tensor:
+        """(1 - e) ln p(x) + e / V sum_v ln p(v) in nats, of the batch shape; e is `share`."""
+        return torch.lerp(self.log_prob(x), self.dense().mean(-1), share)
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k most probable: log-probabilities (..., k), falling, and symbols (..., k).
@@ -75,7 +89,9 @@ class Categorical(Discrete):
         return -flat.view(x.shape)
 
     def dense(self) -> Tensor:
-        return self.logits.log_softmax(-1)
+        # Under autocast logits may be bfloat16, whose 8 bits are too few for a sum of V terms.
+        is_narrow = self.logits.dtype in (torch.bfloat16, torch.float16)
+        return self.logits.log_softmax(-1, dtype=torch.float32 if is_narrow else None)
 
     def sample(self, u: Tensor) -> Tensor:
         return inverse_cdf(self.logits, u)
@@ -88,17 +104,28 @@ class Categorical(Discrete):
 class LinearCategorical(Categorical):
     """Softmax of logits that a linear layer makes of features: a = W h + b.
 
-    Lazy: the logits are made when they are asked for.
+    Lazy: all logits are made when they are asked for, and log-probabilities of many entries do
+    not ask for them. Those are computed group after group of entries, exactly, and so are their
+    gradients: never do N V numbers stand in memory.
     """
 
-    def __init__(self, features: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> None:
         """
         Args:
             features: h (..., D).
             weight: W (V, D).
             bias: b (V,).
+            counted: (...) bool, the entries whose log-probability is wanted; None: all. The
+                others get 0.
         """
         self.features, self.weight, self.bias = features, weight, bias
+        self.counted = counted
 
     @property
     def num_symbols(self) -> int:
@@ -109,6 +136,231 @@ class LinearCategorical(Categorical):
         """(..., V), made once."""
         return F.linear(self.features, self.weight, self.bias)
 
+    def only(self, counted: Tensor) -> "LinearCategorical":
+        return LinearCategorical(self.features, self.weight, self.bias, counted)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        if self._is_small(x):
+            return super().log_prob(x)
+        values: Tensor = self._in_groups(x, 0.0)
+        return values
+
+    def smoothed_log_prob(self, x: Tensor, share: float) -> Tensor:
+        if self._is_small(x):
+            return super().smoothed_log_prob(x, share)
+        values: Tensor = self._in_groups(x, share)
+        return values
+
+    def _is_small(self, x: Tensor) -> bool:
+        return x.numel() * self.num_symbols < _FEW_LOGITS
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _in_groups(self, x: Tensor, share: float) -> Tensor:
+        features, targets = self.features.reshape(-1, self.features.shape[-1]), x.reshape(-1)
+        index = None
+        # On another device the number of entries would have to be waited for.
+        if self.counted is not None and x.device.type == "cpu":
+            index = self.counted.reshape(-1).nonzero()[:, 0]
+            features, targets = features.index_select(0, index), targets.index_select(0, index)
+        values = linear_log_prob(features, self.weight, self.bias, targets, share)
+        if index is not None:
+            values = values.new_zeros(x.numel()).index_copy(0, index, values)
+        return values.view(x.shape)
+
+
+# ---- log-probabilities of a linear softmax in groups --------------------------------------------
+
+_FEW_LOGITS = 2**19  # up to here all logits at once are quicker
+_GROUP_BYTES = 2**26  # of the logits of a group, whose products want many rows
+_SMALLEST_GROUP = 64  # rows of a product, below which it is slow
+_BLOCK = 2**18  # logits worked on at once by one function after another: they stay in the cache
+
+
+def linear_log_prob(
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, share: float = 0.0
+) -> Tensor:
+    """(N,) in nats, for a = W h + b and targets y, e being `share`:
+
+        l = (1 - e) a_y + e / V sum_v a_v - ln sum_v exp(a_v)
+
+    with e = 0 ln softmax(a)_y. Products are in autocast's precision where it is enabled; what
+    follows is in that of the weights.
+
+    Args:
+        features: h (N, D).
+        weight: W (V, D).
+        bias: b (V,).
+        targets: y (N,).
+        share: e in [0, 1), of the target spread over all symbols.
+    """
+    device = features.device.type
+    is_autocast = torch.is_autocast_enabled(device) and weight.dtype == torch.float32
+    dtype = torch.get_autocast_dtype(device) if is_autocast else weight.dtype
+    is_recorded = torch.is_grad_enabled()
+    values: Tensor = _LinearLogProb.apply(  # type: ignore[no-untyped-call]
+        features, weight, bias, targets, share, dtype, is_recorded
+    )
+    return values
+
+
+class _LinearLogProb(torch.autograd.Function):
+    """`linear_log_prob` and its gradient,
+
+        dl / da = (1 - e) onehot(y) + e / V - softmax(a).
+
+    That of the features is each entry's own, so it can be made in the forward pass and be
+    multiplied by the upstream gradient g later. That of the weights is a sum over entries; it can
+    be made there too where g will be the same for all entries, as it is for a sum or a mean.
+    Where g turns out not to be, the logits are made again. On an accelerator looking at g would
+    stop the queue, so there everything is left to the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        share: float,
+        dtype: torch.dtype,
+        is_recorded: bool,
+    ) -> Tensor:
+        wanted = [is_recorded and need for need in ctx.needs_input_grad[:3]]
+        ctx.is_early = any(wanted) and features.device.type == "cpu"
+        h, w = features.to(dtype), weight.to(dtype)
+        sums = _Sums(h, w, bias, targets, share, weight.dtype)
+        values = sums.run(wanted if ctx.is_early else [False] * 3, None)
+        ctx.share, ctx.dtype = share, dtype
+        ctx.save_for_backward(features, weight, bias, targets, *sums.gradients)
+        return values
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, bias, targets, *early = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[:3])
+        unused = (None,) * 4
+        if ctx.is_early:
+            of_features, *of_weights = early
+            if of_features is not None:
+                of_features = (of_features * upstream[:, None]).to(features.dtype)
+                wanted[0] = False
+            if not any(wanted):
+                return of_features, None, None, *unused
+            least, most = upstream.aminmax() if len(upstream) else (upstream.sum(),) * 2
+            if bool(least == most):
+                scaled = [None if g is None else g.to(weight.dtype, copy=True) for g in of_weights]
+                return of_features, *[None if g is None else g.mul_(least) for g in scaled], *unused
+        h, w = features.to(ctx.dtype), weight.to(ctx.dtype)
+        sums = _Sums(h, w, bias, targets, ctx.share, weight.dtype)
+        sums.run(wanted, upstream)
+        late = list(sums.gradients)
+        if ctx.is_early and early[0] is not None:
+            late[0] = of_features
+        elif late[0] is not None:
+            late[0] = late[0].to(features.dtype)
+        return *late, *unused
+
+
+class _Sums:
+    """One pass over the logits of all entries, group after group.
+
+    Attributes:
+        gradients: of features, weight and bias, as far as wanted.
+    """
+
+    def __init__(
+        self,
+        h: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        share: float,
+        dtype: torch.dtype,
+    ) -> None:
+        self.h, self.w, self.bias, self.targets, self.share = h, w, bias, targets, share
+        self.dtype = dtype
+        self.gradients: list[Tensor | None] = [None, None, None]
+
+    def run(self, wanted: list[bool], upstream: Tensor | None) -> Tensor:
+        """(N,) the values; gradients of their sum, weighted by `upstream` where given."""
+        count, num_symbols = len(self.h), len(self.w)
+        values = self.h.new_empty(count, dtype=self.dtype)
+        if wanted[0]:
+            self.gradients[0] = torch.empty_like(self.h)
+        most = max(_SMALLEST_GROUP, _GROUP_BYTES // (num_symbols * self.w.element_size()))
+        num_groups = math.ceil(count / most)
+        size = math.ceil(count / max(1, num_groups))
+        room = self.h.new_empty(size, num_symbols)
+        with torch.autocast(self.h.device.type, enabled=False):
+            for begin in range(0, count, max(1, size)):
+                group = slice(begin, min(begin + size, count))
+                logits = room[: group.stop - begin]
+                torch.mm(self.h[group], self.w.t(), out=logits)
+                self._softmax(logits, group, values, upstream, any(wanted))
+                self._add_gradients(logits, group, wanted)
+        if not count:
+            self._add_gradients(room, slice(0), wanted)
+        return values
+
+    def _softmax(
+        self,
+        logits: Tensor,
+        group: slice,
+        values: Tensor,
+        upstream: Tensor | None,
+        with_gradient: bool,
+    ) -> None:
+        """Fill in the group's values, and turn its logits into the gradient of the values."""
+        rows = max(1, _BLOCK // logits.shape[1])
+        room = None
+        if logits.dtype != self.dtype:
+            room = logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=self.dtype)
+        e = self.share
+        for begin in range(0, len(logits), rows):
+            narrow = logits[begin : begin + rows]
+            a = narrow if room is None else room[: len(narrow)].copy_(narrow)
+            part = slice(group.start + begin, group.start + begin + len(a))
+            y = self.targets[part, None]
+            if self.bias is not None:
+                a += self.bias
+            even = a.mean(-1) if e else None
+            highest = a.amax(-1, keepdim=True)
+            target = a.gather(1, y)
+            a.sub_(highest).exp_()
+            total = a.sum(-1, keepdim=True)
+            value = (target - highest - total.log())[:, 0]
+            if even is not None:
+                # e mean(a) - e target replaces a share of the target's logit.
+                value += e * (even - target[:, 0])
+            values[part] = value
+            if not with_gradient:
+                continue
+            scale = total.reciprocal_().neg_()
+            of_target = y.new_full(y.shape, 1.0 - e, dtype=self.dtype)
+            if upstream is not None:
+                g = upstream[part, None].to(self.dtype)
+                scale, of_target = scale * g, of_target * g
+            a.mul_(scale)
+            if e:
+                a += e / a.shape[1] if upstream is None else e / a.shape[1] * g
+            a.scatter_add_(1, y, of_target)
+            if room is not None:
+                narrow.copy_(a)
+
+    def _add_gradients(self, slopes: Tensor, group: slice, wanted: list[bool]) -> None:
+        of_features, of_weight, of_bias = self.gradients
+        if of_features is not None:
+            torch.mm(slopes, self.w, out=of_features[group])
+        if wanted[1]:
+            part = slopes.t() @ self.h[group]
+            # The first is as exact as it is; sums of several need the wider type.
+            self.gradients[1] = part if of_weight is None else part + of_weight.to(self.dtype)
+        if wanted[2]:
+            part = slopes.sum(0, dtype=self.dtype)
+            self.gradients[2] = part if of_bias is None else of_bias.add_(part)
+
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of the last axis, falling, ties to the smaller index; (..., k) twice."""
@@ -117,11 +369,12 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # argmax and topk leave open which of several maxima they return.
         best = scores.amax(-1, keepdim=True)
         return best, (scores == best).to(torch.uint8).argmax(-1, keepdim=True)
-    values, index = scores.topk(k, -1)
-    kth = values[..., -1:]
-    if bool(((scores >= kth).sum(-1) > k).any()):  # a tie runs across the cut
+    values, index = scores.topk(min(k + 1, scores.shape[-1]), -1)
+    if k < values.shape[-1] and bool((values[..., k - 1] == values[..., k]).any()):
+        # A tie runs across the cut, and topk leaves open which of its symbols come first.
         values, index = scores.sort(dim=-1, descending=True, stable=True)
         return values[..., :k], index[..., :k]
+    values, index = values[..., :k], index[..., :k]
     index, order = index.sort(dim=-1)
     values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
     return values, index.gather(-1, order)
@@ -134,6 +387,8 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
         log_probs: (..., V), need not be normalised; -inf is allowed.
         u: (...) uniforms in [0, 1).
     """
+    if log_probs.numel() == log_probs.shape[-1] and log_probs.device.type == "cpu":
+        return _inverse_cdf_of_one(log_probs, u)
     # float64: a float32 sum over 50,000 symbols would move the boundaries between them.
     weights = log_probs.double()
     cumulative = (weights - weights.amax(-1, keepdim=True)).exp_().cumsum(-1)
@@ -141,6 +396,16 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
     # Rounding may lift u * total to total, which no cumulative probability exceeds.
     threshold = torch.minimum(u.double()[..., None] * total, total.nextafter(total.new_zeros(())))
     return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
+
+
+def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
+    """The same for a single row, by numpy, whose calls take less time than torch's."""
+    weights = log_probs.detach().double().reshape(-1).numpy()
+    cumulative = np.exp(weights - weights.max()).cumsum()
+    total = float(cumulative[-1])
+    threshold = min(float(u) * total, math.nextafter(total, 0.0))
+    found = int(cumulative.searchsorted(threshold, side="right"))
+    return torch.full(log_probs.shape[:-1], found, dtype=torch.int64)
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch, valid_mask
-from seriatim.decode.beam import beam_search
+from seriatim.decode.beam import beam_search, beam_search_rows
 from seriatim.decode.sample import symbols_of
 from seriatim.errors import ModelError
 from seriatim.model import Features
@@ -286,7 +286,7 @@ def wide_beam_is_enumeration(case: Case) -> str:
 
 @law
 def narrow_beam_is_log_prob(case: Case) -> str:
-    """A narrow beam's log_prob = log_prob of what it returns."""
+    """A narrow beam's log_prob = log_prob of what it returns, in any batch."""
     for end, alpha in ((None, 0.0), (case.model.boundary, 0.0), (case.model.boundary, 0.6)):
         found = beam_search(
             case.model, case.start(1), width=3, max_length=case.length, end=end, alpha=alpha
@@ -294,7 +294,15 @@ def narrow_beam_is_log_prob(case: Case) -> str:
         for h in found:
             truth = float(case.score(batch_of(case, h)).detach().sum())
             equal("log_prob", torch.tensor(h.log_prob), torch.tensor(truth))
-    return f"width 3, {case.length} symbols, with and without ends and length penalty"
+    state, limits = after_ragged(case), torch.tensor([4, 2, case.length])
+    end = case.model.boundary
+    together = beam_search_rows(case.model, state, width=3, max_length=limits, end=end)
+    for i, limit in enumerate(limits.tolist()):
+        one = tree.select(state, torch.tensor([i], device=case.x.device))
+        alone = beam_search(case.model, one, width=3, max_length=limit, end=end)
+        log_probs = torch.tensor([h.log_prob for h in together[i]])
+        equal(f"row {i} of 3", log_probs, torch.tensor([h.log_prob for h in alone]))
+    return f"width 3, {case.length} symbols, with and without ends and penalty, and 3 rows at once"
 
 
 @law
@@ -342,7 +350,8 @@ def gradients_agree(case: Case) -> str:
         folded = _gradients(torch.where(valid, steps, 0.0).sum(), parameters)
         ragged = case.batch(x, lengths)
         for keep in (False, True):
-            parallel = _gradients(case.model.forward(ragged, keep=keep)[0].sum(), parameters)
+            scores, _ = case.model.forward(ragged, case.empty(3), keep=keep)
+            parallel = _gradients(scores.sum(), parameters)
             for i, (a, b) in enumerate(zip(parallel, folded, strict=True)):
                 equal(f"gradient {i} of {len(folded)}, keep={keep}", a, b, 1e-8)
     return f"{len(parameters)} tensors"
@@ -383,8 +392,7 @@ def chunks_carry_on(case: Case) -> str:
     batch = case.batch(case.x)
     whole = case.score(batch)
     for size in (1, 3, case.length - 1):
-        given = None if case.given is None else tree.repeat(case.given, 3)
-        carry, parts = case.model.empty(3, given=given), []
+        carry, parts = case.empty(3), []
         for i in range(0, case.length, size):
             chunk = Batch(batch.inputs[:, i : i + size], batch.targets[:, i : i + size])
             scores, carry = case.model.forward(chunk, carry, keep=True)

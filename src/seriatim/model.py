@@ -193,8 +193,10 @@ class SequenceModel(TargetModel):
             given = None if batch.source is None else self.encode(batch.source)
             carry = self.empty(batch.shape[0], given=given)
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
-        values = objective(self.emit(features), batch.targets, features)
-        return batch.weigh(values), carry
+        distribution = self.emit(features)
+        if batch.lengths is not None or batch.weights is not None:
+            distribution = distribution.only(batch.counted() != 0)
+        return batch.weigh(objective(distribution, batch.targets, features)), carry
 
     @final
     def log_prob(self, batch: Batch) -> Tensor:
@@ -308,7 +310,7 @@ class Given(SequenceModel):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Given":
         """What moves or rounds the weights does the same to the memory."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.memory = tree.map_leaves(fn, self.memory)
         return self
 

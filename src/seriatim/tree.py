@@ -47,6 +47,18 @@ class Node(ABC):
     def cat_rows(cls, nodes: Sequence[Self]) -> Self:
         """One node whose rows are those of `nodes`, in order."""
 
+    def select_rows(self, index: Tensor) -> Self:
+        """The rows `index`; a node whose rows share something may keep it shared."""
+        return self._each(lambda t: t.index_select(0, index.to(t.device)))
+
+    def repeat_rows(self, n: int) -> Self:
+        """Every row n times in a row; a node may share instead of copying."""
+        return self._each(lambda t: t.repeat_interleave(n, 0))
+
+    def _each(self, f: Callable[[Tensor], Tensor]) -> Self:
+        subtrees, static = self.parts()
+        return self.build(map_leaves(f, subtrees), static)
+
 
 def register(cls: type[T]) -> type[T]:
     """Class decorator: make a dataclass a node of trees.
@@ -92,29 +104,46 @@ def register(cls: type[T]) -> type[T]:
 
 def leaves(tree: Tree) -> list[Tensor]:
     """The tensors of a tree, in a fixed order."""
+    if isinstance(tree, Tensor):
+        return [tree]
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def map_leaves(f: Callable[..., Tensor], tree: Tree, *rest: Tree) -> Tree:
     """f applied to the tensors of trees of one shape; None stays None."""
+    if isinstance(tree, Tensor):  # most trees, and pytree takes longer than a step's product
+        return f(tree, *rest)
     return pytree.tree_map(lambda *t: f(*t) if isinstance(t[0], Tensor) else t[0], tree, *rest)
 
 
 def rows(tree: Tree) -> int:
     """B, the number of rows that every leaf has in axis 0."""
-    for leaf in leaves(tree):
-        return leaf.shape[0]
+    for leaf in pytree.tree_iter(tree):  # only as far as needed: a node may have to make its leaves
+        if isinstance(leaf, Tensor):
+            return leaf.shape[0]
     raise ValueError("a tree without tensors has no rows")
 
 
 def select(tree: Tree, index: Tensor) -> Tree:
     """The rows `index` (K,), in that order, repeats allowed: what beam search does to a state."""
-    return map_leaves(lambda t: t.index_select(0, index.to(t.device)), tree)
+
+    def pick(part: Any) -> Any:
+        if isinstance(part, Node):
+            return part.select_rows(index)
+        return part.index_select(0, index.to(part.device)) if isinstance(part, Tensor) else part
+
+    return pytree.tree_map(pick, tree, is_leaf=lambda x: isinstance(x, Node))
 
 
 def repeat(tree: Tree, n: int) -> Tree:
     """Every row n times in a row: r0 r0 .. r1 r1 .. (never r0 r1 .. r0 r1 ..)."""
-    return map_leaves(lambda t: t.repeat_interleave(n, 0), tree)
+
+    def stretch(part: Any) -> Any:
+        if isinstance(part, Node):
+            return part.repeat_rows(n)
+        return part.repeat_interleave(n, 0) if isinstance(part, Tensor) else part
+
+    return pytree.tree_map(stretch, tree, is_leaf=lambda x: isinstance(x, Node))
 
 
 def cat(trees: Sequence[Tree]) -> Tree:

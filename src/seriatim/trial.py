@@ -17,9 +17,9 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch, valid_mask
-from seriatim.decode.beam import Hypothesis
+from seriatim.decode.hypotheses import Hypothesis
 from seriatim.decode.sample import symbols_of
-from seriatim.model import SequenceModel, State
+from seriatim.model import Carry, SequenceModel, State
 from seriatim.tree import Tree
 
 CELLS = 4_000_000  # numbers in one row of logits times rows: bounds the memory of enumeration
@@ -54,6 +54,10 @@ class Case:
     def start(self, batch_size: int = 3, capacity: int | None = None) -> State:
         given = None if self.given is None else tree.repeat(self.given, batch_size)
         return self.model.start(batch_size, given=given, capacity=capacity)
+
+    def empty(self, batch_size: int) -> Carry:
+        given = None if self.given is None else tree.repeat(self.given, batch_size)
+        return self.model.empty(batch_size, given=given)
 
     def row(self, state: State) -> Tensor:
         """(B, V) what the model predicts next."""
@@ -98,11 +102,7 @@ class Case:
         return torch.cat(parts)
 
     def _score(self, batch: Batch) -> Tensor:
-        carry = None
-        if self.given is not None:
-            count = batch.shape[0]
-            carry = self.model.empty(count, given=tree.repeat(self.given, count))
-        return self.model.forward(batch, carry)[0]
+        return self.model.forward(batch, self.empty(batch.shape[0]))[0]
 
     def alone(self, i: int, n: int) -> State:
         """Row i after its first n elements, folded by itself."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch
-from seriatim.decode import beam
+from seriatim.decode import hypotheses, search
 from seriatim.distributions import Categorical
 from seriatim.model import SequenceModel, State
 from tests.laws.toys import Notes, ToyAttention, ToyWindow
@@ -173,30 +173,41 @@ def beam_does_not_reorder_states() -> AbstractContextManager[Any]:
     class Unordered:
         @staticmethod
         def select(state: State, index: Tensor) -> State:
-            same_size = tree.rows(state) == len(index)
+            same_size = isinstance(state, State) and tree.rows(state) == len(index)
             return state if same_size else tree.select(state, index)
 
-    return mock.patch.object(beam, "tree", Unordered)
+    return mock.patch.object(search, "tree", Unordered)
 
 
 def beam_forgets_what_ended() -> AbstractContextManager[Any]:
-    honest = beam._ranked
+    honest = hypotheses.Results.add
 
-    def only_unended(done: list[Any], width: int) -> list[Any]:
-        return honest([h for h in done if not h.is_ended], width)
+    def only_unended(results: Any, *arguments: Any, is_ended: bool) -> None:
+        if not is_ended:
+            honest(results, *arguments, is_ended=False)
 
-    return mock.patch.object(beam, "_ranked", only_unended)
+    return mock.patch.object(hypotheses.Results, "add", only_unended)
 
 
 def beam_returns_its_score() -> AbstractContextManager[Any]:
     """A length penalty that leaks into the reported log-probability."""
-    honest = beam._result
+    honest = hypotheses._result
 
     def scored(*arguments: Any) -> Any:
         h = honest(*arguments)
         return dataclasses.replace(h, log_prob=h.score)
 
-    return mock.patch.object(beam, "_result", scored)
+    return mock.patch.object(hypotheses, "_result", scored)
+
+
+def beam_takes_the_rows_of_its_first_source() -> AbstractContextManager[Any]:
+    """Seen in pytorch-seq2seq #122: rows of different sources mixed."""
+    honest = search.Search._leave
+
+    def mixed(self: Any, rows: Any, length: int) -> Any:
+        return honest(self, rows % (self.num_rows // len(rows)), length)
+
+    return mock.patch.object(search.Search, "_leave", mixed)
 
 
 def any_model_may_load() -> AbstractContextManager[Any]:
@@ -221,6 +232,7 @@ MUTANTS: list[Fault] = [
     (10, ToyAttention, beam_forgets_what_ended),
     (11, ToyAttention, beam_does_not_reorder_states),
     (11, ToyAttention, beam_returns_its_score),
+    (11, ToyAttention, beam_takes_the_rows_of_its_first_source),
     (12, LosesItsPosition, nullcontext),
     (12, ToyWindow, any_model_may_load),
     (13, ChunkStopsTheGradient, nullcontext),

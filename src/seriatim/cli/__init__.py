@@ -8,17 +8,24 @@ model folder; 5 the place to write; 6 training; 7 a broken law; 8 an extra that 
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 COMMANDS = {
     "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
     "score": ("seriatim.cli.use:score", "How well a model predicts a text, in bits."),
+    "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
+    "evaluate": ("seriatim.cli.translate:evaluate", "Translations beside their references."),
+    "label": ("seriatim.cli.label:label", "Label a file line by line."),
     "generate": ("seriatim.cli.use:generate", "Sample text from a model."),
     "next": ("seriatim.cli.use:next_symbols", "The most probable next symbols after a prompt."),
     "surprisal": ("seriatim.cli.use:surprisal", "The bits of every symbol of a text."),
     "export": ("seriatim.cli.export:export", "Write a model in a format of other tools."),
     "info": ("seriatim.cli.use:info", "What a model folder holds, and how it came about."),
     "check": ("seriatim.cli.use:check", "Hold a model to the laws of the contract."),
+    "verify-resume": (
+        "seriatim.cli.verify:verify_resume",
+        "Prove on your own run that killing and resuming changes no bit.",
+    ),
     "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),
 }
 
@@ -29,6 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) in ([], ["-h"], ["--help"]):
         print(_overview())  # before the parser is imported, which takes longer than all the rest
         return 0
+    from seriatim.cli import launch
+
+    if arguments[0] != "fit":
+        return _run(arguments, _say)
+    launch.adopt_slurm()
+    if launch.is_worker():
+        launch.work(lambda say: _run(arguments, say))
+    try:
+        return _run(arguments, _say)
+    except launch.Relaunch as asked:
+        return launch.start(list(arguments), asked.processes)
+
+
+def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
+    """Run a command in this process; `say` tells of an error and returns the exit code."""
     from cyclopts import App, CycloptsError
 
     import seriatim
@@ -49,22 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(arguments)
     except CycloptsError as error:
-        return _say(str(error), 2)
+        return say(str(error), 2)
     except SeriatimError as error:
-        return _say(str(error), error.exit_code)
+        return say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return say("interrupted", 130)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except MemoryError:
-        return _say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
+        return say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
     return 0
 
 
 def _overview() -> str:
-    commands = "\n".join(f"  {name:10s} {summary}" for name, (_, summary) in COMMANDS.items())
+    commands = "\n".join(f"  {name:13s} {summary}" for name, (_, summary) in COMMANDS.items())
     return (
         "seriatim: every classic sequence model, from the Markov chain to the Transformer.\n\n"
         f"Usage: seriatim COMMAND [OPTIONS]\n\n{commands}\n\n"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_
 
 from cyclopts import Group, Parameter
 
-from seriatim.families.configuration import FAMILIES, ModelConfig
+from seriatim.families.configuration import FAMILIES, PAIRS, ModelConfig
 from seriatim.train.options import TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,13 +72,14 @@ def described(cls: type) -> dict[str, str]:
 def _model_options() -> dict[str, Any]:
     """Every option of every family: its type, its help, and whose it is."""
     owners: dict[str, dict[str, Field[Any]]] = {}
-    for family, config in shell_families().items():
+    families = {**shell_families(), **PAIRS}
+    for family, config in families.items():
         for f in fields(config):  # type: ignore[arg-type]
             owners.setdefault(f.name, {})[family] = f
     found = {}
     for name, by_family in owners.items():
         family = next(iter(by_family))
-        config = FAMILIES[family]
+        config = families[family]
         text = f"{described(config).get(name, '')} {_defaults(by_family)}"
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
         found[name] = _option(_hints(config)[name], text, group)
@@ -98,8 +99,12 @@ def _training_options() -> dict[str, Any]:
 
 
 def _option(hint: Any, text: str, group: Group) -> Any:
-    # An empty tuple is no value here, so no --empty-NAME flag.
-    return Annotated[hint | None, Parameter(help=text.strip(), group=group, negative_iterable=())]
+    # An empty tuple is no value here, so no --empty-NAME flag. Many values follow one option.
+    has_many = get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
+    parameter = Parameter(
+        help=text.strip(), group=group, negative_iterable=(), consume_multiple=has_many
+    )
+    return Annotated[hint | None, parameter]
 
 
 def _defaults(by_family: Mapping[str, Field[Any]]) -> str:

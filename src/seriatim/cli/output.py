@@ -23,14 +23,16 @@ Flag = Annotated[bool, Parameter(negative_bool=(), show_default=False)]  # --nam
 
 
 def use_threads(threads: int | None) -> None:
-    """Set torch's threads for this process, once, before anything is computed."""
-    if threads is None:
-        return
-    if threads < 1:
+    """Set what torch keeps for this process, once, before anything is computed."""
+    if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: give 1 or more")
     import torch
 
-    torch.set_num_threads(threads)
+    from seriatim.train.precision import settle
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settle(torch.device("cpu"))
 
 
 def print_json(record: Any) -> None:
@@ -82,6 +84,8 @@ class Reporter:
 
     def progress(self, p: "Progress") -> None:
         """Where training stands."""
+        for sentence in p.notes:
+            self.note(sentence)
         if self._is_live:
             self._live(_progress_line(p))
         elif not self.is_quiet and p.valid is not None and p.valid != self._last_valid:
@@ -90,10 +94,20 @@ class Reporter:
 
     def scored(self, symbols: int) -> None:
         """How many symbols are scored."""
+        self.counted(f"scored {symbols:,} symbols")
+
+    def counted(self, sentence: str) -> None:
+        """How far something has come: in a terminal only, a few times a second."""
         now = time.monotonic()
         if self._is_live and now - self._scored_at > 0.2:
             self._scored_at = now
-            self._live(f"scored {symbols:,} symbols")
+            self._live(sentence)
+
+    def note(self, sentence: str) -> None:
+        """Something that should be known: a line of its own, everywhere."""
+        if not self.is_quiet:
+            self.done()
+            self._line(sentence)
 
     def done(self) -> None:
         """Clear the live line."""

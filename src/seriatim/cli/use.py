@@ -3,12 +3,16 @@
 import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from seriatim.cli.label import label_rows, score_labels
 from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, table, use_threads
+from seriatim.cli.pairs import PairFile, info_rows, refuse, score_pairs
 from seriatim.errors import ContractError
+
+_ROWS = {"translation": info_rows, "labelling": label_rows}
 
 
 def score(
@@ -16,8 +20,12 @@ def score(
     data: Path,
     /,
     *,
+    target: Path | None = None,
+    each: Flag = False,
     restart_every: int | None = None,
     format: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
     field: str | None = None,
     column: str | None = None,
     sequence_column: str | None = None,
@@ -31,9 +39,14 @@ def score(
 
     Args:
         model: a model folder.
-        data: what to score: a file or a folder, read as the training text was.
+        data: what to score: a file or a folder, read as the training text was; of a translator,
+            a file of pairs, or of sources; of a labeller, labelled text.
+        target: of a translator: a file of targets, line by line with the sources.
+        each: of a translator: ln p of every target given its source, one a line.
         restart_every: of a stream: forget everything every so many symbols.
         format: of the files, instead of what their endings say.
+        source_column: of a translator or labeller: the column or field of the sources.
+        target_column: likewise, of the targets or labels.
         field: of .jsonl records, that holds the text.
         column: of tables, that holds the text, or the event.
         sequence_column: of tables with one event per row: which sequence it belongs to.
@@ -44,9 +57,24 @@ def score(
         json: print JSON.
     """
     from seriatim.data.readers import open_source
+    from seriatim.tasks import folder
     from seriatim.tasks.language import load
 
     use_threads(threads)
+    task = folder.read_config(model).get("task")
+    asked = PairFile(data, target, source_column, target_column, format, encoding)
+    if task in ("translation", "labelling"):
+        texts: dict[str, Any] = {"restart_every": restart_every, "field": field, "column": column}
+        texts |= {"sequence_column": sequence_column, "order_column": order_column}
+        refuse({**texts, "skip_empty": skip_empty}, f"texts, and this model is for {task}")
+        if task == "translation":
+            score_pairs(model, asked, each=each, json=json)
+            return
+        refuse({"target": target, "each": each}, "translators, and this is a labeller")
+        score_labels(model, asked, json=json)
+        return
+    pairs = {"target": target, "source_column": source_column, "target_column": target_column}
+    refuse({**pairs, "each": each}, "translators, and this is a model of texts")
     lm = load(model)
     source = open_source(
         data,
@@ -189,13 +217,16 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
         json: print JSON.
     """
     from seriatim.tasks import folder
-    from seriatim.tasks.language import load
+    from seriatim.tasks.loading import load
 
     if verify:
         folder.verify(model)
     found = load(model).info()
     if json:
         print_json({**found, "verified": verify})
+        return
+    if found["task"] in _ROWS:
+        print(table(_ROWS[found["task"]](found, is_verified=verify), left=(0, 1)))
         return
     options = ", ".join(f"{k}={v}" for k, v in found["model"]["options"].items() if v is not None)
     reach = "unbounded" if found["reach"] is None else f"{found['reach']:,} symbols"
@@ -231,9 +262,14 @@ def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:
         budget: seconds that enumeration may take, about.
         json: print JSON.
     """
-    from seriatim.tasks.language import load
+    from seriatim.errors import ConfigError
+    from seriatim.tasks.labelling import Labeller
+    from seriatim.tasks.loading import load
 
-    report = load(model).check(budget_s=budget)
+    found = load(model)
+    if isinstance(found, Labeller):
+        raise ConfigError("a labeller folds no sequence, so the laws do not speak of it")
+    report = found.check(budget_s=budget)
     if json:
         laws = [
             {"law": r.number, "claim": r.claim, "holds": r.holds, "note": r.note}

@@ -21,8 +21,8 @@ from seriatim.data.symbols import (
     WordSymbols,
     batches,
     check_characters,
-    words_of,
 )
+from seriatim.data.words import words_of
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
 

@@ -19,6 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seriatim.data.symbols import (
     END,
@@ -111,9 +112,12 @@ class BPESymbols(Symbols):
             boundary=len(self._pieces) - 1 if is_document else line_end,
             unknown=None,
             is_document=is_document,
-            num_characters=[sum(b & 0xC0 != 0x80 for b in piece) for piece in self._pieces],
-            num_bytes=[len(piece) for piece in self._pieces],
+            num_symbols=len(self._pieces),
         )
+
+    def _sizes(self) -> tuple[ArrayLike, ArrayLike]:
+        characters = [sum(b & 0xC0 != 0x80 for b in piece) for piece in self._pieces]
+        return characters, [len(piece) for piece in self._pieces]
 
     def _encode(self, text: str) -> Ids:
         parts = map(self._remembered.__getitem__, _PARTS.findall(text))

@@ -19,11 +19,13 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seriatim.data.words import CutText, WordIndex, cut_ahead, parts_of, words_of
 from seriatim.errors import ConfigError, SymbolError
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -33,6 +35,7 @@ LINE_END = "\n"
 UNKNOWN = "<unk>"
 END = "<end>"
 BATCH_CHARACTERS = 1 << 18
+_LONG_TEXT = 1 << 13  # characters from which cutting a whole text at once pays
 _SHOWN = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}
 
 
@@ -57,6 +60,7 @@ class Symbols(ABC):
         boundary: the id fed before a sequence and predicted at its end; never 0.
         unknown: the id of `<unk>`, or None where every text is known.
         is_document: made for documents, with a boundary of its own.
+        num_symbols: V, all ids included.
         num_characters: (V,) code points of a text that each symbol stands for. They sum to
             those of the text where decode(encode(text)) = text; see `text_sizes` for words.
             Those of `<unk>` are not known and count 0.
@@ -72,19 +76,31 @@ class Symbols(ABC):
         boundary: int,
         unknown: int | None,
         is_document: bool,
-        num_characters: ArrayLike,
-        num_bytes: ArrayLike,
+        num_symbols: int,
     ) -> None:
         self.boundary = boundary
         self.unknown = unknown
         self.is_document = is_document
-        self.num_characters: Ids = np.asarray(num_characters, np.int64)
-        self.num_bytes: Ids = np.asarray(num_bytes, np.int64)
+        self.num_symbols = num_symbols
 
     @property
-    def num_symbols(self) -> int:
-        """V, all ids included."""
-        return len(self.num_characters)
+    def num_characters(self) -> Ids:
+        """(V,) code points, made when first asked for: a model may open without them."""
+        return self._both_sizes[0]
+
+    @property
+    def num_bytes(self) -> Ids:
+        """(V,) bytes of UTF-8."""
+        return self._both_sizes[1]
+
+    @cached_property
+    def _both_sizes(self) -> tuple[Ids, Ids]:
+        characters, in_bytes = self._sizes()
+        return np.asarray(characters, np.int64), np.asarray(in_bytes, np.int64)
+
+    @abstractmethod
+    def _sizes(self) -> tuple[ArrayLike, ArrayLike]:
+        """What `num_characters` and `num_bytes` are."""
 
     def encode(self, text: Text) -> Ids:
         """The ids of a text (T,), without boundaries; a list gives its symbols already cut.
@@ -233,16 +249,18 @@ class ByteSymbols(Symbols):
     kind: ClassVar[str] = "byte"
 
     def __init__(self, *, is_document: bool) -> None:
-        is_lead = [1 if byte & 0xC0 != 0x80 else 0 for byte in range(256)]
-        end = [0] if is_document else []
         super().__init__(
             boundary=256 if is_document else ord(LINE_END),
             unknown=None,
             is_document=is_document,
-            num_characters=is_lead + end,
-            num_bytes=[1] * 256 + end,
+            num_symbols=257 if is_document else 256,
         )
         self._pieces = [bytes([byte]) for byte in range(256)] + [b""]
+
+    def _sizes(self) -> tuple[ArrayLike, ArrayLike]:
+        is_lead = [1 if byte & 0xC0 != 0x80 else 0 for byte in range(256)]
+        end = [0] if self.is_document else []
+        return is_lead + end, [1] * 256 + end
 
     def _encode(self, text: str) -> Ids:
         return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
@@ -306,9 +324,13 @@ class CharSymbols(Symbols):
             boundary=1,
             unknown=0,
             is_document=is_document,
-            num_characters=[0, len(own), *(1 for _ in characters)],
-            num_bytes=[0, len(own), *(len(c.encode()) for c in characters)],
+            num_symbols=len(self._texts),
         )
+
+    def _sizes(self) -> tuple[ArrayLike, ArrayLike]:
+        own, *characters = self._texts[1:]
+        in_bytes = [0, len(own), *(len(c.encode()) for c in characters)]
+        return [0, len(own), *(1 for _ in characters)], in_bytes
 
     def _encode(self, text: str) -> Ids:
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
@@ -357,14 +379,6 @@ class CharSymbols(Symbols):
 # ---- words --------------------------------------------------------------------------------------
 
 
-def words_of(text: str) -> Iterator[str]:
-    """What stands between ASCII spaces, tabs and line ends, and every line end.
-
-    Nothing else separates words: a no-break space or U+0085 is part of one.
-    """
-    return filter(None, text.replace("\t", " ").replace("\n", " \n ").split(" "))
-
-
 class _Lookup(dict[str, int]):
     def __missing__(self, word: str) -> int:
         return 0
@@ -393,49 +407,102 @@ class WordSymbols(Symbols):
     document whose last word nothing follows.
 
     Args:
-        words: ids 2 .. V-1, in order, without the boundary.
+        words: ids 2 .. V-1, in order, without the boundary; or all in one text, with one space
+            between two, which is cut when it is first needed.
         is_document: made for documents.
     """
 
     kind: ClassVar[str] = "word"
     separator: ClassVar[str] = " "
+    _may_have_inner_ends = False
 
-    def __init__(self, words: Sequence[str], *, is_document: bool) -> None:
-        _check_distinct(words, is_document)
-        whole = "".join(map(_checked, words))
+    def __init__(self, words: Sequence[str] | str, *, is_document: bool) -> None:
+        self._given = words
+        if isinstance(words, str) and ("  " in words or LINE_END in words or not words.strip(" ")):
+            raise ConfigError("the text of all words has a gap in it that is not one space")
+        number = words.count(" ") + 1 if isinstance(words, str) else len(words)
+        super().__init__(boundary=1, unknown=0, is_document=is_document, num_symbols=number + 2)
+        if isinstance(words, str):
+            check_characters(words)
+        else:
+            self._may_have_inner_ends = "\n" in self._joined(words)
+
+    def _joined(self, words: Sequence[str]) -> str:
+        """All words in one text, if they are texts, and different."""
+        try:
+            whole = "".join(words)
+        except TypeError:
+            check_characters(next(word for word in words if not isinstance(word, str)))
+            raise
+        _check_distinct(words, self.is_document)
         check_characters(whole)
-        own = "" if is_document else LINE_END
-        self._texts = [UNKNOWN, own, *words]
-        self._ids = _Lookup(zip([UNKNOWN, own, *words], itertools.count()))
-        if is_document:
-            del self._ids[own]
-        self._is_line_end = np.zeros(len(self._texts), bool)
-        self._is_line_end[[i for i, text in enumerate(self._texts) if text == LINE_END]] = True
-        self._is_word = ~self._is_line_end
-        self._is_word[1] = False
-        self._spaced = [" " * bool(w) + t for w, t in zip(self._is_word, self._texts, strict=True)]
-        self._has_inner_ends = "\n" in whole and any("\n" in w for w in words if w != LINE_END)
+        return whole
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        words = self._given.split(" ") if isinstance(self._given, str) else self._given
+        _check_distinct(words, self.is_document)
+        return [UNKNOWN, "" if self.is_document else LINE_END, *words]
+
+    # Tables of all words are made when they are first needed: a model opens without them.
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        ids = _Lookup(zip(self._texts, itertools.count()))
+        if self.is_document:
+            del ids[""]
+        return ids
+
+    @cached_property
+    def _index(self) -> WordIndex:
+        return WordIndex(self._texts[2:])
+
+    @cached_property
+    def _is_line_end(self) -> NDArray[np.bool_]:
+        return np.array([text == LINE_END for text in self._texts])
+
+    @cached_property
+    def _is_word(self) -> NDArray[np.bool_]:
+        is_word: NDArray[np.bool_] = ~self._is_line_end
+        is_word[1] = False
+        return is_word
+
+    @cached_property
+    def _spaced(self) -> list[str]:
+        return [" " * bool(w) + t for w, t in zip(self._is_word, self._texts, strict=True)]
+
+    @cached_property
+    def _has_inner_ends(self) -> bool:
+        return self._may_have_inner_ends and any("\n" in w for w in self._given if w != LINE_END)
+
+    def _sizes(self) -> tuple[ArrayLike, ArrayLike]:
         sizes = np.array([len(t) for t in self._texts]) + 1
-        sizes_in_bytes = sizes
-        if not whole.isascii():
-            sizes_in_bytes = np.array([len(t.encode()) for t in self._texts]) + 1
-        characters = np.where(self._is_word, sizes, 0)
-        in_bytes = np.where(self._is_word, sizes_in_bytes, 0)
-        characters[0] = in_bytes[0] = 0
-        super().__init__(
-            boundary=1,
-            unknown=0,
-            is_document=is_document,
-            num_characters=characters,
-            num_bytes=in_bytes,
-        )
+        in_bytes = np.array([len(t.encode()) for t in self._texts]) + 1
+        counts = self._is_word & (np.arange(self.num_symbols) > 0)
+        return sizes * counts, in_bytes * counts
 
     def part(self, symbol: int) -> tuple[str, bool]:
         """The text of a symbol, and whether a space stands between it and a word before it."""
-        return self._texts[symbol], bool(self._is_word[symbol])
+        text = self._texts[symbol]
+        return text, symbol != 1 and text != LINE_END
 
     def _encode(self, text: str) -> Ids:
-        return self._encode_items(list(words_of(text)))
+        if len(text) < _LONG_TEXT:
+            return self._encode_items(list(words_of(text)))
+        line_end = self._ids.get(LINE_END, 0)
+        parts = [
+            self._looked_up(part, line_end) for part in cut_ahead(parts_of(text, BATCH_CHARACTERS))
+        ]
+        return np.concatenate(parts)
+
+    def _looked_up(self, text: CutText, line_end: int) -> Ids:
+        """`_encode` of a text that is cut."""
+        found = self._index.find(text)
+        ids = np.full(len(found) + len(text.line_ends), line_end, np.int64)
+        is_word = np.ones(len(ids), bool)
+        is_word[text.line_ends + np.arange(len(text.line_ends))] = False
+        ids[is_word] = (found + 2) * (found >= 0)
+        return ids
 
     def _encode_items(self, items: Sequence[str]) -> Ids:
         return np.fromiter(map(self._ids.__getitem__, items), np.int64, len(items))
@@ -481,20 +548,18 @@ class WordSymbols(Symbols):
         return self.num_characters[ids] + extra, self.num_bytes[ids] + extra
 
     def to_json(self) -> dict[str, Any]:
-        """The words in the order of their ids, from id 2."""
-        return {"kind": self.kind, "is_document": self.is_document, "symbols": self._texts[2:]}
+        """The words in the order of their ids, from id 2: as one text, if they have no spaces."""
+        words: list[str] | str = self._texts[2:]
+        whole = " ".join(words)
+        if words and all(words) and LINE_END not in whole and whole.count(" ") == len(words) - 1:
+            words = whole
+        return {"kind": self.kind, "is_document": self.is_document, "symbols": words}
 
     @classmethod
     def restored(cls, data: dict[str, Any], is_document: bool) -> "Symbols":
         """From `to_json`."""
-        return cls(_strings(data["symbols"]), is_document=is_document)
-
-
-def _checked(word: str) -> str:
-    """The word, if it is text: what joins them would say less of one that is not."""
-    if not isinstance(word, str):
-        check_characters(word)
-    return word
+        words = data["symbols"]
+        return cls(words if isinstance(words, str) else _strings(words), is_document=is_document)
 
 
 def _check_distinct(symbols: Sequence[str], is_document: bool) -> None:

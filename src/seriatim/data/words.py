@@ -1,6 +1,6 @@
 """Words to numbers, millions a second: whole blocks of text are cut, hashed and looked up at once.
 
-Words are what `seriatim.data.symbols.words_of` says they are: what stands between ASCII spaces,
+Words are what `words_of` says they are: what stands between ASCII spaces,
 tabs and line ends. A word of up to 7 bytes is its own 64-bit key, bytes and length; a longer one
 is hashed, and every occurrence is then compared with the word that its hash stands for, byte by
 byte, so that nothing rests on hashes being different: a word whose hash is taken lives in an
@@ -31,6 +31,14 @@ _MASKS = np.array([(1 << 8 * n) - 1 for n in range(_WINDOW + 1)], np.uint64)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _IS_HASH = np.uint64(1 << 63)
 _FREE = -1
+
+
+def words_of(text: str) -> Iterator[str]:
+    """What stands between ASCII spaces, tabs and line ends, and every line end.
+
+    Nothing else separates words: a no-break space or U+0085 is part of one.
+    """
+    return filter(None, text.replace("\t", " ").replace("\n", " \n ").split(" "))
 
 
 @dataclass(frozen=True)
@@ -259,6 +267,21 @@ def cut_ahead(texts: Iterable[str], *, num_threads: int = 2) -> Iterator[CutText
         while ahead:
             yield ahead.pop(0).result()
             ahead += [threads.submit(cut, text) for text in islice(texts, 1)]
+
+
+def parts_of(text: str, size: int) -> Iterator[str]:
+    """A text in parts of about `size` characters that cut no word."""
+    begin = 0
+    while begin < len(text):
+        end = len(text)
+        if begin + size < end:
+            after = max(text.rfind(gap, begin, begin + size) for gap in " \n") + 1
+            if not after:  # a word as long as a part
+                found = [text.find(gap, begin + size) + 1 for gap in " \n"]
+                after = min((place for place in found if place), default=end)
+            end = after
+        yield text[begin:end]
+        begin = end
 
 
 def by_frequency(words: Sequence[str], counts: Ints) -> Ints:

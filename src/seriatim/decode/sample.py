@@ -122,14 +122,14 @@ def sample(
     """
     sampling = sampling or Sampling()
     rows = torch.arange(tree.rows(state.features)) if row_ids is None else row_ids
-    step = first_step
+    step, device = first_step, model.device
+    x: Tensor | None = None
     while True:
         block = uniforms(seed, rows[None], torch.arange(step, step + _BLOCK)[:, None].numpy())
-        for u in block:
+        for u in block.to(device):
             with torch.inference_mode():
-                chosen = sampling.reshape(symbols_of(model.predict(state)))
-                x = chosen.sample(u.to(model.device))
+                if x is not None:
+                    state = model.step(state, x)
+                x = sampling.reshape(symbols_of(model.predict(state))).sample(u)
             yield x, state
-            with torch.inference_mode():
-                state = model.step(state, x)
         step += _BLOCK

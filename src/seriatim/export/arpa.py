@@ -13,7 +13,6 @@ from seriatim.export.arpa_files import read_arpa, write_arpa
 from seriatim.families.configuration import Markov
 from seriatim.families.markov import MarkovModel
 from seriatim.tasks.language import LanguageModel
-from seriatim.tasks.spelling import fit_speller
 
 
 def language_model_from_arpa(
@@ -29,19 +28,22 @@ def language_model_from_arpa(
     arpa = read_arpa(Path(path))
     symbols = WordSymbols(arpa.words, is_document=False)
     config = Markov(order=len(arpa.backoffs.starts) - 1, smoothing="arpa")
-    found = LanguageModel(config, symbols=symbols, sequences="line", device=device)
     model = MarkovModel(config, symbols.num_symbols, symbols.boundary)
     model.table.fill(arpa.backoffs)
-    found.model = model.to(device or "cpu").eval()
-    found._speller = fit_speller([arpa.words], symbols)
-    found.training = {
-        "arpa": {
-            "name": Path(path).name,
-            "ngrams": model.table.num_ngrams,
-            "has_unknown": arpa.has_unknown,
-        }
+    record = {
+        "name": Path(path).name,
+        "ngrams": model.table.num_ngrams,
+        "has_unknown": arpa.has_unknown,
     }
-    return found
+    return LanguageModel.of_model(
+        model,
+        config=config,
+        symbols=symbols,
+        sequences="line",
+        words=arpa.words,
+        training={"arpa": record},
+        device=device,
+    )
 
 
 def language_model_to_arpa(model: LanguageModel, path: str | PathLike[str]) -> None:

@@ -130,21 +130,20 @@ def _entries(
     spelled = spell(backoffs.starts, backoffs.key, np.arange(low, high), m)
     columns = [names[column] for column in spelled]
     columns[0][spelled[0] == boundary] = BEGIN if m > 1 else END
-    grams = columns[0]
-    for column in columns[1:]:
-        grams = grams + " " + column
-    parts = [[f"{p!r}\t" for p in backoffs.log_prob[low:high].tolist()], grams.tolist()]
-    if m < len(backoffs.starts) - 1:
-        parts.append([f"\t{b!r}" for b in backoffs.log_backoff[low:high].tolist()])
+    parts = [
+        map(repr, backoffs.log_prob[low:high].tolist()),
+        map(" ".join, zip(*columns, strict=True)),
+    ]
+    has_backoff = m < len(backoffs.starts) - 1
+    if has_backoff:
+        parts.append(map(repr, backoffs.log_backoff[low:high].tolist()))
+    lines = list(map("\t".join, zip(*parts, strict=True)))
     if m == 1 and low <= boundary < high:
-        at, has_backoff = boundary - low, len(parts) == 3
-        weight = parts[2][at] if has_backoff else ""
-        parts[1][at] = f"{END}" + ("\t0.0" if has_backoff else "")
-        tail = f"\n{NEVER!r}\t{BEGIN}{weight}"
-        parts.append(["" if i != at else tail for i in range(high - low)])
-        if has_backoff:
-            parts[2][at] = ""
-    yield "\n".join(map("".join, zip(*parts, strict=True))) + "\n"
+        end, begin = f"{backoffs.log_prob.item(boundary)!r}\t{END}", f"{NEVER!r}\t{BEGIN}"
+        if has_backoff:  # the backoff is that of <s>; nothing goes on from </s>
+            end, begin = f"{end}\t0.0", f"{begin}\t{backoffs.log_backoff.item(boundary)!r}"
+        lines[boundary - low] = f"{end}\n{begin}"
+    yield "\n".join(lines) + "\n"
 
 
 def spell(starts: Ints, key: Ints, ids: Ints, m: int) -> list[Ints]:
@@ -243,7 +242,7 @@ class _Reader:
             numbered = list(islice(self.lines, min(_AT_ONCE, size - count)))
             held = [line for _, line in numbered if line.strip()]
             count += len(held)
-            is_short = any(line.startswith("\\") for line in held)
+            is_short = "\n\\" in "\n".join(["", *held])
             if is_short or (not numbered and count < size):
                 what = "the next section begins" if is_short else "the file ends"
                 self.fail(
@@ -318,11 +317,13 @@ class _Reader:
     def _block(
         self, m: int, number: int, held: list[str], starts: list[int], keys: list[Ints]
     ) -> tuple[Ints, Floats, Floats]:
-        fields = "\n".join(held).replace("\t", " ").replace("\n", " ").split(" ")
+        fields = " \n ".join(held).replace("\t", " ").split(" ")
         is_single = "" not in fields  # no two spaces in a row
+        line_ends = ["\n"] * (len(held) - 1)
         for width in (m + 2, m + 1):  # with backoffs, or without
-            if is_single and len(fields) == len(held) * width and self._is_even(held, width):
-                columns = [fields[i::width] for i in range(width)]
+            is_whole = len(fields) == len(held) * (width + 1) - 1
+            if is_single and is_whole and fields[width :: width + 1] == line_ends:
+                columns = [fields[i :: width + 1] for i in range(width)]
                 break
         else:
             entries = [self._entry(at, line, m) for at, line in enumerate(held, start=number)]
@@ -339,11 +340,6 @@ class _Reader:
         key = (prefix << symbol_bits(starts[1])) | ids[-1]
         return key, log_prob, np.zeros(len(held)) if weight is None else weight
 
-    @staticmethod
-    def _is_even(held: list[str], width: int) -> bool:
-        """Whether every line has `width` fields, and not one more than it and another fewer."""
-        return all(line.count(" ") + line.count("\t") == width - 1 for line in held)
-
     def _numbers(self, column: Iterable[str], number: int, held: list[str]) -> Floats:
         try:
             found = np.array(list(map(float, column)))
@@ -354,9 +350,9 @@ class _Reader:
         return np.maximum(found, NEVER) if bool(np.isneginf(found).any()) else found
 
     def _known(self, column: list[str], number: int, held: list[str]) -> Ints:
-        ids = [self.ids.get(word, -1) for word in column]
-        if -1 in ids:
-            at = ids.index(-1)
+        ids = list(map(self.ids.get, column))
+        if None in ids:
+            at = ids.index(None)
             self.fail(
                 f"line {number + at} ({held[at]!r}) has the word {column[at]!r}, which is no "
                 "unigram"

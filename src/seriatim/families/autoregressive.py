@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.distributions import Categorical
+from seriatim.distributions import LinearCategorical
 from seriatim.families.configuration import Autoregressive
 from seriatim.model import Carry, SequenceModel
 from seriatim.tree import Tree
@@ -76,8 +76,8 @@ class AutoregressiveModel(SequenceModel):
         last = lengths.to(x.device)[:, None] + torch.arange(window, device=x.device)
         return outputs, seen.gather(1, last)
 
-    def emit(self, features: Tensor) -> Categorical:
-        return Categorical(self.head(features))
+    def emit(self, features: Tensor) -> LinearCategorical:
+        return LinearCategorical(features, self.head.weight, self.head.bias)
 
     def _first(self, windows: Tensor) -> Tensor:
         """(B, L, D) d + H x, for the symbols (B, L, k) of each window.

@@ -5,36 +5,25 @@ torch, so the command line can read options and print help at once. Only this mo
 name to a family.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from seriatim.errors import ConfigError
+from seriatim.families import presets
+from seriatim.families.bases import ModelConfig as ModelConfig
+from seriatim.families.bases import Share, Size
+from seriatim.families.bases import strict as _strict
+from seriatim.families.pairs import EncoderConfig as EncoderConfig
+from seriatim.families.pairs import Seq2Seq as Seq2Seq
 from seriatim.options import explain
 
 if TYPE_CHECKING:
     from seriatim.model import SequenceModel
-
-Size = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-_strict = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-
-class ModelConfig(ABC):
-    """What to build. Subclasses are frozen dataclasses, validated when they are made."""
-
-    family: ClassVar[str]
-    recipe: ClassVar[Mapping[str, Any]] = {}  # training options that suit the family, by name
-
-    @abstractmethod
-    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
-        """The model, with fresh weights from torch's global generator."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_strict)
@@ -54,6 +43,8 @@ class Markov(ModelConfig):
             share than this (Stolcke 1998); 0: none.
         memory: what counting may take, such as "2GB"; runs are then kept on disk, and counting
             that was killed goes on where it was. None: count in memory.
+        workers: count on a Ray cluster in so many tasks at once (needs seriatim[ray]); the result
+            is the same. None: count in this process.
     """
 
     family: ClassVar[str] = "markov"
@@ -66,8 +57,13 @@ class Markov(ModelConfig):
     prune: tuple[Annotated[int, Field(ge=0)], ...] = ()
     prune_entropy: Annotated[float, Field(ge=0.0)] = 0.0
     memory: str | None = None
+    workers: Size | None = None
 
     def __post_init__(self) -> None:
+        if self.memory is not None and self.workers is not None:
+            raise ValueError(
+                "memory bounds the counting of this process, and workers count elsewhere: give one"
+            )
         if len(self.prune) > self.order or any(self.prune[:1]):
             raise ValueError(
                 f"prune {list(self.prune)} needs at most {self.order} counts, one for each order, "
@@ -124,10 +120,25 @@ class RecurrentConfig(ModelConfig):
         hidden_size: width D of the hidden state of each layer.
         num_layers: layers, each reading the hidden states of the one below.
         embedding_size: width of a symbol's embedding; None: hidden_size.
-        dropout: share of units dropped before, between and after the layers in training.
+        dropout: share of units dropped before, between and after the layers in training
+            (Zaremba et al. 2014).
+        variational_dropout: let `dropout` leave out the same units at every step of a chunk (Gal,
+            Ghahramani 2016, section 4); otherwise other ones at each step.
+        recurrent_dropout: share of units of h left out where the gates read it, the same ones at
+            every step of a chunk (Gal, Ghahramani 2016, equation 7); cells and what gates let
+            through of h stay whole.
+        weight_dropout: share of the recurrent weights U left out, the same ones at every step and
+            in every row of a chunk (DropConnect, as in Merity et al. 2017, section 2).
+        embedding_dropout: share of the symbols whose embedding is left out, wherever they stand in
+            a chunk (Gal, Ghahramani 2016, section 4.2; Merity et al. 2017, section 4.3).
+        layer_norm: normalise what the gates get (Ba et al. 2016).
         tie_embeddings: let the output layer use the embedding's weights (needs
             embedding_size = hidden_size).
         learn_initial_state: learn the state before the first element instead of zeros.
+        init_uniform: draw all weights and biases from U(-a, a) at first, forget_bias or not
+            (Zaremba et al. 2014: 0.1, 0.05 and 0.04); None: each as suits it.
+
+    Where a stream is trained with carried state, each chunk leaves other things out.
     """
 
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3}
@@ -136,10 +147,18 @@ class RecurrentConfig(ModelConfig):
     num_layers: Size = 1
     embedding_size: Size | None = None
     dropout: Share = 0.0
+    variational_dropout: bool = False
+    recurrent_dropout: Share = 0.0
+    weight_dropout: Share = 0.0
+    embedding_dropout: Share = 0.0
+    layer_norm: bool = False
     tie_embeddings: bool = False
     learn_initial_state: bool = False
+    init_uniform: Annotated[float, Field(gt=0.0)] | None = None
 
     def __post_init__(self) -> None:
+        if self.variational_dropout and not self.dropout:
+            raise ValueError("variational_dropout says how to drop, and dropout is 0: give dropout")
         if self.tie_embeddings and self.embedding_size not in (None, self.hidden_size):
             raise ValueError(
                 f"tie_embeddings needs embedding_size = hidden_size, got {self.embedding_size} "
@@ -284,7 +303,7 @@ class Transformer(ModelConfig):
     @classmethod
     def classic(cls, **options: Any) -> Self:
         """Vaswani et al. 2017 to the letter: sinusoids, post-norm, ReLU, biases, shared weights."""
-        return cls(**{**CLASSIC, **options})
+        return cls(**{**presets.CLASSIC, **options})
 
     def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
         from seriatim.families.transformer import TransformerModel
@@ -292,15 +311,7 @@ class Transformer(ModelConfig):
         return TransformerModel(self, num_symbols, boundary)
 
 
-CLASSIC: Mapping[str, Any] = {
-    "positions": "sinusoidal",
-    "norm": "layer",
-    "norm_first": False,
-    "feedforward": "relu",
-    "bias": True,
-    "tie_embeddings": True,
-    "scale_embeddings": True,
-}
+# ---- families by name ---------------------------------------------------------------------------
 
 FAMILIES: Mapping[str, type[ModelConfig]] = {
     config.family: config
@@ -308,14 +319,21 @@ FAMILIES: Mapping[str, type[ModelConfig]] = {
 }
 
 
-PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"transformer": {"classic": CLASSIC}}
+# Families that answer to a source, which a language model has none of.
+PAIRS: Mapping[str, type[ModelConfig]] = {Seq2Seq.family: Seq2Seq}
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "lstm": presets.ZAREMBA,
+    "transformer": {"classic": presets.CLASSIC},
+    "seq2seq": {"classic": presets.CLASSIC_PAIRS},
+}
 
 
 def configure(family: str, options: Mapping[str, Any], *, preset: str | None = None) -> ModelConfig:
     """The configuration of a family by name, from strings or JSON values.
 
     Args:
-        family: a name in `FAMILIES`.
+        family: a name in `FAMILIES` or `PAIRS`.
         options: of the family; they override the preset.
         preset: of the family, by name.
 
@@ -323,21 +341,22 @@ def configure(family: str, options: Mapping[str, Any], *, preset: str | None = N
         ConfigError: no such family or preset, an option of another family, or a value out of
             its range.
     """
-    config = FAMILIES.get(family)
+    config = {**FAMILIES, **PAIRS}.get(family)
     if config is None:
         raise ConfigError(f"there is no model {family!r}: choose one of {', '.join(FAMILIES)}")
     known = [f.name for f in fields(config)]  # type: ignore[arg-type]
     for name in options:
         if name not in known:
-            owners = [k for k, c in FAMILIES.items() if name in {f.name for f in fields(c)}]  # type: ignore[arg-type]
+            families = {**FAMILIES, **PAIRS}
+            owners = [k for k, c in families.items() if name in {f.name for f in fields(c)}]  # type: ignore[arg-type]
             whose = f"belongs to {' and '.join(owners)}" if owners else "is no option of any model"
             raise ConfigError(f"{name} {whose}; {family} takes {', '.join(known)}")
     if preset is not None:
-        presets = PRESETS.get(family, {})
-        if preset not in presets:
-            known_presets = ", ".join(presets) or "none"
-            raise ConfigError(f"{family} has no preset {preset!r}; it has {known_presets}")
-        options = {**presets[preset], **options}
+        its_own = PRESETS.get(family, {})
+        if preset not in its_own:
+            names = ", ".join(its_own) or "none"
+            raise ConfigError(f"{family} has no preset {preset!r}; it has {names}")
+        options = {**its_own[preset], **options}
     try:
         return pydantic.TypeAdapter(config).validate_python(dict(options))
     except pydantic.ValidationError as error:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seriatim import tree
 from seriatim.batch import valid_mask
-from seriatim.distributions import Categorical
+from seriatim.distributions import LinearCategorical
 from seriatim.errors import ConfigError, ContractError
 from seriatim.families.configuration import Latent
 from seriatim.layers.cells import Cell
@@ -74,8 +74,8 @@ class LatentModel(SequenceModel):
             h = new
         return torch.stack(outputs, 1), h
 
-    def emit(self, features: Tensor) -> Categorical:
-        return Categorical(self.head(features))
+    def emit(self, features: Tensor) -> LinearCategorical:
+        return LinearCategorical(features, self.head.weight, self.head.bias)
 
     def _first_step(self, h: Tree, x: Tensor) -> Tree:
         """A step that looks for the mistakes one makes in a cell; once a chunk is enough.

@@ -5,6 +5,7 @@
 
 `layers.cells` has g as equations. Here is only how to run it fast, on the same weights: a
 kernel for each kind of cell, chosen by what the chunk asks for. The kernels agree to rounding.
+In training, what regularisation leaves out is drawn here, once a chunk.
 
 Shapes: B rows, L elements of a chunk, E and D features of an embedding and of a layer,
 N layers, V symbols.
@@ -14,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -22,51 +23,118 @@ from torch import Tensor, nn
 
 from seriatim import tree
 from seriatim.batch import valid_mask
-from seriatim.distributions import Categorical
+from seriatim.distributions import Categorical, LinearCategorical
 from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.layers.cells import GRUCell, LSTMCell, RNNCell, StackedCell
+from seriatim.layers import cells as equations
+from seriatim.layers import recurrence, stepping
+from seriatim.layers.cells import Layer, StackedCell, Thinned
+from seriatim.layers.stepping import ReadyLayer, Watch
 from seriatim.model import Carry, SequenceModel
 from seriatim.tree import Tree
 
-Cells: TypeAlias = Sequence[StackedCell]
+Cells: TypeAlias = Sequence[Layer]
 
 # Added to a gate before its sigmoid, it is 1 or 0 exactly in any precision down to float16.
 SATURATING = 1e4
+# From this width on, recurrences by hand beat torch's layers in low precision (at 650 some 1.6
+# to 2 times); below it, the many small operations cost more than the products.
+LSTM_BY_HAND, GRU_BY_HAND = 320, 192
+# Numbers in a table of what the first layer gets of every symbol: more are not worth making.
+TABLE_SIZE = 2**20
 
 
 # ---- kernels ------------------------------------------------------------------------------------
 
 
-class Kernel(ABC):
-    """How layers of one kind run fast, on the weights of their reference cells."""
+class Kernel:
+    """How layers of one kind run: here any kind, by its equations."""
 
-    @abstractmethod
-    def step(self, cell: Any, h: Tree, x: Tensor) -> Tree:
-        """The state of one layer after one element x (B, E)."""
+    def step(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
+        """The state of one layer after one element x (B, E); masks are not looked at."""
+        return cell.folding()(h, cell.of_input(x))
 
-    @abstractmethod
+    def ready(self, cell: StackedCell) -> ReadyLayer:
+        """The layer for many steps with the weights of this moment."""
+        return ReadyLayer(cell.of_input, cell.folding(), cell.output)
+
+    def states(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
+        """The states of one layer after each element of x (B, L, E), (B, L, ...).
+
+        The products with x of all steps are made at once.
+        """
+        fold, after = cell.folding(), []
+        for wx in cell.of_input(x).unbind(1):
+            h = fold(h, wx)
+            after.append(h)
+        return tree.map_leaves(lambda *steps: torch.stack(steps, 1), *after)
+
     def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
         """All layers over x (B, L, E), with dropout between them: outputs (B, L, D) and the
         carry after element L of every row."""
+        last = []
+        for i, (cell, h) in enumerate(zip(cells, carry, strict=True)):
+            states = self.states(cell, h, F.dropout(x, dropout, i > 0))
+            x = cell.output(states)
+            last.append(tree.map_leaves(lambda t: t[:, -1], states))
+        return x, tuple(last)
 
-    @abstractmethod
-    def ragged(self, cell: Any, h: Tree, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tree]:
+    def ragged(self, cell: Layer, h: Tree, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tree]:
         """One layer over x (B, L, E): outputs (B, L, D) and the state after each row's last
         valid element, the old one where there is none."""
+        states = self.states(cell, h, x)
+        last = tree.map_leaves(lambda new, old: _last_valid(new, lengths, old), states, h)
+        return cell.output(states), last
 
 
-class HiddenKernel(Kernel):
+class FusedKernel(Kernel, ABC):
+    """Layers that torch has whole, except where their states are needed one by one."""
+
+    @abstractmethod
+    def fused(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
+        """As `chunk`, by torch's own layers."""
+
+    @abstractmethod
+    def fused_ragged(self, cell: Layer, h: Tree, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tree]:
+        """As `ragged`, by torch's own layers."""
+
+    def needs_states(self, cell: Layer, x: Tensor) -> bool:
+        """Whether `states` is the way to run this layer on x: torch's layers know no masks."""
+        return cell.mask is not None
+
+    @final
+    def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
+        if any(self.needs_states(cell, x) for cell in cells):
+            return super().chunk(cells, carry, x, dropout)
+        outputs, after = self.fused(cells, carry, x, dropout)
+        return outputs, _as_precise(after, carry)
+
+    @final
+    def ragged(self, cell: Layer, h: Tree, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tree]:
+        if self.needs_states(cell, x):
+            return super().ragged(cell, h, x, lengths)
+        outputs, after = self.fused_ragged(cell, h, x, lengths)
+        return outputs, _as_precise(after, h)
+
+
+def _as_precise(new: Tree, old: Tree) -> Tree:
+    """Under autocast torch returns states in low precision, and they go on for ever."""
+    return tree.map_leaves(lambda a, b: a.to(b.dtype), new, old)
+
+
+class HiddenKernel(FusedKernel):
     """Layers whose state is what they put out, h (B, D)."""
 
     @abstractmethod
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
-        """As `chunk`, with the states as one tensor (N, B, D)."""
+        """As `fused`, with the states as one tensor (N, B, D)."""
 
-    def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
+    def fused(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
         outputs, h = self.layers(cells, torch.stack(carry), x, dropout)
         return outputs, h.unbind()
 
-    def ragged(self, cell: Any, h: Tensor, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def fused_ragged(
+        self, cell: Layer, h: Tensor, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
         outputs, _ = self.layers([cell], h[None], x, 0.0)
         return outputs, _last_valid(outputs, lengths, h)
 
@@ -74,8 +142,11 @@ class HiddenKernel(Kernel):
 class TanhKernel(HiddenKernel):
     """The RNN with tanh."""
 
-    def step(self, cell: RNNCell, h: Tensor, x: Tensor) -> Tensor:
+    def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.rnn_tanh_cell(x, h, *cell.weights)
+
+    def ready(self, cell: StackedCell) -> ReadyLayer:
+        return stepping.ready_rnn(cell.weights, torch.tanh)
 
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         return torch.rnn_tanh(x, h, *_options(cells, dropout))
@@ -84,66 +155,53 @@ class TanhKernel(HiddenKernel):
 class ReluKernel(HiddenKernel):
     """The RNN with relu."""
 
-    def step(self, cell: RNNCell, h: Tensor, x: Tensor) -> Tensor:
+    def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.rnn_relu_cell(x, h, *cell.weights)
+
+    def ready(self, cell: StackedCell) -> ReadyLayer:
+        return stepping.ready_rnn(cell.weights, torch.relu)
 
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         return torch.rnn_relu(x, h, *_options(cells, dropout))
 
 
-class GRUAfterKernel(HiddenKernel):
+class GRUKernel(HiddenKernel):
     """The GRU with its reset after the product, as torch has it."""
 
-    def step(self, cell: GRUCell, h: Tensor, x: Tensor) -> Tensor:
+    def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.gru_cell(x, h, *cell.weights)
+
+    def ready(self, cell: StackedCell) -> ReadyLayer:
+        return stepping.ready_gru(cell.weights)
 
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         return torch.gru(x, h, *_options(cells, dropout))
 
+    def states(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
+        states: Tensor = recurrence.gru(x, h, cell.weights, cell.mask)
+        return states
 
-class GRUBeforeKernel(HiddenKernel):
-    """The GRU with its reset before the product: no fused kernel exists.
-
-    The products with x are made for all steps at once, and only those with h one by one.
-    """
-
-    def step(self, cell: GRUCell, h: Tensor, x: Tensor) -> Tensor:
-        return self._layer(cell, h, x[:, None])[:, 0]
-
-    def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
-        last = []
-        for i, cell in enumerate(cells):
-            x = self._layer(cell, h[i], F.dropout(x, dropout, i > 0))
-            last.append(x[:, -1])
-        return x, torch.stack(last)
-
-    def _layer(self, cell: StackedCell, h: Tensor, x: Tensor) -> Tensor:
-        split = [2 * cell.hidden_size, cell.hidden_size]
-        u_gates, u_candidate = (u.t() for u in torch.split(cell.weight_hh, split))
-        projected = F.linear(x, cell.weight_ih, cell.bias_ih + cell.bias_hh)
-        w_gates, w_candidate = torch.split(projected, split, -1)
-        outputs = []
-        for gates, candidate in zip(w_gates.unbind(1), w_candidate.unbind(1), strict=True):
-            r, z = torch.addmm(gates, h, u_gates).sigmoid().chunk(2, -1)
-            h = torch.lerp(torch.addmm(candidate, r * h, u_candidate).tanh(), h, z)
-            outputs.append(h)
-        return torch.stack(outputs, 1)
+    def needs_states(self, cell: Layer, x: Tensor) -> bool:
+        return _is_by_hand(cell, x, GRU_BY_HAND)
 
 
-class LSTMKernel(Kernel):
+class LSTMKernel(FusedKernel):
     """The LSTM, whose state (h, c) holds more than it puts out."""
 
-    def step(self, cell: LSTMCell, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.lstm_cell(x, h, *cell.weights)
 
-    def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
+    def ready(self, cell: StackedCell) -> ReadyLayer:
+        return stepping.ready_lstm(cell.weights)
+
+    def fused(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
         hidden, memory = zip(*carry, strict=True)
         state = (torch.stack(hidden), torch.stack(memory))
         outputs, h, c = torch.lstm(x, state, *_options(cells, dropout))
         return outputs, tuple(zip(h.unbind(), c.unbind(), strict=True))
 
-    def ragged(
-        self, cell: LSTMCell, h: tuple[Tensor, Tensor], x: Tensor, lengths: Tensor
+    def fused_ragged(
+        self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor, lengths: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The cell after the last valid element, from the padded kernel.
 
@@ -154,15 +212,30 @@ class LSTMKernel(Kernel):
         hidden, memory = h
         padding = ~valid_mask(lengths, x.shape[1]).to(x.device)
         marked = torch.cat([x, padding[..., None].to(x.dtype)], -1)
+        w, *others = cell.weights
         shut, opened, untouched = (
-            cell.bias_ih.new_full((cell.hidden_size,), a) for a in (-SATURATING, SATURATING, 0.0)
+            w.new_full((cell.hidden_size,), a) for a in (-SATURATING, SATURATING, 0.0)
         )
         column = torch.cat([shut, opened, untouched, untouched])[:, None]
-        weights = [torch.cat([cell.weight_ih, column], -1), *cell.weights[1:]]
+        weights = [torch.cat([w, column], -1), *others]
         outputs, _, memory = torch.lstm(
             marked, (hidden[None], memory[None]), weights, True, 1, 0.0, False, False, True
         )
         return outputs, (_last_valid(outputs, lengths, hidden), memory[0])
+
+    def states(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        states: tuple[Tensor, Tensor] = recurrence.lstm(x, *h, cell.weights, cell.mask)
+        return states
+
+    def needs_states(self, cell: Layer, x: Tensor) -> bool:
+        return _is_by_hand(cell, x, LSTM_BY_HAND)
+
+
+def _is_by_hand(cell: Layer, x: Tensor, from_size: int) -> bool:
+    if cell.mask is not None:
+        return True
+    is_wide = cell.hidden_size >= from_size
+    return is_wide and x.device.type == "cpu" and recurrence.is_low_precision(x)
 
 
 def _options(
@@ -192,21 +265,45 @@ class Kind:
 
 
 def _rnn(config: RNN) -> Kind:
+    if config.layer_norm:
+        normed = partial(equations.LayerNormRNNCell, nonlinearity=config.nonlinearity)
+        return Kind(normed, Kernel())
     kernels: Mapping[str, Kernel] = {"tanh": TanhKernel(), "relu": ReluKernel()}
-    cell = partial(RNNCell, nonlinearity=config.nonlinearity)
+    cell = partial(equations.RNNCell, nonlinearity=config.nonlinearity)
     return Kind(cell, kernels[config.nonlinearity])
 
 
 def _lstm(config: LSTM) -> Kind:
-    return Kind(partial(LSTMCell, forget_bias=config.forget_bias), LSTMKernel())
+    if config.layer_norm:
+        normed = partial(equations.LayerNormLSTMCell, forget_bias=config.forget_bias)
+        return Kind(normed, Kernel())
+    return Kind(partial(equations.LSTMCell, forget_bias=config.forget_bias), LSTMKernel())
 
 
 def _gru(config: GRU) -> Kind:
-    kernels: Mapping[str, Kernel] = {"before": GRUBeforeKernel(), "after": GRUAfterKernel()}
-    return Kind(partial(GRUCell, reset=config.reset), kernels[config.reset])
+    if config.layer_norm:
+        return Kind(partial(equations.LayerNormGRUCell, reset=config.reset), Kernel())
+    # torch has no layer for a reset before the product.
+    kernels: Mapping[str, Kernel] = {"before": Kernel(), "after": GRUKernel()}
+    return Kind(partial(equations.GRUCell, reset=config.reset), kernels[config.reset])
 
 
 KINDS: Mapping[type[RecurrentConfig], Callable[[Any], Kind]] = {RNN: _rnn, LSTM: _lstm, GRU: _gru}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What steps need of the weights, as long as those stand.
+
+    Attributes:
+        watch: over all weights that went in.
+        table: (V, G D) what the first layer gets of every symbol; None: too large to make.
+        layers: all layers.
+    """
+
+    watch: Watch
+    table: Tensor | None
+    layers: Sequence[ReadyLayer]
 
 
 class Recurrent(SequenceModel):
@@ -229,6 +326,7 @@ class Recurrent(SequenceModel):
         width = config.embedding_size or size
         kind = KINDS[type(config)](config)
         self.kernel = kind.kernel
+        self._ready: Ready | None = None
         self.embedding = nn.Embedding(num_symbols, width)
         self.layers: Any = nn.ModuleList(
             kind.cell(size if i else width, size) for i in range(config.num_layers)
@@ -240,6 +338,13 @@ class Recurrent(SequenceModel):
             self.head.weight = self.embedding.weight
             # As inputs they would be N(0, 1), as output weights N(0, 1/D): half way between.
             nn.init.normal_(self.embedding.weight, std=size**-0.25)
+        if config.init_uniform is not None:
+            self._initialise(config.init_uniform)
+
+    def _initialise(self, bound: float) -> None:
+        for name, parameter in self.named_parameters():
+            if ".gain" not in name:  # of a norm: it would begin by taking everything away
+                nn.init.uniform_(parameter, -bound, bound)
 
     def _learned_initial(self) -> nn.ParameterList:
         return nn.ParameterList(
@@ -262,47 +367,127 @@ class Recurrent(SequenceModel):
     def advance(
         self, carry: Carry, x: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
-        inputs = self._dropped(self.embedding(x))
-        if x.shape[1] == 1:
-            outputs, carry = self._step(carry, inputs, lengths)
-        elif lengths is None:
-            outputs, carry = self.kernel.chunk(self.layers, carry, inputs, self._dropout)
-        elif keep:
-            outputs, carry = self._ragged(carry, inputs, lengths)
-        else:
-            # What a row's padding does to its state is of no interest, and causality keeps it
-            # from the features before: the fastest kernel will do.
-            outputs, _ = self.kernel.chunk(self.layers, carry, inputs, self._dropout)
-            carry = None
-        return self._dropped(outputs), carry
+        if x.shape[1] == 1 and not self.training:
+            return self._step(carry, x, lengths)
+        inputs, layers = self.dropped(self._embedded(x)), self._thinned(x.shape[0])
+        if lengths is None:
+            return self._chunk(layers, carry, inputs)
+        if keep:
+            return self._ragged(layers, carry, inputs, lengths)
+        # What a row's padding does to its state is of no interest, and causality keeps it from
+        # the features before: the fastest kernel will do.
+        return self._chunk(layers, carry, inputs)[0], None
 
     def emit(self, features: Tensor) -> Categorical:
-        return Categorical(self.head(features))
+        head = self.head
+        return LinearCategorical(
+            self.dropped(features) if self.training else features, head.weight, head.bias
+        )
 
-    def _step(self, carry: Carry, inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
-        """One element: inputs (B, 1, E)."""
-        x = inputs[:, 0]
-        after = []
-        for i, (cell, h) in enumerate(zip(self.layers, carry, strict=True)):
-            after.append(self.kernel.step(cell, h, self._dropped(x) if i else x))
-            x = cell.output(after[-1])
+    def _step(self, carry: Carry, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
+        """One element: x (B, 1)."""
+        ready = self._ready_layers(x)
+        after, y = [], x[:, 0]
+        if ready is None:
+            y = self.embedding(y)
+            for cell, h in zip(self.layers, carry, strict=True):
+                after.append(self.kernel.step(cell, h, y))
+                y = cell.output(after[-1])
+        else:
+            table = ready.table
+            wx = None if table is None else table.index_select(0, y)
+            y = y if wx is not None else self.embedding(y)
+            for layer, h in zip(ready.layers, carry, strict=True):
+                after.append(layer.fold(h, layer.of_input(y) if wx is None else wx))
+                y, wx = layer.output(after[-1]), None
         if lengths is None:
-            return x[:, None], tuple(after)
+            return y[:, None], tuple(after)
         valid = (lengths > 0).to(x.device)[:, None]
         kept = tree.map_leaves(lambda new, old: torch.where(valid, new, old), tuple(after), carry)
-        return x[:, None], kept
+        return y[:, None], kept
 
-    def _ragged(self, carry: Carry, x: Tensor, lengths: Tensor) -> tuple[Tensor, Carry]:
+    def _ready_layers(self, x: Tensor) -> Ready | None:
+        """The weights made ready for steps, where no gradient is asked of them."""
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+            return None
+        if torch.compiler.is_compiling():
+            return None  # a compiler makes its own preparations, and cannot watch weights
+        ready = self._ready
+        if ready is None or ready.watch.is_stale():
+            layers = [self.kernel.ready(cell) for cell in self.layers]
+            watch = Watch(self.embedding, self.layers)
+            ready = self._ready = Ready(watch, self._table(layers[0]), layers)
+        return ready
+
+    def _table(self, first: ReadyLayer) -> Tensor | None:
+        """(V, G D) what the first layer gets of every symbol, if that is not too much to make."""
+        embedding: nn.Module = self.embedding  # a derived model may read something else
+        size = self.num_symbols * 4 * self.config.hidden_size
+        if not isinstance(embedding, nn.Embedding) or size > TABLE_SIZE:
+            return None
+        return first.of_input(embedding.weight)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made of the weights: a copy makes its own."""
+        return {**self.__dict__, "_ready": None}
+
+    def _chunk(self, layers: Cells, carry: Carry, x: Tensor) -> tuple[Tensor, Carry]:
+        if not self.config.variational_dropout:
+            return self.kernel.chunk(layers, carry, x, self._share(self.config.dropout))
+        after = []
+        for i, (layer, h) in enumerate(zip(layers, carry, strict=True)):
+            x, last = self.kernel.chunk([layer], (h,), self.dropped(x) if i else x, 0.0)
+            after += last
+        return x, tuple(after)
+
+    def _ragged(
+        self, layers: Cells, carry: Carry, x: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Carry]:
         """Layer by layer: only a layer's own outputs tell its state where a row ended."""
         after = []
-        for i, (cell, h) in enumerate(zip(self.layers, carry, strict=True)):
-            x, h = self.kernel.ragged(cell, h, self._dropped(x) if i else x, lengths)
+        for i, (layer, h) in enumerate(zip(layers, carry, strict=True)):
+            x, h = self.kernel.ragged(layer, h, self.dropped(x) if i else x, lengths)
             after.append(h)
         return x, tuple(after)
 
-    @property
-    def _dropout(self) -> float:
-        return self.config.dropout if self.training else 0.0
+    # ---- what training leaves out ---------------------------------------------------------------
 
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self._dropout) if self._dropout else x
+    def _share(self, share: float) -> float:
+        return share if self.training else 0.0
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """x (B, L, D) or (B, D) with units left out, the rest scaled up; itself when not training.
+
+        Of each element others, or the same of the whole row (Gal, Ghahramani 2016).
+        """
+        share = self._share(self.config.dropout)
+        if not share:
+            return x
+        if self.config.variational_dropout and x.ndim == 3:
+            return x * F.dropout(torch.ones_like(x[:, :1]), share)
+        return F.dropout(x, share)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """(B, L, E) of x (B, L), without the symbols that this chunk leaves out.
+
+        As if rows of the embedding were dropped, at the cost of the chunk instead of V x E.
+        """
+        share = self._share(self.config.embedding_dropout)
+        e: Tensor = self.embedding(x)
+        if not share:
+            return e
+        return e * F.dropout(e.new_ones(self.num_symbols), share)[x][..., None]
+
+    def _thinned(self, batch_size: int) -> Cells:
+        """The layers as this chunk has them."""
+        units = self._share(self.config.recurrent_dropout)
+        weights = self._share(self.config.weight_dropout)
+        if not units and not weights:
+            return list(self.layers)
+        thinned = []
+        for cell in self.layers:
+            u = cell.weight_hh
+            ones = u.new_ones(batch_size, cell.hidden_size)
+            mask = F.dropout(ones, units) if units else None
+            thinned.append(Thinned(cell, F.dropout(u, weights), mask))
+        return thinned

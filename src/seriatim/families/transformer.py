@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.distributions import Categorical, Distribution
+from seriatim.distributions import Distribution, LinearCategorical
 from seriatim.errors import ConfigError
 from seriatim.families.configuration import Transformer
 from seriatim.layers.attention import MultiHeadAttention
@@ -87,7 +87,7 @@ class TransformerModel(SequenceModel):
     def emit(self, features: Features) -> Distribution:
         """softmax(W h), W being the embedding where they are tied (Press, Wolf 2017)."""
         weight = self.embedding.weight if self.head is None else self.head.weight
-        return Categorical(F.linear(features, weight))
+        return LinearCategorical(features, weight)
 
     def _embed(self, x: Tensor, positions: Tensor) -> Tensor:
         h: Tensor = self.embedding(x)

@@ -72,10 +72,13 @@ class VectorModel(Recurrent):
             num_components: K.
 
         Raises:
-            ConfigError: tied embeddings, which vectors do not have.
+            ConfigError: tied or dropped embeddings, which vectors do not have.
         """
-        if config.tie_embeddings:
-            raise ConfigError("vectors have no embeddings to tie: leave tie_embeddings out")
+        if config.tie_embeddings or config.embedding_dropout:
+            raise ConfigError(
+                "vectors have no embeddings to tie or to leave out: leave out tie_embeddings and "
+                "embedding_dropout"
+            )
         super().__init__(config, _VALUES, _BOUNDARY)
         self.num_components = num_components
         self.embedding = VectorInput(  # type: ignore[assignment]
@@ -91,4 +94,4 @@ class VectorModel(Recurrent):
 
     def emit(self, features: Tensor) -> BernoulliVector:  # type: ignore[override]
         """Which components come next."""
-        return BernoulliVector(self.head(features))
+        return BernoulliVector(self.head(self.dropped(features)))

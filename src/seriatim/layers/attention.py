@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim.layers import fused, short
 from seriatim.layers.positions import Rotation, rotate
 
 Projected: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -95,6 +96,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor
     Returns:
         (B, H, L, d_v).
     """
+    if sight.is_causal and sight.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
+        return fused.causal_attention(q, k, v)
+    is_whole = sight.band is None and not sight.is_causal
+    if is_whole and fused.is_useful(q) and short.is_short(q, k):
+        return short.attend(q, k, v, sight.bias)
     if sight.band is None:
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=sight.bias, is_causal=sight.is_causal
@@ -163,6 +169,8 @@ class MultiHeadAttention(nn.Module):
         heads = self.num_heads
         both = 2 * heads * self.key_size
         qkv = F.linear(x, self.weight, self.bias)
+        if fused.is_useful(qkv):
+            return fused.heads(qkv, heads, self.key_size, rotation)
         qk, v = qkv.split_with_sizes([both, heads * self.value_size], -1)
         qk = qk.view(rows, length, 2 * heads, self.key_size)
         if rotation is not None:

@@ -5,10 +5,14 @@ Knows how sublayers are put together; not what came before a chunk, which is the
 Shapes: B rows, L elements, D features, F inner features of a feed-forward network.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from seriatim.layers import fused
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.positions import Rotation
 from seriatim.layers.tape import Chunk
@@ -24,6 +28,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D), each vector divided by its root mean square."""
+        if fused.is_useful(x):
+            return fused.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.size, self.weight, self.eps)
 
 
@@ -65,7 +71,26 @@ class SwiGLU(nn.Module):
         return y
 
 
-class Block(nn.Module):
+class Unit(nn.Module):
+    """A part of a stack, entered through its forward alone.
+
+    So it can be computed again when gradients are taken, instead of keeping what it computed
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+
+    Attributes:
+        recomputes: whether it is, in training.
+    """
+
+    recomputes: bool = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        """`forward`, with dropout drawn alike both times."""
+        if self.recomputes and torch.is_grad_enabled():
+            return checkpoint(super().__call__, *inputs, use_reentrant=False)
+        return super().__call__(*inputs)
+
+
+class Block(Unit):
     """Attention, then a feed-forward network, each inside a residual connection.
 
     norm first:  h <- h + Dropout(f(Norm(h)))       (He et al. 2016; Radford et al. 2019)

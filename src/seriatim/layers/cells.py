@@ -2,22 +2,26 @@
 
 The three textbook cells are written out as their equations, with named gates, and are the
 reference that the fused kernels are held to. Their weights lie as torch's own kernels want
-them, so that the fast path runs on the very same parameters. A cell knows nothing of time,
-symbols, ragged rows or kernels.
+them, so that the fast path runs on the very same parameters. Each comes with layer
+normalisation too, and each can be thinned in training: units of the state, or weights that act
+on it, left out. A cell knows nothing of time, symbols, ragged rows or kernels.
 
 Shapes: B rows, E features of the input (input_size), D features of the state (hidden_size);
 `...` any leading axes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seriatim.tree import Tree
+
+Folding: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
 
 
 class Cell(nn.Module, ABC):
@@ -51,6 +55,31 @@ class Cell(nn.Module, ABC):
         return shown
 
 
+class Layer(Protocol):
+    """What kernels run: a cell, or one that is thinned for a chunk of training."""
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """W, U, b_W, b_U as torch's kernels want them."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, D) what h is multiplied by where it meets U; None: nothing."""
+
+    def of_input(self, x: Tensor) -> Tensor:
+        """(..., G D) what the gates get of x."""
+
+    def folding(self) -> Folding:
+        """The steps of one chunk: the state after an element of which the gates get wx (B, G D)."""
+
+    def output(self, h: Tree) -> Tensor:
+        """(B, D) what the state shows."""
+
+
 class StackedCell(Cell):
     """A cell whose gates are affine in h and x, with their weights stacked as torch stacks them.
 
@@ -81,13 +110,91 @@ class StackedCell(Cell):
         """The four parameters in the order of torch's kernels."""
         return [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
 
+    @property
+    def mask(self) -> None:
+        """A cell by itself leaves nothing out."""
+        return None
+
     def of_input(self, x: Tensor) -> Tensor:
         """(..., G D) W x + b_W of all gates."""
         return F.linear(x, self.weight_ih, self.bias_ih)
 
-    def of_hidden(self, h: Tensor) -> Tensor:
-        """(..., G D) U h + b_U of all gates."""
-        return F.linear(h, self.weight_hh, self.bias_hh)
+    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+        """(..., G D) U h + b_U of all gates; u in place of U, if given."""
+        return F.linear(h, self.weight_hh if u is None else u, self.bias_hh)
+
+    def forward(self, h: Tree, x: Tensor) -> Tree:
+        return self.folding()(h, self.of_input(x))
+
+    def folding(self, u: Tensor | None = None, mask: Tensor | None = None) -> Folding:
+        """`fold` for the steps of one chunk.
+
+        Args:
+            u: (G D, D) in place of U.
+            mask: (B, D) what h is multiplied by where it meets U.
+        """
+        parts = self.split(self.weight_hh if u is None else u)
+        return lambda h, wx: self.fold(h, wx, parts, mask)
+
+    def split(self, u: Tensor) -> Sequence[Tensor]:
+        """The parts of U that products are made with: all of it at once.
+
+        They are split once a chunk. A slice at every step would cost a gradient as large as U.
+        """
+        return (u,)
+
+    @abstractmethod
+    def fold(self, h: Tree, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tree:
+        """The state after an element of which the gates get wx, as `of_input` makes it.
+
+        Args:
+            h: the state before.
+            wx: (B, G D).
+            u: as `split` makes it.
+            mask: (B, D) what h is multiplied by where it meets U; None: nothing.
+        """
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A cell of which a chunk of training leaves something out.
+
+    Attributes:
+        cell: the whole one.
+        weight_hh: (G D, D) what is left of U, scaled up (DropConnect: Wan et al. 2013).
+        mask: (B, D) 0 or 1 / (1 - p): what is left of h where it meets U, the same units at
+            every step (Gal, Ghahramani 2016, equation 7); None: all of it.
+    """
+
+    cell: StackedCell
+    weight_hh: Tensor
+    mask: Tensor | None
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return self.cell.hidden_size
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The cell's, with what is left of U."""
+        return [self.cell.weight_ih, self.weight_hh, self.cell.bias_ih, self.cell.bias_hh]
+
+    def of_input(self, x: Tensor) -> Tensor:
+        """The cell's own."""
+        return self.cell.of_input(x)
+
+    def folding(self) -> Folding:
+        """The cell's own, thinned."""
+        return self.cell.folding(self.weight_hh, self.mask)
+
+    def output(self, h: Tree) -> Tensor:
+        """The cell's own."""
+        return self.cell.output(h)
+
+
+def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
+    return h if mask is None else h * mask
 
 
 # ---- the simple recurrent network ---------------------------------------------------------------
@@ -107,8 +214,42 @@ class RNNCell(StackedCell):
         super().__init__(input_size, hidden_size, num_gates=1)
         self.nonlinearity = NONLINEARITIES[nonlinearity]
 
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        return self.nonlinearity(self.of_input(x) + self.of_hidden(h))
+    def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
+        return self.nonlinearity(wx + self.of_hidden(_masked(h, mask), *u))
+
+
+class LayerNormRNNCell(RNNCell):
+    """The simple recurrent network with layer normalisation (Ba et al. 2016, equation 4).
+
+        a_t = W x_t + U h_{t-1}
+        h_t = tanh(LN(a_t; gain, b_W + b_U)),     LN(a; g, b) = g * (a - mean(a)) / sd(a) + b
+
+    Attributes:
+        gain: (D,).
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh"
+    ) -> None:
+        super().__init__(input_size, hidden_size, nonlinearity)
+        self.gain = nn.Parameter(torch.ones(hidden_size))
+
+    def of_input(self, x: Tensor) -> Tensor:
+        """(..., D) W x."""
+        return F.linear(x, self.weight_ih)
+
+    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+        """(..., D) U h."""
+        return F.linear(h, self.weight_hh if u is None else u)
+
+    def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
+        a = wx + self.of_hidden(_masked(h, mask), *u)
+        return self.nonlinearity(_layer_norm(a, self.gain, self.bias_ih + self.bias_hh))
+
+
+def _layer_norm(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """Over the last axis (Ba et al. 2016, equation 3)."""
+    return F.layer_norm(a, gain.shape, gain, bias)
 
 
 # ---- long short-term memory ---------------------------------------------------------------------
@@ -157,14 +298,58 @@ class LSTMCell(StackedCell):
         They do not depend on the cell, so one call gives the gates of a whole sequence whose
         hidden states are known.
         """
-        i, f, c, o = (self.of_input(x) + self.of_hidden(h)).chunk(4, -1)
+        return self._gates(self.of_input(x) + self.of_hidden(h))
+
+    def fold(
+        self, h: tuple[Tensor, Tensor], wx: Tensor, u: Sequence[Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        hidden, cell = h
+        gates = self._gates(wx + self.of_hidden(_masked(hidden, mask), *u))
+        cell = gates.forget * cell + gates.input * gates.update
+        return gates.output * self.seen(cell).tanh(), cell
+
+    def seen(self, cell: Tensor) -> Tensor:
+        """(..., D) what the output gate is given of c_t, before its tanh: all of it."""
+        return cell
+
+    def _gates(self, a: Tensor) -> LSTMGates:
+        i, f, c, o = a.chunk(4, -1)
         return LSTMGates(forget=f.sigmoid(), input=i.sigmoid(), output=o.sigmoid(), update=c.tanh())
 
-    def forward(self, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, cell = h
-        gates = self.gates(hidden, x)
-        cell = gates.forget * cell + gates.input * gates.update
-        return gates.output * cell.tanh(), cell
+
+class LayerNormLSTMCell(LSTMCell):
+    """Long short-term memory with layer normalisation (Ba et al. 2016, equations 20 to 22).
+
+        (a_f, a_i, a_o, a_c) = LN(W x_t; g_W, b_W) + LN(U h_{t-1}; g_U, b_U)     over all 4 D
+        c_t = sigmoid(a_f) * c_{t-1} + sigmoid(a_i) * tanh(a_c)
+        h_t = sigmoid(a_o) * tanh(LN(c_t; g_c, b_c))
+
+    Attributes:
+        gain_ih: (4 D,) g_W.
+        gain_hh: (4 D,) g_U.
+        gain_cell: (D,) g_c.
+        bias_cell: (D,) b_c.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
+        super().__init__(input_size, hidden_size, forget_bias)
+        self.gain_ih = nn.Parameter(torch.ones(4 * hidden_size))
+        self.gain_hh = nn.Parameter(torch.ones(4 * hidden_size))
+        self.gain_cell = nn.Parameter(torch.ones(hidden_size))
+        self.bias_cell = nn.Parameter(torch.zeros(hidden_size))
+
+    def of_input(self, x: Tensor) -> Tensor:
+        """(..., 4 D) LN(W x; g_W, b_W)."""
+        return _layer_norm(F.linear(x, self.weight_ih), self.gain_ih, self.bias_ih)
+
+    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+        """(..., 4 D) LN(U h; g_U, b_U)."""
+        product = F.linear(h, self.weight_hh if u is None else u)
+        return _layer_norm(product, self.gain_hh, self.bias_hh)
+
+    def seen(self, cell: Tensor) -> Tensor:
+        """(..., D) LN(c_t; g_c, b_c)."""
+        return _layer_norm(cell, self.gain_cell, self.bias_cell)
 
 
 # ---- the gated recurrent unit -------------------------------------------------------------------
@@ -198,18 +383,73 @@ class GRUCell(StackedCell):
 
     def gates(self, h: Tensor, x: Tensor) -> GRUGates:
         """The gates from h_{t-1} (..., D) and x_t (..., E)."""
-        rows = 2 * self.hidden_size
-        w_r, w_z, w_n = self.of_input(x).chunk(3, -1)
+        return self._gates(h, self.of_input(x), self.split(self.weight_hh))
+
+    def split(self, u: Tensor) -> Sequence[Tensor]:
+        """The rows of the reset and the update gate, and those of the candidate."""
+        return u.split_with_sizes([2 * self.hidden_size, self.hidden_size])
+
+    def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
+        gates = self._gates(_masked(h, mask), wx, u)
+        return gates.update * h + (1 - gates.update) * gates.candidate
+
+    def of_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
+        """(..., 2 D) U h + b_U of the reset and the update gate, u (2 D, D) their rows."""
+        return F.linear(h, u, self.bias_hh[: 2 * self.hidden_size])
+
+    def of_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
+        """(..., D) U h + b_U of the candidate, u (D, D) its rows."""
+        return F.linear(h, u, self.bias_hh[2 * self.hidden_size :])
+
+    def _gates(self, h: Tensor, wx: Tensor, u: Sequence[Tensor]) -> GRUGates:
+        u_gates, u_candidate = u
+        w_r, w_z, w_n = wx.chunk(3, -1)
+        u_r, u_z = self.of_hidden_gates(h, u_gates).chunk(2, -1)
+        r = (w_r + u_r).sigmoid()
         if self.resets_before:
-            u_r, u_z = F.linear(h, self.weight_hh[:rows], self.bias_hh[:rows]).chunk(2, -1)
-            r = (w_r + u_r).sigmoid()
-            n = w_n + F.linear(r * h, self.weight_hh[rows:], self.bias_hh[rows:])
+            n = w_n + self.of_hidden_candidate(r * h, u_candidate)
         else:
-            u_r, u_z, u_n = self.of_hidden(h).chunk(3, -1)
-            r = (w_r + u_r).sigmoid()
-            n = w_n + r * u_n
+            n = w_n + r * self.of_hidden_candidate(h, u_candidate)
         return GRUGates(reset=r, update=(w_z + u_z).sigmoid(), candidate=n.tanh())
 
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        gates = self.gates(h, x)
-        return gates.update * h + (1 - gates.update) * gates.candidate
+
+class LayerNormGRUCell(GRUCell):
+    """The gated recurrent unit with layer normalisation (Ba et al. 2016, equations 26 to 28).
+
+        (a_r, a_z) = LN(W_g x_t; ..) + LN(U_g h_{t-1}; ..)            the two gates together
+        h~_t = tanh(LN(W x_t; ..) + sigmoid(a_r) * LN(U h_{t-1}; ..))           reset "after"
+        h~_t = tanh(LN(W x_t; ..) + LN(U (sigmoid(a_r) * h_{t-1}); ..))         reset "before"
+        h_t  = z_t * h_{t-1} + (1 - z_t) * h~_t
+
+    Every LN has gains and a bias of its own: the rows of gain_ih and bias_ih for products with
+    W, those of gain_hh and bias_hh for products with U. The paper's z_t is our 1 - z_t.
+
+    Attributes:
+        gain_ih: (3 D,).
+        gain_hh: (3 D,).
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, reset: Literal["before", "after"] = "after"
+    ) -> None:
+        super().__init__(input_size, hidden_size, reset)
+        self.gain_ih = nn.Parameter(torch.ones(3 * hidden_size))
+        self.gain_hh = nn.Parameter(torch.ones(3 * hidden_size))
+
+    def of_input(self, x: Tensor) -> Tensor:
+        """(..., 3 D) of the gates and of the candidate."""
+        rows = 2 * self.hidden_size
+        product = F.linear(x, self.weight_ih)
+        gates = _layer_norm(product[..., :rows], self.gain_ih[:rows], self.bias_ih[:rows])
+        candidate = _layer_norm(product[..., rows:], self.gain_ih[rows:], self.bias_ih[rows:])
+        return torch.cat([gates, candidate], -1)
+
+    def of_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
+        """(..., 2 D) LN(U_g h)."""
+        rows = 2 * self.hidden_size
+        return _layer_norm(F.linear(h, u), self.gain_hh[:rows], self.bias_hh[:rows])
+
+    def of_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
+        """(..., D) LN(U h)."""
+        rows = 2 * self.hidden_size
+        return _layer_norm(F.linear(h, u), self.gain_hh[rows:], self.bias_hh[rows:])

@@ -37,6 +37,7 @@ Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (B, H, S, d_k) or (B, 
 
 NOWHERE = -(2**62)  # the position of a slot that holds no element of the row: before any context
 _SMALLEST_ROOM = 16
+_ROOM_AFTER_SELECT = 4
 _LOCK = threading.Lock()  # guards every tip; held for one addition, so one lock serves them all
 
 
@@ -217,6 +218,24 @@ class GrowingTape(Node):
             ragged = torch.cat(held), torch.cat([t[2][1] for t in trees])
         subtrees = join([t[0] for t in trees]), join([t[1] for t in trees]), ragged
         return cls.build(subtrees, (context, position, slots))
+
+    def select_rows(self, index: Tensor) -> Self:
+        """The rows `index`, with room for a few steps: beam search selects at every one."""
+        if torch.is_grad_enabled():
+            return super().select_rows(index)
+        (keys, values, ragged), (context, position, end) = self.parts()
+        index = index.to(self.keys[0].device)
+        room = end + _ROOM_AFTER_SELECT
+
+        def pick(old: Tensor, axis: int) -> Tensor:
+            new = old.new_empty(len(index), *old.shape[1:axis], room, *old.shape[axis + 1 :])
+            torch.index_select(old, 0, index, out=new.narrow(axis, 0, end))
+            return new
+
+        if ragged is not None:
+            ragged = Ragged(pick(ragged[0], 1), ragged[1].index_select(0, index))
+        keys, values = (tuple(pick(t, 2) for t in layers) for layers in (keys, values))
+        return type(self)(keys, values, ragged, context, position, end, _Tip(end))
 
     # ---- as a tape ----
 

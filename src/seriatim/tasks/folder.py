@@ -5,9 +5,10 @@
     weights.safetensors  every weight and buffer
     training.json        data, splits, options, history
 
-It is written under a temporary name beside its place, flushed and renamed, so that a reader
-sees the old folder or the new one and a full disk costs nothing. No pickle anywhere. Knows
-files; no model, no text.
+and beside them, of a run that goes on or was cut short, checkpoints/; of any that kept them,
+log.jsonl, loss.png and tensorboard/. The first four are written under a temporary name, flushed
+and renamed, so that a reader sees the old model or the new one and a full disk costs nothing. No
+pickle anywhere. Knows files; no model, no text.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ from seriatim.errors import ModelError, OutputError
 
 FORMAT = 1
 _CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
+CHECKPOINTS, LOG, CURVE, TENSORBOARD = "checkpoints", "log.jsonl", "loss.png", "tensorboard"
+_OF_RUN = (CHECKPOINTS, LOG, CURVE, TENSORBOARD)
 
 
 def save(
@@ -54,7 +57,9 @@ def save(
     check_free(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        own = path / CHECKPOINTS  # what is left there by a kill goes with it
+        place = own if own.is_dir() else path.parent
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from None
     try:
@@ -76,7 +81,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: something stands there that may not be replaced.
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or is_unfinished(path):
         return
     if not path.is_dir() or not (path / _CONFIG).exists():
         raise OutputError(f"{path} exists and is no model folder: choose another place")
@@ -85,6 +90,32 @@ def check_free(path: Path, *, overwrite: bool) -> None:
             f"{path} holds a model already: choose another place, or allow its replacement with "
             "--overwrite"
         )
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a folder holds nothing but what a run writes before there is a model."""
+    return path.is_dir() and all(file.name in _OF_RUN for file in path.iterdir())
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a run stands in a folder that may go on, with a model beside it or without."""
+    return (path / CHECKPOINTS).is_dir()
+
+
+def is_model(path: Path) -> bool:
+    """Whether a folder holds a model."""
+    return (path / _CONFIG).is_file()
+
+
+def clear_run(path: Path) -> None:
+    """Remove what a run has left beside its model: checkpoints, log and pictures."""
+    for name in _OF_RUN:
+        place = path / name
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
 
 
 def _fill(
@@ -138,9 +169,20 @@ def _flush(path: Path) -> None:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Rename into place. A folder cannot replace another in one step, so the old steps aside."""
+    """Rename into place. A folder cannot replace another in one step, so the old steps aside.
+
+    Where a run stands, the files come to it, config.json last: until then there is no model, and
+    the checkpoint is there to make it again.
+    """
     if not path.exists():
         os.rename(temporary, path)
+        return
+    if is_cut_short(path) or is_unfinished(path):
+        (path / _CONFIG).unlink(missing_ok=True)
+        files = sorted(temporary.iterdir(), key=lambda file: file.name == _CONFIG)
+        for file in files:
+            os.replace(file, path / file.name)
+        _flush(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     os.rename(path, aside / "model")
@@ -156,15 +198,24 @@ def _put(temporary: Path, path: Path) -> None:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, *, task: str | None = None) -> dict[str, Any]:
     """config.json of a model folder, after a look at the sizes of its files.
 
+    Args:
+        path: the folder.
+        task: that it must be of; None: any.
+
     Raises:
-        ModelError: no such folder, no model in it, a newer format, or a file that is missing or
-            of another size than was written.
+        ModelError: no such folder, no model in it, a newer format, another task, or a file that
+            is missing or of another size than was written.
     """
     if not path.is_dir():
         raise ModelError(f"there is no model folder {path}: give one that fit or save has written")
+    if not is_model(path) and is_cut_short(path):
+        raise ModelError(
+            f"{path} holds a run that was cut short, and no model yet: go on with it by the same "
+            "fit with --resume"
+        )
     config = read_document(path, "config")
     found = config.get("format")
     if not isinstance(found, int) or "files" not in config:
@@ -173,6 +224,11 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(
             f"{path} has format {found} (written by seriatim {config.get('seriatim')}) and this "
             f"is seriatim {seriatim.__version__}, which reads up to {FORMAT}: update seriatim"
+        )
+    if task is not None and config.get("task") != task:
+        raise ModelError(
+            f"{path} holds a model of the task {config.get('task')!r}, and one of {task!r} is "
+            "needed here: seriatim info tells what it is, seriatim --help what can be done with it"
         )
     for name, seal in config["files"].items():
         file = path / name

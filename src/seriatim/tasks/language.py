@@ -29,12 +29,15 @@ from seriatim.evaluate.text import Score, score_text
 from seriatim.families.configuration import ModelConfig, configure, describe, restore
 from seriatim.model import SequenceModel, State
 from seriatim.tasks import folder
+from seriatim.tasks.kept import Kept, found_run, keep_symbols
 from seriatim.tasks.spelling import fit_speller, speller, spelling_bits
 from seriatim.train.closed_form import ClosedForm
-from seriatim.train.history import Progress
+from seriatim.train.distributed import current
+from seriatim.train.estimate import Estimate
+from seriatim.train.history import History, Progress
 from seriatim.train.loop import fit as fit_by_gradient
 from seriatim.train.loop import seeded
-from seriatim.train.options import TrainingOptions, configure_training
+from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
@@ -111,6 +114,9 @@ class LanguageModel:
         options: TrainingOptions | None = None,
         report: Callable[[Progress], None] | None = None,
         say: Callable[[str], None] | None = None,
+        announce: Callable[[Estimate], None] | None = None,
+        checkpoints: Kept = None,
+        resume: bool = False,
     ) -> Self:
         """Fit to text, by gradients or in closed form, as the family has it.
 
@@ -127,6 +133,10 @@ class LanguageModel:
             options: all other training options; None: what suits the family.
             report: told of the progress of training.
             say: told in a sentence what is being done.
+            announce: told before the first step what training will cost, measured on a copy.
+            checkpoints: a folder in which the run is kept every minute, or `Checkpoints`; it
+                stays when the run is over: remove it when the model is saved.
+            resume: go on with the run in that folder, to the bit, if there is one.
 
         Returns:
             This model, fitted; `training` holds the record.
@@ -135,7 +145,36 @@ class LanguageModel:
         say = say or _silent
         options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
         parts, record = self._parts(train, valid, test, split)
-        corpora = {}
+        data = {name: source.fingerprint() for name, source in parts.items()} if checkpoints else {}
+        kept, symbols = found_run(checkpoints, resume, model=self._identity(), data=data)
+        if symbols is not None:
+            self.symbols = symbols_from_json(symbols)
+        with current().main_first():  # it fills the cache, and the others map its files
+            corpora = self._corpora(parts, say)
+        self.training = {
+            "data": {name: _facts(corpus) for name, corpus in corpora.items()},
+            "split": record,
+            "symbols": {"spec": self._spec, "number": self._alphabet().num_symbols},
+            "seed": options.seed,
+        }
+        began = time.perf_counter()
+
+        def by_gradient(*given: Any) -> History:
+            keep_symbols(kept, self._alphabet().to_json())
+            return fit_by_gradient(*given, report=report, announce=announce, checkpoints=kept)
+
+        self._fit_model(corpora["train"], corpora.get("valid"), options, by_gradient, say)
+        self.training["fit_seconds"] = time.perf_counter() - began
+        if current().is_main:
+            self._score_parts(corpora, parts, say)
+        self.training["seconds"] = time.perf_counter() - started
+        return self
+
+    def _corpora(
+        self, parts: Mapping[str, Source], say: Callable[[str], None]
+    ) -> dict[str, Corpus]:
+        """The parts as symbols; chooses the symbols first, where that was not done."""
+        corpora: dict[str, Corpus] = {}
         if self.symbols is None and self._spec == "word" and can_read_words(parts["train"]):
             say("reading the words of the train text")
             self.symbols, corpora["train"] = read_words(
@@ -156,18 +195,17 @@ class LanguageModel:
             if name not in corpora:
                 say(f"turning the {name} text into symbols")
                 corpora[name] = build_corpus(source, self.symbols)
-        self.training = {
-            "data": {name: _facts(corpus) for name, corpus in corpora.items()},
-            "split": record,
-            "symbols": {"spec": self._spec, "number": self.symbols.num_symbols},
-            "seed": options.seed,
+        return corpora
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes a run another one."""
+        return {
+            "task": "language",
+            "model": describe(self.config),
+            "symbols": [self._spec, *self._cut],
+            "sequences": self.sequences,
+            "begun from": None if self.model is None else self.model.fingerprint(),
         }
-        began = time.perf_counter()
-        self._fit_model(corpora["train"], corpora.get("valid"), options, report, say)
-        self.training["fit_seconds"] = time.perf_counter() - began
-        self._score_parts(corpora, parts, say)
-        self.training["seconds"] = time.perf_counter() - started
-        return self
 
     def _score_parts(
         self, corpora: dict[str, Corpus], parts: dict[str, Source], say: Callable[[str], None]
@@ -180,11 +218,21 @@ class LanguageModel:
             # The model is fitted; whoever has no patience for its figures must not lose it.
             self.training["not_scored"] = "interrupted"
 
-    def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
-        """Training options: those given, then what suits the family, then the defaults."""
-        recipe = dict(self.config.recipe)
-        if given.get("optimiser", "adamw") != "adamw":
-            recipe.pop("learning_rate", None)  # a rate of adamw means nothing to another
+    def training_options(
+        self, given: Mapping[str, Any], *, preset: str | None = None
+    ) -> TrainingOptions:
+        """Training options: those given, then what suits the model, then the defaults.
+
+        Args:
+            given: by name.
+            preset: that the model was made from; some have training options of their own.
+        """
+        recipe = self.config.recipe_for(preset)
+        usual = recipe.get("optimiser", "adamw")
+        if given.get("optimiser", usual) != usual:
+            recipe.pop("learning_rate", None)  # a rate of one means nothing to another
+        if given.keys() & set(BUDGETS):
+            recipe = {name: value for name, value in recipe.items() if name not in BUDGETS}
         return configure_training({**recipe, **given})
 
     def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
@@ -215,17 +263,20 @@ class LanguageModel:
         train: Corpus,
         valid: Corpus | None,
         options: TrainingOptions,
-        report: Callable[[Progress], None] | None,
+        by_gradient: Callable[..., History],
         say: Callable[[str], None],
     ) -> None:
-        if self.symbols is None:
-            raise ConfigError("there are no symbols yet: call fit")
+        symbols = self._alphabet()
         is_new = self.model is None
         if self.model is None:
             with seeded(torch.device("cpu"), options.seed):
-                model = self.config.build(self.symbols.num_symbols, self.symbols.boundary)
+                model = self.config.build(symbols.num_symbols, symbols.boundary)
             self.model = model.to(self._device)
         if isinstance(self.model, ClosedForm):
+            if current().size > 1:
+                raise ConfigError(
+                    f"a {self.config.family} model is counted, in one process: leave out processes"
+                )
             if not is_new:
                 raise ConfigError(
                     f"a {self.config.family} model is counted, not trained, so there is nothing "
@@ -234,7 +285,7 @@ class LanguageModel:
             say("counting")
             self.training["fit"] = self.model.fit_closed_form(train)
             return
-        history = fit_by_gradient(self.model, train, valid, options, report=report)
+        history = by_gradient(self.model, train, valid, options)
         self.training["fit"] = history.to_json()
 
     # ---- using ----------------------------------------------------------------------------------
@@ -378,6 +429,11 @@ class LanguageModel:
             "training": self.training,
         }
 
+    def _alphabet(self) -> Symbols:
+        if self.symbols is None:
+            raise ConfigError("there are no symbols yet: call fit")
+        return self.symbols
+
     def _fitted(self) -> tuple[SequenceModel, Symbols]:
         if self.model is None or self.symbols is None:
             raise ConfigError("this language model is not fitted yet: call fit, or load one")
@@ -402,6 +458,35 @@ class LanguageModel:
             return model.update(state, torch.tensor([ids], dtype=torch.int64, device=model.device))
 
     # ---- on disk --------------------------------------------------------------------------------
+
+    @classmethod
+    def of_model(
+        cls,
+        model: SequenceModel,
+        *,
+        config: ModelConfig,
+        symbols: Symbols,
+        sequences: Sequences,
+        words: Sequence[str] = (),
+        training: Mapping[str, Any] | None = None,
+        device: str | None = None,
+    ) -> Self:
+        """A language model of a model that was made elsewhere, such as one read from a file.
+
+        Args:
+            model: of these symbols.
+            config: what it was built by.
+            symbols: its alphabet.
+            sequences: what one sequence is.
+            words: from which the spelling of unknown ones is learnt.
+            training: the record of how it came about, JSON values.
+            device: where to compute; None: a GPU if there is one.
+        """
+        found = cls(config, symbols=symbols, sequences=sequences, device=device)
+        found.model = model.to(found._device).eval()
+        found._speller = fit_speller([list(words)], symbols)
+        found.training = dict(training or {})
+        return found
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model as a folder, whole or not at all.
@@ -434,10 +519,10 @@ class LanguageModel:
             device: where to compute; None: a GPU if there is one.
 
         Raises:
-            ModelError: no model, a damaged one, or one of a newer version.
+            ModelError: no model, a damaged one, or one of a newer version or another task.
         """
         path = Path(path)
-        config = folder.read_config(path)
+        config = folder.read_config(path, task="language")
         symbols = symbols_from_json(folder.read_document(path, "symbols"))
         model_config = restore(config["model"], classes)
         found = cls(model_config, symbols=symbols, sequences=config["sequences"], device=device)

@@ -9,14 +9,18 @@ import torch
 from seriatim import tree
 from seriatim.data.batches import Pass
 from seriatim.model import TargetModel
+from seriatim.train.distributed import ALONE, Ranks, own_rows
 from seriatim.train.update import on_device
 
 
 @torch.no_grad()
-def mean_nats(model: TargetModel, data: Pass, *, limit: int | None = None) -> float:
+def mean_nats(
+    model: TargetModel, data: Pass, *, limit: int | None = None, ranks: Ranks = ALONE
+) -> float:
     """Mean of -ln p(target) over one pass, with the state carried; nats per target.
 
     Args:
+        ranks: the processes that share the rows; all of them return the same. A collective.
         limit: read only about so many targets, spread over the whole.
 
     Raises:
@@ -28,14 +32,14 @@ def mean_nats(model: TargetModel, data: Pass, *, limit: int | None = None) -> fl
     model.eval()
     try:
         for reading in data.readings(limit):
-            batch = on_device(device, reading.batch)
+            batch = on_device(device, own_rows(reading.batch, ranks))
             carry = None if reading.is_first else carry
             if carry is not None and batch.shape[0] < num_rows:
                 carry = tree.select(carry, torch.arange(batch.shape[0]))
             num_rows = batch.shape[0]
             nats, carry = model(batch, carry, keep=reading.goes_on)
             total -= nats.sum(dtype=torch.float64)
-            count += batch.num_targets()
+            count += reading.batch.num_targets()
     finally:
         model.train(was_training)
-    return float(total) / count
+    return float(ranks.sum(total)) / count

@@ -25,6 +25,8 @@ class Progress:
         seconds: since the start.
         seconds_left: until the last step, evaluations included.
         is_best: whether an evaluation has just found the best weights so far.
+        is_evaluation: whether an evaluation has just been made.
+        notes: sentences for the user that were not told before.
     """
 
     step: int
@@ -38,6 +40,8 @@ class Progress:
     seconds: float
     seconds_left: float
     is_best: bool
+    is_evaluation: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class History:
         padding_share: share of the places of all batches that held padding.
         seconds: of the whole run.
         tokens_per_second: targets trained on per second of training, evaluations not counted.
-        notes: sentences for the user: what could not be done as asked.
+        notes: sentences for the user: what could not be done as asked, and what looked wrong.
+        resumed_at: the steps from which the run went on after it had been cut short.
     """
 
     options: dict[str, Any]
@@ -106,6 +111,7 @@ class History:
     seconds: float
     tokens_per_second: float
     notes: tuple[str, ...] = ()
+    resumed_at: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
@@ -113,10 +119,16 @@ class History:
             **asdict(self),
             "evaluations": [asdict(e) for e in self.evaluations],
             "notes": list(self.notes),
+            "resumed_at": list(self.resumed_at),
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         evaluations = tuple(Evaluation(**e) for e in record["evaluations"])
-        return cls(**{**record, "evaluations": evaluations, "notes": tuple(record["notes"])})
+        told = {
+            "evaluations": evaluations,
+            "notes": tuple(record["notes"]),
+            "resumed_at": tuple(record.get("resumed_at", ())),
+        }
+        return cls(**{**record, **told})

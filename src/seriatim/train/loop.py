@@ -9,28 +9,31 @@ afterwards. A budget in minutes is turned into a number of steps before the firs
 copies that leave no trace.
 """
 
-import copy
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from seriatim.batch import TokenSequences
 from seriatim.data.batches import BatchSource, CorpusPass, Pass, batch_source
-from seriatim.errors import ConfigError, TrainingError
+from seriatim.errors import ConfigError
 from seriatim.model import SequenceModel, TargetModel
-from seriatim.train.evaluation import mean_nats
-from seriatim.train.history import Evaluation, History, Progress, Stopped
+from seriatim.train import checkpoint, snapshot
+from seriatim.train.checkpoint import Checkpoints, Head
+from seriatim.train.distributed import Spread, check_enough, current, make_spread
+from seriatim.train.estimate import Estimate, estimate, fitting, memory_named
+from seriatim.train.history import History, Progress
+from seriatim.train.keeper import Keeper
 from seriatim.train.optimiser import trainable
-from seriatim.train.options import TrainingOptions
+from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.plan import Clock, Plan, Planner, asked_steps, evaluation_size
-from seriatim.train.update import Trainer, broken
-
-SECONDS_BETWEEN_REPORTS = 0.25
+from seriatim.train.precision import applied, choose
+from seriatim.train.run import Around, Run
+from seriatim.train.snapshot import Snapshot
+from seriatim.train.update import Trainer
 
 
 def fit(
@@ -41,6 +44,8 @@ def fit(
     *,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     clock: Clock = time.perf_counter,
 ) -> History:
     """Train a model of sequences on a corpus; see `train`."""
@@ -48,8 +53,17 @@ def fit(
     valid = None
     if valid_corpus is not None:
         valid = CorpusPass(valid_corpus, model.boundary, batch_size=rows, length=length)
-    source = _source(model, train_corpus, options)
-    return train(model, source, valid, options, report=report, stop=stop, clock=clock)
+    return train(
+        model,
+        _source(model, train_corpus, options),
+        valid,
+        options,
+        report=report,
+        stop=stop,
+        announce=announce,
+        checkpoints=checkpoints,
+        clock=clock,
+    )
 
 
 def train(
@@ -60,6 +74,8 @@ def train(
     *,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     clock: Clock = time.perf_counter,
 ) -> History:
     """Train a model; it ends with its best weights on the validation data, in evaluation mode.
@@ -69,6 +85,11 @@ def train(
     last step were done; before the first evaluation it keeps the weights of that moment. During
     the measuring for a budget in minutes, when nothing is learnt yet, it passes through.
 
+    Where checkpoints are kept, a run may be killed at any instant; begun again with `resume`, it
+    ends with the bits of a run that was never cut short (on a CPU, with as many threads, which
+    are set for the time of the call). Ctrl-C and SIGTERM then wait for the step to be whole and
+    for the checkpoint to be written.
+
     Args:
         model: whatever scores the targets of a batch.
         source: the batches of training.
@@ -76,25 +97,102 @@ def train(
         options: how it is trained; those of the data (batch_size, length ..) are the source's.
         report: told of the progress, a few times a second and at every evaluation.
         stop: asked before every step whether to end the run.
+        announce: told before the first step what the run will cost, measured on a copy.
+        checkpoints: where and how often the run is kept; None: nowhere.
         clock: seconds, from any origin.
 
     Raises:
-        ConfigError: a model without trainable parameters, or options that need validation.
-        DataError: data without symbols.
-        TrainingError: a loss or gradient that is not a number; the best weights so far stand.
+        ConfigError: a model without trainable parameters, options that need validation, or a
+            checkpoint of another model or with other options.
+        DataError: data without symbols, or a checkpoint of other data.
+        ModelError: a damaged checkpoint.
+        OutputError: a checkpoint stands there, and `resume` was not asked for.
+        TrainingError: a loss or gradient that is not a number, or a step that does not fit into
+            memory; the best weights so far stand.
     """
     began = clock()
     trainable(model)
     _check_validation(valid, options)
-    with seeded(model.device, options.seed):
-        planner = Planner(source, valid, options)
-        if options.minutes is None:
-            plan = planner.plan(asked_steps(options, source))
-        else:
-            deadline = began + 60.0 * options.minutes
-            plan = planner.plan_until(deadline, copy.deepcopy(model), clock)
-    with seeded(model.device, options.seed):
-        return _Run(model, source, valid, options, plan, report, stop, clock, began).go()
+    ranks = current()
+    check_enough(source.num_targets, ranks)
+    about = _about(model, source, options, checkpoints)
+    head = None if checkpoints is None else checkpoint.standing(checkpoints, about)
+    seed = ranks.seed(options.seed)
+    spread = make_spread(options, ranks)
+    choice = choose(options.precision, model)
+    if ranks.agreed(int(choice.products == "bf16")):
+        options = replace(options, precision="bf16")
+    else:
+        options = replace(options, precision="float32")
+    with _threads(checkpoints, head), applied(model.device), spread.held(model) as held:
+        with seeded(model.device, seed), memory_named(options, lambda: 1):
+            options, plan = _prepared(
+                _Trials(held, source, spread), valid, options, head, announce, began, clock
+            )
+        with seeded(model.device, seed):
+            keeper = None
+            if checkpoints is not None and ranks.is_main:
+                keeper = Keeper(checkpoints, about, clock)
+            told = report if ranks.is_main else None
+            folder = None if checkpoints is None else checkpoints.folder
+            around = Around(clock, began, told, stop, ranks, folder, keeper)
+            run = Run(held, source, valid, options, plan, around)
+            if head is None and choice.why:
+                run.note(choice.why)
+            if checkpoints is not None and head is not None:
+                tensors, best = checkpoint.read_tensors(checkpoints.folder, head)
+                found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
+                run.restore(found)
+            try:
+                return run.go()
+            finally:
+                model.eval()
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Trainers of copies of a model, to be measured and thrown away."""
+
+    model: TargetModel
+    source: BatchSource
+    spread: Spread
+
+    def copied(self) -> TargetModel:
+        return self.spread.copied(self.model)
+
+    def trainer(self, options: TrainingOptions) -> Trainer:
+        model = self.copied().train()
+        return Trainer(model, self.source, options, DEFAULT_STEPS, self.spread.ranks)
+
+
+def _prepared(
+    trials: _Trials,
+    valid: Pass | None,
+    options: TrainingOptions,
+    head: Head | None,
+    announce: Callable[[Estimate], None] | None,
+    began: float,
+    clock: Clock,
+) -> tuple[TrainingOptions, Plan]:
+    """How the run goes, as its checkpoint says or as is found out now."""
+    if head is not None:
+        plan = Plan(**head.numbers["plan"])
+        recorded = {name: head.numbers[name] for name in ("accumulate", "precision")}
+        return replace(options, **recorded), plan
+    source = trials.source
+    if options.auto_batch and trials.spread.ranks.size > 1:
+        raise ConfigError("auto_batch tries out one process: with several, give accumulate")
+    if options.auto_batch:
+        options = fitting(options, source.batch(0).shape[0], trials.trainer)
+    planner = Planner(source, valid, options, trials.spread.ranks)
+    if options.minutes is None:
+        plan = planner.plan(asked_steps(options, source))
+    else:
+        deadline = began + 60.0 * options.minutes
+        plan = planner.plan_until(deadline, trials.copied(), clock)
+    if announce is not None:
+        announce(estimate(trials.trainer(options), plan.steps))
+    return options, plan
 
 
 def _source(model: SequenceModel, corpus: TokenSequences, options: TrainingOptions) -> BatchSource:
@@ -129,198 +227,41 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-# ---- the run -----------------------------------------------------------------------------------
+# ---- what stands on disk -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Best:
-    step: int
-    nats: float | None
-    weights: dict[str, Any]
+def _about(
+    model: TargetModel,
+    source: BatchSource,
+    options: TrainingOptions,
+    checkpoints: Checkpoints | None,
+) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be of this run."""
+    if checkpoints is None:
+        return {}
+    return {
+        "model": {**checkpoints.model, "tensors": snapshot.shapes(model)},
+        # How the processes hold the model is no part of the run: any number may go on.
+        "options": {k: v for k, v in options.to_json().items() if k != "distributed"},
+        "data": {
+            **checkpoints.data,
+            "targets": source.num_targets,
+            "first batch": snapshot.digest(source.batch(0)),
+        },
+    }
 
 
-class _Run:
-    """A run from its first look at the validation corpus to its history."""
-
-    def __init__(
-        self,
-        model: TargetModel,
-        source: BatchSource,
-        valid: Pass | None,
-        options: TrainingOptions,
-        plan: Plan,
-        report: Callable[[Progress], None] | None,
-        stop: Callable[[], bool] | None,
-        clock: Clock,
-        began: float,
-    ) -> None:
-        self.model, self.source, self.valid = model, source, valid
-        self.options, self.plan = options, plan
-        self.report, self.stop, self.clock = report, stop, clock
-        self.trainer = Trainer(model, source, options, plan.steps)
-        self.evaluations: list[Evaluation] = []
-        self.best: _Best | None = None
-        self.began, self.started = began, clock()
-        self.evaluating = 0.0  # seconds
-        self.told = -math.inf
-
-    def go(self) -> History:
-        stopped: Stopped = "interrupted"
-        try:
-            self.model.train()
-            stopped = self._train()
-        except KeyboardInterrupt:
-            pass
-        except TrainingError:
-            self._restore()
-            raise
-        finally:
-            self.model.zero_grad()
-            self.model.eval()
-        self._settle(stopped)
-        return self._history(stopped)
-
-    def _train(self) -> Stopped:
-        self._evaluate()
-        while self.trainer.step < self.plan.steps:
-            if self.stop is not None and self.stop():
-                return "stopped"
-            self.trainer.update()
-            step = self.trainer.step
-            if step % self.plan.evaluate_every and step < self.plan.steps:
-                self._tell_sometimes()
-                continue
-            self._evaluate()
-            if self._has_stalled():
-                return "patience"
-        return "finished"
-
-    def _evaluate(self) -> None:
-        trainer = self.trainer
-        trainer.flush()
-        began = self.clock()
-        nats = None
-        if self.valid is not None:
-            limit = self.plan.evaluate_symbols
-            nats = mean_nats(self.model, self.valid, limit=limit)
-            if not math.isfinite(nats):
-                raise broken("validation loss", nats, trainer.step, trainer.rate)
-            trainer.schedule.observe(nats)
-        before = None if self.best is None else self.best.nats
-        is_best = nats is None or before is None or nats < before
-        if is_best:
-            # Bound in one go, after the copy is whole: Ctrl-C may come at any moment.
-            self.best = _Best(trainer.step, nats, copy.deepcopy(self.model.state_dict()))
-        now = self.clock()
-        self.evaluating += now - began
-        self.evaluations.append(
-            Evaluation(
-                step=trainer.step,
-                epoch=trainer.step / self.source.steps_per_epoch,
-                train_nats=trainer.loss,
-                valid_nats=nats,
-                learning_rate=trainer.rate,
-                gradient_norm=trainer.gradient_norm,
-                seconds=now - self.began,
-                is_best=is_best,
-            )
-        )
-        self._tell(now, is_best)
-        trainer.forget()
-
-    def _has_stalled(self) -> bool:
-        if self.options.patience is None:
-            return False
-        recent = self.evaluations[-self.options.patience :]
-        return len(self.evaluations) > self.options.patience and not any(e.is_best for e in recent)
-
-    # ---- telling -------------------------------------------------------------------------------
-
-    def _tell_sometimes(self) -> None:
-        if self.report is None:
-            return
-        now = self.clock()
-        if now - self.told >= SECONDS_BETWEEN_REPORTS:
-            self.trainer.flush()
-            self._tell(now, is_best=False)
-
-    def _tell(self, now: float, is_best: bool) -> None:
-        if self.report is None:
-            return
-        self.told = now
-        trainer = self.trainer
-        self.report(
-            Progress(
-                step=trainer.step,
-                steps=self.plan.steps,
-                epoch=trainer.step / self.source.steps_per_epoch,
-                loss=trainer.loss,
-                valid=self.evaluations[-1].valid_nats,
-                learning_rate=trainer.rate,
-                gradient_norm=trainer.gradient_norm,
-                tokens_per_second=self._tokens_per_second(now),
-                seconds=now - self.began,
-                seconds_left=self._seconds_left(now),
-                is_best=is_best,
-            )
-        )
-
-    def _tokens_per_second(self, now: float) -> float:
-        training = now - self.started - self.evaluating
-        return self.trainer.num_targets / training if training > 0 else 0.0
-
-    def _seconds_left(self, now: float) -> float:
-        steps = self.plan.steps - self.trainer.step
-        per_step = (now - self.started - self.evaluating) / max(1, self.trainer.step)
-        looks = math.ceil(steps / self.plan.evaluate_every)
-        return steps * per_step + looks * self.evaluating / len(self.evaluations)
-
-    # ---- ending --------------------------------------------------------------------------------
-
-    def _settle(self, stopped: Stopped) -> None:
-        """Choose the weights to end with.
-
-        A run cut short before it was ever judged keeps what it has learnt, as far as that is
-        numbers.
-        """
-        was_judged = self.valid is not None and len(self.evaluations) > 1
-        is_cut_short = stopped in ("stopped", "interrupted")
-        if is_cut_short and not was_judged and self.trainer.step > 0 and self._is_finite():
-            self.best = _Best(self.trainer.step, None, {})
-            return
-        self._restore()
-
-    def _is_finite(self) -> bool:
-        return all(bool(p.isfinite().all()) for p in self.trainer.parameters)
-
-    def _restore(self) -> None:
-        if self.best is not None:
-            self.model.load_state_dict(self.best.weights)
-
-    def _history(self, stopped: Stopped) -> History:
-        now, trainer = self.clock(), self.trainer
-        places = max(1, trainer.num_places)
-        return History(
-            options=self.options.to_json(),
-            steps=self.plan.steps,
-            steps_done=trainer.step,
-            steps_per_epoch=self.source.steps_per_epoch,
-            evaluate_every=self.plan.evaluate_every,
-            evaluate_symbols=self.plan.evaluate_symbols,
-            carried=self.source.carries,
-            stopped=stopped,
-            evaluations=tuple(self.evaluations),
-            best_step=0 if self.best is None else self.best.step,
-            best_valid_nats=None if self.best is None else self.best.nats,
-            num_targets=round(trainer.num_targets),
-            padding_share=1.0 - trainer.num_targets / places if trainer.step else 0.0,
-            seconds=now - self.began,
-            tokens_per_second=self._tokens_per_second(now),
-            notes=(*self.source.notes, *self._warmup_note()),
-        )
-
-    def _warmup_note(self) -> tuple[str, ...]:
-        asked, taken = self.options.warmup, self.trainer.schedule.warmup
-        if asked == taken:
-            return ()
-        return (f"warmup of {asked} steps is more than half of {self.plan.steps}: it took {taken}",)
+@contextmanager
+def _threads(checkpoints: Checkpoints | None, head: Head | None) -> Iterator[None]:
+    """As many threads as the run began with: sums of another number differ in their last bits."""
+    before = torch.get_num_threads()
+    asked = before
+    if checkpoints is not None and head is not None:
+        asked = checkpoints.threads or head.numbers["threads"]
+    if asked != before:
+        torch.set_num_threads(asked)
+    try:
+        yield
+    finally:
+        if asked != before:
+            torch.set_num_threads(before)

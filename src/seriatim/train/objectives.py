@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seriatim.distributions import Discrete, Distribution
+from seriatim.distributions import Discrete, Distribution, LinearCategorical
 from seriatim.model import Features, Objective, log_likelihood
 from seriatim.train.options import TrainingOptions
 from seriatim.tree import Tree
@@ -30,12 +30,52 @@ class SmoothedLikelihood:
         """(B, L); the distribution must be one over symbols."""
         if not isinstance(distribution, Discrete):
             raise TypeError(f"{type(distribution).__name__} has no symbols to spread a target over")
-        even = distribution.dense().mean(-1)
-        return torch.lerp(distribution.log_prob(targets), even, self.share)
+        return distribution.smoothed_log_prob(targets, self.share)
+
+
+@dataclass(frozen=True)
+class PenalisedActivations:
+    """An objective less alpha mean_d (m h_t)^2 and less beta mean_d (h_t - h_{t-1})^2.
+
+    Activation regularisation and its temporal form (Merity, McCann, Socher 2017, section 4.6;
+    alpha 2 and beta 1 there). h_t are the features (B, L, D), and m h_t what the output layer
+    reads of them, dropout included. The first element of a chunk has no change. What padding
+    would pay is left out with it: a valid element never follows padding.
+
+    Attributes:
+        objective: of the targets.
+        activation: alpha.
+        temporal: beta.
+    """
+
+    objective: Objective
+    activation: float
+    temporal: float
+
+    def __call__(self, distribution: Distribution, targets: Tree, features: Features) -> Tensor:
+        """(B, L); the features must be one tensor."""
+        if not isinstance(features, Tensor):
+            raise TypeError(
+                f"activation_penalty and temporal_penalty need features (B, L, D), and this model "
+                f"has a {type(features).__name__}: leave them out"
+            )
+        values = self.objective(distribution, targets, features)
+        if self.activation:
+            read = features
+            if isinstance(distribution, LinearCategorical):
+                read = distribution.features
+            values = values - self.activation * read.pow(2).mean(-1)
+        if self.temporal:
+            changes = (features[:, 1:] - features[:, :-1]).pow(2).mean(-1)
+            values = values - self.temporal * torch.nn.functional.pad(changes, (1, 0))
+        return values
 
 
 def make_objective(options: TrainingOptions) -> Objective:
     """The objective that the options name."""
+    objective: Objective = log_likelihood
     if options.label_smoothing:
-        return SmoothedLikelihood(options.label_smoothing)
-    return log_likelihood
+        objective = SmoothedLikelihood(options.label_smoothing)
+    if options.activation_penalty or options.temporal_penalty:
+        return PenalisedActivations(objective, options.activation_penalty, options.temporal_penalty)
+    return objective

@@ -48,13 +48,50 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> Optimizer:
     return OPTIMISERS[options.optimiser](groups, options, parameters[0].device)
 
 
-def clip_gradient(parameters: Iterable[Tensor], clip: float | None) -> Tensor:
+def moments(model: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers of each parameter, as "parameter name/what it is"."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        f"{names[id(p)]}/{key}": value
+        for group in optimiser.param_groups
+        for p in group["params"]
+        for key, value in optimiser.state.get(p, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def set_moments(model: nn.Module, optimiser: Optimizer, found: Mapping[str, Tensor]) -> None:
+    """The inverse of `moments`, on the parameters' devices."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for place, value in found.items():
+        name, _, key = place.rpartition("/")
+        by_name.setdefault(name, {})[key] = value
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state = {i: by_name[names[id(p)]] for i, p in enumerate(parameters) if names[id(p)] in by_name}
+    # torch's own loading knows which of them lives on which device.
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def clip_gradient(
+    parameters: Iterable[Tensor],
+    clip: float | None,
+    *,
+    whole: Callable[[Tensor], Tensor] = _itself,
+) -> Tensor:
     """The global norm of the gradient, (), before it is scaled down to at most `clip`.
 
     Pascanu, Mikolov, Bengio 2013, algorithm 1: g <- g * clip / |g| where |g| > clip.
+
+    Args:
+        whole: makes one number of a norm of which every process has a share.
     """
     parameters = list(parameters)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     if clip is not None:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     return norm

@@ -22,6 +22,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Below1 = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 DEFAULT_STEPS = 2000
+BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
 # (learning rate, weight decay) where none is given: they mean other things to each optimiser.
 RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}
 # Options that only some choice of another option reads.
@@ -83,9 +84,13 @@ class TrainingOptions:
             "auto": what the device does best.
         accumulate: parts into which a batch is cut, one after another, to need less memory; the
             gradient is that of the whole batch.
+        auto_batch: where a step does not fit into memory, cut its batch into 2, 4, 8 .. times as
+            many parts, until one does.
         recompute: keep only what enters each block, and compute the rest again when gradients
             are taken: less memory, more time (Chen et al. 2016).
         compile: let torch.compile fuse the model.
+        distributed: how several processes hold the model: "ddp", each has all weights (Li et al.
+            2020), or "fsdp", each a share of every tensor (Zhao et al. 2023).
         patience: stop after this many evaluations in a row without improvement; None: never.
         seed: of the order of the data and of dropout.
     """
@@ -117,13 +122,15 @@ class TrainingOptions:
     evaluate_symbols: Count | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
     accumulate: Count = 1
+    auto_batch: bool = False
     recompute: bool = False
     compile: bool = False
+    distributed: Literal["ddp", "fsdp"] = "ddp"
     patience: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     def __post_init__(self) -> None:
-        budgets = [n for n in ("steps", "epochs", "minutes") if getattr(self, n) is not None]
+        budgets = [n for n in BUDGETS if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise ValueError(f"{' and '.join(budgets)} are two budgets: give one of them")
         if self.token_budget is not None and self.token_budget < self.length:

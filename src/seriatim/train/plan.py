@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from seriatim.data.batches import BatchSource, Pass
 from seriatim.model import TargetModel
+from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.update import Trainer
@@ -32,6 +33,10 @@ class Plan:
     evaluate_every: int
     evaluate_symbols: int
 
+    def is_due(self, step: int) -> bool:
+        """Whether the weights are judged after `step` updates."""
+        return step % self.evaluate_every == 0 or step == self.steps
+
 
 @dataclass(frozen=True)
 class Planner:
@@ -40,6 +45,7 @@ class Planner:
     source: BatchSource
     valid: Pass | None
     options: TrainingOptions
+    ranks: Ranks = ALONE
 
     def plan(self, steps: int) -> Plan:
         """About 20 evaluations, each of a quarter of the symbols trained on between two."""
@@ -55,10 +61,11 @@ class Planner:
         Args:
             trial: a copy of the model, spoilt by the measurement.
         """
-        allowance = min(CALIBRATION_SHARE * (deadline - clock()), MAX_CALIBRATION)
-        step_seconds = _seconds_per_step(trial, self.source, self.options, allowance, clock)
+        left = self.ranks.longest(deadline - clock())
+        allowance = min(CALIBRATION_SHARE * left, MAX_CALIBRATION)
+        step_seconds = self._seconds_per_step(trial, allowance, clock)
         symbol_seconds = self._seconds_per_symbol(trial, clock)
-        left = deadline - clock()
+        left = self.ranks.longest(deadline - clock())
 
         def ends_in_time(steps: int) -> bool:
             plan = self.plan(steps)
@@ -81,32 +88,25 @@ class Planner:
         if self.valid is None:
             return 0.0
         limit = math.ceil(4 * self.source.targets_per_step)
-        mean_nats(trial, self.valid, limit=1)  # the first pass sets kernels up
+        mean_nats(trial, self.valid, limit=1, ranks=self.ranks)  # the first pass sets kernels up
         began = clock()
-        mean_nats(trial, self.valid, limit=limit)
-        return (clock() - began) / min(limit, self._num_valid)
+        mean_nats(trial, self.valid, limit=limit, ranks=self.ranks)
+        return self.ranks.longest((clock() - began) / min(limit, self._num_valid))
 
+    def _seconds_per_step(self, trial: TargetModel, allowance: float, clock: Clock) -> float:
+        """The median of the later half of as many steps as the allowance holds; at least one.
 
-def _seconds_per_step(
-    trial: TargetModel,
-    source: BatchSource,
-    options: TrainingOptions,
-    allowance: float,
-    clock: Clock,
-) -> float:
-    """The median of the later half of as many steps as the allowance holds; at least one.
-
-    The median, because something else on the machine slows some steps many times over.
-    """
-    trainer = Trainer(trial.train(), source, options, DEFAULT_STEPS)
-    seconds: list[float] = []
-    while not seconds or (sum(seconds) < allowance and len(seconds) < MAX_MEASURED):
-        began = clock()
-        trainer.update()
-        trainer.flush()
-        seconds.append(clock() - began)
-    later = seconds[len(seconds) // 2 :]  # the first steps set kernels and memory up
-    return max(statistics.median(later), 1e-9)
+        The median, because something else on the machine slows some steps many times over.
+        """
+        trainer = Trainer(trial.train(), self.source, self.options, DEFAULT_STEPS, self.ranks)
+        seconds: list[float] = []
+        while not seconds or (sum(seconds) < allowance and len(seconds) < MAX_MEASURED):
+            began = clock()
+            trainer.update()
+            trainer.flush()
+            seconds.append(self.ranks.longest(clock() - began))
+        later = seconds[len(seconds) // 2 :]  # the first steps set kernels and memory up
+        return max(statistics.median(later), 1e-9)
 
 
 def asked_steps(options: TrainingOptions, source: BatchSource) -> int:

@@ -8,7 +8,7 @@ linear warm-up over W steps, peak * (t + 1) / W for t < W.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 from seriatim.train.options import TrainingOptions
 
@@ -35,6 +35,13 @@ class Schedule(ABC):
 
     def observe(self, valid_nats: float) -> None:  # noqa: B027
         """Take note of an evaluation; most schedules do not listen."""
+
+    def state(self) -> dict[str, Any]:
+        """What evaluations have changed, as JSON values; most schedules remember nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """The inverse of `state`."""
 
 
 class Constant(Schedule):
@@ -86,6 +93,14 @@ class Plateau(Schedule):
         self.best = min(self.best, valid_nats)
         if self.waited == self.options.plateau_patience:
             self.falls, self.waited = self.falls + 1, 0
+
+    def state(self) -> dict[str, Any]:
+        best = self.best if math.isfinite(self.best) else None  # JSON has no infinity
+        return {"best": best, "waited": self.waited, "falls": self.falls}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.best = math.inf if state["best"] is None else state["best"]
+        self.waited, self.falls = state["waited"], state["falls"]
 
 
 class InverseSqrt(Schedule):

@@ -9,7 +9,8 @@ with n the mean number of targets of a batch, so that every target of an epoch c
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +19,38 @@ from seriatim import tree
 from seriatim.batch import Batch
 from seriatim.data.batches import BatchSource
 from seriatim.errors import TrainingError
+from seriatim.layers.blocks import Unit
 from seriatim.model import Carry, TargetModel
+from seriatim.train.compiled import Compiled
+from seriatim.train.distributed import ALONE, Ranks, make_spread, own_carry, own_rows, parts
 from seriatim.train.objectives import make_objective
-from seriatim.train.optimiser import clip_gradient, make_optimiser, trainable
+from seriatim.train.optimiser import (
+    clip_gradient,
+    make_optimiser,
+    moments,
+    set_moments,
+    trainable,
+)
 from seriatim.train.options import TrainingOptions
+from seriatim.train.precision import choose, narrow
 from seriatim.train.schedule import make_schedule
 
 MAX_PENDING = 256  # losses left on the device before they are looked at
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that updates have changed beside the weights and torch's generators.
+
+    Attributes:
+        numbers: JSON values: the step, the schedule, the sums of the loss.
+        moments: what the optimiser remembers, as "parameter name/what it is".
+        carry: the state of the stream's rows, if they go on.
+    """
+
+    numbers: dict[str, Any]
+    moments: dict[str, Tensor]
+    carry: Carry | None
 
 
 class Trainer:
@@ -34,50 +60,114 @@ class Trainer:
     """
 
     def __init__(
-        self, model: TargetModel, source: BatchSource, options: TrainingOptions, steps: int
+        self,
+        model: TargetModel,
+        source: BatchSource,
+        options: TrainingOptions,
+        steps: int,
+        ranks: Ranks | None = None,
     ) -> None:
+        """
+        Args:
+            model: as the spread of the options holds it.
+            ranks: the processes that share each batch; None: this one alone.
+        """
         self.model, self.source = model, source
+        self.ranks = ALONE if ranks is None else ranks
+        self.spread = make_spread(options, self.ranks)
+        self.called = self.spread.ready(model, source)
+        self.compiled = Compiled(self.called) if options.compile else None
+        units = [module for module in model.modules() if isinstance(module, Unit)]
+        for unit in units:
+            unit.recomputes = options.recompute
+        self.recomputes_nothing = options.recompute and not units
+        self.num_parts = options.accumulate
         self.parameters = trainable(model)
         self.optimiser = make_optimiser(model, options)
         self.schedule = make_schedule(options, steps, source.steps_per_epoch)
         self.objective = make_objective(options)
         self.clip = options.clip
         self.device = model.device
+        self.products = choose(options.precision, model).products
         self.step = 0
         self.carry: Carry | None = None
         self.rate = self.schedule.rate(0)
         self.gradient_norm: float | None = None
+        self.norms: list[float] = []  # of the steps flushed since somebody took them
         self.num_targets, self.num_places = 0.0, 0
+        self._num_rows = 0  # of the last batch
         self._pending: list[tuple[Tensor, Tensor, float]] = []
         self._nats, self._counted = 0.0, 0.0
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user: what was asked for and could not be done."""
+        found = [] if self.compiled is None or self.compiled.note is None else [self.compiled.note]
+        if self.recomputes_nothing:
+            found.append(
+                "recompute: this model has no blocks to compute again, so it changes nothing"
+            )
+        return tuple(found)
+
     def update(self) -> None:
         """One step: forward, backward, clip, update. The carry goes on without its graph."""
-        batch = on_device(self.device, self.source.batch(self.step))
+        batch = self.source.batch(self.step)
         carry = None if self.source.restarts(self.step) else self.carry
         goes_on = self.source.carries and not self.source.restarts(self.step + 1)
-        values, carry = self.model(batch, carry, objective=self.objective, keep=goes_on)
         count = batch.num_targets()
-        # Not by `count`: a batch of short lines would weigh as much as one of long lines, and the
-        # fitted probability of an end would be too high.
-        loss = -values.sum() / self.source.targets_per_step
-        loss.backward()
-        norm = clip_gradient(self.parameters, self.clip)
+        loss, carry = self._gradient(batch, carry, goes_on)
+        norm = clip_gradient(self.parameters, self.clip, whole=self.spread.whole)
         self.rate = self.schedule.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self.carry = tree.detach(carry) if goes_on else None
+        self.carry = carry
         self.step += 1
         self.num_targets += count
         self.num_places += math.prod(batch.shape)
-        self._pending.append((loss.detach(), norm, count))
+        self._num_rows = batch.shape[0]
+        self._pending.append((loss, norm, count))
         if len(self._pending) >= MAX_PENDING:
             self.flush()
 
+    def _gradient(
+        self, batch: Batch, carry: Carry | None, goes_on: bool
+    ) -> tuple[Tensor, Carry | None]:
+        """Forward and backward of this rank's rows, part by part.
+
+        Returns:
+            This rank's share of the loss, (), and its rows' carry, without their graphs.
+        """
+        rows = -(-batch.shape[0] // self.ranks.size)
+        own = own_rows(batch, self.ranks)
+        cut = parts(own, carry, min(self.num_parts, rows))
+        shares: list[Tensor] = []
+        carries: list[Carry] = []
+        for i, (part, before) in enumerate(cut):
+            with self.spread.summing(self.called, i == len(cut) - 1):
+                with narrow(self.products, self.device):
+                    values, after = (self.compiled or self.called)(
+                        on_device(self.device, part), before, objective=self.objective, keep=goes_on
+                    )
+                # Not by the targets of the batch: one of short lines would weigh as much as one
+                # of long lines, and the fitted probability of an end would be too high.
+                share = -values.sum() / self.source.targets_per_step
+                # The spread takes the mean over the ranks, and the loss is the sum.
+                (share * self.ranks.size).backward()
+            shares.append(share.detach())
+            if goes_on and i < own.shape[0]:
+                after = tree.detach(after)
+                # Autocast may have left parts of it narrow, and it goes on for ever.
+                is_narrow = self.products == "bf16"
+                carries.append(tree.to(after, self.parameters[0].dtype) if is_narrow else after)
+        loss = shares[0] if len(shares) == 1 else torch.stack(shares).sum()
+        if not goes_on:
+            return loss, None
+        return loss, carries[0] if len(carries) == 1 else tree.cat(carries)
+
     def flush(self) -> None:
-        """Bring losses and norms over, and see that they are numbers.
+        """Bring losses and norms over, and see that they are numbers. A collective of the ranks.
 
         Raises:
             TrainingError: one is not; the message names the first such step.
@@ -85,7 +175,7 @@ class Trainer:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        losses = torch.stack([loss for loss, _, _ in pending]).tolist()
+        losses = self.ranks.sum(torch.stack([loss for loss, _, _ in pending])).tolist()
         norms = torch.stack([norm for _, norm, _ in pending]).tolist()
         first = self.step - len(pending)
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), first):
@@ -93,9 +183,11 @@ class Trainer:
                 raise broken("loss", loss, step + 1, self.schedule.rate(step))
             if not math.isfinite(norm):
                 raise broken("norm of the gradient", norm, step + 1, self.schedule.rate(step))
-        self._nats += sum(losses) * self.source.targets_per_step
+        for loss in losses:  # one by one: the same bits however often this is called
+            self._nats += loss * self.source.targets_per_step
         self._counted += sum(count for _, _, count in pending)
         self.gradient_norm = norms[-1]
+        self.norms += norms
 
     @property
     def loss(self) -> float | None:
@@ -105,6 +197,42 @@ class Trainer:
     def forget(self) -> None:
         """Begin a new mean of the loss."""
         self._nats, self._counted = 0.0, 0.0
+
+    def state(self) -> TrainerState:
+        """What `restore` needs to go on to the bit; its tensors are those in use, not copies.
+
+        A collective of the ranks: it is the state of all of them, whatever their number; where
+        they hold shares of the moments, these are left as they are.
+        """
+        self.flush()
+        numbers = {
+            "step": self.step,
+            "schedule": self.schedule.state(),
+            "num_targets": self.num_targets,
+            "num_places": self.num_places,
+            "nats": self._nats,
+            "counted": self._counted,
+            "rate": self.rate,
+            "gradient_norm": self.gradient_norm,
+        }
+        carry = self.ranks.gather_rows(self.carry, self._num_rows)
+        return TrainerState(numbers, moments(self.model, self.optimiser), carry)
+
+    def restore(self, state: TrainerState) -> None:
+        """Stand where `state` was taken."""
+        n = state.numbers
+        self.step, self.rate, self.gradient_norm = n["step"], n["rate"], n["gradient_norm"]
+        self.num_targets, self.num_places = n["num_targets"], n["num_places"]
+        self._nats, self._counted, self._pending = n["nats"], n["counted"], []
+        self.schedule.restore(n["schedule"])
+        parameters = dict(self.model.named_parameters())
+        shares = {
+            place: self.spread.share(value, parameters[place.rpartition("/")[0]])
+            for place, value in state.moments.items()
+        }
+        set_moments(self.model, self.optimiser, shares)
+        self._num_rows = 0 if state.carry is None else tree.rows(state.carry)
+        self.carry = tree.to(own_carry(state.carry, self.ranks), self.device)
 
 
 def broken(what: str, value: float, step: int, rate: float) -> TrainingError:
@@ -117,7 +245,4 @@ def broken(what: str, value: float, step: int, rate: float) -> TrainingError:
 
 def on_device(device: torch.device, batch: Batch) -> Batch:
     """A batch where the model is; lengths stay on the CPU."""
-    if device.type == "cpu":
-        return batch
-    moved: Batch = tree.to(replace(batch, lengths=None), device)
-    return replace(moved, lengths=batch.lengths)
+    return batch if device.type == "cpu" else batch.to(device)

@@ -15,15 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seriatim.errors import DataError
-from seriatim.families.ngrams.counting import (
-    NUM_THREADS,
-    Block,
-    Counts,
-    Tokens,
-    count_block,
-    most_places,
-)
+from seriatim.families.ngrams.counting import NUM_THREADS, Counts, Tokens, count_block
 from seriatim.families.ngrams.merging import merge_counts
+from seriatim.families.ngrams.ranking import Block, BlockTooLargeError
 
 BLOCK_PLACES = 32_000_000  # a corpus of fewer places is counted at once
 
@@ -69,10 +63,12 @@ def count_layout(layout: "Layout", *, order: int, num_symbols: int) -> Counts:
 def count_span(
     layout: "Layout", begin: int, end: int, order: int, num_symbols: int, threads: Executor
 ) -> Counts:
-    """The run of places begin .. end - 1; in halves if a symbol is too frequent for one block."""
-    block = layout.block(begin, end, order)
-    if int(block.frequency.max()) <= most_places(num_symbols):
+    """The run of places begin .. end - 1; in halves if it is too large to be sorted."""
+    try:
+        block = layout.block(begin, end, order)
         return count_block(block, order=order, num_symbols=num_symbols, threads=threads)
+    except BlockTooLargeError:
+        del block
     middle = (begin + end) // 2
     halves = [
         count_span(layout, low, high, order, num_symbols, threads)
@@ -101,6 +97,7 @@ class Layout:
         self._begins = self._offsets - self._offsets[0]
         self._begins = self._begins + self._num_edges * np.arange(len(self._offsets))
         self.num_places = int(self._begins[-1])
+        self.num_beginnings = len(self._begins) - 1
 
     def check(self, num_symbols: int) -> None:
         """
@@ -134,18 +131,17 @@ class Layout:
         return iter(pairwise(cuts))
 
     def block(self, begin: int, end: int, order: int) -> Block:
-        """Places begin .. end - 1, and the order - 1 before them as contexts."""
-        low = max(0, begin - max(order - 1, 1))  # one at least tells whether a sequence begins
-        i, j = np.searchsorted(self._begins, [low, end - 1], side="right") - 1
-        begins = self._begins[i : j + 2]
-        is_token = np.ones(end - low, dtype=bool)
+        """Places begin .. end - 1, and the order - 1 after them, in which their n-grams end."""
+        last = min(end + order - 1, self.num_places)
+        i, j = np.searchsorted(self._begins, [begin, last])
+        is_token = np.ones(last - begin, dtype=bool)
         for edge in range(self._num_edges):  # the first place of a sequence, and its last
-            at = begins - edge
-            is_token[at[(at >= low) & (at < end)] - low] = False
-        symbols = np.full(end - low, self._boundary, dtype=np.int32)
-        first = self._token_at(low)
+            at = self._begins[i : j + 1] - edge
+            is_token[at[(at >= begin) & (at < last)] - begin] = False
+        symbols = np.full(last - begin, self._boundary, dtype=np.int32)
+        first = self._token_at(begin)
         symbols[is_token] = self._tokens[first : first + int(is_token.sum())]
-        return Block(symbols, np.maximum(begins[:-1], low) - low, begin - low)
+        return Block(symbols, self._begins[i:j] - begin, end - begin)
 
     def _token_at(self, place: int) -> int:
         """The index of the first token at a place or after it."""

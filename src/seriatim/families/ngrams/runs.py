@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seriatim.errors import ConfigError, DataError, OutputError
-from seriatim.families.ngrams.counting import BYTES_PER_PLACE, NUM_THREADS, Counts
+from seriatim.families.ngrams.counting import NUM_THREADS, Counts, bytes_per_place
 from seriatim.families.ngrams.layout import Layout, count_span
 from seriatim.families.ngrams.merging import merge_counts
 
@@ -80,8 +80,8 @@ def count_on_disk(
         OutputError: the disk cannot hold the runs; those that are whole stay for the next call.
     """
     layout.check(num_symbols)
-    places = memory // BYTES_PER_PLACE
-    needed = (min(_SMALLEST, layout.num_places) * BYTES_PER_PLACE) + 64 * num_symbols
+    places = memory // bytes_per_place(order)
+    needed = (min(_SMALLEST, layout.num_places) * bytes_per_place(order)) + 64 * num_symbols
     if memory < needed:
         raise ConfigError(
             f"a memory of {memory:,} bytes is too small for {num_symbols:,} symbols: give at "
@@ -89,7 +89,7 @@ def count_on_disk(
         )
     plan = _plan(layout, order, num_symbols, places)
     with _explaining(folder):
-        _claim(folder, plan)
+        places = _claim(folder, plan)
         with ThreadPoolExecutor(NUM_THREADS) as threads:
 
             def count(span: tuple[int, int]) -> Callable[[Path], Counts]:
@@ -146,13 +146,18 @@ def _plan(layout: Layout, order: int, num_symbols: int, places: int) -> dict[str
     }
 
 
-def _claim(folder: Path, plan: dict[str, Any]) -> None:
-    """Make the folder one of this plan, empty unless it was one already."""
+def _claim(folder: Path, plan: dict[str, Any]) -> int:
+    """Make the folder one of this plan, empty unless it was one already; the places of a block.
+
+    Blocks that were cut for less memory are as good.
+    """
     record = folder / "plan.json"
     try:
-        if json.loads(record.read_text()) == plan:
-            return
-    except (OSError, ValueError):
+        found = json.loads(record.read_text())
+        places = int(found["places"])
+        if {**found, "places": plan["places"]} == plan and places <= plan["places"]:
+            return places
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     if folder.exists() and any(folder.iterdir()) and not record.exists():
         raise OutputError(
@@ -163,6 +168,7 @@ def _claim(folder: Path, plan: dict[str, Any]) -> None:
     unfinished = folder / ".plan.json"
     unfinished.write_text(json.dumps(plan))
     unfinished.replace(record)
+    return int(plan["places"])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ Shapes: V symbols, N n-grams of all orders, N_m of order m.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -71,6 +72,18 @@ class Options:
     def threshold(self, m: int) -> int:
         """Of order m; the last one given holds for all higher orders."""
         return self.prune[min(m, len(self.prune)) - 1] if self.prune else 0
+
+
+def smoothing_bytes(counts: Counts) -> int:
+    """About what an interpolated method takes, its result included, beside mapped counts.
+
+    log10 p of every n-gram and the backoff of every context; of one order at a time the weight,
+    and of the order below p and what is left; and the parts that are worked on.
+    """
+    sizes = [counts.size(m) for m in range(counts.order + 1)]
+    result = 8 * (sum(sizes[1:]) + sum(sizes[1:-1]))
+    step = max(8 * (own + 2 * below) for below, own in pairwise(sizes))
+    return result + step + NUM_THREADS * 64 * min(1 << 20, max(sizes))
 
 
 Smoothing: TypeAlias = Callable[[Counts, Options], Backoffs]

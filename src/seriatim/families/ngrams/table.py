@@ -18,18 +18,17 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from seriatim.families.ngrams.counting import Ints, symbol_bits
+from seriatim.families.ngrams.index import KeyIndex, index_keys
 from seriatim.families.ngrams.smoothing import LOG_10, Backoffs, Floats
 
 Derived = TypeVar("Derived")
 
 _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
 _WORTH = 8  # an index is made after one look-up for each so many n-grams
-_MIX = (np.int64(-7046029254386353131), np.int64(-4658895280553007687))  # as in SplitMix64, odd
 
 
 class NgramTable(nn.Module):
@@ -37,6 +36,10 @@ class NgramTable(nn.Module):
 
     The buffers are the arrays of `Backoffs`. Probabilities are float64, so that rows sum to 1
     to the last digits.
+
+    Attributes:
+        is_closed: every n-gram without its oldest symbol is an n-gram too, which spares
+            look-ups. True of all that is counted; not of what others, or pruning by entropy, made.
     """
 
     starts: Tensor
@@ -45,10 +48,11 @@ class NgramTable(nn.Module):
     log_backoff: Tensor
     _num_found: int
     _derived: "dict[Callable[[NgramTable], Any], Any]"
-    _slots: npt.NDArray[np.int32] | None
+    _index: KeyIndex | None
 
-    def __init__(self, order: int, num_symbols: int) -> None:
+    def __init__(self, order: int, num_symbols: int, *, is_closed: bool = False) -> None:
         super().__init__()
+        self.is_closed = is_closed
         self.order = order
         self.num_symbols = num_symbols
         self._bits = symbol_bits(num_symbols)
@@ -93,32 +97,46 @@ class NgramTable(nn.Module):
         flat = prefix.reshape(-1)
         at = np.flatnonzero(flat >= 0)
         if len(at) == len(flat):
-            return self._found(flat, symbol.reshape(-1)).reshape(prefix.shape)
+            return self.find_nodes(flat, symbol.reshape(-1)).reshape(prefix.shape)
         node = np.full(len(flat), -1, dtype=np.int64)
         if len(at):
-            node[at] = self._found(flat[at], symbol.reshape(-1)[at])
+            node[at] = self.find_nodes(flat[at], symbol.reshape(-1)[at])
         return node.reshape(prefix.shape)
 
-    def _found(self, prefix: Ints, symbol: Ints) -> Ints:
+    def find_nodes(self, prefix: Ints, symbol: Ints) -> Ints:
         """`find` where every prefix is a node, (P,).
 
         The first look-ups search the sorted keys, which touches few pages of a mapped file; as
-        soon as it is worth it, an index is made, and from then on a look-up is a probe or two.
+        soon as it is worth it, an index is made, and from then on a look-up is a read or two.
         """
+        sought = prefix << self._bits
+        sought |= symbol
         key = self.key.numpy()
         if len(key) == 0:
             return np.full(len(prefix), -1, dtype=np.int64)
-        sought = prefix << self._bits
-        sought |= symbol
-        if self._slots is None:
+        if self._index is None:
             self._num_found += len(sought)
             if self._num_found * _WORTH < len(key):
                 rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
                 return np.where(key[rank] == sought, rank + self.num_symbols, -1)
             with _INDEXING:
-                self._slots = self._slots if self._slots is not None else index_slots(key)
-        rank = _probe(self._slots, key, sought)
-        return (rank + np.int64(self.num_symbols + 1)) * (rank >= 0) - 1
+                self._index = self._index or self._make_index()
+        node = self._index.find(sought)
+        node += np.int64(self.num_symbols) * (node >= 0)
+        return node
+
+    def _make_index(self) -> KeyIndex:
+        most = int(self.starts[-2]) << self._bits  # above every key
+        return index_keys(self.key.numpy(), most.bit_length())
+
+    def find_one(self, prefix: int, symbol: int) -> int:
+        """`find` of one n-gram, without arrays; -1 for no prefix."""
+        if prefix < 0:
+            return -1
+        if self._index is not None:
+            rank = self._index.find_one((prefix << self._bits) | symbol)
+            return rank + self.num_symbols if rank >= 0 else -1
+        return int(self.find(np.array([prefix]), np.array([symbol]))[0])
 
     def derived(self, make: "Callable[[NgramTable], Derived]") -> Derived:
         """make(self), made when it is first asked for and kept until the contents change."""
@@ -130,7 +148,7 @@ class NgramTable(nn.Module):
     def _forget_index(self) -> None:
         self._num_found = 0
         self._derived = {}
-        self._slots = None
+        self._index = None
 
     # ---- contexts --------------------------------------------------------------------------------
 
@@ -144,6 +162,8 @@ class NgramTable(nn.Module):
         Returns:
             (B, L, n - 1) nodes.
         """
+        if x.size == 1 and self.order > 1:  # a stream: no arrays
+            return np.array([[self._fold_one(carry[0].tolist(), x.item())]], dtype=np.int64)
         if x.shape[1] == 1:  # all lengths of context in one search
             longer = self.find(carry[:, :-1], x)
             return np.concatenate([x, longer], axis=1)[:, None, : self.order - 1]
@@ -160,6 +180,8 @@ class NgramTable(nn.Module):
 
     def score(self, context: Ints, x: Ints) -> Floats:
         """ln p(x | context) in nats (B, L); context (B, L, n - 1) nodes, x (B, L) symbols."""
+        if x.size == 1:
+            return np.full((1, 1), self._score_one(context.reshape(-1).tolist(), x.item()))
         if x.shape[1] == 1:
             return self._score_alone(context[:, 0], x)
         log_backoff, sought = self.log_backoff.numpy(), x.reshape(-1)
@@ -168,7 +190,7 @@ class NgramTable(nn.Module):
         for m in range(self.order - 1, 0, -1):  # the longest first; what is found is done
             prefix = context[:, :, m - 1].reshape(-1)
             at = np.flatnonzero(is_open & (prefix >= 0))
-            match = self._found(prefix[at], sought[at])
+            match = self.find_nodes(prefix[at], sought[at])
             here, there = np.flatnonzero(match >= 0), np.flatnonzero(match < 0)
             node[at[here]] = match[here]
             is_open[at[here]] = False
@@ -176,6 +198,22 @@ class NgramTable(nn.Module):
         passed_on += self.log_prob.numpy()[node]
         passed_on *= LOG_10
         return passed_on.reshape(x.shape)
+
+    def _fold_one(self, carry: list[int], symbol: int) -> list[int]:
+        """`fold` of one symbol in one row."""
+        return [symbol, *(self.find_one(prefix, symbol) for prefix in carry[:-1])]
+
+    def _score_one(self, context: list[int], symbol: int) -> float:
+        """`score` of one symbol after one context, log10 being summed in the same order."""
+        node, passed_on = symbol, 0.0
+        for prefix in reversed(context):
+            match = self.find_one(prefix, symbol)
+            if match >= 0:
+                node = match
+                break
+            if prefix >= 0:
+                passed_on += float(self.log_backoff.numpy()[prefix])
+        return (passed_on + float(self.log_prob.numpy()[node])) * LOG_10
 
     def _score_alone(self, context: Ints, x: Ints) -> Floats:
         """`score` of single elements (B, 1), with all lengths of context in one search."""
@@ -264,76 +302,6 @@ class NgramTable(nn.Module):
                     f"expected ({size},): the file was altered"
                 )
         return None
-
-
-# ---- the index ----------------------------------------------------------------------------------
-
-
-def index_slots(key: Ints) -> npt.NDArray[np.int32]:
-    """An open-addressing hash table of ranks, -1 where free, made by one sort and no loop.
-
-    Sorted by their hashes, keys take the first free slot from their own onwards:
-    slot_i = max(hash_i, slot_{i-1} + 1), which is i + the running maximum of hash_i - i. Room
-    past the end takes what is pushed over it, so that nothing wraps around.
-    """
-    rank_bits = max(1, (len(key) - 1).bit_length())
-    packed = _hash(key, _slot_bits(len(key)))
-    packed <<= rank_bits
-    packed |= np.arange(len(key))
-    packed.sort()
-    rank = (packed & ((1 << rank_bits) - 1)).astype(np.int32)
-    packed >>= rank_bits
-    packed -= np.arange(len(key))
-    slot = np.maximum.accumulate(packed)
-    slot += np.arange(len(key))
-    size = max(1 << _slot_bits(len(key)), int(slot[-1]) + 1)
-    slots = np.full(size + 1, -1, dtype=np.int32)
-    slots[slot] = rank
-    return slots
-
-
-def _slot_bits(num_keys: int) -> int:
-    """Between 2 and 4 slots for each key."""
-    return max(2, (num_keys * 2).bit_length())
-
-
-def _hash(key: Ints, bits: int) -> Ints:
-    with np.errstate(over="ignore"):
-        h = key * _MIX[0]
-        h ^= h >> 32
-        h *= _MIX[1]
-    h >>= 64 - bits
-    h &= (1 << bits) - 1
-    return h
-
-
-def _probe(slots: npt.NDArray[np.int32], key: Ints, sought: Ints) -> npt.NDArray[np.int32]:
-    """The ranks of keys, -1 where there is none: from the slot that a key hashes to, linearly.
-
-    What goes on is selected by its places: a mask costs ten times as much, because every element
-    of an unpredictable mask is a branch guessed wrong.
-    """
-    bits = _slot_bits(len(key))
-    home = _hash(sought, bits)
-    rank: npt.NDArray[np.int32] = slots.take(home, mode="clip")
-    # A free slot, -1, reads the first key; whatever that says, the answer is -1.
-    other = key.take(rank, mode="clip")
-    at, step = np.flatnonzero((other != sought) & (rank >= 0)), 0
-    other, home, sought = other[at], home[at], sought[at]
-    rank[at] = -1
-    while len(at):
-        # Keys stand in the order of their own slots: past a later one there is nothing to find.
-        on = np.flatnonzero(_hash(other, bits) <= home)
-        at, home, sought, step = at[on], home[on], sought[on], step + 1
-        found = slots[home + step]
-        taken = np.flatnonzero(found >= 0)
-        at, home, sought, found = at[taken], home[taken], sought[taken], found[taken]
-        other = key[found]
-        is_here = other == sought
-        here, on = np.flatnonzero(is_here), np.flatnonzero(~is_here)
-        rank[at[here]] = found[here]
-        at, home, sought, other = at[on], home[on], sought[on], other[on]
-    return rank
 
 
 _INDEXING = threading.Lock()

@@ -1,0 +1,472 @@
+"""`python -m benchmarks.training`: speed and memory of training, in one run with peers and limits.
+
+Everything in one run, as ratios: what is compared is timed in turn, ours then the peer's, and
+medians are taken. The machine's own limits (products in float32 and bfloat16, copying) are
+measured in the same rounds. See benchmarks/README.md for the protocol. Prints a line for every
+measurement and, as its last line, JSON. `--only NAME` takes one part, `--write` writes the file.
+
+Peers that are not installed are left out by name: transformers (any version with GPT-2), and rau
+in an environment of its own, given by `--rau PATH/bin/rau`.
+"""
+
+import argparse
+import json
+import math
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import seriatim as st
+from benchmarks import plain
+from benchmarks.run import our_symbols, rate, tokens
+from seriatim import distributions
+from seriatim.data.batches import batch_source
+from seriatim.data.corpus import Corpus
+from seriatim.train.checkpoint import Checkpoints
+from seriatim.train.loop import train
+from seriatim.train.options import TrainingOptions
+from seriatim.train.precision import applied, choose
+from seriatim.train.update import Trainer
+
+V = 10_000
+CPU = torch.device("cpu")
+Steps = Iterator[Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """How long is measured: rounds of pairs of rates, each over so many seconds."""
+
+    seconds: float
+    rounds: int
+    rau: str | None
+
+
+# ---- the machine ---------------------------------------------------------------------------------
+
+
+def products(dtype: torch.dtype, seconds: float, size: int = 1024) -> float:
+    """GFLOP/s of a product of size x size matrices."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+
+    def steps() -> Steps:
+        while True:
+            yield a @ b
+
+    return rate(steps(), seconds) * 2 * size**3 / 1e9
+
+
+def copying(seconds: float) -> float:
+    """GB/s of reading and writing, for 200 MB."""
+    a, b = torch.ones(50_000_000), torch.empty(50_000_000)
+
+    def steps() -> Steps:
+        while True:
+            yield b.copy_(a)
+
+    return rate(steps(), seconds) * 2 * a.nbytes / 1e9
+
+
+def machine(given: Given) -> dict[str, Any]:
+    """The processor, and what it can do at best."""
+    names = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    found = [
+        (products(torch.float32, 0.3), products(torch.bfloat16, 0.3), copying(0.3))
+        for _ in range(given.rounds)
+    ]
+    float32, bf16, copies = (statistics.median(column) for column in zip(*found, strict=True))
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "has_amx": "amx_bf16" in Path("/proc/cpuinfo").read_text(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "float32_product_gflops": float32,
+        "bf16_product_gflops": bf16,
+        "copy_gb_per_second": copies,
+    }
+
+
+# ---- pairs ---------------------------------------------------------------------------------------
+
+
+def trainer(config: Any, rows: int, length: int, num_symbols: int = V, **options: Any) -> Trainer:
+    """A trainer of random symbols."""
+    torch.manual_seed(0)
+    model = config.build(num_symbols, 1).train()
+    corpus = Corpus.from_tokens([tokens(num_symbols)], is_stream=True)
+    source = batch_source(
+        corpus,
+        1,
+        batch_size=rows,
+        length=length,
+        carry=model.reach is None,
+        seed=0,
+        token_budget=None,
+    )
+    asked = TrainingOptions(batch_size=rows, length=length, steps=10**6, **options)
+    return Trainer(model, source, asked, 10**6)
+
+
+def our_steps(made: Trainer) -> Steps:
+    """The training loop's own steps, with what a run sets process-wide set around each."""
+    while True:
+        made.update()
+        yield
+
+
+def settled(ours: Steps, seconds: float) -> float:
+    """The rate of ours inside the scope in which a run trains."""
+    with applied(CPU):
+        return rate(ours, seconds)
+
+
+def paired(ours: Steps, peer: Steps, per_step: int, given: Given) -> dict[str, Any]:
+    """Tokens/s of both in turn, medians, and the bf16 product rate of the same rounds."""
+    found = []
+    for _ in range(given.rounds):
+        a = settled(ours, given.seconds) * per_step
+        b = rate(peer, given.seconds) * per_step
+        found.append((a, b, a / b, products(torch.bfloat16, 0.2)))
+    a, b, ratio, peak = (statistics.median(column) for column in zip(*found, strict=True))
+    return {
+        "ours": a,
+        "peer": b,
+        "ratio": ratio,
+        "least": min(f[2] for f in found),
+        "most": max(f[2] for f in found),
+        "bf16_product_gflops": peak,
+    }
+
+
+def profile(step: Callable[[], object], most: int = 12) -> list[dict[str, Any]]:
+    """Where a step's time goes, by operation."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    with profiler(activities=[ProfilerActivity.CPU]) as found:
+        step()
+    events = sorted(found.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    total = sum(e.self_cpu_time_total for e in events)
+    return [
+        {
+            "operation": e.key,
+            "share": round(e.self_cpu_time_total / total, 4),
+            "ms": round(e.self_cpu_time_total / 1000, 2),
+            "calls": e.count,
+        }
+        for e in events[:most]
+    ]
+
+
+# ---- the parts -----------------------------------------------------------------------------------
+
+
+def transformer(given: Given) -> dict[str, Any]:
+    """6 x 384, context 256, batch 16, 10k symbols, beside GPT-2 of transformers in its defaults."""
+    rows, length, size, layers = 16, 256, 384, 6
+    config = st.Transformer(
+        model_size=size, num_layers=layers, num_heads=6, context=length, dropout=0.1
+    )
+    made = trainer(config, rows, length)
+    weights = sum(p.numel() for p in made.parameters if p.ndim == 2)
+    # Six operations for each weight of a matrix and token, forward and backward; and the four
+    # products of attention, of whose squares causality needs half: 6 L D a layer and token.
+    per_token = 6 * weights + 6 * layers * length * size
+    found = paired(our_steps(made), _gpt2(rows, length, size, layers), rows * length, given)
+    share = found["ours"] * per_token / 1e9 / found["bf16_product_gflops"]
+    with applied(CPU):
+        where = profile(made.update)
+    return {
+        **found,
+        "target_ratio": 3.0,
+        "gflop_per_token": per_token / 1e9,
+        "share_of_bf16_rate": share,
+        "target_share": 0.45,
+        "precision": made.products,
+        "profile": where,
+    }
+
+
+def _gpt2(rows: int, length: int, size: int, layers: int) -> Steps:
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ImportError:
+        print("transformers is not installed: a plain Transformer stands in for its GPT-2")
+        model = plain.Transformer(V, size, layers, 6, length)
+        return plain.training_steps(model, tokens(V), rows, length)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=V,
+        n_positions=length,
+        n_embd=size,
+        n_layer=layers,
+        n_head=6,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    return _gpt2_steps(GPT2LMHeadModel(config).train(), rows, length)
+
+
+def _gpt2_steps(model: Any, rows: int, length: int) -> Steps:
+    data = torch.from_numpy(tokens(V))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    while True:
+        starts = torch.randint(len(data) - length, (rows,))
+        x = torch.stack([data[i : i + length] for i in starts])
+        loss = model(input_ids=x, labels=x).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        loss.item()
+        yield
+
+
+def recurrent(given: Given) -> dict[str, Any]:
+    """LSTM and GRU, 2 layers, batch 20 x 35, 10k symbols, beside the plain loop in defaults."""
+    rows, length = 20, 35
+    found = {}
+    for name, config in {"LSTM": st.LSTM, "GRU": st.GRU}.items():
+        for size in (650, 200):
+            made = trainer(config(hidden_size=size, num_layers=2), rows, length)
+            peer = plain.training_steps(plain.Recurrent(name, V, size, 2), tokens(V), rows, length)
+            part = paired(our_steps(made), peer, rows * length, given)
+            with applied(CPU):
+                where = profile(made.update, 8)
+            found[f"{name} 2 x {size}"] = {
+                **part,
+                "target_ratio": 2.0,
+                "precision": made.products,
+                "profile": where,
+            }
+    return found
+
+
+def streaming(given: Given) -> dict[str, Any]:
+    """One LSTM of 256 over 100 symbols, sampling alone."""
+    torch.manual_seed(0)
+    ours = our_symbols(st.LSTM(hidden_size=256).build(100, 1))
+    found = [rate(ours, given.seconds) for _ in range(given.rounds)]
+    return {"symbols_per_second": statistics.median(found), "target": 10_000}
+
+
+def memory(given: Given) -> dict[str, Any]:
+    """An LSTM of 256 over 50,000 symbols, batch 16 x 256: in groups, and with all logits."""
+    found: dict[str, list[dict[str, float]]] = {"groups": [], "full": []}
+    for _ in range(max(1, min(3, given.rounds))):
+        for kind in found:
+            command = [sys.executable, "-m", "benchmarks.training", "--peak", kind]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[kind].append(json.loads(done.stdout.splitlines()[-1]))
+
+    def median(kind: str, what: str) -> float:
+        return statistics.median(run[what] for run in found[kind])
+
+    return {
+        "megabytes": {kind: median(kind, "megabytes") for kind in found},
+        "megabytes_before_the_first_step": median("groups", "before"),
+        "seconds_per_step": {kind: median(kind, "seconds") for kind in found},
+        "ratio": median("full", "megabytes") / median("groups", "megabytes"),
+        "ratio_of_the_loss": (median("full", "megabytes") - median("full", "before"))
+        / (median("groups", "megabytes") - median("groups", "before")),
+        "target_ratio": 3.0,
+        "speed": median("full", "seconds") / median("groups", "seconds"),
+        "target_speed": 1.0,
+    }
+
+
+def peak(kind: str) -> None:
+    """In a process of its own: train for a few steps, print the peak in MB and the speed.
+
+    `before` is the peak with the weights, their gradients and the optimiser's moments in place.
+    """
+    if kind == "full":
+        distributions._FEW_LOGITS = 2**62
+    made = trainer(st.LSTM(hidden_size=256), 16, 256, num_symbols=50_000)
+    for p in made.parameters:
+        p.grad = torch.zeros_like(p)
+    made.optimiser.step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    made.optimiser.zero_grad()
+    times = []
+    with applied(CPU):
+        for _ in range(4):
+            began = time.perf_counter()
+            made.update()
+            times.append(time.perf_counter() - began)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"megabytes": after, "before": before, "seconds": min(times[1:])}))
+
+
+def checkpoints(given: Given) -> dict[str, Any]:
+    """What one checkpoint costs a run of the 6 x 384 Transformer, as a share of a minute."""
+    config = st.Transformer(model_size=384, num_layers=6, num_heads=6, context=256)
+    torch.manual_seed(0)
+    corpus = Corpus.from_tokens([tokens(V)], is_stream=True)
+    steps = 6
+
+    def seconds(every: float | None) -> float:
+        model = config.build(V, 1)
+        source = batch_source(
+            corpus, 1, batch_size=4, length=64, carry=False, seed=0, token_budget=None
+        )
+        options = TrainingOptions(batch_size=4, length=64, steps=steps)
+        with tempfile.TemporaryDirectory() as place:
+            kept = None if every is None else Checkpoints(folder=Path(place), minutes=every)
+            began = time.perf_counter()
+            train(model, source, None, options, checkpoints=kept)
+            return time.perf_counter() - began
+
+    seconds(None)
+    # After every step, and only at the beginning and the end: the same run, `steps` - 1 less.
+    found = [(seconds(0.0) - seconds(60.0)) / (steps - 1) for _ in range(given.rounds)]
+    cost = statistics.median(found)
+    return {"seconds": cost, "share_at_one_a_minute": cost / 60, "target": 0.01}
+
+
+# ---- rau -----------------------------------------------------------------------------------------
+
+
+def rau(given: Given) -> dict[str, Any]:
+    """rau's own commands beside ours: the same lines, model, batches and learning rate."""
+    if given.rau is None:
+        return {"left_out": "give --rau PATH/bin/rau (pip install rau, in its own environment)"}
+    text = Path(__file__).parents[2] / "shared" / "data" / "wikitext-2"
+    if not text.is_dir():
+        return {"left_out": "the corpus wikitext-2 is not here"}
+    lines = [line.strip() for line in (text / "valid.txt").read_text().splitlines()]
+    lines = [line for line in lines if 0 < len(line.split()) <= 200][:1200]
+    train_lines, valid_lines = lines[:-150], lines[-150:]
+    known = set(" ".join(train_lines).split())
+    valid_lines = [
+        " ".join(w if w in known else "<unk>" for w in line.split()) for line in valid_lines
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        theirs = _rau_run(given.rau, Path(place), train_lines, valid_lines)
+        ours = _our_run(train_lines, valid_lines)
+    return {
+        "ours": ours,
+        "rau": theirs,
+        "ratio": ours["tokens_per_second"] / theirs["tokens_per_second"],
+        "target_ratio": 2.0,
+        "model": "LSTM 1 x 256, 2,048 places a batch, Adam 0.002, clip 5, 3 epochs",
+    }
+
+
+_EPOCHS, _PLACES, _RATE = 3, 2048, 0.002
+
+
+def _rau_run(rau: str, place: Path, train_lines: list[str], valid: list[str]) -> dict[str, float]:
+    (place / "datasets" / "valid").mkdir(parents=True)
+    (place / "main.tok").write_text("\n".join(train_lines) + "\n")
+    (place / "datasets" / "valid" / "main.tok").write_text("\n".join(valid) + "\n")
+
+    def call(*words: object) -> str:
+        done = subprocess.run(
+            [rau, "lm", *map(str, words)], capture_output=True, text=True, check=True
+        )
+        return done.stdout + done.stderr
+
+    call("prepare", "--training-data", place, "--more-data", "valid")
+    call(
+        "train", "--training-data", place, "--validation-data", "valid",
+        "--architecture", "lstm", "--num-layers", 1, "--hidden-units", 256, "--dropout", 0,
+        "--init-scale", 0.1, "--max-epochs", _EPOCHS, "--max-tokens-per-batch", _PLACES,
+        "--optimizer", "Adam", "--initial-learning-rate", _RATE,
+        "--gradient-clipping-threshold", 5, "--early-stopping-patience", 10,
+        "--learning-rate-patience", 10, "--learning-rate-decay-factor", 0.5,
+        "--examples-per-checkpoint", _EPOCHS * len(train_lines), "--output", place / "model",
+        "--no-progress", "--device", "cpu",
+    )  # fmt: skip
+    # The log has lines "name time {..}"; only the last epoch holds an evaluation.
+    events: dict[str, list[dict[str, Any]]] = {}
+    for line in (place / "model" / "logs" / "main.log").read_text().splitlines():
+        name, _, data = line.split(" ", 2)
+        events.setdefault(name, []).append(json.loads(data))
+    seconds = statistics.median(float(e["duration"]) for e in events["epoch"][:-1])
+    nats = float(events["checkpoint"][-1]["scores"]["cross_entropy_per_token"])
+    count = sum(len(line.split()) + 1 for line in train_lines)
+    return {"tokens_per_second": count / seconds, "perplexity": math.exp(nats)}
+
+
+def _our_run(train_lines: list[str], valid: list[str]) -> dict[str, float]:
+    from seriatim.data.readers import open_source
+    from seriatim.tasks.language import LanguageModel
+
+    options = TrainingOptions(
+        token_budget=_PLACES,
+        length=256,
+        learning_rate=_RATE,
+        clip=5.0,
+        schedule="constant",
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        epochs=_EPOCHS,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        paths = [Path(place) / name for name in ("train.txt", "valid.txt")]
+        for path, lines in zip(paths, (train_lines, valid), strict=True):
+            path.write_text("\n".join(lines) + "\n")
+        lm = LanguageModel(st.LSTM(hidden_size=256), symbols="word")
+        lm.fit(open_source(paths[0], sequences="line"), valid=paths[1], options=options)
+    found = lm.training["fit"]
+    return {
+        "tokens_per_second": found["tokens_per_second"],
+        "perplexity": math.exp(found["best_valid_nats"]),
+        "padding_share": found["padding_share"],
+    }
+
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[Given], dict[str, Any]]] = {
+    "machine": machine,
+    "transformer": transformer,
+    "recurrent": recurrent,
+    "streaming": streaming,
+    "memory": memory,
+    "checkpoints": checkpoints,
+    "rau": rau,
+}
+
+
+def main() -> None:
+    """Run all of it, or one part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one rate")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of rates")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part (repeatable)")
+    parser.add_argument("--rau", help="the program rau, in an environment of its own")
+    parser.add_argument("--write", type=Path, help="also write the JSON here")
+    parser.add_argument("--peak", choices=["groups", "full"], help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.peak:
+        peak(asked.peak)
+        return
+    given = Given(asked.seconds, asked.rounds, asked.rau)
+    record = {}
+    for name in asked.only or PARTS:
+        record[name] = PARTS[name](given)
+        print(f"{name}: {json.dumps(record[name])}", flush=True)
+    record["precision"] = {"why": choose("auto", torch.nn.Linear(1000, 1000)).why}
+    if asked.write:
+        asked.write.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Commands for labels: what fit does with labelled sequences, and `seriatim label`."""
+
+import sys
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from seriatim.cli.asked import Asked
+from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
+from seriatim.cli.pairs import PairFile, PairOptions, refuse
+from seriatim.cli.translate import line_groups
+from seriatim.errors import ConfigError
+from seriatim.families.configuration import EncoderConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seriatim.data.pairs import Pairs
+    from seriatim.tasks.labelling import Labelled, Labeller
+    from seriatim.train.history import Progress
+
+
+def fit_labeller(asked: Asked, options: PairOptions) -> None:
+    """Fit a labeller and save it: `seriatim fit --task label`."""
+    from seriatim.cli.fit import fitted
+    from seriatim.cli.keeping import estimate_line
+    from seriatim.tasks.labelling import Labeller
+
+    given = {name: value for name, value in asdict(options).items() if "column" not in name}
+    refused = {**asdict(asked.reading), **given, "preset": asked.preset, "init": asked.init}
+    refuse(
+        {**refused, "max_symbols": asked.cut[1], "processes": asked.processes},
+        "other tasks, and this is labelling",
+    )
+    found = Labeller(
+        _encoder(asked.model, asked.model_options),
+        symbols=asked.symbols or "char",
+        min_count=1 if asked.cut[0] is None else asked.cut[0],
+    )
+    training = found.training_options(asked.training_options)
+    train, valid, test = (_labelled(asked, options, path) for path in (asked.data, *asked.parts))
+    if train is None:
+        raise ConfigError("there is nothing to fit to: give a folder or a file of labelled text")
+    quiet, json = asked.output
+    reporter = Reporter(is_quiet=quiet or json)
+
+    def fit_it(report: "Callable[[Progress], None]") -> None:
+        found.fit(
+            train,
+            valid=valid,
+            test=test,
+            split=asked.split,
+            options=training,
+            report=report,
+            say=reporter.say,
+            announce=lambda estimate: reporter.note(estimate_line(estimate)),
+            checkpoints=asked.place.checkpoints(),
+        )
+
+    out = fitted(found, asked.place, reporter, fit_it)
+    if json:
+        print_json({**found.info(), "out": str(out)})
+    else:
+        print(_summary(found, out))
+
+
+def _encoder(model: str | None, options: dict[str, Any]) -> EncoderConfig | str:
+    from seriatim.tasks.labelling import encoder
+
+    known = {f.name for f in fields(EncoderConfig)}
+    for name in options:
+        if name not in known:
+            raise ConfigError(
+                f"{name} is no option of an encoder; it takes {', '.join(sorted(known))}"
+            )
+    return encoder(model or options.get("encoder") or "lstm", options)
+
+
+def _labelled(asked: Asked, options: PairOptions, path: Path | None) -> "Pairs | None":
+    from seriatim.data.labels import open_labelled
+
+    if path is None:
+        return None
+    return open_labelled(
+        path,
+        format=asked.format,
+        text_column=options.source_column,
+        label_column=options.target_column,
+        encoding=asked.encoding,
+    )
+
+
+def score_labels(model: Path, asked: PairFile, *, json: bool) -> None:
+    """How often a labeller is right: `seriatim score` for labelled sequences."""
+    from seriatim.data.labels import open_labelled
+    from seriatim.tasks.labelling import Labeller
+
+    pairs = open_labelled(
+        asked.data,
+        format=asked.format,
+        text_column=asked.source_column,
+        label_column=asked.target_column,
+        encoding=asked.encoding,
+    )
+    found = Labeller.load(model).evaluate(pairs)
+    if json:
+        print_json(found.to_json())
+        return
+    print(_score_line(found.to_json()))
+    wrong = [
+        (count, found.labels[i], found.labels[j])
+        for i, row in enumerate(found.confusion)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    rows = [[actual, given, str(n)] for n, actual, given in sorted(wrong, reverse=True)[:10]]
+    if rows:
+        print(table([["label", "was called", "times"], *rows], left=(0, 1)))
+
+
+def label_rows(found: dict[str, Any], *, is_verified: bool) -> list[list[str]]:
+    """What `seriatim info` says of a labeller."""
+    names = found["labels"]
+    shown = ", ".join(names[:8]) + (" .." if len(names) > 8 else "")
+    rows = [
+        ["task", f"labelling, a label for each {found['per']}"],
+        ["encoder", ", ".join(f"{k}={v}" for k, v in found["encoder"].items() if v is not None)],
+        ["labels", f"{len(names):,}: {shown}"],
+        ["symbols", f"{found['symbols']['number']:,} ({found['symbols']['kind']})"],
+        ["parameters", f"{found['parameters']:,}"],
+    ]
+    for name in ("valid", "test"):
+        if name in found["training"]:
+            rows.append([f"{name} part", _score_line(found["training"][name])])
+    if is_verified:
+        rows.append(["checksums", "all files are as they were written"])
+    return rows
+
+
+def _score_line(score: dict[str, Any]) -> str:
+    return (
+        f"{100 * score['accuracy']:.2f} % right of {score['num_labelled']:,}, macro F1 "
+        f"{score['macro_f1']:.4f}, calibration error {score['calibration_error']:.4f}"
+    )
+
+
+def _summary(labeller: "Labeller", place: Path) -> str:
+    info = labeller.info()
+    training = info["training"]
+    fitted = training["fit"]
+    lines = [
+        f"{info['encoder']['encoder']}: {info['parameters']:,} parameters, "
+        f"{len(info['labels']):,} labels, one for each {info['per']}, fitted in "
+        f"{duration(training['seconds'])}",
+        f"{fitted['steps_done']:,} steps ({fitted['stopped']}); best after step "
+        f"{fitted['best_step']:,}",
+    ]
+    for part in ("valid", "test"):
+        if part in training:
+            lines.append(f"{part}: {_score_line(training[part])}")
+    lines.append(f"saved in {place}; try: seriatim label {place} FILE")
+    return "\n".join(lines)
+
+
+def label(
+    model: Path,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    /,
+    *,
+    encoding: str = "utf-8",
+    threads: int | None = None,
+    quiet: Annotated[Flag, Parameter(alias="-q")] = False,
+    json: Flag = False,
+) -> None:
+    """Label a file line by line: one line out for each line in, in order.
+
+    A labeller of sequences writes the label of each line; one of elements reads words parted by
+    spaces and writes their labels likewise.
+
+    Args:
+        model: a folder of a labeller.
+        file: of sequences; -: from stdin, answered as it comes.
+        encoding: of the file.
+        threads: of the processor; all cores if not given.
+        quiet: no progress.
+        json: one JSON object a line, with probabilities.
+    """
+    from seriatim.tasks.labelling import Labeller
+
+    use_threads(threads)
+    labeller = Labeller.load(model)
+    reporter = Reporter(is_quiet=quiet)
+    began, done = time.perf_counter(), 0
+    for group in line_groups(file, encoding):
+        for found in labeller.label(group):
+            _print(found, json=json)
+        sys.stdout.flush()
+        done += len(group)
+        reporter.counted(f"{done:,} lines, {done / (time.perf_counter() - began):,.1f} lines/s")
+    reporter.done()
+
+
+def _print(found: "Labelled | list[Labelled]", *, json: bool) -> None:
+    elements = found if isinstance(found, list) else [found]
+    if not json:
+        print(" ".join(element.label for element in elements))
+    elif isinstance(found, list):
+        print_json({"elements": [_record(element) for element in found]})
+    else:
+        print_json(_record(found))
+
+
+def _record(found: "Labelled") -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "probability": found.probability,
+        "others": [{"label": name, "probability": p} for name, p in found.others],
+    }

@@ -1,0 +1,347 @@
+"""`seriatim translate` and `seriatim evaluate`: a translator at work, line by line."""
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+from cyclopts import Group, Parameter
+
+from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
+from seriatim.cli.pairs import PairFile
+from seriatim.errors import ConfigError, DataError, DecodingError
+
+if TYPE_CHECKING:
+    from seriatim.tasks.searching import Decoding
+    from seriatim.tasks.translating import Translation
+
+GROUP = 1024  # lines of a file that are read at once; sorted by length, so the more the faster
+WAITING = 256  # lines of stdin, which somebody may be waiting for
+MAX_NOTES = 10  # said one by one, the rest counted
+_SEARCH = Group("Search", sort_key=1)
+
+
+# ---- translate ----------------------------------------------------------------------------------
+
+
+@Parameter(name="*", group=_SEARCH)
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How targets are found.
+
+    Attributes:
+        beam: width of the beam; 1 is greedy search.
+        alpha: of the length penalty.
+        max_length: symbols of a target at most. [by the rule of the training pairs]
+        sample: draw from the model instead of searching.
+        temperature: of the draws: below 1 sharper, above 1 flatter.
+        top_k: only the k most probable.
+        top_p: only the fewest that make up this share.
+        seed: the same seed gives the same draws.
+        least_risk: of --n-best samples, the one that the others are most like comes first.
+        groups: parts of the beam that are kept apart, so that the n best differ.
+        forbid: a text that must not occur; may be given several times.
+        fuse: a language model of the target's symbols, whose log-probabilities are added.
+        fuse_weight: times which they are added.
+    """
+
+    beam: int = 4
+    alpha: float = 0.6
+    least_risk: Flag = False
+    groups: int = 1
+    forbid: Annotated[list[str] | None, Parameter(negative_iterable=())] = None
+    fuse: Path | None = None
+    fuse_weight: float = 0.2
+    max_length: int | None = None
+    sample: Flag = False
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def decoding(self, num_best: int = 1) -> "Decoding":
+        """The options of the search.
+
+        Raises:
+            ConfigError: a beam of 0 and the like.
+        """
+        from seriatim.decode.sample import Sampling
+        from seriatim.tasks.language import LanguageModel
+        from seriatim.tasks.searching import Decoding
+
+        is_shaped = (self.temperature, self.top_k, self.top_p) != (1.0, None, None)
+        if is_shaped and not self.sample:
+            raise ConfigError("--temperature, --top-k and --top-p shape samples: give --sample too")
+        sampling = Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        return Decoding(
+            beam=self.beam,
+            num_best=num_best,
+            alpha=self.alpha,
+            max_length=self.max_length,
+            sampling=sampling if self.sample else None,
+            seed=self.seed,
+            least_risk=self.least_risk,
+            groups=self.groups,
+            forbidden=tuple(self.forbid or ()),
+            fusion=(LanguageModel.load(self.fuse), self.fuse_weight) if self.fuse else None,
+        )
+
+
+def translate(
+    model: Path,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    /,
+    *,
+    search: SearchOptions | None = None,
+    n_best: int = 1,
+    require: Path | None = None,
+    ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
+    alignment: Flag = False,
+    encoding: str = "utf-8",
+    threads: int | None = None,
+    quiet: Annotated[Flag, Parameter(alias="-q")] = False,
+    json: Flag = False,
+) -> None:
+    """Translate a file line by line: one line out for each line in, in order.
+
+    Args:
+        model: a folder of a translator.
+        file: of sources; -: from stdin, answered as it comes.
+        n_best: results of each line, as "line number ||| text ||| score", best first.
+        require: a file with a line for each source: texts that must occur in its target, with
+            tabs between them.
+        ensemble: further translators; the search follows the product of all.
+        alignment: after a tab, for each symbol of the target its place and that of the source
+            symbol it looked at most, counted from 0: "source-target" (with --json: all weights).
+        encoding: of the file.
+        threads: of the processor; all cores if not given.
+        quiet: no progress and no notes.
+        json: one JSON object a line.
+    """
+    from seriatim.tasks.translation import Translator
+
+    decoding = (search or SearchOptions()).decoding(n_best)
+    use_threads(threads)
+    translator = Translator.load(model)
+    others = [Translator.load(path) for path in ensemble or []]
+    reporter = Reporter(is_quiet=quiet)
+    notes = _Notes(reporter)
+    began, done = time.perf_counter(), 0
+    wishes = None if require is None else _required(require, encoding)
+    for group in line_groups(file, encoding):
+        found = translator.translate(
+            group,
+            decoding=decoding,
+            required=None if wishes is None else wishes[done : done + len(group)],
+            first=done,
+            ensemble=others,
+            alignment=alignment,
+        )
+        for number, result in enumerate(found, done + 1):
+            notes.add(number, result.notes)
+            _print(number, result, n_best, alignment=alignment, json=json)
+        sys.stdout.flush()
+        done += len(group)
+        rate = done / (time.perf_counter() - began)
+        reporter.counted(f"{done:,} lines translated, {rate:,.1f} lines/s")
+    reporter.done()
+    notes.close()
+
+
+def _required(path: Path, encoding: str) -> list[list[str]]:
+    """What is required of each line."""
+    found = [line for group in line_groups(str(path), encoding) for line in group]
+    return [[text for text in line.split("\t") if text] for line in found]
+
+
+def _print(number: int, result: "Translation", n_best: int, *, alignment: bool, json: bool) -> None:
+    if json:
+        print_json(_record(result, n_best, alignment=alignment))
+        return
+    if n_best == 1:
+        print(_line(result, alignment=alignment))
+        return
+    for candidate in (result, *result.others):
+        print(f"{number} ||| {_line(candidate, alignment=alignment)} ||| {candidate.score:.4f}")
+
+
+def _line(result: "Translation", *, alignment: bool) -> str:
+    text = result.text.replace("\n", " ")
+    if not alignment or result.alignment is None:
+        return text
+    places = result.alignment.weights.argmax(1).tolist()
+    return text + "\t" + " ".join(f"{s}-{t}" for t, s in enumerate(places))
+
+
+def _record(result: "Translation", n_best: int, *, alignment: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "text": result.text,
+        "log_prob": result.log_prob,
+        "score": result.score,
+        "is_ended": result.is_ended,
+        "notes": list(result.notes),
+    }
+    if alignment and result.alignment is not None:
+        record["alignment"] = {
+            "source": list(result.alignment.source),
+            "target": list(result.alignment.target),
+            "weights": [[round(w, 4) for w in row] for row in result.alignment.weights.tolist()],
+        }
+    if n_best > 1:
+        record["others"] = [_record(o, 1, alignment=False) for o in result.others]
+    return record
+
+
+class _Notes:
+    """What should be known of some lines, on stderr: the first few, then how many more."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter, self._count = reporter, 0
+
+    def add(self, number: int, notes: Iterable[str]) -> None:
+        """The notes of a line."""
+        for note in notes:
+            self._count += 1
+            if self._count <= MAX_NOTES:
+                self._reporter.note(f"line {number:,}: {note}")
+
+    def close(self) -> None:
+        """Say how many were not shown."""
+        if self._count > MAX_NOTES:
+            self._reporter.note(f"and {self._count - MAX_NOTES:,} more such notes (see --json)")
+
+
+def line_groups(file: str, encoding: str) -> Iterator[list[str]]:
+    """The lines in groups: of a file full ones, of stdin whatever has come."""
+    from seriatim.data.lines import blocks, check_encoding, lines, similar
+
+    check_encoding(encoding)
+    if file == "-":
+        yield from _arriving(sys.stdin.buffer, encoding)
+        return
+    path = Path(file)
+    if not path.is_file():
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"there is no file {file!r}{similar(path.name, beside)}")
+    held: list[str] = []
+    for line in lines(blocks(path, encoding)):
+        held.append(line)
+        if len(held) == GROUP:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _arriving(stream: BinaryIO, encoding: str) -> Iterator[list[str]]:
+    """Lines of a stream as they come: a group is what waits when the one before is done."""
+    waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=4 * WAITING)
+
+    def read() -> None:
+        for line in stream:
+            waiting.put(line)
+        waiting.put(None)
+
+    # A daemon: whoever stops listening must not wait for a line that never comes.
+    threading.Thread(target=read, daemon=True).start()
+    number = 0
+    while (line := waiting.get()) is not None:
+        group = [line]
+        is_last = False
+        while len(group) < WAITING and not waiting.empty():
+            more = waiting.get()
+            if more is None:
+                is_last = True
+                break
+            group.append(more)
+        yield [_decoded(raw, number + i, encoding) for i, raw in enumerate(group)]
+        number += len(group)
+        if is_last:
+            return
+
+
+def _decoded(line: bytes, number: int, encoding: str) -> str:
+    try:
+        text = line.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DecodingError(
+            f"line {number + 1:,} of stdin is not {encoding} text (byte {error.start + 1}): name "
+            "its encoding with --encoding"
+        ) from None
+    text = text.removeprefix("\ufeff") if number == 0 else text
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+# ---- evaluate -----------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    target: Path | None = None,
+    search: SearchOptions | None = None,
+    ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
+    format: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    encoding: str = "utf-8",
+    lowercase: Flag = False,
+    tokenize: str | None = None,
+    threads: int | None = None,
+    json: Flag = False,
+) -> None:
+    """Translate the sources of pairs and hold the results against their targets.
+
+    Args:
+        model: a folder of a translator.
+        data: a file of pairs, or of sources.
+        target: a file of targets, line by line with the sources.
+        ensemble: further translators; the search follows the product of all.
+        format: of a file of pairs, instead of what its ending says.
+        source_column: of a file of pairs: the column or field of the sources.
+        target_column: likewise, of the targets.
+        encoding: of the files.
+        lowercase: compare BLEU and chrF in lower case.
+        tokenize: sacrebleu's tokenizer of BLEU; none for text that is tokenised already. [13a]
+        threads: of the processor; all cores if not given.
+        json: print JSON.
+    """
+    from seriatim.tasks.translation import Translator
+
+    decoding = (search or SearchOptions()).decoding()
+    use_threads(threads)
+    translator = Translator.load(model)
+    others = [Translator.load(path) for path in ensemble or []]
+    asked = PairFile(data, target, source_column, target_column, format, encoding)
+    reporter = Reporter(is_quiet=json)
+    found = translator.evaluate(
+        asked.opened(),
+        decoding=decoding,
+        ensemble=others,
+        lowercase=lowercase,
+        tokenize=tokenize,
+        report=lambda done: reporter.counted(f"{done:,} sources translated"),
+    )
+    reporter.done()
+    if json:
+        print_json(found.to_json())
+        return
+    rows = [
+        ["exact match", f"{100 * found.exact_match:.2f} %"],
+        ["symbol error rate", f"{100 * found.symbol_error_rate:.2f} %"],
+        ["word error rate", f"{100 * found.word_error_rate:.2f} %"],
+        ["character error rate", f"{100 * found.character_error_rate:.2f} %"],
+    ]
+    scores = [("BLEU", found.bleu), ("chrF", found.chrf)]
+    named = zip([(n, v) for n, v in scores if v is not None], found.signatures, strict=True)
+    rows += [[name, f"{value:.2f}  ({signature})"] for (name, value), signature in named]
+    rows.append(["pairs", f"{found.pairs:,} in {duration(found.seconds)}"])
+    print(table(rows, left=(0, 1)))
+    for note in found.notes:
+        reporter.note(note)

@@ -1,0 +1,504 @@
+"""Pairs of a source and a target: what translators, spellers and parsers are fitted to.
+
+Pairs come from two text files read side by side line by line, from one file of records (.tsv,
+.csv, .jsonl, .parquet), or from a list. Encodings, byte-order marks, line ends and .gz follow the
+rules of `seriatim.data.lines`. Empty sources and targets are kept, in order.
+
+Each side of pairs is a `Source` of documents, so alphabets and token files are made as for any
+text, and a `PairCorpus` is two corpora of equally many sequences. Knows files and texts. Does
+not know batches or models.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seriatim.data import tables
+from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.lines import check_encoding
+from seriatim.data.readers import Files, Sequences, Source, open_source
+from seriatim.data.splits import SequencePart, split_source
+from seriatim.data.symbols import Symbols
+from seriatim.data.tables import Text
+from seriatim.errors import ConfigError, DataError
+
+Pair: TypeAlias = tuple[Text, Text]
+
+# Names that say by themselves which column is which.
+_USUAL = (("source", "target"), ("src", "tgt"), ("input", "output"))
+
+
+class Pairs(ABC):
+    """Pairs that can be read as often as needed."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What messages call them."""
+
+    @property
+    @abstractmethod
+    def is_in_memory(self) -> bool:
+        """Whether the texts are in memory already."""
+
+    @abstractmethod
+    def pairs(self) -> Iterator[Pair]:
+        """Every (source, target), in order.
+
+        Raises:
+            DataError: they cannot be read, there are none, or the sides do not belong together.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of the content and of how it is read."""
+
+    @property
+    @final
+    def sources(self) -> "Side":
+        """The left side, as documents."""
+        return Side(self, 0)
+
+    @property
+    @final
+    def targets(self) -> "Side":
+        """The right side, as documents."""
+        return Side(self, 1)
+
+
+PairData: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | Pairs
+    | Sequence[Pair]
+    | tuple[str | os.PathLike[str], str | os.PathLike[str]]
+)
+
+
+@dataclass(frozen=True)
+class Side(Source):
+    """One side of pairs; every text is a document, so it may hold line ends.
+
+    Attributes:
+        pairs: of which it is a side.
+        index: 0 the sources, 1 the targets.
+    """
+
+    pairs: Pairs
+    index: int
+    sequences: Sequences = "document"
+
+    @property
+    def is_in_memory(self) -> bool:
+        """As the pairs."""
+        return self.pairs.is_in_memory
+
+    @property
+    def name(self) -> str:
+        """Which side of what."""
+        return f"the {'targets' if self.index else 'sources'} of {self.pairs.name}"
+
+    def texts(self) -> Iterator[Text]:
+        """The texts of this side, in the order of the pairs."""
+        return (pair[self.index] for pair in self.pairs.pairs())
+
+    def fingerprint(self) -> str:
+        """Of the pairs and the side."""
+        return _digest("side", self.index, self.pairs.fingerprint())
+
+
+# ---- where pairs come from ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairLines(Pairs):
+    """Two text files of equally many lines: line i of one belongs to line i of the other."""
+
+    source: Files
+    target: Files
+
+    @property
+    def name(self) -> str:
+        """Both paths."""
+        return f"{self.source.name} and {self.target.name}"
+
+    @property
+    def is_in_memory(self) -> bool:
+        """No: they are streamed."""
+        return False
+
+    def pairs(self) -> Iterator[Pair]:
+        """The lines, side by side.
+
+        Raises:
+            DataError: the files have different numbers of lines; the message says both, and
+                from where on the lengths of the lines no longer match.
+        """
+        for source, target in itertools.zip_longest(self.source.texts(), self.target.texts()):
+            if source is None or target is None:
+                raise self._uneven()
+            yield source, target
+
+    def fingerprint(self) -> str:
+        """Of both files."""
+        return _digest("lines", self.source.fingerprint(), self.target.fingerprint())
+
+    def _uneven(self) -> DataError:
+        lengths = [_lengths(self.source), _lengths(self.target)]
+        line = first_suspicious(*lengths) + 1
+        return DataError(
+            f"{self.source.name} has {len(lengths[0]):,} lines and {self.target.name} has "
+            f"{len(lengths[1]):,}: line i of one must belong to line i of the other; look near "
+            f"line {line:,}, from where on the lengths of the lines match no longer"
+        )
+
+
+@dataclass(frozen=True)
+class PairTable(Pairs):
+    """Two columns of a file of records.
+
+    Attributes:
+        path: the file.
+        format: tsv, csv, jsonl or parquet.
+        columns: source and target, by name, or by number from 1 where there is no header.
+        encoding: of everything but parquet.
+    """
+
+    path: Path
+    format: str
+    columns: tuple[str | int, str | int]
+    encoding: str = "utf-8"
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """No: they are streamed."""
+        return False
+
+    def pairs(self) -> Iterator[Pair]:
+        """The two values of every record."""
+        is_empty = True
+        rows = tables.records(self.path, self.format, self.columns, self.encoding)
+        for place, (source, target) in rows:
+            is_empty = False
+            left, right = (tables.text_of(v, self.path, place) for v in (source, target))
+            yield left, right
+        if is_empty:
+            raise DataError(f"{self.path} holds no pair: there is nothing to read in it")
+
+    def fingerprint(self) -> str:
+        """Of the file's bytes and the columns."""
+        whole = open_source(self.path, format="text", sequences="line", encoding=self.encoding)
+        return _digest("table", whole.fingerprint(), self.format, self.columns)
+
+
+@dataclass(frozen=True)
+class PairTexts(Pairs):
+    """Pairs in memory."""
+
+    items: tuple[Pair, ...]
+
+    @property
+    def name(self) -> str:
+        """How many there are."""
+        return f"the list of {len(self.items):,} pairs"
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Yes."""
+        return True
+
+    def pairs(self) -> Iterator[Pair]:
+        """The pairs, CRLF read as LF."""
+        for source, target in self.items:
+            yield _plain(source), _plain(target)
+
+    def fingerprint(self) -> str:
+        """Of the texts, in order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for item in self.items:
+            digest.update(json.dumps(item).encode() + b"\n")
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PairPart(Pairs):
+    """The pairs whose source is in one part of the sources."""
+
+    whole: Pairs
+    part: SequencePart
+
+    @property
+    def name(self) -> str:
+        """That of the whole."""
+        return f"a part of {self.whole.name}"
+
+    @property
+    def is_in_memory(self) -> bool:
+        """As the whole."""
+        return self.whole.is_in_memory
+
+    def pairs(self) -> Iterator[Pair]:
+        """Its pairs, in the order of the whole."""
+        return (pair for pair in self.whole.pairs() if self.part.holds(pair[0]))
+
+    def fingerprint(self) -> str:
+        """Of the whole and the part."""
+        return _digest("part", self.whole.fingerprint(), self.part.fingerprint())
+
+
+def open_pairs(
+    data: PairData,
+    target: "str | os.PathLike[str] | None" = None,
+    *,
+    format: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    encoding: str = "utf-8",
+) -> Pairs:
+    """Pairs from files, or from a list in memory.
+
+    Args:
+        data: the path of a file of records; with `target`, or as a tuple of two paths, that of
+            the sources; or a list of (source, target), each a text or a list of symbols.
+        target: the path of the targets, line by line with those of `data`.
+        format: of a file of records, instead of what its suffix says: tsv, csv, jsonl or parquet.
+        source_column, target_column: which column or field is which; numbers count from 1, for
+            a table without a header. None: the columns called source and target (or src and
+            tgt, input and output); else the first and the second of a .tsv or .csv without a
+            header.
+        encoding: of the files.
+
+    Raises:
+        ConfigError: options that do not belong together, or columns that must be named.
+        DataError: no such file, or nothing in it.
+    """
+    if isinstance(data, Pairs):
+        return data
+    check_encoding(encoding)
+    is_couple = isinstance(data, tuple) and len(data) == 2 and target is None
+    given: list[object] = [*data] if is_couple and isinstance(data, tuple) else [data]
+    files = [Path(path) for path in (*given, target) if isinstance(path, (str, os.PathLike))]
+    if target is not None and len(files) == 1:
+        raise ConfigError("a file of targets needs a file of sources: give the paths of both")
+    has_columns = source_column is not None or target_column is not None or format is not None
+    if len(files) == 1:
+        return _table(files[0], format, source_column, target_column, encoding)
+    if has_columns:
+        raise ConfigError(
+            "columns and format belong to one file of records, not to two files of lines or to a "
+            "list: leave them out"
+        )
+    if files:
+        return PairLines(_lines_of(files[0], encoding), _lines_of(files[1], encoding))
+    return PairTexts(tuple(_checked(data)))
+
+
+def _lines_of(path: Path, encoding: str) -> Files:
+    found = open_source(path, format="text", sequences="line", encoding=encoding)
+    if not isinstance(found, Files) or len(found.paths) != 1:
+        raise ConfigError(f"{path} is a folder: pairs of lines come from two files")
+    return found
+
+
+def _table(
+    path: Path, format: str | None, source: str | None, target: str | None, encoding: str
+) -> PairTable:
+    opened = open_source(path, format=format, sequences="document", encoding=encoding)
+    found = opened.formats[0] if isinstance(opened, Files) and len(opened.paths) == 1 else None
+    if found is None:
+        raise ConfigError(f"{path} is a folder: pairs come from one file of records, or from two")
+    if found == "text":
+        raise ConfigError(
+            f"{path} is read as text, which has no columns: give the file of the targets as well, "
+            "or one file of pairs (.tsv, .csv, .jsonl), or name its format"
+        )
+    if (source is None) != (target is None):
+        raise ConfigError("one column was named: name both, the source's and the target's")
+    if source is not None and target is not None:
+        is_numbered = source.isdecimal() and target.isdecimal()
+        columns = (int(source), int(target)) if is_numbered else (source, target)
+        return PairTable(path, found, columns, encoding)
+    return PairTable(path, found, _columns(path, found, encoding), encoding)
+
+
+def _columns(path: Path, format: str, encoding: str) -> tuple[str | int, str | int]:
+    """Columns with usual names; else, in a .tsv or .csv, the first two, without a header."""
+    known = tables.known_columns(path, format, encoding)
+    for names in _USUAL:
+        if set(names) <= set(known):
+            return names
+    if format in ("tsv", "csv"):
+        return 1, 2
+    raise ConfigError(
+        f"{path} has {', '.join(known) or 'no fields'}: say which is the source and which the "
+        "target (--source-column and --target-column)"
+    )
+
+
+def _checked(data: object) -> Iterator[Pair]:
+    if not isinstance(data, Sequence) or isinstance(data, str):
+        raise DataError(
+            f"pairs are a {type(data).__name__}: expected a path, two paths, or a list of "
+            "(source, target)"
+        )
+    if not data:
+        raise DataError("the list of pairs is empty: there is nothing to read in it")
+    for i, item in enumerate(data):
+        is_pair = isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2
+        if not is_pair or not all(map(_is_text, item)):
+            raise DataError(
+                f"item {i} of the list is {item!r:.60}: expected a pair (source, target) of texts "
+                "or of lists of symbols"
+            )
+        yield item[0], item[1]
+
+
+def _is_text(value: object) -> bool:
+    is_list = isinstance(value, (list, tuple)) and all(isinstance(s, str) for s in value)
+    return isinstance(value, str) or is_list
+
+
+def _plain(text: Text) -> Text:
+    return text.replace("\r\n", "\n") if isinstance(text, str) else list(text)
+
+
+# ---- files of different length ------------------------------------------------------------------
+
+
+def first_suspicious(source: NDArray[np.int64], target: NDArray[np.int64]) -> int:
+    """Where two files of different numbers of lines most likely part.
+
+    With N > M lines and d = N - M, lines before the place k belong together as they stand, and
+    those from k on once d lines of the longer file are left out. Lengths a, b of lines that
+    belong together have a steady ratio, so k minimises
+
+        sum_{i < k} |ln (a_i + 1)/(b_i + 1) - m|  +  sum_{i >= k} |ln (a_{i+d} + 1)/(b_i + 1) - m|
+
+    with m the median of the ratio. An estimate: exact where one run of lines is missing and the
+    lengths say enough.
+
+    Args:
+        source, target: characters of each line.
+
+    Returns:
+        k, counted from 0.
+    """
+    if len(source) < len(target):
+        return first_suspicious(target, source)
+    a, b = np.log(source + 1.0), np.log(target + 1.0)
+    count, d = len(b), len(a) - len(b)
+    if count == 0:
+        return 0
+    ratio = np.median(a) - np.median(b)
+    as_is = np.abs(a[:count] - b - ratio)
+    moved = np.abs(a[d:] - b - ratio)
+    before = np.concatenate([[0.0], np.cumsum(as_is)])
+    after = np.concatenate([np.cumsum(moved[::-1])[::-1], [0.0]])
+    return int(np.argmin(before + after))
+
+
+def _lengths(source: Source) -> NDArray[np.int64]:
+    return np.asarray(array("q", (len(text) for text in source.texts())))
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+def split_pairs(
+    pairs: Pairs, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+) -> tuple[tuple[Pairs, Pairs | None, Pairs | None], dict[str, Any]]:
+    """Train, validation and test, and a record of how they were made.
+
+    Whole pairs, in the order of a hash of the source, so that all pairs of one source are on
+    one side. Sizes are those of the distinct sources.
+
+    Raises:
+        ConfigError: fractions that are no such numbers.
+        DataError: fewer distinct sources than parts.
+    """
+    found, record = split_source(pairs.sources, fractions)
+    parts = [PairPart(pairs, p) if isinstance(p, SequencePart) else None for p in found]
+    train, valid, test = parts
+    if train is None:
+        raise ConfigError("no part is left for training: give train a share")
+    return (train, valid, test), {**record, "rule": "whole pairs by the hash of their source"}
+
+
+# ---- as symbols ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PairCorpus:
+    """Pairs as symbols: two corpora of N sequences each, in memory or mapped from files.
+
+    Attributes:
+        source: what the targets answer to.
+        target: what is scored.
+    """
+
+    source: Corpus
+    target: Corpus
+
+    def __post_init__(self) -> None:
+        if self.source.num_sequences != self.target.num_sequences:
+            raise DataError(
+                f"there are {self.source.num_sequences:,} sources and "
+                f"{self.target.num_sequences:,} targets: each source needs one target"
+            )
+
+    @classmethod
+    def from_tokens(cls, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> "PairCorpus":
+        """Pairs of symbols whose text is not known, in memory."""
+        sources, targets = [], []
+        for source, target in pairs:
+            sources.append(np.asarray(source, np.int64))
+            targets.append(np.asarray(target, np.int64))
+        return cls(Corpus.from_tokens(sources), Corpus.from_tokens(targets))
+
+    @property
+    def num_pairs(self) -> int:
+        """N."""
+        return self.target.num_sequences
+
+    @property
+    def num_scored(self) -> int:
+        """Targets: every symbol of a target, and its end."""
+        return self.target.num_scored
+
+    @property
+    def fingerprint(self) -> str:
+        """Of both sides."""
+        return _digest("pairs", self.source.fingerprint, self.target.fingerprint)
+
+
+def build_pair_corpus(
+    pairs: Pairs, source_symbols: Symbols, target_symbols: Symbols, cache: Path | None = None
+) -> PairCorpus:
+    """Pairs as symbols; see `build_corpus`.
+
+    Raises:
+        DataError: the pairs cannot be read.
+    """
+    return PairCorpus(
+        build_corpus(pairs.sources, source_symbols, cache),
+        build_corpus(pairs.targets, target_symbols, cache),
+    )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,121 @@
+"""Diverse beam search: groups of a beam that keep out of one another's way.
+
+Knows states, distributions and scorers; no family, no text.
+
+Shapes: B sources, G groups, A = B G searches, K prefixes of a group, M candidates of a prefix.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from seriatim import tree
+from seriatim.decode.beam import Best, best_places
+from seriatim.decode.hypotheses import Floats, Hypothesis, Ints, lengths_for, rules_for
+from seriatim.decode.search import Extensions, Scorers, Search
+from seriatim.errors import ConfigError
+from seriatim.model import SequenceModel, State
+from seriatim.tree import Tree
+
+
+class Apart(Best):
+    """Groups choose one after another; each avoids the symbols of those before it.
+
+        rank(y_1 .. y_t) - strength * (prefixes of earlier groups that chose y_t at this step)
+
+    Vijayakumar et al. 2018, equation 4, with the Hamming diversity of their section 4.1. The
+    penalty ranks the extensions of this step; it is not carried on.
+    """
+
+    keeps_best = False
+
+    def __init__(self, num_groups: int, strength: float) -> None:
+        self.num_groups, self.strength = num_groups, strength
+
+    def num_candidates(self, width: int) -> int:
+        """At most K (G - 1) symbols are penalised, so the best K + 1 are among this many."""
+        return width + 1 + width * (self.num_groups - 1)
+
+    def order(self, extensions: Extensions, memory: Tree) -> tuple[Ints, Ints]:
+        """Group after group, of all sources at once."""
+        stay, ended = (np.full((len(extensions.rank), extensions.width), -1) for _ in range(2))
+        before: Ints = np.empty((len(stay) // self.num_groups, 0), np.int64)
+        for g in range(self.num_groups):
+            group = slice(g, None, self.num_groups)
+            symbols = extensions.symbols[group]
+            same = symbols[..., None] == before[:, None, None, :]
+            rank: Floats = extensions.rank[group] - self.strength * same.sum(-1)
+            on, off = best_places(rank, symbols, extensions.end, extensions.width)
+            stay[group, : on.shape[1]], ended[group, : off.shape[1]] = on, off
+            flat = symbols.reshape(len(symbols), -1)
+            chosen = np.where(on >= 0, np.take_along_axis(flat, np.maximum(on, 0), 1), -1)
+            before = np.concatenate([before, chosen], 1)
+        return stay, ended
+
+
+def diverse_beam_search(
+    model: SequenceModel,
+    state: State,
+    *,
+    width: int,
+    num_groups: int,
+    max_length: int | Tensor,
+    end: int | None = None,
+    alpha: float = 0.0,
+    strength: float = 0.5,
+    scorers: Scorers = (),
+    num_best: int | None = None,
+) -> list[list[Hypothesis]]:
+    """Good continuations of each of B states that differ from one another.
+
+    The beam is parted into groups that are searched side by side; see `Apart`. The results of
+    all groups are ranked together by their score, in which the penalty has no part, and those
+    found by several groups are returned once. All groups of a source go on until none of them
+    could return anything else, because each changes what the later ones choose.
+
+    Args:
+        model: any model of symbols.
+        state: of B rows.
+        width: of all groups together, a multiple of their number.
+        num_groups: G; 1 is plain beam search.
+        strength: nats by which a symbol falls for each prefix of an earlier group that chose it.
+        max_length, end, alpha, scorers: as in `beam_search_rows`.
+        num_best: results of each source at most; None: `width`.
+
+    Raises:
+        ConfigError: a width that the groups cannot share, a negative strength, or what
+            `beam_search_rows` refuses.
+    """
+    if num_groups < 1 or width % num_groups:
+        raise ConfigError(
+            f"a beam of width {width} cannot be parted into {num_groups} equal groups: give a "
+            "width that is a multiple of num_groups"
+        )
+    if strength < 0:
+        raise ConfigError(f"strength {strength} would draw the groups together: give 0 or more")
+    sources = tree.rows(state)
+    limits = lengths_for(sources, max_length).repeat(num_groups)
+    whole = rules_for(
+        sources, width=width, max_length=max_length, end=end, alpha=alpha, num_best=num_best
+    )
+    rules = rules_for(
+        sources * num_groups,
+        width=width // num_groups,
+        max_length=limits,
+        end=end,
+        alpha=alpha,
+        num_best=None,
+        together=num_groups,
+    )
+    search = Search(
+        model, tree.repeat(state, num_groups), rules, scorers, Apart(num_groups, strength)
+    )
+    found = search.run()
+    groups = (found[i : i + num_groups] for i in range(0, len(found), num_groups))
+    return [_merged(group, whole.num_best) for group in groups]
+
+
+def _merged(groups: list[list[Hypothesis]], num_best: int) -> list[Hypothesis]:
+    """The best of several lists, each hypothesis once; ties to the earlier group."""
+    unique = {(h.symbols, h.is_ended): h for group in reversed(groups) for h in reversed(group)}
+    first_of_all = list(reversed(unique.values()))
+    return sorted(first_of_all, key=lambda h: -h.score)[:num_best]

@@ -1,0 +1,61 @@
+"""Alignment: how well each position of a source fits what a decoder is about to say.
+
+The scores of Bahdanau et al. 2015 and of Luong et al. 2015 as their papers write them, and what
+is made of any scores: weights, and the mean of the source under them. Knows no model and no
+time; which positions exist is told by a bias.
+
+Shapes: B rows, L queries, S positions of the source, D features, A features that are compared.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """e_ij = v' tanh(W_a s_i + U_a h_j)  (Bahdanau et al. 2015, appendix A.1.2).
+
+    Args:
+        q: W_a s, (B, L, A).
+        k: U_a h, (B, S, A), the same for every step.
+        v: (A,).
+
+    Returns:
+        (B, L, S).
+    """
+    return torch.tanh(q.unsqueeze(2) + k.unsqueeze(1)) @ v
+
+
+def multiplicative(q: Tensor, k: Tensor) -> Tensor:
+    """score(h_t, h_s) = h_t' W_a h_s, the "general" score of Luong et al. 2015, equation 8.
+
+    Args:
+        q: h_t, (..., L, A).
+        k: W_a h_s, (..., S, A), the same for every step.
+
+    Returns:
+        (..., L, S).
+    """
+    return q @ k.transpose(-2, -1)
+
+
+def scaled(q: Tensor, k: Tensor) -> Tensor:
+    """q' k / sqrt(d_k), (..., L, S): the score of Vaswani et al. 2017, equation 1."""
+    return multiplicative(q, k) / math.sqrt(q.shape[-1])
+
+
+def weights(scores: Tensor, bias: Tensor | None = None) -> Tensor:
+    """alpha_ij = exp(e_ij) / sum_k exp(e_ik), over the last axis.
+
+    Args:
+        scores: (..., L, S).
+        bias: 0 where there is a position of the source and -inf where there is none, in a shape
+            that broadcasts; at least one position exists. None: all do.
+    """
+    return (scores if bias is None else scores + bias).softmax(-1)
+
+
+def context(alpha: Tensor, values: Tensor) -> Tensor:
+    """c_i = sum_j alpha_ij h_j: alpha (..., L, S), values (..., S, D), context (..., L, D)."""
+    return alpha @ values

@@ -1,0 +1,48 @@
+"""Where a task keeps its run, and what must be the same for the run to go on.
+
+Knows checkpoints; knows no text and no model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from seriatim.train import checkpoint
+from seriatim.train.checkpoint import Checkpoints
+from seriatim.train.distributed import current
+
+Kept: TypeAlias = Checkpoints | str | PathLike[str] | None
+
+
+def found_run(
+    asked: Kept, resume: bool, *, model: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[Checkpoints | None, Any]:
+    """Where the run is kept, and what it was begun with, if it stands there and goes on.
+
+    Args:
+        asked: a folder, or more to say; None: nowhere.
+        resume: whether a run in a folder goes on; `Checkpoints` say so themselves.
+        model: JSON values that make it another run when they change.
+        data: likewise, but such a change may be allowed.
+
+    Raises:
+        OutputError, ConfigError, DataError: see `checkpoint.standing`; here it is asked before
+            anything is read.
+    """
+    if asked is None:
+        return None, None
+    where = asked
+    if not isinstance(where, Checkpoints):
+        where = Checkpoints(folder=Path(where), resume=resume)
+    where = replace(where, model=model, data=data)
+    if checkpoint.standing(where, {"model": model, "data": data}) is None:
+        return where, None
+    return where, checkpoint.read_document(where.folder, "symbols")
+
+
+def keep_symbols(where: Checkpoints | None, symbols: Any) -> None:
+    """Write down the symbols of a run, as JSON values, for `found_run`; on rank 0 only."""
+    if where is not None and current().is_main:
+        checkpoint.write_document(where.folder, "symbols", symbols)

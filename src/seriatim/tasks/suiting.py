@@ -1,0 +1,153 @@
+"""What suits a translator where nothing is given: model, symbols, batches, budget, records.
+
+Knows pairs, their sizes and training options; no model.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from seriatim.data.alphabets import fit_symbols
+from seriatim.data.corpus import Corpus
+from seriatim.data.pair_batches import Boundaries, PairBatches
+from seriatim.data.pairs import PairCorpus
+from seriatim.data.symbols import Symbols, Text
+from seriatim.errors import ConfigError
+from seriatim.families.configuration import Seq2Seq, configure
+from seriatim.train.options import TrainingOptions, configure_training
+
+LAYERS = ("transformer", "lstm", "gru", "rnn")
+BPE_SIZES = (400, 8000)  # of "bpe", the least and the most
+CHARACTERS_PER_BPE_SYMBOL = 150
+EPOCHS, MIN_STEPS, MAX_STEPS = 30, 2_000, 20_000  # where no budget is given
+STEPS_PER_EPOCH, PLACES = 100, (1_024, 4_096)  # what a token budget is chosen for, within these
+
+
+def configured(
+    family: str, options: Mapping[str, Any] | None = None, *, preset: str | None = None
+) -> Seq2Seq:
+    """A configuration by name: "seq2seq", or a kind of layer for encoder and decoder alike.
+
+    Raises:
+        ConfigError: no such name, or options that do not fit.
+    """
+    given = dict(options or {})
+    if family != Seq2Seq.family:
+        if family not in LAYERS:
+            raise ConfigError(
+                f"there is no translator {family!r}: choose one of {', '.join(LAYERS)}, or "
+                f"{Seq2Seq.family} with --encoder and --decoder"
+            )
+        given = {"encoder": family, "decoder": family, **given}
+    found = configure(Seq2Seq.family, given, preset=preset)
+    if not isinstance(found, Seq2Seq):
+        raise ConfigError(f"{found.family} answers to no source: choose {Seq2Seq.family}")
+    return found
+
+
+def suited_options(
+    recipe: Mapping[str, Any],
+    given: Mapping[str, Any],
+    corpus: PairCorpus | None,
+    boundaries: Callable[[], Boundaries],
+) -> TrainingOptions:
+    """Training options: those given, then what suits the model and the data, then defaults.
+
+    Args:
+        recipe: what suits the model.
+        given: options by name.
+        corpus: the training pairs, which decide how large a batch is and, where no budget is
+            given, how many steps there are; None: not known yet.
+        boundaries: of the symbols, once there are any.
+
+    Raises:
+        ConfigError: no such option or value, or one that pairs have no use for.
+    """
+    for name in ("length", "carry"):
+        if name in given:
+            raise ConfigError(f"{name} cuts long texts, and a pair is never cut: leave it out")
+    suits = dict(recipe)
+    if given.get("optimiser", "adamw") != "adamw":
+        for name in ("learning_rate", "betas"):  # they mean nothing to another optimiser
+            suits.pop(name, None)
+    if corpus is not None and not {"batch_size", "token_budget"} & given.keys():
+        suits["token_budget"] = token_budget(corpus)
+    options = configure_training({**suits, **given})
+    if corpus is None or {"steps", "epochs", "minutes"} & given.keys():
+        return options
+    per_epoch = pair_batches(corpus, boundaries(), options).steps_per_epoch
+    return replace(options, steps=min(max(EPOCHS * per_epoch, MIN_STEPS), MAX_STEPS))
+
+
+def pair_batches(
+    corpus: PairCorpus, boundaries: Boundaries, options: TrainingOptions
+) -> PairBatches:
+    """The batches that the options ask for."""
+    return PairBatches(
+        corpus,
+        boundaries,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        token_budget=options.token_budget,
+    )
+
+
+def token_budget(corpus: PairCorpus) -> int:
+    """Places of a batch for about 100 steps an epoch: few pairs need small batches."""
+    places = corpus.source.num_tokens + corpus.target.num_tokens + 2 * corpus.num_pairs
+    return min(max(places // STEPS_PER_EPOCH, PLACES[0]), PLACES[1])
+
+
+def suited_symbols(
+    spec: str,
+    sides: Sequence[Callable[[], Iterator[Text]]],
+    *,
+    min_count: int = 1,
+    max_size: int | None = None,
+) -> Symbols:
+    """The symbols of one side, or of both together.
+
+    Args:
+        spec: as `fit_symbols` takes it; "bpe": one symbol for 150 characters, 400 to 8,000.
+        sides: the texts; each is read once or twice.
+        min_count, max_size: of characters and words; others have no counts.
+    """
+    if spec == "bpe":
+        size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
+        spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
+    counted = (min_count, max_size) if spec in ("char", "word") else (1, None)
+    return fit_symbols(
+        spec,
+        chain.from_iterable(side() for side in sides),
+        sequences="document",
+        min_count=counted[0],
+        max_size=counted[1],
+    )
+
+
+def pair_facts(corpus: PairCorpus) -> dict[str, Any]:
+    """What is recorded of pairs, JSON values."""
+    sides = {"source": corpus.source, "target": corpus.target}
+    return {
+        "pairs": corpus.num_pairs,
+        "scored": corpus.num_scored,
+        "longest_source": _longest(corpus.source),
+        "longest_target": _longest(corpus.target),
+        **{name: _side_facts(side) for name, side in sides.items()},
+        "fingerprint": corpus.fingerprint,
+    }
+
+
+def _side_facts(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "symbols": corpus.num_tokens,
+        "unknown": corpus.num_unknown,
+        "characters": corpus.num_characters,
+    }
+
+
+def _longest(corpus: Corpus) -> int:
+    return int(np.diff(corpus.offsets).max(initial=0))

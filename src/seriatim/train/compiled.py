@@ -1,0 +1,63 @@
+"""torch.compile, where it works; where it does not, the same model as it is, and a sentence why.
+
+Knows a model to call; knows no family and no data.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Called = Callable[..., Any]
+
+
+class Compiled:
+    """A model that torch.compile fuses, until that fails: then the model itself.
+
+    Attributes:
+        note: what went wrong, for the user; None: nothing did.
+    """
+
+    def __init__(self, model: Called) -> None:
+        self.note: str | None = None
+        self._model = model
+        self._called = torch.compile(model) if self._works() else model
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if self._called is self._model:
+            return self._model(*inputs, **named)
+        try:
+            return self._called(*inputs, **named)
+        except Exception as error:
+            if not _is_of_compiler(error):
+                raise
+            self._give_up(error)
+            return self._model(*inputs, **named)
+
+    def _works(self) -> bool:
+        """Whether anything can be compiled here, tried on a sum."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's own, about itself
+                torch.compile(_probe)(torch.ones(2))
+        except Exception as error:  # whatever a missing or broken compiler brings up
+            self._give_up(error)
+            return False
+        return True
+
+    def _give_up(self, error: Exception) -> None:
+        self._called = self._model
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        self.note = (
+            f"compile: torch.compile failed ({type(error).__name__}: {reason}), so training goes "
+            "on without it: install a C++ compiler, or leave compile out"
+        )
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.sin() + x
+
+
+def _is_of_compiler(error: Exception) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

@@ -1,0 +1,206 @@
+"""Precision: what a device does best, chosen once for a run, and applied around its steps.
+
+Two things are set apart. `choose` finds out whether products are taken in float32 or in bfloat16
+and says why; its answer is recorded, and a run that goes on takes the recorded one. `applied`
+and `narrow` put it into effect for a time and leave everything as it was.
+
+- "float32": products exact to float32's rounding, through the fastest road that is exact. On a
+  CPU torch's "medium" is oneDNN: two to three times faster and still float32, unless the
+  processor has matrix units for bfloat16, where it rounds every factor to 8 bits. So the error
+  of a product is measured, and no processor is known by name.
+- "bf16": products in bfloat16 under autocast; weights, sums, softmax and norms in float32.
+
+Knows torch and its process-wide settings, whose one owner it is; knows no family and no data.
+"""
+
+import ctypes
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Products = Literal["float32", "bf16"]
+
+EXACT = 1e-5  # relative error of a product up to which it counts as float32's own (6e-8 a sum)
+WORTH = 1.5  # how much faster bfloat16 must be: casting its factors takes part of the gain
+WIDE = 400_000  # weights in matrices from which a step is mostly products
+_SIZE = 512  # of the products measured: 0.3 GFLOP each
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How products are taken, and a sentence that says why ("" where nothing was chosen)."""
+
+    products: Products
+    why: str
+
+
+def choose(asked: Literal["auto", "float32", "bf16"], model: nn.Module) -> Choice:
+    """What to train a model with: what was asked for, or what its device does best.
+
+    Costs a few hundredths of a second, once in a process and device.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if asked != "auto":
+        return Choice(asked, f"precision {asked}, as asked")
+    if any(p.dtype != torch.float32 for p in model.parameters() if p.is_floating_point()):
+        return Choice("float32", "")  # there is nothing to choose
+    width = sum(p.numel() for p in model.parameters() if p.ndim >= 2 and p.requires_grad)
+    if width < WIDE:
+        exact = exact_float32(device)
+        return Choice(
+            "float32",
+            f"precision float32 ({exact.why}): with {width:,} weights in matrices, casting to "
+            "bfloat16 would cost more than it gains",
+        )
+    return _fastest(device)
+
+
+@lru_cache
+def _fastest(device: torch.device) -> Choice:
+    exact = exact_float32(device)
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bf16", "precision bf16: this GPU has matrix units for bfloat16")
+        return Choice("float32", f"precision float32 ({exact.why}): this GPU has no bfloat16")
+    if device.type != "cpu":
+        return Choice("float32", f"precision float32 ({exact.why})")
+    with _float32_products(exact.setting):
+        wide = _seconds(torch.float32)
+    gain = wide / _seconds(torch.bfloat16)
+    if gain >= WORTH:
+        return Choice("bf16", f"precision bf16: products are {gain:.1f} times as fast as float32's")
+    return Choice(
+        "float32",
+        f"precision float32 ({exact.why}): bfloat16 products are {gain:.1f} times as fast here",
+    )
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The value of torch's float32_matmul_precision that is fast and exact, and why."""
+
+    setting: Literal["highest", "high", "medium"]
+    why: str
+
+
+@lru_cache
+def exact_float32(device: torch.device) -> Exact:
+    """The fastest road to float32 products that are exact on a device."""
+    if device.type != "cpu":
+        return Exact("highest", "without TF32, which keeps 10 bits")
+    with _float32_products("medium"):
+        error = _error()
+    if error <= EXACT:
+        return Exact("medium", f"through oneDNN, relative error {error:.0e}")
+    return Exact("highest", f'torch\'s default; "medium" has a relative error of {error:.0e}')
+
+
+def _error() -> float:
+    """Of a float32 product, relative, in the Frobenius norm."""
+    a, b = _factors(torch.float32)
+    exact = a.double() @ b.double()
+    return float((a @ b - exact).norm() / exact.norm())
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """Of a product, the best of several: a busy machine only ever adds."""
+    a, b = _factors(dtype)
+    found = []
+    for _ in range(8):
+        began = time.perf_counter()
+        a @ b
+        found.append(time.perf_counter() - began)
+    return min(found[2:])
+
+
+def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(_SIZE, _SIZE, generator=generator) for _ in range(2))
+    return a.to(dtype), b.to(dtype)
+
+
+# ---- in effect ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def applied(device: torch.device) -> Iterator[None]:
+    """What torch and the C library keep process-wide, as training wants it, and then as before.
+
+    Products of float32 take the fastest exact road, and memory that was freed is kept for the
+    next step. (Seen: 164 MB taken anew from the system cost twice as much as computing their
+    contents, since every page is zeroed first.)
+    """
+    with _float32_products(exact_float32(device).setting), _memory_kept():
+        yield
+
+
+def settle(device: torch.device) -> None:
+    """The same for the rest of the process: for a command or a server, at its start."""
+    global _depth  # noqa: PLW0603
+    torch.set_float32_matmul_precision(exact_float32(device).setting)
+    _keep_memory()
+    _depth += 1  # no scope inside gives the memory back
+
+
+def narrow(products: Products, device: torch.device) -> AbstractContextManager[object]:
+    """Around a forward pass: autocast to bfloat16 where that was chosen."""
+    if products == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextmanager
+def _float32_products(setting: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(setting)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+# Parameters of mallopt(3), and glibc's own values of them.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}
+_depth = 0  # of nested scopes; only the outermost sets and restores
+
+
+@contextmanager
+def _memory_kept() -> Iterator[None]:
+    global _depth  # noqa: PLW0603
+    library = _glibc() if _depth == 0 else None
+    _depth += 1
+    try:
+        if library is not None:
+            _keep_memory()
+        yield
+    finally:
+        _depth -= 1
+        if library is not None:
+            for parameter, value in _DEFAULTS.items():
+                library.mallopt(parameter, value)
+            library.malloc_trim(0)
+
+
+def _keep_memory() -> None:
+    """Large blocks come from the heap, none from a mapping of its own; the heap never shrinks."""
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc with its own allocator in its own settings."""
+    is_tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if is_tuned or "LD_PRELOAD" in os.environ or platform.libc_ver()[0] != "glibc":
+        return None
+    return ctypes.CDLL(None)

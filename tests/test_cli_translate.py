@@ -1,0 +1,247 @@
+"""The shell: fit pairs, translate line by line, score, and one clear sentence for every mistake."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from seriatim.cli import main
+from seriatim.cli.translate import _arriving
+
+TINY = ["--model-size", "16", "--encoder-layers", "1", "--decoder-layers", "1", "--dropout", "0"]
+
+
+def write_pairs(folder: Path, count: int = 60) -> Path:
+    """Words and their reversals."""
+    words = [f"{'abcd'[i % 4]}{'abcd'[i // 4 % 4]}{'abcd'[i // 16 % 4]}" for i in range(count)]
+    path = folder / "pairs.tsv"
+    path.write_text("".join(f"{w}\t{w[::-1]}\n" for w in words))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a translator that has seen a few steps."""
+    folder = tmp_path_factory.mktemp("cli")
+    pairs, out = write_pairs(folder), folder / "model"
+    command = ["fit", str(pairs), "--task", "translation", "--model", "gru", "--symbols", "char"]
+    assert main([*command, *TINY, "--steps", "3", "--out", str(out), "-q"]) == 0
+    return out
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+# ---- fit ----------------------------------------------------------------------------------------
+
+
+def test_two_files_are_fitted_as_pairs_without_being_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [line.split("\t") for line in write_pairs(tmp_path).read_text().splitlines()]
+    for i, name in enumerate(("s", "t")):
+        (tmp_path / name).write_text("".join(row[i] + "\n" for row in rows))
+    files = ["--source", str(tmp_path / "s"), "--target", str(tmp_path / "t")]
+    valid = ["--valid-source", str(tmp_path / "s"), "--valid-target", str(tmp_path / "t")]
+    shape = ["--encoder", "gru", "--decoder", "lstm", "--attention", "multiplicative", *TINY]
+    command = ["fit", *files, *valid, *shape, "--symbols", "char", "--joint", "--steps", "2"]
+    assert main([*command, "--out", str(tmp_path / "m"), "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["model"]["options"]["decoder"] == "lstm"
+    assert info["joint"] is True
+    assert info["training"]["data"]["valid"]["pairs"] == 60
+
+
+def test_what_fit_has_done_is_told_in_a_few_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = write_pairs(tmp_path)
+    command = ["fit", str(pairs), "--task", "translation", "--model", "gru", "--symbols", "char"]
+    assert main([*command, *TINY, "--steps", "2", "--out", str(tmp_path / "m"), "-q"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("gru to gru: ")
+    assert "test, targets given their sources:" in out
+    assert f"try: seriatim translate {tmp_path / 'm'} FILE" in out
+
+
+# ---- translate ----------------------------------------------------------------------------------
+
+
+def test_one_line_comes_out_for_each_line_in(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_bytes(b"\xef\xbb\xbfab\r\n\r\nccd\nxab")
+    assert main(["translate", str(model), str(tmp_path / "in"), "--beam", "2"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 4
+    assert "line 4: the source has symbols never seen in training ('x')" in captured.err
+
+
+def test_stdin_is_answered_like_a_file(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = b"ab\nda\n\nbb\n"
+    (tmp_path / "in").write_bytes(text)
+    assert main(["translate", str(model), str(tmp_path / "in")]) == 0
+    expected = lines_of(capsys)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["translate", str(model), "-"]) == 0
+    assert lines_of(capsys) == expected
+
+
+def test_lines_of_a_stream_come_in_order_and_without_their_ends() -> None:
+    stream = io.BytesIO("\ufeffä\r\nb\n\nlast".encode())
+    assert [line for group in _arriving(stream, "utf-8") for line in group] == [
+        "ä",
+        "b",
+        "",
+        "last",
+    ]
+
+
+def test_json_has_scores_the_n_best_and_the_weights_of_the_alignment(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("abc\nb\n")
+    command = ["translate", str(model), str(tmp_path / "in"), "--json", "--alignment"]
+    assert main([*command, "--n-best", "3", "--beam", "3"]) == 0
+    records = [json.loads(line) for line in lines_of(capsys)]
+    assert len(records) == 2
+    for record, size in zip(records, (4, 2), strict=True):
+        assert len(record["others"]) == 2
+        assert record["score"] >= record["others"][0]["score"]
+        assert all(len(row) == size for row in record["alignment"]["weights"])
+        assert len(record["alignment"]["weights"]) == len(record["alignment"]["target"])
+
+
+def test_plain_output_shows_n_best_and_places(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("abc\nb\n")
+    command = ["translate", str(model), str(tmp_path / "in"), "-q"]
+    assert main([*command, "--n-best", "2"]) == 0
+    rows = [line.split(" ||| ") for line in lines_of(capsys)]
+    assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+    assert float(rows[0][2]) >= float(rows[1][2])
+    assert main([*command, "--alignment"]) == 0
+    _, places = lines_of(capsys)[0].split("\t")
+    assert all(place.split("-")[1] == str(t) for t, place in enumerate(places.split()))
+
+
+def test_samples_are_those_of_their_seed_and_an_ensemble_is_searched_together(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("abc\nb\n")
+    command = ["translate", str(model), str(tmp_path / "in"), "-q"]
+    drawn = []
+    for seed in ("1", "1", "2"):
+        assert main([*command, "--sample", "--seed", seed]) == 0
+        drawn.append(lines_of(capsys))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert main(command) == 0
+    alone = lines_of(capsys)
+    assert main([*command, "--with", str(model)]) == 0
+    assert lines_of(capsys) == alone
+
+
+# ---- score and info -----------------------------------------------------------------------------
+
+
+def test_score_gives_bits_or_the_log_probability_of_each_pair(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = write_pairs(tmp_path, 5)
+    assert main(["score", str(model), str(pairs), "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["symbols"] == 20
+    assert main(["score", str(model), str(pairs), "--each"]) == 0
+    each = [float(line) for line in lines_of(capsys)]
+    assert -sum(each) == pytest.approx(score["nats"], rel=1e-4)
+
+
+def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(model), "--verify"]) == 0
+    out = capsys.readouterr().out
+    assert "translation" in out
+    assert "2 S + 20 symbols for a source of S" in out
+    assert "all files are as they were written" in out
+
+
+# ---- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["translate", "MODEL", "IN", "--beam", "0"], 2, "a beam of 0 holds no prefix"),
+        (["translate", "MODEL", "IN", "--n-best", "9"], 2, "9 results cannot come from a beam"),
+        (["translate", "MODEL", "absent"], 3, "there is no file 'absent'"),
+        (["translate", "IN", "IN"], 4, "there is no model folder"),
+        (["translate", "MODEL", "IN", "--top-k", "3"], 2, "give --sample too"),
+        (["generate", "MODEL", "ab"], 4, "of the task 'translation'"),
+        (["score", "MODEL", "IN"], 2, "which has no columns"),
+        (["score", "MODEL", "IN", "--restart-every", "3"], 2, "--restart-every belongs to texts"),
+        (["fit", "IN", "--task", "translation", "--out", "OUT"], 2, "which has no columns"),
+        (["fit", "--source", "IN", "--out", "OUT"], 2, "belong together: give both"),
+        (["fit", "--task", "translation", "--out", "OUT"], 2, "nothing to fit to"),
+        (["fit", "IN", "--joint", "--sequences", "line", "--out", "OUT"], 2, "belongs to texts"),
+        (
+            ["fit", "IN", "--joint", "--model", "markov", "--out", "OUT"],
+            2,
+            "no translator 'markov'",
+        ),
+        (["fit", "IN", "--joint", "--length", "9", "--out", "OUT"], 2, "a pair is never cut"),
+        (["fit", "--source", "IN", "--target", "TWO", "--out", "OUT"], 3, "in has 1 lines and"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    (tmp_path / "in").write_text("abc\n")
+    (tmp_path / "two").write_text("abc\nd\n")
+    places = {"MODEL": model, "IN": tmp_path / "in", "TWO": tmp_path / "two", "OUT": tmp_path / "o"}
+    assert main([str(places.get(a, a)) for a in arguments]) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+# ---- evaluate and wishes ------------------------------------------------------------------------
+
+
+def test_evaluate_holds_translations_against_their_references(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = write_pairs(tmp_path, 6)
+    assert main(["evaluate", str(model), str(pairs), "--beam", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pairs"] == 6
+    assert 0 <= found["exact_match"] <= 1
+    assert found["symbol_error_rate"] > 0
+    assert main(["evaluate", str(model), str(pairs), "--beam", "1"]) == 0
+    assert "exact match" in capsys.readouterr().out
+
+
+def test_what_is_required_is_in_every_result_and_what_is_forbidden_in_none(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("abc\nb\n")
+    (tmp_path / "must").write_text("dd\tb\n\n")
+    command = ["translate", str(model), str(tmp_path / "in"), "-q", "--forbid", "a"]
+    assert main([*command, "--require", str(tmp_path / "must")]) == 0
+    first, second = lines_of(capsys)
+    assert "dd" in first
+    assert "b" in first
+    assert "a" not in first + second

@@ -1,0 +1,79 @@
+"""Examples in memory as batches: padded, weighted, each once an epoch."""
+
+import pytest
+import torch
+
+from seriatim.data.examples import Example, ExampleBatches, ExamplePass, collate
+from seriatim.errors import DataError
+
+
+def example(length: int, first: int = 0) -> Example:
+    x = torch.arange(first, first + length)
+    return Example(x, x + 100)
+
+
+def test_rows_are_padded_behind_and_lengths_say_where() -> None:
+    batch = collate([example(3), example(1, 7)])
+    assert batch.inputs.tolist() == [[0, 1, 2], [7, 0, 0]]
+    assert batch.targets.tolist() == [[100, 101, 102], [107, 0, 0]]
+    assert batch.lengths is not None
+    assert batch.lengths.tolist() == [3, 1]
+    assert batch.num_targets() == 4
+
+
+def test_level_rows_have_no_lengths() -> None:
+    assert collate([example(2), example(2)]).lengths is None
+
+
+def test_records_of_several_components_keep_their_shape() -> None:
+    x = torch.zeros(4, 3)
+    assert collate([Example(x, x), Example(x[:2], x[:2])]).inputs.shape == (2, 4, 3)
+
+
+def test_weights_of_some_examples_are_ones_for_the_others() -> None:
+    weighted = Example(torch.zeros(3), torch.zeros(3), torch.tensor([0.0, 0.5, 1.0]))
+    batch = collate([weighted, example(2)])
+    assert batch.counted().tolist() == [[0.0, 0.5, 1.0], [1.0, 1.0, 0.0]]
+
+
+def test_sources_are_padded_on_their_own() -> None:
+    y = torch.zeros(1)
+    batch = collate([Example(y, y, source=torch.arange(4)), Example(y, y, source=torch.arange(2))])
+    assert batch.source is not None
+    assert batch.source.inputs.shape == (2, 4)
+    assert batch.source.lengths is not None
+    assert batch.source.lengths.tolist() == [4, 2]
+    assert batch.lengths is None
+
+
+def test_every_example_comes_once_an_epoch_in_another_order() -> None:
+    examples = [example(1 + i % 5, 10 * i) for i in range(23)]
+    source = ExampleBatches(examples, batch_size=4, seed=1)
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * source.steps_per_epoch, (epoch + 1) * source.steps_per_epoch)
+        epochs.append([int(x) for s in steps for x in source.batch(s).inputs[:, 0]])
+    assert sorted(epochs[0]) == sorted(epochs[1]) == [10 * i for i in range(23)]
+    assert epochs[0] != epochs[1]
+    assert source.targets_per_step * source.steps_per_epoch == sum(1 + i % 5 for i in range(23))
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    examples = [example(1 + i % 3, 10 * i) for i in range(9)]
+    one, two = (ExampleBatches(examples, batch_size=2, seed=5) for _ in range(2))
+    two.batch(7)
+    assert torch.equal(one.batch(3).inputs, two.batch(3).inputs)
+
+
+def test_a_pass_reads_everything_once_and_a_limit_spreads_over_the_whole() -> None:
+    examples = [example(2, 10 * i) for i in range(10)]
+    whole = ExamplePass(examples, batch_size=3)
+    found = [int(x) for r in whole.readings() for x in r.batch.inputs[:, 0]]
+    assert sorted(found) == [10 * i for i in range(10)]
+    some = [int(x) for r in whole.readings(limit=10) for x in r.batch.inputs[:, 0]]
+    assert sorted(some) == [0, 20, 40, 60, 80]
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(DataError, match="no target"):
+        ExampleBatches([], batch_size=2, seed=0)

@@ -1,0 +1,90 @@
+"""The labeller: it learns, keeps order, says calibrated probabilities, and survives the disk."""
+
+from pathlib import Path
+
+import pytest
+
+import seriatim as st
+from seriatim.errors import ConfigError, DataError
+
+CASES = [("so good", "pos"), ("so bad", "neg"), ("not bad", "pos"), ("not good", "neg")] * 40
+TAGGED = [
+    (["the", "cat", "sat"], ["DET", "NOUN", "VERB"]),
+    (["a", "dog"], ["DET", "NOUN"]),
+    (["dog", "sat"], ["NOUN", "VERB"]),
+] * 30
+
+
+def labeller(data: object = CASES, encoder: str = "lstm", steps: int = 60) -> st.Labeller:
+    made = st.Labeller(
+        st.EncoderConfig(encoder=encoder, encoder_layers=1, model_size=16, dropout=0.0),
+        symbols="word",
+    )
+    options = made.training_options({"steps": steps, "learning_rate": 0.02, "warmup": 5})
+    return made.fit(data, valid=data, options=options)
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
+def test_it_learns_what_no_single_word_tells(encoder: str) -> None:
+    score = labeller(encoder=encoder).evaluate(CASES)
+    assert score.accuracy == score.macro_f1 == 1.0
+    assert score.confusion == ((80, 0), (0, 80))
+
+
+def test_labels_come_in_the_order_of_the_texts_whatever_their_lengths() -> None:
+    made = labeller()
+    texts = ["so good", "not bad", "so bad", "not good", "so"]
+    found = made.label(texts)
+    assert [f.label for f in found[:4]] == ["pos", "pos", "neg", "neg"]
+    for text, together in zip(texts, found, strict=True):
+        (alone,) = made.label([text])
+        assert alone.label == together.label
+        assert alone.probability == pytest.approx(together.probability, abs=1e-6)
+    assert all(f.probability + f.others[0][1] == pytest.approx(1.0, abs=1e-6) for f in found)
+
+
+def test_each_element_has_a_label_of_its_own() -> None:
+    made = labeller(TAGGED)
+    rows = made.label([["a", "cat", "sat"], ["the", "dog"], []])
+    found = [[element.label for element in row] for row in rows]
+    assert found == [["DET", "NOUN", "VERB"], ["DET", "NOUN"], []]
+    assert made.evaluate(TAGGED).num_labelled == 30 * 7
+
+
+def test_the_temperature_makes_the_validation_likelihood_best() -> None:
+    noisy = [*CASES, *[("so good", "neg"), ("so bad", "pos")] * 15]
+    made = labeller(noisy, steps=80)
+    nats = {}
+    for factor in (0.5, 1.0, 2.0):
+        fitted, made.temperature = made.temperature, made.temperature * factor
+        nats[factor] = made.evaluate(noisy).nats
+        made.temperature = fitted
+    assert nats[1.0] <= min(nats.values())
+
+
+def test_a_validation_part_that_is_all_right_does_not_make_it_cocksure() -> None:
+    assert labeller().temperature >= 0.5
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    made = labeller()
+    made.save(tmp_path / "model")
+    loaded = st.load(tmp_path / "model")
+    assert isinstance(loaded, st.Labeller)
+    assert loaded.label(["so good", "not good"]) == made.label(["so good", "not good"])
+    assert loaded.info()["labels"] == ["neg", "pos"]
+
+
+def test_a_label_of_the_test_that_training_did_not_have_is_named() -> None:
+    with pytest.raises(DataError, match="'new' was not in the training data"):
+        labeller().evaluate([("so good", "new")])
+
+
+def test_a_labeller_must_be_fitted_first() -> None:
+    with pytest.raises(ConfigError, match="not fitted"):
+        st.Labeller().label(["a"])
+
+
+def test_an_unknown_encoder_is_named() -> None:
+    with pytest.raises(ConfigError, match="'lstmm': choose one of transformer"):
+        st.Labeller("lstmm")

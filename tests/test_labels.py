@@ -1,0 +1,82 @@
+"""Labelled sequences: where they come from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from seriatim.data.labels import LabelSet, check_labelled, open_labelled
+from seriatim.errors import DataError
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_folder_has_a_file_for_each_label(tmp_path: Path) -> None:
+    write(tmp_path / "names" / "Greek.txt", "Zeno\n\nPlato\n")
+    write(tmp_path / "names" / "Czech.txt", "Dvořák\r\n")
+    pairs = open_labelled(tmp_path / "names")
+    assert list(pairs.pairs()) == [("Dvořák", "Czech"), ("Zeno", "Greek"), ("Plato", "Greek")]
+    assert LabelSet.of(pairs) == LabelSet(("Czech", "Greek"), "sequence")
+
+
+def test_a_table_has_a_text_and_its_label(tmp_path: Path) -> None:
+    pairs = open_labelled(write(tmp_path / "a.tsv", "so good\tpos\nso bad\tneg\n"))
+    assert list(pairs.pairs()) == [("so good", "pos"), ("so bad", "neg")]
+    assert LabelSet.of(pairs).numbers("pos") == [1]
+
+
+def test_tagged_lines_are_sequences_of_elements(tmp_path: Path) -> None:
+    text = "the\tDET\ncat\tNOUN\n\n\nNew York\tNAME\n"
+    pairs = open_labelled(write(tmp_path / "a.conll", text))
+    assert list(pairs.pairs()) == [(["the", "cat"], ["DET", "NOUN"]), (["New York"], ["NAME"])]
+    labels = LabelSet.of(pairs)
+    assert labels.per == "element"
+    assert labels.numbers(["NOUN", "DET"]) == [2, 0]
+
+
+def test_the_label_stands_behind_the_last_space_where_there_is_no_tab(tmp_path: Path) -> None:
+    pairs = open_labelled(write(tmp_path / "a.conll", "the DT B-NP\ncat NN I-NP\n"))
+    assert list(pairs.pairs()) == [(["the DT", "cat NN"], ["B-NP", "I-NP"])]
+
+
+def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
+    pairs = open_labelled(write(tmp_path / "a.conll", "the\tDET\ncat\n"))
+    with pytest.raises(DataError, match=r"a\.conll, line 2: 'cat'"):
+        LabelSet.of(pairs)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ([("a", "x"), ("b", "x")], "one label only"),
+        ([("a", "x"), ("b", "")], "empty label"),
+        ([("a", "x"), (["b"], ["y"])], "some sequences and some elements"),
+        ([(["a", "b"], ["x"]), (["b"], ["y"])], "2 elements has 1 labels"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(data: list[tuple[str, str]], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        LabelSet.of(open_labelled(data))
+
+
+def test_a_folder_of_one_file_has_nothing_to_tell_apart(tmp_path: Path) -> None:
+    write(tmp_path / "only.txt", "a\n")
+    with pytest.raises(DataError, match=r"1 \.txt files"):
+        open_labelled(tmp_path)
+
+
+def test_a_label_that_training_did_not_have_is_named() -> None:
+    labels = LabelSet.of(open_labelled([("a", "x"), ("b", "y")]))
+    with pytest.raises(DataError, match="'z' was not in the training data, which has x, y"):
+        check_labelled(open_labelled([("c", "z")]), labels)
+    with pytest.raises(DataError, match="does not label each sequence"):
+        check_labelled(open_labelled([(["c"], ["x"])]), labels)
+
+
+def test_the_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
+    before = open_labelled(write(tmp_path / "a.conll", "a\tx\n")).fingerprint()
+    after = open_labelled(write(tmp_path / "a.conll", "a\ty\n")).fingerprint()
+    assert before != after
