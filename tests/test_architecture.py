@@ -164,10 +164,10 @@ def test_no_module_of_ours_evaluates_or_unpickles() -> None:
 
 def test_the_public_names_are_these() -> None:
     names = (
-        "Autoregressive Batch beam_search Categorical Cell check_model Discrete Distribution "
-        "EncoderConfig GRU Labeller LanguageModel Latent load LSTM Markov Mixture open_source "
-        "Product register RNN sample Sampling Scorer Seq2Seq SequenceModel SeriatimError State "
-        "Stream TrainingOptions Transformer Translator"
+        "Autoregressive Batch beam_search Categorical Cell check_model Checkpoints Decoding "
+        "Discrete Distribution EncoderConfig GRU Labeller LanguageModel Latent load LSTM Markov "
+        "Mixture open_labelled open_pairs open_source Product register RNN sample Sampling Scorer "
+        "Seq2Seq SequenceModel SeriatimError State Stream TrainingOptions Transformer Translator"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

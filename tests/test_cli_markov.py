@@ -13,7 +13,7 @@ def test_prune_takes_its_counts_after_one_option(
 ) -> None:
     monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path / "cache"))
     text = tmp_path / "text.txt"
-    text.write_text("the cat sat on the mat\nthe dog sat on the rug\n" * 20 + "a cat ran\n" * 3)
+    text.write_text("a cat ran\n" * 3 + "the cat sat on the mat\nthe dog sat on the rug\n" * 20)
     common = ["-m", "markov", "--order", "3", "-s", "word", "-q"]
     for name, prune in (("all", []), ("pruned", ["--prune", "0", "0", "4"])):
         out = ["--out", str(tmp_path / name)]

@@ -26,11 +26,12 @@ def test_the_examples_of_a_page_run(
     for name, times in {"train": 300, "valid": 40, "test": 40, "YOUR": 300}.items():
         text = "\n".join(LINES[i % 3] for i in range(times))
         (tmp_path / f"{name}.txt").write_text(text + "\n")
+    namespace = {"__name__": "example"}  # one for the page: a reader goes on where he was
     for kind, code in _blocks(page):
         # A budget for a reader is too long for a test; everything else runs as it stands.
         code = re.sub(r"minutes=[\d.]+", "steps=3", re.sub(r"--minutes [\d.]+", "--steps 3", code))
         if kind == "python":
-            exec(compile(code, f"{page.name}", "exec"), {"__name__": "example"})
+            exec(compile(code, f"{page.name}", "exec"), namespace)
             continue
         for line in code.splitlines():
             command, *arguments = shlex.split(line, comments=True) or [""]

@@ -1,19 +1,24 @@
 """The exported model is the same function: CTranslate2 gives our scores and finds our targets."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 
 import seriatim as st
+from seriatim.cli import main
+from seriatim.data.alphabets import fit_symbols
 from seriatim.data.pair_batches import Boundaries, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
 from seriatim.decode.beam import beam_search_rows
 from seriatim.errors import ConfigError, OutputError
-from seriatim.export.ctranslate2 import model_to_ctranslate2
+from seriatim.export.ctranslate2 import model_to_ctranslate2, names_of
+from seriatim.tasks.searching import Decoding
 
 ctranslate2: Any = pytest.importorskip("ctranslate2")
 
@@ -52,14 +57,13 @@ def made(config: st.Seq2Seq) -> Any:
 
 
 def sentences(count: int, seed: int) -> list[list[int]]:
+    """Never empty: CTranslate2 answers an empty source without looking at the model."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(2, V, n).tolist() for n in rng.integers(0, 12, count)]
+    return [rng.integers(2, V, n).tolist() for n in rng.integers(1, 12, count)]
 
 
 def exported(model: Any, path: Path) -> Any:
-    model_to_ctranslate2(
-        model, path, source_names=NAMES, target_names=NAMES, source_boundary=END
-    )
+    model_to_ctranslate2(model, path, source_names=NAMES, target_names=NAMES, source_boundary=END)
     return ctranslate2.Translator(
         str(path), compute_type="float32", inter_threads=1, intra_threads=1
     )
@@ -84,32 +88,78 @@ def test_given_targets_have_our_log_probabilities(name: str, tmp_path: Path) -> 
         np.testing.assert_allclose(found.log_probs, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "width"), list(product(["classic", "modern"], [1, 4])))
-def test_beam_search_finds_the_same_targets(name: str, width: int, tmp_path: Path) -> None:
-    model = made(VARIANTS[name])
-    sources = sentences(8, 2)
+def ending(config: st.Seq2Seq, logit: float) -> Any:
+    """A model whose end has about this logit everywhere, and whose other logits are sharp.
+
+    The last norm adds 3 in every direction, which only the row of the end looks at.
+    """
+    model = made(replace(config, tie_embeddings=False, share_embeddings=False))
+    ones = torch.ones(config.model_size)
+    with torch.no_grad():
+        norm = model.decoder.blocks[-1].feedforward_norm
+        norm.weight.fill_(1.0)
+        norm.bias.copy_(3 * ones)
+        head = model.head.weight
+        head -= head.mean(1, keepdim=True)
+        head *= 3
+        head[END] = logit / 3 * ones / config.model_size
+    return model
+
+
+@pytest.mark.parametrize(("logit", "width"), list(product([-30.0, 5.0], [1, 4])))
+def test_beam_search_finds_the_same_targets(logit: float, width: int, tmp_path: Path) -> None:
+    model, sources = ending(CLASSIC, logit), sentences(16, 2)
     theirs = exported(model, tmp_path / "m").translate_batch(
         named(sources),
         beam_size=width,
-        num_hypotheses=1,
         length_penalty=0,
+        min_decoding_length=0,
         max_decoding_length=9,
         return_scores=True,
     )
     bound = model.given(source_batch([np.array(s) for s in sources], END))
     with torch.inference_mode():
-        # CTranslate2 does not count the end as a step, and stops as soon as there are as many
-        # results as are wanted.
         found = beam_search_rows(
-            bound, bound.start(8), width=width, max_length=9, end=END, num_best=1
+            bound, bound.start(16), width=width, max_length=9, end=END, num_best=1, patience=1.0
         )
-    same = 0
-    for their, (best, *_) in zip(theirs, found, strict=True):
-        assert best.log_prob >= their.scores[0] - 1e-4  # the exact stop loses nothing
-        if their.hypotheses[0] == [NAMES[i] for i in best.symbols]:
-            same += 1
-            assert abs(their.scores[0] - best.log_prob) < 1e-3
-    assert same >= 6
+    assert len({best.symbols for (best,) in found}) >= (2 if logit > 0 else 5)
+    assert any(best.is_ended for (best,) in found) == (logit > 0)
+    for their, (best,) in zip(theirs, found, strict=True):
+        assert their.hypotheses[0] == [NAMES[i] for i in best.symbols]
+        assert their.scores[0] == pytest.approx(best.log_prob, abs=1e-4)
+
+
+PAIRS = [(f"zahl {i}", f"number {i}") for i in range(60)]
+
+
+@pytest.mark.parametrize("symbols", ["bpe:280", "char", "word"])
+def test_a_translator_is_exported_with_the_names_of_its_symbols(
+    symbols: str, tmp_path: Path
+) -> None:
+    translator = st.Translator(st.Seq2Seq(**SMALL), symbols=symbols).fit(
+        PAIRS, valid=PAIRS[:5], steps=20, seed=0
+    )
+    translator.save(tmp_path / "m")
+    out = str(tmp_path / "c")
+    assert main(["export", str(tmp_path / "m"), "--to", "ctranslate2", "--out", out]) == 0
+    texts = ["zahl 7", "13 zahl", "x"]
+    names = [names_of(s) for s in (translator.source_symbols, translator.symbols)]
+    sources = [[names[0][i] for i in translator.source_symbols.encode(text)] for text in texts]
+    theirs = ctranslate2.Translator(out, compute_type="float32").translate_batch(
+        sources, beam_size=1, min_decoding_length=0, max_decoding_length=12
+    )
+    decoding = Decoding(beam=1, alpha=0.0, max_length=12)
+    for found, their in zip(translator.translate(texts, decoding=decoding), theirs, strict=True):
+        assert their.hypotheses[0] == [names[1][i] for i in found.symbols]
+    if symbols.startswith("bpe"):
+        tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "c" / "source_tokenizer.json"))
+        assert [tokenizer.encode(text).tokens for text in texts] == sources
+
+
+def test_names_are_never_alike() -> None:
+    symbols = fit_symbols("char", ["<a ␣"], sequences="document")  # a space is shown as ␣
+    names = names_of(symbols)
+    assert len(set(names)) == symbols.num_symbols
 
 
 def test_recurrent_layers_are_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from seriatim.distributions import Discrete, top_k
+from seriatim.distributions import Discrete, inverse_cdf, top_k
 from seriatim.families.configuration import Markov
 from seriatim.families.markov import Backoff, MarkovModel
 from seriatim.families.ngrams import table as table_module
-from seriatim.families.ngrams.choosing import mixture
+from seriatim.families.ngrams.choosing import mixture, sample_halving
 from seriatim.families.ngrams.smoothing import Backoffs
 from seriatim.families.ngrams.table import NgramTable
 
@@ -58,19 +58,41 @@ def test_every_symbol_is_sampled_on_a_share_of_the_unit_interval_equal_to_its_pr
         torch.testing.assert_close(share.double(), row, rtol=0, atol=(order + 1) / 4000)
 
 
-@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell", "maximum-likelihood"])
-def test_what_is_interpolated_is_sampled_without_rows(
-    smoothing: str, monkeypatch: pytest.MonkeyPatch
+VARIANTS = [
+    *({"smoothing": smoothing} for smoothing in METHODS),
+    {"prune": (0, 1)},
+    {"prune_entropy": 1e-2},
+    {"quantise_bits": 4},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_whatever_the_method_it_is_sampled_without_rows(
+    options: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distribution = contexts(fitted(3, smoothing))
+    distribution = contexts(fitted(3, **options))
     monkeypatch.setattr(NgramTable, "rows", None)
     for u in (0.0, 0.3, 1 - 1e-16):
         drawn = distribution.sample(torch.full((40, 6), u, dtype=torch.float64))
         assert bool(((drawn >= 0) & (drawn < V)).all())
 
 
-def test_a_sample_does_not_depend_on_the_rows_beside_it() -> None:
-    model = fitted(3)
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+@pytest.mark.parametrize("order", [2, 4])
+def test_halving_the_alphabet_gives_the_symbol_that_the_whole_row_gives(
+    order: int, options: dict
+) -> None:
+    model = fitted(order, **options)
+    distribution = contexts(model)
+    u = torch.rand(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    nodes = distribution.nodes.flatten(0, 1).numpy()
+    drawn = sample_halving(model.table, mixture(model.table), nodes, u.flatten().numpy())
+    np.testing.assert_array_equal(drawn, inverse_cdf(distribution.dense(), u).flatten())
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "stupid-backoff"])
+def test_a_sample_does_not_depend_on_the_rows_beside_it(smoothing: str) -> None:
+    model = fitted(3, smoothing)
     distribution = contexts(model)
     u = torch.rand(40, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     together = distribution.sample(u)
@@ -79,18 +101,26 @@ def test_a_sample_does_not_depend_on_the_rows_beside_it() -> None:
     assert torch.equal(together[:, 0], torch.cat(alone))
 
 
-def test_a_table_that_is_no_mixture_is_sampled_from_its_rows() -> None:
+def test_a_table_without_shares_is_sampled_by_its_probabilities_and_without_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """p(2 | 0) = 0.1 is less than what the backoff weight 0.8 would give it: 0.8 · 0.4."""
     key = np.array([(0 << 2) | 2, (0 << 2) | 3])
     p = np.log10([0.2, 0.2, 0.4, 0.2, 0.1, 0.42])
     left = np.log10((1 - 0.52) / (1 - 0.6))
     table = NgramTable(2, 4)
     table.fill(Backoffs(np.array([0, 4, 6]), key, p, np.array([left, 0.0, 0.0, 0.0])))
-    assert mixture(table) is None
+    assert not mixture(table).has_shares
+    monkeypatch.setattr(NgramTable, "rows", None)
     grid = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     drawn = Backoff(table, torch.zeros(1000, 1, dtype=torch.int64)).sample(grid)
     share = torch.bincount(drawn, minlength=4) / 1000
-    torch.testing.assert_close(share, torch.tensor([0.24, 0.24, 0.1, 0.42]), rtol=0, atol=2e-3)
+    torch.testing.assert_close(share, torch.tensor([0.24, 0.24, 0.1, 0.42]), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell", "maximum-likelihood", "add-k"])
+def test_what_is_interpolated_has_shares(smoothing: str) -> None:
+    assert mixture(fitted(3, smoothing).table).has_shares
 
 
 @pytest.mark.parametrize("smoothing", METHODS)

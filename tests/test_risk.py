@@ -26,7 +26,8 @@ def test_the_candidate_of_greatest_expected_utility_comes_first() -> None:
         c: sum(_closeness(c, r) for r in candidates) / len(candidates) for c in set(candidates)
     }
     found = least_risk(candidates, _closeness)
-    assert [candidates[i] for i, _ in found] == sorted(expected, key=lambda c: -expected[c])
+    by_value_then_place = sorted(expected, key=lambda c: (-expected[c], candidates.index(c)))
+    assert [candidates[i] for i, _ in found] == by_value_then_place
     for i, value in found:
         assert value == pytest.approx(expected[candidates[i]])
         assert candidates.index(candidates[i]) == i, "the first occurrence speaks for all"

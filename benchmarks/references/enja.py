@@ -36,7 +36,7 @@ MODELS = {
         dropout=0.3,
     ),
 }
-EPOCHS = 12.0
+EPOCHS = 8.0
 
 
 def jobs(data: Path) -> dict[str, Job]:

@@ -19,7 +19,7 @@ MODELS = {
     ),
 }
 SPLITS = ("simple", "length")
-STEPS = 3000
+STEPS = 2000
 PUBLISHED = {"simple": "near 99.8", "length": "14 to 21, recurrent models"}
 
 

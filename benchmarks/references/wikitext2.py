@@ -68,9 +68,7 @@ def _run(
         "unknown": test["unknown"],
         "symbols": lm.info()["symbols"]["number"],
         "parameters": lm.info()["parameters"],
-        "fit": {
-            k: lm.training["fit"].get(k) for k in ("steps", "best_step", "tokens_per_second")
-        },
+        "fit": {k: lm.training["fit"].get(k) for k in ("steps", "best_step", "tokens_per_second")},
     }
 
 

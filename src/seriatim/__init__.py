@@ -21,6 +21,8 @@ _HOME = {
     "Batch": "batch",
     "Categorical": "distributions",
     "Cell": "layers.cells",
+    "Checkpoints": "train.checkpoint",
+    "Decoding": "tasks.searching",
     "Discrete": "distributions",
     "Distribution": "distributions",
     "EncoderConfig": "families.configuration",
@@ -46,6 +48,8 @@ _HOME = {
     "beam_search": "decode.beam",
     "check_model": "contract",
     "load": "tasks.loading",
+    "open_labelled": "data.labels",
+    "open_pairs": "data.pairs",
     "open_source": "data.readers",
     "register": "families.configuration",
     "sample": "decode.sample",
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
     from seriatim.compose import Product as Product
     from seriatim.compose import Scorer as Scorer
     from seriatim.contract import check_model as check_model
+    from seriatim.data.labels import open_labelled as open_labelled
+    from seriatim.data.pairs import open_pairs as open_pairs
     from seriatim.data.readers import open_source as open_source
     from seriatim.decode.beam import beam_search as beam_search
     from seriatim.decode.sample import Sampling as Sampling
@@ -84,7 +90,9 @@ if TYPE_CHECKING:
     from seriatim.tasks.labelling import Labeller as Labeller
     from seriatim.tasks.language import LanguageModel as LanguageModel
     from seriatim.tasks.loading import load as load
+    from seriatim.tasks.searching import Decoding as Decoding
     from seriatim.tasks.translation import Translator as Translator
+    from seriatim.train.checkpoint import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 
 

@@ -30,6 +30,11 @@ CONFIGS: dict[str, ModelConfig] = {
     "markov": st.Markov(order=3),
     "markov, order 1": st.Markov(order=1),
     "markov, Witten-Bell": st.Markov(order=4, smoothing="witten-bell"),
+    "markov, stupid backoff": st.Markov(order=3, smoothing="stupid-backoff"),
+    "markov, quantised": st.Markov(order=3, quantise_bits=4),
+    "markov, a stream pruned and quantised": st.Markov(
+        order=4, prune=(0, 0, 9), prune_entropy=1e-4, quantise_bits=5
+    ),
     "autoregressive": st.Autoregressive(window=3, embedding_size=4, hidden_size=6),
     "autoregressive, direct": st.Autoregressive(
         window=2, embedding_size=4, hidden_size=6, num_layers=2, direct=True

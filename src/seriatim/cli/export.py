@@ -1,5 +1,6 @@
 """`seriatim export`: a model in a format of other tools."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -7,19 +8,39 @@ from seriatim.cli.output import Flag
 from seriatim.errors import OutputError
 
 
-def export(model: Path, /, *, to: Literal["arpa"], out: Path, overwrite: Flag = False) -> None:
+def export(
+    model: Path, /, *, to: Literal["arpa", "ctranslate2"], out: Path, overwrite: Flag = False
+) -> None:
     """Write a model in a format of other tools.
 
     Args:
         model: a model folder.
-        to: arpa, for Markov models: read by KenLM, SRILM and others; .gz packs it.
-        out: the file to write.
-        overwrite: replace the file if it exists.
+        to: arpa, for Markov models: read by KenLM, SRILM and others; .gz packs it. ctranslate2,
+            for translators of Transformer layers: a folder that CTranslate2 decodes from.
+        out: the file or folder to write.
+        overwrite: replace the file if it exists; folders are never replaced.
     """
+    if out.exists() and not (overwrite and out.is_file()):
+        raise OutputError(
+            f"{out} exists: choose another name, or "
+            + ("remove the folder first" if out.is_dir() else "allow it with --overwrite")
+        )
+    WRITERS[to](model, out)
+    print(f"written to {out}")
+
+
+def _arpa(model: Path, out: Path) -> None:
     from seriatim.export.arpa import language_model_to_arpa
     from seriatim.tasks.language import load
 
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists: choose another name, or allow it with --overwrite")
     language_model_to_arpa(load(model), out)
-    print(f"written to {out}")
+
+
+def _ctranslate2(model: Path, out: Path) -> None:
+    from seriatim.export.ctranslate2 import translator_to_ctranslate2
+    from seriatim.tasks.translation import Translator
+
+    translator_to_ctranslate2(Translator.load(model, device="cpu"), out)
+
+
+WRITERS: Mapping[str, Callable[[Path, Path], None]] = {"arpa": _arpa, "ctranslate2": _ctranslate2}

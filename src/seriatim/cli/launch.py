@@ -72,6 +72,7 @@ def start(arguments: list[str], processes: int) -> int:
     The agent of torchrun (`torch.distributed.run --standalone`) starts and watches them. Ctrl-C
     and SIGTERM go to the workers, which end as a single process would; a second one kills them.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -86,6 +87,7 @@ def start(arguments: list[str], processes: int) -> int:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=str(Path(pids) / "agent")),
             signals_to_handle="SIGHUP",
         )
         with _quiet_agent(), _forwarded_signals(Path(pids)):
@@ -138,7 +140,7 @@ def _forwarded_signals(pids: Path) -> Iterator[None]:
 
     def forward(number: int, frame: FrameType | None) -> None:
         nonlocal is_told
-        workers = [int(file.name) for file in pids.iterdir()]
+        workers = [int(file.name) for file in pids.iterdir() if file.name.isdigit()]
         if is_told or not workers:
             raise KeyboardInterrupt
         is_told = True

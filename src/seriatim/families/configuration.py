@@ -45,6 +45,8 @@ class Markov(ModelConfig):
             that was killed goes on where it was. None: count in memory.
         workers: count on a Ray cluster in so many tasks at once (needs seriatim[ray]); the result
             is the same. None: count in this process.
+        quantise_bits: of the codes, 4 to 8, that stand for probabilities in the model, as
+            KenLM's -q; a byte for each n-gram instead of eight. None: none are quantised.
     """
 
     family: ClassVar[str] = "markov"
@@ -58,6 +60,7 @@ class Markov(ModelConfig):
     prune_entropy: Annotated[float, Field(ge=0.0)] = 0.0
     memory: str | None = None
     workers: Size | None = None
+    quantise_bits: Annotated[int, Field(ge=4, le=8)] | None = None
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.workers is not None:
@@ -73,6 +76,11 @@ class Markov(ModelConfig):
             raise ValueError(
                 f"prune {list(self.prune)} falls: a count may not be smaller than the one of the "
                 "order below it"
+            )
+        if self.smoothing == "arpa" and self.quantise_bits is not None:
+            raise ValueError(
+                f"quantise_bits = {self.quantise_bits} is for models that are counted: one read "
+                "from an ARPA file keeps its numbers"
             )
         if self.smoothing == "add-k" and (any(self.prune) or self.prune_entropy):
             raise ValueError("add-k cannot be pruned: it does not fall back to shorter contexts")

@@ -25,6 +25,7 @@ from seriatim.families.ngrams.cluster import count_on_cluster
 from seriatim.families.ngrams.counting import Ints
 from seriatim.families.ngrams.layout import Layout, count_layout
 from seriatim.families.ngrams.pruning import prune_by_entropy
+from seriatim.families.ngrams.quantising import quantise
 from seriatim.families.ngrams.runs import count_on_disk, parse_memory, scratch
 from seriatim.families.ngrams.scoring import corpus_surprises
 from seriatim.families.ngrams.smoothing import smoothing_bytes
@@ -48,14 +49,20 @@ class MarkovModel(SequenceModel):
         # The table stays on the CPU; this says where states and results are wanted.
         self.register_buffer("where", torch.zeros(0), persistent=False)
         is_counted = config.smoothing in SMOOTHINGS and not config.prune_entropy
-        self.table = NgramTable(config.order, num_symbols, is_closed=is_counted)
+        self.table = NgramTable(
+            config.order,
+            num_symbols,
+            is_closed=is_counted,
+            quantise_bits=config.quantise_bits,
+        )
 
     def fit_closed_form(self, corpus: TokenSequences) -> dict[str, object]:
         """Count and smooth a corpus.
 
         Returns:
             `ngrams` per order, and what the smoothing found: for Kneser-Ney the `discounts` per
-            order and the `fallback_orders`, whose counts of counts gave no valid ones.
+            order and the `fallback_orders`, whose counts of counts gave no valid ones; of a
+            quantised model `not_quantised`, how many n-grams keep their numbers.
 
         Raises:
             ConfigError: this model was read from an ARPA file, or the memory is too small.
@@ -110,7 +117,11 @@ class MarkovModel(SequenceModel):
         backoffs = SMOOTHINGS[self.config.smoothing](counts, options)
         if self.config.prune_entropy:
             backoffs = prune_by_entropy(backoffs, self.config.prune_entropy)
-        self.table.fill(backoffs)
+        codes = None
+        if self.config.quantise_bits is not None:
+            backoffs, codes = quantise(backoffs, self.config.quantise_bits)
+            backoffs.facts.update(not_quantised=len(codes.kept))
+        self.table.fill(backoffs, codes)
         return {"ngrams": self.table.num_ngrams, **backoffs.facts}
 
     def corpus_surprises(self, corpus: TokenSequences) -> NDArray[np.float32]:
@@ -189,13 +200,8 @@ class Backoff(Discrete):
         return rows.view(*self.nodes.shape[:-1], self.num_symbols).to(self.nodes.device)
 
     def sample(self, u: Tensor) -> Tensor:
-        """By inverse CDF, with the intervals in the order of `choosing.sample`.
-
-        No row is built, unless the table was read from a file and is no mixture.
-        """
+        """By inverse CDF, with the intervals in the order of `choosing.sample`; no row is built."""
         shares = self.table.derived(mixture)
-        if shares is None:
-            return super().sample(u)
         found = sample(self.table, shares, self._contexts(), u.cpu().numpy().reshape(-1))
         return torch.from_numpy(found).view(u.shape).to(self.nodes.device)
 

@@ -59,9 +59,7 @@ class _RMSNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         rows, size = x.numel() // x.shape[-1], x.shape[-1]
         flat = x.reshape(rows, size)
         scale = torch.linalg.vector_norm(flat, dim=-1, keepdim=True)

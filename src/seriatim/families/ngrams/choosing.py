@@ -3,12 +3,23 @@
 A row of V probabilities is never built; what is read are the symbols seen after a context, and
 so time does not grow with the alphabet.
 
-Sampling reads a backoff model as the mixture that it is,
+Sampling reads a backoff model as a mixture,
 
     p(w | h) = kept(h w) + left(h) · p(w | h'),        left(h) = 10^log_backoff of h
 
-and divides [0, 1) between what h keeps, symbol after symbol, then what h' keeps of the rest, and
-so on down to single symbols. A symbol has several intervals, of the right length together.
+with kept(h w) = p(w | h) - left(h) · p(w | h') where h w is listed, and 0 elsewhere. Where no
+n-gram keeps less than 0, [0, 1) is divided between what h keeps, symbol after symbol, then what h'
+keeps of the rest, and so on down to single symbols (`sample_shares`). A symbol has several
+intervals, of the right length together.
+
+Elsewhere (stupid backoff, pruned, quantised and most files of others, where a symbol seen seldom
+after h may be less probable than what it is passed on) intervals of kept have no length. Their
+sums still give the cumulative distribution, for it is linear in p:
+
+    F(w | h) = sum of kept(h v) over v <= w  +  left(h) · F(w | h'),    F(w | nothing) = sum of p(v)
+
+n running sums at one symbol, so the smallest w with F(w | h) > u is found by halving the alphabet
+log2 V times (`sample_halving`).
 
 Shapes: P contexts, n order, V symbols, N n-grams of all orders, K the symbols asked for.
 """
@@ -32,33 +43,35 @@ class Mixture:
     Attributes:
         kept_before: (N - V + 1,) running sum of what n-grams of orders 2 .. n keep.
         symbols_before: (V,) running sum of p of single symbols, itself included.
+        has_shares: whether none keeps less than 0.
     """
 
     kept_before: Floats
     symbols_before: Floats
+    has_shares: bool
 
 
-def mixture(table: NgramTable) -> Mixture | None:
-    """The table read as a mixture; None if it is none, because some n-gram keeps less than 0.
+def mixture(table: NgramTable) -> Mixture:
+    """The table read as a mixture.
 
-    All that `seriatim` fits are mixtures; an ARPA file of another tool need not be (Katz).
+    Interpolated methods have shares; see above for the others.
     Time: a look-up or two for each n-gram. Sums of N shares are exact to about 1e-9.
     """
-    backoffs = table.backoffs()
-    suffix = np.full(len(backoffs.log_prob), -1, dtype=np.int64)
-    kept = np.empty(len(backoffs.key))
+    starts = table.starts.numpy()
+    suffix = np.full(int(starts[-1]), -1, dtype=np.int64)
+    kept = np.empty(len(table.key))
     for m in range(2, table.order + 1):
-        ids = slice(*(int(s) for s in backoffs.starts[m - 1 : m + 1]))
+        low, high = (int(s) for s in starts[m - 1 : m + 1])
         prefix, below = shorter(table, suffix, m)
-        passed_on = 10.0 ** (below + backoffs.log_backoff[prefix])
-        kept[ids.start - table.num_symbols : ids.stop - table.num_symbols] = (
-            10.0 ** backoffs.log_prob[ids] - passed_on
-        )
-    if len(kept) and kept.min() < -_ROUNDING:
-        return None
-    np.maximum(kept, 0.0, out=kept)
+        passed_on = 10.0 ** (below + table.log_backoff.numpy()[prefix])
+        own = 10.0 ** table.log_probs(np.arange(low, high))
+        kept[low - table.num_symbols : high - table.num_symbols] = own - passed_on
+    has_shares = not (len(kept) and kept.min() < -_ROUNDING)
+    if has_shares:
+        np.maximum(kept, 0.0, out=kept)
     before = np.concatenate([[0.0], np.cumsum(kept)])
-    return Mixture(before, np.cumsum(10.0 ** backoffs.log_prob[: table.num_symbols]))
+    symbols_before = np.cumsum(10.0 ** table.log_prob.numpy()[: table.num_symbols])
+    return Mixture(before, symbols_before, has_shares)
 
 
 def shorter(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
@@ -73,10 +86,10 @@ def shorter(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
     Returns:
         The node of each n-gram's prefix, and log10 p of its last symbol after one symbol less.
     """
-    backoffs = table.backoffs()
+    starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
     bits = symbol_bits(table.num_symbols)
-    low, high = (int(s) for s in backoffs.starts[m - 1 : m + 1])
-    key = backoffs.key[low - table.num_symbols : high - table.num_symbols]
+    low, high = (int(s) for s in starts[m - 1 : m + 1])
+    key = table.key.numpy()[low - table.num_symbols : high - table.num_symbols]
     prefix, symbol = key >> bits, key & ((1 << bits) - 1)
     context, below = suffix[prefix], np.zeros(len(prefix))
     node, at = symbol.copy(), np.flatnonzero(context >= 0)
@@ -85,10 +98,10 @@ def shorter(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
         is_here = found >= 0
         node[at[is_here]] = found[is_here]
         at = at[~is_here]
-        below[at] += backoffs.log_backoff[context[at]]
+        below[at] += log_backoff[context[at]]
         context[at] = suffix[context[at]]
         at = at[context[at] >= 0]
-    below += backoffs.log_prob[node]
+    below += table.log_probs(node)
     suffix[low:high] = node
     return prefix, below
 
@@ -96,14 +109,62 @@ def shorter(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
 def sample(table: NgramTable, shares: Mixture, context: Ints, u: Floats) -> Ints:
     """One symbol for each context, by its uniform.
 
-    The order of the intervals: symbols seen after the longest context by their numbers, then
-    those of the next shorter one, and in the end single symbols, all by number.
-
     Args:
         table: the n-grams.
         shares: of this table.
         context: (P, n - 1) nodes.
         u: (P,) uniforms in [0, 1).
+    """
+    draw = sample_shares if shares.has_shares else sample_halving
+    return draw(table, shares, context, u)
+
+
+def sample_halving(table: NgramTable, shares: Mixture, context: Ints, u: Floats) -> Ints:
+    """`sample` by the cumulative distribution: the smallest symbol for which it exceeds u.
+
+    Time: n log2 V searches of the sorted keys.
+    """
+    bits, before, key = symbol_bits(table.num_symbols), shares.kept_before, table.key.numpy()
+    lengths = []
+    for m in range(1, table.order):  # from the shortest context, for what it gives is passed on
+        at = np.flatnonzero(context[:, m - 1] >= 0)
+        node = context[at, m - 1]
+        first, end = table.spans(node)
+        lengths.append((at, node << bits, first, end, 10.0 ** table.log_backoff.numpy()[node]))
+
+    def cumulative(symbol: Ints) -> Floats:
+        found = shares.symbols_before.take(symbol)
+        for at, low, first, end, left in lengths:
+            seen = search_between(key, low + symbol[at], first, end)
+            found[at] = before[seen] - before[first] + left * found[at]
+        return found
+
+    low, high = np.zeros(len(u), np.int64), np.full(len(u), table.num_symbols - 1)
+    sought = u * cumulative(high)  # a file of few digits sums to something near 1
+    for _ in range(bits):
+        middle = (low + high) >> 1
+        is_above = cumulative(middle) > sought
+        high, low = np.where(is_above, middle, high), np.where(is_above, low, middle + 1)
+        np.minimum(low, high, out=low)
+    return high
+
+
+def search_between(key: Ints, sought: Ints, low: Ints, high: Ints) -> Ints:
+    """How many keys are at most `sought` (P,), known to be from `low` to `high`."""
+    low, high = low.copy(), high.copy()
+    for _ in range(int((high - low).max(initial=0)).bit_length()):
+        middle = (low + high) >> 1
+        is_more = key.take(middle, mode="clip") > sought
+        is_more |= low >= high
+        high, low = np.where(is_more, middle, high), np.where(is_more, low, middle + 1)
+    return low
+
+
+def sample_shares(table: NgramTable, shares: Mixture, context: Ints, u: Floats) -> Ints:
+    """`sample` by the shares of a mixture.
+
+    The order of the intervals: symbols seen after the longest context by their numbers, then
+    those of the next shorter one, and in the end single symbols, all by number.
     """
     u, symbol = u.astype(np.float64), np.full(len(u), -1, dtype=np.int64)
     last = (1 << symbol_bits(table.num_symbols)) - 1
@@ -179,10 +240,10 @@ def _longest(row: Ints, symbol: Ints, node: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _log_prob(table: NgramTable, context: Ints, row: Ints, node: Ints) -> Floats:
     """log10 p of nodes by the backoffs of all longer contexts, summed as whole rows are."""
-    backoffs = table.backoffs()
-    found = backoffs.log_prob[node]
+    starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
+    found = table.log_probs(node)
     for m in range(1, table.order):
         own = context[row, m - 1]
-        passed = np.flatnonzero((node < backoffs.starts[m]) & (own >= 0))
-        found[passed] += backoffs.log_backoff[own[passed]]
+        passed = np.flatnonzero((node < starts[m]) & (own >= 0))
+        found[passed] += log_backoff[own[passed]]
     return found

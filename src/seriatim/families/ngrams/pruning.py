@@ -61,7 +61,7 @@ def normalise(backoffs: Backoffs) -> Backoffs:
         ids = slice(*(int(s) for s in backoffs.starts[m - 1 : m + 1]))
         prefix, below = shorter(table, suffix, m)
         own = 10.0 ** backoffs.log_prob[ids]
-        left, left_below = _left(prefix, own, 10.0**below, len(weights))
+        left, left_below = left_over(prefix, own, 10.0**below, len(weights))
         contexts = slice(*(int(s) for s in backoffs.starts[m - 2 : m]))
         is_used = np.bincount(prefix, minlength=len(weights)) > 0
         weights[contexts][~is_used[contexts]] = 0.0
@@ -70,7 +70,7 @@ def normalise(backoffs: Backoffs) -> Backoffs:
     return replace(backoffs, log_backoff=weights)
 
 
-def _left(prefix: Ints, own: Floats, below: Floats, size: int) -> tuple[Floats, Floats]:
+def left_over(prefix: Ints, own: Floats, below: Floats, size: int) -> tuple[Floats, Floats]:
     """What each context leaves to symbols not seen after it, and what they have below."""
     left = 1.0 - np.bincount(prefix, own, size)
     left_below = 1.0 - np.bincount(prefix, below, size)
@@ -101,7 +101,7 @@ def _losses(
 ) -> Floats:
     """D of every n-gram of an order."""
     own, below = 10.0 ** backoffs.log_prob[ids], 10.0**log_below
-    left, left_below = (part[prefix] for part in _left(prefix, own, below, ids.start))
+    left, left_below = (part[prefix] for part in left_over(prefix, own, below, ids.start))
     change = np.log((left + own) / (left_below + below)) - np.log(left / left_below)
     weight = np.log(left / left_below)
     moved = own * (np.log(below) + weight + change - np.log(own)) + left * change

@@ -70,5 +70,5 @@ def _log10(table: NgramTable, x: Ints, begins: Ints) -> Floats:
     for m in range(table.order - 1, 0, -1):
         at = np.flatnonzero(has_context[m - 1] & (order[1:] <= m))
         log10[at + 1] += log_backoff.take(nodes[m - 1].take(at))
-    log10 += table.log_prob.numpy().take(longest)
+    log10 += table.log_probs(longest)
     return log10

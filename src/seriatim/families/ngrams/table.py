@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seriatim.families.ngrams.codes import Codes
 from seriatim.families.ngrams.counting import Ints, symbol_bits
 from seriatim.families.ngrams.index import KeyIndex, index_keys
 from seriatim.families.ngrams.smoothing import LOG_10, Backoffs, Floats
@@ -28,6 +29,7 @@ from seriatim.families.ngrams.smoothing import LOG_10, Backoffs, Floats
 Derived = TypeVar("Derived")
 
 _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
+_OF_CODES = ("code", "books", "kept")
 _WORTH = 8  # an index is made after one look-up for each so many n-grams
 
 
@@ -35,7 +37,8 @@ class NgramTable(nn.Module):
     """N-grams of orders 1 .. n in backoff form; uniform until it is filled.
 
     The buffers are the arrays of `Backoffs`. Probabilities are float64, so that rows sum to 1
-    to the last digits.
+    to the last digits. A quantised table has codes for them, and `log_prob` then holds what is
+    kept as it is: the buffers are those of `Codes`, and the weights.
 
     Attributes:
         is_closed: every n-gram without its oldest symbol is an n-gram too, which spares
@@ -46,13 +49,24 @@ class NgramTable(nn.Module):
     key: Tensor
     log_prob: Tensor
     log_backoff: Tensor
+    code: Tensor
+    books: Tensor
+    kept: Tensor
     _num_found: int
     _derived: "dict[Callable[[NgramTable], Any], Any]"
     _index: KeyIndex | None
 
-    def __init__(self, order: int, num_symbols: int, *, is_closed: bool = False) -> None:
+    def __init__(
+        self,
+        order: int,
+        num_symbols: int,
+        *,
+        is_closed: bool = False,
+        quantise_bits: int | None = None,
+    ) -> None:
         super().__init__()
         self.is_closed = is_closed
+        self.quantise_bits = quantise_bits
         self.order = order
         self.num_symbols = num_symbols
         self._bits = symbol_bits(num_symbols)
@@ -63,16 +77,30 @@ class NgramTable(nn.Module):
         self.register_buffer("log_prob", uniform.repeat(num_symbols))
         num_contexts = 0 if order == 1 else num_symbols
         self.register_buffer("log_backoff", torch.zeros(num_contexts, dtype=torch.float64))
+        self._arrays = _ARRAYS
+        if quantise_bits is not None:
+            self._arrays += _OF_CODES
+            shape = (max(order - 1, 1), 1 << quantise_bits)
+            self.register_buffer("code", torch.zeros(0, dtype=torch.uint8))
+            self.register_buffer("books", torch.zeros(shape, dtype=torch.float64))
+            self.register_buffer("kept", torch.zeros(0, dtype=torch.int64))
 
     @property
     def num_ngrams(self) -> list[int]:
         """How many n-grams the table holds of order 1, 2 .. n."""
         return [int(size) for size in self.starts.diff()]
 
-    def fill(self, backoffs: Backoffs) -> None:
-        """Replace the contents; arrays in memory are shared, mapped ones are copied."""
-        for name in _ARRAYS:
-            array = getattr(backoffs, name)
+    def fill(self, backoffs: Backoffs, codes: Codes | None = None) -> None:
+        """Replace the contents; arrays in memory are shared, mapped ones are copied.
+
+        Args:
+            backoffs: the model.
+            codes: its probabilities as codes, if the table is quantised.
+        """
+        arrays = {name: getattr(backoffs, name) for name in _ARRAYS}
+        if codes is not None:
+            arrays |= {name: getattr(codes, name) for name in ("log_prob", *_OF_CODES)}
+        for name, array in arrays.items():
             array = array if array.flags.writeable else array.copy()
             # numpy's empty array has a stride of 0, which a view as bytes refuses
             tensor = torch.from_numpy(array) if len(array) else getattr(self, name).new_empty(0)
@@ -80,10 +108,28 @@ class NgramTable(nn.Module):
         self._forget_index()
 
     def backoffs(self) -> Backoffs:
-        """The contents, as arrays that share their memory."""
-        return Backoffs(
-            self.starts.numpy(), self.key.numpy(), self.log_prob.numpy(), self.log_backoff.numpy()
-        )
+        """The contents, as arrays that share their memory; quantised ones as the numbers that
+        the codes mean, newly made."""
+        codes = self._codes
+        log_prob = self.log_prob.numpy() if codes is None else codes.all()
+        return Backoffs(self.starts.numpy(), self.key.numpy(), log_prob, self.log_backoff.numpy())
+
+    @property
+    def _codes(self) -> Codes | None:
+        if self.quantise_bits is None:
+            return None
+        arrays = (self.starts, self.code, self.books, self.kept, self.log_prob)
+        return Codes(*(array.numpy() for array in arrays))
+
+    def log_probs(self, node: Ints) -> Floats:
+        """log10 p of nodes (P,): of their last symbols after the symbols before."""
+        codes = self._codes
+        return self.log_prob.numpy().take(node) if codes is None else codes.take(node)
+
+    def _log_prob_one(self, node: int) -> float:
+        if self.quantise_bits is None:
+            return self.log_prob.numpy().item(node)
+        return self.log_probs(np.array([node])).item()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Stay as it is, whatever device or precision the model is taken to."""
@@ -195,7 +241,7 @@ class NgramTable(nn.Module):
             node[at[here]] = match[here]
             is_open[at[here]] = False
             passed_on[at[there]] += log_backoff[prefix[at[there]]]
-        passed_on += self.log_prob.numpy()[node]
+        passed_on += self.log_probs(node)
         passed_on *= LOG_10
         return passed_on.reshape(x.shape)
 
@@ -213,7 +259,7 @@ class NgramTable(nn.Module):
                 break
             if prefix >= 0:
                 passed_on += float(self.log_backoff.numpy()[prefix])
-        return (passed_on + float(self.log_prob.numpy()[node])) * LOG_10
+        return (passed_on + self._log_prob_one(node)) * LOG_10
 
     def _score_alone(self, context: Ints, x: Ints) -> Floats:
         """`score` of single elements (B, 1), with all lengths of context in one search."""
@@ -223,8 +269,8 @@ class NgramTable(nn.Module):
         is_passed = (context >= 0) & (np.arange(self.order - 1) >= order)
         passed_on = np.zeros(context.shape)
         passed_on[is_passed] = self.log_backoff.numpy()[context[is_passed]]
-        found: Floats = (self.log_prob.numpy()[node] + passed_on.sum(1, keepdims=True)) * LOG_10
-        return found
+        found: Floats = self.log_probs(node[:, 0])[:, None] + passed_on.sum(1, keepdims=True)
+        return found * LOG_10
 
     def rows(self, context: Ints) -> Floats:
         """ln p of every symbol in nats (P, V); context (P, n - 1) nodes."""
@@ -234,7 +280,7 @@ class NgramTable(nn.Module):
             known = np.flatnonzero(context[:, m - 1] >= 0)
             rows[known] += self.log_backoff.numpy()[context[known, m - 1], None]
             row, symbol, node = self.followers(context[known, m - 1])
-            rows[known[row], symbol] = self.log_prob.numpy()[node]
+            rows[known[row], symbol] = self.log_probs(node)
         rows *= LOG_10
         return rows
 
@@ -267,7 +313,7 @@ class NgramTable(nn.Module):
     ) -> None:
         # Sizes are known only after counting, and tables may be mapped files larger than the
         # memory: what comes takes the place of what was, if it fits together.
-        given = {name: state_dict.get(prefix + name) for name in _ARRAYS}
+        given = {name: state_dict.get(prefix + name) for name in self._arrays}
         found = {name: value for name, value in given.items() if isinstance(value, Tensor)}
         missing_keys += [prefix + name for name in given if name not in found]
         if len(found) < len(given):
@@ -290,16 +336,20 @@ class NgramTable(nn.Module):
                 f"order {self.order} over {self.num_symbols}: build the model with the "
                 "configuration it was saved with"
             )
-        expected = {
-            "key": starts[-1] - self.num_symbols,
-            "log_prob": starts[-1],
-            "log_backoff": starts[-2],
+        expected: dict[str, tuple[int, ...]] = {
+            "key": (starts[-1] - self.num_symbols,),
+            "log_prob": (starts[-1],),
+            "log_backoff": (starts[-2],),
         }
-        for name, size in expected.items():
-            if found[name].shape != (size,):
+        if self.quantise_bits is not None:
+            kept = found["kept"].numel()
+            expected |= {"log_prob": (self.num_symbols + kept,), "kept": (kept,)}
+            expected |= {"code": expected["key"], "books": tuple(self.books.shape)}
+        for name, shape in expected.items():
+            if found[name].shape != shape:
                 return (
                     f"the n-gram table to load has {name} of shape {tuple(found[name].shape)}, "
-                    f"expected ({size},): the file was altered"
+                    f"expected {shape}: the file was altered"
                 )
         return None
 
