@@ -25,6 +25,9 @@ ODD = [
     "carriage \r\n lone\rreturn\n",
     "nul\0nul nul a\0 a \0\0\0\0\0\0\0\0 \0\n",
     "x" * 100 + " " + "x" * 99 + "y " + "x" * 100 + "\n",
+    "\t\n a\t\tb \n\n\t",
+    *("".join(f"{'abcdefgh' * 5}"[:n] + end for n in range(1, 40)) for end in (" ", "\n", "-\n\n")),
+    " ".join(f"eight-by{i % 7}middle-{i % 5}{'-' * (i % 4)}eight-by" for i in range(40)),
 ]
 
 
@@ -66,6 +69,7 @@ def test_words_whose_hashes_collide_stay_apart(bits: int, monkeypatch: pytest.Mo
     for text in texts:
         assert [index.words[i] for i in index.find(cut(text))] == plain(text)
     assert index.find(cut("longer-word-99-")).tolist() == [-1]
+    assert WordIndex(index.words).words == index.words
 
 
 @pytest.mark.parametrize("min_count", [1, 2])

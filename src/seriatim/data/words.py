@@ -2,18 +2,19 @@
 
 Words are what `words_of` says they are: what stands between ASCII spaces,
 tabs and line ends. A word of up to 7 bytes is its own 64-bit key, bytes and length; a longer one
-is hashed, and every occurrence is then compared with the word that its hash stands for, byte by
-byte, so that nothing rests on hashes being different: a word whose hash is taken lives in an
-ordinary dictionary.
+is hashed, and every occurrence is then compared with the word that its hash stands for: its
+length, its first and its last eight bytes, and what lies between, so that nothing rests on hashes
+being different: a word whose hash is taken lives in an ordinary dictionary.
 
 Knows text in memory. Does not know files, counts or models.
 
-Shapes: T words of a text, N bytes, W words known.
+Shapes: T words of a text, O long ones among them, N bytes, W words known.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -29,6 +30,7 @@ _WINDOW = 8
 _SHORT = 7  # bytes of a word that is its own key
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(_WINDOW + 1)], np.uint64)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_LENGTHS = np.array([n << 8 * _SHORT for n in range(_WINDOW + 1)], np.uint64)
 _IS_HASH = np.uint64(1 << 63)
 _FREE = -1
 
@@ -49,7 +51,6 @@ class CutText:
         data: (N + 17,) a space, the bytes in UTF-8, and some zeros.
         begin: (T,) where each word begins.
         size: (T,) its bytes.
-        key: (T,) its key.
         line_ends: how many words stand before each line end.
         num_continued: bytes of the text that begin no character.
         is_plain: the text is its words with one space between two, and lines with their ends.
@@ -58,7 +59,6 @@ class CutText:
     data: NDArray[np.uint8]
     begin: Ints
     size: Ints
-    key: Keys
     line_ends: Ints
     num_continued: int = 0
     is_plain: bool = False
@@ -74,14 +74,52 @@ class CutText:
         count = len(self.data) - _WINDOW + 1
         return np.ndarray((count,), np.dtype("<u8"), self.data.data, 0, (1,))
 
+    @cached_property
+    def long(self) -> Ints:
+        """(O,) the words that are not their own keys."""
+        return np.flatnonzero(self.size > _SHORT)
+
+    @cached_property
+    def head(self) -> Keys:
+        """(O,) the first eight bytes of long words."""
+        found: Keys = self.windows[self.begin.take(self.long)]
+        return found
+
+    @cached_property
+    def tail(self) -> Keys:
+        """(O,) the last eight bytes of long words."""
+        found: Keys = self.windows[(self.begin + self.size).take(self.long) - _WINDOW]
+        return found
+
+    @cached_property
+    def key(self) -> Keys:
+        """(T,) bytes and length of short words; hashes, with the highest bit set, of long ones."""
+        key = self.windows[self.begin]
+        key &= _MASKS.take(self.size, mode="clip")
+        key |= _LENGTHS.take(self.size, mode="clip")  # of long words, overwritten
+        size = self.size.take(self.long)
+        hashes = _mixed(self.head ^ _mixed(self.tail + size.view(np.uint64)))
+        for i, rest in between(size):
+            hashes[rest] = _mixed(hashes[rest] ^ self.chunk(self.long[rest], i))
+        key[self.long] = hashes | _IS_HASH
+        return key
+
     def chunk(self, words: Ints, i: int) -> Keys:
-        """The i-th eight bytes of some words, zeros after their end."""
-        size = np.minimum(self.size[words] - _WINDOW * i, _WINDOW)
-        return self.windows[self.begin[words] + _WINDOW * i] & _MASKS[size]
+        """The i-th eight bytes of some words, which are as long as that."""
+        return self.windows[self.begin[words] + _WINDOW * i]
 
     def word(self, i: int) -> bytes:
         """The bytes of word i."""
         return self.data[self.begin[i] : self.begin[i] + self.size[i]].tobytes()
+
+
+def between(size: Ints) -> Iterator[tuple[int, Ints]]:
+    """Which eights of bytes of words (O,) hold more than their heads and tails: i, and of whom."""
+    rest, i = np.flatnonzero(size > 2 * _WINDOW), 1
+    while len(rest):
+        yield i, rest
+        i += 1
+        rest = rest[size[rest] > _WINDOW * (i + 1)]
 
 
 def cut(text: str) -> CutText:
@@ -90,24 +128,33 @@ def cut(text: str) -> CutText:
     body = data[: len(data) - 2 * _WINDOW]
     is_gap = np.ones(len(body) + 1, dtype=bool)
     np.equal(body, _SPACE, out=is_gap[:-1])
-    is_line_end = body == _LINE_END
-    is_gap[:-1] |= is_line_end
-    is_gap[:-1] |= body == _TAB
-    edges = np.flatnonzero(is_gap[1:] != is_gap[:-1]) + 1
-    begin, size = edges[::2], edges[1::2] - edges[::2]
-    line_ends = np.searchsorted(begin, np.flatnonzero(is_line_end))
-    found = CutText(data, begin, size, np.zeros(0, np.uint64), line_ends)
+    is_gap[:-1] |= body == _LINE_END
+    is_tab = body == _TAB
+    has_tabs = bool(is_tab.any())
+    if has_tabs:
+        is_gap[:-1] |= is_tab
+    gaps = np.flatnonzero(is_gap)  # with the one before the text, and the one after it
+    begin, size = gaps[:-1] + 1, np.diff(gaps) - 1  # of what stands before each gap but the first
+    line_ends = np.flatnonzero(body.take(gaps[1:-1]) == _LINE_END)
+    words = np.flatnonzero(size)
+    if len(words) < len(size):  # nothing stands between two gaps
+        line_ends = np.searchsorted(words, line_ends, side="right")
+        begin, size = begin.take(words), size.take(words)
+    else:
+        line_ends += 1
     num_continued = len(body) - 1 - len(text)
-    return CutText(data, begin, size, _keys(found), line_ends, num_continued, _is_plain(found))
+    is_plain = not has_tabs and _is_plain(size, line_ends, len(body) - 1)
+    found = CutText(data, begin, size, line_ends, num_continued, is_plain)
+    found.key  # noqa: B018 - made here, which may be another thread
+    return found
 
 
-def _is_plain(text: CutText) -> bool:
-    """Whether one space stands between two words, none elsewhere, and no tab."""
-    words_in_line = np.diff(text.line_ends, prepend=0)
-    last = len(text.begin) - (int(text.line_ends[-1]) if len(text.line_ends) else 0)
-    gaps = len(text.begin) - int((words_in_line > 0).sum()) - (last > 0)
-    size = int(text.size.sum()) + gaps + len(text.line_ends)
-    return size == len(text.body) and not bool((text.body == _TAB).any())
+def _is_plain(size: Ints, line_ends: Ints, num_bytes: int) -> bool:
+    """Whether one space or line end stands between two words, and no space elsewhere."""
+    words_in_line = np.diff(line_ends, prepend=0)
+    last = len(size) - (int(line_ends[-1]) if len(line_ends) else 0)
+    gaps = len(size) - int((words_in_line > 0).sum()) - (last > 0)
+    return int(size.sum()) + gaps + len(line_ends) == num_bytes
 
 
 def as_given(words: Sequence[str]) -> CutText:
@@ -116,28 +163,11 @@ def as_given(words: Sequence[str]) -> CutText:
     size = np.array([len(piece) for piece in pieces], np.int64)
     begin = np.cumsum(size) - size
     data = np.frombuffer(b"".join(pieces) + bytes(2 * _WINDOW), np.uint8)
-    found = CutText(data, begin, size, np.zeros(0, np.uint64), begin[:0])
-    return CutText(data, begin, size, _keys(found), begin[:0])
-
-
-def _keys(text: CutText) -> Keys:
-    """Bytes and length of short words; hashes, with the highest bit set, of longer ones."""
-    key = text.windows[text.begin] & _MASKS[np.minimum(text.size, _WINDOW)]
-    long = np.flatnonzero(text.size > _SHORT)
-    key += text.size.astype(np.uint64) << np.uint64(8 * _SHORT)  # of long words, overwritten
-    with np.errstate(over="ignore"):
-        hashes = _mixed(text.chunk(long, 0) + text.size[long].astype(np.uint64))
-        rest, i = np.flatnonzero(text.size[long] > _WINDOW), 1
-        while len(rest):
-            hashes[rest] = _mixed(hashes[rest] ^ text.chunk(long[rest], i))
-            i += 1
-            rest = rest[text.size[long[rest]] > _WINDOW * i]
-    key[long] = hashes | _IS_HASH
-    return key
+    return CutText(data, begin, size, begin[:0])
 
 
 def _mixed(h: Keys) -> Keys:
-    h = h * _MIX
+    h = h * _MIX  # modulo 2^64, which numpy says nothing of in arrays
     return h ^ (h >> np.uint64(29))
 
 
@@ -145,21 +175,30 @@ class WordIndex:
     """Words and their numbers 0 .. W - 1, in the order in which they came."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
+        self._clear()
+        known = list(words)
+        if known:
+            self.add(as_given(known))
+        if self.words != known:  # two share a hash, and the second was numbered after all others
+            self._clear()
+            for word in known:
+                self.add(as_given([word]))
+
+    def _clear(self) -> None:
         self.words: list[str] = []
         self._crowded: dict[bytes, int] = {}  # words whose hash stands for another word
         self._key = np.zeros(1 << 10, np.uint64)
         self._id = np.full(1 << 10, _FREE, np.int32)
         self._size = np.zeros(1 << 10, np.int64)  # bytes, of each word
-        self._chunk_at = np.zeros(1 << 10, np.int64)  # where a long word stands in `_chunks`
-        self._chunks = np.zeros(1 << 10, np.uint64)  # long words, in eights, zeros at the end
+        self._head = np.zeros(1 << 10, np.uint64)  # of long words
+        self._tail = np.zeros(1 << 10, np.uint64)
+        self._chunk_at = np.zeros(1 << 10, np.int64)  # where the rest of a word is in `_chunks`
+        self._chunks = np.zeros(1 << 10, np.uint64)  # what lies between, in eights
         self._num_chunks = 0
-        known = list(words)
-        if known:
-            self.add(as_given(known))
 
     def add(self, text: CutText) -> Ids:
         """(T,) the number of every word; new words get the next ones."""
-        ids = self._find(text)
+        ids = self._find_keys(text.key)
         new = np.flatnonzero(ids == _FREE)
         if len(new):
             _, first = np.unique(text.key[new], return_index=True)
@@ -174,44 +213,44 @@ class WordIndex:
 
     def find(self, text: CutText) -> Ids:
         """(T,) the number of every word, -1 of one that is not known."""
-        ids = self._find(text)
+        ids = self._find_keys(text.key)
         self._settle(text, ids, is_adding=False)
         return ids
-
-    def _find(self, text: CutText) -> Ids:
-        return self._find_keys(text.key)
 
     def _find_keys(self, key: Keys) -> Ids:
         """Linear probing; what is found under a hash may be another word."""
         slot = self._slot(key)
-        ids = self._id[slot]
-        sought = np.flatnonzero((ids != _FREE) & (self._key[slot] != key))
-        slot = slot[sought]
+        ids = self._id.take(slot)
+        sought = np.flatnonzero(self._key.take(slot) != key)
+        sought = sought[ids.take(sought) != _FREE]
+        slot, key = slot.take(sought), key.take(sought)
         while len(sought):
             slot = (slot + 1) & (len(self._id) - 1)
-            found = self._id[slot]
+            found = self._id.take(slot)
             ids[sought] = found
-            goes_on = (found != _FREE) & (self._key[slot] != key[sought])
-            sought, slot = sought[goes_on], slot[goes_on]
+            goes_on = np.flatnonzero((self._key.take(slot) != key) & (found != _FREE))
+            sought, slot, key = sought.take(goes_on), slot.take(goes_on), key.take(goes_on)
         return ids
 
     def _slot(self, key: Keys) -> Ints:
         bits = len(self._id).bit_length() - 1
-        with np.errstate(over="ignore"):
-            return ((key * _MIX) >> np.uint64(64 - bits)).astype(np.int64)
+        slot = key * _MIX
+        slot >>= np.uint64(64 - bits)
+        return slot.view(np.int64)
 
     def _settle(self, text: CutText, ids: Ids, *, is_adding: bool) -> None:
         """Compare long words with what their hashes stand for, and look up those that differ."""
-        long = np.flatnonzero((text.size > _SHORT) & (ids != _FREE))
-        is_other = self._size[ids[long]] != text.size[long]
-        rest, i = np.flatnonzero(~is_other), 0
-        while len(rest):
-            words = long[rest]
-            same = self._chunks[self._chunk_at[ids[words]] + i] == text.chunk(words, i)
-            is_other[rest[~same]] = True
-            i += 1
-            rest = rest[same & (text.size[words] > _WINDOW * i)]
-        for at in long[is_other].tolist():
+        known = ids.take(text.long)
+        is_free = known == _FREE
+        size = text.size.take(text.long)
+        is_other = self._tail.take(known, mode="clip") != text.tail
+        is_other |= self._head.take(known, mode="clip") != text.head
+        is_other |= self._size.take(known, mode="clip") != size
+        is_other &= ~is_free
+        for i, rest in between(np.where(is_other | is_free, 0, size)):
+            chunks = self._chunks[self._chunk_at[known[rest]] + i - 1]
+            is_other[rest] |= chunks != text.chunk(text.long[rest], i)
+        for at in text.long[is_other].tolist():
             word = text.word(at)
             if is_adding and word not in self._crowded:
                 self._crowded[word] = len(self.words)
@@ -224,17 +263,20 @@ class WordIndex:
         data = text.data.tobytes()
         ends = zip(text.begin[at].tolist(), (text.begin[at] + size).tolist(), strict=True)
         self.words += [data[i:j].decode() for i, j in ends]
-        num_chunks = -(-size // _WINDOW)
+        own = slice(first, len(self.words))
+        num_chunks = np.maximum(-(-size // _WINDOW) - 2, 0)
         chunk_at = self._num_chunks + np.cumsum(num_chunks) - num_chunks
         self._num_chunks += int(num_chunks.sum())
-        self._size = _grown(self._size, len(self.words))
-        self._chunk_at = _grown(self._chunk_at, len(self.words))
+        for name in ("_size", "_head", "_tail", "_chunk_at"):
+            setattr(self, name, _grown(getattr(self, name), len(self.words)))
         self._chunks = _grown(self._chunks, self._num_chunks)
-        self._size[first : len(self.words)] = size
-        self._chunk_at[first : len(self.words)] = chunk_at
-        for i in range(int(num_chunks.max())):
-            rest = np.flatnonzero(num_chunks > i)
-            self._chunks[chunk_at[rest] + i] = text.chunk(at[rest], i)
+        self._size[own], self._chunk_at[own] = size, chunk_at
+        long = np.flatnonzero(size > _SHORT)
+        begin = text.begin[at[long]]
+        self._head[first + long] = text.windows[begin]
+        self._tail[first + long] = text.windows[begin + size[long] - _WINDOW]
+        for i, rest in between(size):
+            self._chunks[chunk_at[rest] + i - 1] = text.chunk(at[rest], i)
 
     def _insert(self, key: Keys, ids: Ids) -> None:
         """Put keys that are not there into the slots."""
@@ -243,10 +285,12 @@ class WordIndex:
             key, ids = np.append(self._key[there], key), np.append(self._id[there], ids)
             self._key = np.zeros(1 << (3 * int(ids[-1])).bit_length(), np.uint64)
             self._id = np.full(len(self._key), _FREE, np.int32)
+        last_first = np.argsort(-ids)  # the first take the slots they want, and are found at once
+        key, ids = key[last_first], ids[last_first]
         slot = self._slot(key)
         while len(key):
             free = self._id[slot] == _FREE
-            self._id[slot[free]] = ids[free]  # of several that want a slot, one has it
+            self._id[slot[free]] = ids[free]  # of several that want a slot, the last has it
             has = self._id[slot] == ids
             self._key[slot[has]] = key[has]
             key, ids, slot = key[~has], ids[~has], (slot[~has] + 1) & (len(self._id) - 1)

@@ -235,7 +235,9 @@ class _Reader:
         if not self.section:
             self.section = self._next(f"\\{m}-grams:")[1].strip()
         if self.section != f"\\{m}-grams:":
-            self.fail(f"expected \\{m}-grams: and found {self.section}: an order is missing")
+            self.fail(
+                f"expected \\{m}-grams: and found {self.section} instead: an order is missing"
+            )
         self.section = ""
         count = 0
         while True:
@@ -396,7 +398,8 @@ class _Reader:
 
     def _positive(self, number: int, line: str) -> NoReturn:
         self.fail(
-            f"line {number} ({line!r}) has a log10 probability above 0, which is no probability"
+            f"line {number} ({line!r}) has a log10 probability that is no number or "
+            "above 0, which is no probability"
         )
 
     def _spelled(self, key: int, starts: list[int], keys: list[Ints], m: int) -> str:

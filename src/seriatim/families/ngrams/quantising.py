@@ -13,7 +13,8 @@ so that every row sums to 1. For that the numerator has to stay above 0:
   n-grams are rounded down, and it then leaves no less than before (the smallest value of an order
   is its minimum, so each n-gram has a value below it);
 - where hardly anything is unseen after a context, as in the low orders of characters, no weight
-  can make up for rounding, and its n-grams keep their numbers.
+  can make up for rounding, and its n-grams keep their numbers (and where nothing is, or nothing
+  is left over, it keeps its weight).
 
 Single symbols keep theirs too, as in KenLM.
 
@@ -32,8 +33,8 @@ from seriatim.families.ngrams.pruning import left_over
 from seriatim.families.ngrams.smoothing import Backoffs, Floats
 from seriatim.families.ngrams.table import NgramTable
 
-_NARROW = 1e-4  # of probability for what is unseen: rounding errors of a sum are far below
-_NOTHING = 1e-9  # so little is nothing: every symbol was seen
+_NARROW = 1e-3  # of probability for what is unseen: rounding errors of a sum are far below
+_NOTHING = 1e-9  # a difference of sums so small is no figure any more
 
 
 def quantise(backoffs: Backoffs, bits: int) -> tuple[Backoffs, Codes]:
@@ -97,7 +98,7 @@ def _order(
     log_prob[coded] = book[place[coded]]
     left = left_over(prefix, 10.0**log_prob, below, len(weights))[0]
     is_used = np.bincount(prefix, minlength=len(weights)) > 0
-    is_used &= left_below > _NOTHING
+    is_used &= ~is_narrow | (np.minimum(left, left_below) > _NOTHING)
     weights[is_used] = np.log10(left[is_used] / left_below[is_used])
     code = np.zeros(len(log_prob), dtype=np.uint8)
     code[coded] = place[coded] + 1

@@ -226,7 +226,8 @@ def _write(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
     if path.exists():
         os.truncate(path, array.nbytes)
     else:
-        np.ascontiguousarray(array, dtype).tofile(path)
+        with path.open("wb") as file:  # numpy's own tofile hides why a disk refuses
+            file.write(np.ascontiguousarray(array, dtype).data)
     return {"dtype": dtype.str, "length": len(array)}
 
 

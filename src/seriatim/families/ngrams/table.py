@@ -77,7 +77,7 @@ class NgramTable(nn.Module):
         self.register_buffer("log_prob", uniform.repeat(num_symbols))
         num_contexts = 0 if order == 1 else num_symbols
         self.register_buffer("log_backoff", torch.zeros(num_contexts, dtype=torch.float64))
-        self._arrays = _ARRAYS
+        self._arrays: tuple[str, ...] = _ARRAYS
         if quantise_bits is not None:
             self._arrays += _OF_CODES
             shape = (max(order - 1, 1), 1 << quantise_bits)
@@ -128,8 +128,8 @@ class NgramTable(nn.Module):
 
     def _log_prob_one(self, node: int) -> float:
         if self.quantise_bits is None:
-            return self.log_prob.numpy().item(node)
-        return self.log_probs(np.array([node])).item()
+            return float(self.log_prob.numpy()[node])
+        return float(self.log_probs(np.array([node]))[0])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Stay as it is, whatever device or precision the model is taken to."""

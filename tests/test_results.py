@@ -1,0 +1,74 @@
+"""The figures of reference runs and benchmarks, as they were written: what was reached stays so.
+
+Each is read from its results file; nothing is measured here. A part that has not been run yet is
+skipped by name.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+
+def part(name: str, of: str) -> dict[str, Any]:
+    file = RESULTS / f"{name}.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"parts": {}}
+    if of not in record["parts"]:
+        pytest.skip(
+            f"the part {of} of the reference {name} was not run yet: ./run reference {name}"
+        )
+    found: dict[str, Any] = record["parts"][of]
+    return found
+
+
+def test_a_small_transformer_on_tinyshakespeare_is_better_than_published() -> None:
+    found = part("tinyshakespeare", "transformer")
+    assert found["blocks_nats_per_character"] < 1.86
+
+
+@pytest.mark.parametrize("family", ["markov", "autoregressive"])
+@pytest.mark.parametrize("lag", [100, 1000])
+def test_a_model_with_a_bounded_reach_can_only_guess_what_lies_further_back(
+    family: str, lag: int
+) -> None:
+    found = part("copying", f"{family}-{lag}")
+    assert found["reach"] < lag
+    assert found["loss"] > 0.99 * found["guessing"]
+
+
+def test_a_transformer_copies_over_a_hundred_steps() -> None:
+    found = part("copying", "transformer-100")
+    assert found["loss"] < 0.01 * found["guessing"]
+
+
+def test_scan_is_solved_where_commands_are_of_known_lengths() -> None:
+    assert part("scan", "simple-lstm")["exact_match"] >= 99.0
+
+
+def test_attention_wins_over_none_in_translation() -> None:
+    with_attention, without = part("enja", "lstm-attention"), part("enja", "lstm")
+    assert with_attention["bleu"] > without["bleu"] + 1
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
+def test_the_language_of_a_surname_is_found_far_more_often_than_by_guessing(encoder: str) -> None:
+    found = part("names", encoder)
+    assert found["accuracy"] > found["most_frequent"] + 20
+
+
+def test_pronunciations_are_better_than_the_published_baseline() -> None:
+    file = RESULTS / "pronunciation.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"parts": {}}
+    if record.get("missing", True):
+        pytest.skip("not all ten languages were run yet: ./run reference pronunciation")
+    assert record["summary"]["mean"] <= record["summary"]["baseline_mean_of_ten"]
+
+
+def test_results_say_on_what_they_were_taken() -> None:
+    for file in RESULTS.glob("*.json"):
+        text = file.read_text(encoding="utf-8")
+        assert "machine" in json.loads(text) or file.stem == "scaling", file.name
+        assert "/home/" not in text and "/work/" not in text, file.name
