@@ -1,0 +1,19 @@
+"""An encoder-decoder that learns to write numbers backwards, and shows where it looked."""
+
+import random
+
+import seriatim as st
+
+random.seed(0)
+numbers = ["".join(random.choices("0123456789", k=random.randint(1, 4))) for _ in range(1500)]
+pairs = [(number, number[::-1]) for number in numbers]
+
+model = st.Seq2Seq(
+    encoder="gru", decoder="gru", model_size=64, encoder_layers=1, decoder_layers=1, dropout=0.0
+)
+translator = st.Translator(model, symbols="char").fit(pairs, steps=400, seed=1)
+for found in translator.translate(["123", "2026"], beam=4, alignment=True):
+    print(found.text, f"ln p = {found.log_prob:.2f}")
+    if found.alignment is not None:
+        looked_at = found.alignment.weights.argmax(1)
+        print("  looked at:", [found.alignment.source[s] for s in looked_at])
