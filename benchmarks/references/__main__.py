@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--only", nargs="*", help="parts to run; all that are missing if not given")
     parser.add_argument("--threads", type=int, help="of the processor; all cores if not given")
+    parser.add_argument("--gather", action="store_true", help="write what stands, run nothing")
     parser.add_argument("--list", action="store_true", help="the parts, and which of them stand")
     given = parser.parse_args()
     if given.threads:
@@ -57,7 +58,7 @@ def main() -> int:
             print(f"{name}: {'done' if parts.stands(name) else 'missing'}")
         return 0
     for name, job in jobs.items():
-        if not given.only or name in given.only:
+        if not given.gather and (not given.only or name in given.only):
             parts.run(name, job)
     parts.write(module.__doc__ or "", getattr(module, "summary", None), jobs)
     return 0
