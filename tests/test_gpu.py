@@ -6,6 +6,7 @@ import torch
 from seriatim import tree
 from seriatim.batch import Batch
 from seriatim.contract import check_model
+from seriatim.trace.record import record
 from seriatim.train.closed_form import ClosedForm
 from tests.laws.test_families import BOUNDARY, CONFIGS, V, build
 
@@ -51,3 +52,17 @@ def test_a_state_saved_on_one_device_goes_on_on_the_other(name: str) -> None:
         ours = here.predict(here.step(state, step)).dense()
         theirs = there.predict(there.step(moved, step.to("cuda"))).dense().cpu()
     assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_recorded_is_what_the_cpu_shows(name: str) -> None:
+    found = {}
+    for device in ("cpu", "cuda"):
+        model = build(name).double().to(device)
+        with torch.no_grad(), record(model) as trace:
+            _, carry = model(batch().to(torch.device(device)), keep=True)
+            model.advance(carry, batch().inputs.to(device), None)
+        found[device] = {n: trace[n].cpu() for n in trace.names}
+    assert found["cpu"].keys() == found["cuda"].keys()
+    for key, value in found["cpu"].items():
+        assert torch.allclose(value, found["cuda"][key], atol=1e-9), key

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.errors import ConfigError
-from seriatim.layers import tape as tapes
+from seriatim.layers.attention import EVERYTHING
 from seriatim.layers.tape import FixedTape, GrowingTape, Tape, empty_tape
 
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -45,6 +45,7 @@ def push(
     chunk.view(0, keys + 0.5, keys.repeat(1, 1, 1, 2))
     k, v = chunk.view(1, keys, keys.repeat(1, 1, 1, 2))
     assert torch.equal(k, v[..., :1])
+    k = k.repeat_interleave(chunk.sight.group, 0)
     visible = torch.ones(len(elements), longest, k.shape[2], dtype=torch.bool)
     if chunk.sight.is_causal:
         visible &= torch.ones_like(visible).tril()
@@ -111,7 +112,7 @@ def test_level_rows_need_no_mask_for_a_single_step():
     tape = new(2)
     with torch.no_grad():
         for i in range(9):
-            assert tape.append(1, None, keep=False).sight == tapes.EVERYTHING
+            assert tape.append(1, None, keep=False).sight == EVERYTHING
             _, tape = push(tape, [[i], [i]])
 
 

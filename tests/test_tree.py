@@ -92,3 +92,32 @@ def test_a_batch_counts_what_is_valid_and_keeps_lengths_on_the_cpu() -> None:
     assert moved.inputs.device.type == "meta"
     assert moved.lengths is not None
     assert moved.lengths.device.type == "cpu"
+
+
+def test_the_last_valid_element_of_every_row_is_taken_and_the_old_one_where_there_is_none():
+    new = (torch.arange(12).view(3, 4), torch.arange(24).view(3, 4, 2))
+    old = (torch.tensor([-1, -2, -3]), -torch.ones(3, 2, dtype=torch.int64))
+    found = tree.last_valid(new, torch.tensor([4, 0, 2]), old)
+    assert found[0].tolist() == [3, -2, 9]
+    assert found[1].tolist() == [[6, 7], [-1, -1], [18, 19]]
+    whole = tree.last_valid(new, None, old)
+    assert torch.equal(whole[0], new[0][:, -1])
+
+
+def test_rows_that_are_not_chosen_stay_as_they_were():
+    new, old = torch.arange(6).view(3, 2), torch.full((3, 2), 9)
+    found = tree.where_rows(torch.tensor([True, False, True]), {"h": new}, {"h": old})
+    assert found["h"].tolist() == [[0, 1], [9, 9], [4, 5]]
+
+
+def test_rows_picked_out_of_blocks_come_in_the_largest_blocks_there_are():
+    for index, size, expected in (
+        ([0, 0, 1, 1], 1, ([0, 1], 2)),
+        ([3, 1, 0, 2, 7, 6, 5, 4], 4, ([0, 1], 4)),
+        ([0, 1, 4, 5], 4, ([0, 1], 2)),
+        ([0, 0, 0, 0, 1, 1], 1, ([0, 0, 1], 2)),
+        ([0, 1, 2], 1, ([0, 1, 2], 1)),
+        ([], 3, ([], 1)),
+    ):
+        blocks, n = tree.blocks_of(torch.tensor(index, dtype=torch.int64), size)
+        assert (blocks.tolist(), n) == expected

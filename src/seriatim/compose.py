@@ -140,6 +140,9 @@ class MixtureDistribution(Discrete):
     def log_prob(self, x: Tensor) -> Tensor:
         return self._mix([d.log_prob(x) for d in self.parts])
 
+    def only(self, counted: Tensor) -> "MixtureDistribution":
+        return MixtureDistribution([d.only(counted) for d in self.parts], self.log_weights)
+
     def dense(self) -> Tensor:
         return self._mix([d.dense() for d in self.parts])
 

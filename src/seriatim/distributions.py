@@ -56,6 +56,9 @@ class Discrete(Distribution):
     def dense(self) -> Tensor:
         """(..., V) all log-probabilities, normalised: logsumexp over the last axis is 0."""
 
+    def only(self, counted: Tensor) -> "Discrete":
+        return self
+
     def smoothed_log_prob(self, x: Tensor, share: float) -> Tensor:
         """(1 - e) ln p(x) + e / V sum_v ln p(v) in nats, of the batch shape; e is `share`."""
         return torch.lerp(self.log_prob(x), self.dense().mean(-1), share)
@@ -400,10 +403,11 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
 
 def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
     """The same for a single row, by numpy, whose calls take less time than torch's."""
-    weights = log_probs.detach().double().reshape(-1).numpy()
-    cumulative = np.exp(weights - weights.max()).cumsum()
+    weights = log_probs.detach().to(torch.float64, copy=True).view(-1).numpy()
+    weights -= weights.max()
+    cumulative = np.exp(weights, out=weights).cumsum()
     total = float(cumulative[-1])
-    threshold = min(float(u) * total, math.nextafter(total, 0.0))
+    threshold = min(u.item() * total, math.nextafter(total, 0.0))
     found = int(cumulative.searchsorted(threshold, side="right"))
     return torch.full(log_probs.shape[:-1], found, dtype=torch.int64)
 

@@ -13,7 +13,7 @@ Shapes: B rows, L elements of a chunk, V symbols, D features.
 import hashlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -210,7 +210,7 @@ class SequenceModel(TargetModel):
         """The state of B sequences of which only the boundary was seen."""
         carry = self.empty(batch_size, given=given, capacity=capacity)
         features, carry = self.advance(carry, self.first(batch_size), None)
-        return State(tree.map_leaves(_last, features), carry)
+        return State(tree.at_last(features, None), carry)
 
     @final
     def update(self, state: State, x: Tree, lengths: Tensor | None = None) -> State:
@@ -218,15 +218,7 @@ class SequenceModel(TargetModel):
         if tree.leaves(x)[0].shape[1] == 0:
             return state
         features, carry = self.advance(state.carry, x, lengths)
-        if lengths is None:
-            return State(tree.map_leaves(_last, features), carry)
-
-        def last_valid(new: Tensor, old: Tensor) -> Tensor:
-            n = lengths.to(new.device)
-            at = new[torch.arange(len(n), device=new.device), (n - 1).clamp(min=0)]
-            return torch.where((n > 0).view(-1, *[1] * (old.ndim - 1)), at, old)
-
-        return State(tree.map_leaves(last_valid, features, state.features), carry)
+        return State(tree.last_valid(features, lengths, state.features), carry)
 
     @final
     def step(self, state: State, x: Tree) -> State:
@@ -340,6 +332,10 @@ class Given(SequenceModel):
         """The model's own."""
         return self.model.emit(features)
 
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """What the model has, by its names."""
+        return {"": self.model}
+
     @property
     def reach(self) -> int | None:
         """The model's own."""
@@ -355,7 +351,3 @@ def _identity(t: Tensor) -> tuple[int, int, torch.dtype]:
     """What changes whenever a tensor is replaced, or written to in place."""
     # A tensor made in inference mode counts no versions, and is not trained in place either.
     return t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype
-
-
-def _last(t: Tensor) -> Tensor:
-    return t[:, -1]

@@ -10,6 +10,7 @@ All of them build on torch's pytree, so a node registered here also passes throu
 
 import hashlib
 import json
+import math
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -135,6 +136,29 @@ def select(tree: Tree, index: Tensor) -> Tree:
     return pytree.tree_map(pick, tree, is_leaf=lambda x: isinstance(x, Node))
 
 
+def blocks_of(index: Tensor, size: int) -> tuple[Tensor, int]:
+    """How rows that are picked out of blocks of `size` rows come in blocks again.
+
+    Args:
+        index: (K,) rows; row r lies in block r // size.
+        size: of the old blocks.
+
+    Returns:
+        The old block (K / n,) of each new one, on the CPU, and n, as large as it can be: rows
+        i n .. (i + 1) n - 1 of those picked all lie in the same old block.
+    """
+    blocks, runs = torch.unique_consecutive(index.cpu() // size, return_counts=True)
+    n = math.gcd(*runs.tolist()) or 1
+    return blocks.repeat_interleave(runs // n), n
+
+
+def is_in_blocks(t: Tensor, size: int) -> bool:
+    """Whether the rows of t come in blocks of `size` equal ones."""
+    if t.is_meta or t.shape[0] % size:
+        return False
+    return torch.equal(t, t[::size].repeat_interleave(size, 0))
+
+
 def repeat(tree: Tree, n: int) -> Tree:
     """Every row n times in a row: r0 r0 .. r1 r1 .. (never r0 r1 .. r0 r1 ..)."""
 
@@ -156,6 +180,38 @@ def cat(trees: Sequence[Tree]) -> Tree:
 
     first, *others = trees
     return pytree.tree_map(join, first, *others, is_leaf=lambda x: isinstance(x, Node))
+
+
+def where_rows(chosen: Tensor, new: Tree, old: Tree) -> Tree:
+    """The rows of `new` that are chosen (B,), those of `old` elsewhere; leaves (B, ...)."""
+
+    def choose(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(chosen.to(b.device).view(-1, *[1] * (b.ndim - 1)), a, b)
+
+    return map_leaves(choose, new, old)
+
+
+def at_last(states: Tree, lengths: Tensor | None) -> Tree:
+    """What stands at each row's last valid element, at the first one where none is valid.
+
+    Args:
+        states: leaves (B, L, ...), one for each element.
+        lengths: (B,) how many elements of each row are valid; None: all L.
+    """
+
+    def pick(t: Tensor) -> Tensor:
+        if lengths is None:
+            return t[:, -1]
+        n = lengths.to(t.device)
+        return t[torch.arange(len(n), device=t.device), (n - 1).clamp(min=0)]
+
+    return map_leaves(pick, states)
+
+
+def last_valid(new: Tree, lengths: Tensor | None, old: Tree) -> Tree:
+    """As `at_last`; `old`, leaves (B, ...), of rows without a valid element."""
+    last = at_last(new, lengths)
+    return last if lengths is None else where_rows(lengths > 0, last, old)
 
 
 def detach(tree: Tree) -> Tree:

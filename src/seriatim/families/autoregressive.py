@@ -8,12 +8,14 @@ Shapes: B rows, L elements of a chunk, k the window, E and D features of an embe
 hidden layer, V symbols.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim import taps
 from seriatim.distributions import LinearCategorical
 from seriatim.families.configuration import Autoregressive
 from seriatim.model import Carry, SequenceModel
@@ -66,9 +68,11 @@ class AutoregressiveModel(SequenceModel):
         window = self.config.window
         seen = torch.cat([carry, x], 1)
         windows = seen.unfold(1, window, 1)[:, 1:]  # (B, L, k), the k symbols up to each
-        outputs = self._activated(self._first(windows))
-        for layer in self.hidden[1:]:
-            outputs = self._activated(layer(outputs))
+        outputs = self._first(windows)
+        for i, layer in enumerate(self.hidden):
+            outputs = self._activated(layer(outputs) if i else outputs)
+            if taps.is_on():
+                taps.put(layer, "hidden", taps.Record(outputs, lengths))
         if self.config.direct:
             outputs = torch.cat([outputs, self.embedding(windows).flatten(2)], -1)
         if lengths is None:
@@ -78,6 +82,10 @@ class AutoregressiveModel(SequenceModel):
 
     def emit(self, features: Tensor) -> LinearCategorical:
         return LinearCategorical(features, self.head.weight, self.head.bias)
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """Hidden layers are layers."""
+        return {"layers": self.hidden}
 
     def _first(self, windows: Tensor) -> Tensor:
         """(B, L, D) d + H x, for the symbols (B, L, k) of each window.

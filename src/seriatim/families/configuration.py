@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from seriatim.errors import ConfigError
 from seriatim.families import presets
 from seriatim.families.bases import ModelConfig as ModelConfig
-from seriatim.families.bases import Share, Size
+from seriatim.families.bases import Share, Size, TransformerConfig
 from seriatim.families.bases import strict as _strict
 from seriatim.families.pairs import EncoderConfig as EncoderConfig
 from seriatim.families.pairs import Seq2Seq as Seq2Seq
@@ -106,6 +106,7 @@ class Autoregressive(ModelConfig):
 
     family: ClassVar[str] = "autoregressive"
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
+    widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
 
     window: Size = 8
     embedding_size: Size = 64
@@ -150,6 +151,7 @@ class RecurrentConfig(ModelConfig):
     """
 
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3}
+    widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
 
     hidden_size: Size = 256
     num_layers: Size = 1
@@ -235,6 +237,7 @@ class Latent(ModelConfig):
 
     family: ClassVar[str] = "latent"
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 3e-3}
+    widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
 
     cell: type
     hidden_size: Size = 256
@@ -248,65 +251,23 @@ class Latent(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_strict)
-class Transformer(ModelConfig):
+class Transformer(TransformerConfig, ModelConfig):
     """A decoder of masked self-attention (Vaswani et al. 2017), by default in Llama's shape.
 
     Attributes:
-        model_size: width d_model of the residual stream.
         num_layers: blocks of attention and feed-forward.
-        num_heads: attention heads h.
         context: how many positions a query sees, its own included.
-        key_size: width d_k of queries and keys of one head; None: model_size / num_heads.
-        value_size: width d_v of values of one head; None: key_size.
-        feedforward_size: inner width; None: 4 d_model, and 8/3 d_model for swiglu.
-        positions: "rotary" (Su et al. 2021) or "sinusoidal" (Vaswani et al. 2017, 3.5).
-        norm: "rms" (Zhang, Sennrich 2019) or "layer" (Ba et al. 2016).
-        norm_first: normalise before each sublayer (and once at the end), or after each
-            residual sum as in Vaswani et al. 2017.
-        feedforward: "swiglu" (Shazeer 2020), "relu" or "gelu".
-        bias: biases in the feed-forward network and the norms.
-        attention_bias: biases in the attention's projections (Vaswani et al. 2017, 3.2.2, has
-            none; many later models do).
         tie_embeddings: let the output layer use the embedding's weights.
-        scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, 3.4).
-        dropout: share dropped of each sublayer's output and of the embedded input.
     """
 
     family: ClassVar[str] = "transformer"
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3, "warmup": 100}
+    widths: ClassVar[tuple[str, ...]] = ("model_size", "feedforward_size")
 
     model_size: Size = 128
     num_layers: Size = 4
-    num_heads: Size = 4
     context: Size = 128
-    key_size: Size | None = None
-    value_size: Size | None = None
-    feedforward_size: Size | None = None
-    positions: Literal["rotary", "sinusoidal"] = "rotary"
-    norm: Literal["rms", "layer"] = "rms"
-    norm_first: bool = True
-    feedforward: Literal["swiglu", "relu", "gelu"] = "swiglu"
-    bias: bool = False
-    attention_bias: bool = False
     tie_embeddings: bool = True
-    scale_embeddings: bool = False
-    dropout: Share = 0.0
-
-    def __post_init__(self) -> None:
-        if self.key_size is None and self.model_size % self.num_heads:
-            raise ValueError(
-                f"model_size {self.model_size} is not a multiple of num_heads {self.num_heads}; "
-                "choose another, or give key_size"
-            )
-        if self.positions == "rotary" and self.head_size % 2:
-            raise ValueError(f"rotary positions need an even key_size, got {self.head_size}")
-        if self.positions == "sinusoidal" and self.model_size % 2:
-            raise ValueError(f"sinusoidal positions need an even model_size, got {self.model_size}")
-
-    @property
-    def head_size(self) -> int:
-        """d_k, given or derived."""
-        return self.key_size or self.model_size // self.num_heads
 
     @classmethod
     def classic(cls, **options: Any) -> Self:

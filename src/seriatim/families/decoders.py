@@ -9,35 +9,36 @@ Shapes: B rows, L elements of a chunk, S positions of the source, D features, H 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim import tree
+from seriatim import taps, tree
 from seriatim.families.configuration import Seq2Seq
 from seriatim.families.encoders import padding_bias
 from seriatim.families.memory import Memory
-from seriatim.families.stacks import (
-    RecurrentStack,
+from seriatim.families.stacks import RecurrentStack
+from seriatim.families.sublayers import (
     initialise_blocks,
     make_attention,
     make_feedforward,
+    make_last_norm,
     make_norm,
+    placed,
 )
 from seriatim.layers import alignment
-from seriatim.layers.attention import MultiHeadAttention
-from seriatim.layers.blocks import Unit
+from seriatim.layers.attention import EVERYTHING, MultiHeadAttention, Sight, weights
+from seriatim.layers.blocks import Unit, tap_weights
+from seriatim.layers.dropout import dropout
+from seriatim.layers.inside import tap_chunk
 from seriatim.layers.looking import look_and_step
-from seriatim.layers.positions import Rotation, rotation, sinusoids
+from seriatim.layers.positions import Rotation
 from seriatim.layers.tape import Chunk, Tape, empty_tape
 from seriatim.model import Carry
 from seriatim.tree import Tree
 
-# Told of each layer and its weights (B, H, L, S); the weights are only made if somebody listens.
-Listener: TypeAlias = Callable[[int, Tensor], None]
-
+_CROSS = "attention.cross"
 _UNBOUNDED = 2**30  # a target has no context beyond which it is forgotten
 
 
@@ -66,7 +67,6 @@ class Decoder(nn.Module, ABC):
         lengths: Tensor | None,
         *,
         keep: bool = True,
-        listener: Listener | None = None,
     ) -> tuple[Tensor, Carry | None]:
         """Fold embedded symbols e (B, L, D) as `SequenceModel.advance` does; features (B, L, D)."""
 
@@ -95,38 +95,47 @@ class DecoderBlock(Unit):
         layer: int,
         turn: Rotation | None,
         memory: Memory,
-        listener: Listener | None,
     ) -> Tensor:
         """h (B, L, D) to (B, L, D)."""
 
         def look_back(x: Tensor) -> Tensor:
             q, k, v = self.attention.project(x, turn)
-            y: Tensor = self.attention(q, *chunk.view(layer, k, v), chunk.sight)
+            k, v = chunk.view(layer, k, v)
+            if taps.is_on():
+                tap_weights(self, "attention.masked", q, k, chunk)
+            y: Tensor = self.attention(q, k, v, chunk.sight)
             return y
 
         def look_over(x: Tensor) -> Tensor:
             q = self.cross.project_queries(x)
-            if listener is not None:
-                listener(layer, _weights(memory, layer, q))
+            if taps.is_on():
+                _tap_cross(self, memory, layer, q, chunk.lengths)
             y: Tensor = self.cross.output(memory.attend(layer, q).transpose(1, 2).flatten(2))
             return y
 
         h = self._residual(h, look_back, self.attention_norm)
         h = self._residual(h, look_over, self.cross_norm)
-        return self._residual(h, self.feedforward, self.feedforward_norm)
+        h = self._residual(h, self.feedforward, self.feedforward_norm)
+        if taps.is_on():
+            taps.put(self, "hidden", taps.Record(h, chunk.lengths))
+        return h
 
     def _residual(self, h: Tensor, f: Callable[[Tensor], Tensor], norm: nn.Module) -> Tensor:
         y = f(norm(h) if self.norm_first else h)
-        if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
-        h = h + y
+        h = h + dropout(y, self.dropout, is_training=self.training)
         return h if self.norm_first else norm(h)
 
 
-def _weights(memory: Memory, layer: int, q: Tensor) -> Tensor:
-    """(B, H, L, S) how queries q (B, H, L, d_k) weigh the positions of the source."""
-    scores = alignment.scaled(memory.together(q), memory.keys[layer])
-    return memory.apart(alignment.weights(scores, memory.bias))
+def _tap_cross(
+    owner: nn.Module, memory: Memory, layer: int, q: Tensor, lengths: Tensor | None
+) -> None:
+    """Show recorders how queries q (B, H, L, d_k) weigh the positions of the source."""
+    size = q.shape[:3].numel() * memory.keys[layer].shape[2] * max(4, q.element_size())
+    if taps.wanted(owner, _CROSS, size):
+        sight = EVERYTHING if memory.bias is None else Sight(memory.bias)
+        with taps.making():
+            ((_, _, found),) = weights(memory.together(q), memory.keys[layer], sight)
+            taps.put(owner, _CROSS, taps.Record(memory.apart(found), lengths, axis=2))
 
 
 class TransformerDecoder(Decoder):
@@ -136,7 +145,7 @@ class TransformerDecoder(Decoder):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.decoder_layers))
-        self.norm = make_norm(config) if config.norm_first else nn.Identity()
+        self.norm = make_last_norm(config)
         initialise_blocks(self.blocks, config, 3 * config.decoder_layers)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
@@ -167,22 +176,19 @@ class TransformerDecoder(Decoder):
         lengths: Tensor | None,
         *,
         keep: bool = True,
-        listener: Listener | None = None,
     ) -> tuple[Tensor, Carry | None]:
         """Features after the last block."""
         tape: Tape
         tape, memory = carry
-        config = self.config
         chunk = tape.append(e.shape[1], lengths, keep=keep)
-        h, turn = e, None
-        if config.positions == "sinusoidal":
-            h = h + sinusoids(chunk.positions, config.model_size, h.dtype)
-        else:
-            turn = rotation(chunk.positions, config.head_size, h.dtype)
-        h = F.dropout(h, config.dropout, self.training) if config.dropout else h
+        h, turn = placed(e, chunk.positions, self.config, is_training=self.training)
         for layer, block in enumerate(self.blocks):
-            h = block(h, chunk, layer, turn, memory, listener)
+            h = block(h, chunk, layer, turn, memory)
         return self.norm(h), (chunk.keep(), memory) if keep else None
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """Its blocks are layers."""
+        return {"layers": self.blocks}
 
     def _crosses(self) -> list[MultiHeadAttention]:
         return [block.cross for block in self.blocks if isinstance(block, DecoderBlock)]
@@ -205,22 +211,30 @@ class RecurrentDecoder(Decoder):
         super().__init__()
         self.config = config
         self.stack = self._make_stack(config)
-        self.start = nn.Linear(config.model_size, self._num_parts() * config.model_size)
+        num_parts = len(tree.leaves(self._zeros()))
+        self.start = nn.Linear(config.model_size, num_parts * config.model_size)
 
     def _make_stack(self, config: Seq2Seq) -> RecurrentStack:
         size = config.model_size
         return RecurrentStack(config.decoder, size, size, config.decoder_layers, config.dropout)
 
-    def _num_parts(self) -> int:
-        return len(tree.leaves(self.stack.zeros(1)))
+    def _zeros(self) -> Carry:
+        """The shape of its own part of the carry, for one row."""
+        return self.stack.zeros(1)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
         """The states to start from; there is nothing to look at."""
         return Memory((), (), None, self._initial(summary))
 
     def _initial(self, summary: Tensor) -> Carry:
-        parts = iter(torch.tanh(self.start(summary)).chunk(self._num_parts(), -1))
-        return tree.map_leaves(lambda _: next(parts), self.stack.zeros(1))
+        zeros = self._zeros()
+        parts = iter(torch.tanh(self.start(summary)).chunk(len(tree.leaves(zeros)), -1))
+        return tree.map_leaves(lambda _: next(parts), zeros)
+
+    def _one_head(self, keys: Tensor, states: Tensor, lengths: Tensor | None, z: Tensor) -> Memory:
+        """The memory of keys and values (B, S, D) and of a summary z (B, D)."""
+        bias = padding_bias(lengths, states.shape[1], states)
+        return Memory((keys[:, None],), (states[:, None],), bias, self._initial(z))
 
     def empty(self, batch_size: int, memory: Memory, capacity: int | None) -> Carry:
         """The states to start from."""
@@ -233,15 +247,18 @@ class RecurrentDecoder(Decoder):
         lengths: Tensor | None,
         *,
         keep: bool = True,
-        listener: Listener | None = None,
     ) -> tuple[Tensor, Carry | None]:
         """Features are what the last layer shows."""
         own, memory = carry
         outputs, own = self.stack(own, self._dropped(e), lengths, keep=keep)
         return self._dropped(outputs), (own, memory) if keep else None
 
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """What the stack has are the layers."""
+        return {"layers": self.stack.cells}
+
     def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
+        return dropout(x, self.config.dropout, is_training=self.training)
 
 
 class MultiplicativeDecoder(RecurrentDecoder):
@@ -264,9 +281,7 @@ class MultiplicativeDecoder(RecurrentDecoder):
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
         """Keys W_a h_s and values h_s, as one head."""
-        bias = padding_bias(lengths, states.shape[1], states)
-        keys = self.score(states)[:, None]
-        return Memory((keys,), (states[:, None],), bias, self._initial(summary))
+        return self._one_head(self.score(states), states, lengths, summary)
 
     def forward(
         self,
@@ -275,15 +290,14 @@ class MultiplicativeDecoder(RecurrentDecoder):
         lengths: Tensor | None,
         *,
         keep: bool = True,
-        listener: Listener | None = None,
     ) -> tuple[Tensor, Carry | None]:
         """Features h~."""
         own, memory = carry
         h, own = self.stack(own, self._dropped(e), lengths, keep=keep)
         # The fused kernel divides by sqrt(D); Luong et al. do not.
         q = h[:, None] * h.shape[-1] ** 0.5
-        if listener is not None:
-            listener(0, _weights(memory, 0, q))
+        if taps.is_on():
+            _tap_cross(self.stack.cells[-1], memory, 0, q, lengths)
         c = memory.attend(0, q)[:, 0]
         joined = torch.tanh(self.combine(torch.cat([c, h], -1)))
         return self._dropped(joined), (own, memory) if keep else None
@@ -316,19 +330,12 @@ class AdditiveDecoder(RecurrentDecoder):
         above = config.decoder_layers - 1
         return RecurrentStack(config.decoder, size, size, above, config.dropout)
 
-    def _num_parts(self) -> int:
-        return len(tree.leaves((self.first.zeros(1), self.stack.zeros(1))))
+    def _zeros(self) -> Carry:
+        return self.first.zeros(1), self.stack.zeros(1)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
         """Keys U_a h_j and values h_j, as one head."""
-        bias = padding_bias(lengths, states.shape[1], states)
-        keys = self.key(states)[:, None]
-        return Memory((keys,), (states[:, None],), bias, self._initial(summary))
-
-    def _initial(self, summary: Tensor) -> Carry:
-        parts = iter(torch.tanh(self.start(summary)).chunk(self._num_parts(), -1))
-        zeros = (self.first.zeros(1), self.stack.zeros(1))
-        return tree.map_leaves(lambda _: next(parts), zeros)
+        return self._one_head(self.key(states), states, lengths, summary)
 
     def forward(
         self,
@@ -337,22 +344,28 @@ class AdditiveDecoder(RecurrentDecoder):
         lengths: Tensor | None,
         *,
         keep: bool = True,
-        listener: Listener | None = None,
     ) -> tuple[Tensor, Carry | None]:
         """Features t."""
         (bottom, above), memory = carry
         e = self._dropped(e)
-        looks = self.at_once if listener is None and torch.is_grad_enabled() else self.by_steps
+        looks = self.at_once if torch.is_grad_enabled() and not taps.is_on() else self.by_steps
         c, states, alphas = looks(bottom[0], memory, e)
-        if listener is not None:
-            listener(0, alphas)
         s = self.first.cells[0].output(states)
+        if taps.is_on():
+            cell = self.first.cells[0]
+            tap_chunk(cell, bottom[0], torch.cat([e, c], -1), s, lengths)
+            taps.put(cell, _CROSS, taps.Record(alphas, lengths, axis=2))
         if keep:
-            bottom = (_at_last_valid(states, lengths, bottom[0]),)
+            bottom = (tree.last_valid(states, lengths, bottom[0]),)
         if len(self.stack.cells):
             s, above = self.stack(above, self._dropped(s), lengths, keep=keep)
         joined = torch.tanh(self.combine(torch.cat([s, c, e], -1)))
         return self._dropped(joined), ((bottom, above), memory) if keep else None
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """The layer that looks is the first, those of the stack come after it."""
+        cells = (*self.first.cells, *self.stack.cells)
+        return {f"layers.{i}": cell for i, cell in enumerate(cells)}
 
     def by_steps(self, h: Tree, memory: Memory, e: Tensor) -> tuple[Tensor, Tree, Tensor]:
         """The first layer one step after another, as the equations have it.
@@ -398,20 +411,6 @@ class AdditiveDecoder(RecurrentDecoder):
         q = memory.together(self.query(s)[:, None, None])
         scores = alignment.additive(q[:, 0], memory.keys[0][:, 0], self.score)
         return alignment.weights(scores[:, None], memory.bias)
-
-
-def _at_last_valid(states: Tree, lengths: Tensor | None, old: Tree) -> Tree:
-    """Of states (B, L, ...) those after each row's last valid element; the old one of a row
-    that has none."""
-    if lengths is None:
-        return tree.map_leaves(lambda t: t[:, -1], states)
-
-    def pick(after: Tensor, before: Tensor) -> Tensor:
-        n = lengths.to(before.device)
-        last = after[torch.arange(len(n), device=n.device), (n - 1).clamp(min=0)]
-        return torch.where((n > 0).view(-1, *[1] * (before.ndim - 1)), last, before)
-
-    return tree.map_leaves(pick, states, old)
 
 
 RECURRENT: Mapping[str, Callable[[Seq2Seq], Decoder]] = {

@@ -16,24 +16,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim import tree
 from seriatim.batch import valid_mask
 from seriatim.errors import DataError
 from seriatim.families.configuration import EncoderConfig
-from seriatim.families.stacks import (
-    RecurrentStack,
+from seriatim.families.stacks import RecurrentStack, make_embedding
+from seriatim.families.sublayers import (
+    embed,
     initialise_blocks,
-    make_attention,
-    make_embedding,
-    make_feedforward,
-    make_norm,
+    make_block,
+    make_last_norm,
+    placed,
 )
 from seriatim.layers.attention import EVERYTHING, Sight, as_bias
-from seriatim.layers.blocks import Block
 from seriatim.layers.cells import Cell
-from seriatim.layers.positions import rotation, sinusoids
+from seriatim.layers.dropout import dropout
 from seriatim.layers.tape import Chunk, Tape
 from seriatim.model import SequenceModel
 
@@ -82,14 +81,17 @@ class Encoder(nn.Module, ABC):
 class _Whole(Chunk):
     """A sequence that is there all at once: its keys and values are all there is to see."""
 
-    def __init__(self, sight: Sight) -> None:
-        self.sight = sight
+    def __init__(self, sight: Sight, positions: Tensor, lengths: Tensor | None) -> None:
+        self.sight, self.positions, self.lengths = sight, positions, lengths
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return keys, values
 
     def keep(self) -> Tape:
         raise NotImplementedError("an encoder keeps nothing")
+
+    def offsets(self) -> Tensor:
+        return self.positions
 
 
 class TransformerEncoder(Encoder):
@@ -107,53 +109,29 @@ class TransformerEncoder(Encoder):
         super().__init__()
         self.config, self.size = config, config.model_size
         self.embedding = embedding or make_embedding(config, num_symbols)
-        self.blocks = nn.ModuleList(
-            Block(
-                make_attention(config),
-                make_feedforward(config),
-                (make_norm(config), make_norm(config)),
-                norm_first=config.norm_first,
-                dropout=config.dropout,
-            )
-            for _ in range(config.encoder_layers)
-        )
-        self.norm = make_norm(config) if config.norm_first else nn.Identity()
+        self.blocks = nn.ModuleList(make_block(config) for _ in range(config.encoder_layers))
+        self.norm = make_last_norm(config)
         initialise_blocks(self.blocks, config, 2 * config.encoder_layers)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """States after the last block."""
         positions = torch.arange(x.shape[1], device=x.device)
-        h = embed(self.embedding, x, positions, self.config, is_training=self.training)
-        turn = None
-        if self.config.positions == "rotary":
-            turn = rotation(positions, self.config.head_size, h.dtype)
+        h = embed(self.embedding, x, self.config)
+        h, turn = placed(h, positions, self.config, is_training=self.training)
         bias = padding_bias(lengths, x.shape[1], h)
-        chunk = _Whole(EVERYTHING if bias is None else Sight(bias))
+        chunk = _Whole(EVERYTHING if bias is None else Sight(bias), positions, lengths)
         for layer, block in enumerate(self.blocks):
             h = block(h, chunk, layer, turn)
         states: Tensor = self.norm(h)
         return states
 
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """Its blocks are layers."""
+        return {"layers": self.blocks}
+
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """The mean over the valid positions."""
         return mean_of_valid(states, lengths)
-
-
-def embed(
-    embedding: nn.Embedding,
-    x: Tensor,
-    positions: Tensor,
-    config: EncoderConfig,
-    *,
-    is_training: bool,
-) -> Tensor:
-    """Symbols x (B, L) at `positions` (L,) or (B, L) as inputs of blocks, (B, L, D)."""
-    h: Tensor = embedding(x)
-    if config.scale_embeddings:
-        h = h * math.sqrt(config.model_size)
-    if config.positions == "sinusoidal":
-        h = h + sinusoids(positions, config.model_size, h.dtype)
-    return F.dropout(h, config.dropout, is_training) if config.dropout else h
 
 
 def padding_bias(lengths: Tensor | None, length: int, like: Tensor) -> Tensor | None:
@@ -173,14 +151,6 @@ def mean_of_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
     # where, not a product: padding may hold anything, NaN included.
     kept = torch.where(valid[..., None], states, 0.0)
     return kept.sum(1) / n[:, None]
-
-
-def last_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, D) of states (B, S, D), those at each row's last valid position."""
-    if lengths is None:
-        return states[:, -1]
-    n = lengths.to(states.device)
-    return states[torch.arange(len(n), device=n.device), n - 1]
 
 
 # ---- recurrent layers in both directions --------------------------------------------------------
@@ -260,18 +230,27 @@ class RecurrentEncoder(Encoder):
             h = self._dropped(h) if i else h
             zeros = ahead.zeros(len(x))
             there, _ = ahead(zeros, h, lengths, keep=False)
-            again, _ = back(zeros, turned(h), lengths, keep=False)
+            again, _ = back(zeros, turned(h), lengths, keep=False, turn=turned)
             h = torch.cat([there, turned(again)], -1)
         return self._dropped(h)
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """Layers of two directions."""
+        ways = (("forward", self.forward_layers), ("backward", self.backward_layers))
+        return {
+            f"layers.{i}.{way}": stack.cells[0]
+            for way, stacks in ways
+            for i, stack in enumerate(stacks)
+        }
 
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """What each direction says once it has read everything: [f_S; b_1]."""
         half = self.size // 2
-        last = last_valid(states, lengths)[:, :half]
+        last = tree.at_last(states, lengths)[:, :half]
         return torch.cat([last, states[:, 0, half:]], -1)
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
+        return dropout(x, self.config.dropout, is_training=self.training)
 
 
 def scaled_embedding(embedding: nn.Embedding, x: Tensor, config: EncoderConfig) -> Tensor:
@@ -304,9 +283,14 @@ class CausalEncoder(Encoder):
         states, _ = self.model.advance(self.model.empty(len(x)), x, lengths, keep=False)
         return states
 
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """What the model has."""
+        return {"": self.model}
+
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """The features after the last element."""
-        return last_valid(states, lengths)
+        last: Tensor = tree.at_last(states, lengths)
+        return last
 
 
 ENCODERS: Mapping[str, Callable[[EncoderConfig, int, nn.Embedding | None], Encoder]] = {

@@ -9,18 +9,19 @@ Shapes: B rows, L elements of a chunk, E and D features of an embedding and of t
 V symbols.
 """
 
-from functools import partial
+from collections.abc import Mapping
 
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from seriatim import tree
+from seriatim import taps, tree
 from seriatim.batch import valid_mask
 from seriatim.distributions import LinearCategorical
 from seriatim.errors import ConfigError, ContractError
 from seriatim.families.configuration import Latent
 from seriatim.layers.cells import Cell
+from seriatim.layers.inside import put_step
 from seriatim.model import Carry, SequenceModel
 from seriatim.tree import Tree
 
@@ -69,13 +70,27 @@ class LatentModel(SequenceModel):
             new = self._first_step(h, x_t) if t == 0 else self.cell(h, x_t)
             # Of the new state even at padding: the output of an initial state may be undefined.
             outputs.append(self.cell.output(new))
+            if taps.is_on():
+                valid = None if lengths is None else (lengths > t).long()
+                put_step(self.cell, self._inside(h, x_t, new), valid)
             if mask is not None and t >= shortest:
-                new = tree.map_leaves(partial(_where_valid, mask[:, t]), new, h)
+                new = tree.where_rows(mask[:, t], new, h)
             h = new
         return torch.stack(outputs, 1), h
 
     def emit(self, features: Tensor) -> LinearCategorical:
         return LinearCategorical(features, self.head.weight, self.head.bias)
+
+    def _inside(self, h: Tree, x: Tensor, new: Tree) -> Mapping[str, Tensor]:
+        """What recorders are shown: the output, every other part of the state, and what the cell
+        says of itself."""
+        parts = tree.leaves(new)
+        states = {f"state.{i}": part for i, part in enumerate(parts)} if len(parts) > 1 else {}
+        return {"hidden": self.cell.output(new), **states, **self.cell.inside(h, x, new)}
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """The cell is the one layer."""
+        return {"layers.0": self.cell}
 
     def _first_step(self, h: Tree, x: Tensor) -> Tree:
         """A step that looks for the mistakes one makes in a cell; once a chunk is enough.
@@ -129,10 +144,6 @@ def _check_rows(cell: Cell, h: Tree, batch_size: int) -> None:
             f"{type(cell).__name__}.initial({batch_size}) gives {_shape(h)}: a state is a tensor, "
             f"or a tree of tensors, each with {batch_size} rows in axis 0"
         )
-
-
-def _where_valid(valid: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(valid.view(-1, *[1] * (old.ndim - 1)), new, old)
 
 
 def _versions(h: Tree) -> list[int]:

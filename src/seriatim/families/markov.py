@@ -8,13 +8,15 @@ are no parameters and no gradients; the table is counted and smoothed in closed 
 Shapes: B rows, L elements of a chunk, V symbols, K the symbols asked of `top`.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from seriatim import taps, tree
 from seriatim.batch import TokenSequences
 from seriatim.distributions import Discrete
 from seriatim.errors import ConfigError
@@ -24,12 +26,14 @@ from seriatim.families.ngrams.choosing import by_frequency, mixture, sample, top
 from seriatim.families.ngrams.cluster import count_on_cluster
 from seriatim.families.ngrams.counting import Ints
 from seriatim.families.ngrams.layout import Layout, count_layout
+from seriatim.families.ngrams.path import backoff_path, known_context
 from seriatim.families.ngrams.pruning import prune_by_entropy
 from seriatim.families.ngrams.quantising import quantise
 from seriatim.families.ngrams.runs import count_on_disk, parse_memory, scratch
 from seriatim.families.ngrams.scoring import corpus_surprises
 from seriatim.families.ngrams.smoothing import smoothing_bytes
 from seriatim.model import Carry, Features, SequenceModel
+from seriatim.taps import Record
 from seriatim.tree import Tree
 
 
@@ -142,14 +146,23 @@ class MarkovModel(SequenceModel):
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
         nodes = torch.from_numpy(self.table.fold(_array(carry), _array(x))).to(x.device)
-        if lengths is None or not keep:
-            return nodes, nodes[:, -1] if keep else None
-        n = lengths.to(nodes.device)
-        last = nodes[torch.arange(len(n), device=n.device), (n - 1).clamp(min=0)]
-        return nodes, torch.where((n > 0)[:, None], last, carry)
+        if taps.is_on():
+            known = torch.from_numpy(known_context(_array(nodes)))
+            taps.put(self, "context", Record(known, lengths))
+        return nodes, tree.last_valid(nodes, lengths, carry) if keep else None
 
     def emit(self, features: Features) -> "Backoff":
         return Backoff(self.table, cast(Tensor, features))
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """What the table shows has no name before it."""
+        return {"": self.table}
+
+    @property
+    def operations_per_symbol(self) -> float:
+        """About: 10 for a look-up in the index, of which there is one for each context length to
+        fold a symbol, and as many, with a product each, to fall back through when it is scored."""
+        return 20.0 * (self.config.order - 1) + 10.0
 
     @property
     def positions_at_once(self) -> int:
@@ -177,23 +190,43 @@ def _check_smoothing(counts: Counts, memory: int) -> None:
 class Backoff(Discrete):
     """The next symbol after known contexts, looked up lazily: only `dense` builds rows."""
 
-    def __init__(self, table: NgramTable, nodes: Tensor) -> None:
+    def __init__(self, table: NgramTable, nodes: Tensor, counted: Tensor | None = None) -> None:
         """
         Args:
             table: the n-grams.
             nodes: (..., n - 1) the contexts, as nodes of the table.
+            counted: (...) bool, where a log-probability is wanted, which recorders are told;
+                None: everywhere.
         """
         self.table = table
         self.nodes = nodes
+        self.counted = counted
 
     @property
     def num_symbols(self) -> int:
         return self.table.num_symbols
 
     def log_prob(self, x: Tree) -> Tensor:
+        if taps.is_on() and any(taps.wanted(self.table, name) for name in ("order", "backoff")):
+            self._tap_path(x)
         nodes = _array(self.nodes if self.nodes.ndim > 2 else self.nodes[:, None])
         found = self.table.score(nodes, _array(x).reshape(nodes.shape[:-1]))
         return torch.from_numpy(found).view(x.shape).to(self.nodes.device)
+
+    def only(self, counted: Tensor) -> "Backoff":
+        return Backoff(self.table, self.nodes, counted)
+
+    def _tap_path(self, x: Tensor) -> None:
+        """Show recorders how the log-probabilities of x come about."""
+        order, paid = backoff_path(self.table, self._contexts(), _array(x).reshape(-1))
+        lengths = None
+        if self.counted is not None and self.counted.ndim == 2:
+            last = self.counted.cpu() * torch.arange(1, self.counted.shape[1] + 1)
+            lengths = last.amax(1)
+        axis = 1 if x.ndim == 2 else None
+        for name, values in (("order", order), ("backoff", paid)):
+            value = torch.from_numpy(values).view(*x.shape, *values.shape[1:])
+            taps.put(self.table, name, Record(value, lengths, axis))
 
     def dense(self) -> Tensor:
         rows = torch.from_numpy(self.table.rows(self._contexts()))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seriatim import tree
-from seriatim.layers.attention import EVERYTHING, Sight, attend
+from seriatim.layers.attention import Sight, apart, attend, together
 from seriatim.tree import Node, Tree, register
 
 Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (M, H, S, d_k) or (M, H, S, d_v)
@@ -62,7 +62,7 @@ class Memory(Node):
         keys, values, bias, initial = subtrees
         (group,) = static
         whole = cls(tuple(keys), tuple(values), bias, initial)
-        if group == 1 or not all(_is_in_blocks(t, group) for t in tree.leaves(subtrees[:3])):
+        if group == 1 or not all(tree.is_in_blocks(t, group) for t in tree.leaves(subtrees[:3])):
             return whole
         keys, values, bias = tree.map_leaves(lambda t: t[::group], subtrees[:3])
         return replace(whole, keys=tuple(keys), values=tuple(values), bias=bias, group=group)
@@ -92,9 +92,7 @@ class Memory(Node):
         initial = tree.select(self.initial, index)
         if not self.keys:
             return replace(self, initial=initial)
-        sources, runs = torch.unique_consecutive(index.cpu() // self.group, return_counts=True)
-        group = math.gcd(*runs.tolist()) or 1
-        sources = sources.repeat_interleave(runs // group)
+        sources, group = tree.blocks_of(index, self.group)
         shared = replace(self, initial=initial, group=group)
         if torch.equal(sources, torch.arange(self.keys[0].shape[0])):
             return shared
@@ -130,31 +128,16 @@ class Memory(Node):
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """What queries q (B, H, L, d_k) find: (B, H, L, d_v), by `layers.attention.attend`."""
-        sight = EVERYTHING if self.bias is None else Sight(self.bias)
-        return self.apart(attend(self.together(q), self.keys[layer], self.values[layer], sight))
+        sight = Sight(self.bias, group=self.group)
+        return attend(q, self.keys[layer], self.values[layer], sight)
 
     def together(self, q: Tensor) -> Tensor:
         """(B, H, L, d) as (M, H, G L, d): the queries of one source side by side."""
-        if self.group == 1:
-            return q
-        _, heads, length, size = q.shape
-        q = q.view(-1, self.group, heads, length, size).transpose(1, 2)
-        return q.reshape(-1, heads, self.group * length, size)
+        return together(q, self.group)
 
     def apart(self, found: Tensor) -> Tensor:
         """The inverse of `together`."""
-        if self.group == 1:
-            return found
-        sources, heads, _, size = found.shape
-        found = found.view(sources, heads, self.group, -1, size).transpose(1, 2)
-        return found.reshape(sources * self.group, heads, -1, size)
-
-
-def _is_in_blocks(t: Tensor, size: int) -> bool:
-    """Whether the rows of t come in blocks of `size` equal ones."""
-    if t.is_meta or t.shape[0] % size:
-        return False
-    return torch.equal(t, t[::size].repeat_interleave(size, 0))
+        return apart(found, self.group)
 
 
 def _padded(t: Tensor, size: int) -> Tensor:

@@ -21,13 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim import tree
+from seriatim import taps, tree
 from seriatim.batch import valid_mask
 from seriatim.distributions import Categorical, LinearCategorical
 from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.layers import cells as equations
 from seriatim.layers import recurrence, stepping
 from seriatim.layers.cells import Layer, StackedCell, Thinned
+from seriatim.layers.inside import tap_chunk, tap_step
 from seriatim.layers.stepping import ReadyLayer, Watch
 from seriatim.model import Carry, SequenceModel
 from seriatim.tree import Tree
@@ -55,7 +56,7 @@ class Kernel:
 
     def ready(self, cell: StackedCell) -> ReadyLayer:
         """The layer for many steps with the weights of this moment."""
-        return ReadyLayer(cell.of_input, cell.folding(), cell.output)
+        return ReadyLayer(cell.of_input, cell.folding(), cell.output, cell.gated)
 
     def states(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
         """The states of one layer after each element of x (B, L, E), (B, L, ...).
@@ -82,8 +83,7 @@ class Kernel:
         """One layer over x (B, L, E): outputs (B, L, D) and the state after each row's last
         valid element, the old one where there is none."""
         states = self.states(cell, h, x)
-        last = tree.map_leaves(lambda new, old: _last_valid(new, lengths, old), states, h)
-        return cell.output(states), last
+        return cell.output(states), tree.last_valid(states, lengths, h)
 
 
 class FusedKernel(Kernel, ABC):
@@ -136,7 +136,7 @@ class HiddenKernel(FusedKernel):
         self, cell: Layer, h: Tensor, x: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         outputs, _ = self.layers([cell], h[None], x, 0.0)
-        return outputs, _last_valid(outputs, lengths, h)
+        return outputs, tree.last_valid(outputs, lengths, h)
 
 
 class TanhKernel(HiddenKernel):
@@ -221,7 +221,7 @@ class LSTMKernel(FusedKernel):
         outputs, _, memory = torch.lstm(
             marked, (hidden[None], memory[None]), weights, True, 1, 0.0, False, False, True
         )
-        return outputs, (_last_valid(outputs, lengths, hidden), memory[0])
+        return outputs, (tree.last_valid(outputs, lengths, hidden), memory[0])
 
     def states(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         states: tuple[Tensor, Tensor] = recurrence.lstm(x, *h, cell.weights, cell.mask)
@@ -244,13 +244,6 @@ def _options(
     """(weights, with biases, N, dropout, is training, is bidirectional, is batch first)."""
     weights = [weight for cell in cells for weight in cell.weights]
     return weights, True, len(cells), dropout, dropout > 0, False, True
-
-
-def _last_valid(outputs: Tensor, lengths: Tensor, old: Tensor) -> Tensor:
-    """(B, D) of outputs (B, L, D), each row's last valid one; `old` (B, D) where it has none."""
-    n = lengths.to(outputs.device)
-    last = outputs[torch.arange(len(n), device=outputs.device), (n - 1).clamp(min=0)]
-    return torch.where((n > 0)[:, None], last, old)
 
 
 # ---- the model ----------------------------------------------------------------------------------
@@ -298,12 +291,12 @@ class Ready:
     Attributes:
         watch: over all weights that went in.
         table: (V, G D) what the first layer gets of every symbol; None: too large to make.
-        layers: all layers.
+        layers: all layers, each with its cell.
     """
 
     watch: Watch
     table: Tensor | None
-    layers: Sequence[ReadyLayer]
+    layers: Sequence[tuple[StackedCell, ReadyLayer]]
 
 
 class Recurrent(SequenceModel):
@@ -370,13 +363,16 @@ class Recurrent(SequenceModel):
         if x.shape[1] == 1 and not self.training:
             return self._step(carry, x, lengths)
         inputs, layers = self.dropped(self._embedded(x)), self._thinned(x.shape[0])
-        if lengths is None:
-            return self._chunk(layers, carry, inputs)
-        if keep:
-            return self._ragged(layers, carry, inputs, lengths)
-        # What a row's padding does to its state is of no interest, and causality keeps it from
-        # the features before: the fastest kernel will do.
-        return self._chunk(layers, carry, inputs)[0], None
+        # What a row's padding does to its state is of no interest unless that is kept, and
+        # causality keeps it from the features before: the fastest kernel will do.
+        ends = lengths if keep else None
+        if ends is not None or taps.is_on() or self.config.variational_dropout:
+            outputs, after = self._by_layers(layers, carry, inputs, lengths, ends)
+        else:
+            outputs, after = self.kernel.chunk(
+                layers, carry, inputs, self._share(self.config.dropout)
+            )
+        return outputs, after if keep or lengths is None else None
 
     def emit(self, features: Tensor) -> Categorical:
         head = self.head
@@ -386,25 +382,28 @@ class Recurrent(SequenceModel):
 
     def _step(self, carry: Carry, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
         """One element: x (B, 1)."""
-        ready = self._ready_layers(x)
+        ready, is_recorded = self._ready_layers(x), taps.is_on()
         after, y = [], x[:, 0]
         if ready is None:
             y = self.embedding(y)
             for cell, h in zip(self.layers, carry, strict=True):
-                after.append(self.kernel.step(cell, h, y))
-                y = cell.output(after[-1])
+                after.append(new := self.kernel.step(cell, h, y))
+                if is_recorded:
+                    tap_step(cell, new, lengths, partial(cell.inside, h, y, new))
+                y = cell.output(new)
         else:
             table = ready.table
             wx = None if table is None else table.index_select(0, y)
             y = y if wx is not None else self.embedding(y)
-            for layer, h in zip(ready.layers, carry, strict=True):
-                after.append(layer.fold(h, layer.of_input(y) if wx is None else wx))
-                y, wx = layer.output(after[-1]), None
+            for (cell, layer), h in zip(ready.layers, carry, strict=True):
+                wx = layer.of_input(y) if wx is None else wx
+                after.append(new := layer.fold(h, wx))
+                if is_recorded:
+                    tap_step(cell, new, lengths, partial(layer.inside, h, wx, new))
+                y, wx = layer.output(new), None
         if lengths is None:
             return y[:, None], tuple(after)
-        valid = (lengths > 0).to(x.device)[:, None]
-        kept = tree.map_leaves(lambda new, old: torch.where(valid, new, old), tuple(after), carry)
-        return y[:, None], kept
+        return y[:, None], tree.where_rows(lengths > 0, tuple(after), carry)
 
     def _ready_layers(self, x: Tensor) -> Ready | None:
         """The weights made ready for steps, where no gradient is asked of them."""
@@ -416,7 +415,8 @@ class Recurrent(SequenceModel):
         if ready is None or ready.watch.is_stale():
             layers = [self.kernel.ready(cell) for cell in self.layers]
             watch = Watch(self.embedding, self.layers)
-            ready = self._ready = Ready(watch, self._table(layers[0]), layers)
+            both = list(zip(self.layers, layers, strict=True))
+            ready = self._ready = Ready(watch, self._table(layers[0]), both)
         return ready
 
     def _table(self, first: ReadyLayer) -> Tensor | None:
@@ -431,23 +431,27 @@ class Recurrent(SequenceModel):
         """Without what is made of the weights: a copy makes its own."""
         return {**self.__dict__, "_ready": None}
 
-    def _chunk(self, layers: Cells, carry: Carry, x: Tensor) -> tuple[Tensor, Carry]:
-        if not self.config.variational_dropout:
-            return self.kernel.chunk(layers, carry, x, self._share(self.config.dropout))
-        after = []
-        for i, (layer, h) in enumerate(zip(layers, carry, strict=True)):
-            x, last = self.kernel.chunk([layer], (h,), self.dropped(x) if i else x, 0.0)
-            after += last
-        return x, tuple(after)
-
-    def _ragged(
-        self, layers: Cells, carry: Carry, x: Tensor, lengths: Tensor
+    def _by_layers(
+        self, layers: Cells, carry: Carry, x: Tensor, lengths: Tensor | None, ends: Tensor | None
     ) -> tuple[Tensor, Carry]:
-        """Layer by layer: only a layer's own outputs tell its state where a row ended."""
+        """Layer by layer: only a layer's own outputs tell its state where a row ended, and a
+        recorder what is inside.
+
+        Args:
+            lengths: (B,) valid elements of each row; None: all.
+            ends: the same, where the states after them are wanted.
+        """
         after = []
         for i, (layer, h) in enumerate(zip(layers, carry, strict=True)):
-            x, h = self.kernel.ragged(layer, h, self.dropped(x) if i else x, lengths)
-            after.append(h)
+            x = self.dropped(x) if i else x
+            if ends is None:
+                shown, (last,) = self.kernel.chunk([layer], (h,), x, 0.0)
+            else:
+                shown, last = self.kernel.ragged(layer, h, x, ends)
+            if taps.is_on():
+                tap_chunk(layer, h, x, shown, lengths)
+            after.append(last)
+            x = shown
         return x, tuple(after)
 
     # ---- what training leaves out ---------------------------------------------------------------

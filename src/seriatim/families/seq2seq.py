@@ -13,11 +13,12 @@ Shapes: B rows, L elements of the target, S positions of the source, D features,
 import torch
 from torch import Tensor, nn
 
+from seriatim import taps
 from seriatim.batch import Batch
 from seriatim.distributions import LinearCategorical
 from seriatim.errors import ConfigError
 from seriatim.families.configuration import Seq2Seq
-from seriatim.families.decoders import Decoder, Listener, make_decoder
+from seriatim.families.decoders import Decoder, make_decoder
 from seriatim.families.encoders import Encoder, make_encoder, scaled_embedding
 from seriatim.families.memory import Memory
 from seriatim.families.stacks import make_embedding
@@ -110,26 +111,15 @@ class Seq2SeqModel(SequenceModel):
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """Fold x (B, L) symbols of the target; features (B, L, D)."""
-        return self._fold(carry, x, lengths, keep=keep)
+        e = scaled_embedding(self.embedding, x, self.config)
+        features: Tensor
+        features, carry = self.decoder(carry, e, lengths, keep=keep)
+        return features, carry
 
     def emit(self, features: Tensor) -> LinearCategorical:
         """softmax(W h + b), W being the embedding where they are tied (Press, Wolf 2017)."""
         weight = self.embedding.weight if self.head is None else self.head.weight
         return LinearCategorical(features, weight, self.bias)
-
-    def _fold(
-        self,
-        carry: Carry,
-        x: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool,
-        listener: Listener | None = None,
-    ) -> tuple[Tensor, Carry | None]:
-        e = scaled_embedding(self.embedding, x, self.config)
-        features: Tensor
-        features, carry = self.decoder(carry, e, lengths, keep=keep, listener=listener)
-        return features, carry
 
     # ---- looking inside --------------------------------------------------------------------------
 
@@ -145,10 +135,11 @@ class Seq2SeqModel(SequenceModel):
             source: inputs (B, S), each row ending with the boundary.
             batch: inputs (B, L), the boundary and the target but for its last element.
         """
-        found: dict[int, Tensor] = {}
-        carry = self.empty(batch.shape[0], given=self.encode(source))
-        self._fold(carry, batch.inputs, None, keep=False, listener=found.__setitem__)
-        return [found[layer] for layer in sorted(found)]
+        recorder = taps.Recorder(self, only=["decoder.layers.*.attention.cross"])
+        with taps.recording_alone(recorder):
+            carry = self.empty(batch.shape[0], given=self.encode(source))
+            self.advance(carry, batch.inputs, None, keep=False)
+        return [record.value for (record,) in recorder.records.values()]
 
     def alignment(self, source: Batch, batch: Batch, layer: int = -1) -> Tensor:
         """(B, L, S) how much each target looked at each position of its source, summing to 1.

@@ -7,8 +7,6 @@ time; which positions exist is told by a bias.
 Shapes: B rows, L queries, S positions of the source, D features, A features that are compared.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -38,11 +36,6 @@ def multiplicative(q: Tensor, k: Tensor) -> Tensor:
         (..., L, S).
     """
     return q @ k.transpose(-2, -1)
-
-
-def scaled(q: Tensor, k: Tensor) -> Tensor:
-    """q' k / sqrt(d_k), (..., L, S): the score of Vaswani et al. 2017, equation 1."""
-    return multiplicative(q, k) / math.sqrt(q.shape[-1])
 
 
 def weights(scores: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ sizes of a key and of a value of one head.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -54,11 +55,14 @@ class Sight:
         is_causal: query i sees slots 0 .. i (instead of a bias).
         band: (block, context - 1 + block) the bias of every later block of a long chunk: each
             query sees its own slot and the context - 1 before it. None: there is one block.
+        group: how many rows of queries look at each row of keys and values; their queries are
+            then one block, row after row, and `bias` (B / group, 1, group L, S) is of it.
     """
 
     bias: Tensor | None = None
     is_causal: bool = False
     band: Tensor | None = None
+    group: int = 1
 
 
 EVERYTHING = Sight()
@@ -75,6 +79,24 @@ def block_size(length: int, context: int) -> int:
     """How many queries of a chunk are computed together: all, unless the chunk is long."""
     block = max(context, _SMALLEST_BLOCK)
     return block if length > 2 * block else length
+
+
+def together(q: Tensor, group: int) -> Tensor:
+    """(B, H, L, d) as (B / group, H, group L, d): queries that look at the same keys."""
+    if group == 1:
+        return q
+    _, heads, length, size = q.shape
+    q = q.view(-1, group, heads, length, size).transpose(1, 2)
+    return q.reshape(-1, heads, group * length, size)
+
+
+def apart(found: Tensor, group: int) -> Tensor:
+    """The inverse of `together`."""
+    if group == 1:
+        return found
+    rows, heads, _, size = found.shape
+    found = found.view(rows, heads, group, -1, size).transpose(1, 2)
+    return found.reshape(rows * group, heads, -1, size)
 
 
 def band(length: int, size: int, context: int, device: torch.device) -> Tensor:
@@ -96,6 +118,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor
     Returns:
         (B, H, L, d_v).
     """
+    return apart(_attend_rows(together(q, sight.group), k, v, sight), sight.group)
+
+
+def _attend_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """As `attend`, where every row of queries has a row of keys."""
     if sight.is_causal and sight.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
         return fused.causal_attention(q, k, v)
     is_whole = sight.band is None and not sight.is_causal
@@ -119,6 +146,51 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor
         q[:, :, block:], k[:, :, seen - behind :], v[:, :, seen - behind :], sight.band
     )
     return torch.cat([first, rest], 2)
+
+
+def weights(q: Tensor, k: Tensor, sight: Sight = EVERYTHING) -> Iterator[tuple[int, int, Tensor]]:
+    """What `attend` weighs the values with, made beside it: no fused kernel shows them.
+
+        softmax(q k^T / sqrt(d_k) + bias),    rows sum to 1
+
+    Args:
+        q: (B, H, L, d_k).
+        k: (B, H, S, d_k).
+        sight: as for `attend`.
+
+    Yields:
+        For one block of queries after another the first query, the first slot that it looks at,
+        and the weights (B, H, l, W) of its l queries on that slot and the W - 1 after it, in
+        float32 at least.
+    """
+    length = q.shape[2]
+    block = length if sight.band is None else sight.band.shape[0]
+    seen = k.shape[2] - length + block
+    bias = sight.bias
+    if sight.is_causal:
+        bias = as_bias(band(block, seen, seen, q.device), q.dtype)
+    yield 0, 0, _weights(q[:, :, :block], k[:, :, :seen], bias)
+    if sight.band is None:
+        return
+    behind = sight.band.shape[1] - block
+    for begin in range(block, length, block):
+        size, slot = min(block, length - begin), seen - block + begin - behind
+        queries, keys = q[:, :, begin : begin + size], k[:, :, slot : slot + behind + size]
+        yield begin, slot, _weights(queries, keys, sight.band[:size, : behind + size])
+
+
+def weights_bytes(q: Tensor, k: Tensor, sight: Sight = EVERYTHING) -> int:
+    """How large all that `weights` yields is."""
+    slots = k.shape[2] if sight.band is None else sight.band.shape[1]
+    return q.shape[:3].numel() * slots * max(4, q.element_size())
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q.to(dtype) * q.shape[-1] ** -0.5) @ k.to(dtype).transpose(-2, -1)
+        found: Tensor = (scores if bias is None else scores.add_(bias)).softmax(-1)
+        return found
 
 
 def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -5,15 +5,18 @@ Knows how sublayers are put together; not what came before a chunk, which is the
 Shapes: B rows, L elements, D features, F inner features of a feed-forward network.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
+from seriatim import taps
 from seriatim.layers import fused
-from seriatim.layers.attention import MultiHeadAttention
+from seriatim.layers.attention import MultiHeadAttention, weights, weights_bytes
+from seriatim.layers.dropout import dropout
 from seriatim.layers.positions import Rotation
 from seriatim.layers.tape import Chunk
 
@@ -71,6 +74,11 @@ class SwiGLU(nn.Module):
         return y
 
 
+def _first_time_only() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What is computed again was recorded before."""
+    return nullcontext(), taps.recording_again()
+
+
 class Unit(nn.Module):
     """A part of a stack, entered through its forward alone.
 
@@ -86,8 +94,22 @@ class Unit(nn.Module):
     def __call__(self, *inputs: Any) -> Any:
         """`forward`, with dropout drawn alike both times."""
         if self.recomputes and torch.is_grad_enabled():
-            return checkpoint(super().__call__, *inputs, use_reentrant=False)
+            contexts = _first_time_only if taps.is_on() else noop_context_fn
+            return checkpoint(super().__call__, *inputs, use_reentrant=False, context_fn=contexts)
         return super().__call__(*inputs)
+
+
+def tap_weights(owner: nn.Module, name: str, q: Tensor, k: Tensor, chunk: Chunk) -> None:
+    """Show recorders how queries q (B, H, L, d_k) of a chunk weigh the slots k (B, H, S, d_k)."""
+    if not taps.wanted(owner, name, weights_bytes(q, k, chunk.sight)):
+        return
+    offsets, lengths = chunk.offsets(), chunk.lengths
+    with taps.making():
+        for first, slot, found in weights(q, k, chunk.sight):
+            size, slots = found.shape[2:]
+            keys = offsets[..., slot : slot + slots] - first
+            left = None if lengths is None else (lengths - first).clamp(0, size)
+            taps.put(owner, name, taps.Record(found, left, axis=2, keys=keys))
 
 
 class Block(Unit):
@@ -115,16 +137,21 @@ class Block(Unit):
         """h (B, L, D) to (B, L, D); `chunk` writes this layer's keys and values and shows them."""
         if self.norm_first:
             h = h + self._drop(self._attend(self.attention_norm(h), chunk, layer, rotation))
-            return h + self._drop(self.feedforward(self.feedforward_norm(h)))
-        h = self.attention_norm(h + self._drop(self._attend(h, chunk, layer, rotation)))
-        y: Tensor = self.feedforward_norm(h + self._drop(self.feedforward(h)))
-        return y
+            h = h + self._drop(self.feedforward(self.feedforward_norm(h)))
+        else:
+            h = self.attention_norm(h + self._drop(self._attend(h, chunk, layer, rotation)))
+            h = self.feedforward_norm(h + self._drop(self.feedforward(h)))
+        if taps.is_on():
+            taps.put(self, "hidden", taps.Record(h, chunk.lengths))
+        return h
 
     def _attend(self, x: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
         q, k, v = self.attention.project(x, rotation)
         k, v = chunk.view(layer, k, v)
+        if taps.is_on():
+            tap_weights(self, "attention.self", q, k, chunk)
         y: Tensor = self.attention(q, k, v, chunk.sight)
         return y
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout(x, self.dropout, is_training=self.training)

@@ -13,12 +13,13 @@ Shapes: B rows, E features of the input (input_size), D features of the state (h
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim.layers.recurrence import scan
 from seriatim.tree import Tree
 
 Folding: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
@@ -54,9 +55,26 @@ class Cell(nn.Module, ABC):
         shown: Tensor = h[0] if isinstance(h, tuple) else h
         return shown
 
+    def inside(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
+        """What a recorder is shown of a step beside the output, such as gates: by default nothing.
+
+        Args:
+            h: the state before.
+            x: (B, E).
+            after: the state that `forward` made of them.
+
+        Returns:
+            By name, (B, ...) each.
+        """
+        return {}
+
 
 class Layer(Protocol):
     """What kernels run: a cell, or one that is thinned for a chunk of training."""
+
+    @property
+    def owner(self) -> "StackedCell":
+        """The cell itself."""
 
     @property
     def hidden_size(self) -> int:
@@ -79,6 +97,9 @@ class Layer(Protocol):
     def output(self, h: Tree) -> Tensor:
         """(B, D) what the state shows."""
 
+    def recovered(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
+        """As `StackedCell.recovered`."""
+
 
 class StackedCell(Cell):
     """A cell whose gates are affine in h and x, with their weights stacked as torch stacks them.
@@ -90,7 +111,10 @@ class StackedCell(Cell):
         weight_hh: (G D, D) acts on h.
         bias_ih: (G D,) added to the first product.
         bias_hh: (G D,) added to the second product.
+        parts: the names of what is inside, beside what the cell shows.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int, num_gates: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -114,6 +138,11 @@ class StackedCell(Cell):
     def mask(self) -> None:
         """A cell by itself leaves nothing out."""
         return None
+
+    @property
+    def owner(self) -> "StackedCell":
+        """Itself."""
+        return self
 
     def of_input(self, x: Tensor) -> Tensor:
         """(..., G D) W x + b_W of all gates."""
@@ -154,6 +183,44 @@ class StackedCell(Cell):
             mask: (B, D) what h is multiplied by where it meets U; None: nothing.
         """
 
+    def inside(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
+        return self.gated(h, self.of_input(x), after)
+
+    def gated(self, h: Tree, wx: Tensor, after: Tree) -> Mapping[str, Tensor]:
+        """`inside`, of what the gates get of x: every name in `parts`."""
+        return {}
+
+    def recovered(
+        self,
+        h: Tree,
+        x: Tensor,
+        shown: Tensor,
+        u: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Mapping[str, Tensor]:
+        """What was inside at every step of a chunk of which only what it showed is known.
+
+        That is enough: a gate is a function of x_t and h_{t-1}, so all are one product and a
+        nonlinearity; whatever else is folded, is folded from the gates.
+
+        Args:
+            h: the state before the chunk.
+            x: (B, L, E).
+            shown: (B, L, D) the hidden state after each element.
+            u: (G D, D) in place of U.
+            mask: (B, D) what h is multiplied by where it meets U.
+
+        Returns:
+            For every name in `parts` (B, L, D).
+        """
+        return {}
+
+
+def _before(first: Tensor, shown: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, L, D) the hidden state before each element, times the mask."""
+    before = torch.cat([first[:, None].to(shown.dtype), shown[:, :-1]], 1)
+    return before if mask is None else before * mask[:, None]
+
 
 @dataclass(frozen=True)
 class Thinned:
@@ -191,6 +258,15 @@ class Thinned:
     def output(self, h: Tree) -> Tensor:
         """The cell's own."""
         return self.cell.output(h)
+
+    @property
+    def owner(self) -> StackedCell:
+        """The whole cell."""
+        return self.cell
+
+    def recovered(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
+        """The cell's own, thinned."""
+        return self.cell.recovered(h, x, shown, self.weight_hh, self.mask)
 
 
 def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
@@ -277,6 +353,8 @@ class LSTMCell(StackedCell):
     The state is (h, c). Weights are stacked in torch's order: input, forget, update, output.
     """
 
+    parts = ("forget", "input", "output", "candidate", "cell")
+
     def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         """
         Args:
@@ -308,6 +386,26 @@ class LSTMCell(StackedCell):
         cell = gates.forget * cell + gates.input * gates.update
         return gates.output * self.seen(cell).tanh(), cell
 
+    def gated(
+        self, h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """The gates, c~ by the name of candidate, and the cell."""
+        return {**_by_name(self._gates(wx + self.of_hidden(h[0]))), "cell": after[1]}
+
+    def recovered(
+        self,
+        h: tuple[Tensor, Tensor],
+        x: Tensor,
+        shown: Tensor,
+        u: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Mapping[str, Tensor]:
+        """The gates by one product, and c_t = f_t * c_{t-1} + i_t * c~_t from them."""
+        product = self.of_hidden(_before(h[0], shown, mask), u)
+        gates = self._gates(product.add_(self.of_input(x)))
+        cell = scan(gates.forget, gates.input * gates.update, h[1])
+        return {**_by_name(gates), "cell": cell}
+
     def seen(self, cell: Tensor) -> Tensor:
         """(..., D) what the output gate is given of c_t, before its tanh: all of it."""
         return cell
@@ -315,6 +413,15 @@ class LSTMCell(StackedCell):
     def _gates(self, a: Tensor) -> LSTMGates:
         i, f, c, o = a.chunk(4, -1)
         return LSTMGates(forget=f.sigmoid(), input=i.sigmoid(), output=o.sigmoid(), update=c.tanh())
+
+
+def _by_name(gates: LSTMGates) -> Mapping[str, Tensor]:
+    return {
+        "forget": gates.forget,
+        "input": gates.input,
+        "output": gates.output,
+        "candidate": gates.update,
+    }
 
 
 class LayerNormLSTMCell(LSTMCell):
@@ -375,6 +482,8 @@ class GRUCell(StackedCell):
     Weights are stacked in torch's order: reset, update, candidate.
     """
 
+    parts = ("reset", "update", "candidate")
+
     def __init__(
         self, input_size: int, hidden_size: int, reset: Literal["before", "after"] = "after"
     ) -> None:
@@ -384,6 +493,22 @@ class GRUCell(StackedCell):
     def gates(self, h: Tensor, x: Tensor) -> GRUGates:
         """The gates from h_{t-1} (..., D) and x_t (..., E)."""
         return self._gates(h, self.of_input(x), self.split(self.weight_hh))
+
+    def gated(self, h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
+        """The gates and the candidate."""
+        return self._gates(h, wx, self.split(self.weight_hh))._asdict()
+
+    def recovered(
+        self,
+        h: Tensor,
+        x: Tensor,
+        shown: Tensor,
+        u: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Mapping[str, Tensor]:
+        """The gates by one product (two, if the reset comes before it)."""
+        parts = self.split(self.weight_hh if u is None else u)
+        return self._gates(_before(h, shown, mask), self.of_input(x), parts)._asdict()
 
     def split(self, u: Tensor) -> Sequence[Tensor]:
         """The rows of the reset and the update gate, and those of the candidate."""

@@ -103,6 +103,34 @@ def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
     return h if mask is None else h * mask
 
 
+def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
+    """c_t = kept_t * c_{t-1} + added_t for all t, one step after another.
+
+    A scan in log t steps would divide by running products of gates, which vanish; this one
+    is one operation a step, and exact. Sums are in float32 at least.
+
+    Args:
+        kept: (B, L, D).
+        added: (B, L, D).
+        first: (B, D) c_0.
+
+    Returns:
+        (B, L, D) c_1 .. c_L.
+    """
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    f, a, c = kept.to(dtype).unbind(1), added.to(dtype).unbind(1), first.to(dtype)
+    if torch.is_grad_enabled() and (kept.requires_grad or first.requires_grad):
+        states = []
+        for f_t, a_t in zip(f, a, strict=True):
+            c = torch.addcmul(a_t, f_t, c)
+            states.append(c)
+        return torch.stack(states, 1)
+    after = torch.empty_like(added, dtype=dtype)
+    for f_t, a_t, c_t in zip(f, a, after.unbind(1), strict=True):
+        c = torch.addcmul(a_t, f_t, c, out=c_t)
+    return after
+
+
 # ---- LSTM ---------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ Knows weights and tables; knows no cell and no model.
 Shapes: B rows, E and D features of input and state, G gates, V symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,14 @@ class ReadyLayer:
         of_input: x (B, E) to what the gates get of it, (B, G D).
         fold: that and the state before to the state after.
         output: what a state shows, (B, D).
+        inside: the state before, what the gates get of x, and the state after, to what
+            recorders are shown, as `StackedCell.gated`.
     """
 
     of_input: Callable[[Tensor], Tensor]
     fold: Folding
     output: Callable[[Tree], Tensor]
+    inside: Callable[[Tree, Tensor, Tree], Mapping[str, Tensor]]
 
 
 def ready_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> ReadyLayer:
@@ -44,7 +47,7 @@ def ready_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> Rea
     def fold(h: Tensor, wx: Tensor) -> Tensor:
         return nonlinearity(torch.addmm(wx, h, u))
 
-    return ReadyLayer(of_input, fold, _itself)
+    return ReadyLayer(of_input, fold, _itself, lambda h, wx, after: {})
 
 
 def ready_lstm(weights: Weights) -> ReadyLayer:
@@ -52,13 +55,23 @@ def ready_lstm(weights: Weights) -> ReadyLayer:
     of_input, u = _affine(weights, weights[2] + weights[3])
     size = u.shape[0]
 
-    def fold(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, Tensor]:
+    def gates(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, ...]:
         a = torch.addmm(wx, h[0], u)
         i, f, _, o = a.sigmoid().chunk(4, 1)
-        c = torch.addcmul(f * h[1], i, a[:, 2 * size : 3 * size].tanh())
-        return o * c.tanh(), c
+        return i, f, a[:, 2 * size : 3 * size].tanh(), o
 
-    return ReadyLayer(of_input, fold, _first)
+    def fold(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = gates(h, wx)
+        c = (f * h[1]).addcmul_(i, g)
+        return c.tanh().mul_(o), c
+
+    def inside(
+        h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
+    ) -> Mapping[str, Tensor]:
+        i, f, g, o = gates(h, wx)
+        return {"forget": f, "input": i, "output": o, "candidate": g, "cell": after[1]}
+
+    return ReadyLayer(of_input, fold, _first, inside)
 
 
 def ready_gru(weights: Weights) -> ReadyLayer:
@@ -66,13 +79,20 @@ def ready_gru(weights: Weights) -> ReadyLayer:
     of_input, u = _affine(weights, weights[2])
     bias, gates = weights[3].detach().clone(), 2 * u.shape[0]
 
-    def fold(h: Tensor, wx: Tensor) -> Tensor:
+    def parts(h: Tensor, wx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         uh = torch.addmm(bias, h, u)
         r, z = (wx[:, :gates] + uh[:, :gates]).sigmoid_().chunk(2, 1)
-        n = torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
+        return r, z, torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
+
+    def fold(h: Tensor, wx: Tensor) -> Tensor:
+        _, z, n = parts(h, wx)
         return torch.lerp(n, h, z)
 
-    return ReadyLayer(of_input, fold, _itself)
+    def inside(h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
+        r, z, n = parts(h, wx)
+        return {"reset": r, "update": z, "candidate": n}
+
+    return ReadyLayer(of_input, fold, _itself, inside)
 
 
 def _affine(weights: Weights, bias: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:

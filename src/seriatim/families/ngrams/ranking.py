@@ -148,7 +148,7 @@ class Ranking:
     def _following(self, ranks: _Ranks, offset: int) -> Ids:
         """(M,) the ranks so far on, plus 1; 0 where the sequence has ended before."""
         found = np.zeros(len(ranks.at), dtype=np.int32)
-        np.add(ranks.at[offset:], 1, out=found[: len(found) - offset])
+        np.add(ranks.at[offset:], 1, out=found[: max(len(found) - offset, 0)])
         found *= self.left > offset
         return found
 

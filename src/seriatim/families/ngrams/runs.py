@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seriatim import writing
 from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.families.ngrams.counting import NUM_THREADS, Counts, bytes_per_place
 from seriatim.families.ngrams.layout import Layout, count_span
@@ -213,7 +214,7 @@ def _make(path: Path, make: Callable[[Path], Counts]) -> None:
         record = {"version": _VERSION, "arrays": lengths}
         (unfinished / _RECORD).write_text(json.dumps(record))
         for name in (*_ARRAYS, _RECORD, ""):
-            _flush(unfinished / name)
+            writing.flush(unfinished / name)
         shutil.rmtree(path, ignore_errors=True)
         unfinished.rename(path)
     finally:
@@ -229,14 +230,6 @@ def _write(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
         with path.open("wb") as file:  # numpy's own tofile hides why a disk refuses
             file.write(np.ascontiguousarray(array, dtype).data)
     return {"dtype": dtype.str, "length": len(array)}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def load_counts(path: str | os.PathLike[str]) -> Counts:
