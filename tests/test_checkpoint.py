@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import seriatim as st
+from seriatim import writing
 from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.train import checkpoint, keeper, snapshot
@@ -115,8 +116,8 @@ def test_whenever_the_disk_fails_the_old_or_the_new_checkpoint_stands_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.safetensors.torch, "save_file", failing(snapshot_save))
-        patch.setattr(checkpoint, "flush", failing(checkpoint.flush))
-        patch.setattr(checkpoint.os, "replace", failing(os.replace))
+        patch.setattr(writing, "flush", failing(writing.flush))
+        patch.setattr(os, "replace", failing(os.replace))
         with pytest.raises(OSError, match="No space left"):
             checkpoint.write(tmp_path, a_snapshot(2.0, best_step=6), ABOUT)
     assert value_of(tmp_path) in (1.0, 2.0)

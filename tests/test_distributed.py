@@ -314,24 +314,24 @@ def test_two_processes_have_the_losses_gradients_and_weights_of_one(
 
 # ---- runs that are cut short, and go on with another number of processes ------------------------
 
-RUNS: list[tuple[str, str, str]] = [
-    ("lstm", "carried", "ddp"),
-    ("transformer", "lines", "fsdp"),
-    ("transformer", "windows", "ddp"),
+RUNS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("lstm", "carried", "ddp", {}),
+    ("transformer", "lines", "fsdp", {"average": 0.6}),
+    ("transformer", "windows", "ddp", {"average": 0.6}),
 ]
-OPTIONS = {"steps": 10, "evaluate_every": 4}
+OPTIONS: dict[str, Any] = {"steps": 10, "evaluate_every": 4}
 
 
 @pytest.fixture(scope="module")
 def cut_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     """A folder of runs begun by two processes, and runs begun by one that two have ended."""
     folder = tmp_path_factory.mktemp("runs")
-    for i, (name, kind, _) in enumerate(RUNS):
-        run(f"{folder}/one/{i}", name, kind, 5, TrainingOptions(**OPTIONS))
+    for i, (name, kind, _, more) in enumerate(RUNS):
+        run(f"{folder}/one/{i}", name, kind, 5, TrainingOptions(**OPTIONS, **more))
     cases = [
-        [f"{folder}/{began}/{i}", name, kind, until, {**OPTIONS, "distributed": spread}]
+        [f"{folder}/{began}/{i}", name, kind, until, {**OPTIONS, **more, "distributed": spread}]
         for began, until in (("two", 5), ("one", None))
-        for i, (name, kind, spread) in enumerate(RUNS)
+        for i, (name, kind, spread, more) in enumerate(RUNS)
     ]
     both = launched(folder / "out", 2, "runs", cases)
     assert difference(*([r["weights"] for r in rank] for rank in both)) == 0.0
@@ -340,8 +340,9 @@ def cut_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]
 
 @pytest.mark.parametrize("case", range(len(RUNS)))
 def test_a_run_of_one_process_goes_on_in_two(cut_short: tuple[Path, list[Any]], case: int) -> None:
-    name, kind, _ = RUNS[case]
-    whole, found = run(None, name, kind, None, TrainingOptions(**OPTIONS)), cut_short[1][case]
+    name, kind, _, more = RUNS[case]
+    whole = run(None, name, kind, None, TrainingOptions(**OPTIONS, **more))
+    found = cut_short[1][case]
     assert found["resumed"] and 5 <= found["resumed"][0] < found["steps"] == 10
     assert difference(whole["weights"], found["weights"]) < 1e-12
     assert difference(whole["valid"], found["valid"]) < 1e-12
@@ -351,12 +352,12 @@ def test_a_run_of_one_process_goes_on_in_two(cut_short: tuple[Path, list[Any]], 
 def test_a_run_of_two_processes_goes_on_in_one(
     cut_short: tuple[Path, list[Any]], case: int
 ) -> None:
-    name, kind, spread = RUNS[case]
+    name, kind, spread, more = RUNS[case]
     folder = cut_short[0] / "two" / str(case)
     shards = list(folder.glob("shard-*-of-2.safetensors"))
     assert len(shards) == (2 if spread == "fsdp" else 0)
-    whole = run(None, name, kind, None, TrainingOptions(**OPTIONS))
-    found = run(str(folder), name, kind, None, TrainingOptions(**OPTIONS))
+    whole = run(None, name, kind, None, TrainingOptions(**OPTIONS, **more))
+    found = run(str(folder), name, kind, None, TrainingOptions(**OPTIONS, **more))
     assert found["resumed"] and 5 <= found["resumed"][0] < found["steps"] == 10
     assert difference(whole["weights"], found["weights"]) < 1e-12
     assert difference(whole["valid"], found["valid"]) < 1e-12

@@ -49,7 +49,13 @@ CASES = {
     ),
     "transformer with dropout": Case(
         st.Transformer(model_size=16, num_layers=2, num_heads=2, context=12, dropout=0.2),
-        {"steps": 60, "evaluate_every": 9, "optimiser": "sgd", "momentum": 0.9},
+        {
+            "steps": 60,
+            "evaluate_every": 9,
+            "optimiser": "sgd",
+            "momentum": 0.9,
+            "average": 0.9,
+        },
         is_stream=False,
     ),
     "patience and a plateau": Case(
@@ -103,7 +109,7 @@ def run(name: str, folder: Path, slowness: float = 0.0, steps: int | None = None
 def assert_same_bits(first: Path, second: Path) -> None:
     found = compare(first, second)
     assert not found.differences
-    assert len(found.compared) == 6
+    assert len(found.compared) == 7
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ REFERENCES = {
     "enja": "English to Japanese: Transformer, LSTM with attention and without",
     "scan": "SCAN, simple and length split",
     "names": "the language of a surname",
+    "hdfs": "anomalies among sessions of events, by their surprise, all families",
     "adding": "the adding problem, lengths 200 and 600",
 }
 

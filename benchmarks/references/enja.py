@@ -15,7 +15,7 @@ from seriatim.evaluate.translation import bleu, chrf
 
 MODELS = {
     "transformer": st.Seq2Seq(
-        model_size=256, encoder_layers=3, decoder_layers=3, num_heads=4, dropout=0.2
+        model_size=192, encoder_layers=3, decoder_layers=3, num_heads=4, dropout=0.2
     ),
     "lstm-attention": st.Seq2Seq(
         encoder="lstm",
@@ -24,7 +24,7 @@ MODELS = {
         model_size=320,
         encoder_layers=1,
         decoder_layers=2,
-        dropout=0.3,
+        dropout=0.2,
     ),
     "lstm": st.Seq2Seq(
         encoder="lstm",
@@ -33,10 +33,10 @@ MODELS = {
         model_size=320,
         encoder_layers=1,
         decoder_layers=2,
-        dropout=0.3,
+        dropout=0.2,
     ),
 }
-EPOCHS = 8.0
+EPOCHS = 6.0
 
 
 def jobs(data: Path) -> dict[str, Job]:

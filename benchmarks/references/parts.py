@@ -31,10 +31,11 @@ class Parts:
             return
         folder = self.work / part
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         print(f"{self.name}: {part}", file=sys.stderr, flush=True)
         record = job(folder)
         record["seconds"] = round(time.perf_counter() - began, 1)
+        record["processor_seconds"] = round(time.process_time() - worked, 1)  # of all threads
         record["threads"] = torch.get_num_threads()
         temporary = self._file(part).with_suffix(".new")
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False))

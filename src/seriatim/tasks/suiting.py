@@ -13,17 +13,18 @@ import numpy as np
 from seriatim.data.alphabets import fit_symbols
 from seriatim.data.corpus import Corpus
 from seriatim.data.pair_batches import Boundaries, PairBatches
-from seriatim.data.pairs import PairCorpus
+from seriatim.data.pairs import PairCorpus, Pairs
 from seriatim.data.symbols import Symbols, Text
 from seriatim.errors import ConfigError
 from seriatim.families.configuration import Seq2Seq, configure
+from seriatim.tasks.parts import Say
 from seriatim.train.options import TrainingOptions, configure_training
 
 LAYERS = ("transformer", "lstm", "gru", "rnn")
 BPE_SIZES = (400, 8000)  # of "bpe", the least and the most
 CHARACTERS_PER_BPE_SYMBOL = 150
-EPOCHS, MIN_STEPS, MAX_STEPS = 30, 2_000, 20_000  # where no budget is given
-STEPS_PER_EPOCH, PLACES = 100, (1_024, 4_096)  # what a token budget is chosen for, within these
+EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2_000, 20_000  # where no budget is given
+STEPS_PER_EPOCH, PLACES = 200, (512, 4_096)  # what a token budget is chosen for, within these
 
 
 def configured(
@@ -96,36 +97,73 @@ def pair_batches(
 
 
 def token_budget(corpus: PairCorpus) -> int:
-    """Places of a batch for about 100 steps an epoch: few pairs need small batches."""
+    """Places of a batch for about 200 steps an epoch: few pairs need small batches."""
     places = corpus.source.num_tokens + corpus.target.num_tokens + 2 * corpus.num_pairs
     return min(max(places // STEPS_PER_EPOCH, PLACES[0]), PLACES[1])
+
+
+def suited_alphabets(
+    pairs: Pairs,
+    given: tuple[Symbols | None, Symbols | None],
+    source_spec: str | None,
+    spec: str,
+    *,
+    cut: tuple[int, int | None],
+    say: Say,
+) -> tuple[Symbols, Symbols]:
+    """The symbols of the sources and of the targets, chosen where they are not given.
+
+    Args:
+        pairs: of training.
+        given: of the sources and of the targets, where there are such.
+        source_spec: which kind to choose for the sources; None: one alphabet for both sides.
+        spec: likewise, for the targets.
+        cut: see `suited_symbols`.
+        say: told in a sentence what is being done.
+    """
+    source, target = given
+    if target is None:
+        say(f"choosing {spec} symbols" + (" for both sides" if source_spec is None else ""))
+        sides = [pairs.sources, pairs.targets] if source_spec is None else [pairs.targets]
+        target = suited_symbols(spec, [side.texts for side in sides], cut)
+    if source_spec is None:
+        return target, target
+    if source is None:
+        say(f"choosing {source_spec} symbols for the sources")
+        source = suited_symbols(source_spec, [pairs.sources.texts], cut)
+    return source, target
 
 
 def suited_symbols(
     spec: str,
     sides: Sequence[Callable[[], Iterator[Text]]],
-    *,
-    min_count: int = 1,
-    max_size: int | None = None,
+    cut: tuple[int, int | None] = (1, None),
 ) -> Symbols:
     """The symbols of one side, or of both together.
 
     Args:
         spec: as `fit_symbols` takes it; "bpe": one symbol for 150 characters, 400 to 8,000.
         sides: the texts; each is read once or twice.
-        min_count, max_size: of characters and words; others have no counts.
+        cut: how often a character or word must be seen, and how many at most; others have no
+            counts.
     """
     if spec == "bpe":
         size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
         spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
-    counted = (min_count, max_size) if spec in ("char", "word") else (1, None)
+    min_count, max_size = cut if spec in ("char", "word") else (1, None)
     return fit_symbols(
         spec,
         chain.from_iterable(side() for side in sides),
         sequences="document",
-        min_count=counted[0],
-        max_size=counted[1],
+        min_count=min_count,
+        max_size=max_size,
     )
+
+
+def alphabet_facts(source: Symbols, target: Symbols) -> dict[str, Any]:
+    """What is recorded of the symbols of both sides, JSON values."""
+    sides = {"source": source, "target": target}
+    return {name: {"kind": s.kind, "number": s.num_symbols} for name, s in sides.items()}
 
 
 def pair_facts(corpus: PairCorpus) -> dict[str, Any]:

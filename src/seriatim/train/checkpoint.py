@@ -14,7 +14,6 @@ Knows tensors by name and JSON values; knows no model, no optimiser and no loop.
 import contextlib
 import json
 import mmap
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,13 +26,14 @@ import torch
 from torch import Tensor
 
 import seriatim
+from seriatim import writing
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.train.snapshot import Snapshot
 
 FORMAT = 1
 HEAD = "checkpoint.json"
 SHARD = "shard-"  # see `shards`
-_STATE, _BEST, _GIVEN, _PART = "state-", "best-", "given-", ".part"
+_STATE, _BEST, _GIVEN = "state-", "best-", "given-"
 FULL = (OSError, safetensors.SafetensorError)  # what a full or broken disk raises
 
 
@@ -132,12 +132,9 @@ def write(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> Head:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    part = path.with_name(path.name + _PART)
-    safetensors.torch.save_file(dict(tensors), part)
-    found = seal(part)
-    flush(part)
-    os.replace(part, path)
-    return found
+    with writing.whole(path) as part:
+        safetensors.torch.save_file(dict(tensors), part)
+        return seal(part)
 
 
 def _write_head(path: Path, head: Head) -> None:
@@ -149,11 +146,10 @@ def _write_head(path: Path, head: Head) -> None:
         "numbers": head.numbers,
         "files": head.files,
     }
-    part = path.with_name(path.name + _PART)
-    part.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    flush(part)
-    os.replace(part, path)
-    flush(path.parent)
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    with writing.whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+    writing.flush(path.parent)
 
 
 def seal(path: Path) -> dict[str, int]:
@@ -164,16 +160,6 @@ def seal(path: Path) -> dict[str, int]:
     # In one call, which lets go of Python's lock: training goes on beside it.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return {"bytes": size, "crc32": zlib.crc32(content)}
-
-
-def flush(path: Path) -> None:
-    """See that a file, or the names in a folder, have reached the disk."""
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def remove_others(folder: Path, files: Iterable[str]) -> None:
@@ -257,11 +243,8 @@ def damaged(folder: Path, what: str) -> ModelError:
 def write_document(folder: Path, name: str, content: Any) -> None:
     """Put a JSON value beside the checkpoint, whole or not at all: what a run was begun with."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_GIVEN}{name}.json"
-    part = path.with_name(path.name + _PART)
-    part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    flush(part)
-    os.replace(part, path)
+    with writing.whole(folder / f"{_GIVEN}{name}.json") as part:
+        part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def read_document(folder: Path, name: str) -> Any:

@@ -33,7 +33,8 @@ class Estimate:
         parameters: numbers that are trained.
         steps: of the run.
         seconds: of its steps; evaluations come on top.
-        weight_bytes: weights, their gradients and the best weights kept beside them.
+        weight_bytes: weights, their gradients, their average if one is kept, and the best
+            weights beside them.
         moment_bytes: of the optimiser.
         step_bytes: what a step keeps for its backward pass, at its height.
     """
@@ -70,7 +71,7 @@ def estimate(
         parameters=sum(p.numel() for p in trial.parameters),
         steps=steps,
         seconds=steps * seconds,
-        weight_bytes=3 * size,
+        weight_bytes=(3 if trial.average is None else 4) * size,
         moment_bytes=sum(own(t).nbytes for t in moments(trial.model, trial.optimiser).values()),
         step_bytes=height,
     )

@@ -55,7 +55,7 @@ def fit(
         valid = CorpusPass(valid_corpus, model.boundary, batch_size=rows, length=length)
     return train(
         model,
-        _source(model, train_corpus, options),
+        batches_of(model, train_corpus, options),
         valid,
         options,
         report=report,
@@ -195,7 +195,10 @@ def _prepared(
     return options, plan
 
 
-def _source(model: SequenceModel, corpus: TokenSequences, options: TrainingOptions) -> BatchSource:
+def batches_of(
+    model: SequenceModel, corpus: TokenSequences, options: TrainingOptions
+) -> BatchSource:
+    """The batches that `fit` trains on."""
     carry = model.reach is None if options.carry is None else options.carry
     return batch_source(
         corpus,

@@ -6,11 +6,11 @@ are imported when a picture is drawn, and not before.
 
 import importlib.util
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seriatim import writing
 from seriatim.errors import MissingExtraError
 from seriatim.train.history import Evaluation
 
@@ -46,9 +46,8 @@ def draw_losses(evaluations: Iterable[Evaluation], path: Path) -> None:
     best = base.mark_point(filled=True, size=60).transform_filter("datum.is_best")
     chart = altair.layer(base.mark_line(), best).properties(width=480, height=280)
     picture = vl_convert.vegalite_to_png(chart.to_dict(), scale=2)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(picture)
-    os.replace(part, path)
+    with writing.whole(path) as part:
+        part.write_bytes(picture)
 
 
 def _points(evaluations: list[Evaluation]) -> list[dict[str, Any]]:

@@ -86,6 +86,11 @@ class TrainingOptions:
             gradient is that of the whole batch.
         auto_batch: where a step does not fit into memory, cut its batch into 2, 4, 8 .. times as
             many parts, until one does.
+        average: decay b of an exponential average of the weights, such as 0.995: about the last
+            1 / (1 - b) updates count, which should be no more than a fifteenth of the run. The
+            average is what validation judges and what a run ends with (Polyak, Juditsky 1992;
+            Vaswani et al. 2017, 6.1, average checkpoints). It helps where the learning rate is
+            still high at the end; None: the weights as they are.
         recompute: keep only what enters each block, and compute the rest again when gradients
             are taken: less memory, more time (Chen et al. 2016).
         compile: let torch.compile fuse the model.
@@ -123,6 +128,7 @@ class TrainingOptions:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     accumulate: Count = 1
     auto_batch: bool = False
+    average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     recompute: bool = False
     compile: bool = False
     distributed: Literal["ddp", "fsdp"] = "ddp"

@@ -185,18 +185,13 @@ class Run:
         trainer.flush()
         self._watch(is_judging=True)
         began = self.clock()
-        nats = None
-        if self.valid is not None:
-            limit = self.plan.evaluate_symbols
-            nats = mean_nats(self.model, self.valid, limit=limit, ranks=self.ranks)
-            if not math.isfinite(nats):
-                raise broken("validation loss", nats, trainer.step, trainer.rate)
-            trainer.schedule.observe(nats)
-        before = None if self.best is None else self.best.nats
-        is_best = nats is None or before is None or nats < before
-        if is_best:
-            # Bound in one go, after the copy is whole: Ctrl-C may come at any moment.
-            self.best = _Best(trainer.step, nats, copy.deepcopy(self.model.state_dict()))
+        with trainer.judged():
+            nats = self._judge()
+            before = None if self.best is None else self.best.nats
+            is_best = nats is None or before is None or nats < before
+            if is_best:
+                # Bound in one go, after the copy is whole: Ctrl-C may come at any moment.
+                self.best = _Best(trainer.step, nats, copy.deepcopy(self.model.state_dict()))
         now = self.clock()
         self.evaluating += now - began
         self.evaluations.append(
@@ -213,6 +208,17 @@ class Run:
         )
         self._tell(now, is_evaluation=True)
         trainer.forget()
+
+    def _judge(self) -> float | None:
+        """Nats per target of the validation data; None without any."""
+        if self.valid is None:
+            return None
+        limit, trainer = self.plan.evaluate_symbols, self.trainer
+        nats = mean_nats(self.model, self.valid, limit=limit, ranks=self.ranks)
+        if not math.isfinite(nats):
+            raise broken("validation loss", nats, trainer.step, trainer.rate)
+        trainer.schedule.observe(nats)
+        return nats
 
     def _watch(self, *, is_judging: bool = False) -> None:
         norms, self.trainer.norms = self.trainer.norms, []
@@ -301,6 +307,7 @@ class Run:
         tensors = {
             **snapshot.named(weights, "weights"),
             **snapshot.named(state.moments, "moments"),
+            **snapshot.named(state.average, "average"),
             **snapshot.named(snapshot.tree_tensors(state.carry), "carry"),
             **snapshot.named(self._random_states(), "random"),
         }
@@ -359,7 +366,8 @@ class Run:
             raise ModelError(f"the checkpoint is of another model: {reason}") from None
         carry = snapshot.tensors_tree(snapshot.group(found.tensors, "carry"))
         moments = snapshot.group(found.tensors, "moments")
-        self.trainer.restore(TrainerState(numbers["trainer"], moments, carry))
+        average = snapshot.group(found.tensors, "average")
+        self.trainer.restore(TrainerState(numbers["trainer"], moments, carry, average))
         self._set_random_states(snapshot.group(found.tensors, "random"))
         self.evaluations = [Evaluation(**e) for e in numbers["evaluations"]]
         self.monitor.restore(numbers["monitor"])

@@ -19,6 +19,7 @@ _CLOCK = ("seconds", "resumed_at")
 _KINDS = {
     "weights": "weights",
     "moments": "moments of the optimiser",
+    "average": "averages of the weights",
     "carry": "carried states",
     "random": "random generators",
 }
@@ -49,6 +50,8 @@ def compare(first: Path, second: Path) -> Comparison:
         (what, group(tensors, kind), group(other_tensors, kind)) for kind, what in _KINDS.items()
     ]
     for what, mine, theirs in [*pairs, ("best weights", best, other_best)]:
+        if not mine and not theirs:
+            continue
         compared.append(
             f"{what}: {len(mine):,} tensors, {sum(t.nbytes for t in mine.values()):,} bytes"
         )

@@ -10,7 +10,6 @@ Knows files and tensors by name; knows no model and no loop. Rows are axis 0, as
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,9 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from seriatim import writing
 from seriatim.train import checkpoint, snapshot
-from seriatim.train.checkpoint import FULL, SHARD, damaged, flush, seal
+from seriatim.train.checkpoint import FULL, SHARD, damaged, seal
 from seriatim.train.distributed import Ranks
 from seriatim.train.snapshot import Snapshot
 
@@ -74,12 +74,10 @@ def _name(count: int, rank: int, size: int) -> str:
 def _write(path: Path, shares: Mapping[str, DTensor]) -> dict[str, int]:
     rows = {name: [_bounds(t)[0], list(t.shape)] for name, t in shares.items()}
     local = {name: t.to_local().detach().cpu().contiguous() for name, t in shares.items()}
-    part = path.with_name(path.name + ".part")
-    safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
-    found = seal(part)
-    flush(part)
-    os.replace(part, path)
-    flush(path.parent)
+    with writing.whole(path) as part:
+        safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
+        found = seal(part)
+    writing.flush(path.parent)
     return found
 
 

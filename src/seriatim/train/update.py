@@ -9,7 +9,8 @@ with n the mean number of targets of a batch, so that every target of an epoch c
 """
 
 import math
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from seriatim.data.batches import BatchSource
 from seriatim.errors import TrainingError
 from seriatim.layers.blocks import Unit
 from seriatim.model import Carry, TargetModel
+from seriatim.train.averaging import Average
 from seriatim.train.compiled import Compiled
 from seriatim.train.distributed import ALONE, Ranks, make_spread, own_carry, own_rows, parts
 from seriatim.train.objectives import make_objective
@@ -46,11 +48,13 @@ class TrainerState:
         numbers: JSON values: the step, the schedule, the sums of the loss.
         moments: what the optimiser remembers, as "parameter name/what it is".
         carry: the state of the stream's rows, if they go on.
+        average: of the weights, by parameter name, if one is kept.
     """
 
     numbers: dict[str, Any]
     moments: dict[str, Tensor]
     carry: Carry | None
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Trainer:
@@ -84,6 +88,9 @@ class Trainer:
         self.num_parts = options.accumulate
         self.parameters = trainable(model)
         self.optimiser = make_optimiser(model, options)
+        self.average: Average | None = None
+        if options.average is not None:
+            self.average = Average(model, options.average, self.spread)
         self.schedule = make_schedule(options, steps, source.steps_per_epoch)
         self.objective = make_objective(options)
         self.clip = options.clip
@@ -124,6 +131,8 @@ class Trainer:
         self.optimiser.zero_grad()
         self.carry = carry
         self.step += 1
+        if self.average is not None:
+            self.average.take(self.step)
         self.num_targets += count
         self.num_places += math.prod(batch.shape)
         self._num_rows = batch.shape[0]
@@ -165,6 +174,12 @@ class Trainer:
         if not goes_on:
             return loss, None
         return loss, carries[0] if len(carries) == 1 else tree.cat(carries)
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that count: the average, where one is kept."""
+        if self.average is None or self.step == 0:
+            return nullcontext()
+        return self.average.in_place()
 
     def flush(self) -> None:
         """Bring losses and norms over, and see that they are numbers. A collective of the ranks.
@@ -216,7 +231,8 @@ class Trainer:
             "gradient_norm": self.gradient_norm,
         }
         carry = self.ranks.gather_rows(self.carry, self._num_rows)
-        return TrainerState(numbers, moments(self.model, self.optimiser), carry)
+        average = {} if self.average is None else self.average.tensors
+        return TrainerState(numbers, moments(self.model, self.optimiser), carry, average)
 
     def restore(self, state: TrainerState) -> None:
         """Stand where `state` was taken."""
@@ -231,6 +247,8 @@ class Trainer:
             for place, value in state.moments.items()
         }
         set_moments(self.model, self.optimiser, shares)
+        if self.average is not None:
+            self.average.restore(state.average)
         self._num_rows = 0 if state.carry is None else tree.rows(state.carry)
         self.carry = tree.to(own_carry(state.carry, self.ranks), self.device)
 
