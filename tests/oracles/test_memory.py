@@ -1,0 +1,156 @@
+"""The horizon of models and texts whose memory is known: found exactly, and never imagined."""
+
+import numpy as np
+import pytest
+import torch
+
+import seriatim as st
+from seriatim.contract import check_model
+from seriatim.data.corpus import Corpus
+from seriatim.evaluate.horizon import horizon
+from seriatim.evaluate.robustness import robustness
+from tests.oracles.memories import Bag, Chain, Exact, Lag, Noisy, lines, stream
+
+CONTEXTS = (1, 2, 3, 4, 5, 6, 8)
+
+
+@pytest.mark.parametrize("model", [Exact(Chain.random(2)), Lag(3), Bag(3, 1), Noisy()])
+def test_the_models_of_these_tests_are_lawful(model: st.SequenceModel) -> None:
+    # Not those of a search, of weights, and of a reach that Bag and Noisy leave open.
+    check_model(model, laws=[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16], budget_s=2).raise_if_broken()
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
+def test_the_horizon_of_a_chain_is_its_order(order: int) -> None:
+    chain = Chain.random(order, seed=order)
+    found = horizon(Exact(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
+    assert found.effective == order
+    assert found.curve.effective_interval == (order, order)
+    assert found.seen_reach == order
+    assert found.keeps_its_word
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_bits_with_k_elements_are_the_conditional_entropies_of_the_chain(order: int) -> None:
+    chain = Chain.random(order, seed=10 + order)
+    found = horizon(Exact(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
+    for k in range(order + 2):
+        low, high = found.curve.intervals[k]
+        margin = high - low  # twice the half width of 95 %: some four standard errors
+        assert found.curve.bits[k] == pytest.approx(chain.entropy(k), abs=margin)
+        assert margin < 0.06
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
+def test_a_counted_model_of_a_larger_order_finds_the_order_of_the_chain(order: int) -> None:
+    chain = Chain.random(order, seed=order, sharpness=0.2)
+    train, test = (
+        Corpus.from_tokens([chain.sample(n, seed=n)], is_stream=True) for n in (60_000, 20_000)
+    )
+    # Of this smoothing the shorter contexts are what is left when nothing more is seen; those of
+    # Kneser-Ney are made to be fallen back on, and are near the uniform distribution alone.
+    model = st.Markov(order=6, smoothing="witten-bell").build(3, 1)
+    model.fit_closed_form(train)
+    found = horizon(model, test, contexts=CONTEXTS)
+    assert found.effective == order
+    assert found.reach == 5
+    assert found.keeps_its_word
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_recurrent_model_built_as_a_shift_register_looks_as_far_as_it_is_long(
+    order: int,
+) -> None:
+    model, text = _register(order)
+    found = horizon(model, stream(text), contexts=CONTEXTS)
+    assert found.effective == order
+    assert found.curve.effective_interval == (order, order)
+    assert found.reach is None
+    assert found.seen_reach == order, "what leaves the register is gone"
+
+
+def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.ndarray]:
+    """An RNN whose hidden units are the last `order` symbols, one-hot, and a text sampled of it.
+
+    Its logits are sum_j A_j[x_{t-j}], so that is what the text is drawn by.
+    """
+    V, size = num_symbols, order * num_symbols
+    head = 1.5 * np.random.default_rng(order).standard_normal((V, size))
+    model = st.RNN(hidden_size=size, embedding_size=V, nonlinearity="relu").build(V, 1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.embedding.weight.copy_(torch.eye(V))
+        model.layers[0].weight_ih[:V] = torch.eye(V)
+        model.layers[0].weight_hh[V:, :-V] = torch.eye(size - V)
+        model.head.weight.copy_(torch.from_numpy(head))
+    u, text = np.random.default_rng(0).random(5000), [0] * order
+    for draw in u:
+        logits = sum(head[:, j * V + text[-1 - j]] for j in range(order))
+        edges = np.exp(logits - logits.max()).cumsum()
+        text.append(int(np.searchsorted(edges, draw * edges[-1])))
+    return model, np.array(text)
+
+
+@pytest.mark.parametrize("lag", [1, 5, 20])
+def test_the_horizon_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
+    model = Lag(lag)
+    contexts = (1, 2, 5, 19, 20, 40)
+    found = horizon(model, stream(model.text(8000)), contexts=contexts)
+    assert found.effective == lag
+    assert found.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits until it is reached"
+    assert found.curve.bits[lag:] == pytest.approx(found.curve.full, abs=1e-6)
+    assert found.curve.full < 0.8
+
+
+def test_of_shuffled_data_nothing_is_remembered_by_a_model_fitted_to_it() -> None:
+    symbols = np.random.default_rng(0).choice(4, 60_000, p=[0.4, 0.3, 0.2, 0.1])
+    train, test = (Corpus.from_tokens([x], is_stream=True) for x in np.split(symbols, [45_000]))
+    model = st.Markov(order=5, smoothing="witten-bell").build(4, 1)
+    model.fit_closed_form(train)
+    assert horizon(model, test, contexts=CONTEXTS).effective == 0
+
+
+def test_memory_that_is_of_no_use_is_seldom_called_a_horizon() -> None:
+    alarms = 0
+    for seed in range(60):
+        text = np.random.default_rng(seed).integers(0, 3, 1500)
+        found = horizon(Noisy(seed=seed), stream(text), contexts=CONTEXTS, seed=seed)
+        alarms += found.effective != 0
+    assert alarms <= 4
+
+
+def test_troubles_that_do_nothing_are_seldom_called_harmful() -> None:
+    alarms = tried = 0
+    for seed in range(40):
+        text = np.random.default_rng(seed).integers(0, 3, 1500)
+        found = robustness(
+            Noisy(seed=seed, noise=0.3),
+            stream(text),
+            strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
+            seed=seed,
+        )
+        alarms += sum(t.is_seen for t in found.troubles)
+        tried += 3
+    assert 0 < alarms <= 0.1 * tried, "5 % by chance, and not none, or the band would be too wide"
+
+
+def test_a_short_memory_is_touched_by_no_damage_elsewhere() -> None:
+    chain = Chain.random(1, seed=3)
+    pieces = [chain.sample(n, seed=n) for n in range(5, 60)]
+    for text in (stream(chain.sample(4000)), lines(pieces)):
+        for trouble in robustness(Exact(chain), text).troubles:
+            assert trouble.bits == pytest.approx(trouble.intact, abs=1e-6)
+            assert not trouble.is_seen
+
+
+def test_a_long_memory_is_harmed_by_damage_behind_it_and_more_by_more() -> None:
+    model = Lag(6)
+    found = robustness(model, stream(model.text(8000)))
+    by_kind: dict[str, list[float]] = {}
+    for trouble in found.troubles:
+        by_kind.setdefault(trouble.kind, []).append(trouble.bits - trouble.intact)
+        assert trouble.is_seen == (trouble.kind != "trimmed-end")
+    for kind in ("omitted", "swapped", "blocks", "trimmed-start"):
+        assert 0 < by_kind[kind][0] < by_kind[kind][1] < by_kind[kind][2]
+    assert by_kind["trimmed-end"] == pytest.approx([0, 0, 0], abs=1e-6)
