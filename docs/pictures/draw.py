@@ -1,0 +1,78 @@
+"""The pictures of README and of the guide, from a comparison and the horizons of its models.
+
+    seriatim compare novels/ --minutes 3 --out compared/
+    seriatim report compared/ unseen.txt
+    python docs/pictures/draw.py compared/
+
+One file for the day and one for the night of each; whatever else stands in this folder is let be.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from seriatim.trace.figures_compare import bits_plot, learning_plots, model_names
+from seriatim.trace.figures_memory import horizon_plots, robustness_plots
+from seriatim.trace.plots import DARK, LIGHT, Plot, png_bytes
+
+HERE = Path(__file__).parent
+WIDTH = 400  # pixels of a plot beside another
+
+
+def beside(plots: list[Plot], colours: dict[str, str]) -> dict[str, Any]:
+    """Plots in a row as one spec."""
+    parts: list[Any] = []
+    whole: dict[str, Any] = {"datasets": {}, "params": []}
+    for plot in plots:
+        spec = {**plot.picture(colours=colours), "width": WIDTH}
+        whole |= {key: spec.pop(key) for key in ("background", "padding", "config", "$schema")}
+        whole["params"] += spec.pop("params", [])
+        names = {name: f"{name} {len(parts)}" for name in spec["datasets"]}
+        whole["datasets"] |= {names[name]: rows for name, rows in spec.pop("datasets").items()}
+        parts.append(_renamed(spec, names))
+    scales = {"color": "independent", "shape": "independent", "strokeDash": "independent"}
+    return {**whole, "hconcat": parts, "spacing": 40, "align": "none", "resolve": {"scale": scales}}
+
+
+def _renamed(part: Any, names: dict[str, str]) -> Any:
+    """A spec whose data have other names, and whose width is a number: beside another plot its
+    data would be mixed up with the other's, and `width` is nothing that an expression knows."""
+    if isinstance(part, dict):
+        if set(part) == {"expr"}:
+            return {"expr": re.sub(r"\bwidth\b", str(WIDTH), part["expr"])}
+        if set(part) == {"name"} and part["name"] in names:
+            return {"name": names[part["name"]]}
+        return {key: _renamed(value, names) for key, value in part.items()}
+    return [_renamed(one, names) for one in part] if isinstance(part, list) else part
+
+
+def main(folder: Path) -> None:
+    """Draw everything that there are figures for."""
+    found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    names = model_names(found)
+
+    def of(kind: str) -> list[tuple[str, Any]]:
+        paths = {name: folder / kind / f"{name}.json" for name in names}
+        return [(n, json.loads(p.read_text("utf-8"))) for n, p in paths.items() if p.is_file()]
+
+    horizons = horizon_plots(of("horizon"), names=names)
+    troubles = robustness_plots(of("robustness"), names=names)
+    by_title = {plot.title: plot for plot in [*horizons, *troubles]}
+    pictures = {
+        "compare": [bits_plot(found), by_title.get("How far back it pays to look")],
+        "learning": [learning_plots(found)[0]],
+        "gradients": [by_title.get("How gradients fade"), by_title.get("Elements missing")],
+    }
+    for name, plots in pictures.items():
+        given = [plot for plot in plots if plot is not None and plot.spec]
+        for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+            if given:
+                path = HERE / f"{name}-{scheme}.png"
+                path.write_bytes(png_bytes(beside(given, colours)))
+                print(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
