@@ -1,19 +1,18 @@
 """`seriatim demo`: six families trained on real text, compared, and talking, in minutes."""
 
 import sysconfig
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from seriatim.cli.output import Flag, Reporter, print_json, size, use_threads
-from seriatim.errors import DataError
-from seriatim.families.configuration import ModelConfig, configure
+from seriatim.cli.compare import Voice, conclusions
+from seriatim.cli.output import Flag, print_json, size, use_threads
+from seriatim.families.configuration import configure
 
 if TYPE_CHECKING:
-    from seriatim.data.readers import Source
-    from seriatim.data.symbols import Symbols
     from seriatim.tasks.language import LanguageModel
 
 # Sizes that reach a fair figure in half a minute on two cores; the order of the README's table.
@@ -46,43 +45,57 @@ def demo(
     Args:
         file: a text; without it, source code of Python's own standard library.
         minutes: for training, shared by the five families that are trained by gradients.
-        out: a folder to keep the models in.
+        out: a folder for the models and the report. [a new one for temporary files]
         seed: of everything.
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.data.alphabets import fit_symbols
+    from seriatim.comparing.compare import compare
+    from seriatim.comparing.entrants import Entrant
     from seriatim.data.readers import open_source
-    from seriatim.data.splits import split_source
 
     use_threads(threads)
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")
-    parts, _ = split_source(source, (0.975, 0.0125, 0.0125))
-    train, valid, test = parts
-    if train is None or valid is None or test is None:
-        raise DataError(f"{source.name} is too short for a demo: give a longer text")
-    symbols = fit_symbols("byte", [], sequences="stream")
-    reporter = Reporter(is_quiet=json)
+    out = Path(tempfile.mkdtemp(prefix="seriatim-demo-")) if out is None else out
+    voice, table, samples = Voice(is_quiet=json), _Table(is_quiet=json), {}
     what = source.name if file is not None else "source code of Python's standard library"
-    if not json:
-        print(f"Text: {what}. Symbols: its bytes. Each family gets the same text.\n")
-    fitted: dict[str, LanguageModel] = {}
-    each = minutes / (len(FAMILIES) - 1)
-    for family, options in FAMILIES.items():
-        config = configure(family, options)
-        fitted[family] = _fit(config, symbols, (train, valid, test), each, seed, reporter)
-        if out is not None:
-            fitted[family].save(out / family, overwrite=True)
-        if not json:
-            print(_row(_figures(fitted[family])) if len(fitted) > 1 else _head(fitted[family]))
+    table.say(f"Text: {what}. Symbols: its bytes. Each family gets the same text.\n")
+
+    def finished(lm: "LanguageModel", record: Mapping[str, Any]) -> None:
+        voice.done()
+        table.row(record)
+        samples[record["name"]] = _sample(lm, seed)
+
+    found = compare(
+        source,
+        {
+            name: Entrant(config=configure(name, options), training=_rate(name))
+            for name, options in FAMILIES.items()
+        },
+        minutes=minutes / (len(FAMILIES) - 1),
+        seed=seed,
+        symbols="byte",
+        split=(0.975, 0.0125, 0.0125),
+        training=_TRAINING,
+        out=out,
+        overwrite=True,
+        report=voice.progress,
+        say=voice.say,
+        finished=finished,
+    )
+    voice.done()
     if json:
-        samples = {name: _sample(lm, seed) for name, lm in fitted.items()}
-        print_json([{**_figures(lm), "sample": samples[name]} for name, lm in fitted.items()])
+        print_json({**found.to_json(), "samples": samples, "out": str(out)})
         return
-    for name, lm in fitted.items():
+    for name, sample in samples.items():
         print(f"\n--- {name} " + "-" * (70 - len(name)))
-        print(_sample(lm, seed))
+        print(sample)
+    print("\n" + "\n".join(conclusions(found.to_json())))
     _say_what_next(file, out)
+
+
+def _rate(family: str) -> dict[str, float]:
+    return {"learning_rate": _RATES[family]} if family in _RATES else {}
 
 
 def standard_library() -> Iterator[Path]:
@@ -93,26 +106,6 @@ def standard_library() -> Iterator[Path]:
         if total > _BYTES:
             return
         yield path
-
-
-def _fit(
-    config: ModelConfig,
-    symbols: "Symbols",
-    parts: "tuple[Source, Source, Source]",
-    minutes: float,
-    seed: int,
-    reporter: Reporter,
-) -> "LanguageModel":
-    from seriatim.tasks.language import LanguageModel
-
-    train, valid, test = parts
-    named = Reporter(is_quiet=reporter.is_quiet, prefix=f"{config.family}: ")
-    lm = LanguageModel(config, symbols=symbols)
-    rate = {"learning_rate": _RATES[config.family]} if config.family in _RATES else {}
-    options = lm.training_options({**_TRAINING, **rate, "minutes": minutes, "seed": seed})
-    lm.fit(train, valid=valid, test=test, options=options, report=named.progress, say=named.say)
-    named.done()
-    return lm
 
 
 _COLUMNS = {
@@ -126,40 +119,40 @@ _COLUMNS = {
 }
 
 
-def _figures(lm: "LanguageModel") -> dict[str, Any]:
-    info = lm.info()
-    fitted, test = info["training"]["fit"], info["training"]["test"]
-    counted = info["training"]["data"]["train"]["symbols"]
-    return {
-        "family": info["model"]["family"],
-        "parameters": info["parameters"],
-        "state_bytes": info["state_bytes"],
-        "seconds": info["training"]["fit_seconds"],
-        "tokens_per_second": fitted.get("tokens_per_second")
-        or counted / info["training"]["fit_seconds"],
-        "bits_per_character": test["bits_per_character"],
-        "perplexity": test["perplexity"],
-    }
+class _Table:
+    """The table of the families, a row as soon as one is finished."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        self._has_head = False
+
+    def say(self, sentence: str) -> None:
+        if not self._is_quiet:
+            print(sentence, flush=True)
+
+    def row(self, record: Mapping[str, Any]) -> None:
+        if not self._has_head:
+            self.say(_aligned(list(_COLUMNS)))
+            self._has_head = True
+        self.say(
+            _aligned(
+                [
+                    record["name"],
+                    f"{record['parameters']:,}",
+                    size(dict(record["state_bytes"])[512]),
+                    f"{record['train_seconds']:.1f}",
+                    f"{record['train_symbols_per_second']:,.0f}",
+                    f"{record['bits_per_character']:.3f}",
+                    f"{2 ** record['bits_per_symbol']:.3f}",
+                ]
+            )
+        )
 
 
-def _head(lm: "LanguageModel") -> str:
-    first, *others = _COLUMNS.items()
-    names = [first[0].ljust(first[1]), *(name.rjust(width) for name, width in others)]
-    return "".join(names) + "\n" + _row(_figures(lm))
-
-
-def _row(figures: dict[str, Any]) -> str:
-    cells = [
-        f"{figures['parameters']:,}",
-        size(figures["state_bytes"]),
-        f"{figures['seconds']:.1f}",
-        f"{figures['tokens_per_second']:,.0f}",
-        f"{figures['bits_per_character']:.3f}",
-        f"{figures['perplexity']:.3f}",
-    ]
-    widths = list(_COLUMNS.values())
-    numbers = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-    return "".join([str(figures["family"]).ljust(widths[0]), *numbers])
+def _aligned(cells: Sequence[str]) -> str:
+    first, *widths = _COLUMNS.values()
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True)]
+    return "".join([cells[0].ljust(first), *numbers])
 
 
 def _sample(lm: "LanguageModel", seed: int) -> str:
@@ -168,17 +161,23 @@ def _sample(lm: "LanguageModel", seed: int) -> str:
     return lm.generate("def ", 240, seed=seed, sampling=Sampling(temperature=0.7))
 
 
-def _say_what_next(file: Path | None, out: Path | None) -> None:
+def _say_what_next(file: Path | None, out: Path) -> None:
     text = "YOUR.txt" if file is None else str(file)
     print(
         f"""
 "state" is what a family keeps of a sequence of 512 symbols; bits per character are on text that
 was not trained on, less is better. Next:
 
+  seriatim compare {text} --minutes 2 --out compared/         which family your own text needs
   seriatim fit {text} --model lstm --minutes 5 --out model/     a model of your own text
   seriatim generate model/ "Once upon"                          let it talk
   seriatim score model/ OTHER.txt                               bits and perplexity of other text
-  seriatim fit --help                                           every family and option"""
+  seriatim fit --help                                           every family and option
+
+The models are in {out / "models"}: seriatim generate {out / "models" / "lstm"}"""
     )
-    if out is not None:
-        print(f"\nThe models are in {out}: seriatim generate {out / 'lstm'}")
+    report = out / "report.html"
+    if report.is_file():
+        print(f"The comparison as a page with pictures: {report}")
+    else:
+        print('For a report with pictures: pip install "seriatim[report]"')

@@ -9,7 +9,7 @@ Knows counts; no text, no model.
 Shapes: N items, F counts of each, R resamples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -112,15 +112,26 @@ def bootstrap(
 
 def resampled_sums(counts: Floats, resamples: int, seed: int) -> Floats:
     """(R, F) the sums of counts (N, F) over N items drawn with replacement, R times."""
-    rng = np.random.default_rng(seed)
-    items = len(counts)
-    share = np.full(items, 1.0 / items)
-    size = max(1, _CELLS // items)
-    parts = [
-        rng.multinomial(items, share, min(size, resamples - i)) @ counts
-        for i in range(0, resamples, size)
-    ]
+    parts = [weights @ counts for weights in drawn_weights(len(counts), resamples, seed)]
     return np.asarray(np.concatenate(parts), np.float64)
+
+
+def drawn_weights(
+    items: int, resamples: int, seed: int, *, together: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    """(r, N) how often each of N items is drawn with replacement, in parts that make up R draws.
+
+    Args:
+        items: N.
+        resamples: R.
+        seed: of the draws.
+        together: the size of another set that is drawn in parts of the same r.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.full(items, 1.0 / items)
+    size = max(1, _CELLS // max(items, together))
+    for i in range(0, resamples, size):
+        yield rng.multinomial(items, share, min(size, resamples - i))
 
 
 def ratio(sums: Floats) -> Floats:

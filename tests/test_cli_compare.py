@@ -1,0 +1,162 @@
+"""`seriatim compare` as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seriatim as st
+from seriatim.cli import main
+from seriatim.cli.compare import parse_models
+from seriatim.errors import ConfigError
+
+TINY = ["--batch-size", "4", "--length", "32", "--threads", "1", "-q"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    words = ["alpha", "beta", "gamma", "delta"]
+    path = tmp_path_factory.mktemp("data") / "text.txt"
+    path.write_text("\n".join(" ".join(rng.choice(words, 8)) for _ in range(3000)) + "\n")
+    return path
+
+
+def test_models_are_written_as_families_with_options_of_their_own() -> None:
+    found = parse_models(
+        "lstm,markov:order=4,smoothing=witten-bell,gru:hidden-size=32,learning_rate=0.01,"
+        "symbols=bpe:300,gru"
+    )
+    assert list(found) == [
+        "lstm",
+        "markov",
+        "gru:hidden-size=32,learning_rate=0.01,symbols=bpe:300",
+        "gru",
+    ]
+    assert found["lstm"].config == st.LSTM()
+    assert found["markov"].config == st.Markov(order=4, smoothing="witten-bell")
+    sized = found["gru:hidden-size=32,learning_rate=0.01,symbols=bpe:300"]
+    assert sized.config == st.GRU(hidden_size=32)
+    assert (sized.symbols, dict(sized.training)) == ("bpe:300", {"learning_rate": "0.01"})
+
+
+def test_a_preset_brings_its_options() -> None:
+    found = parse_models("transformer:preset=classic,num_layers=2")["transformer"]
+    assert found.config == st.Transformer.classic(num_layers=2)
+    assert found.preset == "classic"
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ("lsmt", "there is no model 'lsmt': choose among"),
+        ("hidden_size=3", "is an option without a model before it"),
+        ("lstm:hidden_size", "'hidden_size' is no option"),
+        ("lstm:hidden_size=", "is no option"),
+        ("lstm:order=3", "order belongs to markov"),
+        ("lstm:hidden_size=x", "hidden_size = 'x'"),
+        ("lstm,lstm", "lstm comes twice"),
+        ("lstm:minutes=3", "minutes is no option of any model"),
+        ("", "there is no model ''"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_way_to_write_it(models: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_models(models)
+
+
+def test_a_table_two_statements_and_advice_are_printed(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "c"
+    models = "markov:order=3,lstm:hidden_size=8"
+    code = main(["compare", str(text), "-m", models, "--steps", "3", "--out", str(out), *TINY])
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "3 steps each" in printed.splitlines()[0]
+    assert "bits/character" in printed and "operations" in printed
+    assert "markov beats lstm on text like this" in printed
+    assert "whether one family beats another under this budget is not said" in printed
+    assert "The best mixture of all" in printed
+    assert "Take markov" in printed
+    assert {"plan.json", "compare.json", "runs", "models"} <= {p.name for p in out.iterdir()}
+    assert main(["generate", str(out / "models" / "lstm"), "-n", "5"]) == 0
+
+
+def test_json_holds_all_of_it_and_nothing_else_is_printed(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(
+        ["compare", str(text), "-m", "markov,rnn:hidden_size=4", "--steps", "2", "--json", *TINY]
+    )
+    record = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert {"format", "budget", "models", "texts", "families", "mixture", "recommendation"} <= set(
+        record
+    )
+    assert [m["name"] for m in record["models"]] == ["markov", "rnn"]
+
+
+def test_a_model_that_was_not_run_stands_in_the_table_with_its_reason(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(text), "-m", "markov,lstm", "--tokens", "3", *TINY]) == 0
+    printed = capsys.readouterr().out
+    assert "not run" in printed
+    assert "lstm was not run: the budget of 3 tokens each holds 3 symbols" in printed
+
+
+def test_nothing_that_can_be_trained_is_said_plainly(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(text), "-m", "rnn,lstm", "--tokens", "3", *TINY]) == 0
+    assert "No model was trained: raise the budget." in capsys.readouterr().out
+
+
+def test_wrong_commands_leave_with_a_sentence_and_a_code(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(text), "--minutes", "1", "--tokens", "5", *TINY]) == 2
+    assert "minutes and tokens are two budgets" in capsys.readouterr().err
+    assert main(["compare", str(text), "--resume", *TINY]) == 2
+    assert main(["compare", str(tmp_path / "none.txt"), *TINY]) == 3
+    (tmp_path / "short.txt").write_text("ab")
+    assert main(["compare", str(tmp_path / "short.txt"), *TINY]) == 3
+    assert "too short to split" in capsys.readouterr().err
+    assert main(["compare", str(text), "-m", "markov", "--out", str(text.parent), *TINY]) == 5
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(text: Path, tmp_path: Path) -> None:
+    """In a process of its own, interrupted while the second model trains."""
+    out = tmp_path / "c"
+    arguments = ["compare", str(text), "-m", "markov,lstm:hidden_size=8", "--steps", "100000"]
+    arguments += ["--out", str(out), "--batch-size", "2", "--length", "8", "--threads", "1"]
+    code = (
+        "import os, signal, sys\n"
+        "from seriatim.cli import main, compare\n"
+        "told = compare.Voice.progress\n"
+        "def progress(self, name, p):\n"
+        "    if p.step >= 3: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    told(self, name, p)\n"
+        "compare.Voice.progress = progress\n"
+        f"sys.exit(main({arguments!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 130, done.stderr
+    assert "the same command with --resume goes on" in done.stderr
+    assert (out / "runs" / "markov.0.json").is_file()
+    assert (out / "models" / "lstm" / "checkpoints").is_dir()
+
+
+def test_the_help_does_not_need_torch() -> None:
+    code = (
+        "import sys, seriatim.cli; seriatim.cli.main(['compare', '--help']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0
