@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.peak import peak_bytes
 
 LMPLZ = (0.46e6, 0.60e6)  # tokens/s, order 5, 17.4 M tokens, the same kind of machine
 RESULTS = Path(__file__).parent / "results" / "markov.json"
@@ -121,7 +122,7 @@ def fit_one(path: Path, order: int) -> dict[str, Any]:
         "seconds": time.perf_counter() - began,
         "seconds_reading": read,
         "cpu_seconds": time.process_time() - cpu,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
     }
 
 

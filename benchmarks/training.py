@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import torch
 
 import seriatim as st
 from benchmarks import plain
+from benchmarks.peak import peak_bytes
 from benchmarks.run import our_symbols, rate, tokens
 from seriatim import distributions
 from seriatim.data.batches import batch_source
@@ -300,7 +300,7 @@ def peak(kind: str) -> None:
     for p in made.parameters:
         p.grad = torch.zeros_like(p)
     made.optimiser.step()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    before = peak_bytes() / 1e6
     made.optimiser.zero_grad()
     times = []
     with applied(CPU):
@@ -308,7 +308,7 @@ def peak(kind: str) -> None:
             began = time.perf_counter()
             made.update()
             times.append(time.perf_counter() - began)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    after = peak_bytes() / 1e6
     print(json.dumps({"megabytes": after, "before": before, "seconds": min(times[1:])}))
 
 

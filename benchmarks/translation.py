@@ -399,7 +399,7 @@ def step(given: Given) -> dict[str, Any]:
     Rows as in a search: 32 sources, K prefixes each. Steps around a position, 8 of them, in turn
     for both positions. Attention itself looks at all that was said and so must grow; the rest of
     the step, writing the cache included, should not. `selecting` is what beam search adds to a
-    step, which copies the cache into another order.
+    step: every row follows another one of its source.
     """
     model, spent = our_model(), [0.0]
     starts: dict[int, Any] = {}
@@ -439,7 +439,7 @@ def _steps(model: Any, state: Any, spent: list[float]) -> list[tuple[float, floa
         spent[0], began = 0.0, time.perf_counter()
         state = model.step(state, x)
         ended = time.perf_counter()
-        tree.select(state, order)
+        state = tree.select(state, order)
         now = time.perf_counter()
         found.append(((ended - began) * 1e3, spent[0] * 1e3, (now - ended) * 1e3))
     return found

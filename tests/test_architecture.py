@@ -23,7 +23,9 @@ MODULES = {
 LAYERS = [
     ["errors"],
     ["options"],
+    ["writing"],
     ["tree"],
+    ["taps"],
     ["batch"],
     ["distributions"],
     ["model"],
@@ -41,14 +43,28 @@ LAYERS = [
     ["data"],
     ["train"],
     ["evaluate"],
+    ["trace"],
     ["tasks"],
+    ["comparing"],
+    ["doctor"],
     ["export"],
     ["cli"],
 ]
 # Code that must work for every family, so it may know none.
-GENERIC = ["decode", "trial", "laws", "contract", "compose", "evaluate", "train", "data", "model"]
+GENERIC = [
+    "decode",
+    "trial",
+    "laws",
+    "contract",
+    "compose",
+    "evaluate",
+    "trace",
+    "train",
+    "data",
+    "model",
+]
 # What a model may declare that it can do; any family, and a user's own, may declare it.
-CAPABILITIES = ["ClosedForm", "ScoresCorpora"]
+CAPABILITIES = ["ClosedForm", "CountsOperations", "ScoresCorpora"]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 60
 
 
@@ -164,10 +180,11 @@ def test_no_module_of_ours_evaluates_or_unpickles() -> None:
 
 def test_the_public_names_are_these() -> None:
     names = (
-        "Autoregressive Batch beam_search Categorical Cell check_model Checkpoints Decoding "
-        "Discrete Distribution EncoderConfig GRU Labeller LanguageModel Latent load LSTM Markov "
-        "Mixture open_labelled open_pairs open_source Product register RNN sample Sampling Scorer "
-        "Seq2Seq SequenceModel SeriatimError State Stream TrainingOptions Transformer Translator"
+        "Autoregressive Batch beam_search Categorical Cell check_model Checkpoints compare "
+        "Decoding Discrete Distribution EncoderConfig Entrant GRU inspect Labeller "
+        "LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
+        "open_pairs open_source Product record register RNN sample Sampling Scorer Seq2Seq "
+        "SequenceModel SeriatimError State Stream TrainingOptions Transformer Translator"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

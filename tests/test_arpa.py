@@ -14,7 +14,7 @@ from seriatim.export.arpa import language_model_from_arpa, language_model_to_arp
 from seriatim.export.arpa_files import read_arpa, write_arpa
 from seriatim.families.configuration import LSTM, Markov
 from seriatim.families.ngrams.smoothing import Backoffs
-from seriatim.tasks.language import LanguageModel, load
+from seriatim.tasks.language import LanguageModel
 
 TOY = """\
 made by hand
@@ -84,7 +84,7 @@ def test_it_has_everything_a_model_has(tmp_path: Path) -> None:
     total = stream.push("the") + stream.push("cat") + stream.end()
     assert total == pytest.approx(sum(s.bits for s in lm.surprisal("the cat")))
     lm.save(tmp_path / "model")
-    assert load(tmp_path / "model").next("the", 3) == lm.next("the", 3)
+    assert LanguageModel.load(tmp_path / "model").next("the", 3) == lm.next("the", 3)
 
 
 def test_spaces_for_tabs_capital_unk_and_missing_backoffs_are_read(tmp_path: Path) -> None:

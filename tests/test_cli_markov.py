@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seriatim.cli import main
-from seriatim.tasks.language import load
+from seriatim.tasks.loading import load
 
 
 def test_prune_takes_its_counts_after_one_option(

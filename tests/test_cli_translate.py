@@ -245,3 +245,20 @@ def test_what_is_required_is_in_every_result_and_what_is_forbidden_in_none(
     assert "dd" in first
     assert "b" in first
     assert "a" not in first + second
+
+
+def test_a_picture_shows_where_the_model_looked_for_the_first_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("abc\nda\n")
+    command = ["translate", str(model), str(tmp_path / "in"), "-q"]
+    assert main(command) == 0
+    plain = lines_of(capsys)
+    picture = tmp_path / "seen.svg"
+    assert main([*command, "--picture", str(picture)]) == 0
+    assert lines_of(capsys) == plain  # no other line out
+    drawn = picture.read_text()
+    assert drawn.startswith("<svg") and drawn.count("looks at") >= 4  # the source has four symbols
+    assert "looks at d" not in drawn  # that is the second line's
+    assert main([*command, "--picture", str(tmp_path / "no" / "where.svg")]) == 5
+    assert "cannot write the picture" in capsys.readouterr().err

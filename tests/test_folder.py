@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from seriatim import writing
 from seriatim.errors import ModelError, OutputError
 from seriatim.tasks import folder
 
@@ -60,9 +61,9 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for name in ("_flush", "_put"):
+    for module, name in ((writing, "flush"), (folder, "_put")):
         with monkeypatch.context() as patch:
-            patch.setattr(folder, name, full)
+            patch.setattr(module, name, full)
             with pytest.raises(OutputError, match="No space left on device; nothing was changed"):
                 _save(tmp_path / "m", 2.0, overwrite=True)
         assert _weight(tmp_path / "m") == 1.0

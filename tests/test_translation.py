@@ -109,7 +109,7 @@ def test_the_recipe_is_chosen_by_the_model_and_the_data_unless_something_is_give
     corpus = build_pair_corpus(pairs, *found._alphabets())
     chosen = found.training_options({}, corpus)
     assert chosen.label_smoothing == found.config.recipe["label_smoothing"]
-    assert chosen.token_budget == 1024
+    assert chosen.token_budget == 512
     assert chosen.steps == 2000
     assert found.training_options({"batch_size": 7}, corpus).token_budget is None
     assert found.training_options({"minutes": 1}, corpus).steps is None

@@ -25,6 +25,7 @@ _HOME = {
     "Decoding": "tasks.searching",
     "Discrete": "distributions",
     "Distribution": "distributions",
+    "Entrant": "comparing.entrants",
     "EncoderConfig": "families.configuration",
     "GRU": "families.configuration",
     "LSTM": "families.configuration",
@@ -33,6 +34,7 @@ _HOME = {
     "Latent": "families.configuration",
     "Markov": "families.configuration",
     "Mixture": "compose",
+    "ModelComparison": "comparing.comparison",
     "Product": "compose",
     "RNN": "families.configuration",
     "Sampling": "decode.sample",
@@ -47,10 +49,14 @@ _HOME = {
     "Translator": "tasks.translation",
     "beam_search": "decode.beam",
     "check_model": "contract",
+    "compare": "comparing.compare",
+    "inspect": "tasks.inspecting",
     "load": "tasks.loading",
+    "look": "doctor.look",
     "open_labelled": "data.labels",
     "open_pairs": "data.pairs",
     "open_source": "data.readers",
+    "record": "trace.record",
     "register": "families.configuration",
     "sample": "decode.sample",
 }
@@ -59,6 +65,9 @@ __all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604  # names are imported
 
 if TYPE_CHECKING:
     from seriatim.batch import Batch as Batch
+    from seriatim.comparing.compare import compare as compare
+    from seriatim.comparing.comparison import ModelComparison as ModelComparison
+    from seriatim.comparing.entrants import Entrant as Entrant
     from seriatim.compose import Mixture as Mixture
     from seriatim.compose import Product as Product
     from seriatim.compose import Scorer as Scorer
@@ -73,6 +82,7 @@ if TYPE_CHECKING:
     from seriatim.distributions import Categorical as Categorical
     from seriatim.distributions import Discrete as Discrete
     from seriatim.distributions import Distribution as Distribution
+    from seriatim.doctor.look import look as look
     from seriatim.errors import SeriatimError as SeriatimError
     from seriatim.families.configuration import GRU as GRU
     from seriatim.families.configuration import LSTM as LSTM
@@ -87,11 +97,13 @@ if TYPE_CHECKING:
     from seriatim.layers.cells import Cell as Cell
     from seriatim.model import SequenceModel as SequenceModel
     from seriatim.model import State as State
+    from seriatim.tasks.inspecting import inspect as inspect
     from seriatim.tasks.labelling import Labeller as Labeller
     from seriatim.tasks.language import LanguageModel as LanguageModel
     from seriatim.tasks.loading import load as load
     from seriatim.tasks.searching import Decoding as Decoding
     from seriatim.tasks.translation import Translator as Translator
+    from seriatim.trace.record import record as record
     from seriatim.train.checkpoint import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 

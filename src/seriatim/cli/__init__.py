@@ -11,8 +11,26 @@ import sys
 from collections.abc import Callable, Sequence
 
 COMMANDS = {
+    "look": ("seriatim.cli.look:look", "What data is, what is odd about it, what to run next."),
     "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
     "score": ("seriatim.cli.use:score", "How well a model predicts a text, in bits."),
+    "compare": (
+        "seriatim.cli.compare:compare",
+        "Models under one budget: which is better, how sure.",
+    ),
+    "report": (
+        "seriatim.cli.report:report",
+        "The page of a comparison, with how far back its models look.",
+    ),
+    "horizon": ("seriatim.cli.understand:horizon", "How far back a model looks on a text."),
+    "robustness": (
+        "seriatim.cli.understand:robustness",
+        "What trimmed, missing and permuted elements do to a model.",
+    ),
+    "inspect": (
+        "seriatim.cli.inspect:inspect",
+        "What happens inside of a model that reads a text.",
+    ),
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
     "evaluate": ("seriatim.cli.translate:evaluate", "Translations beside their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),
@@ -34,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) in ([], ["-h"], ["--help"]):
-        print(_overview())  # before the parser is imported, which takes longer than all the rest
-        return 0
+        # Before the parser is imported, which takes longer than all the rest.
+        return _told(_overview())
     from seriatim.cli import launch
 
     if arguments[0] != "fit":
@@ -77,9 +95,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _nobody_reads()
     except MemoryError:
         return say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
     return 0
@@ -92,6 +108,20 @@ def _overview() -> str:
         f"Usage: seriatim COMMAND [OPTIONS]\n\n{commands}\n\n"
         "seriatim COMMAND --help shows what a command takes; seriatim --version, its version."
     )
+
+
+def _told(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        return _nobody_reads()
+    return 0
+
+
+def _nobody_reads() -> int:
+    """Whoever read our output has gone; there is nobody left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _say(message: str, code: int) -> int:

@@ -31,9 +31,9 @@ def export(
 
 def _arpa(model: Path, out: Path) -> None:
     from seriatim.export.arpa import language_model_to_arpa
-    from seriatim.tasks.language import load
+    from seriatim.tasks.language import LanguageModel
 
-    language_model_to_arpa(load(model), out)
+    language_model_to_arpa(LanguageModel.load(model), out)
 
 
 def _ctranslate2(model: Path, out: Path) -> None:

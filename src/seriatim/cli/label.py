@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from seriatim.cli.asked import Asked
+from seriatim.cli.fitting import fit_and_tell
 from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
 from seriatim.cli.pairs import PairFile, PairOptions, refuse
 from seriatim.cli.translate import line_groups
@@ -16,23 +17,19 @@ from seriatim.errors import ConfigError
 from seriatim.families.configuration import EncoderConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from seriatim.data.pairs import Pairs
-    from seriatim.tasks.labelling import Labelled, Labeller
-    from seriatim.train.history import Progress
+    from seriatim.tasks.labelling import Labelled
 
 
 def fit_labeller(asked: Asked, options: PairOptions) -> None:
     """Fit a labeller and save it: `seriatim fit --task label`."""
-    from seriatim.cli.fit import fitted
-    from seriatim.cli.keeping import estimate_line
     from seriatim.tasks.labelling import Labeller
 
     given = {name: value for name, value in asdict(options).items() if "column" not in name}
-    refused = {**asdict(asked.reading), **given, "preset": asked.preset, "init": asked.init}
+    texts = {"sequences": asked.sequences, **asdict(asked.reading)}
+    others = {"preset": asked.preset, "init": asked.init, "max_symbols": asked.cut[1]}
     refuse(
-        {**refused, "max_symbols": asked.cut[1], "processes": asked.processes},
+        {**texts, **given, **others, "processes": asked.processes},
         "other tasks, and this is labelling",
     )
     found = Labeller(
@@ -44,27 +41,7 @@ def fit_labeller(asked: Asked, options: PairOptions) -> None:
     train, valid, test = (_labelled(asked, options, path) for path in (asked.data, *asked.parts))
     if train is None:
         raise ConfigError("there is nothing to fit to: give a folder or a file of labelled text")
-    quiet, json = asked.output
-    reporter = Reporter(is_quiet=quiet or json)
-
-    def fit_it(report: "Callable[[Progress], None]") -> None:
-        found.fit(
-            train,
-            valid=valid,
-            test=test,
-            split=asked.split,
-            options=training,
-            report=report,
-            say=reporter.say,
-            announce=lambda estimate: reporter.note(estimate_line(estimate)),
-            checkpoints=asked.place.checkpoints(),
-        )
-
-    out = fitted(found, asked.place, reporter, fit_it)
-    if json:
-        print_json({**found.info(), "out": str(out)})
-    else:
-        print(_summary(found, out))
+    fit_and_tell(found, asked, (train, valid, test), training, _summary)
 
 
 def _encoder(model: str | None, options: dict[str, Any]) -> EncoderConfig | str:
@@ -147,8 +124,7 @@ def _score_line(score: dict[str, Any]) -> str:
     )
 
 
-def _summary(labeller: "Labeller", place: Path) -> str:
-    info = labeller.info()
+def _summary(info: dict[str, Any], place: Path) -> str:
     training = info["training"]
     fitted = training["fit"]
     lines = [

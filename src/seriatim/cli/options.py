@@ -24,11 +24,20 @@ _TRAINING = Group("Training by gradients", sort_key=90)
 
 def with_options(command: F) -> F:
     """Replace the `**options` of a command by the options of all families and of training."""
+    return _with(command, {**_model_options(), **_training_options()})
+
+
+def with_training_options(command: F) -> F:
+    """Replace the `**options` of a command by the options of training."""
+    return _with(command, _training_options())
+
+
+def _with(command: F, options: Mapping[str, Any]) -> F:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-        for name, hint in {**_model_options(), **_training_options()}.items()
+        for name, hint in options.items()
     ]
     command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     command.__annotations__.update({p.name: p.annotation for p in added})

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import Group, Parameter
 
 from seriatim.cli.asked import Asked
+from seriatim.cli.fitting import fit_and_tell
+from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Flag, Reporter, duration, print_json, score_lines
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from seriatim.data.pairs import Pairs
     from seriatim.tasks.translation import Translator
-    from seriatim.train.history import Progress
 
 _PAIRS = Group("Pairs", sort_key=2)
 
@@ -53,12 +52,7 @@ class PairOptions:
 
 def fit_translator(asked: Asked, options: PairOptions) -> None:
     """Fit a translator to pairs and save it: `seriatim fit --task translation`."""
-    from seriatim.cli.fit import fitted
-    from seriatim.cli.keeping import estimate_line
-    from seriatim.cli.launch import check_processes
-    from seriatim.train.distributed import current
-
-    refuse(asdict(asked.reading), "texts, and these are pairs")
+    refuse({"sequences": asked.sequences, **asdict(asked.reading)}, "texts, and these are pairs")
     found = _translator(asked, options)
     found.training_options(asked.training_options)  # a mistake is better found before reading
     parts = {
@@ -66,33 +60,11 @@ def fit_translator(asked: Asked, options: PairOptions) -> None:
         "valid": _pairs(asked, options, asked.parts[0], options.valid_source, options.valid_target),
         "test": _pairs(asked, options, asked.parts[1], options.test_source, options.test_target),
     }
-    train = parts["train"]
-    if train is None:
+    if parts["train"] is None:
         raise ConfigError("there is nothing to fit to: give a file of pairs, or --source, --target")
     check_processes(asked.processes)
-    quiet, json = asked.output
-    reporter = Reporter(is_quiet=quiet or json)
-
-    def fit_it(report: "Callable[[Progress], None]") -> None:
-        found.fit(
-            train,
-            valid=parts["valid"],
-            test=parts["test"],
-            split=asked.split,
-            options=asked.training_options,
-            report=report,
-            say=reporter.say,
-            announce=lambda estimate: reporter.note(estimate_line(estimate)),
-            checkpoints=asked.place.checkpoints(),
-        )
-
-    out = fitted(found, asked.place, reporter, fit_it)
-    if not current().is_main:
-        return
-    if json:
-        print_json({**found.info(), "out": str(out)})
-    else:
-        print(_summary(found.info(), out))
+    given = parts["train"], parts["valid"], parts["test"]
+    fit_and_tell(found, asked, given, asked.training_options, _summary)
 
 
 def _translator(asked: Asked, options: PairOptions) -> "Translator":

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 
 from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
 from seriatim.cli.pairs import PairFile
-from seriatim.errors import ConfigError, DataError, DecodingError
+from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
 
 if TYPE_CHECKING:
     from seriatim.tasks.searching import Decoding
@@ -101,6 +101,7 @@ def translate(
     require: Path | None = None,
     ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
     alignment: Flag = False,
+    picture: Path | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
@@ -117,6 +118,7 @@ def translate(
         ensemble: further translators; the search follows the product of all.
         alignment: after a tab, for each symbol of the target its place and that of the source
             symbol it looked at most, counted from 0: "source-target" (with --json: all weights).
+        picture: an SVG file to draw the alignment of the first line to.
         encoding: of the file.
         threads: of the processor; all cores if not given.
         quiet: no progress and no notes.
@@ -139,8 +141,10 @@ def translate(
             required=None if wishes is None else wishes[done : done + len(group)],
             first=done,
             ensemble=others,
-            alignment=alignment,
+            alignment=alignment or (picture is not None and done == 0),
         )
+        if picture is not None and done == 0:
+            _draw(picture, found[0])
         for number, result in enumerate(found, done + 1):
             notes.add(number, result.notes)
             _print(number, result, n_best, alignment=alignment, json=json)
@@ -150,6 +154,20 @@ def translate(
         reporter.counted(f"{done:,} lines translated, {rate:,.1f} lines/s")
     reporter.done()
     notes.close()
+
+
+def _draw(path: Path, result: "Translation") -> None:
+    """
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if result.alignment is None:
+        return
+    try:
+        path.write_text(result.alignment.svg(), encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot write the picture to {path} ({reason})") from None
 
 
 def _required(path: Path, encoding: str) -> list[list[str]]:

@@ -2,15 +2,21 @@
 
 import itertools
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from seriatim.cli.asked import Reading
 from seriatim.cli.label import label_rows, score_labels
 from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, table, use_threads
 from seriatim.cli.pairs import PairFile, info_rows, refuse, score_pairs
 from seriatim.errors import ContractError
+
+if TYPE_CHECKING:
+    from seriatim.data.readers import Source
+    from seriatim.tasks.language import LanguageModel
 
 _ROWS = {"translation": info_rows, "labelling": label_rows}
 
@@ -26,12 +32,8 @@ def score(
     format: str | None = None,
     source_column: str | None = None,
     target_column: str | None = None,
-    field: str | None = None,
-    column: str | None = None,
-    sequence_column: str | None = None,
-    order_column: str | None = None,
     encoding: str = "utf-8",
-    skip_empty: Flag = False,
+    reading: Reading | None = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -42,31 +44,25 @@ def score(
         data: what to score: a file or a folder, read as the training text was; of a translator,
             a file of pairs, or of sources; of a labeller, labelled text.
         target: of a translator: a file of targets, line by line with the sources.
-        each: of a translator: ln p of every target given its source, one a line.
+        each: of a translator: ln p of every target given its source, one a line; of a model of
+            lines or documents: the surprise of each, in bits, and where it is highest.
         restart_every: of a stream: forget everything every so many symbols.
         format: of the files, instead of what their endings say.
         source_column: of a translator or labeller: the column or field of the sources.
         target_column: likewise, of the targets or labels.
-        field: of .jsonl records, that holds the text.
-        column: of tables, that holds the text, or the event.
-        sequence_column: of tables with one event per row: which sequence it belongs to.
-        order_column: by which the events of a sequence are sorted.
         encoding: of the files.
-        skip_empty: leave out empty lines or documents.
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.data.readers import open_source
     from seriatim.tasks import folder
-    from seriatim.tasks.language import load
+    from seriatim.tasks.language import LanguageModel
 
     use_threads(threads)
     task = folder.read_config(model).get("task")
     asked = PairFile(data, target, source_column, target_column, format, encoding)
     if task in ("translation", "labelling"):
-        texts: dict[str, Any] = {"restart_every": restart_every, "field": field, "column": column}
-        texts |= {"sequence_column": sequence_column, "order_column": order_column}
-        refuse({**texts, "skip_empty": skip_empty}, f"texts, and this model is for {task}")
+        texts = {"restart_every": restart_every, **asdict(reading or Reading())}
+        refuse(texts, f"texts, and this model is for {task}")
         if task == "translation":
             score_pairs(model, asked, each=each, json=json)
             return
@@ -74,26 +70,39 @@ def score(
         score_labels(model, asked, json=json)
         return
     pairs = {"target": target, "source_column": source_column, "target_column": target_column}
-    refuse({**pairs, "each": each}, "translators, and this is a model of texts")
-    lm = load(model)
-    source = open_source(
-        data,
-        sequences=lm.sequences,
-        format=format,
-        field=field,
-        column=column,
-        sequence_id=sequence_column,
-        order=order_column,
-        encoding=encoding,
-        skip_empty=skip_empty,
+    refuse(pairs, "translators, and this is a model of texts")
+    refuse({"restart_every": restart_every if each else None}, "streams, which have no each")
+    lm = LanguageModel.load(model)
+    source = (reading or Reading()).opened(
+        data, sequences=lm.sequences, format=format, encoding=encoding
     )
     reporter = Reporter(is_quiet=json)
+    if each:
+        _print_each(lm, source, reporter, json=json)
+        return
     found = lm.score(source, restart_every=restart_every, report=reporter.scored)
     reporter.done()
     if json:
         print_json(found.to_json())
     else:
         print(score_lines(found))
+
+
+def _print_each(lm: "LanguageModel", source: "Source", reporter: Reporter, *, json: bool) -> None:
+    """A line for each sequence, with tabs between the figures, or a JSON record."""
+    from seriatim.tasks.each import sequence_surprises
+
+    found = sequence_surprises(lm, source, report=reporter.scored)
+    for number, each in enumerate(found):
+        if not number:
+            reporter.done()
+        if json:
+            print_json(each.to_json())
+            continue
+        if not number:
+            print("number\tbits\tsymbols\tbits per symbol\thighest\tat\tsymbol")
+        figures = f"{each.bits:.3f}\t{each.symbols}\t{each.bits_per_symbol:.4f}"
+        print(f"{each.number}\t{figures}\t{each.highest:.3f}\t{each.at}\t{each.symbol}")
 
 
 def generate(
@@ -125,11 +134,11 @@ def generate(
         json: print JSON at the end.
     """
     from seriatim.decode.sample import Sampling
-    from seriatim.tasks.language import load
+    from seriatim.tasks.language import LanguageModel
 
     use_threads(threads)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    pieces = load(model).generating(prompt, length, seed=seed, sampling=sampling)
+    pieces = LanguageModel.load(model).generating(prompt, length, seed=seed, sampling=sampling)
     if json:
         print_json({"prompt": prompt, "text": "".join(pieces), "seed": seed})
         return
@@ -154,9 +163,9 @@ def next_symbols(
         top: how many.
         json: print JSON.
     """
-    from seriatim.tasks.language import load
+    from seriatim.tasks.language import LanguageModel
 
-    found = load(model).next(prompt, top)
+    found = LanguageModel.load(model).next(prompt, top)
     if json:
         print_json([{"symbol": p.symbol, "probability": p.probability} for p in found])
     else:
@@ -183,9 +192,9 @@ def surprisal(
         encoding: of the file.
         json: print JSON.
     """
-    from seriatim.tasks.language import load
+    from seriatim.tasks.language import LanguageModel
 
-    lm = load(model)
+    lm = LanguageModel.load(model)
     found = lm.surprisal(_text(text, file, encoding))
     total = sum(s.bits for s in found)
     if json:

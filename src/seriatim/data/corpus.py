@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim import writing
 from seriatim.data.readers import Source
 from seriatim.data.symbols import LINE_END, Ids, Symbols, Text, batches
 from seriatim.errors import ConfigError, OutputError
@@ -234,10 +235,9 @@ class _Disk(_Sink):
 
     def close(self) -> str:
         """Flush to the disk itself; the digest of the tokens."""
-        for file in self._files:
-            file.flush()
-            os.fsync(file.fileno())
         self.abandon()
+        for file in self._files:
+            writing.flush(Path(file.name))
         return self._digest.hexdigest()
 
     def abandon(self) -> None:
@@ -385,7 +385,7 @@ def _build_entry(entry: Path, source: Source, symbols: Symbols) -> None:
         except OSError:
             if not entry.exists():
                 raise
-        _flush_folder(entry.parent)
+        writing.flush(entry.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -398,23 +398,9 @@ def _write(folder: Path, source: Source, symbols: Symbols) -> None:
     finally:
         sink.abandon()
     record = {"version": FORMAT_VERSION, "tokens": digest, **asdict(figures)}
-    with (folder / "corpus.json").open("w") as file:
-        json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make names in a folder last; some systems cannot open folders and need not."""
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    (folder / "corpus.json").write_text(json.dumps(record))
+    writing.flush(folder / "corpus.json")
+    writing.flush(folder)
 
 
 def _build_for_now(source: Source, symbols: Symbols, fingerprint: str) -> Corpus:

@@ -8,8 +8,9 @@ no models.
 
 import hashlib
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Literal, TypeAlias
 
 from seriatim.data.lines import blocks, lines
 from seriatim.data.pairs import Pair, PairData, Pairs, open_pairs
+from seriatim.data.readers import open_source
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
@@ -50,7 +52,7 @@ class LabelFiles(Pairs):
 
     def fingerprint(self) -> str:
         """Of all files."""
-        return _digest(self.files, "label files", self.encoding)
+        return _digest("label files", self.files, self.encoding)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class TaggedLines(Pairs):
 
     def fingerprint(self) -> str:
         """Of the file."""
-        return _digest((self.path,), "tagged lines", self.encoding)
+        return _digest("tagged lines", [self.path], self.encoding)
 
     def _couple(self, number: int, line: str) -> tuple[str, str]:
         element, separator, label = line.rstrip().rpartition("\t" if "\t" in line else " ")
@@ -219,10 +221,7 @@ def _check_elements(text: str | Sequence[str], labels: Sequence[str], name: str)
         )
 
 
-def _digest(files: Iterable[Path], *parts: str) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+def _digest(kind: str, files: Sequence[Path], encoding: str) -> str:
+    whole = open_source(list(files), format="text", sequences="line", encoding=encoding)
+    parts = [kind, [file.name for file in files], whole.fingerprint()]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -5,6 +5,7 @@ Knows a model and pairs of symbols; no family, no text.
 Shapes: B rows, L target positions, N scored symbols of all pairs, ends included.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from seriatim.batch import valid_mask
 from seriatim.data.pair_batches import Boundaries, PairPass
 from seriatim.data.pairs import PairCorpus
-from seriatim.evaluate.likelihood import Nats
+from seriatim.evaluate.likelihood import Nats, likelihood, unknown_targets
+from seriatim.evaluate.text import Score, score_text
 from seriatim.model import SequenceModel
 
 PLACES = 8_192  # scored at once, of both sides
@@ -55,3 +57,23 @@ def pair_surprises(
             if report is not None:
                 report(done)
     return nats, bounds
+
+
+def score_pairs(
+    model: SequenceModel,
+    corpus: PairCorpus,
+    boundaries: Boundaries,
+    unknown: int | None,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> Score:
+    """How well a model predicts the targets of pairs; see `pair_surprises` for the arguments.
+
+    Args:
+        unknown: the id of `<unk>` among the targets' symbols, if it is one of them.
+    """
+    started = time.perf_counter()
+    nats, bounds = pair_surprises(model, corpus, boundaries, report=report)
+    seconds = time.perf_counter() - started
+    found = likelihood(nats, bounds, unknown_targets(corpus.target, unknown))
+    return score_text(found, corpus.target, seconds)

@@ -25,6 +25,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 import seriatim
+from seriatim import writing
 from seriatim.errors import ModelError, OutputError
 
 FORMAT = 1
@@ -137,8 +138,8 @@ def _fill(
     head = {"format": FORMAT, "seriatim": seriatim.__version__, **config, "files": files}
     (folder / _CONFIG).write_text(json.dumps(head, indent=1), encoding="utf-8")
     for file in folder.iterdir():
-        _flush(file)
-    _flush(folder)
+        writing.flush(file)
+    writing.flush(folder)
 
 
 def _distinct(module: nn.Module) -> dict[str, Tensor]:
@@ -159,15 +160,6 @@ def _seal(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "blake2b": digest.hexdigest()}
 
 
-def _flush(path: Path) -> None:
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _put(temporary: Path, path: Path) -> None:
     """Rename into place. A folder cannot replace another in one step, so the old steps aside.
 
@@ -182,7 +174,7 @@ def _put(temporary: Path, path: Path) -> None:
         files = sorted(temporary.iterdir(), key=lambda file: file.name == _CONFIG)
         for file in files:
             os.replace(file, path / file.name)
-        _flush(path)
+        writing.flush(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     os.rename(path, aside / "model")

@@ -3,7 +3,7 @@
 Knows checkpoints; knows no text and no model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,8 +17,13 @@ Kept: TypeAlias = Checkpoints | str | PathLike[str] | None
 
 
 def found_run(
-    asked: Kept, resume: bool, *, model: Mapping[str, Any], data: Mapping[str, Any]
-) -> tuple[Checkpoints | None, Any]:
+    asked: Kept,
+    resume: bool,
+    *,
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    documents: Sequence[str],
+) -> tuple[Checkpoints | None, list[Any] | None]:
     """Where the run is kept, and what it was begun with, if it stands there and goes on.
 
     Args:
@@ -26,6 +31,7 @@ def found_run(
         resume: whether a run in a folder goes on; `Checkpoints` say so themselves.
         model: JSON values that make it another run when they change.
         data: likewise, but such a change may be allowed.
+        documents: the names of what `keep` wrote.
 
     Raises:
         OutputError, ConfigError, DataError: see `checkpoint.standing`; here it is asked before
@@ -39,10 +45,11 @@ def found_run(
     where = replace(where, model=model, data=data)
     if checkpoint.standing(where, {"model": model, "data": data}) is None:
         return where, None
-    return where, checkpoint.read_document(where.folder, "symbols")
+    return where, [checkpoint.read_document(where.folder, name) for name in documents]
 
 
-def keep_symbols(where: Checkpoints | None, symbols: Any) -> None:
-    """Write down the symbols of a run, as JSON values, for `found_run`; on rank 0 only."""
+def keep(where: Checkpoints | None, documents: Mapping[str, Any]) -> None:
+    """Write down what a run is begun with, JSON values, for `found_run`; on rank 0 only."""
     if where is not None and current().is_main:
-        checkpoint.write_document(where.folder, "symbols", symbols)
+        for name, document in documents.items():
+            checkpoint.write_document(where.folder, name, document)

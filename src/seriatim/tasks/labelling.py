@@ -25,9 +25,11 @@ from seriatim.data.pairs import PairData, Pairs, split_pairs
 from seriatim.data.symbols import Symbols, Text
 from seriatim.errors import ConfigError, ModelError
 from seriatim.evaluate.errors import calibration, fit_temperature, label_errors
+from seriatim.evaluate.sizes import num_parameters
 from seriatim.families.configuration import EncoderConfig
 from seriatim.options import explain
 from seriatim.tasks import folder
+from seriatim.tasks.parts import Say, Shares, open_parts, silent
 from seriatim.train.checkpoint import Checkpoints
 from seriatim.train.estimate import Estimate
 from seriatim.train.history import Progress
@@ -129,10 +131,10 @@ class Labeller:
         *,
         valid: PairData | None = None,
         test: PairData | None = None,
-        split: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        split: Shares = (0.8, 0.1, 0.1),
         options: TrainingOptions | None = None,
         report: Callable[[Progress], None] | None = None,
-        say: Callable[[str], None] | None = None,
+        say: Say | None = None,
         announce: Callable[[Estimate], None] | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Self:
@@ -150,9 +152,10 @@ class Labeller:
             checkpoints: where the run is kept, so that it may be cut short and gone on with.
         """
         began = time.perf_counter()
-        say = say or _silent
+        say = say or silent
         options = options or self.training_options({})
-        parts, record = _parts(data, valid, test, split)
+        given = {"train": data, "valid": valid, "test": test}
+        parts, record = open_parts(given, split, open_labelled, split_pairs)
         self.labels = LabelSet.of(parts["train"])
         for part in parts.values():
             check_labelled(part, self.labels)
@@ -330,7 +333,7 @@ class Labeller:
             "per": labels.per,
             "labels": list(labels.names),
             "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": num_parameters(model),
             "training": self.training,
         }
 
@@ -396,30 +399,7 @@ def encoder(kind: str, options: Mapping[str, Any] | None = None) -> EncoderConfi
         raise ConfigError(f"{kind} encoder: {explain(error)}") from None
 
 
-def _parts(
-    data: PairData,
-    valid: PairData | None,
-    test: PairData | None,
-    split: tuple[float, float, float],
-) -> tuple[dict[str, Pairs], dict[str, Any] | None]:
-    """Training, validation and test, and how they were split, if they were."""
-    parts = {"train": open_labelled(data)}
-    for name, given in (("valid", valid), ("test", test)):
-        if given is not None:
-            parts[name] = open_labelled(given)
-    if valid is not None:
-        return parts, None
-    shares = split if test is None else (split[0], split[1] + split[2], 0.0)
-    pieces, record = split_pairs(parts["train"], shares)
-    named = zip(("train", "valid", "test"), pieces, strict=True)
-    return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
-
-
 def _shown(p: Tensor, names: Sequence[str], k: int) -> Labelled:
     values, index = p.topk(min(k, len(names)))
     found = [(names[i], float(v)) for v, i in zip(values, index.tolist(), strict=True)]
     return Labelled(*found[0], tuple(found[1:]))
-
-
-def _silent(sentence: str) -> None:
-    """Say nothing."""

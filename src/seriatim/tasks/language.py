@@ -5,32 +5,42 @@ it holds no logic of its own and never asks which family it has.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from seriatim import contract, tree
-from seriatim.data.alphabets import fit_symbols, symbols_from_json
+from seriatim import contract
+from seriatim.data.alphabets import symbols_from_json
 from seriatim.data.corpus import Corpus, build_corpus
-from seriatim.data.onepass import can_read_words, read_words
+from seriatim.data.kinds import Asked
 from seriatim.data.readers import Sequences, Source, open_source
 from seriatim.data.splits import split_source
 from seriatim.data.symbols import Symbols
 from seriatim.decode.sample import Sampling, sample, symbols_of
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError, SymbolError
+from seriatim.evaluate.horizon import CONTEXTS, LIMIT, Horizon, horizon
 from seriatim.evaluate.likelihood import likelihood, surprises, unknown_targets
+from seriatim.evaluate.robustness import LIMIT as TARGETS
+from seriatim.evaluate.robustness import SEEDS, STRENGTHS, Robustness, robustness
+from seriatim.evaluate.sizes import num_parameters, state_bytes
 from seriatim.evaluate.text import Score, score_text
 from seriatim.families.configuration import ModelConfig, configure, describe, restore
 from seriatim.model import SequenceModel, State
 from seriatim.tasks import folder
-from seriatim.tasks.kept import Kept, found_run, keep_symbols
+from seriatim.tasks.horizons import kinds_in, known_corpus
+from seriatim.tasks.kept import Kept, found_run, keep
+from seriatim.tasks.parts import Say, Shares, corpus_facts, in_symbols, open_parts, scores, silent
 from seriatim.tasks.spelling import fit_speller, speller, spelling_bits
+from seriatim.tasks.streaming import Prediction, Surprisal, TextStream
+from seriatim.tasks.tracing import TextTrace, trace_text
+from seriatim.trace.record import MAX_GIGABYTES
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.distributed import current
 from seriatim.train.estimate import Estimate
@@ -40,22 +50,6 @@ from seriatim.train.loop import seeded
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
-
-
-@dataclass(frozen=True)
-class Surprisal:
-    """What one symbol of a text cost: -log2 p(symbol | everything before it)."""
-
-    symbol: str
-    bits: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One of the most probable next symbols."""
-
-    symbol: str
-    probability: float
 
 
 class LanguageModel:
@@ -106,17 +100,18 @@ class LanguageModel:
         *,
         valid: Data | None = None,
         test: Data | None = None,
-        split: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        split: Shares = (0.8, 0.1, 0.1),
         steps: int | None = None,
         epochs: float | None = None,
         minutes: float | None = None,
         seed: int | None = None,
         options: TrainingOptions | None = None,
         report: Callable[[Progress], None] | None = None,
-        say: Callable[[str], None] | None = None,
+        say: Say | None = None,
         announce: Callable[[Estimate], None] | None = None,
         checkpoints: Kept = None,
         resume: bool = False,
+        figures: bool = True,
     ) -> Self:
         """Fit to text, by gradients or in closed form, as the family has it.
 
@@ -137,22 +132,25 @@ class LanguageModel:
             checkpoints: a folder in which the run is kept every minute, or `Checkpoints`; it
                 stays when the run is over: remove it when the model is saved.
             resume: go on with the run in that folder, to the bit, if there is one.
+            figures: score the validation and the test text when the model is fitted.
 
         Returns:
             This model, fitted; `training` holds the record.
         """
         started = time.perf_counter()
-        say = say or _silent
+        say = say or silent
         options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
         parts, record = self._parts(train, valid, test, split)
         data = {name: source.fingerprint() for name, source in parts.items()} if checkpoints else {}
-        kept, symbols = found_run(checkpoints, resume, model=self._identity(), data=data)
-        if symbols is not None:
-            self.symbols = symbols_from_json(symbols)
+        kept, found = found_run(
+            checkpoints, resume, model=self._identity(), data=data, documents=["symbols"]
+        )
+        if found is not None:
+            self.symbols = symbols_from_json(found[0])
         with current().main_first():  # it fills the cache, and the others map its files
             corpora = self._corpora(parts, say)
         self.training = {
-            "data": {name: _facts(corpus) for name, corpus in corpora.items()},
+            "data": {name: corpus_facts(corpus) for name, corpus in corpora.items()},
             "split": record,
             "symbols": {"spec": self._spec, "number": self._alphabet().num_symbols},
             "seed": options.seed,
@@ -160,41 +158,25 @@ class LanguageModel:
         began = time.perf_counter()
 
         def by_gradient(*given: Any) -> History:
-            keep_symbols(kept, self._alphabet().to_json())
+            keep(kept, {"symbols": self._alphabet().to_json()})
             return fit_by_gradient(*given, report=report, announce=announce, checkpoints=kept)
 
         self._fit_model(corpora["train"], corpora.get("valid"), options, by_gradient, say)
         self.training["fit_seconds"] = time.perf_counter() - began
-        if current().is_main:
-            self._score_parts(corpora, parts, say)
+        if figures and current().is_main:
+            self.training |= scores(
+                corpora, lambda name: self._score(corpora[name], parts[name]), "text", say
+            )
         self.training["seconds"] = time.perf_counter() - started
         return self
 
-    def _corpora(
-        self, parts: Mapping[str, Source], say: Callable[[str], None]
-    ) -> dict[str, Corpus]:
+    def _corpora(self, parts: Mapping[str, Source], say: Say) -> dict[str, Corpus]:
         """The parts as symbols; chooses the symbols first, where that was not done."""
-        corpora: dict[str, Corpus] = {}
-        if self.symbols is None and self._spec == "word" and can_read_words(parts["train"]):
-            say("reading the words of the train text")
-            self.symbols, corpora["train"] = read_words(
-                parts["train"], min_count=self._cut[0], max_size=self._cut[1]
-            )
-        if self.symbols is None:
-            say(f"choosing {self._spec} symbols")
-            self.symbols = fit_symbols(
-                self._spec,
-                parts["train"].texts(),
-                sequences=parts["train"].sequences,
-                min_count=self._cut[0],
-                max_size=self._cut[1],
-            )
+        self.symbols, corpora = in_symbols(
+            parts, self.symbols, spec=self._spec, cut=self._cut, say=say
+        )
         if self._speller is None:
             self._speller = fit_speller(parts["train"].texts(), self.symbols)
-        for name, source in parts.items():
-            if name not in corpora:
-                say(f"turning the {name} text into symbols")
-                corpora[name] = build_corpus(source, self.symbols)
         return corpora
 
     def _identity(self) -> dict[str, Any]:
@@ -206,17 +188,6 @@ class LanguageModel:
             "sequences": self.sequences,
             "begun from": None if self.model is None else self.model.fingerprint(),
         }
-
-    def _score_parts(
-        self, corpora: dict[str, Corpus], parts: dict[str, Source], say: Callable[[str], None]
-    ) -> None:
-        try:
-            for name in sorted(corpora.keys() & {"valid", "test"}, reverse=True):
-                say(f"scoring the {name} text")
-                self.training[name] = self._score(corpora[name], parts[name]).to_json()
-        except KeyboardInterrupt:
-            # The model is fitted; whoever has no patience for its figures must not lose it.
-            self.training["not_scored"] = "interrupted"
 
     def training_options(
         self, given: Mapping[str, Any], *, preset: str | None = None
@@ -240,20 +211,13 @@ class LanguageModel:
         return self.training_options(given) if options is None else replace(options, **given)
 
     def _parts(
-        self, train: Data, valid: Data | None, test: Data | None, split: tuple[float, float, float]
+        self, train: Data, valid: Data | None, test: Data | None, split: Shares
     ) -> tuple[dict[str, Source], dict[str, Any] | None]:
         """The sources of training, validation and test, and how they were split, if they were."""
-        parts = {"train": self._open(train)}
-        self.sequences = parts["train"].sequences  # how the others are read, too
-        for name, data in (("valid", valid), ("test", test)):
-            if data is not None:
-                parts[name] = self._open(data)
-        if valid is not None:
-            return parts, None
-        shares = split if test is None else (split[0], split[1] + split[2], 0.0)
-        pieces, record = split_source(parts["train"], shares)
-        named = zip(("train", "valid", "test"), pieces, strict=True)
-        return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
+        source = self._open(train)
+        self.sequences = source.sequences  # how the others are read, too
+        given = {"train": source, "valid": valid, "test": test}
+        return open_parts(given, split, self._open, split_source)
 
     def _open(self, data: Data) -> Source:
         return open_source(data, sequences=None if isinstance(data, Source) else self.sequences)
@@ -264,7 +228,7 @@ class LanguageModel:
         valid: Corpus | None,
         options: TrainingOptions,
         by_gradient: Callable[..., History],
-        say: Callable[[str], None],
+        say: Say,
     ) -> None:
         symbols = self._alphabet()
         is_new = self.model is None
@@ -395,9 +359,7 @@ class LanguageModel:
     def surprisal(self, text: str) -> list[Surprisal]:
         """The bits of every symbol of a text, the end of each sequence included."""
         model, symbols = self._fitted()
-        is_stream = self.sequences == "stream"
-        texts = text.removesuffix("\n").split("\n") if self.sequences == "line" else [text]
-        pieces = [symbols.encode(t) for t in texts]
+        is_stream, pieces = self.sequences == "stream", self._pieces(text)
         corpus = Corpus.from_tokens(pieces, is_stream=is_stream)
         nats, _ = surprises(model, corpus)
         ends = [] if is_stream else [symbols.boundary]
@@ -405,7 +367,98 @@ class LanguageModel:
         bits = nats / np.log(2)
         return [Surprisal(symbols.name(i), float(b)) for i, b in zip(ids, bits, strict=True)]
 
-    def stream(self, state: bytes | None = None) -> "TextStream":
+    def _pieces(self, text: str) -> list[NDArray[np.int64]]:
+        """The sequences of a text, in symbols."""
+        texts = text.removesuffix("\n").split("\n") if self.sequences == "line" else [text]
+        return [self._fitted()[1].encode(t) for t in texts]
+
+    def trace(
+        self,
+        text: str,
+        top: int = 5,
+        *,
+        only: Collection[str] | None = None,
+        max_gigabytes: float = MAX_GIGABYTES,
+    ) -> TextTrace:
+        """What happens inside of the model while it reads a text.
+
+        Args:
+            text: with lines as sequences, each is read from its own beginning.
+            top: so many of the most probable symbols are given at each position.
+            only: names to record, see `record`; None: everything.
+            max_gigabytes: what may be recorded; more is refused.
+
+        Raises:
+            ConfigError: a text too long to be recorded.
+            DataError: an empty text.
+        """
+        return trace_text(
+            *self._fitted(),
+            self._pieces(text),
+            has_ends=self.sequences != "stream",
+            top=top,
+            only=only,
+            max_gigabytes=max_gigabytes,
+        )
+
+    def horizon(
+        self,
+        data: Data,
+        *,
+        contexts: Sequence[int] = CONTEXTS,
+        kinds: Asked = False,
+        shuffled: bool = False,
+        replaced: bool = False,
+        gradients: bool = False,
+        limit: int | None = LIMIT,
+        seed: int = 0,
+        report: Callable[[float], None] | None = None,
+    ) -> Horizon:
+        """How far back the model looks on a text; see `evaluate.horizon`.
+
+        Args:
+            data: a path, a `Source`, or texts.
+            contexts: numbers of elements to show, rising.
+            kinds: True for curves by the usual kinds of symbols, or what `kinds_of` takes.
+            shuffled, replaced: what stands further back is shuffled, or replaced, too.
+            gradients: the influence of each position, and gradients through time, too.
+            limit: only the first so many symbols are looked at; None: all.
+            seed: of the places that are looked at.
+            report: told which share of the work is done.
+        """
+        model, symbols = self._fitted()
+        corpus = known_corpus(self._open(data), symbols)
+        return horizon(
+            model,
+            corpus,
+            contexts=contexts,
+            kinds=kinds_in(corpus, symbols, kinds),
+            shuffled=shuffled,
+            replaced=replaced,
+            gradients=gradients,
+            limit=limit,
+            seed=seed,
+            report=report,
+        )
+
+    def robustness(
+        self,
+        data: Data,
+        *,
+        strengths: Mapping[str, Sequence[float]] = STRENGTHS,
+        limit: int | None = TARGETS,
+        seeds: int = SEEDS,
+        seed: int = 0,
+        report: Callable[[float], None] | None = None,
+    ) -> Robustness:
+        """What trimmed, omitted and permuted elements do; see `evaluate.robustness`."""
+        model, symbols = self._fitted()
+        corpus = known_corpus(self._open(data), symbols)
+        return robustness(
+            model, corpus, strengths=strengths, limit=limit, seeds=seeds, seed=seed, report=report
+        )
+
+    def stream(self, state: bytes | None = None) -> TextStream:
         """Push one element at a time and get its surprise; `state` goes on from a saved one."""
         model, symbols = self._fitted()
         return TextStream(Stream(model) if state is None else Stream.load(model, state), symbols)
@@ -535,66 +588,3 @@ class LanguageModel:
         found.model = model.to(found._device).eval()
         found.training = folder.read_document(path, "training")
         return found
-
-
-def load(
-    path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
-) -> LanguageModel:
-    """Load a model folder; see `LanguageModel.load`."""
-    return LanguageModel.load(path, classes=classes, device=device)
-
-
-class TextStream:
-    """One text in the making: push an element, get its surprise in bits.
-
-    The sum over a text equals what `surprisal` and `score` say of it.
-    """
-
-    def __init__(self, stream: Stream, symbols: Symbols) -> None:
-        self._stream, self._symbols = stream, symbols
-
-    def push(self, element: str) -> float:
-        """Fold a piece of text in (a character, a word, a line end) and return its bits."""
-        nats = sum(self._stream.push(int(i)) for i in self._symbols.encode(element))
-        return nats / float(np.log(2))
-
-    def end(self) -> float:
-        """The bits of the text ending here; folds the end in."""
-        return self._stream.push(self._symbols.boundary) / float(np.log(2))
-
-    def top(self, k: int = 10) -> list[Prediction]:
-        """The k most probable next symbols."""
-        return [Prediction(self._symbols.name(i), float(np.exp(p))) for i, p in self._stream.top(k)]
-
-    def save(self) -> bytes:
-        """The state as bytes; `LanguageModel.stream(state)` goes on from it exactly."""
-        return self._stream.save()
-
-
-def num_parameters(model: SequenceModel) -> int:
-    """Numbers that were fitted: weights, tied ones once, and the counts of a counted model."""
-    tensors = {t.data_ptr(): t.numel() for t in model.state_dict().values() if t.numel()}
-    return sum(tensors.values())
-
-
-def state_bytes(model: SequenceModel, length: int = 512) -> int:
-    """Bytes that the model keeps of one sequence of `length` symbols."""
-    with torch.inference_mode():
-        x = torch.zeros(1, length, dtype=torch.int64, device=model.device)
-        return tree.num_bytes(model.update(model.start(1), x).carry)
-
-
-def _facts(corpus: Corpus) -> dict[str, Any]:
-    return {
-        "sequences": corpus.num_sequences,
-        "symbols": corpus.num_tokens,
-        "scored": corpus.num_scored,
-        "unknown": corpus.num_unknown,
-        "characters": corpus.num_characters,
-        "bytes": corpus.num_bytes,
-        "fingerprint": corpus.fingerprint,
-    }
-
-
-def _silent(sentence: str) -> None:
-    """Say nothing."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from seriatim.batch import Batch
 from seriatim.data.pair_batches import Boundaries, PairReader, cut_batches
 from seriatim.data.pairs import PairCorpus
-from seriatim.data.symbols import Symbols
+from seriatim.data.symbols import Symbols, Text
 from seriatim.decode.hypotheses import Hypothesis
 from seriatim.decode.risk import ChrF, least_risk
 from seriatim.errors import ConfigError, SymbolError
@@ -56,6 +56,14 @@ class LengthRule:
     def limit(self, size: int) -> int:
         """Symbols that the target of a source of `size` symbols may have."""
         return math.ceil(self.slope * size) + self.extra
+
+    def limits(self, sources: Sequence[Ids], most: int | None) -> tuple[Ids, Ids]:
+        """The sizes of sources, ends included, and the limits of their targets, unless `most` says.
+
+        Both are (N,), for the symbols of N sources.
+        """
+        sizes = np.array([len(source) + 1 for source in sources], np.int64)
+        return sizes, np.array([most or self.limit(n) for n in sizes.tolist()])
 
 
 @dataclass(frozen=True)
@@ -234,7 +242,32 @@ def by_risk(found: Translation) -> Translation:
     return replace(best, others=tuple(others))
 
 
-def unknown_note(unknown: Sequence[str]) -> str:
+def read_sources(
+    texts: Sequence[Text], symbols: Symbols, longest: int | None
+) -> tuple[list[Ids], list[tuple[str, ...]]]:
+    """The symbols of sources, and what should be known of each.
+
+    Args:
+        texts: sources.
+        symbols: of the sources.
+        longest: symbols of the longest source in training, if that is known.
+    """
+    ids = [symbols.encode(text) for text in texts]
+    notes = []
+    for text, found in zip(texts, ids, strict=True):
+        remarks = []
+        if symbols.unknown is not None and (found == symbols.unknown).any():
+            remarks.append(_unknown_note(symbols.unknown_symbols(text)))
+        if longest is not None and len(found) > longest:
+            remarks.append(
+                f"the source has {len(found):,} symbols and the longest in training had "
+                f"{longest:,}: it is translated in full, but expect less"
+            )
+        notes.append(tuple(remarks))
+    return ids, notes
+
+
+def _unknown_note(unknown: Sequence[str]) -> str:
     """That a source has symbols which were never seen."""
     named = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
     return f"the source has symbols never seen in training ({named}), read as <unk>"

@@ -6,7 +6,7 @@ never asks which encoder or decoder it has.
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
@@ -20,26 +20,37 @@ from seriatim import contract
 from seriatim.compose import Product
 from seriatim.data.alphabets import symbols_from_json
 from seriatim.data.pair_batches import Boundaries, PairPass, source_batch
-from seriatim.data.pairs import PairCorpus, PairData, Pairs, build_pair_corpus, open_pairs
-from seriatim.data.pairs import split_pairs as split_all
+from seriatim.data.pairs import (
+    PairCorpus,
+    PairData,
+    Pairs,
+    build_pair_corpus,
+    open_pairs,
+    split_pairs,
+)
 from seriatim.data.symbols import Symbols, Text
 from seriatim.errors import ConfigError, ModelError
-from seriatim.evaluate.likelihood import Nats, likelihood, unknown_targets
-from seriatim.evaluate.pairs import PLACES, pair_surprises
-from seriatim.evaluate.text import Score, score_text
+from seriatim.evaluate.pairs import PLACES, pair_surprises, score_pairs
+from seriatim.evaluate.robustness import STRENGTHS, Robustness
+from seriatim.evaluate.sizes import num_parameters
+from seriatim.evaluate.text import Score
 from seriatim.families.configuration import Seq2Seq, describe, restore
 from seriatim.model import SequenceModel
 from seriatim.tasks import folder
+from seriatim.tasks.horizons import PAIRS, Figure, output_robustness
 from seriatim.tasks.judging import Quality, judge
-from seriatim.tasks.language import num_parameters
+from seriatim.tasks.kept import found_run, keep
+from seriatim.tasks.parts import Say, Shares, open_parts, scores, silent
 from seriatim.tasks.searching import Decoding, Ids, Wishes, check_required, search
 from seriatim.tasks.suiting import (
+    alphabet_facts,
     configured,
     pair_batches,
     pair_facts,
+    suited_alphabets,
     suited_options,
-    suited_symbols,
 )
+from seriatim.tasks.tracing import PairTrace, trace_pair
 from seriatim.tasks.translating import (
     Aligned,
     LengthRule,
@@ -48,11 +59,10 @@ from seriatim.tasks.translating import (
     by_risk,
     check_same_symbols,
     phrases_of,
+    read_sources,
     translations,
-    unknown_note,
     wishes_of,
 )
-from seriatim.train import checkpoint
 from seriatim.train.checkpoint import Checkpoints
 from seriatim.train.distributed import current
 from seriatim.train.estimate import Estimate
@@ -61,7 +71,6 @@ from seriatim.train.loop import seeded
 from seriatim.train.loop import train as train_model
 from seriatim.train.options import TrainingOptions
 
-Say = Callable[[str], None]
 Options = TrainingOptions | Mapping[str, Any]
 
 GROUP = 1024  # texts that `translating` reads before it answers
@@ -129,7 +138,7 @@ class Translator:
         *,
         valid: PairData | None = None,
         test: PairData | None = None,
-        split: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        split: Shares = (0.8, 0.1, 0.1),
         steps: int | None = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -148,7 +157,7 @@ class Translator:
             test: for the final figures; without both, parts are split off for each.
             split: shares of train, validation and test where they are split off; all pairs of
                 one source are on one side.
-            steps, epochs, minutes: the budget, at most one. None: 30 epochs, within 2,000 to
+            steps, epochs, minutes: the budget, at most one. None: 20 epochs, within 2,000 to
                 20,000 steps.
             seed: of weights, data order and dropout.
             options: other training options; a mapping adds to what suits the model and the
@@ -161,28 +170,34 @@ class Translator:
         Returns:
             This translator, fitted; `training` holds the record.
         """
-        started, say = time.perf_counter(), say or _silent
+        started, say = time.perf_counter(), say or silent
         budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
         given = {name: value for name, value in budget.items() if value is not None}
-        parts, record = self._parts(train, valid, test, split)
+        data = {"train": train, "valid": valid, "test": test}
+        parts, record = open_parts(data, split, open_pairs, split_pairs)
         kept = self._kept(checkpoints, parts)
         with current().main_first():  # it fills the cache, and the others map its files
             self._fit_symbols(parts["train"], say)
             say("turning the pairs into symbols")
             corpora = {name: build_pair_corpus(p, *self._alphabets()) for name, p in parts.items()}
-        if kept is not None and current().is_main:
-            for name, symbols in zip(("source_symbols", "symbols"), self._alphabets(), strict=True):
-                checkpoint.write_document(kept.folder, name, symbols.to_json())
+        source, target = (symbols.to_json() for symbols in self._alphabets())
+        keep(kept, {"source_symbols": source, "symbols": target})
         chosen = self._options(options, given, corpora["train"])
         if self.model is None:
             self.length_rule = LengthRule.of(corpora["train"])
-        self.training = self._record(corpora, record, chosen)
+        self.training = {
+            "data": {name: pair_facts(corpus) for name, corpus in corpora.items()},
+            "split": record,
+            "symbols": {"joint": self.is_joint, **alphabet_facts(*self._alphabets())},
+            "length_rule": asdict(self.length_rule),
+            "seed": chosen.seed,
+        }
         began = time.perf_counter()
         run = partial(train_model, report=report, announce=announce, checkpoints=kept)
         self._train(corpora["train"], corpora.get("valid"), chosen, run)
         self.training["fit_seconds"] = time.perf_counter() - began
         if current().is_main:
-            self._score_parts(corpora, say)
+            self.training |= scores(corpora, lambda name: self._score(corpora[name]), "pairs", say)
         self.training["seconds"] = time.perf_counter() - started
         return self
 
@@ -208,23 +223,6 @@ class Translator:
             return replace(options, **given)
         return self.training_options({**(options or {}), **given}, corpus)
 
-    def _parts(
-        self,
-        train: PairData,
-        valid: PairData | None,
-        test: PairData | None,
-        split: tuple[float, float, float],
-    ) -> tuple[dict[str, Pairs], dict[str, Any] | None]:
-        """The pairs of training, validation and test, and how they were split, if they were."""
-        given = {"train": train, "valid": valid, "test": test}
-        parts = {name: open_pairs(data) for name, data in given.items() if data is not None}
-        if valid is not None:
-            return parts, None
-        shares = split if test is None else (split[0], split[1] + split[2], 0.0)
-        pieces, record = split_all(parts["train"], shares)
-        named = zip(("train", "valid", "test"), pieces, strict=True)
-        return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
-
     def _kept(self, asked: Checkpoints | None, parts: Mapping[str, Pairs]) -> Checkpoints | None:
         """Where the run is kept and what it is; of one that goes on, the symbols are taken."""
         if asked is None:
@@ -233,25 +231,27 @@ class Translator:
         specs = [self._spec, self._source_spec, self.is_joint, *self._cut]
         model = {"model": describe(self.config), "symbols": specs, "begun from": begun_from}
         data = {name: pairs.fingerprint() for name, pairs in parts.items()}
-        asked = replace(asked, model={"task": "translation", **model}, data=data)
-        if checkpoint.standing(asked, {"model": asked.model, "data": data}) is not None:
-            self.symbols = symbols_from_json(checkpoint.read_document(asked.folder, "symbols"))
-            source = symbols_from_json(checkpoint.read_document(asked.folder, "source_symbols"))
+        kept, found = found_run(
+            asked,
+            asked.resume,
+            model={"task": "translation", **model},
+            data=data,
+            documents=["source_symbols", "symbols"],
+        )
+        if found is not None:
+            source, self.symbols = map(symbols_from_json, found)
             self.source_symbols = self.symbols if self.is_joint else source
-        return asked
+        return kept
 
     def _fit_symbols(self, pairs: Pairs, say: Say) -> None:
-        if self.symbols is None:
-            say(f"choosing {self._spec} symbols" + (" for both sides" if self.is_joint else ""))
-            sides = [pairs.sources, pairs.targets] if self.is_joint else [pairs.targets]
-            self.symbols = self._symbols(self._spec, [side.texts for side in sides])
-            self.source_symbols = self.symbols if self.is_joint else self.source_symbols
-        if self.source_symbols is None:
-            say(f"choosing {self._source_spec} symbols for the sources")
-            self.source_symbols = self._symbols(self._source_spec, [pairs.sources.texts])
-
-    def _symbols(self, spec: str, sides: Sequence[Callable[[], Iterator[Text]]]) -> Symbols:
-        return suited_symbols(spec, sides, min_count=self._cut[0], max_size=self._cut[1])
+        self.source_symbols, self.symbols = suited_alphabets(
+            pairs,
+            (self.source_symbols, self.symbols),
+            None if self.is_joint else self._source_spec,
+            self._spec,
+            cut=self._cut,
+            say=say,
+        )
 
     def _train(
         self,
@@ -276,31 +276,6 @@ class Translator:
         size = None if self.is_joint else source.num_symbols
         with seeded(torch.device("cpu"), seed):
             return self.config.build(target.num_symbols, target.boundary, size)
-
-    def _record(
-        self, corpora: dict[str, PairCorpus], split: dict[str, Any] | None, options: TrainingOptions
-    ) -> dict[str, Any]:
-        source, target = self._alphabets()
-        return {
-            "data": {name: pair_facts(corpus) for name, corpus in corpora.items()},
-            "split": split,
-            "symbols": {
-                "joint": self.is_joint,
-                "source": {"kind": source.kind, "number": source.num_symbols},
-                "target": {"kind": target.kind, "number": target.num_symbols},
-            },
-            "length_rule": asdict(self.length_rule),
-            "seed": options.seed,
-        }
-
-    def _score_parts(self, corpora: dict[str, PairCorpus], say: Say) -> None:
-        try:
-            for name in sorted(corpora.keys() & {"valid", "test"}, reverse=True):
-                say(f"scoring the {name} pairs")
-                self.training[name] = self._score(corpora[name]).to_json()
-        except KeyboardInterrupt:
-            # The model is fitted; whoever has no patience for its figures must not lose it.
-            self.training["not_scored"] = "interrupted"
 
     # ---- using ----------------------------------------------------------------------------------
 
@@ -381,16 +356,11 @@ class Translator:
         check_same_symbols([member._fitted()[2] for member in members])
         read = [member._read(texts) for member in members]
         ids, notes = read[0]
-        sizes = np.array([len(i) + 1 for i in ids], np.int64)
-        limits = np.array(
-            [decoding.max_length or self.length_rule.limit(n) for n in sizes.tolist()]
-        )
+        sizes, limits = self.length_rule.limits(ids, decoding.max_length)
 
         def bind(group: list[int]) -> SequenceModel:
-            bound = [
-                member._bound([r[0][i] for i in group])
-                for member, r in zip(members, read, strict=True)
-            ]
+            rows = [[own[i] for i in group] for own, _ in read]
+            bound = [member._bound(own) for member, own in zip(members, rows, strict=True)]
             return bound[0] if len(bound) == 1 else Product(bound)
 
         found = search(
@@ -415,22 +385,61 @@ class Translator:
 
     def _read(self, texts: Sequence[Text]) -> tuple[list[Ids], list[tuple[str, ...]]]:
         """The symbols of sources, and what should be known of each."""
-        _, symbols, _ = self._fitted()
         longest = self.training.get("data", {}).get("train", {}).get("longest_source")
-        ids, notes = [], []
-        for text in texts:
-            found = symbols.encode(text)
-            ids.append(found)
-            remarks = []
-            if symbols.unknown is not None and (found == symbols.unknown).any():
-                remarks.append(unknown_note(symbols.unknown_symbols(text)))
-            if longest is not None and len(found) > longest:
-                remarks.append(
-                    f"the source has {len(found):,} symbols and the longest in training had "
-                    f"{longest:,}: it is translated in full, but expect less"
-                )
-            notes.append(tuple(remarks))
-        return ids, notes
+        return read_sources(texts, self._fitted()[1], longest)
+
+    def trace(
+        self,
+        source: str,
+        target: str | None = None,
+        *,
+        beam: int = 4,
+        top: int = 5,
+        only: Collection[str] | None = None,
+    ) -> PairTrace:
+        """What happens inside of the model while it reads a source and says a target.
+
+        Args:
+            source: one text.
+            target: one text; None: the best translation that a beam finds.
+            beam: its width; 1 is greedy search.
+            top: so many of the most probable symbols are given at each position.
+            only: names to record, see `record`; None: everything.
+        """
+        model, of_source, of_target = self._fitted()
+        if target is None:
+            found = self.translate(source, beam=beam)[0]
+            ids, is_ended = np.array(found.symbols, np.int64), found.is_ended
+        else:
+            ids, is_ended = of_target.encode(target), True
+        alphabets, read = (of_source, of_target), of_source.encode(source)
+        return trace_pair(model, alphabets, read, ids, is_ended=is_ended, top=top, only=only)
+
+    def robustness(
+        self,
+        pairs: PairData,
+        *,
+        figure: Figure = "chrf",
+        decoding: Decoding | None = None,
+        strengths: Mapping[str, Sequence[float]] = STRENGTHS,
+        limit: int | None = PAIRS,
+        seeds: int = 1,
+        seed: int = 0,
+        report: Callable[[float], None] | None = None,
+    ) -> Robustness:
+        """What damaged sources do to translations; see `tasks.horizons.output_robustness`."""
+        source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
+        return output_robustness(
+            open_pairs(pairs),
+            source,
+            lambda texts: [t.text for t in self.translate(texts, decoding=decoding)],
+            figure,
+            strengths=strengths,
+            limit=limit,
+            seeds=seeds,
+            seed=seed,
+            report=report,
+        )
 
     def score(
         self,
@@ -453,7 +462,8 @@ class Translator:
         self, pairs: PairData, *, report: Callable[[int], None] | None = None
     ) -> list[float]:
         """ln p(target, its end | source) of every pair, in order, nats."""
-        nats, bounds = self._surprises(self._corpus(pairs), report)
+        corpus = self._corpus(pairs)
+        nats, bounds = pair_surprises(self._fitted()[0], corpus, self._boundaries(), report=report)
         return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
 
     def evaluate(
@@ -486,17 +496,8 @@ class Translator:
         return build_pair_corpus(open_pairs(pairs), *self._alphabets())
 
     def _score(self, corpus: PairCorpus, report: Callable[[int], None] | None = None) -> Score:
-        _, _, target = self._fitted()
-        started = time.perf_counter()
-        nats, bounds = self._surprises(corpus, report)
-        seconds = time.perf_counter() - started
-        found = likelihood(nats, bounds, unknown_targets(corpus.target, target.unknown))
-        return score_text(found, corpus.target, seconds)
-
-    def _surprises(
-        self, corpus: PairCorpus, report: Callable[[int], None] | None
-    ) -> tuple[Nats, Ids]:
-        return pair_surprises(self._fitted()[0], corpus, self._boundaries(), report=report)
+        model, _, target = self._fitted()
+        return score_pairs(model, corpus, self._boundaries(), target.unknown, report=report)
 
     def check(self, *, budget_s: float = 60.0) -> contract.Report:
         """Hold the fitted model, bound to a source, to the laws of the contract."""
@@ -592,7 +593,3 @@ class Translator:
         found.model = model.to(found._device).eval()
         found.training = folder.read_document(path, "training")
         return found
-
-
-def _silent(sentence: str) -> None:
-    """Say nothing."""

@@ -1,0 +1,143 @@
+"""`seriatim horizon` and `seriatim robustness` as they are typed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seriatim.cli import main
+
+TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text, a counted model of it, and a recurrent one."""
+    place = tmp_path_factory.mktemp("understand")
+    (place / "text.txt").write_text(TEXT)
+    for name, options in (
+        ("markov", ["--order", "3"]),
+        ("lstm", ["--hidden-size", "8", "--steps", "3", "--batch-size", "4", "--length", "8"]),
+    ):
+        command = ["fit", str(place / "text.txt"), "--model", name, *options, "-q"]
+        assert main([*command, "--out", str(place / name)]) == 0
+    return place
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> Any:
+    out = capsys.readouterr().out.strip()
+    assert "\n" not in out, "one JSON value, nothing else"
+    return json.loads(out)
+
+
+def test_the_horizon_is_a_table_and_a_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["horizon", str(place / "markov"), str(place / "text.txt")]
+    assert main([*command, "--contexts", "1", "2", "5", "--kinds", "--shuffled"]) == 0
+    out = capsys.readouterr().out
+    head, *_ = out.splitlines()
+    assert head.startswith("elements seen")
+    assert [line.split()[0] for line in out.splitlines()[1:5]] == ["none", "1", "2", "5"]
+    assert "letters" in out
+    assert "rest shuffled" in out
+    assert out.splitlines()[-1].startswith("looks ")
+    assert out.splitlines()[-1].endswith("its declared reach is 2")
+
+
+def test_the_horizon_as_json_with_gradients(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    command = ["horizon", str(place / "lstm"), str(place / "text.txt"), "--json"]
+    assert main([*command, "--contexts", "1", "--contexts", "9", "--gradients"]) == 0
+    found = _json(capsys)
+    assert found["contexts"] == [1, 9]
+    assert found["reach"] is None
+    assert found["influence"]["how"] == "gradient"
+    assert len(found["gradient_decay"]["layers"]["0"]) == 128
+
+
+def test_gradients_are_shown_as_a_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["horizon", str(place / "lstm"), str(place / "text.txt")]
+    assert main([*command, "--contexts", "8", "--gradients"]) == 0
+    out = capsys.readouterr().out
+    assert "influence by gradient" in out
+    assert "gradient, layer 0" in out
+
+
+def test_robustness_is_a_table_and_a_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["robustness", str(place / "markov"), str(place / "text.txt")]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("trouble")
+    for kind in ("trimmed-start", "trimmed-end", "omitted", "swapped", "blocks"):
+        assert kind in out
+    assert "worse" in out
+    assert main([*command, "--seeds", "1", "--limit", "500", "--json"]) == 0
+    found = _json(capsys)
+    assert {t["kind"] for t in found["troubles"]} >= {"omitted", "blocks"}
+
+
+def test_of_a_translator_the_outputs_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["".join("abcd"[n // 4**i % 4] for i in range(3)) for n in range(60)]
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{w}\t{w[::-1]}\n" for w in words))
+    command = ["fit", str(pairs), "--task", "translation", "--model", "gru", "--symbols", "char"]
+    shape = ["--model-size", "16", "--encoder-layers", "1", "--steps", "3"]
+    assert main([*command, *shape, "--out", str(tmp_path / "m"), "-q"]) == 0
+    capsys.readouterr()
+    asked = ["--figure", "character-errors", "--limit", "12", "--json"]
+    assert main(["robustness", str(tmp_path / "m"), str(pairs), *asked]) == 0
+    found = _json(capsys)
+    assert found["metric"] == "edits per character"
+    assert found["is_loss"] is True
+    assert main(["horizon", str(tmp_path / "m"), str(pairs)]) == 4
+    assert "translation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["horizon", "MODEL", "TEXT", "--contexts", "0", "2"], 2, "the first at least 1"),
+        (["horizon", "MODEL", "TEXT", "--contexts", "4", "2"], 2, "greater than the one before"),
+        (["horizon", "MODEL", "TEXT", "--limit", "0"], 2, "--limit 0"),
+        (["horizon", "MODEL", "EMPTY"], 3, "empty"),
+        (["horizon", "MODEL", "SHORT"], 3, "give at least 100"),
+        (["horizon", "MODEL", "OTHER"], 3, "unknown to the model"),
+        (["horizon", "TEXT", "TEXT"], 4, ""),
+        (["robustness", "MODEL", "EMPTY"], 3, "empty"),
+        (["robustness", "MODEL", "SHORT"], 3, "give at least 100"),
+        (["robustness", "MODEL", "OTHER"], 3, "unknown to the model"),
+        (["robustness", "MODEL", "TEXT", "--seeds", "0"], 2, "at least one"),
+        (["robustness", "MODEL", "TEXT", "--figure", "bleu"], 2, "translators"),
+        (["robustness", "MODEL", "TEXT", "--target", "TEXT"], 2, "translators"),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    files = {
+        "MODEL": place / "markov",
+        "TEXT": place / "text.txt",
+        "EMPTY": place / "empty.txt",
+        "SHORT": place / "short.txt",
+        "OTHER": place / "other.txt",
+    }
+    files["EMPTY"].write_text("")
+    files["SHORT"].write_text("the cat")
+    files["OTHER"].write_text("ДРУГОЙ ТЕКСТ " * 30)
+    assert main([str(files.get(a, a)) for a in arguments]) == code
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert message in shown.err
+    assert shown.out == ""
