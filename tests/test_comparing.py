@@ -230,7 +230,7 @@ def test_events_are_compared_by_symbols() -> None:
 
 
 def test_words_that_do_not_spell_the_text_are_not_compared_with_characters() -> None:
-    texts = ["one  two   three " + "x" * i for i in range(50)]  # several spaces are lost
+    texts = ["one  two   three " + "x" * i for i in range(150)]  # several spaces are lost
     with pytest.raises(ConfigError, match="models of word symbols cannot be compared"):
         compare(texts, {"a": Entrant(config=st.Markov(), symbols="word"), "b": st.Markov()})
 

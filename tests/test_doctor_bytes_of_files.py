@@ -114,6 +114,7 @@ def test_a_packed_file_is_looked_into(tmp_path: Path) -> None:
         (b"%PDF-1.7\n", "PDF"),
         (b"PAR1" + b"\0" * 30, "parquet file.*--format parquet"),
         (b"abc" + bytes(40) + b"\x01\x02\x03" * 20, "are NUL"),
+        (bytes(range(1, 256)) * 4, "control characters"),
     ],
 )
 def test_what_is_no_text_is_refused_by_its_name(tmp_path: Path, data: bytes, what: str) -> None:

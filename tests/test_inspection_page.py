@@ -13,30 +13,10 @@ from seriatim.trace.forms import Point
 from seriatim.trace.inspection import Passage, Side, inspect_passages
 from seriatim.trace.inspection_text import visible
 from seriatim.trace.paths import path
+from tests.pages import OVERLAPS
 
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
-
-_OVERLAPS = """() => {
-  const found = {outside: [], over: [], count: 0};
-  for (const svg of document.querySelectorAll(".plot svg.marks")) {
-    const frame = svg.getBoundingClientRect();
-    const boxes = [...svg.querySelectorAll("text")]
-      .filter((t) => t.textContent.trim() && t.getAttribute("opacity") !== "0")
-      .map((t) => [t.textContent, t.getBoundingClientRect()]);
-    found.count += boxes.length;
-    boxes.forEach(([text, a], i) => {
-      if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1
-          || a.bottom > frame.bottom + 1) found.outside.push(text);
-      for (const [other, b] of boxes.slice(i + 1)) {
-        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-        if (wide > 1.5 && high > 4) found.over.push(text + " | " + other);
-      }
-    });
-  }
-  return found;
-}"""
 
 
 def passage() -> Passage:
@@ -102,7 +82,7 @@ def test_a_browser_draws_the_page_in_silence_and_no_word_covers_another(
     assert said == [page.as_uri()]
     assert opened.locator(".plot svg.marks").count() == opened.locator(".plot").count() > 6
     assert opened.evaluate("document.documentElement.scrollWidth") == width
-    boxes = opened.evaluate(_OVERLAPS)
+    boxes = opened.evaluate(OVERLAPS)
     assert boxes["count"] > 300
     assert boxes["outside"] == []
     assert boxes["over"] == []

@@ -24,6 +24,7 @@ from seriatim.trace.grids import heat_map
 from seriatim.trace.page import Table
 from seriatim.trace.plots import DARK, LIGHT
 from seriatim.trace.report import Report, Section, compare_report
+from tests.pages import OVERLAPS
 
 EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
 
@@ -176,27 +177,6 @@ class Opened:
 
 
 # Texts of each plot, in its own coordinates: what stands outside, and pairs that overlap.
-_BOXES = """() => {
-  const found = {outside: [], over: [], count: 0};
-  for (const svg of document.querySelectorAll(".plot svg.marks")) {
-    const frame = svg.getBoundingClientRect();
-    const texts = [...svg.querySelectorAll("text")].filter(
-      (t) => t.textContent.trim() && getComputedStyle(t).opacity !== "0"
-        && t.getAttribute("opacity") !== "0" && t.style.opacity !== "0");
-    const boxes = texts.map((t) => [t.textContent, t.getBoundingClientRect()]);
-    found.count += boxes.length;
-    boxes.forEach(([text, a], i) => {
-      if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1
-          || a.bottom > frame.bottom + 1) found.outside.push(text);
-      for (const [other, b] of boxes.slice(i + 1)) {
-        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-        if (wide > 1.5 && high > 4) found.over.push(text + " | " + other);
-      }
-    });
-  }
-  return found;
-}"""
 
 
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
@@ -211,7 +191,7 @@ def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
         assert places.count() > 8
         assert page.locator(".plot svg.marks").count() == places.count()
         assert page.evaluate("document.documentElement.scrollWidth") == width
-        boxes = page.evaluate(_BOXES)
+        boxes = page.evaluate(OVERLAPS)
         assert boxes["count"] > 100
         assert boxes["outside"] == [] and boxes["over"] == []
         assert page.evaluate("window.hit") is None

@@ -57,6 +57,8 @@ MOST_TEST = 100_000  # bytes of the validation and of the test text, where no sh
 MOST_VALID = 16_384  # symbols of the validation text, from which the mixture's weights are taken
 PIECE = 1024  # of them at once: pieces of a stream, side by side, are scored several times faster
 
+_LEAST = 50  # symbols of each part: fewer say nothing
+
 Report = Callable[[str, Progress], None]
 Finished = Callable[[LanguageModel, Mapping[str, Any]], None]
 
@@ -257,8 +259,11 @@ def _open_arena(
         kind_cut = cut if kind in ("char", "word") else (1, None)
         alphabets[kind], corpora[kind] = in_symbols(parts, None, spec=kind, cut=kind_cut, say=say)
     for name, corpus in next(iter(corpora.values())).items():
-        if corpus.num_scored == 0:
-            raise DataError(f"the {name} text has no symbol in it: give more data")
+        if corpus.num_scored < _LEAST:
+            raise DataError(
+                f"the {name} text has {corpus.num_scored} symbols to predict, too few to compare "
+                f"models by, which takes {_LEAST} at least: give more data, or a {name} text"
+            )
     _check_comparable(corpora)
     spelling = {}
     if len(alphabets) > 1:

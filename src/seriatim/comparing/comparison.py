@@ -58,8 +58,11 @@ class ModelComparison:
         path = Path(folder) / "compare.json"
         try:
             return cls(json.loads(path.read_text(encoding="utf-8")), {})
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} holds no comparison ({error})") from None
+        except (OSError, ValueError):
+            raise ModelError(
+                f"{folder} holds no comparison that is finished: give a folder that compare --out "
+                "has written"
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: format, data, budget, metric, models, texts, families, mixture ..."""

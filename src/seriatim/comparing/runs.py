@@ -12,7 +12,6 @@ and no text.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim import writing
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.tasks import folder
 from seriatim.train.checkpoint import Checkpoints
@@ -196,9 +196,8 @@ def slug(name: str) -> str:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(part, path)
+    with writing.whole(path) as part:
+        part.write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from seriatim.errors import DataError
 _BLOCK = 1 << 20
 _SCANNED = 1 << 28  # bytes; of larger data the beginning of each file is seen
 
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
+
 # The beginnings of files that are no text, and what to do.
 _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "a gzip file", "name it .gz, so that it is unpacked"),
@@ -224,6 +226,11 @@ def _begin(path: Path, data: bytes, facts: ByteFacts) -> None:
             return
     if zeros * 100 > len(data):
         what = f"no text: {zeros:,} of its first {len(data):,} bytes are NUL"
+        facts.binary = (str(path), what, "give text, or a table")
+        return
+    controls = len(data) - len(data.translate(None, _CONTROLS))
+    if controls * 20 > len(data) and len(data) > 100:
+        what = f"no text: {controls:,} of its first {len(data):,} bytes are control characters"
         facts.binary = (str(path), what, "give text, or a table")
 
 
