@@ -109,13 +109,14 @@ def test_a_packed_file_is_looked_into(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (gzip.compress(b"text"), "gzip file.*name it .gz"),
+        (gzip.compress(b"text", mtime=0), "gzip file.*name it .gz"),
         (b"PK\x03\x04" + b"x" * 30, "zip file"),
         (b"%PDF-1.7\n", "PDF"),
         (b"PAR1" + b"\0" * 30, "parquet file.*--format parquet"),
         (b"abc" + bytes(40) + b"\x01\x02\x03" * 20, "are NUL"),
         (bytes(range(1, 256)) * 4, "control characters"),
     ],
+    ids=["gzip", "zip", "pdf", "parquet", "zeros", "controls"],
 )
 def test_what_is_no_text_is_refused_by_its_name(tmp_path: Path, data: bytes, what: str) -> None:
     with pytest.raises(DataError, match=what):
