@@ -180,4 +180,4 @@ def test_verify_resume_kills_a_run_and_finds_it_the_same(
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["same"] and found["differences"] == []
     assert 0 <= found["killed_at"] <= found["steps"] == 120
-    assert len(found["compared"]) == 7
+    assert len(found["compared"]) == 8

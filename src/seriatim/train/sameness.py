@@ -50,8 +50,6 @@ def compare(first: Path, second: Path) -> Comparison:
         (what, group(tensors, kind), group(other_tensors, kind)) for kind, what in _KINDS.items()
     ]
     for what, mine, theirs in [*pairs, ("best weights", best, other_best)]:
-        if not mine and not theirs:
-            continue
         compared.append(
             f"{what}: {len(mine):,} tensors, {sum(t.nbytes for t in mine.values()):,} bytes"
         )
