@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import seriatim as st
+from benchmarks.references.parts import machine
 from seriatim.data.corpus import Corpus
 from seriatim.evaluate.horizon import horizon
 from seriatim.evaluate.robustness import robustness
@@ -56,6 +57,7 @@ def main() -> None:
                 taken = time.perf_counter() - wall, time.process_time() - processor
                 seconds.setdefault(f"{what}, {name}", []).append(taken)
     record = {
+        "machine": machine(),
         "symbols": args.symbols,
         "threads": torch.get_num_threads(),
         "rounds": args.rounds,

@@ -52,7 +52,7 @@ class Parts:
         found = {p: json.loads(self._file(p).read_text()) for p in order if self.stands(p)}
         record = {
             "protocol": " ".join(protocol.split()),
-            "machine": _machine(),
+            "machine": machine(),
             "versions": {"seriatim": seriatim.__version__, "torch": torch.__version__},
             "parts": found,
             "missing": [p for p in order if p not in found],
@@ -66,7 +66,7 @@ class Parts:
         return self.work / f"{part}.json"
 
 
-def _machine() -> str:
+def machine() -> str:
     """The processor, as the system names it."""
     cpuinfo = Path("/proc/cpuinfo")
     names = []
