@@ -1,8 +1,6 @@
 """The page of an inspection in a real browser: it is silent, and every word can be read."""
 
 import random
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +51,6 @@ def passage() -> Passage:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = inspect_passages([passage()], title="a <model>").report()
     return report.write(tmp_path_factory.mktemp("page") / "report.html")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="drives the browser")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium to open the page in")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])

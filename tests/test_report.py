@@ -6,8 +6,6 @@ table in the report is looked at as HTML, a plot as the boxes that the browser g
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,18 +129,6 @@ def test_a_notebook_shows_the_page_in_a_frame() -> None:
 
 
 # ---- in a browser -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="drives the browser")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("there is no chromium to open the report in")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
