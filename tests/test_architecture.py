@@ -25,6 +25,7 @@ LAYERS = [
     ["options"],
     ["writing"],
     ["tree"],
+    ["columns"],
     ["taps"],
     ["batch"],
     ["distributions"],

@@ -9,7 +9,7 @@ from torch import Tensor
 from seriatim import tree
 from seriatim.batch import Batch
 from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.families.recurrent import LSTM_BY_HAND, Recurrent
+from seriatim.families.recurrent import LSTMKernel, Recurrent
 from seriatim.layers.cells import LSTMCell
 from seriatim.layers.recurrence import scan
 from seriatim.trace.record import Trace, record
@@ -140,7 +140,7 @@ def test_gates_of_a_thinned_gru_are_those_that_made_its_states() -> None:
     torch.testing.assert_close(h, z * before + (1 - z) * n, **CLOSE)
 
 
-@pytest.mark.parametrize("size", [16, LSTM_BY_HAND])
+@pytest.mark.parametrize("size", [16, LSTMKernel.by_hand_from])
 def test_the_cell_of_a_low_precision_lstm_stays_near_that_of_full_precision(size: int) -> None:
     torch.manual_seed(0)
     model = LSTM(hidden_size=size).build(V, 1).eval()

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seriatim.columns import weight_gradient
 from seriatim.tree import Tree
 
 
@@ -292,6 +293,8 @@ class _Sums:
         values = self.h.new_empty(count, dtype=self.dtype)
         if wanted[0]:
             self.gradients[0] = torch.empty_like(self.h)
+        if wanted[2]:
+            self.gradients[2] = self.h.new_zeros(num_symbols, dtype=self.dtype)
         most = max(_SMALLEST_GROUP, _GROUP_BYTES // (num_symbols * self.w.element_size()))
         num_groups = math.ceil(count / most)
         size = math.ceil(count / max(1, num_groups))
@@ -349,20 +352,19 @@ class _Sums:
             if e:
                 a += e / a.shape[1] if upstream is None else e / a.shape[1] * g
             a.scatter_add_(1, y, of_target)
+            if self.gradients[2] is not None:  # a sum while it is in the cache, and still wide
+                self.gradients[2] += a.sum(0)
             if room is not None:
                 narrow.copy_(a)
 
     def _add_gradients(self, slopes: Tensor, group: slice, wanted: list[bool]) -> None:
-        of_features, of_weight, of_bias = self.gradients
+        of_features, of_weight, _ = self.gradients
         if of_features is not None:
             torch.mm(slopes, self.w, out=of_features[group])
         if wanted[1]:
-            part = slopes.t() @ self.h[group]
+            part = weight_gradient(slopes, self.h[group], self.w)
             # The first is as exact as it is; sums of several need the wider type.
             self.gradients[1] = part if of_weight is None else part + of_weight.to(self.dtype)
-        if wanted[2]:
-            part = slopes.sum(0, dtype=self.dtype)
-            self.gradients[2] = part if of_bias is None else of_bias.add_(part)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

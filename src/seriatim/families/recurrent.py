@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +37,6 @@ Cells: TypeAlias = Sequence[Layer]
 
 # Added to a gate before its sigmoid, it is 1 or 0 exactly in any precision down to float16.
 SATURATING = 1e4
-# From this width on, recurrences by hand beat torch's layers in low precision (at 650 some 1.6
-# to 2 times); below it, the many small operations cost more than the products.
-LSTM_BY_HAND, GRU_BY_HAND = 320, 192
 # Numbers in a table of what the first layer gets of every symbol: more are not worth making.
 TABLE_SIZE = 2**20
 
@@ -48,7 +45,15 @@ TABLE_SIZE = 2**20
 
 
 class Kernel:
-    """How layers of one kind run: here any kind, by its equations."""
+    """How layers of one kind run: here any kind, by its equations.
+
+    Attributes:
+        by_hand_from: the width from which `layers.recurrence` beats torch's layers in low
+            precision (at 650 some 1.6 to 2 times); below it its many small operations cost more
+            than the products. None: there is no such recurrence.
+    """
+
+    by_hand_from: ClassVar[int | None] = None
 
     def step(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
         """The state of one layer after one element x (B, E); masks are not looked at."""
@@ -99,7 +104,10 @@ class FusedKernel(Kernel, ABC):
 
     def needs_states(self, cell: Layer, x: Tensor) -> bool:
         """Whether `states` is the way to run this layer on x: torch's layers know no masks."""
-        return cell.mask is not None
+        if cell.mask is not None:
+            return True
+        is_wide = self.by_hand_from is not None and cell.hidden_size >= self.by_hand_from
+        return is_wide and x.device.type == "cpu" and recurrence.is_low_precision(x)
 
     @final
     def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
@@ -168,6 +176,8 @@ class ReluKernel(HiddenKernel):
 class GRUKernel(HiddenKernel):
     """The GRU with its reset after the product, as torch has it."""
 
+    by_hand_from = 192
+
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.gru_cell(x, h, *cell.weights)
 
@@ -181,12 +191,11 @@ class GRUKernel(HiddenKernel):
         states: Tensor = recurrence.gru(x, h, cell.weights, cell.mask)
         return states
 
-    def needs_states(self, cell: Layer, x: Tensor) -> bool:
-        return _is_by_hand(cell, x, GRU_BY_HAND)
-
 
 class LSTMKernel(FusedKernel):
     """The LSTM, whose state (h, c) holds more than it puts out."""
+
+    by_hand_from = 320
 
     def step(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.lstm_cell(x, h, *cell.weights)
@@ -226,16 +235,6 @@ class LSTMKernel(FusedKernel):
     def states(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         states: tuple[Tensor, Tensor] = recurrence.lstm(x, *h, cell.weights, cell.mask)
         return states
-
-    def needs_states(self, cell: Layer, x: Tensor) -> bool:
-        return _is_by_hand(cell, x, LSTM_BY_HAND)
-
-
-def _is_by_hand(cell: Layer, x: Tensor, from_size: int) -> bool:
-    if cell.mask is not None:
-        return True
-    is_wide = cell.hidden_size >= from_size
-    return is_wide and x.device.type == "cpu" and recurrence.is_low_precision(x)
 
 
 def _options(
@@ -379,6 +378,15 @@ class Recurrent(SequenceModel):
         return LinearCategorical(
             self.dropped(features) if self.training else features, head.weight, head.bias
         )
+
+    def column_weights(self) -> list[Tensor]:
+        """Those of layers that run by hand, and of a large output layer of its own."""
+        size, start = self.config.hidden_size, self.kernel.by_hand_from
+        has_large_head = self.num_symbols > size and not self.config.tie_embeddings
+        found = [self.head.weight] if has_large_head else []
+        if start is not None and size >= start:
+            found += [w for cell in self.layers for w in (cell.weight_ih, cell.weight_hh)]
+        return found
 
     def _step(self, carry: Carry, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
         """One element: x (B, 1)."""

@@ -5,7 +5,7 @@ pass takes longer than in float32. So the LSTM and the GRU are here once more: t
 x of all steps at once, one product with h a step, and every weight gradient as one product over
 all steps at the end. In low precision the products are taken in bfloat16 with weights packed
 once a chunk; gates, states and sums stay in the precision of the state. `layers.cells` has the
-equations; a test holds the two equal.
+equations; a test holds the two equal. Weights may lie by rows or by columns.
 
 Knows tensors and packing; knows no cell, no model and no dropout.
 
@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from seriatim.columns import cat_rows, is_by_columns, weight_gradient
 
 Product = Callable[[Tensor], Tensor]
 
@@ -79,11 +81,14 @@ def _product(weight: Tensor, bias: Tensor | None, num_rows: int) -> Product:
     oneDNN reorders a weight at every call, which for few rows takes as long as the product:
     in bfloat16 the weight is reordered here, once.
     """
-    if weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and _can_pack():
+    if is_by_columns(weight):  # W^T lies as it is read, and packing gains next to nothing
+        transposed = weight.t()
+    elif weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and _can_pack():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), num_rows)
         multiply = torch.ops.mkldnn._linear_pointwise
         return lambda x: multiply(x, packed, bias, "none", [], "")
-    transposed = weight.t().contiguous()
+    else:
+        transposed = weight.t().contiguous()
     if bias is None:
         return lambda x: x @ transposed
     return lambda x: torch.addmm(bias, x, transposed)
@@ -163,13 +168,12 @@ class _LSTM(torch.autograd.Function):
         (B, L, _), D = x.shape, h.shape[1]
         dtype = torch.bfloat16 if is_low else h.dtype
         with torch.autocast(x.device.type, enabled=False):
-            doubled = torch.ones(4, D, 1, dtype=W.dtype, device=x.device)
-            doubled[2] = 2.0
-            doubled = doubled.flatten(0, 1)
             inputs = _time_first(x, dtype)
-            bias = (b_W + b_U) * doubled[:, 0]
-            of_input = F.linear(inputs, (W * doubled).to(dtype), bias.to(dtype))
-            of_hidden = _product((U * doubled).to(dtype), None, B)
+            w, u, b = (t.to(dtype, copy=True) for t in (W, U, b_W + b_U))
+            for t in (w, u, b):
+                t[2 * D : 3 * D] *= 2.0
+            of_input = F.linear(inputs, w, b)
+            of_hidden = _product(u, None, B)
             gates, tanhs = h.new_empty(L, B, 4 * D), h.new_empty(L, B, D)
             hs, cs = h.new_empty(L + 1, B, D), h.new_empty(L + 1, B, D)
             ms = h.new_empty(L + 1, B, D, dtype=dtype)
@@ -224,16 +228,10 @@ class _LSTM(torch.autograd.Function):
                 dc *= f_t
             flat = _flat(da)
             db = flat.sum(0, dtype=dc.dtype)
-            dW, dU = _weight_gradients(flat, inputs, flat, ms)
+            dW = weight_gradient(flat, _flat(inputs), W)
+            dU = weight_gradient(flat, _flat(ms[:-1]), U)
             dx = (flat @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dc.dtype)
         return dx, dh, dc, dW.to(dc.dtype), dU.to(dc.dtype), db, db, None, None
-
-
-def _weight_gradients(
-    of_inputs: Tensor, inputs: Tensor, of_hidden: Tensor, ms: Tensor
-) -> tuple[Tensor, Tensor]:
-    """sum_t da_t x_t^T and sum_t da_t (m h_{t-1})^T."""
-    return of_inputs.t() @ _flat(inputs), of_hidden.t() @ _flat(ms[:-1])
 
 
 # ---- GRU ----------------------------------------------------------------------------------------
@@ -301,8 +299,8 @@ class _GRU(torch.autograd.Function):
             torch.mul(factors[:, :, 0], us * (1.0 - r), out=of_r)
             torch.mul((hs[:-1] - ns) * z, 1.0 - z, out=of_z)
             da = ns.new_empty(L, B, 4 * D, dtype=dtype)
-            turned = torch.cat([U[2 * D :], U[: 2 * D]])  # rows as in the buffer
-            to_hidden = _product(turned.t().to(dtype), None, B)
+            u = U.to(dtype).t()
+            to_hidden = _product(torch.cat([u[:, 2 * D :], u[:, : 2 * D]], 1), None, B)
             dh = torch.zeros_like(ns[0])
             views = (dhs.transpose(0, 1), factors, da.view(L, B, 4, D), da[:, :, : 3 * D], z)
             steps = zip(*(view.unbind(0) for view in views), strict=True)
@@ -314,8 +312,9 @@ class _GRU(torch.autograd.Function):
             flat = _flat(da)
             of_hidden, of_inputs = flat[:, : 3 * D], flat[:, D:]
             db = flat.sum(0, dtype=dh.dtype)
-            dW, dU = _weight_gradients(of_inputs, inputs, of_hidden, ms)
-            dU = torch.cat([dU[D:], dU[:D]]).to(dh.dtype)
+            dW = weight_gradient(of_inputs, _flat(inputs), W)
+            dU = weight_gradient(of_hidden, _flat(ms[:-1]), U)
+            dU = cat_rows([dU[D:], dU[:D]]).to(dh.dtype)
             db_U = torch.cat([db[D : 3 * D], db[:D]])
             dx = (of_inputs @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dh.dtype)
         return dx, dh, dW.to(dh.dtype), dU, db[D:], db_U, None, None

@@ -139,13 +139,14 @@ def train(
             run = Run(held, source, valid, options, plan, around)
             if head is None and choice.why:
                 run.note(choice.why)
-            if checkpoints is not None and head is not None:
-                tensors, best = checkpoint.read_tensors(checkpoints.folder, head)
-                found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
-                run.restore(found)
             try:
+                if checkpoints is not None and head is not None:
+                    tensors, best = checkpoint.read_tensors(checkpoints.folder, head)
+                    found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
+                    run.restore(found)
                 return run.go()
             finally:
+                run.trainer.release()
                 model.eval()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from seriatim.columns import is_by_columns
 from seriatim.errors import ConfigError
 from seriatim.train.options import TrainingOptions
 
@@ -49,10 +50,13 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> Optimizer:
 
 
 def moments(model: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of each parameter, as "parameter name/what it is"."""
+    """What an optimiser remembers of each parameter, as "parameter name/what it is".
+
+    Of a weight by columns it has W^T (`columns.as_rows`); what is given has the shape of W.
+    """
     names = {id(p): name for name, p in model.named_parameters()}
     return {
-        f"{names[id(p)]}/{key}": value
+        f"{names[id(p)]}/{key}": value.t() if is_by_columns(p) and value.ndim else value
         for group in optimiser.param_groups
         for p in group["params"]
         for key, value in optimiser.state.get(p, {}).items()
@@ -69,6 +73,10 @@ def set_moments(model: nn.Module, optimiser: Optimizer, found: Mapping[str, Tens
         by_name.setdefault(name, {})[key] = value
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state = {i: by_name[names[id(p)]] for i, p in enumerate(parameters) if names[id(p)] in by_name}
+    for i, values in state.items():
+        if is_by_columns(parameters[i]):
+            by_rows = {key: value.t().contiguous() for key, value in values.items() if value.ndim}
+            values.update(by_rows)
     # torch's own loading knows which of them lives on which device.
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
@@ -92,7 +100,9 @@ def clip_gradient(
     """
     parameters = list(parameters)
     norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-    if clip is not None:
+    # A norm on the CPU can be looked at for nothing, and a pass over all gradients left out.
+    is_short = clip is not None and norm.device.type == "cpu" and bool(norm <= clip)
+    if clip is not None and not is_short:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     return norm
 

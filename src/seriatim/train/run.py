@@ -180,6 +180,11 @@ class Run:
 
     # ---- judging -------------------------------------------------------------------------------
 
+    def _weights(self) -> dict[str, Tensor]:
+        """A copy of the model's tensors, however they lie in training, as files want them."""
+        weights = copy.deepcopy(self.model.state_dict())
+        return {name: tensor.contiguous() for name, tensor in weights.items()}
+
     def _evaluate(self) -> None:
         trainer = self.trainer
         trainer.flush()
@@ -191,7 +196,7 @@ class Run:
             is_best = nats is None or before is None or nats < before
             if is_best:
                 # Bound in one go, after the copy is whole: Ctrl-C may come at any moment.
-                self.best = _Best(trainer.step, nats, copy.deepcopy(self.model.state_dict()))
+                self.best = _Best(trainer.step, nats, self._weights())
         now = self.clock()
         self.evaluating += now - began
         self.evaluations.append(
@@ -358,8 +363,7 @@ class Run:
         try:
             if found.best_step is not None:
                 snapshot.set_distinct(self.model, shared(found.best))
-                weights = copy.deepcopy(self.model.state_dict())
-                self.best = _Best(found.best_step, numbers["best_nats"], weights)
+                self.best = _Best(found.best_step, numbers["best_nats"], self._weights())
             snapshot.set_distinct(self.model, shared(snapshot.group(found.tensors, "weights")))
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()

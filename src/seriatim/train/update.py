@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch
+from seriatim.columns import as_rows, lay_by_columns, lay_by_rows
 from seriatim.data.batches import BatchSource
 from seriatim.errors import TrainingError
 from seriatim.layers.blocks import Unit
@@ -61,6 +62,7 @@ class Trainer:
     """The weights and all that an update changes with them.
 
     Losses and gradient norms stay on the device until `flush`, so that a step waits for nothing.
+    Until `release` some weights may lie in memory as training reads them best.
     """
 
     def __init__(
@@ -79,6 +81,11 @@ class Trainer:
         self.model, self.source = model, source
         self.ranks = ALONE if ranks is None else ranks
         self.spread = make_spread(options, self.ranks)
+        self.device = model.device
+        self.products = choose(options.precision, model).products
+        self._by_columns: list[Tensor] = []
+        if self.products == "bf16" and self.device.type == "cpu" and not self.spread.is_sharded:
+            self._by_columns = lay_by_columns(model)
         self.called = self.spread.ready(model, source)
         self.compiled = Compiled(self.called) if options.compile else None
         units = [module for module in model.modules() if isinstance(module, Unit)]
@@ -94,8 +101,6 @@ class Trainer:
         self.schedule = make_schedule(options, steps, source.steps_per_epoch)
         self.objective = make_objective(options)
         self.clip = options.clip
-        self.device = model.device
-        self.products = choose(options.precision, model).products
         self.step = 0
         self.carry: Carry | None = None
         self.rate = self.schedule.rate(0)
@@ -127,7 +132,8 @@ class Trainer:
         self.rate = self.schedule.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        self.optimiser.step()
+        with as_rows(self._by_columns):
+            self.optimiser.step()
         self.optimiser.zero_grad()
         self.carry = carry
         self.step += 1
@@ -139,6 +145,10 @@ class Trainer:
         self._pending.append((loss, norm, count))
         if len(self._pending) >= MAX_PENDING:
             self.flush()
+
+    def release(self) -> None:
+        """The end: the model's weights lie again as they did before. No update may follow."""
+        lay_by_rows(self._by_columns)
 
     def _gradient(
         self, batch: Batch, carry: Carry | None, goes_on: bool
