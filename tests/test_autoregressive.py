@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seriatim import tree
 from seriatim.batch import Batch
+from seriatim.contract import check_model
 from seriatim.families.autoregressive import AutoregressiveModel
 from seriatim.families.configuration import Autoregressive
 
@@ -74,41 +74,6 @@ def test_logits_and_gradients_equal_the_equation(model: AutoregressiveModel, num
     )
 
 
-def test_any_split_of_a_chunk_gives_the_same_state(model: AutoregressiveModel) -> None:
-    x, start = symbols(B, L), model.start(B)
-    whole = model.update(start, x)
-    for cut in range(L + 1):
-        parts = model.update(model.update(start, x[:, :cut]), x[:, cut:])
-        torch.testing.assert_close(tree.leaves(parts), tree.leaves(whole), **EXACT)
-    state = start
-    for t in range(L):
-        state = model.step(state, x[:, t])
-    torch.testing.assert_close(tree.leaves(state), tree.leaves(whole), **EXACT)
-
-
-def test_ragged_rows_end_as_if_alone_and_go_on(model: AutoregressiveModel) -> None:
-    x, more, start = symbols(B, L), symbols(B, 3, seed=3), model.start(B)
-    together = model.update(model.update(start, x, RAGGED), more)
-    for b, n in enumerate(RAGGED.tolist()):
-        alone = model.update(model.start(1), torch.cat([x[b : b + 1, :n], more[b : b + 1]], 1))
-        row = tree.select(together, torch.tensor([b]))
-        torch.testing.assert_close(tree.leaves(row), tree.leaves(alone), **EXACT)
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_padding_changes_neither_scores_nor_gradients_nor_carry(
-    model: AutoregressiveModel, keep: bool
-) -> None:
-    padding = torch.arange(L) >= RAGGED[:, None]
-    results = []
-    for seed in (5, 6):
-        x = torch.where(padding, symbols(B, L, seed=seed), symbols(B, L))
-        scores, carry = model(Batch(x, symbols(B, L, seed=4), RAGGED), keep=keep)
-        gradients = torch.autograd.grad(scores.sum(), model.parameters())
-        results.append((scores, carry, gradients))
-    torch.testing.assert_close(*results, **EXACT)
-
-
 def test_the_carry_is_the_last_symbols_and_marks_unfilled_slots() -> None:
     model = built(CONFIGS[1])
     _, carry = model.advance(
@@ -147,3 +112,7 @@ def test_dropout_acts_in_training_alone() -> None:
     torch.manual_seed(0)
     features, _ = model.advance(model.empty(B), x, None)
     assert 0.4 < float((features == 0).double().mean()) < 0.6
+
+
+def test_every_way_of_running_it_obeys_the_laws(model: AutoregressiveModel) -> None:
+    check_model(model.double(), budget_s=2).raise_if_broken()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seriatim import tree
 from seriatim.batch import Batch
+from seriatim.contract import check_model
 from seriatim.errors import ConfigError, ContractError
 from seriatim.families.configuration import LSTM, Latent
 from seriatim.families.latent import LatentModel
@@ -97,32 +98,6 @@ def test_options_reach_the_cell() -> None:
     assert (cell.leak, cell.input_size, cell.hidden_size) == (0.7, E, D)
 
 
-def test_any_split_of_a_chunk_gives_the_same_state(model: SequenceModel) -> None:
-    x, start = symbols(B, L), model.start(B)
-    whole = model.update(start, x)
-    for cut in range(L + 1):
-        parts = model.update(model.update(start, x[:, :cut]), x[:, cut:])
-        torch.testing.assert_close(tree.leaves(parts), tree.leaves(whole), **EXACT)
-
-
-def test_ragged_rows_end_as_if_alone_and_go_on(model: SequenceModel) -> None:
-    x, more, start = symbols(B, L), symbols(B, 3, seed=3), model.start(B)
-    together = model.update(model.update(start, x, RAGGED), more)
-    for b, n in enumerate(RAGGED.tolist()):
-        alone = model.update(model.start(1), torch.cat([x[b : b + 1, :n], more[b : b + 1]], 1))
-        row = tree.select(together, torch.tensor([b]))
-        torch.testing.assert_close(tree.leaves(row), tree.leaves(alone), **EXACT)
-
-
-@pytest.mark.parametrize("length", [1, L])
-def test_rows_of_length_zero_keep_their_carry_bit_for_bit(
-    model: SequenceModel, length: int
-) -> None:
-    state = model.update(model.start(B), symbols(B, 4))
-    after = model.update(state, symbols(B, length), torch.zeros(B, dtype=torch.int64))
-    torch.testing.assert_close(tree.leaves(after), tree.leaves(state), rtol=0, atol=0)
-
-
 @pytest.mark.parametrize("keep", [True, False])
 def test_padding_changes_neither_scores_nor_gradients(model: SequenceModel, keep: bool) -> None:
     padding = torch.arange(L) >= RAGGED[:, None]
@@ -208,3 +183,7 @@ def test_a_class_that_is_no_cell_is_refused() -> None:
 def test_an_option_that_the_cell_does_not_take_is_named() -> None:
     with pytest.raises(ConfigError, match=r"Leaky cannot be made .* argument 'leek'"):
         Latent(cell=Leaky, options={"leek": 1}).build(V, 1)
+
+
+def test_every_way_of_running_it_obeys_the_laws(model: SequenceModel) -> None:
+    check_model(model.double(), budget_s=2).raise_if_broken()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch
+from seriatim.contract import check_model
 from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.families.recurrent import Recurrent
 
@@ -40,66 +41,6 @@ def built(config: RecurrentConfig) -> Recurrent:
 
 def symbols(*shape: int, seed: int = 2) -> Tensor:
     return torch.randint(0, V, shape, generator=torch.Generator().manual_seed(seed))
-
-
-# ---- the fold -----------------------------------------------------------------------------------
-
-
-def test_any_split_of_a_chunk_gives_the_same_state(model: Recurrent) -> None:
-    x, start = symbols(B, L), model.start(B)
-    whole = model.update(start, x)
-    for cut in range(L + 1):
-        parts = model.update(model.update(start, x[:, :cut]), x[:, cut:])
-        torch.testing.assert_close(tree.leaves(parts), tree.leaves(whole), **EXACT)
-    state = start
-    for t in range(L):
-        state = model.step(state, x[:, t])
-    torch.testing.assert_close(tree.leaves(state), tree.leaves(whole), **EXACT)
-
-
-def test_ragged_rows_end_as_if_alone_and_go_on(model: Recurrent) -> None:
-    x, more, start = symbols(B, L), symbols(B, 3, seed=3), model.start(B)
-    together = model.update(model.update(start, x, RAGGED), more)
-    for b, n in enumerate(RAGGED.tolist()):
-        alone = model.update(model.start(1), torch.cat([x[b : b + 1, :n], more[b : b + 1]], 1))
-        row = tree.select(together, torch.tensor([b]))
-        torch.testing.assert_close(tree.leaves(row), tree.leaves(alone), **EXACT)
-
-
-@pytest.mark.parametrize("length", [1, L])
-def test_rows_of_length_zero_keep_their_carry_bit_for_bit(model: Recurrent, length: int) -> None:
-    state = model.update(model.start(B), symbols(B, 4))
-    after = model.update(state, symbols(B, length), torch.zeros(B, dtype=torch.int64))
-    torch.testing.assert_close(tree.leaves(after), tree.leaves(state), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_padding_changes_neither_scores_nor_gradients_nor_carry(
-    model: Recurrent, keep: bool
-) -> None:
-    padding = torch.arange(L) >= RAGGED[:, None]
-    results = []
-    for seed in (5, 6):
-        x = torch.where(padding, symbols(B, L, seed=seed), symbols(B, L))
-        scores, carry = model(Batch(x, symbols(B, L, seed=4), RAGGED), keep=keep)
-        loss = scores.sum() + sum(leaf.sum() for leaf in tree.leaves(carry))
-        results.append((scores, tree.leaves(carry), torch.autograd.grad(loss, model.parameters())))
-    torch.testing.assert_close(*results, **EXACT)
-
-
-def test_scores_are_equal_with_and_without_keeping_the_carry(model: Recurrent) -> None:
-    batch = Batch(symbols(B, L), symbols(B, L, seed=4), RAGGED)
-    kept, dropped = model(batch, keep=True)[0], model(batch, keep=False)[0]
-    torch.testing.assert_close(kept, dropped, **EXACT)
-    assert (kept != 0).sum() == RAGGED.sum()
-
-
-def test_an_old_state_survives_what_is_done_to_its_successors(model: Recurrent) -> None:
-    state = model.update(model.start(B), symbols(B, 3))
-    saved = [leaf.clone() for leaf in tree.leaves(state)]
-    model.update(model.step(state, symbols(B)), symbols(B, L), RAGGED)
-    model.update(state, symbols(B, L))
-    torch.testing.assert_close(tree.leaves(state), saved, rtol=0, atol=0)
 
 
 def test_the_carry_is_one_batch_first_state_per_layer() -> None:
@@ -229,3 +170,7 @@ def test_training_learns_a_pattern_that_needs_memory(
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.1  # without memory: half of the symbols cost ln 2
+
+
+def test_every_way_of_running_it_obeys_the_laws(model: Recurrent) -> None:
+    check_model(model.double(), budget_s=2).raise_if_broken()

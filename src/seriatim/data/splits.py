@@ -74,13 +74,11 @@ def _check(fractions: Sequence[float]) -> None:
 
 
 @dataclass(frozen=True)
-class SequencePart(Source):
-    """The sequences of a source whose hash is in [low, high)."""
+class _Part(Source):
+    """Something of a source."""
 
     source: Source
     sequences: Sequences
-    low: int
-    high: int
 
     @property
     def is_in_memory(self) -> bool:
@@ -91,6 +89,14 @@ class SequencePart(Source):
     def name(self) -> str:
         """That of the source."""
         return f"a part of {self.source.name}"
+
+
+@dataclass(frozen=True)
+class SequencePart(_Part):
+    """The sequences of a source whose hash is in [low, high)."""
+
+    low: int
+    high: int
 
     def texts(self) -> Iterator[Text]:
         """Its sequences, in the order of the source."""
@@ -172,23 +178,11 @@ def _joined(text: Text) -> str:
 
 
 @dataclass(frozen=True)
-class StreamPart(Source):
+class StreamPart(_Part):
     """The characters [start, stop) of a stream."""
 
-    source: Source
-    sequences: Sequences
     start: int
     stop: int
-
-    @property
-    def is_in_memory(self) -> bool:
-        """As the source."""
-        return self.source.is_in_memory
-
-    @property
-    def name(self) -> str:
-        """That of the source."""
-        return f"a part of {self.source.name}"
 
     def texts(self) -> Iterator[Text]:
         """Its pieces; lists of symbols are on one side as a whole."""
