@@ -14,7 +14,7 @@ from seriatim.columns import (
     is_by_columns,
     lay_by_columns,
     lay_by_rows,
-    turned,
+    transposed,
     weight_gradient,
 )
 from seriatim.data.batches import StreamChunks
@@ -40,15 +40,15 @@ def small(**more: Any) -> TrainingOptions:
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (7, 3), (128, 4), (300, 130)])
-def test_turning_is_a_transpose(shape: tuple[int, int]) -> None:
+def test_transposed_is_contiguous(shape: tuple[int, int]) -> None:
     x = torch.randn(shape)
-    assert torch.equal(turned(x), x.t())
-    assert turned(x).is_contiguous()
+    assert torch.equal(transposed(x), x.t())
+    assert transposed(x).is_contiguous()
 
 
 def test_what_lies_by_columns() -> None:
-    assert is_by_columns(turned(torch.randn(5, 3)).t())
-    assert is_by_columns(turned(torch.randn(5, 3)).t()[1:4])  # some rows of it
+    assert is_by_columns(transposed(torch.randn(5, 3)).t())
+    assert is_by_columns(transposed(torch.randn(5, 3)).t()[1:4])  # some rows of it
     assert not is_by_columns(torch.randn(5, 3))
     assert not is_by_columns(torch.randn(1, 5))  # either way: nothing to gain
     assert not is_by_columns(torch.randn(5))
@@ -57,7 +57,7 @@ def test_what_lies_by_columns() -> None:
 @pytest.mark.parametrize("by_columns", [False, True])
 def test_products_and_rows_lie_as_they_are_asked(by_columns: bool) -> None:
     dy, x, like = torch.randn(20, 6).double(), torch.randn(20, 4).double(), torch.randn(6, 4)
-    like = turned(like).t() if by_columns else like
+    like = transposed(like).t() if by_columns else like
     found = weight_gradient(dy, x, like)
     torch.testing.assert_close(found, dy.t() @ x)
     joined = cat_rows([like[4:], like[:4]])
@@ -65,13 +65,13 @@ def test_products_and_rows_lie_as_they_are_asked(by_columns: bool) -> None:
     assert is_by_columns(found) == is_by_columns(joined) == by_columns
 
 
-def gradients(kind: str, is_turned: bool, mask: Tensor | None) -> list[Tensor]:
+def gradients(kind: str, is_transposed: bool, mask: Tensor | None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(4)
     gates, size = {"lstm": (4, 5), "gru": (3, 5)}[kind]
     shapes = [(gates * size, 3), (gates * size, size), (gates * size,), (gates * size,)]
     weights = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
-    if is_turned:
-        weights = [turned(w).t() if w.ndim == 2 else w for w in weights]
+    if is_transposed:
+        weights = [transposed(w).t() if w.ndim == 2 else w for w in weights]
     x = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64)
     h = torch.randn(2, size, generator=generator, dtype=torch.float64)
     for tensor in (*weights, x, h):
@@ -83,7 +83,7 @@ def gradients(kind: str, is_turned: bool, mask: Tensor | None) -> list[Tensor]:
     )
     states.cos().sum().backward()
     grads = [t.grad for t in (*weights, x, h)]
-    assert all(is_by_columns(g) == is_turned for g in grads[:2] if g is not None)
+    assert all(is_by_columns(g) == is_transposed for g in grads[:2] if g is not None)
     return [states.detach(), *(g for g in grads if g is not None)]
 
 
@@ -105,7 +105,7 @@ def test_log_probabilities_have_the_same_values_and_gradients(
     h, w, b = (torch.randn(s, dtype=torch.float64) for s in ((150, 6), (200, 6), (200,)))
     targets = torch.randint(200, (150,))
     found = []
-    for weight in (w, turned(w).t()):
+    for weight in (w, transposed(w).t()):
         own = [t.detach().clone().requires_grad_() for t in (h, weight, b)]
         values = linear_log_prob(*own, targets, 0.1)
         values.sum().backward()

@@ -35,7 +35,7 @@ def lay_by_columns(model: nn.Module) -> list[Tensor]:
         for weight in module.column_weights()
     ]
     for weight in found:
-        weight.data = turned(weight.data).t()
+        weight.data = transposed(weight.data).t()
     return found
 
 
@@ -74,7 +74,7 @@ def is_by_columns(weight: Tensor) -> bool:
 _ROWS = 128  # copied across at once: their pages and lines stay at hand
 
 
-def turned(x: Tensor) -> Tensor:
+def transposed(x: Tensor) -> Tensor:
     """x^T, contiguous."""
     y = x.new_empty(x.shape[1], x.shape[0])
     for begin in range(0, len(x), _ROWS):
@@ -85,7 +85,7 @@ def turned(x: Tensor) -> Tensor:
 def weight_gradient(dy: Tensor, x: Tensor, like: Tensor) -> Tensor:
     """dy^T x of dy (N, out) and x (N, in), which lies as `like` does."""
     if is_by_columns(like):
-        return (turned(x) @ dy).t()
+        return (transposed(x) @ dy).t()
     return dy.t() @ x
 
 
