@@ -41,10 +41,17 @@ UPSTREAM = {
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM.keys())
 @pytest.mark.parametrize("group", [1, 8, 64, 10**6])
+@pytest.mark.parametrize("multiple", [3, 64])  # rows of zeros are added, and none are
 def test_values_and_gradients_are_those_of_plain_cross_entropy(
-    share: float, with_bias: bool, upstream: Tensor, group: int, monkeypatch: pytest.MonkeyPatch
+    share: float,
+    with_bias: bool,
+    upstream: Tensor,
+    group: int,
+    multiple: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(distributions, "_SMALLEST_GROUP", 1)
+    monkeypatch.setattr(distributions, "_ROWS", multiple)
     monkeypatch.setattr(distributions, "_GROUP_BYTES", group * V * 8)
     h, w, b, y = made()
     inputs = (h, w, b) if with_bias else (h, w)

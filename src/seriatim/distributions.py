@@ -177,6 +177,7 @@ class LinearCategorical(Categorical):
 _FEW_LOGITS = 2**19  # up to here all logits at once are quicker
 _GROUP_BYTES = 2**26  # of the logits of a group, whose products want many rows
 _SMALLEST_GROUP = 64  # rows of a product, below which it is slow
+_ROWS = 64  # of many rows a multiple is taken
 _BLOCK = 2**18  # logits worked on at once by one function after another: they stay in the cache
 
 
@@ -283,13 +284,16 @@ class _Sums:
         share: float,
         dtype: torch.dtype,
     ) -> None:
-        self.h, self.w, self.bias, self.targets, self.share = h, w, bias, targets, share
+        self.w, self.bias, self.targets, self.share = w, bias, targets, share
+        # oneDNN compiles a product of new sizes, so few sizes: rows of zeros change no sum.
+        self.multiple = _ROWS if len(h) >= 8 * _ROWS else 1
+        self.h = F.pad(h, (0, 0, 0, -len(h) % self.multiple))
         self.dtype = dtype
         self.gradients: list[Tensor | None] = [None, None, None]
 
     def run(self, wanted: list[bool], upstream: Tensor | None) -> Tensor:
         """(N,) the values; gradients of their sum, weighted by `upstream` where given."""
-        count, num_symbols = len(self.h), len(self.w)
+        count, num_symbols = len(self.targets), len(self.w)
         values = self.h.new_empty(count, dtype=self.dtype)
         if wanted[0]:
             self.gradients[0] = torch.empty_like(self.h)
@@ -298,16 +302,19 @@ class _Sums:
         most = max(_SMALLEST_GROUP, _GROUP_BYTES // (num_symbols * self.w.element_size()))
         num_groups = math.ceil(count / most)
         size = math.ceil(count / max(1, num_groups))
+        size += -size % self.multiple
         room = self.h.new_empty(size, num_symbols)
         with torch.autocast(self.h.device.type, enabled=False):
             for begin in range(0, count, max(1, size)):
-                group = slice(begin, min(begin + size, count))
+                group = slice(begin, min(begin + size, len(self.h)))
                 logits = room[: group.stop - begin]
                 torch.mm(self.h[group], self.w.t(), out=logits)
-                self._softmax(logits, group, values, upstream, any(wanted))
+                self._softmax(logits[: count - begin], group, values, upstream, any(wanted))
                 self._add_gradients(logits, group, wanted)
         if not count:
             self._add_gradients(room, slice(0), wanted)
+        if self.gradients[0] is not None:
+            self.gradients[0] = self.gradients[0][:count]
         return values
 
     def _softmax(

@@ -130,9 +130,10 @@ class _Heads(torch.autograd.Function):
         both = 2 * num_heads * key_size
         keys = joined.new_empty(2, rows, num_heads, length, key_size)
         values = joined.new_empty(rows, num_heads, length, (width - both) // num_heads)
-        for row in range(rows):
-            pair = joined[row, :, :both].view(length, 2, num_heads, key_size)
-            _turn(pair, _of_row(cos, row), _of_row(sin, row), 1.0, keys[:, row].permute(2, 0, 1, 3))
+        for part in _pieces(rows, length * both):
+            pair = joined[part, :, :both].unflatten(2, (2, num_heads, key_size))
+            out = keys[:, part].permute(1, 3, 0, 2, 4)
+            _turn(pair, _of_rows(cos, part, 5), _of_rows(sin, part, 5), 1.0, out)
         values.copy_(joined[:, :, both:].view(rows, length, num_heads, -1).transpose(1, 2))
         return keys[0], keys[1], values
 
@@ -144,27 +145,28 @@ class _Heads(torch.autograd.Function):
         rows, _, length, value_size = dv.shape
         both = 2 * num_heads * key_size
         joined = dv.new_empty(rows, length, both + num_heads * value_size)
-        for row in range(rows):
-            pair = joined[row, :, :both].view(length, 2, num_heads, key_size)
-            turn = _of_row(cos, row), _of_row(sin, row)
-            _turn(dq[row].transpose(0, 1), *turn, -1.0, pair[:, 0])
-            _turn(dk[row].transpose(0, 1), *turn, -1.0, pair[:, 1])
+        for part in _pieces(rows, length * both):
+            pair = joined[part, :, :both].unflatten(2, (2, num_heads, key_size))
+            turn = _of_rows(cos, part, 4), _of_rows(sin, part, 4)
+            _turn(dq[part].transpose(1, 2), *turn, -1.0, pair[:, :, 0])
+            _turn(dk[part].transpose(1, 2), *turn, -1.0, pair[:, :, 1])
         joined[:, :, both:].view(rows, length, num_heads, -1).copy_(dv.transpose(1, 2))
         return joined, None, None, None, None
 
 
-def _of_row(table: Tensor | None, row: int) -> Tensor | None:
-    """(L, 1, d) of a table that all rows share, or that holds one for each."""
-    return table if table is None or table.ndim == 3 else table[row]
+def _of_rows(table: Tensor | None, rows: slice, ndim: int) -> Tensor | None:
+    """The tables of some rows, or the one that all share, for what has so many axes."""
+    if table is None:
+        return None
+    table = table if table.ndim == 3 else table[rows]
+    return table.unsqueeze(-3) if ndim == 5 else table
 
 
 def _turn(x: Tensor, cos: Tensor | None, sin: Tensor | None, sign: float, out: Tensor) -> None:
-    """out = x cos + swapped(x) sign sin for x (L, .., H, d), tables (L, 1, d)."""
+    """out = x cos + swapped(x) sign sin for x (R, L, .., H, d) and tables that go with it."""
     if cos is None or sin is None:
         out.copy_(x)
         return
-    if x.ndim == 4:
-        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     wide = x.to(cos.dtype)
     half = x.shape[-1] // 2
     turned = wide * cos
