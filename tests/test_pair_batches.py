@@ -178,3 +178,17 @@ def test_cuts_take_as_many_rows_as_the_widest_of_both_sides_allows() -> None:
 def test_no_pair_at_all_is_refused() -> None:
     with pytest.raises(DataError, match="there is no pair"):
         PairReader(PairCorpus.from_tokens([]), ENDS)
+
+
+def test_few_shapes_come_again_and_again_with_little_padding() -> None:
+    corpus = corpus_of(random_sizes(12_000))
+    batches = PairBatches(corpus, ENDS, seed=0, token_budget=1_500)
+    shapes = [
+        (tuple(b.shape), None if b.source is None else tuple(b.source.shape))
+        for b in (batches.batch(step) for step in range(batches.steps_per_epoch))
+    ]
+    assert len(shapes) > 200
+    assert len(set(shapes)) < 85
+    # What products see are rows times positions, of one side.
+    assert len({b * length for (b, length), _ in shapes}) < 35
+    assert batches.padding_share < 0.08

@@ -1,9 +1,6 @@
 """Precision: chosen for a reason, applied for a time, and left as it was."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -225,20 +222,3 @@ def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
 
     with pytest.raises(ValueError, match="mine"):
         compiled.Compiled(lambda: None)()
-
-
-@pytest.mark.parametrize("given", [None, "ONEDNN", "DNNL"])
-def test_compiled_kernels_are_kept_unless_the_user_says_how_many(given: str | None) -> None:
-    name = "_PRIMITIVE_CACHE_CAPACITY"
-    around = {k: v for k, v in os.environ.items() if not k.endswith(name)}
-    if given:
-        around[given + name] = "7"
-    code = (
-        "import os, seriatim as st; st.LanguageModel; "
-        f"print([os.environ.get(p + '{name}') for p in ('ONEDNN', 'DNNL')])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=around, capture_output=True, text=True, check=True
-    )
-    expected = {None: "['16384', None]", "ONEDNN": "['7', None]", "DNNL": "[None, '7']"}
-    assert done.stdout.strip() == expected[given]

@@ -156,7 +156,7 @@ class Buckets:
             token_budget: places of a batch, padding included.
             longest: a bound of all sizes, to which the widest class is cut.
         """
-        classes = _length_class(sizes)
+        classes = length_class(sizes)
         if longest is not None:
             classes = np.minimum(classes, longest)
         self._seed = seed
@@ -413,9 +413,13 @@ def _cut(pairs: Ints, length: int) -> tuple[Ints, Ints, Ints]:
     return sequence, first, (piece + 1) * total // parts - first
 
 
-def _length_class(size: Ints) -> Ints:
-    """Sizes rounded up to three bits after the leading one: at most an eighth longer."""
-    step = 2 ** np.maximum(np.floor(np.log2(size)).astype(np.int64) - 3, 0)
+def length_class(size: Ints, *, is_even: bool = False) -> Ints:
+    """Sizes rounded up to three bits after the leading one: at most an eighth longer.
+
+    Args:
+        is_even: likewise to even ones.
+    """
+    step = 2 ** np.maximum(np.floor(np.log2(size)).astype(np.int64) - 3, int(is_even))
     rounded: Ints = -(-size // step) * step
     return rounded
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from seriatim.batch import Batch
-from seriatim.data.batches import BatchSource, Ints, Pass, Reading
+from seriatim.data.batches import BatchSource, Ints, Pass, Reading, length_class
 from seriatim.data.corpus import Corpus
 from seriatim.data.pairs import PairCorpus
 from seriatim.distributions import uniforms
@@ -39,7 +39,7 @@ class PairBatches(BatchSource):
     """Pairs of similar lengths side by side, in another order every epoch.
 
     Pairs are sorted by the length class of the target and, within one, by that of the source
-    (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide; up and down by turns, so that
+    (2, 4 .. 16, 18 .. 30, 32, 36 .. : an eighth wide; up and down by turns, so that
     neighbours are alike), by chance among equals, and the sorted row is cut into batches. The
     cuts depend on the classes alone, so every epoch has as many batches; they come in random
     order. Every pair comes once an epoch.
@@ -66,7 +66,9 @@ class PairBatches(BatchSource):
         self._read = PairReader(corpus, boundaries)
         self._seed = seed
         sizes = self._read.source_sizes, self._read.target_sizes
-        classes = length_class(sizes[0]), length_class(sizes[1])
+        # Few classes make few shapes, and oneDNN compiles every product of new sizes: of both
+        # sides together there would be hundreds, more than it keeps compiled.
+        classes = [length_class(side, is_even=True) for side in sizes]
         self._rank = _ranks(*classes)
         order = np.argsort(self._rank, kind="stable")
         widths = classes[0][order], classes[1][order]
@@ -210,13 +212,6 @@ class _Padded:
 # ---- where batches are cut ----------------------------------------------------------------------
 
 
-def length_class(size: Ints) -> Ints:
-    """Sizes rounded up to three bits after the leading one: at most an eighth longer."""
-    step = 2 ** np.maximum(np.floor(np.log2(size)).astype(np.int64) - 3, 0)
-    rounded: Ints = -(-size // step) * step
-    return rounded
-
-
 def _ranks(source: Ints, target: Ints) -> NDArray[np.float64]:
     """(N,) whole numbers that sort pairs: long targets first, sources down and up by turns."""
     _, turn = np.unique(-target, return_inverse=True)
@@ -229,7 +224,8 @@ def _ranks(source: Ints, target: Ints) -> NDArray[np.float64]:
 def cut_batches(source: Ints, target: Ints, *, batch_size: int, token_budget: int | None) -> Ints:
     """Where a sorted row of N pairs is cut into batches; begins with 0, ends with N.
 
-    With a budget a batch takes as many rows B as B (max S + max L) places allow, one at least.
+    With a budget a batch takes as many rows B as B (max S + max L) places allow, one at least,
+    rounded down to a leading bit and two more: shapes of batches are to come again.
 
     Args:
         source, target: (N,) widths of the two sides.
@@ -243,6 +239,8 @@ def cut_batches(source: Ints, target: Ints, *, batch_size: int, token_budget: in
             widest = [np.maximum.accumulate(s[begin : begin + most]) for s in (source, target)]
             places = np.arange(1, len(widest[0]) + 1) * (widest[0] + widest[1])
             rows = max(1, int(np.searchsorted(places, token_budget, side="right")))
+            if begin + rows < count:
+                rows -= rows % max(1, 2 ** (rows.bit_length() - 3))
         cuts.append(min(begin + rows, count))
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < cuts[-2] - cuts[-3] and token_budget is None:
         cuts[-2] = (cuts[-1] + cuts[-3]) // 2  # a left-over row or two would make a noisy step

@@ -33,14 +33,6 @@ WORTH = 1.5  # how much faster bfloat16 must be: casting its factors takes part 
 WIDE = 400_000  # weights in matrices from which a step is mostly products
 _SIZE = 512  # of the products measured: 0.3 GFLOP each
 
-# oneDNN compiles a kernel for every product of new sizes, some milliseconds each, and keeps the
-# last 1,024. Batches of texts of many lengths have thousands of sizes that come again in every
-# epoch: with 1,024 nearly half of the time of training a Transformer on pairs went into compiling.
-# Kernels take a few kilobytes each. oneDNN looks at this once, at its first product.
-_KERNELS_KEPT = 16_384
-if not {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"} & os.environ.keys():
-    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(_KERNELS_KEPT)
-
 
 @dataclass(frozen=True)
 class Choice:
