@@ -131,7 +131,7 @@ class _Heads(torch.autograd.Function):
         keys = joined.new_empty(2, rows, num_heads, length, key_size)
         values = joined.new_empty(rows, num_heads, length, (width - both) // num_heads)
         for part in _pieces(rows, length * both):
-            pair = joined[part, :, :both].unflatten(2, (2, num_heads, key_size))
+            pair = joined[part, :, :both].view(-1, length, 2, num_heads, key_size)
             out = keys[:, part].permute(1, 3, 0, 2, 4)
             _turn(pair, _of_rows(cos, part, 5), _of_rows(sin, part, 5), 1.0, out)
         values.copy_(joined[:, :, both:].view(rows, length, num_heads, -1).transpose(1, 2))
@@ -146,7 +146,7 @@ class _Heads(torch.autograd.Function):
         both = 2 * num_heads * key_size
         joined = dv.new_empty(rows, length, both + num_heads * value_size)
         for part in _pieces(rows, length * both):
-            pair = joined[part, :, :both].unflatten(2, (2, num_heads, key_size))
+            pair = joined[part, :, :both].view(-1, length, 2, num_heads, key_size)
             turn = _of_rows(cos, part, 4), _of_rows(sin, part, 4)
             _turn(dq[part].transpose(1, 2), *turn, -1.0, pair[:, :, 0])
             _turn(dk[part].transpose(1, 2), *turn, -1.0, pair[:, :, 1])
