@@ -34,9 +34,8 @@ CONFIG = st.Seq2Seq(
     decoder_layers=1,
     dropout=0.3,
 )
-# Small batches: what the attention has to learn first takes steps, not words. Of these sizes
-# float32 is faster than bfloat16, which is what "auto" takes from 400,000 weights on.
-OPTIONS = {"steps": 5000, "token_budget": 700, "precision": "float32", "average": 0.99}
+# Small batches: what the attention has to learn first takes steps, not words.
+OPTIONS = {"steps": 5000, "token_budget": 700, "average": 0.99}
 
 
 def jobs(data: Path) -> dict[str, Job]:
