@@ -2,7 +2,9 @@
 
 8,000 training words a language; characters in, phones out. The best weights by the loss on the
 1,000 development words; beam 5; a word is wrong unless all its phones are right. Published: the
-baseline's mean of 10.64. Ours: `Translator` with one set of options for all languages.
+baseline's mean of 10.64. Ours: one `Translator` a language, with one set of options for all. Seed
+1, since with seed 0 the attention of hbs_latn settled on wrong places (0.25 nats a phone on its
+development words instead of 0.20). Parts of 2,200 steps are from before, and say so.
 """
 
 from functools import partial
@@ -35,7 +37,7 @@ CONFIG = st.Seq2Seq(
     dropout=0.3,
 )
 # Small batches: what the attention has to learn first takes steps, not words.
-OPTIONS = {"steps": 5000, "token_budget": 700, "average": 0.99}
+OPTIONS = {"steps": 5000, "token_budget": 700, "average": 0.99, "seed": 1}
 
 
 def jobs(data: Path) -> dict[str, Job]:
