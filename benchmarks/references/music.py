@@ -30,8 +30,8 @@ PUBLISHED = {
 }
 CONFIGS = {"rnn": st.RNN, "lstm": st.LSTM, "gru": st.GRU}
 DROPOUT = {"jsb": 0.5, "nottingham": 0.2}
-EPOCHS = {"jsb": 50, "nottingham": 15}
-ROWS = {"jsb": 2, "nottingham": 4}
+EPOCHS = {"jsb": 50, "nottingham": 60}
+ROWS = {"jsb": 2, "nottingham": 16}
 
 
 def jobs(data: Path) -> dict[str, Job]:
