@@ -162,6 +162,24 @@ def test_updates_are_those_of_weights_by_rows(
     torch.testing.assert_close(ended[0], ended[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_weights_that_a_model_lays_by_columns_itself_are_trained_as_others(precision: str) -> None:
+    source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
+    for is_own in (False, True):
+        lm = model(tie_embeddings=True).train()  # so that none is laid by columns for it
+        cell = lm.layers[0]
+        if is_own:
+            cell.weight_hh.data = transposed(cell.weight_hh.data).t()
+        trainer = Trainer(lm, source, small(precision=precision, learning_rate=0.01), 9)
+        for _ in range(9):
+            trainer.update()
+        kept = {name: t.clone() for name, t in moments(lm, trainer.optimiser).items()}
+        trainer.release()
+        assert is_by_columns(cell.weight_hh) == is_own  # left as it was
+        ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
+    torch.testing.assert_close(ended[1], ended[0], rtol=1e-3, atol=1e-4)
+
+
 def test_a_run_ends_by_rows_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = model()
     fit(lm, stream(), stream(), small())

@@ -46,7 +46,7 @@ def lay_by_rows(weights: Iterable[Tensor]) -> None:
 
 
 @contextmanager
-def as_rows(weights: Iterable[Tensor]) -> Iterator[None]:
+def as_rows(weights: Sequence[Tensor]) -> Iterator[None]:
     """Inside, W^T (in, out) stands in the place of every W that lies by columns, its gradient too.
 
     For kernels that go through memory and look at no stride, as those of optimisers do: by rows
@@ -59,7 +59,7 @@ def as_rows(weights: Iterable[Tensor]) -> Iterator[None]:
         _transpose(weights)
 
 
-def _transpose(weights: Iterable[Tensor]) -> None:
+def _transpose(weights: Sequence[Tensor]) -> None:
     for weight in weights:
         gradient, weight.grad = weight.grad, None  # it must have the shape of its weight
         weight.data = weight.data.t()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seriatim import tree
 from seriatim.batch import Batch
-from seriatim.columns import as_rows, lay_by_columns, lay_by_rows
+from seriatim.columns import as_rows, is_by_columns, lay_by_columns, lay_by_rows
 from seriatim.data.batches import BatchSource
 from seriatim.errors import TrainingError
 from seriatim.layers.blocks import Unit
@@ -83,9 +83,9 @@ class Trainer:
         self.spread = make_spread(options, self.ranks)
         self.device = model.device
         self.products = choose(options.precision, model).products
-        self._by_columns: list[Tensor] = []
+        self._laid: list[Tensor] = []
         if self.products == "bf16" and self.device.type == "cpu" and not self.spread.is_sharded:
-            self._by_columns = lay_by_columns(model)
+            self._laid = lay_by_columns(model)
         self.called = self.spread.ready(model, source)
         self.compiled = Compiled(self.called) if options.compile else None
         units = [module for module in model.modules() if isinstance(module, Unit)]
@@ -94,6 +94,8 @@ class Trainer:
         self.recomputes_nothing = options.recompute and not units
         self.num_parts = options.accumulate
         self.parameters = trainable(model)
+        # Whoever laid them so: a model may have such weights of its own.
+        self._by_columns = [p for p in self.parameters if is_by_columns(p)]
         self.optimiser = make_optimiser(model, options)
         self.average: Average | None = None
         if options.average is not None:
@@ -148,7 +150,7 @@ class Trainer:
 
     def release(self) -> None:
         """The end: the model's weights lie again as they did before. No update may follow."""
-        lay_by_rows(self._by_columns)
+        lay_by_rows(self._laid)
 
     def _gradient(
         self, batch: Batch, carry: Carry | None, goes_on: bool
