@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seriatim.errors import ConfigError, DataError
-from seriatim.evaluate.bootstrap import bootstrap, drawn_weights
+from seriatim.evaluate.bootstrap import bootstrap, check_draws, drawn_weights, percentiles
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -106,7 +106,7 @@ def auc_interval(
         ConfigError: no resample, or a level outside (0, 1).
     """
     a, b = _checked(normal, odd)
-    _check_draws(resamples, level)
+    check_draws(resamples, level)
     values, place = np.unique(np.concatenate([a, b]), return_inverse=True)
     of_a, of_b = place[: len(a)], place[len(a) :]
     drawn = [
@@ -117,8 +117,7 @@ def auc_interval(
             strict=True,
         )
     ]
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentiles(np.concatenate(drawn), level)
 
 
 def quantile_threshold(held_out: ArrayLike, false_alarms: float) -> float:
@@ -203,13 +202,6 @@ def _checked(normal: ArrayLike, odd: ArrayLike) -> tuple[Floats, Floats]:
     if np.isnan(a).any() or np.isnan(b).any():
         raise DataError("a score is not a number: look at what the model gave for that sequence")
     return a, b
-
-
-def _check_draws(resamples: int, level: float) -> None:
-    if resamples < 1 or not 0 < level < 1:
-        raise ConfigError(
-            f"{resamples} resamples at level {level}: give at least one, and a level in (0, 1)"
-        )
 
 
 def _histograms(weights: NDArray[np.int64], place: NDArray[np.int64], size: int) -> Floats:

@@ -89,7 +89,7 @@ def paired_bootstrap(
         all_a,
         all_b,
         difference,
-        _percentiles(drawn, level),
+        percentiles(drawn, level),
         float((1 + far.sum()) / (1 + resamples)),
         float(np.mean((drawn > 0) + 0.5 * (drawn == 0))),
         len(a),
@@ -107,7 +107,7 @@ def bootstrap(
     """The metric of one system on all items, and the percentile interval of its resamples."""
     _check(len(counts), resamples, level)
     drawn = metric(resampled_sums(counts, resamples, seed))
-    return float(metric(counts.sum(0)[None])[0]), _percentiles(drawn, level)
+    return float(metric(counts.sum(0)[None])[0]), percentiles(drawn, level)
 
 
 def resampled_sums(counts: Floats, resamples: int, seed: int) -> Floats:
@@ -170,7 +170,8 @@ def in_blocks(counts: Floats, sizes: NDArray[np.int64], at_least: int = 1000) ->
     return np.asarray(np.add.reduceat(counts, starts, axis=0), np.float64)
 
 
-def _percentiles(drawn: Floats, level: float) -> tuple[float, float]:
+def percentiles(drawn: Floats, level: float) -> tuple[float, float]:
+    """The interval that holds this share of draws, as many beyond one end as beyond the other."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -178,6 +179,14 @@ def _percentiles(drawn: Floats, level: float) -> tuple[float, float]:
 def _check(items: int, resamples: int, level: float) -> None:
     if items < 2:
         raise DataError(f"a bootstrap of {items} items says nothing: give at least two")
+    check_draws(resamples, level)
+
+
+def check_draws(resamples: int, level: float) -> None:
+    """
+    Raises:
+        ConfigError: no resample, or a level outside (0, 1).
+    """
     if resamples < 1 or not 0 < level < 1:
         raise ConfigError(
             f"{resamples} resamples at level {level}: give at least one, and a level in (0, 1)"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from seriatim.batch import Batch, TokenSequences, valid_mask
 from seriatim.errors import ConfigError
+from seriatim.evaluate.bootstrap import percentiles
 from seriatim.model import SequenceModel
 
 CHUNK = 2048  # elements folded at once; a long sequence goes on in the next chunk
@@ -235,8 +236,7 @@ def bootstrap_interval(
     sums = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(sizes), (resamples, len(sizes)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentiles(means, level)
 
 
 def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:
