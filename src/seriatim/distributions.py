@@ -287,7 +287,8 @@ class _Sums:
         self.w, self.bias, self.targets, self.share = w, bias, targets, share
         # oneDNN compiles a product of new sizes, so few sizes: rows of zeros change no sum.
         self.multiple = _ROWS if len(h) >= 8 * _ROWS else 1
-        self.h = F.pad(h, (0, 0, 0, -len(h) % self.multiple))
+        missing = -len(h) % self.multiple
+        self.h = F.pad(h, (0, 0, 0, missing)) if missing else h
         self.dtype = dtype
         self.gradients: list[Tensor | None] = [None, None, None]
 
