@@ -188,6 +188,21 @@ def test_two_files_of_pairs_are_looked_at_side_by_side(tmp_path: Path) -> None:
         look(tmp_path / "a.en", target=tmp_path / "a.ja", test=tmp_path / "a.en")
 
 
+@pytest.mark.parametrize(
+    ("first", "kinds", "symbols"), [(0xAC00, 300, "nfd"), (0x3041, 60, "char")]
+)
+def test_syllables_made_of_few_parts_are_taken_apart(
+    tmp_path: Path, first: int, kinds: int, symbols: str
+) -> None:
+    lines = [
+        f"{chr(first + i % kinds)}{chr(first + 7 * i % kinds)}\t{i % 5} {i % 7} {i % 9} {i % 11}\n"
+        for i in range(300)
+    ]
+    (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    command = look(tmp_path / "pairs.tsv").command or ""
+    assert f"--source-symbols {symbols}" in command
+
+
 # ---- bad input ----------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ def fit(
         valid: validation text; without it a part of the data is split off.
         test: test text, for the final figures; likewise.
         split: shares of training, validation and test where they are split off.
-        symbols: byte, char, word or bpe:N. [char]
+        symbols: byte, char, word or bpe:N; nfd (see --source-symbols) with --task label. [char]
         min_count: characters or words seen fewer times become <unk>. [1]
         max_symbols: keep at most this many characters or words.
         sequences: what one sequence is: a line, a document, or all of it as one stream.

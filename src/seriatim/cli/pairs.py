@@ -34,7 +34,8 @@ class PairOptions:
         source_column: of a file of pairs: the column or field of the sources; a number counts
             from 1 where there is no header. [source, or the first]
         target_column: that of the targets. [target, or the second]
-        source_symbols: byte, char, word, bpe or bpe:N for the sources. [as --symbols]
+        source_symbols: byte, char, nfd (characters taken apart: letters and accents, Korean
+            syllables and their sounds), word, bpe or bpe:N for the sources. [as --symbols]
         joint: one alphabet for both sides.
     """
 

@@ -4,13 +4,14 @@ Knows counts of characters and words. Does not know files or models.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 
 from seriatim.data.bpe import BPESymbols, fit_bpe
+from seriatim.data.decomposed import DecomposedSymbols, decomposed
 from seriatim.data.symbols import (
     LINE_END,
     UNKNOWN,
@@ -33,15 +34,18 @@ def fit_symbols(
     sequences: Literal["line", "document", "stream"],
     min_count: int = 1,
     max_size: int | None = None,
+    is_only_read: bool = False,
 ) -> Symbols:
     """The symbols of a training text.
 
     Args:
-        spec: `byte`, `char`, `word`, or `bpe:N` with N symbols in all.
+        spec: `byte`, `char`, `word`, or `bpe:N` with N symbols in all; `nfd` for texts that are
+            only read.
         texts: what `Source.texts()` gives; read once.
         sequences: what one sequence is; documents have a boundary of their own.
         min_count: characters or words seen fewer times are unknown.
         max_size: at most this many characters or words, `<unk>` and the boundary included.
+        is_only_read: the model never predicts such symbols: they need not spell their text.
 
     Raises:
         ConfigError: no such symbols, or an option that does not belong to them.
@@ -56,19 +60,30 @@ def fit_symbols(
     if spec == "byte":
         _refuse_counts(kind, min_count, max_size)
         return ByteSymbols(is_document=is_document)
-    if spec not in ("char", "word"):
-        close = get_close_matches(kind, ["byte", "char", "word", "bpe"], n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]}?" if close else ""
+    if spec == DecomposedSymbols.kind and not is_only_read:
         raise ConfigError(
-            f"symbols cannot be {spec!r}: expected byte, char, word, or bpe:N (for example "
+            "symbols cannot be nfd where they are predicted: it serves sources and texts that get "
+            "labels; use char"
+        )
+    if spec not in COUNTED:
+        close = get_close_matches(kind, ["byte", "bpe", *COUNTED], n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        apart = ", nfd" if is_only_read else ""
+        raise ConfigError(
+            f"symbols cannot be {spec!r}: expected byte, char{apart}, word, or bpe:N (for example "
             f"bpe:8000){hint}"
         )
-    counts = _count_characters(texts) if spec == "char" else _count_words(texts)
+    counts = _count_words(texts) if spec == "word" else _count_characters(texts, spec)
     for own in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
         counts.pop(own, None)
     kept = _most_frequent(counts, min_count, max_size)
-    made = CharSymbols if spec == "char" else WordSymbols
-    return made(kept, is_document=is_document)
+    return COUNTED[spec](kept, is_document=is_document)
+
+
+# Symbols that are counted, so that rare ones may be left out.
+COUNTED: Mapping[str, type[CharSymbols | WordSymbols]] = {
+    c.kind: c for c in (CharSymbols, WordSymbols, DecomposedSymbols)
+}
 
 
 def _refuse_counts(kind: str, min_count: int, max_size: int | None) -> None:
@@ -92,10 +107,11 @@ def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -
     return kept if max_size is None else kept[: max_size - 2]
 
 
-def _count_characters(texts: Iterable[Text]) -> Counter[str]:
+def _count_characters(texts: Iterable[Text], kind: str) -> Counter[str]:
     counts = np.zeros(0, np.int64)
-    for text in batches(texts, "", "char"):
+    for text in batches(texts, "", kind):
         check_characters(text)
+        text = decomposed(text) if kind == DecomposedSymbols.kind else text
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
         found = np.bincount(codes, minlength=len(counts))
         found[: len(counts)] += counts
@@ -119,9 +135,7 @@ def symbols_from_json(data: Any) -> Symbols:
         ModelError: not the JSON of symbols.
     """
 
-    kinds: dict[str, type[Symbols]] = {
-        c.kind: c for c in (ByteSymbols, CharSymbols, WordSymbols, BPESymbols)
-    }
+    kinds: dict[str, type[Symbols]] = {"byte": ByteSymbols, "bpe": BPESymbols, **COUNTED}
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         raise ModelError(

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from seriatim.data.decomposed import decomposed
 from seriatim.doctor.examining import Part, Seen
 from seriatim.doctor.measuring import Predictability
+from seriatim.doctor.text import TextFacts
 
 _FEW = 20_000  # symbols: less is counted, not trained
 _NOTHING = 0.01  # share of the unigram's bits that context must save to be worth a model
@@ -220,14 +222,16 @@ def _of_pairs(seen: Seen) -> Advice:
     few = len(target.of_words) * 10 < target.num_words and target.has_words
     rare = len(source.of_words) * 10 > source.num_words or not source.has_words
     symbols = "word" if few else "bpe" if target.has_words else "char"
-    source_symbols = "char" if rare and symbols == "word" and not source.has_words else symbols
+    characters = _characters_for_reading(source)
+    source_symbols = characters if rare and symbols == "word" and not source.has_words else symbols
     width = 128 if pairs < 5_000 else 256 if pairs < 200_000 else 512
     family = "lstm" if pairs < 20_000 else "transformer"
     options: dict[str, Any] = {"model-size": width, "minutes": 10 if pairs < 100_000 else 60}
     reasons = [
         f"symbols: {symbols} for the targets"
         + (f" and {source_symbols} for the sources" if source_symbols != symbols else "")
-        + (", since few different words make them up" if few else ""),
+        + (", since few different words make them up" if few else "")
+        + (_APART if source_symbols == "nfd" else ""),
         f"family: {family} for both encoder and decoder, since there are {pairs:,.0f} pairs",
     ]
     if source_symbols != symbols:
@@ -245,6 +249,15 @@ def _of_pairs(seen: Seen) -> Advice:
     return Advice(
         "translation", symbols, None, family, options, tuple(reasons), (*commands, command)
     )
+
+
+_APART = ", which takes characters apart that are put together from few parts"
+
+
+def _characters_for_reading(source: TextFacts) -> str:
+    """Characters, or their parts where those are far fewer, as of Korean."""
+    parts = set(decomposed("".join(source.of_characters)))
+    return "nfd" if len(source.of_characters) > 4 * len(parts) else "char"
 
 
 def _fit_pairs(seen: Seen, name: str, symbols: str, family: str, options: Mapping[str, Any]) -> str:

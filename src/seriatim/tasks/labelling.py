@@ -110,7 +110,8 @@ class Labeller:
         Args:
             model: a configuration of an encoder, or "transformer", "rnn", "lstm" or "gru" for its
                 defaults.
-            symbols: "byte", "char", "word" or "bpe:N"; labelled elements are always "word".
+            symbols: "byte", "char", "nfd" (letters and accents apart), "word" or "bpe:N";
+                labelled elements are always "word".
             min_count: characters or words seen fewer times in training become `<unk>`.
             device: where to compute; None: a GPU if there is one.
         """
@@ -166,6 +167,7 @@ class Labeller:
             parts["train"].sources.texts(),
             sequences="document",
             min_count=self._min_count,
+            is_only_read=True,
         )
         self._build(options.seed)
         examples = {name: self._examples(part) for name, part in parts.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seriatim.data.alphabets import fit_symbols
+from seriatim.data.alphabets import COUNTED, fit_symbols
 from seriatim.data.corpus import Corpus
 from seriatim.data.pair_batches import Boundaries, PairBatches
 from seriatim.data.pairs import PairCorpus, Pairs
@@ -130,7 +130,7 @@ def suited_alphabets(
         return target, target
     if source is None:
         say(f"choosing {source_spec} symbols for the sources")
-        source = suited_symbols(source_spec, [pairs.sources.texts], cut)
+        source = suited_symbols(source_spec, [pairs.sources.texts], cut, is_only_read=True)
     return source, target
 
 
@@ -138,6 +138,8 @@ def suited_symbols(
     spec: str,
     sides: Sequence[Callable[[], Iterator[Text]]],
     cut: tuple[int, int | None] = (1, None),
+    *,
+    is_only_read: bool = False,
 ) -> Symbols:
     """The symbols of one side, or of both together.
 
@@ -146,17 +148,19 @@ def suited_symbols(
         sides: the texts; each is read once or twice.
         cut: how often a character or word must be seen, and how many at most; others have no
             counts.
+        is_only_read: of sources alone, which nothing predicts.
     """
     if spec == "bpe":
         size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
         spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
-    min_count, max_size = cut if spec in ("char", "word") else (1, None)
+    min_count, max_size = cut if spec in COUNTED else (1, None)
     return fit_symbols(
         spec,
         chain.from_iterable(side() for side in sides),
         sequences="document",
         min_count=min_count,
         max_size=max_size,
+        is_only_read=is_only_read,
     )
 
 

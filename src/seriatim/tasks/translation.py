@@ -105,7 +105,8 @@ class Translator:
                 or "rnn" for that encoder and decoder.
             symbols: of the targets: "byte", "char", "word", "bpe:N", "bpe" (N by the size of the
                 training text, at most 8,000), or an alphabet made for documents.
-            source_symbols: of the sources; None: of the same kind as those of the targets.
+            source_symbols: of the sources; None: of the same kind as those of the targets. "nfd":
+                characters taken apart, letters and accents, Korean syllables and their sounds.
             joint: one alphabet for both sides, made of both.
             min_count: characters or words seen fewer times in training become `<unk>`.
             max_size: keep at most this many characters or words of a side.
