@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seriatim.batch import Batch
 from seriatim.data.batches import (
     BatchSource,
+    Buckets,
     SequenceBatches,
     StreamChunks,
     StreamWindows,
@@ -219,6 +220,17 @@ def test_a_short_stream_shrinks_the_batch_and_says_so(size: int, carry: bool) ->
 
 def test_a_long_stream_needs_no_note() -> None:
     assert batch_source(stream(9999), B, batch_size=8, length=64, carry=True, seed=0).notes == ()
+
+
+def test_a_token_budget_without_room_for_a_row_is_refused() -> None:
+    with pytest.raises(ConfigError, match="token_budget 50 has no room for one row of length 64"):
+        batch_source(sequences(3), B, batch_size=8, length=64, carry=False, seed=0, token_budget=50)
+
+
+def test_a_piece_wider_than_the_budget_is_a_batch_by_itself() -> None:
+    buckets = Buckets(np.array([3, 40, 3, 41]), batch_size=8, seed=0, token_budget=10)
+    epoch = [sorted(buckets.pieces(i).tolist()) for i in range(buckets.steps_per_epoch)]
+    assert sorted(epoch) == [[0, 2], [1], [3]]
 
 
 def test_a_token_budget_for_a_stream_is_refused() -> None:

@@ -62,8 +62,8 @@ def fit_symbols(
         return ByteSymbols(is_document=is_document)
     if spec == DecomposedSymbols.kind and not is_only_read:
         raise ConfigError(
-            "symbols cannot be nfd where they are predicted: it serves sources and texts that get "
-            "labels; use char"
+            "symbols cannot be nfd where they are predicted: give nfd to source_symbols, or use "
+            "char"
         )
     if spec not in COUNTED:
         close = get_close_matches(kind, ["byte", "bpe", *COUNTED], n=1, cutoff=0.5)

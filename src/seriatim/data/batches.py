@@ -240,9 +240,14 @@ def batch_source(
 
     Raises:
         DataError: the corpus holds no symbol.
-        ConfigError: a token budget for a stream.
+        ConfigError: a token budget for a stream, or one without room for a row.
     """
     if not corpus.is_stream:
+        if token_budget is not None and token_budget < length:
+            raise ConfigError(
+                f"token_budget {token_budget} has no room for one row of length {length}: raise "
+                "it, or lower length"
+            )
         return SequenceBatches(
             corpus,
             boundary,
@@ -425,11 +430,14 @@ def length_class(size: Ints, *, is_even: bool = False) -> Ints:
 
 
 def _batch_cuts(widths: Ints, batch_size: int, token_budget: int | None) -> Ints:
-    """Where a row of pieces of falling width is cut into batches; begins with 0, ends with N."""
+    """Where a row of pieces of falling width is cut into batches; begins with 0, ends with N.
+
+    A piece wider than the budget is a batch by itself.
+    """
     cuts = [0]
     while cuts[-1] < len(widths):
         room = batch_size if token_budget is None else token_budget // int(widths[cuts[-1]])
-        cuts.append(min(cuts[-1] + room, len(widths)))
+        cuts.append(min(cuts[-1] + max(1, room), len(widths)))
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < cuts[-2] - cuts[-3]:
         cuts[-2] = (cuts[-1] + cuts[-3]) // 2  # a left-over row or two would make a noisy step
     return np.array(cuts)

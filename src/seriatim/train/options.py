@@ -139,11 +139,6 @@ class TrainingOptions:
         budgets = [n for n in BUDGETS if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise ValueError(f"{' and '.join(budgets)} are two budgets: give one of them")
-        if self.token_budget is not None and self.token_budget < self.length:
-            raise ValueError(
-                f"token_budget {self.token_budget} has no room for one row of length "
-                f"{self.length}: raise it, or lower length"
-            )
         for field in fields(self):
             owner, choices = BELONGS.get(field.name, ("", ()))
             changed = getattr(self, field.name) != field.default
