@@ -123,6 +123,25 @@ def test_an_estimate_counts_parameters_moments_and_what_a_step_keeps() -> None:
     assert parts.step_bytes < 0.4 * large.step_bytes, "parts one after another need less"
 
 
+@pytest.mark.parametrize(("seconds", "asked"), [(1.0, [0, 0]), (10.0, [0])])
+def test_an_estimate_measures_one_batch_again_if_that_is_quick(
+    seconds: float, asked: list[int]
+) -> None:
+    """Another batch might have sizes of its own, whose kernels are set up in its first step."""
+    seen: list[int] = []
+
+    class Watched(StreamChunks):
+        def batch(self, step: int) -> st.Batch:
+            seen.append(step)
+            return super().batch(step)
+
+    model = st.GRU(hidden_size=8).build(7, 1)
+    source = Watched(corpus(4000, 0), 1, batch_size=4, length=10)
+    clock = (seconds * i for i in range(99))
+    estimate(Trainer(model.train(), source, small(batch_size=4), 9), 100, clock.__next__)
+    assert seen == asked
+
+
 class Greedy(torch.nn.Module):
     """A model's forward that takes at most so many rows."""
 

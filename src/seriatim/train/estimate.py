@@ -18,7 +18,7 @@ from seriatim.train.optimiser import moments
 from seriatim.train.options import TrainingOptions
 from seriatim.train.update import Trainer
 
-QUICK = 2.0  # seconds: a first step shorter than this is measured again, all kernels set up
+QUICK = 5.0  # seconds: a first step shorter than this is measured again, all kernels set up
 
 
 class NoMemoryError(TrainingError):
@@ -65,6 +65,7 @@ def estimate(
     parameters = [own(p) for p in trial.parameters]
     height, seconds = _measured_step(trial, clock)
     if trial.ranks.longest(seconds) < QUICK:
+        trial.step = 0  # the same batch: for sizes not met before kernels are set up anew
         height, seconds = _measured_step(trial, clock)
     size = sum(p.numel() * p.element_size() for p in parameters)
     return Estimate(
