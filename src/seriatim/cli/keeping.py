@@ -197,6 +197,6 @@ def estimate_line(found: "Estimate") -> str:
     return (
         f"{found.parameters:,} parameters; {found.steps:,} steps in about "
         f"{duration(found.seconds)}, evaluations not counted; about {size(found.bytes)} of memory "
-        f"({size(found.weight_bytes)} weights, {size(found.moment_bytes)} optimiser, "
-        f"{size(found.step_bytes)} a step)"
+        f"beside the program's own ({size(found.weight_bytes)} weights, "
+        f"{size(found.moment_bytes)} optimiser, {size(found.step_bytes)} a step)"
     )
