@@ -1,12 +1,14 @@
 """Recurrences with masks, by hand and by torch: all equal the cells' equations, step by step."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from seriatim import tree
 from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.families.recurrent import KINDS, Kernel
+from seriatim.families.recurrent import KINDS, GRUKernel, Kernel
 from seriatim.layers import recurrence
 from seriatim.layers.cells import (
     GRUCell,
@@ -109,6 +111,31 @@ def test_masked_ragged_rows_end_where_their_last_valid_element_is(name: str) -> 
         expected = tree.map_leaves(lambda s, o, b=b, n=n: s[b, n - 1] if n else o[b], states, h)
         row = tree.map_leaves(lambda t, b=b: t[b], last)
         torch.testing.assert_close(tree.leaves(row), tree.leaves(expected), **EXACT)
+
+
+def test_a_gru_trains_by_hand_and_reads_by_torch_and_both_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    by_hand = recurrence.gru
+    monkeypatch.setattr(recurrence, "gru", lambda *args: calls.append(1) or by_hand(*args))
+    cell, kernel = made("gru")
+    x, h = random(B, L, E, seed=1), random(B, D, seed=2)
+    inner = [x, h, *cell.parameters()]
+
+    def found(run: Callable[[], Tensor]) -> tuple[Tensor, ...]:
+        y = run()
+        return (y, *torch.autograd.grad(y.square().sum(), inner))
+
+    assert isinstance(kernel, GRUKernel)
+    ours = found(lambda: kernel.chunk([cell], (h,), x, 0.0)[0])
+    assert calls == [1]
+    torchs = found(lambda: kernel.layers([cell], h[None], x, 0.0)[0])
+    with torch.no_grad():
+        read, _ = kernel.chunk([cell], (h,), x, 0.0)
+    assert calls == [1]
+    torch.testing.assert_close(ours, torchs, **EXACT)
+    assert torch.equal(read, torchs[0])
 
 
 def test_only_what_the_loss_reads_of_an_lstm_gets_a_gradient() -> None:

@@ -51,9 +51,12 @@ class Kernel:
         by_hand_from: the width from which `layers.recurrence` beats torch's layers in low
             precision (at 650 some 1.6 to 2 times); below it its many small operations cost more
             than the products. None: there is no such recurrence.
+        trains_by_hand: whether it beats them in full precision as well, where gradients are
+            wanted: torch's GRU adds to the gradient of its weights at every step.
     """
 
     by_hand_from: ClassVar[int | None] = None
+    trains_by_hand: ClassVar[bool] = False
 
     def step(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
         """The state of one layer after one element x (B, E); masks are not looked at."""
@@ -106,8 +109,12 @@ class FusedKernel(Kernel, ABC):
         """Whether `states` is the way to run this layer on x: torch's layers know no masks."""
         if cell.mask is not None:
             return True
-        is_wide = self.by_hand_from is not None and cell.hidden_size >= self.by_hand_from
-        return is_wide and x.device.type == "cpu" and recurrence.is_low_precision(x)
+        if x.device.type != "cpu":
+            return False
+        if recurrence.is_low_precision(x):
+            return self.by_hand_from is not None and cell.hidden_size >= self.by_hand_from
+        is_training = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return self.trains_by_hand and is_training
 
     @final
     def chunk(self, cells: Cells, carry: Carry, x: Tensor, dropout: float) -> tuple[Tensor, Carry]:
@@ -177,6 +184,7 @@ class GRUKernel(HiddenKernel):
     """The GRU with its reset after the product, as torch has it."""
 
     by_hand_from = 192
+    trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.gru_cell(x, h, *cell.weights)
