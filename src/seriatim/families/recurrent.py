@@ -51,11 +51,13 @@ class Kernel:
         by_hand_from: the width from which `layers.recurrence` beats torch's layers in low
             precision (at 650 some 1.6 to 2 times); below it its many small operations cost more
             than the products. None: there is no such recurrence.
+        gains_by_columns: whether it then goes faster with weights by columns.
         trains_by_hand: whether it beats them in full precision as well, where gradients are
-            wanted: torch's GRU adds to the gradient of its weights at every step.
+            wanted: torch's RNN and GRU add to the gradients of their weights at every step.
     """
 
     by_hand_from: ClassVar[int | None] = None
+    gains_by_columns: ClassVar[bool] = False
     trains_by_hand: ClassVar[bool] = False
 
     def step(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
@@ -157,6 +159,9 @@ class HiddenKernel(FusedKernel):
 class TanhKernel(HiddenKernel):
     """The RNN with tanh."""
 
+    by_hand_from = 128
+    trains_by_hand = True
+
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.rnn_tanh_cell(x, h, *cell.weights)
 
@@ -166,9 +171,16 @@ class TanhKernel(HiddenKernel):
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         return torch.rnn_tanh(x, h, *_options(cells, dropout))
 
+    def states(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
+        states: Tensor = recurrence.rnn(x, h, cell.weights, cell.mask)
+        return states
+
 
 class ReluKernel(HiddenKernel):
     """The RNN with relu."""
+
+    by_hand_from = 128
+    trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
         return torch.rnn_relu_cell(x, h, *cell.weights)
@@ -179,11 +191,16 @@ class ReluKernel(HiddenKernel):
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
         return torch.rnn_relu(x, h, *_options(cells, dropout))
 
+    def states(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
+        states: Tensor = recurrence.rnn(x, h, cell.weights, cell.mask, "relu")
+        return states
+
 
 class GRUKernel(HiddenKernel):
     """The GRU with its reset after the product, as torch has it."""
 
     by_hand_from = 192
+    gains_by_columns = True
     trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
@@ -204,6 +221,7 @@ class LSTMKernel(FusedKernel):
     """The LSTM, whose state (h, c) holds more than it puts out."""
 
     by_hand_from = 320
+    gains_by_columns = True
 
     def step(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.lstm_cell(x, h, *cell.weights)
@@ -392,7 +410,7 @@ class Recurrent(SequenceModel):
         size, start = self.config.hidden_size, self.kernel.by_hand_from
         has_large_head = self.num_symbols > size and not self.config.tie_embeddings
         found = [self.head.weight] if has_large_head else []
-        if start is not None and size >= start:
+        if self.kernel.gains_by_columns and start is not None and size >= start:
             found += [w for cell in self.layers for w in (cell.weight_ih, cell.weight_hh)]
         return found
 

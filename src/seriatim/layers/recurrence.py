@@ -1,9 +1,10 @@
 """Recurrences over a whole chunk with backward through time written by hand.
 
 torch's fused layers show no mask on the recurrent connection, and under autocast their backward
-pass takes longer than in float32. So the LSTM and the GRU are here once more: the products with
-x of all steps at once, one product with h a step, and every weight gradient as one product over
-all steps at the end. In low precision the products are taken in bfloat16 with weights packed
+pass takes longer than in float32; its RNN and GRU add to the gradient of every weight at every
+step. So the RNN, the LSTM and the GRU are here once more: the products with x of all steps at
+once, one product with h a step, and every weight gradient as one product over all steps at the
+end. In low precision the products are taken in bfloat16 with weights packed
 once a chunk; gates, states and sums stay in the precision of the state. `layers.cells` has the
 equations; a test holds the two equal. Weights may lie by rows or by columns.
 
@@ -14,7 +15,7 @@ Shapes: B rows, L steps, E and D features of input and state. Buffers have time 
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,22 @@ def lstm(
         h_t and c_t of every step, (B, L, D) each.
     """
     states: tuple[Tensor, Tensor] = _LSTM.apply(x, h, c, *weights, mask, is_low_precision(x))  # type: ignore[no-untyped-call]
+    return states
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def rnn(
+    x: Tensor,
+    h: Tensor,
+    weights: list[Tensor],
+    mask: Tensor | None = None,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+) -> Tensor:
+    """A layer of the simple recurrent network: h_t of every step, (B, L, D).
+
+    As `lstm`, with weights of D rows.
+    """
+    states: Tensor = _RNN.apply(x, h, *weights, mask, is_low_precision(x), nonlinearity)  # type: ignore[no-untyped-call]
     return states
 
 
@@ -134,6 +151,77 @@ def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
     for f_t, a_t, c_t in zip(f, a, after.unbind(1), strict=True):
         c = torch.addcmul(a_t, f_t, c, out=c_t)
     return after
+
+
+# ---- RNN ----------------------------------------------------------------------------------------
+
+
+class _RNN(torch.autograd.Function):
+    """Forward as `layers.cells.RNNCell`; backward, with a_t what the nonlinearity is of,
+
+        da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
+        dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
+
+    Without a mask and in the precision of the state, h_t goes into the next product as it is.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h: Tensor,
+        W: Tensor,
+        U: Tensor,
+        b_W: Tensor,
+        b_U: Tensor,
+        mask: Tensor | None,
+        is_low: bool,
+        nonlinearity: str,
+    ) -> Tensor:
+        (B, L, _), D = x.shape, h.shape[1]
+        dtype = torch.bfloat16 if is_low else h.dtype
+        bend_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+        with torch.autocast(x.device.type, enabled=False):
+            inputs = _time_first(x, dtype)
+            of_input = F.linear(inputs, W.to(dtype), (b_W + b_U).to(dtype))
+            hs = h.new_empty(L + 1, B, D)
+            hs[0] = h
+            if mask is None and not is_low:
+                ms, u = hs, U.t().contiguous()
+                for w, h_old, h_t in zip(of_input, hs, hs[1:], strict=False):
+                    bend_(torch.addmm(w, h_old, u, out=h_t))
+            else:
+                ms = h.new_empty(L + 1, B, D, dtype=dtype)
+                ms[0] = _masked(h, mask)
+                of_hidden = _product(U.to(dtype), None, B)
+                for w, m, h_t, m_t in zip(of_input, ms, hs[1:], ms[1:], strict=False):
+                    bend_(h_t.copy_(of_hidden(m)).add_(w))
+                    m_t.copy_(_masked(h_t, mask))
+        ctx.save_for_backward(inputs, ms, hs, W, U, mask)
+        ctx.nonlinearity = nonlinearity
+        return hs[1:].transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dhs: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, ms, hs, W, U, mask = ctx.saved_tensors
+        (L, B, D), dtype = hs[1:].shape, inputs.dtype
+        with torch.autocast(hs.device.type, enabled=False):
+            is_tanh = ctx.nonlinearity == "tanh"
+            slope = 1.0 - hs[1:].square() if is_tanh else (hs[1:] > 0).to(hs.dtype)
+            da = hs.new_empty(L, B, D, dtype=dtype)
+            to_hidden = _product(U.t().to(dtype), None, B)
+            dh = torch.zeros_like(hs[0])
+            steps = zip(dhs.unbind(1), slope.unbind(0), da.unbind(0), strict=True)
+            for dh_t, k, da_t in reversed(list(steps)):
+                da_t.copy_((dh + dh_t).mul_(k))
+                dh = _masked(to_hidden(da_t).to(dh.dtype), mask)
+            flat = _flat(da)
+            db = flat.sum(0, dtype=dh.dtype)
+            dW = weight_gradient(flat, _flat(inputs), W)
+            dU = weight_gradient(flat, _flat(ms[:-1]), U)
+            dx = (flat @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dh.dtype)
+        return dx, dh, dW.to(dh.dtype), dU.to(dh.dtype), db, db, None, None, None
 
 
 # ---- LSTM ---------------------------------------------------------------------------------------
