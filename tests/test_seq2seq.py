@@ -272,6 +272,13 @@ def test_a_configuration_survives_its_description() -> None:
         assert restore(describe(config)) == config
 
 
+def test_a_description_names_what_the_layers_read() -> None:
+    of_layers = {"num_heads", "positions", "norm_first", "feedforward"}
+    for config in CONFIGS.values():
+        named = describe(config)["options"].keys()
+        assert of_layers <= named if "transformer" in config.parts else not of_layers & named
+
+
 def test_it_is_configured_by_name_and_preset() -> None:
     config = configure("seq2seq", {"encoder_layers": "2"}, preset="classic")
     assert config == Seq2Seq.classic(encoder_layers=2)

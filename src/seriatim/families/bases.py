@@ -4,7 +4,7 @@ Knows option values; no family, and no torch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -27,6 +27,11 @@ class ModelConfig(ABC):
     family: ClassVar[str]
     recipe: ClassVar[Mapping[str, Any]] = {}  # training options that suit the family, by name
     widths: ClassVar[tuple[str, ...]] = ()  # options that size it, coarse to fine; none: counts do
+
+    @property
+    def unread(self) -> Collection[str]:
+        """Options that nothing reads beside the others given: they stand at their defaults."""
+        return ()
 
     def recipe_for(self, preset: str | None) -> dict[str, Any]:
         """Training options that suit this model, and those of the preset it was made from."""

@@ -334,9 +334,15 @@ def configure(family: str, options: Mapping[str, Any], *, preset: str | None = N
 
 def describe(config: ModelConfig) -> dict[str, Any]:
     """A configuration as JSON values; a class of the user's own stands there by its name."""
-    options = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    options = options_read(config)
     named = {k: {"class": v.__name__} if isinstance(v, type) else v for k, v in options.items()}
     return {"family": config.family, "options": named}
+
+
+def options_read(config: ModelConfig | EncoderConfig) -> dict[str, Any]:
+    """The options of a configuration that something reads, by name."""
+    names = [f.name for f in fields(config) if f.name not in config.unread]  # type: ignore[arg-type]
+    return {name: getattr(config, name) for name in names}
 
 
 def restore(record: Mapping[str, Any], classes: Iterable[type] = ()) -> ModelConfig:

@@ -3,7 +3,7 @@
 A part of `families.configuration`, which has their names. Knows option values; no torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -51,6 +51,11 @@ class EncoderConfig(TransformerConfig):
     def parts(self) -> tuple[str, ...]:
         """The kinds of layers there are."""
         return (self.encoder,)
+
+    @property
+    def unread(self) -> Collection[str]:
+        """Options of Transformers where there is none."""
+        return () if "transformer" in self.parts else _OF_TRANSFORMERS
 
     def labeller(
         self, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]

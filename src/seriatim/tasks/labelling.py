@@ -26,7 +26,7 @@ from seriatim.data.symbols import Symbols, Text
 from seriatim.errors import ConfigError, ModelError
 from seriatim.evaluate.errors import calibration, fit_temperature, label_errors
 from seriatim.evaluate.sizes import num_parameters
-from seriatim.families.configuration import EncoderConfig
+from seriatim.families.configuration import EncoderConfig, options_read
 from seriatim.options import explain
 from seriatim.tasks import folder
 from seriatim.tasks.parts import Say, Shares, open_parts, silent
@@ -216,7 +216,7 @@ class Labeller:
             return None
         model = {
             "task": "labelling",
-            "encoder": asdict(self.config),
+            "encoder": options_read(self.config),
             "symbols": [self._spec, self._min_count],
         }
         data = {name: part.fingerprint() for name, part in parts.items()}
@@ -331,7 +331,7 @@ class Labeller:
         model, symbols, labels = self._fitted()
         return {
             "task": "labelling",
-            "encoder": asdict(self.config),
+            "encoder": options_read(self.config),
             "per": labels.per,
             "labels": list(labels.names),
             "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
@@ -352,7 +352,7 @@ class Labeller:
             Path(path),
             config={
                 "task": "labelling",
-                "encoder": asdict(self.config),
+                "encoder": options_read(self.config),
                 "per": labels.per,
                 "labels": list(labels.names),
                 "temperature": self.temperature,
