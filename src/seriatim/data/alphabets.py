@@ -26,6 +26,11 @@ from seriatim.data.symbols import (
 from seriatim.data.words import words_of
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
+# Symbols that are counted, so that rare ones may be left out.
+COUNTED: Mapping[str, type[CharSymbols | WordSymbols]] = {
+    c.kind: c for c in (CharSymbols, WordSymbols, DecomposedSymbols)
+}
+
 
 def fit_symbols(
     spec: str,
@@ -78,12 +83,6 @@ def fit_symbols(
         counts.pop(own, None)
     kept = _most_frequent(counts, min_count, max_size)
     return COUNTED[spec](kept, is_document=is_document)
-
-
-# Symbols that are counted, so that rare ones may be left out.
-COUNTED: Mapping[str, type[CharSymbols | WordSymbols]] = {
-    c.kind: c for c in (CharSymbols, WordSymbols, DecomposedSymbols)
-}
 
 
 def _refuse_counts(kind: str, min_count: int, max_size: int | None) -> None:

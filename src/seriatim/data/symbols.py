@@ -55,7 +55,7 @@ class Symbols(ABC):
     """The alphabet of a model.
 
     Attributes:
-        kind: byte, char, word or bpe.
+        kind: byte, char, nfd, word or bpe.
         separator: what stands between two symbols in a text: a space between words.
         boundary: the id fed before a sequence and predicted at its end; never 0.
         unknown: the id of `<unk>`, or None where every text is known.
