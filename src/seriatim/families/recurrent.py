@@ -49,15 +49,15 @@ class Kernel:
 
     Attributes:
         by_hand_from: the width from which `layers.recurrence` beats torch's layers in low
-            precision (at 650 some 1.6 to 2 times); below it its many small operations cost more
-            than the products. None: there is no such recurrence.
-        gains_by_columns: whether it then goes faster with weights by columns.
+            precision; below it its many small operations cost more than the products. None:
+            there is no such recurrence.
+        columns_from: the width from which it then goes faster with weights by columns.
         trains_by_hand: whether it beats them in full precision as well, where gradients are
             wanted: torch's RNN and GRU add to the gradients of their weights at every step.
     """
 
     by_hand_from: ClassVar[int | None] = None
-    gains_by_columns: ClassVar[bool] = False
+    columns_from: ClassVar[int | None] = None
     trains_by_hand: ClassVar[bool] = False
 
     def step(self, cell: Layer, h: Tree, x: Tensor) -> Tree:
@@ -159,7 +159,7 @@ class HiddenKernel(FusedKernel):
 class TanhKernel(HiddenKernel):
     """The RNN with tanh."""
 
-    by_hand_from = 128
+    by_hand_from = 32
     trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class TanhKernel(HiddenKernel):
 class ReluKernel(HiddenKernel):
     """The RNN with relu."""
 
-    by_hand_from = 128
+    by_hand_from = 32
     trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
@@ -199,8 +199,8 @@ class ReluKernel(HiddenKernel):
 class GRUKernel(HiddenKernel):
     """The GRU with its reset after the product, as torch has it."""
 
-    by_hand_from = 192
-    gains_by_columns = True
+    by_hand_from = 32
+    columns_from = 192
     trains_by_hand = True
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
@@ -220,8 +220,7 @@ class GRUKernel(HiddenKernel):
 class LSTMKernel(FusedKernel):
     """The LSTM, whose state (h, c) holds more than it puts out."""
 
-    by_hand_from = 320
-    gains_by_columns = True
+    by_hand_from = columns_from = 448
 
     def step(self, cell: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.lstm_cell(x, h, *cell.weights)
@@ -407,10 +406,10 @@ class Recurrent(SequenceModel):
 
     def column_weights(self) -> list[Tensor]:
         """Those of layers that run by hand, and of a large output layer of its own."""
-        size, start = self.config.hidden_size, self.kernel.by_hand_from
+        size, start = self.config.hidden_size, self.kernel.columns_from
         has_large_head = self.num_symbols > size and not self.config.tie_embeddings
         found = [self.head.weight] if has_large_head else []
-        if self.kernel.gains_by_columns and start is not None and size >= start:
+        if start is not None and size >= start:
             found += [w for cell in self.layers for w in (cell.weight_ih, cell.weight_hh)]
         return found
 
