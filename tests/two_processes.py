@@ -22,6 +22,7 @@ from seriatim.batch import TokenSequences
 from seriatim.data.batches import BatchSource, CorpusPass, batch_source
 from seriatim.families.configuration import GRU, LSTM, Transformer
 from seriatim.model import SequenceModel
+from seriatim.train import distributed
 from seriatim.train.checkpoint import Checkpoints
 from seriatim.train.distributed import Ranks, join, leave, make_spread
 from seriatim.train.history import Progress
@@ -139,6 +140,7 @@ def run(
 
 def runs(ranks: Ranks, argument: str) -> Any:
     """`run` for each case of a JSON list, each in its own folder."""
+    distributed.SECONDS_BETWEEN_VOTES = 0.0  # steps this short would end before they are asked
     return [
         run(folder, name, kind, until, TrainingOptions(**options))
         for folder, name, kind, until, options in json.loads(argument)
