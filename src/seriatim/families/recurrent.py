@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -156,43 +156,28 @@ class HiddenKernel(FusedKernel):
         return outputs, tree.last_valid(outputs, lengths, h)
 
 
-class TanhKernel(HiddenKernel):
-    """The RNN with tanh."""
+class RNNKernel(HiddenKernel):
+    """The simple recurrent network."""
 
     by_hand_from = 32
     trains_by_hand = True
 
-    def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
-        return torch.rnn_tanh_cell(x, h, *cell.weights)
-
-    def ready(self, cell: StackedCell) -> ReadyLayer:
-        return stepping.ready_rnn(cell.weights, torch.tanh)
-
-    def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
-        return torch.rnn_tanh(x, h, *_options(cells, dropout))
-
-    def states(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
-        states: Tensor = recurrence.rnn(x, h, cell.weights, cell.mask)
-        return states
-
-
-class ReluKernel(HiddenKernel):
-    """The RNN with relu."""
-
-    by_hand_from = 32
-    trains_by_hand = True
+    def __init__(self, nonlinearity: Literal["tanh", "relu"]) -> None:
+        self.nonlinearity = nonlinearity
 
     def step(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
-        return torch.rnn_relu_cell(x, h, *cell.weights)
+        is_tanh = self.nonlinearity == "tanh"
+        return (torch.rnn_tanh_cell if is_tanh else torch.rnn_relu_cell)(x, h, *cell.weights)
 
     def ready(self, cell: StackedCell) -> ReadyLayer:
-        return stepping.ready_rnn(cell.weights, torch.relu)
+        return stepping.ready_rnn(cell.weights, equations.NONLINEARITIES[self.nonlinearity])
 
     def layers(self, cells: Cells, h: Tensor, x: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
-        return torch.rnn_relu(x, h, *_options(cells, dropout))
+        is_tanh = self.nonlinearity == "tanh"
+        return (torch.rnn_tanh if is_tanh else torch.rnn_relu)(x, h, *_options(cells, dropout))
 
     def states(self, cell: Layer, h: Tensor, x: Tensor) -> Tensor:
-        states: Tensor = recurrence.rnn(x, h, cell.weights, cell.mask, "relu")
+        states: Tensor = recurrence.rnn(x, h, cell.weights, cell.mask, self.nonlinearity)
         return states
 
 
@@ -285,9 +270,8 @@ def _rnn(config: RNN) -> Kind:
     if config.layer_norm:
         normed = partial(equations.LayerNormRNNCell, nonlinearity=config.nonlinearity)
         return Kind(normed, Kernel())
-    kernels: Mapping[str, Kernel] = {"tanh": TanhKernel(), "relu": ReluKernel()}
     cell = partial(equations.RNNCell, nonlinearity=config.nonlinearity)
-    return Kind(cell, kernels[config.nonlinearity])
+    return Kind(cell, RNNKernel(config.nonlinearity))
 
 
 def _lstm(config: LSTM) -> Kind:

@@ -125,6 +125,27 @@ def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
     return h if mask is None else h * mask
 
 
+def _of_products(
+    derivatives: tuple[Tensor, Tensor],
+    factors: tuple[Tensor, Tensor],
+    weights: tuple[Tensor, Tensor],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x (B, L, E), W and U, each as one product over all steps.
+
+    Args:
+        derivatives: by W x_t and by U m_t, (L B, G D) each.
+        factors: x (L, B, E), and m (L + 1, B, D), of which the last entry meets nothing.
+        weights: W and U.
+        dtype: of the gradients.
+    """
+    (of_x, of_m), (x, m), (W, U) = derivatives, factors, weights
+    dx = (of_x @ W.to(x.dtype)).view(x.shape).transpose(0, 1)
+    dW = weight_gradient(of_x, _flat(x), W)
+    dU = weight_gradient(of_m, _flat(m[:-1]), U)
+    return dx.to(dtype), dW.to(dtype), dU.to(dtype)
+
+
 def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
     """c_t = kept_t * c_{t-1} + added_t for all t, one step after another.
 
@@ -218,10 +239,8 @@ class _RNN(torch.autograd.Function):
                 dh = _masked(to_hidden(da_t).to(dh.dtype), mask)
             flat = _flat(da)
             db = flat.sum(0, dtype=dh.dtype)
-            dW = weight_gradient(flat, _flat(inputs), W)
-            dU = weight_gradient(flat, _flat(ms[:-1]), U)
-            dx = (flat @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dh.dtype)
-        return dx, dh, dW.to(dh.dtype), dU.to(dh.dtype), db, db, None, None, None
+            dx, dW, dU = _of_products((flat, flat), (inputs, ms), (W, U), dh.dtype)
+        return dx, dh, dW, dU, db, db, None, None, None
 
 
 # ---- LSTM ---------------------------------------------------------------------------------------
@@ -316,10 +335,8 @@ class _LSTM(torch.autograd.Function):
                 dc *= f_t
             flat = _flat(da)
             db = flat.sum(0, dtype=dc.dtype)
-            dW = weight_gradient(flat, _flat(inputs), W)
-            dU = weight_gradient(flat, _flat(ms[:-1]), U)
-            dx = (flat @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dc.dtype)
-        return dx, dh, dc, dW.to(dc.dtype), dU.to(dc.dtype), db, db, None, None
+            dx, dW, dU = _of_products((flat, flat), (inputs, ms), (W, U), dc.dtype)
+        return dx, dh, dc, dW, dU, db, db, None, None
 
 
 # ---- GRU ----------------------------------------------------------------------------------------
@@ -400,9 +417,7 @@ class _GRU(torch.autograd.Function):
             flat = _flat(da)
             of_hidden, of_inputs = flat[:, : 3 * D], flat[:, D:]
             db = flat.sum(0, dtype=dh.dtype)
-            dW = weight_gradient(of_inputs, _flat(inputs), W)
-            dU = weight_gradient(of_hidden, _flat(ms[:-1]), U)
-            dU = cat_rows([dU[D:], dU[:D]]).to(dh.dtype)
+            dx, dW, dU = _of_products((of_inputs, of_hidden), (inputs, ms), (W, U), dh.dtype)
+            dU = cat_rows([dU[D:], dU[:D]])
             db_U = torch.cat([db[D : 3 * D], db[:D]])
-            dx = (of_inputs @ W.to(dtype)).view(inputs.shape).transpose(0, 1).to(dh.dtype)
-        return dx, dh, dW.to(dh.dtype), dU, db[D:], db_U, None, None
+        return dx, dh, dW, dU, db[D:], db_U, None, None
