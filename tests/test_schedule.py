@@ -5,6 +5,7 @@ import math
 import pytest
 
 from seriatim.errors import ConfigError
+from seriatim.tasks.language import LanguageModel
 from seriatim.train.options import TrainingOptions, configure_training
 from seriatim.train.schedule import Schedule, make_schedule
 
@@ -97,6 +98,11 @@ def test_contradictions_are_refused_in_one_sentence(
     with pytest.raises(ConfigError) as error:
         configure_training(options)
     assert message in str(error.value)
+
+
+def test_a_budget_without_room_for_a_row_is_refused_before_any_text_is_read() -> None:
+    with pytest.raises(ConfigError, match="no room for one row of length 64"):
+        LanguageModel("gru").training_options({"token_budget": 50, "length": 64})
 
 
 def test_options_are_read_from_strings() -> None:

@@ -226,6 +226,19 @@ class SequenceBatches(BatchSource):
         return self._read.pieces(self._sequence[pieces], self._first[pieces], int(size.max()), size)
 
 
+def check_room(token_budget: int | None, length: int) -> None:
+    """A row that is cut to `length` must fit into the budget.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if token_budget is not None and token_budget < length:
+        raise ConfigError(
+            f"token_budget {token_budget} has no room for one row of length {length}: raise it, "
+            "or lower length"
+        )
+
+
 def batch_source(
     corpus: TokenSequences,
     boundary: int,
@@ -243,11 +256,7 @@ def batch_source(
         ConfigError: a token budget for a stream, or one without room for a row.
     """
     if not corpus.is_stream:
-        if token_budget is not None and token_budget < length:
-            raise ConfigError(
-                f"token_budget {token_budget} has no room for one row of length {length}: raise "
-                "it, or lower length"
-            )
+        check_room(token_budget, length)
         return SequenceBatches(
             corpus,
             boundary,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from seriatim import contract
 from seriatim.data.alphabets import symbols_from_json
+from seriatim.data.batches import check_room
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.kinds import Asked
 from seriatim.data.readers import Sequences, Source, open_source
@@ -197,6 +198,9 @@ class LanguageModel:
         Args:
             given: by name.
             preset: that the model was made from; some have training options of their own.
+
+        Raises:
+            ConfigError: no such option or value, or options that contradict each other.
         """
         recipe = self.config.recipe_for(preset)
         usual = recipe.get("optimiser", "adamw")
@@ -204,7 +208,9 @@ class LanguageModel:
             recipe.pop("learning_rate", None)  # a rate of one means nothing to another
         if given.keys() & set(BUDGETS):
             recipe = {name: value for name, value in recipe.items() if name not in BUDGETS}
-        return configure_training({**recipe, **given})
+        options = configure_training({**recipe, **given})
+        check_room(options.token_budget, options.length)
+        return options
 
     def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
         given = {name: value for name, value in budget.items() if value is not None}
