@@ -156,12 +156,20 @@ def test_only_what_the_loss_reads_of_an_lstm_gets_a_gradient() -> None:
 # ---- low precision ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("low_from", [0, recurrence.LOW_FROM], ids=["large", "small"])
+@pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_low_precision_is_as_close_to_float64_as_bfloat16_products_allow(name: str) -> None:
+def test_low_precision_is_as_close_to_float64_as_bfloat16_products_allow(
+    monkeypatch: pytest.MonkeyPatch, name: str, columns: bool, low_from: int
+) -> None:
     """2^-9 is the rounding of bfloat16; torch's own layers under autocast stray as far."""
+    monkeypatch.setattr(recurrence, "LOW_FROM", low_from)
     size = 48
     cell, kernel = made(name, size, torch.float32)
     nn.init.orthogonal_(cell.weight_hh)
+    if columns:
+        for weight in (cell.weight_ih, cell.weight_hh):
+            weight.data = weight.data.t().contiguous().t()
     x, h = random(B, L, E, seed=1, dtype=torch.float32), cell.initial(B)
     mask = masks(size, torch.float32)
     of = [x, *cell.parameters()]

@@ -4,9 +4,9 @@ torch's fused layers show no mask on the recurrent connection, and under autocas
 pass takes longer than in float32; its RNN and GRU add to the gradient of every weight at every
 step. So the RNN, the LSTM and the GRU are here once more: the products with x of all steps at
 once, one product with h a step, and every weight gradient as one product over all steps at the
-end. In low precision the products are taken in bfloat16 with weights packed
-once a chunk; gates, states and sums stay in the precision of the state. `layers.cells` has the
-equations; a test holds the two equal. Weights may lie by rows or by columns.
+end. In low precision the products of all steps are taken in bfloat16, and those of one step where
+they are large enough to gain by it; gates, states and sums stay in the precision of the state.
+`layers.cells` has the equations; a test holds the two equal. Weights may lie by rows or by columns.
 
 Knows tensors and packing; knows no cell, no model and no dropout.
 
@@ -15,6 +15,7 @@ Shapes: B rows, L steps, E and D features of input and state. Buffers have time 
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -24,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from seriatim.columns import cat_rows, is_by_columns, weight_gradient
 
-Product = Callable[[Tensor], Tensor]
+Adding = Callable[[Tensor, Tensor], Tensor]
 
 
 def is_low_precision(x: Tensor) -> bool:
@@ -82,6 +83,9 @@ def gru(x: Tensor, h: Tensor, weights: list[Tensor], mask: Tensor | None = None)
 
 # ---- products -----------------------------------------------------------------------------------
 
+# Multiplications in one product from which bfloat16, its casts included, beats float32.
+LOW_FROM = 7_000_000
+
 
 @lru_cache
 def _can_pack() -> bool:
@@ -92,23 +96,45 @@ def _can_pack() -> bool:
     )
 
 
-def _product(weight: Tensor, bias: Tensor | None, num_rows: int) -> Product:
-    """x -> x weight^T + bias, to be called many times with `num_rows` rows.
+def _step_dtype(weight: Tensor, num_rows: int, is_low: bool) -> torch.dtype:
+    """Of the products of `num_rows` rows with a weight that are made one a step."""
+    return torch.bfloat16 if is_low and num_rows * weight.numel() >= LOW_FROM else weight.dtype
+
+
+def _adding(
+    weight: Tensor, num_rows: int, dtype: torch.dtype, mask: Tensor | None = None
+) -> Adding:
+    """a, x -> a + mask * (x weight^T) in the place of a, for many calls with `num_rows` rows.
+
+    The product is made in `dtype`.
+    """
+    if dtype == weight.dtype:
+        transposed = weight.t() if is_by_columns(weight) else weight.t().contiguous()
+        if mask is None:
+            return lambda a, x: a.addmm_(x, transposed)
+        return lambda a, x: a.addcmul_(mask, x @ transposed)
+    multiply = _low_product(weight.to(dtype), num_rows)
+    if mask is None:
+        return lambda a, x: a.add_(multiply(x))
+    return lambda a, x: a.addcmul_(mask, multiply(x))
+
+
+def _low_product(weight: Tensor, num_rows: int) -> Callable[[Tensor], Tensor]:
+    """x -> x weight^T in bfloat16.
 
     oneDNN reorders a weight at every call, which for few rows takes as long as the product:
-    in bfloat16 the weight is reordered here, once.
+    here it is reordered once.
     """
+    dtype = weight.dtype
     if is_by_columns(weight):  # W^T lies as it is read, and packing gains next to nothing
         transposed = weight.t()
-    elif weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and _can_pack():
+    elif weight.device.type == "cpu" and _can_pack():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), num_rows)
         multiply = torch.ops.mkldnn._linear_pointwise
-        return lambda x: multiply(x, packed, bias, "none", [], "")
+        return lambda x: multiply(x.to(dtype), packed, None, "none", [], "")
     else:
         transposed = weight.t().contiguous()
-    if bias is None:
-        return lambda x: x @ transposed
-    return lambda x: torch.addmm(bias, x, transposed)
+    return lambda x: x.to(dtype) @ transposed
 
 
 def _time_first(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -125,25 +151,36 @@ def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
     return h if mask is None else h * mask
 
 
+def _gradients(dhs: Tensor | None, like: Tensor) -> Tensor:
+    """What the loss says of h_0 .. h_L alone, (L + 1, B, D): 0 of h_0, `dhs` (B, L, D) of the rest.
+
+    Going back, each becomes the whole gradient of its h.
+    """
+    dh = torch.zeros_like(like)
+    if dhs is not None:
+        dh[1:] = dhs.transpose(0, 1)
+    return dh
+
+
 def _of_products(
     derivatives: tuple[Tensor, Tensor],
     factors: tuple[Tensor, Tensor],
     weights: tuple[Tensor, Tensor],
-    dtype: torch.dtype,
+    mask: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x (B, L, E), W and U, each as one product over all steps.
 
     Args:
-        derivatives: by W x_t and by U m_t, (L B, G D) each.
-        factors: x (L, B, E), and m (L + 1, B, D), of which the last entry meets nothing.
+        derivatives: by W x_t and by U m_t, (L B, G D) each, in the precision of x.
+        factors: x (L, B, E), and h_0 .. h_L (L + 1, B, D), of which the last meets nothing.
         weights: W and U.
-        dtype: of the gradients.
+        mask: (B, D) by which h is multiplied where it meets U.
     """
-    (of_x, of_m), (x, m), (W, U) = derivatives, factors, weights
+    (of_x, of_m), (x, hs), (W, U) = derivatives, factors, weights
     dx = (of_x @ W.to(x.dtype)).view(x.shape).transpose(0, 1)
     dW = weight_gradient(of_x, _flat(x), W)
-    dU = weight_gradient(of_m, _flat(m[:-1]), U)
-    return dx.to(dtype), dW.to(dtype), dU.to(dtype)
+    dU = weight_gradient(of_m, _flat(_masked(hs[:-1], mask).to(x.dtype)), U)
+    return dx.to(hs.dtype), dW.to(hs.dtype), dU.to(hs.dtype)
 
 
 def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
@@ -180,10 +217,9 @@ def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
 class _RNN(torch.autograd.Function):
     """Forward as `layers.cells.RNNCell`; backward, with a_t what the nonlinearity is of,
 
-        da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
-        dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
+    da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
+    dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
 
-    Without a mask and in the precision of the state, h_t goes into the next product as it is.
     """
 
     @staticmethod
@@ -199,48 +235,38 @@ class _RNN(torch.autograd.Function):
         is_low: bool,
         nonlinearity: str,
     ) -> Tensor:
-        (B, L, _), D = x.shape, h.shape[1]
-        dtype = torch.bfloat16 if is_low else h.dtype
+        B, dtype = len(h), torch.bfloat16 if is_low else h.dtype
         bend_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
         with torch.autocast(x.device.type, enabled=False):
             inputs = _time_first(x, dtype)
             of_input = F.linear(inputs, W.to(dtype), (b_W + b_U).to(dtype))
-            hs = h.new_empty(L + 1, B, D)
-            hs[0] = h
-            if mask is None and not is_low:
-                ms, u = hs, U.t().contiguous()
-                for w, h_old, h_t in zip(of_input, hs, hs[1:], strict=False):
-                    bend_(torch.addmm(w, h_old, u, out=h_t))
-            else:
-                ms = h.new_empty(L + 1, B, D, dtype=dtype)
-                ms[0] = _masked(h, mask)
-                of_hidden = _product(U.to(dtype), None, B)
-                for w, m, h_t, m_t in zip(of_input, ms, hs[1:], ms[1:], strict=False):
-                    bend_(h_t.copy_(of_hidden(m)).add_(w))
-                    m_t.copy_(_masked(h_t, mask))
-        ctx.save_for_backward(inputs, ms, hs, W, U, mask)
-        ctx.nonlinearity = nonlinearity
+            hs = torch.cat([h[None], of_input])
+            add_hidden = _adding(U, B, _step_dtype(U, B, is_low))
+            for h_old, h_t in pairwise(hs):
+                bend_(add_hidden(h_t, _masked(h_old, mask)))
+        ctx.save_for_backward(inputs, hs, W, U, mask)
+        ctx.is_low, ctx.nonlinearity = is_low, nonlinearity
         return hs[1:].transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dhs: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, ms, hs, W, U, mask = ctx.saved_tensors
-        (L, B, D), dtype = hs[1:].shape, inputs.dtype
+        inputs, hs, W, U, mask = ctx.saved_tensors
         with torch.autocast(hs.device.type, enabled=False):
             is_tanh = ctx.nonlinearity == "tanh"
             slope = 1.0 - hs[1:].square() if is_tanh else (hs[1:] > 0).to(hs.dtype)
-            da = hs.new_empty(L, B, D, dtype=dtype)
-            to_hidden = _product(U.t().to(dtype), None, B)
-            dh = torch.zeros_like(hs[0])
-            steps = zip(dhs.unbind(1), slope.unbind(0), da.unbind(0), strict=True)
-            for dh_t, k, da_t in reversed(list(steps)):
-                da_t.copy_((dh + dh_t).mul_(k))
-                dh = _masked(to_hidden(da_t).to(dh.dtype), mask)
+            B = hs.shape[1]
+            dtype = _step_dtype(U, B, ctx.is_low)
+            add_back = _adding(U.t(), B, dtype, mask)
+            da, dh = torch.empty_like(slope, dtype=dtype), _gradients(dhs, hs)
+            steps = zip(dh, dh[1:], slope, da, strict=False)
+            for dh_old, dh_t, k, da_t in reversed(list(steps)):
+                torch.mul(dh_t, k, out=da_t)
+                add_back(dh_old, da_t)
             flat = _flat(da)
-            db = flat.sum(0, dtype=dh.dtype)
-            dx, dW, dU = _of_products((flat, flat), (inputs, ms), (W, U), dh.dtype)
-        return dx, dh, dW, dU, db, db, None, None, None
+            db, low = flat.sum(0, dtype=hs.dtype), flat.to(inputs.dtype)
+            dx, dW, dU = _of_products((low, low), (inputs, hs), (W, U), mask)
+        return dx, dh[0], dW, dU, db, db, None, None, None
 
 
 # ---- LSTM ---------------------------------------------------------------------------------------
@@ -276,34 +302,33 @@ class _LSTM(torch.autograd.Function):
         dtype = torch.bfloat16 if is_low else h.dtype
         with torch.autocast(x.device.type, enabled=False):
             inputs = _time_first(x, dtype)
-            w, u, b = (t.to(dtype, copy=True) for t in (W, U, b_W + b_U))
+            w, u, b = W.to(dtype, copy=True), U.clone(), b_W + b_U
             for t in (w, u, b):
                 t[2 * D : 3 * D] *= 2.0
-            of_input = F.linear(inputs, w, b)
-            of_hidden = _product(u, None, B)
-            gates, tanhs = h.new_empty(L, B, 4 * D), h.new_empty(L, B, D)
+            gates = F.linear(inputs, w, b.to(dtype)).to(h.dtype)
+            add_hidden = _adding(u, B, _step_dtype(U, B, is_low))
+            tanhs = h.new_empty(L, B, D)
             hs, cs = h.new_empty(L + 1, B, D), h.new_empty(L + 1, B, D)
-            ms = h.new_empty(L + 1, B, D, dtype=dtype)
-            hs[0], cs[0], ms[0] = h, c, _masked(h, mask)
+            hs[0], cs[0] = h, c
             each = gates.view(L, B, 4, D).unbind(2)
-            for w, m, a, i, f, s, o, th, h_t, c_old, c_t, m_t in zip(
-                of_input, ms, gates, *each, tanhs, hs[1:], cs, cs[1:], ms[1:], strict=False
+            for a, i, f, s, o, th, h_old, h_t, c_old, c_t in zip(
+                gates, *each, tanhs, hs, hs[1:], cs, cs[1:], strict=False
             ):
-                a.copy_(of_hidden(m)).add_(w).sigmoid_()  # g = 2 s - 1
+                add_hidden(a, _masked(h_old, mask)).sigmoid_()  # g = 2 s - 1
                 torch.mul(f, c_old, out=c_t)
                 c_t.addcmul_(i, s, value=2.0).sub_(i)
                 torch.tanh(c_t, out=th)
                 torch.mul(o, th, out=h_t)
-                m_t.copy_(_masked(h_t, mask))
-        ctx.save_for_backward(inputs, ms, gates, tanhs, cs, W, U, mask)
+        ctx.save_for_backward(inputs, gates, tanhs, hs, cs, W, U, mask)
+        ctx.is_low = is_low
         ctx.set_materialize_grads(False)
         return hs[1:].transpose(0, 1), cs[1:].transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dhs: Tensor | None, dcs: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, ms, gates, tanhs, cs, W, U, mask = ctx.saved_tensors
-        (L, B, D), dtype = tanhs.shape, inputs.dtype
+        inputs, gates, tanhs, hs, cs, W, U, mask = ctx.saved_tensors
+        L, B, D = tanhs.shape
         with torch.autocast(tanhs.device.type, enabled=False):
             gates = gates.view(L, B, 4, D)
             i, f, s, o = gates.unbind(2)
@@ -313,30 +338,25 @@ class _LSTM(torch.autograd.Function):
             factors[:, :, 2] *= 4.0 * i  # 1 - g^2 = 4 s (1 - s)
             factors[:, :, 3] *= tanhs
             of_cell = torch.addcmul(o, o * tanhs, tanhs, value=-1.0)
-            da = gates.new_empty(L, B, 4 * D, dtype=dtype)
-            part = gates.new_empty(B, 4, D)
-            of_c, of_h, flat_part = part[:, :3], part[:, 3], part.view(B, 4 * D)
-            to_hidden = _product(U.t().to(dtype), None, B)
-            dh, dc = torch.zeros_like(tanhs[0]), torch.zeros_like(tanhs[0])
+            dtype = _step_dtype(U, B, ctx.is_low)
+            add_back = _adding(U.t(), B, dtype, mask)
+            da, dh = torch.empty_like(factors, dtype=dtype), _gradients(dhs, hs)
+            dc = torch.zeros_like(tanhs[0])
             dcs_t = [None] * L if dcs is None else dcs.unbind(1)
-            dhs_t = [None] * L if dhs is None else dhs.unbind(1)
-            views = (of_cell, factors[:, :, :3], factors[:, :, 3], da, f)
-            steps = zip(dhs_t, dcs_t, *(view.unbind(0) for view in views), strict=True)
-            for dh_t, dc_t, k, k_c, k_h, da_t, f_t in reversed(list(steps)):
-                if dh_t is not None:
-                    dh = dh + dh_t
+            views = (of_cell, factors[:, :, :3], factors[:, :, 3], da[:, :, :3], da[:, :, 3])
+            steps = zip(dcs_t, dh, dh[1:], da.view(L, B, 4 * D), f, *views, strict=False)
+            for dc_t, dh_old, dh_t, da_t, f_t, k, k_c, k_h, of_c, of_h in reversed(list(steps)):
                 if dc_t is not None:
                     dc += dc_t
-                dc.addcmul_(dh, k)
+                dc.addcmul_(dh_t, k)
                 torch.mul(k_c, dc[:, None], out=of_c)
-                torch.mul(k_h, dh, out=of_h)
-                da_t.copy_(flat_part)
-                dh = _masked(to_hidden(da_t).to(dc.dtype), mask)
+                torch.mul(k_h, dh_t, out=of_h)
+                add_back(dh_old, da_t)
                 dc *= f_t
-            flat = _flat(da)
-            db = flat.sum(0, dtype=dc.dtype)
-            dx, dW, dU = _of_products((flat, flat), (inputs, ms), (W, U), dc.dtype)
-        return dx, dh, dc, dW, dU, db, db, None, None
+            flat = da.view(L * B, 4 * D)
+            db, low = flat.sum(0, dtype=hs.dtype), flat.to(inputs.dtype)
+            dx, dW, dU = _of_products((low, low), (inputs, hs), (W, U), mask)
+        return dx, dh[0], dc, dW, dU, db, db, None, None
 
 
 # ---- GRU ----------------------------------------------------------------------------------------
@@ -371,53 +391,53 @@ class _GRU(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             inputs = _time_first(x, dtype)
             of_input = F.linear(inputs, W.to(dtype), b_W.to(dtype))
-            of_hidden = _product(U.to(dtype), b_U.to(dtype), B)
-            gates, us = h.new_empty(L, B, 2 * D), h.new_empty(L, B, D)
-            ns, hs = h.new_empty(L, B, D), h.new_empty(L + 1, B, D)
-            ms = h.new_empty(L + 1, B, D, dtype=dtype)
-            hs[0], ms[0] = h, _masked(h, mask)
-            parts = of_input.split_with_sizes([2 * D, D], 2)
-            each = gates.chunk(2, 2)
-            for w, w_n, m, a, r, z, u, n, h_old, h_t, m_t in zip(
-                *parts, ms, gates, *each, us, ns, hs, hs[1:], ms[1:], strict=False
+            add_hidden = _adding(U, B, _step_dtype(U, B, is_low))
+            # r_t and z_t, and u_t: what the products with h are added to
+            gates, ns = (
+                b_U.expand(L, B, 3 * D).clone(),
+                of_input[:, :, 2 * D :].to(h.dtype, copy=True),
+            )
+            gates[:, :, : 2 * D] += of_input[:, :, : 2 * D]
+            hs = h.new_empty(L + 1, B, D)
+            hs[0] = h
+            each = gates.chunk(3, 2)
+            for a, rz, r, z, u, n, h_old, h_t in zip(
+                gates, gates[:, :, : 2 * D], *each, ns, hs, hs[1:], strict=False
             ):
-                product, product_n = of_hidden(m).split_with_sizes([2 * D, D], 1)
-                a.copy_(product).add_(w).sigmoid_()
-                torch.mul(r, u.copy_(product_n), out=n)
-                n.add_(w_n).tanh_()
+                add_hidden(a, _masked(h_old, mask))
+                rz.sigmoid_()
+                n.addcmul_(r, u).tanh_()
                 torch.lerp(n, h_old, z, out=h_t)
-                m_t.copy_(_masked(h_t, mask))
-        ctx.save_for_backward(inputs, ms, gates, us, ns, hs, W, U, mask)
+        ctx.save_for_backward(inputs, gates, ns, hs, W, U, mask)
+        ctx.is_low = is_low
         return hs[1:].transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dhs: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, ms, gates, us, ns, hs, W, U, mask = ctx.saved_tensors
-        (L, B, D), dtype = ns.shape, inputs.dtype
+        inputs, gates, ns, hs, W, U, mask = ctx.saved_tensors
+        L, B, D = ns.shape
         with torch.autocast(ns.device.type, enabled=False):
-            r, z = gates.chunk(2, 2)
+            r, z, u = gates.chunk(3, 2)
             factors = ns.new_empty(L, B, 4, D)
             of_r, of_z, of_n = factors[:, :, 1], factors[:, :, 2], factors[:, :, 3]
             torch.mul(1.0 - z, 1.0 - ns * ns, out=of_n)
             torch.mul(of_n, r, out=factors[:, :, 0])
-            torch.mul(factors[:, :, 0], us * (1.0 - r), out=of_r)
+            torch.mul(factors[:, :, 0], u * (1.0 - r), out=of_r)
             torch.mul((hs[:-1] - ns) * z, 1.0 - z, out=of_z)
-            da = ns.new_empty(L, B, 4 * D, dtype=dtype)
-            u = U.to(dtype).t()
-            to_hidden = _product(torch.cat([u[:, 2 * D :], u[:, : 2 * D]], 1), None, B)
-            dh = torch.zeros_like(ns[0])
-            views = (dhs.transpose(0, 1), factors, da.view(L, B, 4, D), da[:, :, : 3 * D], z)
-            steps = zip(*(view.unbind(0) for view in views), strict=True)
-            for dh_t, k, da_t, du_t, z_t in reversed(list(steps)):
-                dh = dh + dh_t
-                da_t.copy_(k * dh[:, None])
-                back = _masked(to_hidden(du_t).to(dh.dtype), mask)
-                dh = torch.addcmul(back, dh, z_t)
-            flat = _flat(da)
-            of_hidden, of_inputs = flat[:, : 3 * D], flat[:, D:]
-            db = flat.sum(0, dtype=dh.dtype)
-            dx, dW, dU = _of_products((of_inputs, of_hidden), (inputs, ms), (W, U), dh.dtype)
+            dtype = _step_dtype(U, B, ctx.is_low)
+            of_h = torch.cat([U[2 * D :].t(), U[: 2 * D].t()], 1)
+            add_back = _adding(of_h, B, dtype, mask)
+            da, dh = torch.empty_like(factors, dtype=dtype), _gradients(dhs, hs)
+            flat = da.view(L, B, 4 * D)
+            steps = zip(dh, dh[1:], factors, da, flat[:, :, : 3 * D], z, strict=False)
+            for dh_old, dh_t, k, da_t, du_t, z_t in reversed(list(steps)):
+                torch.mul(k, dh_t[:, None], out=da_t)
+                add_back(dh_old.addcmul_(dh_t, z_t), du_t)
+            flat = _flat(flat)
+            db, low = flat.sum(0, dtype=hs.dtype), flat.to(inputs.dtype)
+            of_hidden, of_inputs = low[:, : 3 * D], low[:, D:]
+            dx, dW, dU = _of_products((of_inputs, of_hidden), (inputs, hs), (W, U), mask)
             dU = cat_rows([dU[D:], dU[:D]])
             db_U = torch.cat([db[D : 3 * D], db[:D]])
-        return dx, dh, dW, dU, db[D:], db_U, None, None
+        return dx, dh[0], dW, dU, db[D:], db_U, None, None
