@@ -201,7 +201,7 @@ def at_last(states: Tree, lengths: Tensor | None) -> Tree:
 
     def pick(t: Tensor) -> Tensor:
         if lengths is None:
-            return t[:, -1]
+            return t.select(1, -1)
         n = lengths.to(t.device)
         return t[torch.arange(len(n), device=t.device), (n - 1).clamp(min=0)]
 

@@ -184,6 +184,19 @@ def test_low_precision_is_as_close_to_float64_as_bfloat16_products_allow(
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_a_state_that_autocast_made_is_taken_as_precisely_as_the_weights_are(name: str) -> None:
+    cell, kernel = made(name, D, torch.float32)
+    x = random(B, L, E, seed=1, dtype=torch.float32)
+    rough = tree.map_leaves(lambda t: random(*t.shape, seed=2).bfloat16(), cell.initial(B))
+    with torch.autocast("cpu", torch.bfloat16):
+        states = kernel.states(cell, rough, x)
+        precise = kernel.states(cell, tree.to(rough, torch.float32), x)
+    for a, b in zip(tree.leaves(states), tree.leaves(precise), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 def test_a_state_stays_in_the_precision_of_the_weights_under_autocast(name: str) -> None:
     cell, kernel = made(name, D, torch.float32)
     x, lengths = random(B, L, E, seed=1, dtype=torch.float32), torch.tensor([L, 0, 1, 6])

@@ -400,7 +400,7 @@ class Recurrent(SequenceModel):
     def _step(self, carry: Carry, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
         """One element: x (B, 1)."""
         ready, is_recorded = self._ready_layers(x), taps.is_on()
-        after, y = [], x[:, 0]
+        after, y = [], x.select(1, 0)
         if ready is None:
             y = self.embedding(y)
             for cell, h in zip(self.layers, carry, strict=True):
@@ -419,8 +419,8 @@ class Recurrent(SequenceModel):
                     tap_step(cell, new, lengths, partial(layer.inside, h, wx, new))
                 y, wx = layer.output(new), None
         if lengths is None:
-            return y[:, None], tuple(after)
-        return y[:, None], tree.where_rows(lengths > 0, tuple(after), carry)
+            return y.unsqueeze(1), tuple(after)
+        return y.unsqueeze(1), tree.where_rows(lengths > 0, tuple(after), carry)
 
     def _ready_layers(self, x: Tensor) -> Ready | None:
         """The weights made ready for steps, where no gradient is asked of them."""

@@ -5,7 +5,7 @@ pass takes longer than in float32; its RNN and GRU add to the gradient of every 
 step. So the RNN, the LSTM and the GRU are here once more: the products with x of all steps at
 once, one product with h a step, and every weight gradient as one product over all steps at the
 end. In low precision the products of all steps are taken in bfloat16, and those of one step where
-they are large enough to gain by it; gates, states and sums stay in the precision of the state.
+they are large enough to gain by it; gates, states and sums stay in the precision of the weights.
 `layers.cells` has the equations; a test holds the two equal. Weights may lie by rows or by columns.
 
 Knows tensors and packing; knows no cell, no model and no dropout.
@@ -50,6 +50,7 @@ def lstm(
     Returns:
         h_t and c_t of every step, (B, L, D) each.
     """
+    h, c = _as_precise(h, weights), _as_precise(c, weights)
     states: tuple[Tensor, Tensor] = _LSTM.apply(x, h, c, *weights, mask, is_low_precision(x))  # type: ignore[no-untyped-call]
     return states
 
@@ -66,6 +67,7 @@ def rnn(
 
     As `lstm`, with weights of D rows.
     """
+    h = _as_precise(h, weights)
     states: Tensor = _RNN.apply(x, h, *weights, mask, is_low_precision(x), nonlinearity)  # type: ignore[no-untyped-call]
     return states
 
@@ -77,8 +79,14 @@ def gru(x: Tensor, h: Tensor, weights: list[Tensor], mask: Tensor | None = None)
     As `lstm`, with weights of 3 D rows. The mask acts in the products with U alone; what the
     update gate lets through of h is whole.
     """
+    h = _as_precise(h, weights)
     states: Tensor = _GRU.apply(x, h, *weights, mask, is_low_precision(x))  # type: ignore[no-untyped-call]
     return states
+
+
+def _as_precise(h: Tensor, weights: list[Tensor]) -> Tensor:
+    """What autocast made of the state before, as precise as the weights."""
+    return h.to(torch.promote_types(h.dtype, weights[1].dtype))
 
 
 # ---- products -----------------------------------------------------------------------------------

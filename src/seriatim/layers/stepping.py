@@ -51,24 +51,31 @@ def ready_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> Rea
 
 
 def ready_lstm(weights: Weights) -> ReadyLayer:
-    """As `layers.cells.LSTMCell`, in torch's order of the gates."""
-    of_input, u = _affine(weights, weights[2] + weights[3])
-    size = u.shape[0]
+    """As `layers.cells.LSTMCell`, in torch's order of the gates.
+
+    The update gate is tanh(a) = 2 sigmoid(2 a) - 1, with its rows of the weights doubled: one
+    sigmoid serves all four.
+    """
+    size = weights[1].shape[1]
+    w, u, b = (t.detach().clone() for t in (*weights[:2], weights[2] + weights[3]))
+    for t in (w, u, b):
+        t[2 * size : 3 * size] *= 2.0
+    of_input, u = _affine([w, u], b)
+    sizes = [size] * 4
 
     def gates(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, ...]:
-        a = torch.addmm(wx, h[0], u)
-        i, f, _, o = a.sigmoid().chunk(4, 1)
-        return i, f, a[:, 2 * size : 3 * size].tanh(), o
+        return torch.addmm(wx, h[0], u).sigmoid_().split_with_sizes(sizes, 1)
 
     def fold(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = gates(h, wx)
-        c = (f * h[1]).addcmul_(i, g)
+        i, f, s, o = gates(h, wx)
+        c = (f * h[1]).addcmul_(i, s, value=2.0).sub_(i)
         return c.tanh().mul_(o), c
 
     def inside(
         h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
     ) -> Mapping[str, Tensor]:
-        i, f, g, o = gates(h, wx)
+        i, f, s, o = gates(h, wx)
+        g = 2.0 * s - 1.0
         return {"forget": f, "input": i, "output": o, "candidate": g, "cell": after[1]}
 
     return ReadyLayer(of_input, fold, _first, inside)
