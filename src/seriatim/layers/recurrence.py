@@ -225,9 +225,10 @@ def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
 class _RNN(torch.autograd.Function):
     """Forward as `layers.cells.RNNCell`; backward, with a_t what the nonlinearity is of,
 
-    da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
-    dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
+        da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
+        dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
 
+    a_t stands where h_t comes to stand.
     """
 
     @staticmethod
@@ -400,12 +401,9 @@ class _GRU(torch.autograd.Function):
             inputs = _time_first(x, dtype)
             of_input = F.linear(inputs, W.to(dtype), b_W.to(dtype))
             add_hidden = _adding(U, B, _step_dtype(U, B, is_low))
-            # r_t and z_t, and u_t: what the products with h are added to
-            gates, ns = (
-                b_U.expand(L, B, 3 * D).clone(),
-                of_input[:, :, 2 * D :].to(h.dtype, copy=True),
-            )
+            gates = b_U.expand(L, B, 3 * D).clone()  # r_t and z_t, and u_t
             gates[:, :, : 2 * D] += of_input[:, :, : 2 * D]
+            ns = of_input[:, :, 2 * D :].to(h.dtype, copy=True)
             hs = h.new_empty(L + 1, B, D)
             hs[0] = h
             each = gates.chunk(3, 2)
