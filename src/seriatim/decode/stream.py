@@ -26,13 +26,14 @@ class Stream:
             state: of one row, to go on from; None: only the boundary was seen.
         """
         self.model = model
+        self._device = model.device  # looked up once: it goes through the parameters
         with torch.inference_mode():
             self.state = model.start(1) if state is None else state
 
     def push(self, symbol: int) -> float:
         """Fold one symbol in and return its surprise in nats (inf where p is 0)."""
         with torch.inference_mode():
-            x = torch.tensor([symbol], device=self.model.device)
+            x = torch.tensor([symbol], device=self._device)
             surprise = -float(symbols_of(self.model.predict(self.state)).log_prob(x))
             self.state = self.model.step(self.state, x)
         return surprise
