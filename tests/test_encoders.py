@@ -54,12 +54,13 @@ def close(a: Tensor, b: Tensor) -> None:
 def test_each_row_is_read_as_if_it_were_alone(make, kind: str) -> None:
     encoder = make(kind)
     states = encoder.encode(X, LENGTHS)
-    summary = encoder.summary(states, LENGTHS)
+    summary, pooled = encoder.summary(states, LENGTHS), encoder.pooled(states, LENGTHS)
     assert states.shape == (3, 5, encoder.size)
     for i, n in enumerate(LENGTHS.tolist()):
         alone = encoder.encode(X[i : i + 1, :n], None)
         close(states[i, :n], alone[0])
         close(summary[i], encoder.summary(alone, None)[0])
+        close(pooled[i], encoder.pooled(alone, None)[0])
 
 
 @pytest.mark.parametrize(("make", "kind"), ALL)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import seriatim as st
+from seriatim.data.labels import open_labelled
+from seriatim.data.pairs import split_pairs
 from seriatim.errors import ConfigError, DataError
 
 CASES = [("so good", "pos"), ("so bad", "neg"), ("not bad", "pos"), ("not good", "neg")] * 40
@@ -78,6 +80,23 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 def test_a_label_of_the_test_that_training_did_not_have_is_named() -> None:
     with pytest.raises(DataError, match="'new' was not in the training data"):
         labeller().evaluate([("so good", "new")])
+
+
+def test_a_label_that_a_split_leaves_to_the_test_is_counted_as_missed() -> None:
+    data = [(f"so good {i}", "pos") for i in range(20)] + [
+        (f"so bad {i}", "neg") for i in range(20)
+    ]
+    test = split_pairs(open_labelled(data))[0][2]
+    assert test is not None
+    rare = min(str(text) for text, _ in test.pairs())
+    data = [(text, "rare" if text == rare else label) for text, label in data]
+    said: list[str] = []
+    made = st.Labeller("gru", symbols="word")
+    made.fit(data, options=made.training_options({"steps": 2}), say=said.append)
+    assert any("no sequence labelled rare fell to training" in sentence for sentence in said)
+    row = made.training["test"]["labels"].index("rare")
+    assert sum(made.training["test"]["confusion"][row]) == 1
+    assert made.training["test"]["confusion"][row][row] == 0
 
 
 def test_a_labeller_must_be_fitted_first() -> None:

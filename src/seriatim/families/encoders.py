@@ -72,7 +72,11 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, D) each row as one vector, of its states (B, S, D)."""
+        """(B, D) what a decoder begins with, of a row's states (B, S, D)."""
+
+    def pooled(self, states: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, D) each row as one vector that a label or a number is read off: the mean."""
+        return mean_of_valid(states, lengths)
 
 
 # ---- the Transformer ----------------------------------------------------------------------------
@@ -291,6 +295,10 @@ class CausalEncoder(Encoder):
         """The features after the last element."""
         last: Tensor = tree.at_last(states, lengths)
         return last
+
+    def pooled(self, states: Tensor, lengths: Tensor | None) -> Tensor:
+        """The summary: earlier states have seen only a part."""
+        return self.summary(states, lengths)
 
 
 ENCODERS: Mapping[str, Callable[[EncoderConfig, int, nn.Embedding | None], Encoder]] = {

@@ -1,6 +1,6 @@
 """What is read off an encoder: a label of a sequence or of each element, or a number.
 
-    sequence:  p(label | x) = softmax(W s(x) + b),      s the encoder's summary
+    sequence:  p(label | x) = softmax(W s(x) + b),      s the mean of the encoder's states
     element:   p(label_t | x) = softmax(W h_t + b),     h_t its state at element t
     number:    p(y | x) = N(w s(x) + b, 1)              so that -2 ln p is the squared error
 
@@ -60,8 +60,8 @@ class SequenceLabels(Readout):
         self.head = _head(encoder.size, num_labels)
 
     def features(self, source: Batch) -> Tensor:
-        """(B, 1, D) the summary."""
-        return _summary(self.encoder, source)
+        """(B, 1, D) the states pooled."""
+        return _pooled(self.encoder, source)
 
     def emit(self, features: Tensor) -> LinearCategorical:
         """The distribution of the label."""
@@ -92,8 +92,8 @@ class Number(Readout):
         self.head = _head(encoder.size, 1)
 
     def features(self, source: Batch) -> Tensor:
-        """(B, 1, D) the summary."""
-        return _summary(self.encoder, source)
+        """(B, 1, D) the states pooled."""
+        return _pooled(self.encoder, source)
 
     def emit(self, features: Tensor) -> "Normal":
         """The distribution of the number."""
@@ -122,6 +122,6 @@ def _head(size: int, num_outputs: int) -> nn.Linear:
     return head
 
 
-def _summary(encoder: Encoder, source: Batch) -> Tensor:
+def _pooled(encoder: Encoder, source: Batch) -> Tensor:
     states = encoder.encode(source.inputs, source.lengths)
-    return encoder.summary(states, source.lengths)[:, None]
+    return encoder.pooled(states, source.lengths)[:, None]

@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 ROWS = 64  # labelled at once
 # Where every label of the validation part is right, its likelihood asks for a temperature of 0.
 LEAST_TEMPERATURE = 0.5
-RECIPE: Mapping[str, Any] = {"epochs": 10.0, "learning_rate": 2e-3, "warmup": 100}
+RECIPE: Mapping[str, Any] = {"epochs": 10.0, "warmup": 100}
+RATES = {"transformer": 2e-3, "rnn": 2e-3, "lstm": 4e-3, "gru": 4e-3}
+# One recurrent layer in both directions sees everything: it lacks data rather than depth.
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "transformer": {"encoder_layers": 2, "dropout": 0.2},
+    **{kind: {"encoder_layers": 1, "dropout": 0.5} for kind in ("rnn", "lstm", "gru")},
+}
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,11 @@ class Labeller:
         options = options or self.training_options({})
         given = {"train": data, "valid": valid, "test": test}
         parts, record = open_parts(given, split, open_labelled, split_pairs)
-        self.labels = LabelSet.of(parts["train"])
+        # A label so rare that a split leaves it to the test is no mistake in the data.
+        whole = parts["train"] if record is None else open_labelled(data)
+        self.labels = LabelSet.of(whole)
+        if record is not None:
+            _say_untrained(self.labels, LabelSet.of(parts["train"]), say)
         for part in parts.values():
             check_labelled(part, self.labels)
         say("choosing symbols")
@@ -206,7 +216,7 @@ class Labeller:
 
     def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
         """Training options: those given, then what suits a labeller, then the defaults."""
-        recipe = dict(RECIPE)
+        recipe = {**RECIPE, "learning_rate": RATES[self.config.encoder]}
         if any(name in given for name in ("steps", "minutes")):
             recipe.pop("epochs")
         return configure_training({**recipe, **given})
@@ -386,19 +396,28 @@ class Labeller:
 
 
 def encoder(kind: str, options: Mapping[str, Any] | None = None) -> EncoderConfig:
-    """The configuration of an encoder by name, two layers with dropout unless options say else.
+    """The configuration of an encoder by name, as deep as suits it unless options say else.
 
     Raises:
         ConfigError: no such encoder, or a value out of its range.
     """
-    known = ("transformer", "rnn", "lstm", "gru")
-    if kind not in known:
-        raise ConfigError(f"there is no encoder {kind!r}: choose one of {', '.join(known)}")
-    chosen = {"encoder_layers": 2, "dropout": 0.2, **(options or {}), "encoder": kind}
+    if kind not in SIZES:
+        raise ConfigError(f"there is no encoder {kind!r}: choose one of {', '.join(SIZES)}")
+    chosen = {**SIZES[kind], **(options or {}), "encoder": kind}
     try:
         return pydantic.TypeAdapter(EncoderConfig).validate_python(chosen)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{kind} encoder: {explain(error)}") from None
+
+
+def _say_untrained(labels: LabelSet, trained: LabelSet, say: Say) -> None:
+    only = [name for name in labels.names if name not in trained.names]
+    if only:
+        shown = ", ".join(only[:4]) + (" .." if len(only) > 4 else "")
+        say(
+            f"no sequence labelled {shown} fell to training, so none will be found: give more of "
+            "them, or valid and test parts of your own"
+        )
 
 
 def _shown(p: Tensor, names: Sequence[str], k: int) -> Labelled:
