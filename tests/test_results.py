@@ -39,9 +39,23 @@ def test_a_model_with_a_bounded_reach_can_only_guess_what_lies_further_back(
     assert found["loss"] > 0.99 * found["guessing"]
 
 
-def test_a_transformer_copies_over_a_hundred_steps() -> None:
-    found = part("copying", "transformer-100")
+@pytest.mark.parametrize("lag", [100, 1000])
+def test_a_transformer_copies_from_however_far(lag: int) -> None:
+    found = part("copying", f"transformer-{lag}")
     assert found["loss"] < 0.01 * found["guessing"]
+
+
+def test_a_gru_adds_numbers_hundreds_of_steps_apart() -> None:
+    for length in (200, 600):
+        assert part("adding", f"gru-{length}")["mean_squared_error"] < 1e-3
+
+
+def test_regularisation_pays_on_a_small_corpus() -> None:
+    plain, regularised = (
+        part("wikitext2", name)["test_perplexity"]
+        for name in ("lstm-zaremba-small", "lstm-regularised")
+    )
+    assert regularised < plain
 
 
 def test_scan_is_solved_where_commands_are_of_known_lengths() -> None:
