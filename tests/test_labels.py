@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seriatim.data.labels import LabelSet, check_labelled, open_labelled
-from seriatim.errors import DataError
+from seriatim.errors import ConfigError, DataError
 
 
 def write(path: Path, text: str) -> Path:
@@ -26,6 +26,25 @@ def test_a_table_has_a_text_and_its_label(tmp_path: Path) -> None:
     pairs = open_labelled(write(tmp_path / "a.tsv", "so good\tpos\nso bad\tneg\n"))
     assert list(pairs.pairs()) == [("so good", "pos"), ("so bad", "neg")]
     assert LabelSet.of(pairs).numbers("pos") == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.tsv", "label\ttext\npos\tso good\n"),
+        ("a.csv", "text,label\nso good,pos\n"),
+        ("a.jsonl", '{"text": "so good", "label": "pos"}\n'),
+        ("b.tsv", "source\ttarget\nso good\tpos\n"),
+    ],
+)
+def test_a_header_that_names_text_and_label_is_no_row(tmp_path: Path, name: str, text: str) -> None:
+    assert list(open_labelled(write(tmp_path / name, text)).pairs()) == [("so good", "pos")]
+
+
+def test_fields_of_other_names_must_be_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", '{"review": "so good", "stars": "5"}\n')
+    with pytest.raises(ConfigError, match="which is the text and which the label"):
+        open_labelled(file)
 
 
 def test_tagged_lines_are_sequences_of_elements(tmp_path: Path) -> None:

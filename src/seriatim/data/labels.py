@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from seriatim.data.lines import blocks, lines
-from seriatim.data.pairs import Pair, PairData, Pairs, open_pairs
+from seriatim.data.pairs import USUAL, Pair, PairData, Pairs, open_pairs
 from seriatim.data.readers import open_source
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
 
-_USUAL = ("text", "label")
+_USUAL = (("text", "label"), *USUAL)
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def open_labelled(
         source_column=text_column,
         target_column=label_column,
         encoding=encoding,
+        usual=_USUAL,
     )
 
 

@@ -35,7 +35,7 @@ from seriatim.errors import ConfigError, DataError
 Pair: TypeAlias = tuple[Text, Text]
 
 # Names that say by themselves which column is which.
-_USUAL = (("source", "target"), ("src", "tgt"), ("input", "output"))
+USUAL = (("source", "target"), ("src", "tgt"), ("input", "output"))
 
 
 class Pairs(ABC):
@@ -269,6 +269,7 @@ def open_pairs(
     source_column: str | None = None,
     target_column: str | None = None,
     encoding: str = "utf-8",
+    usual: Sequence[tuple[str, str]] = USUAL,
 ) -> Pairs:
     """Pairs from files, or from a list in memory.
 
@@ -282,6 +283,7 @@ def open_pairs(
             tgt, input and output); else the first and the second of a .tsv or .csv without a
             header.
         encoding: of the files.
+        usual: what columns may be called that need not be named.
 
     Raises:
         ConfigError: options that do not belong together, or columns that must be named.
@@ -297,7 +299,7 @@ def open_pairs(
         raise ConfigError("a file of targets needs a file of sources: give the paths of both")
     has_columns = source_column is not None or target_column is not None or format is not None
     if len(files) == 1:
-        return _table(files[0], format, source_column, target_column, encoding)
+        return _table(files[0], format, (source_column, target_column), usual, encoding)
     if has_columns:
         raise ConfigError(
             "columns and format belong to one file of records, not to two files of lines or to a "
@@ -316,8 +318,13 @@ def _lines_of(path: Path, encoding: str) -> Files:
 
 
 def _table(
-    path: Path, format: str | None, source: str | None, target: str | None, encoding: str
+    path: Path,
+    format: str | None,
+    named: tuple[str | None, str | None],
+    usual: Sequence[tuple[str, str]],
+    encoding: str,
 ) -> PairTable:
+    source, target = named
     opened = open_source(path, format=format, sequences="document", encoding=encoding)
     found = opened.formats[0] if isinstance(opened, Files) and len(opened.paths) == 1 else None
     if found is None:
@@ -333,20 +340,22 @@ def _table(
         is_numbered = source.isdecimal() and target.isdecimal()
         columns = (int(source), int(target)) if is_numbered else (source, target)
         return PairTable(path, found, columns, encoding)
-    return PairTable(path, found, _columns(path, found, encoding), encoding)
+    return PairTable(path, found, _columns(path, found, usual, encoding), encoding)
 
 
-def _columns(path: Path, format: str, encoding: str) -> tuple[str | int, str | int]:
+def _columns(
+    path: Path, format: str, usual: Sequence[tuple[str, str]], encoding: str
+) -> tuple[str | int, str | int]:
     """Columns with usual names; else, in a .tsv or .csv, the first two, without a header."""
     known = tables.known_columns(path, format, encoding)
-    for names in _USUAL:
+    for names in usual:
         if set(names) <= set(known):
             return names
     if format in ("tsv", "csv"):
         return 1, 2
     raise ConfigError(
-        f"{path} has {', '.join(known) or 'no fields'}: say which is the source and which the "
-        "target (--source-column and --target-column)"
+        f"{path} has {', '.join(known) or 'no fields'}: say which is the {usual[0][0]} and which "
+        f"the {usual[0][1]} (--source-column and --target-column)"
     )
 
 

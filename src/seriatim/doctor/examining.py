@@ -303,18 +303,17 @@ def _keyed(part: Part, keys: tuple[str, str], index: int) -> Iterator[Text]:
 
 
 def _opened_pairs(path: Path, kind: Kind, reading: Reading, encoding: str) -> Pairs:
-    columns = {
-        "source_column": kind.options.get("source-column"),
-        "target_column": kind.options.get("target-column"),
-    }
+    source, target = (kind.options.get(f"{side}-column") for side in ("source", "target"))
     if kind.name == "pairs":
-        return open_pairs(path, format=reading.format, encoding=encoding, **columns)
+        return open_pairs(
+            path,
+            format=reading.format,
+            source_column=source,
+            target_column=target,
+            encoding=encoding,
+        )
     return open_labelled(
-        path,
-        format=reading.format,
-        text_column=columns["source_column"],
-        label_column=columns["target_column"],
-        encoding=encoding,
+        path, format=reading.format, text_column=source, label_column=target, encoding=encoding
     )
 
 
