@@ -135,7 +135,7 @@ class TransformerEncoder(Encoder):
 
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """The mean over the valid positions."""
-        return mean_of_valid(states, lengths)
+        return self.pooled(states, lengths)
 
 
 def padding_bias(lengths: Tensor | None, length: int, like: Tensor) -> Tensor | None:

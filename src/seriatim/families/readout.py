@@ -1,6 +1,6 @@
 """What is read off an encoder: a label of a sequence or of each element, or a number.
 
-    sequence:  p(label | x) = softmax(W s(x) + b),      s the mean of the encoder's states
+    sequence:  p(label | x) = softmax(W s(x) + b),      s the encoder's states pooled
     element:   p(label_t | x) = softmax(W h_t + b),     h_t its state at element t
     number:    p(y | x) = N(w s(x) + b, 1)              so that -2 ln p is the squared error
 
