@@ -18,6 +18,7 @@ from seriatim.families import presets
 from seriatim.families.bases import ModelConfig as ModelConfig
 from seriatim.families.bases import Share, Size, TransformerConfig
 from seriatim.families.bases import strict as _strict
+from seriatim.families.pairs import LABELLERS as LABELLERS
 from seriatim.families.pairs import EncoderConfig as EncoderConfig
 from seriatim.families.pairs import Seq2Seq as Seq2Seq
 from seriatim.options import explain

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 Layered = Literal["transformer", "rnn", "lstm", "gru"]
 
+# What labellers have where nothing is given: one recurrent layer in both directions sees
+# everything, and lacks data rather than depth.
+LABELLERS: Mapping[str, Mapping[str, Any]] = {
+    "transformer": {"encoder_layers": 2, "dropout": 0.4},
+    **{kind: {"encoder_layers": 1, "dropout": 0.5} for kind in ("rnn", "lstm", "gru")},
+}
+
 
 @dataclass(frozen=True, kw_only=True, config=strict)
 class EncoderConfig(TransformerConfig):
@@ -56,6 +63,12 @@ class EncoderConfig(TransformerConfig):
     def unread(self) -> Collection[str]:
         """Options of Transformers where there is none."""
         return () if "transformer" in self.parts else _OF_TRANSFORMERS
+
+    @property
+    def labelling_recipe(self) -> Mapping[str, Any]:
+        """Training options that suit a labeller."""
+        rate = 4e-3 if self.encoder in ("lstm", "gru") else 2e-3
+        return {"epochs": 10.0, "warmup": 100, "learning_rate": rate}
 
     def labeller(
         self, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]

@@ -26,7 +26,7 @@ from seriatim.data.symbols import Symbols, Text
 from seriatim.errors import ConfigError, ModelError
 from seriatim.evaluate.errors import calibration, fit_temperature, label_errors
 from seriatim.evaluate.sizes import num_parameters
-from seriatim.families.configuration import EncoderConfig, options_read
+from seriatim.families.configuration import LABELLERS, EncoderConfig, options_read
 from seriatim.options import explain
 from seriatim.tasks import folder
 from seriatim.tasks.parts import Say, Shares, open_parts, silent
@@ -42,13 +42,6 @@ if TYPE_CHECKING:
 ROWS = 64  # labelled at once
 # Where every label of the validation part is right, its likelihood asks for a temperature of 0.
 LEAST_TEMPERATURE = 0.5
-RECIPE: Mapping[str, Any] = {"epochs": 10.0, "warmup": 100}
-RATES = {"transformer": 2e-3, "rnn": 2e-3, "lstm": 4e-3, "gru": 4e-3}
-# One recurrent layer in both directions sees everything: it lacks data rather than depth.
-SIZES: Mapping[str, Mapping[str, Any]] = {
-    "transformer": {"encoder_layers": 2, "dropout": 0.4},
-    **{kind: {"encoder_layers": 1, "dropout": 0.5} for kind in ("rnn", "lstm", "gru")},
-}
 
 
 @dataclass(frozen=True)
@@ -216,7 +209,7 @@ class Labeller:
 
     def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
         """Training options: those given, then what suits a labeller, then the defaults."""
-        recipe = {**RECIPE, "learning_rate": RATES[self.config.encoder]}
+        recipe = dict(self.config.labelling_recipe)
         if any(name in given for name in ("steps", "minutes")):
             recipe.pop("epochs")
         return configure_training({**recipe, **given})
@@ -401,9 +394,9 @@ def encoder(kind: str, options: Mapping[str, Any] | None = None) -> EncoderConfi
     Raises:
         ConfigError: no such encoder, or a value out of its range.
     """
-    if kind not in SIZES:
-        raise ConfigError(f"there is no encoder {kind!r}: choose one of {', '.join(SIZES)}")
-    chosen = {**SIZES[kind], **(options or {}), "encoder": kind}
+    if kind not in LABELLERS:
+        raise ConfigError(f"there is no encoder {kind!r}: choose one of {', '.join(LABELLERS)}")
+    chosen = {**LABELLERS[kind], **(options or {}), "encoder": kind}
     try:
         return pydantic.TypeAdapter(EncoderConfig).validate_python(chosen)
     except pydantic.ValidationError as error:
