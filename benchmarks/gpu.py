@@ -16,12 +16,13 @@ import torch
 
 import seriatim as st
 from benchmarks.run import tokens
-from seriatim.data.batches import batch_source
+from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
-from seriatim.families.configuration import ModelConfig
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.options import TrainingOptions
 from seriatim.train.precision import applied, choose
-from seriatim.train.update import Trainer
+from seriatim.train.trainer import Trainer
 
 V = 10_000
 CONFIGS: dict[str, ModelConfig] = {
@@ -55,7 +56,7 @@ def measure(
 ) -> dict[str, Any]:
     """Tokens/s of training, and the operations per second that they come to."""
     torch.manual_seed(0)
-    model = config.build(V, 1).to(device).train()
+    model = build_model(config, V, 1).to(device).train()
     choice = choose("auto", model)
     corpus = Corpus.from_tokens([tokens(V)], is_stream=True)
     carry = model.reach is None

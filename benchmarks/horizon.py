@@ -18,9 +18,10 @@ import torch
 
 import seriatim as st
 from benchmarks.references.parts import machine
+from seriatim.analysis.context.measure import effective_context
+from seriatim.analysis.robustness.measure import measure_robustness
 from seriatim.data.corpus import Corpus
-from seriatim.evaluate.horizon import horizon
-from seriatim.evaluate.robustness import robustness
+from seriatim.models.build import build_model
 from seriatim.train.precision import settle
 
 SYMBOLS, KINDS = 100_000, 66
@@ -46,12 +47,15 @@ def main() -> None:
     ids = np.random.default_rng(0).integers(0, KINDS, args.symbols)
     corpus = Corpus.from_tokens([ids], is_stream=True)
     torch.manual_seed(0)
-    models = {name: config.build(KINDS, 1).eval() for name, config in MODELS.items()}
+    models = {name: build_model(config, KINDS, 1).eval() for name, config in MODELS.items()}
     models["Markov, order 5"].fit_closed_form(corpus)
     seconds: dict[str, list[tuple[float, float]]] = {}
     for _ in range(args.rounds):
         for name, model in models.items():
-            for what, measure in (("horizon", horizon), ("robustness", robustness)):
+            for what, measure in (
+                ("horizon", effective_context),
+                ("robustness", measure_robustness),
+            ):
                 wall, processor = time.perf_counter(), time.process_time()
                 measure(model, corpus)
                 taken = time.perf_counter() - wall, time.process_time() - processor

@@ -2,7 +2,7 @@
 
     python -m benchmarks.markov --data FOLDER [--write]
 
-The text is what the .txt files of a folder hold, white space normalised, repeated to each size
+The text is what the .txt files of a folder hold, white space normalized, repeated to each size
 with another shuffle of its lines every time. A fit is a fresh process: read the file, give every
 word a number, count, smooth, and answer one question; its peak memory is that of the process,
 torch included. `lmplz` is not on PyPI and is not run: the ratio is to what it did on this kind of
@@ -104,10 +104,10 @@ def write_text(lines: Iterator[str], path: Path) -> None:
 
 def fit_one(path: Path, order: int) -> dict[str, Any]:
     """Text to queryable model in this process."""
-    from seriatim.data.onepass import read_words
-    from seriatim.data.readers import open_source
-    from seriatim.families.configuration import Markov
-    from seriatim.families.markov import MarkovModel
+    from seriatim.data.sources import open_source
+    from seriatim.data.word_corpus import read_words
+    from seriatim.models.markov import MarkovModel
+    from seriatim.models.options.configuration import Markov
 
     began, cpu = time.perf_counter(), time.process_time()
     symbols, corpus = read_words(open_source(path, sequences="line"))
@@ -173,13 +173,13 @@ def score_rounds(
     import kenlm
 
     from seriatim.data.corpus import Corpus
-    from seriatim.data.onepass import read_words
-    from seriatim.data.readers import open_source
-    from seriatim.decode.sample import sample
-    from seriatim.evaluate.likelihood import surprises
+    from seriatim.data.sources import open_source
+    from seriatim.data.word_corpus import read_words
+    from seriatim.decode.sampling import sample
     from seriatim.export.arpa_files import write_arpa
-    from seriatim.families.configuration import Markov
-    from seriatim.families.markov import MarkovModel
+    from seriatim.metrics.likelihood import surprisals
+    from seriatim.models.markov import MarkovModel
+    from seriatim.models.options.configuration import Markov
 
     kept_out = [line for line in lines[::20] if line]
     training = [line for i, line in enumerate(lines) if i % 20]
@@ -194,15 +194,15 @@ def score_rounds(
     text = "\n".join(kept_out) + "\n"
     encoded = Corpus.from_tokens([symbols.encode(line) for line in kept_out])
     num_scored = encoded.num_scored
-    nats, _ = surprises(model, encoded)  # makes the index
+    nats, _ = surprisals(model, encoded)  # makes the index
     scores = sum(theirs.score(line) for line in kept_out)
     from_ids, from_text, by_kenlm = [], [], []
     for _ in range(rounds):
         began = time.perf_counter()
-        surprises(model, encoded)
+        surprisals(model, encoded)
         from_ids.append(time.perf_counter() - began)
         began = time.perf_counter()
-        surprises(model, _in_words(symbols, text))
+        surprisals(model, _in_words(symbols, text))
         from_text.append(time.perf_counter() - began)
         began = time.perf_counter()
         for line in kept_out:

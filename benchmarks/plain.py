@@ -81,7 +81,7 @@ class Transformer(nn.Module):
 def training_steps(model: nn.Module, tokens: np.ndarray, B: int, L: int) -> Iterator[None]:
     """The training loop of the tutorials: one step per item taken."""
     data = torch.from_numpy(tokens.astype(np.int64))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model.train()
     while True:
         starts = torch.randint(len(data) - L - 1, (B,))
@@ -89,10 +89,10 @@ def training_steps(model: nn.Module, tokens: np.ndarray, B: int, L: int) -> Iter
         y = torch.stack([data[i + 1 : i + L + 1] for i in starts])
         logits, _ = model(x)
         loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         loss.item()
         yield
 

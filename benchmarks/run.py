@@ -21,11 +21,12 @@ import torch
 import seriatim as st
 from benchmarks import plain
 from seriatim.cli.output import table
-from seriatim.data.batches import batch_source
+from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
+from seriatim.models.build import build_model
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.options import TrainingOptions
-from seriatim.train.update import Trainer
+from seriatim.train.trainer import Trainer
 
 B, L = 32, 64
 
@@ -120,7 +121,7 @@ def training(V: int, seconds: float, rounds: int, peak: float) -> list[dict[str,
     rows = []
     for name, (config, peer) in cases(V).items():
         torch.manual_seed(0)
-        model = config.build(V, 1)
+        model = build_model(config, V, 1)
         found = paired(
             our_steps(model, corpus, options),
             plain.training_steps(peer(), data, B, L),
@@ -152,7 +153,9 @@ def generation(V: int, seconds: float, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for name, (config, peer) in cases(V).items():
         torch.manual_seed(0)
-        found = paired(our_symbols(config.build(V, 1)), plain.generating(peer()), seconds, rounds)
+        found = paired(
+            our_symbols(build_model(config, V, 1)), plain.generating(peer()), seconds, rounds
+        )
         rows.append({"family": name, "symbols": V, **found})
     return rows
 
@@ -161,7 +164,7 @@ def counting(seconds: float, rounds: int) -> list[dict[str, Any]]:
     """The Markov model: counting against a dictionary of counters, and symbols/s."""
     V, data = 100, tokens(100)
     corpus = Corpus.from_tokens([data], is_stream=True)
-    model = st.Markov(order=5).build(V, 1)
+    model = build_model(st.Markov(order=5), V, 1)
     assert isinstance(model, ClosedForm)
     text = data.tolist()
 
@@ -197,7 +200,7 @@ def single_steps(seconds: float, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for name, (config, V, target) in named.items():
         torch.manual_seed(0)
-        model = config.build(V, 1)
+        model = build_model(config, V, 1)
         found = statistics.median(rate(our_symbols(model), seconds) for _ in range(rounds))
         rows.append({"model": name, "symbols_per_second": found, "target": target})
     return rows

@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seriatim.models.build import build_model
+
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -137,12 +139,12 @@ def work(name: str, seconds: float, threads: int) -> None:
     import numpy as np
     import torch
 
-    from seriatim.data.batches import batch_source
-    from seriatim.families.configuration import configure
+    from seriatim.data.batches.corpus import batch_source
+    from seriatim.models.options.configuration import configure
     from seriatim.train import distributed
     from seriatim.train.options import TrainingOptions
     from seriatim.train.precision import settle
-    from seriatim.train.update import Trainer
+    from seriatim.train.trainer import Trainer
 
     torch.set_num_threads(threads)
     settle(torch.device("cpu"))
@@ -151,7 +153,7 @@ def work(name: str, seconds: float, threads: int) -> None:
     tokens = np.random.default_rng(0).integers(2, SYMBOLS, 2_000_000)
     corpus = _Stream(tokens, np.array([0, len(tokens)]), True)
     torch.manual_seed(0)
-    model = configure(family, options).build(SYMBOLS, 1)
+    model = build_model(configure(family, options), SYMBOLS, 1)
     source = batch_source(
         corpus, 1, batch_size=rows, length=length, carry=family != "transformer", seed=0
     )

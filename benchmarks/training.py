@@ -29,14 +29,15 @@ import seriatim as st
 from benchmarks import plain
 from benchmarks.peak import peak_bytes
 from benchmarks.run import our_symbols, rate, tokens
-from seriatim import distributions
-from seriatim.data.batches import batch_source
+from seriatim.core import distributions
+from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
-from seriatim.train.checkpoint import Checkpoints
+from seriatim.models.build import build_model
+from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.loop import train
 from seriatim.train.options import TrainingOptions
 from seriatim.train.precision import applied, choose
-from seriatim.train.update import Trainer
+from seriatim.train.trainer import Trainer
 
 V = 10_000
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ def machine(given: Given) -> dict[str, Any]:
 def trainer(config: Any, rows: int, length: int, num_symbols: int = V, **options: Any) -> Trainer:
     """A trainer of random symbols."""
     torch.manual_seed(0)
-    model = config.build(num_symbols, 1).train()
+    model = build_model(config, num_symbols, 1).train()
     corpus = Corpus.from_tokens([tokens(num_symbols)], is_stream=True)
     source = batch_source(
         corpus,
@@ -223,15 +224,15 @@ def _gpt2(rows: int, length: int, size: int, layers: int) -> Steps:
 
 def _gpt2_steps(model: Any, rows: int, length: int) -> Steps:
     data = torch.from_numpy(tokens(V))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     while True:
         starts = torch.randint(len(data) - length, (rows,))
         x = torch.stack([data[i : i + length] for i in starts])
         loss = model(input_ids=x, labels=x).loss
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         loss.item()
         yield
 
@@ -259,7 +260,10 @@ def recurrent(given: Given) -> dict[str, Any]:
 def streaming(given: Given) -> dict[str, Any]:
     """One LSTM of 256 over 100 symbols, sampling alone; and its two products alone."""
     torch.manual_seed(0)
-    ours, products = our_symbols(st.LSTM(hidden_size=256).build(100, 1)), _two_products(256, 100)
+    ours, products = (
+        our_symbols(build_model(st.LSTM(hidden_size=256), 100, 1)),
+        _two_products(256, 100),
+    )
     pairs = [
         (rate(ours, given.seconds), rate(products, given.seconds / 4)) for _ in range(given.rounds)
     ]
@@ -312,16 +316,16 @@ def memory(given: Given) -> dict[str, Any]:
 def peak(kind: str) -> None:
     """In a process of its own: train for a few steps, print the peak in MB and the speed.
 
-    `before` is the peak with the weights, their gradients and the optimiser's moments in place.
+    `before` is the peak with the weights, their gradients and the optimizer's moments in place.
     """
     if kind == "full":
         distributions._FEW_LOGITS = 2**62
     made = trainer(st.LSTM(hidden_size=256), 16, 256, num_symbols=50_000)
     for p in made.parameters:
         p.grad = torch.zeros_like(p)
-    made.optimiser.step()
+    made.optimizer.step()
     before = peak_bytes() / 1e6
-    made.optimiser.zero_grad()
+    made.optimizer.zero_grad()
     times = []
     with applied(CPU):
         for _ in range(4):
@@ -340,7 +344,7 @@ def checkpoints(given: Given) -> dict[str, Any]:
     steps = 6
 
     def seconds(every: float | None) -> float:
-        model = config.build(V, 1)
+        model = build_model(config, V, 1)
         source = batch_source(
             corpus, 1, batch_size=4, length=64, carry=False, seed=0, token_budget=None
         )
@@ -364,7 +368,7 @@ _EPOCHS, _PLACES, _RATE, _CLIP, _SEEDS = 6, 2048, 0.002, 5.0, (0, 1)
 
 
 def rau(given: Given) -> dict[str, Any]:
-    """rau's own commands beside ours, in turn: the same lines, words, model, batches, optimiser.
+    """rau's own commands beside ours, in turn: the same lines, words, model, batches, optimizer.
 
     What must be said to make them the same: rau's language models tie the embedding and learn
     the first hidden state; its loss is the mean over lines of a line's sum, where ours is a mean
@@ -458,8 +462,8 @@ def _rau_run(
 
 
 def _our_run(train_lines: list[str], valid: list[str], seed: int) -> dict[str, float]:
-    from seriatim.data.readers import open_source
-    from seriatim.tasks.language import LanguageModel
+    from seriatim.data.sources import open_source
+    from seriatim.tasks.language_model import LanguageModel
 
     options = TrainingOptions(
         token_budget=_PLACES,

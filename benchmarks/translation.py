@@ -38,14 +38,15 @@ from torch import Tensor, nn
 
 import seriatim as st
 from benchmarks.training import machine
-from seriatim import tree
-from seriatim.data.pair_batches import Boundaries, PairBatches, PairReader, source_batch
+from seriatim.core import tree
+from seriatim.data.batches.pairs import Boundaries, PairBatches, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
+from seriatim.decode.batched import Decoding, SearchConstraints, search
 from seriatim.layers import attention
-from seriatim.tasks.searching import Decoding, Wishes, search
+from seriatim.models.build import build_model
 from seriatim.train.options import TrainingOptions
 from seriatim.train.precision import applied, choose
-from seriatim.train.update import Trainer
+from seriatim.train.trainer import Trainer
 
 V, BOUNDARY, K = 8_000, 1, 4
 LAYERS, SIZE, HEADS = 4, 256, 8
@@ -79,7 +80,7 @@ def configuration(dropout: float) -> st.Seq2Seq:
 def our_model() -> Any:
     """With random weights, for searching."""
     torch.manual_seed(0)
-    return configuration(0.0).build(V, BOUNDARY).eval()
+    return build_model(configuration(0.0), V, BOUNDARY).eval()
 
 
 def sentences(count: int, seed: int) -> Sentences:
@@ -150,7 +151,7 @@ def plain_training(batches: Callable[[int], Any], seen: list[float]) -> Iterator
     """The training loop of the tutorials: Adam, label smoothing, clipping, one step per item."""
     torch.manual_seed(0)
     model = Plain(0.1).train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.98))
     step, ignored = 0, -100
     while True:
         batch = batches(step)
@@ -160,10 +161,10 @@ def plain_training(batches: Callable[[int], Any], seen: list[float]) -> Iterator
         loss = F.cross_entropy(
             logits.reshape(-1, V), targets.reshape(-1), ignore_index=ignored, label_smoothing=0.1
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         loss.item()
         seen[0] += batch.num_targets()
         step += 1
@@ -216,7 +217,7 @@ def our_beam(model: Any, rows: Sentences) -> list[Any]:
             return model.given(source_batch([rows[i] for i in group], BOUNDARY))
 
     limits = np.full(len(rows), STEPS, np.int64)
-    return search(bind, sizes, limits, Decoding(beam=K, alpha=0.0), Wishes(), end=V)
+    return search(bind, sizes, limits, Decoding(beam=K, alpha=0.0), SearchConstraints(), end=V)
 
 
 # ---- the parts -----------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def training(given: Given) -> dict[str, Any]:
 
     torch.manual_seed(0)
     made = Trainer(
-        config.build(V, BOUNDARY).train(),
+        build_model(config, V, BOUNDARY).train(),
         batches(),
         TrainingOptions(**{**config.recipe, **options}),
         10**6,

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from seriatim.batch import Batch
-from seriatim.families.configuration import Latent
+from seriatim.core.batch import Batch
 from seriatim.layers.cells import Cell
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import Latent
 
 
 class MinimalGatedUnit(Cell):
@@ -22,7 +23,7 @@ class MinimalGatedUnit(Cell):
 torch.manual_seed(0)
 names = ["do", "re", "mi", "fa", "sol"]
 melody = torch.tensor([[0, 1, 2, 3, 4, 3, 2, 1] * 3])  # after mi, only memory tells up from down
-model = Latent(cell=MinimalGatedUnit, hidden_size=16).build(num_symbols=5, boundary=0)
+model = build_model(Latent(cell=MinimalGatedUnit, hidden_size=16), num_symbols=5, boundary=0)
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
 for _ in range(80):
     loss = -model.log_prob(Batch(melody[:, :-1], melody[:, 1:])).mean()

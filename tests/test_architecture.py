@@ -1,10 +1,10 @@
 """The structure that the design promises: import order, the size budget, the public door."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,115 +19,100 @@ MODULES = {
     for p in sorted(PACKAGE.rglob("*.py"))
 }
 
-# Import order is reading order: a layer may import those above it in this list, and itself.
-LAYERS = [
-    ["errors"],
-    ["options"],
-    ["writing"],
-    ["tree"],
-    ["columns"],
-    ["taps"],
-    ["batch"],
-    ["distributions"],
-    ["model"],
-    ["compose"],
-    ["decode"],
-    ["trial"],
-    ["laws"],
-    ["contract"],
-    ["families.presets"],
-    ["families.bases"],
-    ["families.pairs"],
-    ["families.configuration", "train.options", "train.history", "train.closed_form"],
-    ["layers"],
-    ["families"],
-    ["data"],
-    ["train"],
-    ["evaluate"],
-    ["trace"],
-    ["tasks"],
-    ["comparing"],
-    ["doctor"],
-    ["export"],
-    ["cli"],
+# Import order is reading order: a room may import those before it in this list, and itself.
+ROOMS = [
+    "_version",
+    "errors",
+    "core",
+    "report",
+    "data",
+    "layers",
+    "models",
+    "train",
+    "decode",
+    "metrics",
+    "laws",
+    "analysis",
+    "data_profile",
+    "tasks",
+    "comparison",
+    "export",
+    "cli",
 ]
 # Code that must work for every family, so it may know none.
-GENERIC = [
-    "decode",
-    "trial",
-    "laws",
-    "contract",
-    "compose",
-    "evaluate",
-    "trace",
-    "train",
-    "data",
-    "model",
-]
+GENERIC = ["core", "report", "data", "train", "decode", "metrics", "laws", "analysis"]
+# The pure data of a family's options, and the one place that maps them to a model.
+MODELS_DOORS = ("seriatim.models.options", "seriatim.models.build")
 # What a model may declare that it can do; any family, and a user's own, may declare it.
 CAPABILITIES = ["ClosedForm", "CountsOperations", "ScoresCorpora"]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 60
 
 
-def _layer(module: str) -> int:
-    name = module.removeprefix("seriatim").removeprefix(".")
-    matches = [
-        (len(prefix), rank)
-        for rank, prefixes in enumerate(LAYERS)
-        for prefix in prefixes
-        if name == prefix or name.startswith(prefix + ".")
-    ]
-    assert matches, f"{module} has no place in LAYERS: say where it belongs"
-    return max(matches)[1]
+def _room(module: str) -> int:
+    name = module.removeprefix("seriatim.").partition(".")[0]
+    assert name in ROOMS, f"{module} has no place in ROOMS: say where it belongs"
+    return ROOMS.index(name)
 
 
-def _imports(path: Path, *, types: bool = True) -> Iterator[tuple[str, bool]]:
-    """(module, whether at run time on import) of every import of seriatim's own.
+def _is_face(module: str) -> bool:
+    """Whether a module only hands on the names of its package."""
+    return MODULES[module].name == "__init__.py" and module != "seriatim.cli"
 
-    Args:
-        types: whether those that only a type checker follows are wanted.
-    """
-    tree = ast.parse(path.read_text())
-    if not types:
-        tree.body = [n for n in tree.body if not _is_for_types(n)]
-    late = {
-        id(n)
-        for f in ast.walk(tree)
-        if isinstance(f, ast.FunctionDef | ast.If)
-        for n in ast.walk(f)
-        if n is not f
-    }
-    for node in ast.walk(tree):
+
+def _imports(module: str) -> set[str]:
+    """Modules of ours that a module imports: at once, late, or for the type checker alone."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("seriatim"):
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield (full if full in MODULES else node.module), id(node) not in late
+                found.add(full if full in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.startswith("seriatim"):
-                    yield alias.name, id(node) not in late
+            found |= {a.name for a in node.names if a.name.startswith("seriatim")}
+    return found
 
 
-def _is_for_types(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+INNER = [m for m in MODULES if not _is_face(m)]
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "seriatim"])
-def test_a_module_imports_only_what_is_read_before_it(module: str) -> None:
-    if module.count(".") == 1 and MODULES[module].name == "__init__.py" and "cli" not in module:
-        assert not list(_imports(MODULES[module])), "packages hold no code but their modules"
-        return
-    for imported, is_at_once in _imports(MODULES[module]):
-        if imported == "seriatim" or not is_at_once:
-            continue
-        assert _layer(imported) <= _layer(module), f"{module} imports {imported}"
+@pytest.mark.parametrize("module", INNER)
+def test_a_module_imports_only_rooms_that_are_read_before_it(module: str) -> None:
+    for imported in _imports(module):
+        assert imported in MODULES, f"{module} imports {imported}, which does not exist"
+        assert not _is_face(imported), f"{module} imports a package's face, {imported}"
+        assert _room(imported) <= _room(module), f"{module} imports {imported}"
 
 
-@pytest.mark.parametrize("part", GENERIC)
-def test_generic_code_knows_no_family(part: str) -> None:
+def test_a_face_hands_on_only_what_is_inside_its_package() -> None:
+    for module in MODULES:
+        if _is_face(module) and module != "seriatim":
+            outside = {i for i in _imports(module) if not i.startswith(f"{module}.")}
+            assert outside <= {"seriatim._lazy"}, f"{module} imports {outside}"
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """Late imports and those for the type checker count: a circle is a circle to its reader."""
+    order = graphlib.TopologicalSorter({m: _imports(m) & set(INNER) for m in INNER})
+    try:
+        order.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_public_class_names_are_unique() -> None:
+    homes: dict[str, list[str]] = {}
     for module, path in MODULES.items():
-        if module == f"seriatim.{part}" or module.startswith(f"seriatim.{part}."):
-            families = [i for i, _ in _imports(path) if i.startswith("seriatim.families")]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert not {name: where for name, where in homes.items() if len(where) > 1}
+
+
+@pytest.mark.parametrize("room", GENERIC)
+def test_generic_code_knows_no_family(room: str) -> None:
+    for module, path in MODULES.items():
+        if module == f"seriatim.{room}" or module.startswith(f"seriatim.{room}."):
+            families = [i for i in _imports(module) if i.startswith("seriatim.models")]
             assert not families, f"{module} imports {families}"
             text = path.read_text()
             for capability in CAPABILITIES:
@@ -135,17 +120,25 @@ def test_generic_code_knows_no_family(part: str) -> None:
             assert "isinstance(model," not in text, f"{module} asks what a model is"
 
 
-def test_only_the_configuration_maps_a_name_to_a_family() -> None:
-    for module, path in MODULES.items():
-        if module.startswith("seriatim.families"):
+def test_only_models_build_maps_options_to_a_model() -> None:
+    for module in INNER:
+        if module.startswith(("seriatim.models", "seriatim.export")):
             continue
-        for imported, _ in _imports(path, types=False):
-            is_family = imported.startswith("seriatim.families.")
-            assert (
-                not is_family
-                or imported == "seriatim.families.configuration"
-                or (module.startswith("seriatim.export"))
+        for imported in _imports(module):
+            assert not imported.startswith("seriatim.models") or imported.startswith(
+                MODELS_DOORS
             ), f"{module} imports {imported}"
+
+
+def test_options_are_pure_data() -> None:
+    for module in INNER:
+        if module.startswith("seriatim.models.options"):
+            models = [
+                i
+                for i in _imports(module)
+                if i.startswith("seriatim.models") and not i.startswith("seriatim.models.options")
+            ]
+            assert not models, f"{module} imports {models}"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -181,8 +174,8 @@ def test_no_module_of_ours_evaluates_or_unpickles() -> None:
 
 def test_the_public_names_are_these() -> None:
     names = (
-        "Autoregressive Batch beam_search Categorical Cell check_model Checkpoints compare "
-        "Decoding Discrete Distribution EncoderConfig Entrant GRU inspect Labeller "
+        "Autoregressive Batch beam_search build_model Categorical Cell check_model Checkpoints "
+        "compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect Labeller "
         "LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
         "open_pairs open_source Product record register RNN sample Sampling Scorer Seq2Seq "
         "SequenceModel SeriatimError State Stream TrainingOptions Transformer Translator"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seriatim.data.examples import Example, ExampleBatches, ExamplePass, collate
+from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, collate
 from seriatim.errors import DataError
 
 

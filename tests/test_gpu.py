@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from seriatim import tree
-from seriatim.batch import Batch
-from seriatim.contract import check_model
-from seriatim.trace.record import record
+from seriatim.analysis.recorder import record
+from seriatim.core import tree
+from seriatim.core.batch import Batch
+from seriatim.laws.check import check_model
 from seriatim.train.closed_form import ClosedForm
 from tests.laws.test_families import BOUNDARY, CONFIGS, V, build
 

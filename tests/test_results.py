@@ -50,12 +50,12 @@ def test_a_gru_adds_numbers_hundreds_of_steps_apart() -> None:
         assert part("adding", f"gru-{length}")["mean_squared_error"] < 1e-3
 
 
-def test_regularisation_pays_on_a_small_corpus() -> None:
-    plain, regularised = (
+def test_regularization_pays_on_a_small_corpus() -> None:
+    plain, regularized = (
         part("wikitext2", name)["test_perplexity"]
-        for name in ("lstm-zaremba-small", "lstm-regularised")
+        for name in ("lstm-zaremba-small", "lstm-regularized")
     )
-    assert regularised < plain
+    assert regularized < plain
 
 
 def test_scan_is_solved_where_commands_are_of_known_lengths() -> None:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.batch import Batch
-from seriatim.data.batches import BatchSource
-from seriatim.data.examples import Example, ExamplePass
-from seriatim.families.encoders import CausalEncoder
-from seriatim.families.readout import Number
-from seriatim.families.vectors import VectorModel
+from seriatim.core.batch import Batch
+from seriatim.data.batches.corpus import BatchSource
+from seriatim.data.batches.examples import Example, ExamplePass
+from seriatim.models.encoders import CausalEncoder
+from seriatim.models.heads import Number
+from seriatim.models.vectors import VectorModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train
 from seriatim.train.options import configure_training

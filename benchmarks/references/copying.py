@@ -17,13 +17,14 @@ import torch
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.batch import Batch
-from seriatim.data.batches import BatchSource
+from seriatim.core.batch import Batch
+from seriatim.core.distributions import uniforms
+from seriatim.core.model import SequenceModel
+from seriatim.data.batches.corpus import BatchSource
+from seriatim.data.batches.examples import Example, ExamplePass
 from seriatim.data.corpus import Corpus
-from seriatim.data.examples import Example, ExamplePass
-from seriatim.distributions import uniforms
-from seriatim.families.configuration import ModelConfig
-from seriatim.model import SequenceModel
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train
@@ -108,7 +109,7 @@ def _held_out(lag: int, step: int, size: int) -> ExamplePass:
 
 def _run(family: str, lag: int, folder: Path) -> dict[str, Any]:
     with seeded(torch.device("cpu"), 0):
-        model = _configs(lag)[family].build(V, BOUNDARY)
+        model = build_model(_configs(lag)[family], V, BOUNDARY)
     steps = _fit(model, family, lag)
     nats = mean_nats(model, _held_out(lag, 2 * 10**9, 400))
     length = lag + 2 * COPIED

@@ -1,6 +1,6 @@
 """English to Japanese, 50,000 short sentences: BLEU and chrF on the 500 of test.
 
-The text is tokenised already, so symbols are words (those seen twice or more) and BLEU is taken on
+The text is tokenized already, so symbols are words (those seen twice or more) and BLEU is taken on
 them as they stand; beam 4. Three models of about the same size, each within 30 minutes on two
 cores: a Transformer, an LSTM with attention and an LSTM without.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.evaluate.translation import bleu, chrf
+from seriatim.metrics.bleu_chrf import bleu, chrf
 
 MODELS = {
     "transformer": st.Seq2Seq(

@@ -16,8 +16,8 @@ import torch
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.data.examples import Example, ExampleBatches, ExamplePass
-from seriatim.families.vectors import VectorModel
+from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass
+from seriatim.models.vectors import VectorModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train
 from seriatim.train.options import configure_training

@@ -2,7 +2,7 @@
 
 8,000 training words a language; characters in, phones out. The best weights by the loss on the
 1,000 development words; beam 5; a word is wrong unless all its phones are right. Published: the
-baseline's mean of 10.64. Ours: the normalised product of two `Translator`s a language that differ
+baseline's mean of 10.64. Ours: the normalized product of two `Translator`s a language that differ
 in their seed, with one set of options for all; the first one alone is beside it. Korean syllables
 are taken apart, as `seriatim look` advises (1,089 of them have 67 parts).
 """

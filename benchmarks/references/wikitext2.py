@@ -2,7 +2,7 @@
 
 The 217,646 tokens of the validation file, one end for each line, are split nine to one into
 training and validation; words seen once are `<unk>`. The LSTM is `--preset zaremba-small`: 2 x 200,
-no regularisation, 13 epochs of SGD, as Zaremba, Sutskever, Vinyals 2014 trained theirs on the Penn
+no regularization, 13 epochs of SGD, as Zaremba, Sutskever, Vinyals 2014 trained theirs on the Penn
 Treebank (test perplexity 114.5 to 115.9 there; this corpus is a fourth of that one's size and has
 no published figure). Beside it: counts, and an LSTM with the switches of Gal, Ghahramani 2016 and
 Merity et al. 2017.
@@ -14,9 +14,9 @@ from typing import Any
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.families.configuration import ModelConfig, configure
+from seriatim.models.options.configuration import ModelConfig, configure
 
-REGULARISED: dict[str, Any] = {
+REGULARIZED: dict[str, Any] = {
     "hidden_size": 200,
     "num_layers": 2,
     "tie_embeddings": True,
@@ -34,9 +34,9 @@ def jobs(data: Path) -> dict[str, Job]:
     return {
         "markov": partial(_run, st.Markov(order=5), None, {}, folder),
         "lstm-zaremba-small": partial(_run, small, "zaremba-small", {}, folder),
-        "lstm-regularised": partial(
+        "lstm-regularized": partial(
             _run,
-            configure("lstm", REGULARISED),
+            configure("lstm", REGULARIZED),
             None,
             {"epochs": 25.0, "batch_size": 20, "length": 35, "learning_rate": 3e-3},
             folder,

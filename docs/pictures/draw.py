@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seriatim.trace.figures_compare import bits_plot, learning_plots, model_names
-from seriatim.trace.figures_memory import horizon_plots, robustness_plots
-from seriatim.trace.plots import DARK, LIGHT, Plot, png_bytes
+from seriatim.analysis.context.page import horizon_plots, robustness_plots
+from seriatim.comparison.page import bits_plot, learning_plots, model_names
+from seriatim.report.plots import DARK, LIGHT, Plot, png_bytes
 
 HERE = Path(__file__).parent
 WIDTH = 400  # pixels of a plot beside another

@@ -14,97 +14,99 @@ over a second to import and `seriatim --help` must not.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from seriatim._version import __version__ as __version__
 
 _HOME = {
-    "Autoregressive": "families.configuration",
-    "Batch": "batch",
-    "Categorical": "distributions",
+    "Autoregressive": "models.options.configuration",
+    "Batch": "core.batch",
+    "Categorical": "core.distributions",
     "Cell": "layers.cells",
-    "Checkpoints": "train.checkpoint",
-    "Decoding": "tasks.searching",
-    "Discrete": "distributions",
-    "Distribution": "distributions",
-    "Entrant": "comparing.entrants",
-    "EncoderConfig": "families.configuration",
-    "GRU": "families.configuration",
-    "LSTM": "families.configuration",
-    "Labeller": "tasks.labelling",
-    "LanguageModel": "tasks.language",
-    "Latent": "families.configuration",
-    "Markov": "families.configuration",
-    "Mixture": "compose",
-    "ModelComparison": "comparing.comparison",
-    "Product": "compose",
-    "RNN": "families.configuration",
-    "Sampling": "decode.sample",
-    "Scorer": "compose",
-    "Seq2Seq": "families.configuration",
-    "SequenceModel": "model",
+    "Checkpoints": "train.checkpoint.store",
+    "Decoding": "decode.batched",
+    "Discrete": "core.distributions",
+    "Distribution": "core.distributions",
+    "Entrant": "comparison.entrants",
+    "EncoderConfig": "models.options.configuration",
+    "GRU": "models.options.configuration",
+    "LSTM": "models.options.configuration",
+    "Labeller": "tasks.labeller",
+    "LanguageModel": "tasks.language_model",
+    "Latent": "models.options.configuration",
+    "Markov": "models.options.configuration",
+    "Mixture": "core.ensembles",
+    "ModelComparison": "comparison.result",
+    "Product": "core.ensembles",
+    "RNN": "models.options.configuration",
+    "Sampling": "decode.sampling",
+    "Scorer": "core.ensembles",
+    "Seq2Seq": "models.options.configuration",
+    "SequenceModel": "core.model",
     "SeriatimError": "errors",
-    "State": "model",
+    "State": "core.model",
     "Stream": "decode.stream",
     "TrainingOptions": "train.options",
-    "Transformer": "families.configuration",
-    "Translator": "tasks.translation",
+    "Transformer": "models.options.configuration",
+    "Translator": "tasks.translator",
     "beam_search": "decode.beam",
-    "check_model": "contract",
-    "compare": "comparing.compare",
-    "inspect": "tasks.inspecting",
-    "load": "tasks.loading",
-    "look": "doctor.look",
+    "build_model": "models.build",
+    "check_model": "laws.check",
+    "compare": "comparison.runner",
+    "inspect": "tasks.inspection",
+    "load": "tasks.registry",
+    "look": "data_profile.profile",
     "open_labelled": "data.labels",
     "open_pairs": "data.pairs",
-    "open_source": "data.readers",
-    "record": "trace.record",
-    "register": "families.configuration",
-    "sample": "decode.sample",
+    "open_source": "data.sources",
+    "record": "analysis.recorder",
+    "register": "models.options.configuration",
+    "sample": "decode.sampling",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604  # names are imported when used
 
 if TYPE_CHECKING:
-    from seriatim.batch import Batch as Batch
-    from seriatim.comparing.compare import compare as compare
-    from seriatim.comparing.comparison import ModelComparison as ModelComparison
-    from seriatim.comparing.entrants import Entrant as Entrant
-    from seriatim.compose import Mixture as Mixture
-    from seriatim.compose import Product as Product
-    from seriatim.compose import Scorer as Scorer
-    from seriatim.contract import check_model as check_model
+    from seriatim.analysis.recorder import record as record
+    from seriatim.comparison.entrants import Entrant as Entrant
+    from seriatim.comparison.result import ModelComparison as ModelComparison
+    from seriatim.comparison.runner import compare as compare
+    from seriatim.core.batch import Batch as Batch
+    from seriatim.core.distributions import Categorical as Categorical
+    from seriatim.core.distributions import Discrete as Discrete
+    from seriatim.core.distributions import Distribution as Distribution
+    from seriatim.core.ensembles import Mixture as Mixture
+    from seriatim.core.ensembles import Product as Product
+    from seriatim.core.ensembles import Scorer as Scorer
+    from seriatim.core.model import SequenceModel as SequenceModel
+    from seriatim.core.model import State as State
     from seriatim.data.labels import open_labelled as open_labelled
     from seriatim.data.pairs import open_pairs as open_pairs
-    from seriatim.data.readers import open_source as open_source
+    from seriatim.data.sources import open_source as open_source
+    from seriatim.data_profile.profile import look as look
+    from seriatim.decode.batched import Decoding as Decoding
     from seriatim.decode.beam import beam_search as beam_search
-    from seriatim.decode.sample import Sampling as Sampling
-    from seriatim.decode.sample import sample as sample
+    from seriatim.decode.sampling import Sampling as Sampling
+    from seriatim.decode.sampling import sample as sample
     from seriatim.decode.stream import Stream as Stream
-    from seriatim.distributions import Categorical as Categorical
-    from seriatim.distributions import Discrete as Discrete
-    from seriatim.distributions import Distribution as Distribution
-    from seriatim.doctor.look import look as look
     from seriatim.errors import SeriatimError as SeriatimError
-    from seriatim.families.configuration import GRU as GRU
-    from seriatim.families.configuration import LSTM as LSTM
-    from seriatim.families.configuration import RNN as RNN
-    from seriatim.families.configuration import Autoregressive as Autoregressive
-    from seriatim.families.configuration import EncoderConfig as EncoderConfig
-    from seriatim.families.configuration import Latent as Latent
-    from seriatim.families.configuration import Markov as Markov
-    from seriatim.families.configuration import Seq2Seq as Seq2Seq
-    from seriatim.families.configuration import Transformer as Transformer
-    from seriatim.families.configuration import register as register
+    from seriatim.laws.check import check_model as check_model
     from seriatim.layers.cells import Cell as Cell
-    from seriatim.model import SequenceModel as SequenceModel
-    from seriatim.model import State as State
-    from seriatim.tasks.inspecting import inspect as inspect
-    from seriatim.tasks.labelling import Labeller as Labeller
-    from seriatim.tasks.language import LanguageModel as LanguageModel
-    from seriatim.tasks.loading import load as load
-    from seriatim.tasks.searching import Decoding as Decoding
-    from seriatim.tasks.translation import Translator as Translator
-    from seriatim.trace.record import record as record
-    from seriatim.train.checkpoint import Checkpoints as Checkpoints
+    from seriatim.models.build import build_model as build_model
+    from seriatim.models.options.configuration import GRU as GRU
+    from seriatim.models.options.configuration import LSTM as LSTM
+    from seriatim.models.options.configuration import RNN as RNN
+    from seriatim.models.options.configuration import Autoregressive as Autoregressive
+    from seriatim.models.options.configuration import EncoderConfig as EncoderConfig
+    from seriatim.models.options.configuration import Latent as Latent
+    from seriatim.models.options.configuration import Markov as Markov
+    from seriatim.models.options.configuration import Seq2Seq as Seq2Seq
+    from seriatim.models.options.configuration import Transformer as Transformer
+    from seriatim.models.options.configuration import register as register
+    from seriatim.tasks.inspection import inspect as inspect
+    from seriatim.tasks.labeller import Labeller as Labeller
+    from seriatim.tasks.language_model import LanguageModel as LanguageModel
+    from seriatim.tasks.registry import load as load
+    from seriatim.tasks.translator import Translator as Translator
+    from seriatim.train.checkpoint.store import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 
 

@@ -12,11 +12,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from seriatim import tree
-from seriatim.batch import Batch
+from seriatim.core import tree
+from seriatim.core.batch import Batch
+from seriatim.core.distributions import Categorical
+from seriatim.core.model import SequenceModel, State
 from seriatim.decode import hypotheses, search
-from seriatim.distributions import Categorical
-from seriatim.model import SequenceModel, State
 from tests.laws.toys import Notes, ToyAttention, ToyWindow
 
 
@@ -81,7 +81,7 @@ class WritesInPlace(ToyAttention):
         return Notes(seen, real, carry.position)
 
 
-class IsNotNormalised(ToyWindow):
+class IsNotNormalized(ToyWindow):
     def emit(self, features: Any) -> Any:
         return _Raw(self.table[features[..., 0] * (self.num_symbols + 1) + features[..., 1]])
 
@@ -227,7 +227,7 @@ MUTANTS: list[Fault] = [
     (6, ToyAttention, counts_padding),
     (7, RowsAreNotAlike, nullcontext),
     (8, WritesInPlace, nullcontext),
-    (9, IsNotNormalised, nullcontext),
+    (9, IsNotNormalized, nullcontext),
     (9, DenseDisagrees, nullcontext),
     (10, ToyAttention, beam_forgets_what_ended),
     (11, ToyAttention, beam_does_not_reorder_states),

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 import seriatim as st
-from seriatim.contract import check_model
-from seriatim.families.configuration import FAMILIES, ModelConfig
-from seriatim.laws import LAWS
+from seriatim.laws.check import check_model
+from seriatim.laws.laws import LAWS
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import FAMILIES, ModelConfig
 from seriatim.train.closed_form import ClosedForm
 
 V, BOUNDARY = 4, 1
@@ -31,9 +32,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "markov, order 1": st.Markov(order=1),
     "markov, Witten-Bell": st.Markov(order=4, smoothing="witten-bell"),
     "markov, stupid backoff": st.Markov(order=3, smoothing="stupid-backoff"),
-    "markov, quantised": st.Markov(order=3, quantise_bits=4),
-    "markov, a stream pruned and quantised": st.Markov(
-        order=4, prune=(0, 0, 9), prune_entropy=1e-4, quantise_bits=5
+    "markov, quantized": st.Markov(order=3, quantize_bits=4),
+    "markov, a stream pruned and quantized": st.Markov(
+        order=4, prune=(0, 0, 9), prune_entropy=1e-4, quantize_bits=5
     ),
     "autoregressive": st.Autoregressive(window=3, embedding_size=4, hidden_size=6),
     "autoregressive, direct": st.Autoregressive(
@@ -62,7 +63,7 @@ CONFIGS: dict[str, ModelConfig] = {
 def build(name: str) -> st.SequenceModel:
     """A small model of this family; one that is fitted in closed form is fitted."""
     torch.manual_seed(0)
-    model = CONFIGS[name].build(V, BOUNDARY)
+    model = build_model(CONFIGS[name], V, BOUNDARY)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)  # large enough that a fault shows
     if isinstance(model, ClosedForm):
@@ -98,12 +99,12 @@ def test_every_family_is_in_the_list() -> None:
 
 
 def test_a_model_that_was_never_fitted_obeys_the_laws() -> None:
-    check_model(st.Markov(order=3).build(V, BOUNDARY), budget_s=2).raise_if_broken()
+    check_model(build_model(st.Markov(order=3), V, BOUNDARY), budget_s=2).raise_if_broken()
 
 
 def test_sampled_laws_say_so_and_all_laws_are_reported() -> None:
     torch.manual_seed(0)
-    report = check_model(st.LSTM(hidden_size=4).build(3000, 1), budget_s=1)
+    report = check_model(build_model(st.LSTM(hidden_size=4), 3000, 1), budget_s=1)
     assert report.ok, str(report)
     assert [r.number for r in report.results] == list(range(1, len(LAWS) + 1))
     assert "3,000" in report.results[8].note

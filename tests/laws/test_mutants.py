@@ -2,9 +2,9 @@
 
 import pytest
 
-from seriatim.contract import check_model
 from seriatim.errors import ContractError
-from seriatim.laws import LAWS
+from seriatim.laws.check import check_model
+from seriatim.laws.laws import LAWS
 from tests.laws.mutants import MUTANTS, Fault
 from tests.laws.toys import ToyAttention, ToyWindow
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from seriatim.batch import Batch
-from seriatim.contract import check_model
-from seriatim.families.configuration import PAIRS, Seq2Seq
-from seriatim.families.seq2seq import Seq2SeqModel
+from seriatim.core.batch import Batch
+from seriatim.laws.check import check_model
+from seriatim.models.build import build_model
+from seriatim.models.encoder_decoder import Seq2SeqModel
+from seriatim.models.options.configuration import PAIRS, Seq2Seq
 
 V, SOURCE_V, BOUNDARY = 4, 5, 1
 KINDS = ["transformer", "rnn", "lstm", "gru"]
@@ -31,7 +32,7 @@ def build(encoder: str, decoder: str, attention: str | None, **options: object) 
     config = Seq2Seq(
         encoder=encoder, decoder=decoder, attention=attention, **{**sizes, **heads, **options}
     )
-    model = config.build(V, BOUNDARY, SOURCE_V)
+    model = build_model(config, V, BOUNDARY, SOURCE_V)
     assert isinstance(model, Seq2SeqModel)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)  # large enough that a fault shows
@@ -60,7 +61,7 @@ def test_the_classic_pair_obeys_the_laws() -> None:
         model_size=4, num_heads=2, feedforward_size=6, encoder_layers=2, decoder_layers=2
     )
     torch.manual_seed(0)
-    model = config.build(SOURCE_V, BOUNDARY)
+    model = build_model(config, SOURCE_V, BOUNDARY)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
     check_model(model.given(bound_source()), example=EXAMPLE, budget_s=0.2).raise_if_broken()

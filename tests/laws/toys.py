@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim import tree
-from seriatim.distributions import Categorical, Distribution
-from seriatim.model import Carry, Features, SequenceModel
-from seriatim.tree import Tree
+from seriatim.core import tree
+from seriatim.core.distributions import Categorical, Distribution
+from seriatim.core.model import Carry, Features, SequenceModel
+from seriatim.core.tree import Tree
 
 
 class ToyWindow(SequenceModel):

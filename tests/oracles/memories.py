@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim.distributions import Categorical, Distribution
-from seriatim.model import Carry, Features, SequenceModel
-from seriatim.tree import Tree
+from seriatim.core.distributions import Categorical, Distribution
+from seriatim.core.model import Carry, Features, SequenceModel
+from seriatim.core.tree import Tree
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -9,10 +9,10 @@ stationary distribution.
     hidden_markov  emits from i, then moves. Its rate has no closed form, but for every n
                    H(X_n | X_1 .. X_{n-1}, S_1)  <=  H  <=  H(X_n | X_1 .. X_{n-1})
                    (Cover, Thomas 2006, theorem 4.5.1), and both sides meet as n grows
-    arma           a Gaussian ARMA(1, 1), seen through a quantiser. Of the numbers themselves the
+    arma           a Gaussian ARMA(1, 1), seen through a quantizer. Of the numbers themselves the
                    differential entropy rate is exact, 1/2 log2(2 pi e sigma^2). Of the symbols
-                   bounds are: the real past says more than the quantised past, and a short
-                   quantised past less than all of it. The states are cells of a grid, so bounds
+                   bounds are: the real past says more than the quantized past, and a short
+                   quantized past less than all of it. The states are cells of a grid, so bounds
                    and surprises are right to about 1e-4 bits, which the tests check by refining.
 
 Nothing here knows the package. Shapes: V symbols, S states, N length; entropies in bits.
@@ -157,7 +157,7 @@ def two_coins(stay: float = 0.95, heads: tuple[float, float] = (0.9, 0.2)) -> So
     return hidden_markov(transition, np.array([[1 - h, h] for h in heads]))
 
 
-# ---- quantised numbers --------------------------------------------------------------------------
+# ---- quantized numbers --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Arma:
         return np.searchsorted(np.array(self.cuts), numbers, "right").astype(np.int64)
 
     def known_past_entropy(self, points: int = 4001) -> float:
-        """H(symbol | the real past): E over m_t of the entropy of the quantised m_t + e_t.
+        """H(symbol | the real past): E over m_t of the entropy of the quantized m_t + e_t.
 
         No model of the symbols can do better: their past is a function of the real past.
         """

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from seriatim.batch import Batch
-from seriatim.families.configuration import Markov
-from seriatim.families.markov import MarkovModel
+from seriatim.core.batch import Batch
+from seriatim.models.markov import MarkovModel
+from seriatim.models.options.configuration import Markov
 
 KENLM = Path(__file__).parents[3] / "shared" / "data" / "kenlm"
 BOUNDARY = 1

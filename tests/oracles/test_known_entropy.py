@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import seriatim as st
 from seriatim.data.corpus import Corpus
-from seriatim.evaluate.likelihood import surprises
-from seriatim.families.configuration import ModelConfig
+from seriatim.metrics.likelihood import surprisals
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.loop import fit, seeded
 from seriatim.train.options import configure_training
@@ -62,14 +63,14 @@ def bits_above_truth(config: ModelConfig, data: Sampled, steps: int = 150) -> ND
         Corpus.from_tokens([part], is_stream=True) for part in (data.train, data.valid, data.test)
     )
     with seeded(torch.device("cpu"), 0):
-        model = config.build(max(data.truth.num_symbols, 2), BOUNDARY)
+        model = build_model(config, max(data.truth.num_symbols, 2), BOUNDARY)
     if isinstance(model, ClosedForm):
         model.fit_closed_form(train)
     else:
         given = {"steps": steps, "batch_size": 16, "length": 64, "evaluate_every": steps}
         options = configure_training({"learning_rate": 5e-3, "precision": "float32", **given})
         fit(model, train, valid, options)
-    nats, _ = surprises(model, test)
+    nats, _ = surprisals(model, test)
     return nats.astype(np.float64) / np.log(2) - data.truth.bits(data.test)
 
 
@@ -161,7 +162,7 @@ def test_what_is_drawn_costs_the_truth_its_entropy_rate(name: str) -> None:
     assert low - 4 * error < mean < high + 4 * error
 
 
-def test_a_quantised_arma_lies_between_its_bounds_and_its_grid_is_fine_enough() -> None:
+def test_a_quantized_arma_lies_between_its_bounds_and_its_grid_is_fine_enough() -> None:
     arma = Arma()
     entropies = [arma.on_grid().conditional_entropy(k) for k in range(5)]
     assert all(a > b for a, b in pairwise(entropies))

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import seriatim as st
-from seriatim.contract import check_model
+from seriatim.analysis.context.measure import effective_context
+from seriatim.analysis.robustness.measure import measure_robustness
 from seriatim.data.corpus import Corpus
-from seriatim.evaluate.horizon import horizon
-from seriatim.evaluate.robustness import robustness
+from seriatim.laws.check import check_model
+from seriatim.models.build import build_model
 from tests.oracles.memories import Bag, Chain, Exact, Lag, Noisy, lines, stream
 
 CONTEXTS = (1, 2, 3, 4, 5, 6, 8)
@@ -23,7 +24,7 @@ def test_the_models_of_these_tests_are_lawful(model: st.SequenceModel) -> None:
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
 def test_the_horizon_of_a_chain_is_its_order(order: int) -> None:
     chain = Chain.random(order, seed=order)
-    found = horizon(Exact(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
+    found = effective_context(Exact(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
     assert found.effective == order
     assert found.curve.effective_interval == (order, order)
     assert found.seen_reach == order
@@ -33,7 +34,7 @@ def test_the_horizon_of_a_chain_is_its_order(order: int) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_bits_with_k_elements_are_the_conditional_entropies_of_the_chain(order: int) -> None:
     chain = Chain.random(order, seed=10 + order)
-    found = horizon(Exact(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
+    found = effective_context(Exact(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
     for k in range(order + 2):
         low, high = found.curve.intervals[k]
         margin = high - low  # twice the half width of 95 %: some four standard errors
@@ -49,9 +50,9 @@ def test_a_counted_model_of_a_larger_order_finds_the_order_of_the_chain(order: i
     )
     # Of this smoothing the shorter contexts are what is left when nothing more is seen; those of
     # Kneser-Ney are made to be fallen back on, and are near the uniform distribution alone.
-    model = st.Markov(order=6, smoothing="witten-bell").build(3, 1)
+    model = build_model(st.Markov(order=6, smoothing="witten-bell"), 3, 1)
     model.fit_closed_form(train)
-    found = horizon(model, test, contexts=CONTEXTS)
+    found = effective_context(model, test, contexts=CONTEXTS)
     assert found.effective == order
     assert found.reach == 5
     assert found.keeps_its_word
@@ -62,7 +63,7 @@ def test_a_recurrent_model_built_as_a_shift_register_looks_as_far_as_it_is_long(
     order: int,
 ) -> None:
     model, text = _register(order)
-    found = horizon(model, stream(text), contexts=CONTEXTS)
+    found = effective_context(model, stream(text), contexts=CONTEXTS)
     assert found.effective == order
     assert found.curve.effective_interval == (order, order)
     assert found.reach is None
@@ -76,7 +77,9 @@ def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.nd
     """
     V, size = num_symbols, order * num_symbols
     head = 1.5 * np.random.default_rng(order).standard_normal((V, size))
-    model = st.RNN(hidden_size=size, embedding_size=V, nonlinearity="relu").build(V, 1).eval()
+    model = build_model(
+        st.RNN(hidden_size=size, embedding_size=V, nonlinearity="relu"), V, 1
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -96,7 +99,7 @@ def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.nd
 def test_the_horizon_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
     model = Lag(lag)
     contexts = (1, 2, 5, 19, 20, 40)
-    found = horizon(model, stream(model.text(8000)), contexts=contexts)
+    found = effective_context(model, stream(model.text(8000)), contexts=contexts)
     assert found.effective == lag
     assert found.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits until it is reached"
     assert found.curve.bits[lag:] == pytest.approx(found.curve.full, abs=1e-6)
@@ -106,16 +109,16 @@ def test_the_horizon_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
 def test_of_shuffled_data_nothing_is_remembered_by_a_model_fitted_to_it() -> None:
     symbols = np.random.default_rng(0).choice(4, 60_000, p=[0.4, 0.3, 0.2, 0.1])
     train, test = (Corpus.from_tokens([x], is_stream=True) for x in np.split(symbols, [45_000]))
-    model = st.Markov(order=5, smoothing="witten-bell").build(4, 1)
+    model = build_model(st.Markov(order=5, smoothing="witten-bell"), 4, 1)
     model.fit_closed_form(train)
-    assert horizon(model, test, contexts=CONTEXTS).effective == 0
+    assert effective_context(model, test, contexts=CONTEXTS).effective == 0
 
 
 def test_memory_that_is_of_no_use_is_seldom_called_a_horizon() -> None:
     alarms = 0
     for seed in range(60):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
-        found = horizon(Noisy(seed=seed), stream(text), contexts=CONTEXTS, seed=seed)
+        found = effective_context(Noisy(seed=seed), stream(text), contexts=CONTEXTS, seed=seed)
         alarms += found.effective != 0
     assert alarms <= 4
 
@@ -124,7 +127,7 @@ def test_troubles_that_do_nothing_are_seldom_called_harmful() -> None:
     alarms = tried = 0
     for seed in range(40):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
-        found = robustness(
+        found = measure_robustness(
             Noisy(seed=seed, noise=0.3),
             stream(text),
             strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
@@ -139,14 +142,14 @@ def test_a_short_memory_is_touched_by_no_damage_elsewhere() -> None:
     chain = Chain.random(1, seed=3)
     pieces = [chain.sample(n, seed=n) for n in range(5, 60)]
     for text in (stream(chain.sample(4000)), lines(pieces)):
-        for trouble in robustness(Exact(chain), text).troubles:
+        for trouble in measure_robustness(Exact(chain), text).troubles:
             assert trouble.bits == pytest.approx(trouble.intact, abs=1e-6)
             assert not trouble.is_seen
 
 
 def test_a_long_memory_is_harmed_by_damage_behind_it_and_more_by_more() -> None:
     model = Lag(6)
-    found = robustness(model, stream(model.text(8000)))
+    found = measure_robustness(model, stream(model.text(8000)))
     by_kind: dict[str, list[float]] = {}
     for trouble in found.troubles:
         by_kind.setdefault(trouble.kind, []).append(trouble.bits - trouble.intact)

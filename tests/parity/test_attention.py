@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from seriatim.layers.attention import (
     EVERYTHING,
+    AttentionMask,
     MultiHeadAttention,
-    Sight,
     as_bias,
     attend,
     attention,
@@ -68,9 +68,9 @@ def ragged_mask() -> Tensor:
 
 MASKS = {
     "none": (EVERYTHING, None),
-    "causal": (Sight(is_causal=True), band(7, 7, 7, CPU)),
-    "band": (Sight(as_bias(band(7, 7, 3, CPU), torch.float64)), band(7, 7, 3, CPU)),
-    "ragged": (Sight(as_bias(ragged_mask(), torch.float64)), ragged_mask()),
+    "causal": (AttentionMask(is_causal=True), band(7, 7, 7, CPU)),
+    "band": (AttentionMask(as_bias(band(7, 7, 3, CPU), torch.float64)), band(7, 7, 3, CPU)),
+    "ragged": (AttentionMask(as_bias(ragged_mask(), torch.float64)), ragged_mask()),
 }
 
 
@@ -96,7 +96,7 @@ def test_a_long_chunk_in_blocks_equals_one_band_over_all_of_it(length: int, old:
     later = as_bias(band(block, context - 1 + block, context, CPU), torch.float64)
     q, k, v = inputs(length, old + length)
     mask = band(length, old + length, context, CPU)
-    fast = attend(q, k, v, Sight(first, band=later))
+    fast = attend(q, k, v, AttentionMask(first, band=later))
     assert_same_values_and_gradients(fast, attention(q, k, v, mask), (q, k, v))
 
 
@@ -131,7 +131,7 @@ def test_multi_head_attention_equals_that_of_torch_with_the_same_weights():
     theirs.out_proj.load_state_dict(m.output.state_dict())
     x = torch.randn(ROWS, 6, HEADS * KEY, dtype=torch.float64)
     expected, _ = theirs(x, x, x, need_weights=False, attn_mask=~band(6, 6, 6, CPU))
-    fast = m(*m.project(x), Sight(is_causal=True))
+    fast = m(*m.project(x), AttentionMask(is_causal=True))
     torch.testing.assert_close(fast, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -153,7 +153,7 @@ def test_cross_attention_over_a_memory_equals_that_of_torch():
     memory = torch.randn(ROWS, 5, HEADS * KEY, dtype=torch.float64)
     valid = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     expected, _ = theirs(x, memory, memory, need_weights=False, key_padding_mask=~valid)
-    sight = Sight(as_bias(valid[:, None, None], torch.float64))
+    sight = AttentionMask(as_bias(valid[:, None, None], torch.float64))
     fast = m(m.project_queries(x), *m.project_memory(memory), sight)
     torch.testing.assert_close(fast, expected, rtol=1e-12, atol=1e-12)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seriatim import tree
-from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.families.recurrent import Recurrent
+from seriatim.core import tree
 from seriatim.layers.cells import GRUCell, LSTMCell, RNNCell, StackedCell
+from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.models.recurrent import Recurrent
 
 V, E, D, B, L = 7, 3, 5, 4, 9
 EXACT = {"rtol": 0.0, "atol": 1e-12}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seriatim.data.symbols import LINE_END
+from seriatim.data.vocab.vocabulary import LINE_END
 from seriatim.export.arpa import language_model_from_arpa, language_model_to_arpa
-from seriatim.families.configuration import Markov
-from seriatim.tasks.language import LanguageModel
+from seriatim.models.options.configuration import Markov
+from seriatim.tasks.language_model import LanguageModel
 
 kenlm = pytest.importorskip("kenlm", reason="needs kenlm: pip install seriatim[refs]")
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "kenlm"

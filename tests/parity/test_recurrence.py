@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seriatim import tree
-from seriatim.families.configuration import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.families.recurrent import KINDS, HiddenKernel, Kernel
-from seriatim.layers import recurrence
+from seriatim.core import tree
 from seriatim.layers.cells import (
+    DroppedCell,
     GRUCell,
     LayerNormGRUCell,
     LayerNormLSTMCell,
     LayerNormRNNCell,
     LSTMCell,
     StackedCell,
-    Thinned,
 )
+from seriatim.layers.kernels import recurrence
+from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.models.recurrent import KINDS, HiddenKernel, Kernel
 
 B, L, E, D = 4, 9, 3, 5
 EXACT = {"rtol": 1e-13, "atol": 1e-12}
@@ -84,7 +84,7 @@ def test_a_masked_chunk_equals_the_equations_in_values_and_gradients(name: str) 
     h = tree.map_leaves(lambda t: random(*t.shape, seed=2), cell.initial(B))
     of = [x, *tree.leaves(h), *cell.parameters()]
     expected = values_and_gradients(by_equations(cell, h, x, mask), of)
-    states = kernel.states(Thinned(cell, cell.weight_hh, mask), h, x)
+    states = kernel.states(DroppedCell(cell, cell.weight_hh, mask), h, x)
     torch.testing.assert_close(values_and_gradients(states, of), expected, **EXACT)
 
 
@@ -94,7 +94,7 @@ def test_a_mask_of_ones_leaves_nothing_out(name: str) -> None:
     x, h = random(B, L, E, seed=1), cell.initial(B)
     ones = torch.ones(B, D, dtype=torch.float64)
     whole, last = kernel.chunk([cell], (h,), x, 0.0)
-    thinned = Thinned(cell, cell.weight_hh, ones)
+    thinned = DroppedCell(cell, cell.weight_hh, ones)
     masked, masked_last = kernel.chunk([thinned], (h,), x, 0.0)
     torch.testing.assert_close(masked, whole, **EXACT)
     torch.testing.assert_close(tree.leaves(masked_last), tree.leaves(last), **EXACT)
@@ -105,7 +105,7 @@ def test_masked_ragged_rows_end_where_their_last_valid_element_is(name: str) -> 
     cell, kernel = made(name)
     x, mask, lengths = random(B, L, E, seed=1), masks(), torch.tensor([L, 0, 1, 6])
     h = tree.map_leaves(lambda t: random(*t.shape, seed=2), cell.initial(B))
-    _, last = kernel.ragged(Thinned(cell, cell.weight_hh, mask), h, x, lengths)
+    _, last = kernel.ragged(DroppedCell(cell, cell.weight_hh, mask), h, x, lengths)
     states = by_equations(cell, h, x, mask)
     for b, n in enumerate(lengths.tolist()):
         expected = tree.map_leaves(lambda s, o, b=b, n=n: s[b, n - 1] if n else o[b], states, h)
@@ -174,7 +174,7 @@ def test_low_precision_is_as_close_to_float64_as_bfloat16_products_allow(
     mask = masks(size, torch.float32)
     of = [x, *cell.parameters()]
     with torch.autocast("cpu", torch.bfloat16):
-        states = kernel.states(Thinned(cell, cell.weight_hh, mask), h, x)
+        states = kernel.states(DroppedCell(cell, cell.weight_hh, mask), h, x)
     assert all(leaf.dtype == torch.float32 for leaf in tree.leaves(states))
     found = values_and_gradients(states, of)
     expected = values_and_gradients(by_equations(cell, h, x, mask), of)
@@ -208,38 +208,38 @@ def test_a_state_stays_in_the_precision_of_the_weights_under_autocast(name: str)
     assert all(leaf.dtype == torch.float32 for leaf in tree.leaves(after))
 
 
-# ---- layer normalisation ------------------------------------------------------------------------
+# ---- layer normalization ------------------------------------------------------------------------
 
 
-def normalised(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+def normalized(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     """Ba et al. 2016, equations 3 and 4, with torch's epsilon under the root."""
     mean = a.mean(-1, keepdim=True)
     variance = ((a - mean) ** 2).mean(-1, keepdim=True)
     return gain * (a - mean) / (variance + 1e-5).sqrt() + bias
 
 
-def test_a_normalised_rnn_is_the_papers_equation() -> None:
+def test_a_normalized_rnn_is_the_papers_equation() -> None:
     cell, _ = made("rnn norm")
     assert isinstance(cell, LayerNormRNNCell)
     h, x = random(B, D, seed=1), random(B, E, seed=2)
     a = h @ cell.weight_hh.T + x @ cell.weight_ih.T
-    expected = normalised(a, cell.gain, cell.bias_ih + cell.bias_hh).tanh()
+    expected = normalized(a, cell.gain, cell.bias_ih + cell.bias_hh).tanh()
     torch.testing.assert_close(cell(h, x), expected, **EXACT)
 
 
-def test_a_normalised_lstm_is_the_papers_equation() -> None:
+def test_a_normalized_lstm_is_the_papers_equation() -> None:
     cell, _ = made("lstm norm")
     assert isinstance(cell, LayerNormLSTMCell)
     h, c, x = random(B, D, seed=1), random(B, D, seed=3), random(B, E, seed=2)
-    of_h = normalised(h @ cell.weight_hh.T, cell.gain_hh, cell.bias_hh)
-    of_x = normalised(x @ cell.weight_ih.T, cell.gain_ih, cell.bias_ih)
+    of_h = normalized(h @ cell.weight_hh.T, cell.gain_hh, cell.bias_hh)
+    of_x = normalized(x @ cell.weight_ih.T, cell.gain_ih, cell.bias_ih)
     i, f, g, o = (of_h + of_x).chunk(4, -1)
     new = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    shown = o.sigmoid() * normalised(new, cell.gain_cell, cell.bias_cell).tanh()
+    shown = o.sigmoid() * normalized(new, cell.gain_cell, cell.bias_cell).tanh()
     torch.testing.assert_close(cell((h, c), x), (shown, new), **EXACT)
 
 
-def test_a_normalised_gru_is_the_papers_equation() -> None:
+def test_a_normalized_gru_is_the_papers_equation() -> None:
     cell, _ = made("gru norm")
     assert isinstance(cell, LayerNormGRUCell)
     h, x = random(B, D, seed=1), random(B, E, seed=2)
@@ -247,14 +247,14 @@ def test_a_normalised_gru_is_the_papers_equation() -> None:
     U, U_n = cell.weight_hh.split([2 * D, D])
     (a, a_n), (b, b_n) = cell.gain_ih.split([2 * D, D]), cell.bias_ih.split([2 * D, D])
     (d, d_n), (e, e_n) = cell.gain_hh.split([2 * D, D]), cell.bias_hh.split([2 * D, D])
-    r, z = (normalised(h @ U.T, d, e) + normalised(x @ W.T, a, b)).sigmoid().chunk(2, -1)
-    candidate = (normalised(x @ W_n.T, a_n, b_n) + r * normalised(h @ U_n.T, d_n, e_n)).tanh()
+    r, z = (normalized(h @ U.T, d, e) + normalized(x @ W.T, a, b)).sigmoid().chunk(2, -1)
+    candidate = (normalized(x @ W_n.T, a_n, b_n) + r * normalized(h @ U_n.T, d_n, e_n)).tanh()
     # Equation 28 with z for 1 - z, as this project writes the update gate.
     torch.testing.assert_close(cell(h, x), z * h + (1 - z) * candidate, **EXACT)
 
 
 @pytest.mark.parametrize("name", ["rnn norm", "lstm norm", "gru norm", "gru before norm"])
-def test_what_a_normalised_cell_gets_may_be_scaled(name: str) -> None:
+def test_what_a_normalized_cell_gets_may_be_scaled(name: str) -> None:
     """LN(a W) = LN(W): the scale of the weights does not matter, but for the epsilon."""
     cell, _ = made(name)
     x = random(B, E, seed=2)
@@ -266,7 +266,7 @@ def test_what_a_normalised_cell_gets_may_be_scaled(name: str) -> None:
     torch.testing.assert_close(tree.leaves(cell(h, x)), tree.leaves(before), rtol=0, atol=1e-4)
 
 
-def test_gates_of_a_normalised_gru_make_its_step() -> None:
+def test_gates_of_a_normalized_gru_make_its_step() -> None:
     cell, _ = made("gru norm")
     assert isinstance(cell, GRUCell)
     x, h = random(B, E, seed=2), random(B, D, seed=1)
@@ -275,7 +275,7 @@ def test_gates_of_a_normalised_gru_make_its_step() -> None:
     torch.testing.assert_close(cell(h, x), made_of_gates, **EXACT)
 
 
-def test_gates_of_a_normalised_lstm_make_its_step() -> None:
+def test_gates_of_a_normalized_lstm_make_its_step() -> None:
     cell, _ = made("lstm norm")
     assert isinstance(cell, LSTMCell)
     x, h, c = random(B, E, seed=2), random(B, D, seed=1), random(B, D, seed=3)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 COMMANDS = {
     "look": ("seriatim.cli.look:look", "What data is, what is odd about it, what to run next."),
     "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
-    "score": ("seriatim.cli.use:score", "How well a model predicts a text, in bits."),
+    "score": ("seriatim.cli.language:score", "How well a model predicts a text, in bits."),
     "compare": (
         "seriatim.cli.compare:compare",
         "Models under one budget: which is better, how sure.",
@@ -22,9 +22,9 @@ COMMANDS = {
         "seriatim.cli.report:report",
         "The page of a comparison, with how far back its models look.",
     ),
-    "horizon": ("seriatim.cli.understand:horizon", "How far back a model looks on a text."),
+    "horizon": ("seriatim.cli.analyse:horizon", "How far back a model looks on a text."),
     "robustness": (
-        "seriatim.cli.understand:robustness",
+        "seriatim.cli.analyse:robustness",
         "What trimmed, missing and permuted elements do to a model.",
     ),
     "inspect": (
@@ -34,12 +34,15 @@ COMMANDS = {
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
     "evaluate": ("seriatim.cli.translate:evaluate", "Translations beside their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),
-    "generate": ("seriatim.cli.use:generate", "Sample text from a model."),
-    "next": ("seriatim.cli.use:next_symbols", "The most probable next symbols after a prompt."),
-    "surprisal": ("seriatim.cli.use:surprisal", "The bits of every symbol of a text."),
+    "generate": ("seriatim.cli.language:generate", "Sample text from a model."),
+    "next": (
+        "seriatim.cli.language:next_symbols",
+        "The most probable next symbols after a prompt.",
+    ),
+    "surprisal": ("seriatim.cli.language:surprisal", "The bits of every symbol of a text."),
     "export": ("seriatim.cli.export:export", "Write a model in a format of other tools."),
-    "info": ("seriatim.cli.use:info", "What a model folder holds, and how it came about."),
-    "check": ("seriatim.cli.use:check", "Hold a model to the laws of the contract."),
+    "info": ("seriatim.cli.language:info", "What a model folder holds, and how it came about."),
+    "check": ("seriatim.cli.language:check", "Hold a model to the laws of the contract."),
     "verify-resume": (
         "seriatim.cli.verify:verify_resume",
         "Prove on your own run that killing and resuming changes no bit.",
@@ -71,13 +74,13 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     """Run a command in this process; `say` tells of an error and returns the exit code."""
     from cyclopts import App, CycloptsError
 
-    import seriatim
+    from seriatim._version import __version__
     from seriatim.errors import SeriatimError
 
     app = App(
         name="seriatim",
         help="Every classic sequence model, from the Markov chain to the Transformer.",
-        version=seriatim.__version__,
+        version=__version__,
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,

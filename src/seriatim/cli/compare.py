@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.asked import READING, Reading
+from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
 from seriatim.cli.output import Flag, Reporter, duration, print_json, size, table, use_threads
 from seriatim.errors import ConfigError
-from seriatim.families.configuration import configure
+from seriatim.models.options.configuration import configure
 from seriatim.train.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from seriatim.comparing.comparison import ModelComparison
-    from seriatim.comparing.entrants import Entrant
-    from seriatim.data.readers import Source
-    from seriatim.train.history import Progress
+    from seriatim.comparison.entrants import Entrant
+    from seriatim.comparison.result import ModelComparison
+    from seriatim.data.sources import Source
+    from seriatim.train.callbacks.history import Progress
 
 _BUDGET = Group("Budget", sort_key=1)
 _KEEPING = Group("Long runs", sort_key=3)
@@ -51,7 +51,7 @@ def compare(
     ] = None,
     format: Annotated[str | None, Parameter(group=READING)] = None,
     encoding: Annotated[str, Parameter(group=READING)] = "utf-8",
-    reading: Reading | None = None,
+    reading: ReadingOptions | None = None,
     resume: Annotated[Flag, Parameter(group=_KEEPING)] = False,
     overwrite: Annotated[Flag, Parameter(group=_KEEPING)] = False,
     checkpoint_minutes: Annotated[float, Parameter(group=_KEEPING)] = 1.0,
@@ -100,10 +100,10 @@ def compare(
     budget = {name: training.pop(name, None) for name in _BUDGETS}
     seed = training.pop("seed", 0)
     who = None if models is None else parse_models(models)
-    from seriatim.comparing.compare import compare as compare_models
+    from seriatim.comparison.runner import compare as compare_models
 
     def source(path: Path) -> "Source":
-        return (reading or Reading()).opened(
+        return (reading or ReadingOptions()).opened(
             path, sequences=sequences, format=format, encoding=encoding
         )
 
@@ -223,7 +223,7 @@ def _with_option(
 
 
 def _entrant(family: str, options: Mapping[str, str]) -> "Entrant":
-    from seriatim.comparing.entrants import Entrant
+    from seriatim.comparison.entrants import Entrant
 
     own = dict(options)
     preset, symbols = own.pop("preset", None), own.pop("symbols", None)

@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from seriatim.cli.compare import Voice, conclusions
 from seriatim.cli.output import Flag, print_json, size, use_threads
-from seriatim.families.configuration import configure
+from seriatim.models.options.configuration import configure
 
 if TYPE_CHECKING:
-    from seriatim.tasks.language import LanguageModel
+    from seriatim.tasks.language_model import LanguageModel
 
 # Sizes that reach a fair figure in half a minute on two cores; the order of the README's table.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -50,9 +50,9 @@ def demo(
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.comparing.compare import compare
-    from seriatim.comparing.entrants import Entrant
-    from seriatim.data.readers import open_source
+    from seriatim.comparison.entrants import Entrant
+    from seriatim.comparison.runner import compare
+    from seriatim.data.sources import open_source
 
     use_threads(threads)
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")
@@ -156,7 +156,7 @@ def _aligned(cells: Sequence[str]) -> str:
 
 
 def _sample(lm: "LanguageModel", seed: int) -> str:
-    from seriatim.decode.sample import Sampling
+    from seriatim.decode.sampling import Sampling
 
     return lm.generate("def ", 240, seed=seed, sampling=Sampling(temperature=0.7))
 

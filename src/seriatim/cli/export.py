@@ -31,14 +31,14 @@ def export(
 
 def _arpa(model: Path, out: Path) -> None:
     from seriatim.export.arpa import language_model_to_arpa
-    from seriatim.tasks.language import LanguageModel
+    from seriatim.tasks.language_model import LanguageModel
 
     language_model_to_arpa(LanguageModel.load(model), out)
 
 
 def _ctranslate2(model: Path, out: Path) -> None:
     from seriatim.export.ctranslate2 import translator_to_ctranslate2
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.translator import Translator
 
     translator_to_ctranslate2(Translator.load(model, device="cpu"), out)
 

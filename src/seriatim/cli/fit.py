@@ -5,26 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from seriatim.cli.asked import READING, Asked, Reading
-from seriatim.cli.fitting import fit_and_tell
-from seriatim.cli.keeping import KeepOptions, Place
+from seriatim.cli.fit_request import READING, FitRequest, ReadingOptions
+from seriatim.cli.fit_run import fit_and_tell
 from seriatim.cli.label import fit_labeller
 from seriatim.cli.launch import check_processes
 from seriatim.cli.options import shell_families, split_options, with_options
-from seriatim.cli.output import (
-    Flag,
-    duration,
-    print_json,
-    score_lines,
-    use_threads,
-)
+from seriatim.cli.output import Flag, duration, print_json, score_lines, use_threads
 from seriatim.cli.pairs import PairOptions, fit_translator
+from seriatim.cli.run_folder import KeepOptions, RunFolder
 from seriatim.errors import ConfigError
-from seriatim.families.configuration import ModelConfig, configure
+from seriatim.models.options.configuration import ModelConfig, configure
 
 if TYPE_CHECKING:
-    from seriatim.data.readers import Source
-    from seriatim.tasks.language import LanguageModel
+    from seriatim.data.sources import Source
+    from seriatim.tasks.language_model import LanguageModel
 
 
 @with_options
@@ -52,7 +46,7 @@ def fit(
     ] = None,
     format: Annotated[str | None, Parameter(group=READING)] = None,
     encoding: Annotated[str, Parameter(group=READING)] = "utf-8",
-    reading: Reading | None = None,
+    reading: ReadingOptions | None = None,
     task: Literal["language", "translation", "label"] = "language",
     pairs: PairOptions | None = None,
     keep: KeepOptions | None = None,
@@ -94,7 +88,7 @@ def fit(
         json: print the record of training as JSON.
     """
     use_threads(threads)
-    place = Place(out, keep, overwrite=overwrite, threads=threads)
+    place = RunFolder(out, keep, overwrite=overwrite, threads=threads)
     if place.is_finished:
         place.say_finished(json=json)
         return
@@ -103,7 +97,7 @@ def fit(
         given = [data, model, preset, init, valid, test, symbols, pairs, *model_options.values()]
         _fit_from_arpa(from_arpa, out, given, overwrite=overwrite, json=json)
         return
-    asked = Asked(
+    asked = FitRequest(
         data=data,
         place=place,
         model=model,
@@ -114,7 +108,7 @@ def fit(
         symbols=symbols,
         cut=(min_count, max_symbols),
         sequences=sequences,
-        reading=reading or Reading(),
+        reading=reading or ReadingOptions(),
         format=format,
         encoding=encoding,
         processes=processes,
@@ -130,7 +124,7 @@ def fit(
         _fit_language_model(asked)
 
 
-def _fit_language_model(asked: Asked) -> None:
+def _fit_language_model(asked: FitRequest) -> None:
     if asked.data is None:
         raise ConfigError("there is nothing to fit to: give a file or a folder (or --from-arpa)")
     lm = _language_model(asked)
@@ -146,8 +140,8 @@ def _fit_language_model(asked: Asked) -> None:
     fit_and_tell(lm, asked, (source(asked.data), valid, test), training, _summary)
 
 
-def _language_model(asked: Asked) -> "LanguageModel":
-    from seriatim.tasks.language import LanguageModel
+def _language_model(asked: FitRequest) -> "LanguageModel":
+    from seriatim.tasks.language_model import LanguageModel
 
     min_count, max_symbols = asked.cut
     if asked.init is not None:
@@ -198,7 +192,7 @@ def _refuse_with_init(*given: Any) -> None:
 
 
 def _summary(info: dict[str, Any], out: Path) -> str:
-    from seriatim.evaluate.text import Score
+    from seriatim.metrics.score import Score
 
     training, lines = info["training"], []
     lines.append(

@@ -16,8 +16,8 @@ from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
-    from seriatim.tasks.inspecting import Labels
-    from seriatim.trace.inspection import Inspection
+    from seriatim.analysis.inspect.measure import Inspection
+    from seriatim.tasks.inspection import Labels
 
 
 def inspect(
@@ -69,7 +69,7 @@ def inspect(
     reporter = Reporter(is_quiet=json)
     options: dict[str, Any] = {"only": _patterns(layer), "top": top, "beam": beam}
     if (start, length) != (0, None):
-        from seriatim.tasks.inspecting import Window
+        from seriatim.tasks.inspection import Window
 
         options["window"] = Window(start, length)
     found = _found(model, text, target, labels, encoding, options)
@@ -90,10 +90,10 @@ def _found(
     encoding: str,
     options: dict[str, Any],
 ) -> "Inspection":
-    from seriatim.tasks.inspecting import inspect as look_into
-    from seriatim.tasks.language import LanguageModel
-    from seriatim.tasks.loading import load
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.inspection import inspect as look_into
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load
+    from seriatim.tasks.translator import Translator
 
     task = load(place)
     options["title"] = place.resolve().name
@@ -122,7 +122,7 @@ def _is_file(text: str) -> bool:
 
 def _source(text: str, encoding: str, sequences: Any) -> Any:
     """The text, or a source of the file that it names."""
-    from seriatim.data.readers import open_source
+    from seriatim.data.sources import open_source
 
     if text == "-":
         return sys.stdin.read()
@@ -132,7 +132,7 @@ def _source(text: str, encoding: str, sequences: Any) -> Any:
 
 
 def _lines(text: str, encoding: str) -> list[str]:
-    from seriatim.data.lines import blocks, lines
+    from seriatim.data.files import blocks, lines
 
     if text == "-":
         return sys.stdin.read().splitlines()
@@ -155,7 +155,7 @@ def _labels(path: Path, encoding: str) -> "Labels":
     """Lists of labels by name; of a file with one, the file's own name."""
     import json
 
-    from seriatim.data.lines import blocks, lines
+    from seriatim.data.files import blocks, lines
 
     if path.suffix != ".json":
         return {path.stem: list(lines(blocks(path, encoding)))}
@@ -181,7 +181,7 @@ def _patterns(layers: Sequence[str]) -> list[str] | None:
 
 
 def _shown(found: "Inspection") -> str:
-    from seriatim.trace.inspection_text import summary
+    from seriatim.analysis.inspect.text import summary
 
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((88, 24)).columns, 120)

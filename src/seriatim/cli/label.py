@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from seriatim.cli.asked import Asked
-from seriatim.cli.fitting import fit_and_tell
+from seriatim.cli.fit_request import FitRequest
+from seriatim.cli.fit_run import fit_and_tell
 from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
 from seriatim.cli.pairs import PairFile, PairOptions, refuse
 from seriatim.cli.translate import line_groups
 from seriatim.errors import ConfigError
-from seriatim.families.configuration import EncoderConfig
+from seriatim.models.options.configuration import EncoderConfig
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
-    from seriatim.tasks.labelling import Labelled
+    from seriatim.tasks.labeller import Labelled
 
 
-def fit_labeller(asked: Asked, options: PairOptions) -> None:
+def fit_labeller(asked: FitRequest, options: PairOptions) -> None:
     """Fit a labeller and save it: `seriatim fit --task label`."""
-    from seriatim.tasks.labelling import Labeller
+    from seriatim.tasks.labeller import Labeller
 
     given = {name: value for name, value in asdict(options).items() if "column" not in name}
     texts = {"sequences": asked.sequences, **asdict(asked.reading)}
@@ -45,7 +45,7 @@ def fit_labeller(asked: Asked, options: PairOptions) -> None:
 
 
 def _encoder(model: str | None, options: dict[str, Any]) -> EncoderConfig | str:
-    from seriatim.tasks.labelling import encoder
+    from seriatim.tasks.labeller import encoder
 
     known = {f.name for f in fields(EncoderConfig)}
     for name in options:
@@ -56,7 +56,7 @@ def _encoder(model: str | None, options: dict[str, Any]) -> EncoderConfig | str:
     return encoder(model or options.get("encoder") or "lstm", options)
 
 
-def _labelled(asked: Asked, options: PairOptions, path: Path | None) -> "Pairs | None":
+def _labelled(asked: FitRequest, options: PairOptions, path: Path | None) -> "Pairs | None":
     from seriatim.data.labels import open_labelled
 
     if path is None:
@@ -73,7 +73,7 @@ def _labelled(asked: Asked, options: PairOptions, path: Path | None) -> "Pairs |
 def score_labels(model: Path, asked: PairFile, *, json: bool) -> None:
     """How often a labeller is right: `seriatim score` for labelled sequences."""
     from seriatim.data.labels import open_labelled
-    from seriatim.tasks.labelling import Labeller
+    from seriatim.tasks.labeller import Labeller
 
     pairs = open_labelled(
         asked.data,
@@ -164,7 +164,7 @@ def label(
         quiet: no progress.
         json: one JSON object a line, with probabilities.
     """
-    from seriatim.tasks.labelling import Labeller
+    from seriatim.tasks.labeller import Labeller
 
     use_threads(threads)
     labeller = Labeller.load(model)

@@ -54,7 +54,7 @@ def look(
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.doctor.look import look as look_at
+    from seriatim.data_profile.profile import look as look_at
 
     use_threads(threads)
     reporter = Reporter(is_quiet=json)
@@ -76,7 +76,7 @@ def look(
     )
     reporter.done()
     if out is not None:
-        from seriatim.trace.figures_look import look_report
+        from seriatim.data_profile.page import look_report
 
         look_report(found.to_json()).write(out)
     if json:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_
 
 from cyclopts import Group, Parameter
 
-from seriatim.families.configuration import FAMILIES, PAIRS, ModelConfig
+from seriatim.models.options.configuration import FAMILIES, PAIRS, ModelConfig
 from seriatim.train.options import TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,8 +15,8 @@ from cyclopts import Parameter
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seriatim.evaluate.text import Score
-    from seriatim.train.history import Progress
+    from seriatim.metrics.score import Score
+    from seriatim.train.callbacks.history import Progress
 
 
 Flag = Annotated[bool, Parameter(negative_bool=(), show_default=False)]  # --name, no --no-name

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.asked import Asked
-from seriatim.cli.fitting import fit_and_tell
+from seriatim.cli.fit_request import FitRequest
+from seriatim.cli.fit_run import fit_and_tell
 from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Flag, Reporter, duration, print_json, score_lines
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.translator import Translator
 
 _PAIRS = Group("Pairs", sort_key=2)
 
@@ -51,7 +51,7 @@ class PairOptions:
     joint: Flag = False
 
 
-def fit_translator(asked: Asked, options: PairOptions) -> None:
+def fit_translator(asked: FitRequest, options: PairOptions) -> None:
     """Fit a translator to pairs and save it: `seriatim fit --task translation`."""
     refuse({"sequences": asked.sequences, **asdict(asked.reading)}, "texts, and these are pairs")
     found = _translator(asked, options)
@@ -68,9 +68,9 @@ def fit_translator(asked: Asked, options: PairOptions) -> None:
     fit_and_tell(found, asked, given, asked.training_options, _summary)
 
 
-def _translator(asked: Asked, options: PairOptions) -> "Translator":
-    from seriatim.tasks.suiting import configured
-    from seriatim.tasks.translation import Translator
+def _translator(asked: FitRequest, options: PairOptions) -> "Translator":
+    from seriatim.tasks.translator import Translator
+    from seriatim.tasks.translator_defaults import configured
 
     if asked.init is not None:
         given = [asked.model, asked.preset, asked.symbols, options.source_symbols]
@@ -91,7 +91,7 @@ def _translator(asked: Asked, options: PairOptions) -> "Translator":
 
 
 def _pairs(
-    asked: Asked,
+    asked: FitRequest,
     options: PairOptions,
     data: Path | None,
     source: Path | None,
@@ -117,7 +117,7 @@ def _pairs(
 
 
 def _summary(info: dict[str, Any], place: Path) -> str:
-    from seriatim.evaluate.text import Score
+    from seriatim.metrics.score import Score
 
     training, options = info["training"], info["model"]["options"]
     source, target = info["source_symbols"], info["symbols"]
@@ -171,7 +171,7 @@ class PairFile:
 
 def score_pairs(model: Path, asked: PairFile, *, each: bool, json: bool) -> None:
     """How well a translator predicts given targets: `seriatim score` for pairs."""
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.translator import Translator
 
     translator, pairs = Translator.load(model), asked.opened()
     reporter = Reporter(is_quiet=json)

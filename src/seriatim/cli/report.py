@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from seriatim.cli.asked import Reading
+from seriatim.cli.fit_request import ReadingOptions
 from seriatim.cli.output import Flag, Reporter, use_threads
 from seriatim.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from seriatim.comparing.comparison import ModelComparison
-    from seriatim.tasks.language import LanguageModel
+    from seriatim.comparison.result import ModelComparison
+    from seriatim.tasks.language_model import LanguageModel
 
 _LIMIT = 20_000
 
@@ -26,7 +26,7 @@ def report(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     models: str | None = None,
     limit: int | None = None,
-    reading: Reading | None = None,
+    reading: ReadingOptions | None = None,
     format: str | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
@@ -54,12 +54,12 @@ def report(
     if text is None and (models is not None or limit is not None):
         raise ConfigError("--models and --limit are of what is measured on a text: give a text")
     use_threads(threads)
-    from seriatim.comparing.comparison import ModelComparison
-    from seriatim.trace.report import compare_report
+    from seriatim.comparison.result import ModelComparison
+    from seriatim.report.document import compare_report
 
     found = ModelComparison.load(folder)
     if text is not None:
-        reading, voice = reading or Reading(), Reporter(is_quiet=quiet)
+        reading, voice = reading or ReadingOptions(), Reporter(is_quiet=quiet)
         for name in _chosen(found, models):
             lm = found.model(name)
             source = reading.opened(text, sequences=lm.sequences, format=format, encoding=encoding)
@@ -87,7 +87,7 @@ def _measure(
         return lambda share: voice.counted(f"{name}: {doing}: {share:.0%}")
 
     voice.say(f"{name}: looking back")
-    looked = lm.horizon(
+    looked = lm.effective_context(
         source,
         kinds=True,
         shuffled=True,
@@ -104,7 +104,7 @@ def _measure(
 
 
 def _file(folder: Path, kind: str, name: str) -> Path:
-    from seriatim.comparing.runs import slug
+    from seriatim.comparison.store import slug
 
     return folder / kind / f"{slug(name)}.json"
 

@@ -16,8 +16,8 @@ from seriatim.cli.pairs import PairFile
 from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
 
 if TYPE_CHECKING:
-    from seriatim.tasks.searching import Decoding
-    from seriatim.tasks.translating import Translation
+    from seriatim.decode.batched import Decoding
+    from seriatim.tasks.translation import Translation
 
 GROUP = 1024  # lines of a file that are read at once; sorted by length, so the more the faster
 WAITING = 256  # lines of stdin, which somebody may be waiting for
@@ -69,9 +69,9 @@ class SearchOptions:
         Raises:
             ConfigError: a beam of 0 and the like.
         """
-        from seriatim.decode.sample import Sampling
-        from seriatim.tasks.language import LanguageModel
-        from seriatim.tasks.searching import Decoding
+        from seriatim.decode.batched import Decoding
+        from seriatim.decode.sampling import Sampling
+        from seriatim.tasks.language_model import LanguageModel
 
         is_shaped = (self.temperature, self.top_k, self.top_p) != (1.0, None, None)
         if is_shaped and not self.sample:
@@ -124,7 +124,7 @@ def translate(
         quiet: no progress and no notes.
         json: one JSON object a line.
     """
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.translator import Translator
 
     decoding = (search or SearchOptions()).decoding(n_best)
     use_threads(threads)
@@ -235,7 +235,7 @@ class _Notes:
 
 def line_groups(file: str, encoding: str) -> Iterator[list[str]]:
     """The lines in groups: of a file full ones, of stdin whatever has come."""
-    from seriatim.data.lines import blocks, check_encoding, lines, similar
+    from seriatim.data.files import blocks, check_encoding, lines, similar
 
     check_encoding(encoding)
     if file == "-":
@@ -326,11 +326,11 @@ def evaluate(
         target_column: likewise, of the targets.
         encoding: of the files.
         lowercase: compare BLEU and chrF in lower case.
-        tokenize: sacrebleu's tokenizer of BLEU; none for text that is tokenised already. [13a]
+        tokenize: sacrebleu's tokenizer of BLEU; none for text that is tokenized already. [13a]
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.tasks.translation import Translator
+    from seriatim.tasks.translator import Translator
 
     decoding = (search or SearchOptions()).decoding()
     use_threads(threads)

@@ -24,8 +24,8 @@ from seriatim.cli.output import Flag, Reporter, print_json
 from seriatim.errors import ConfigError, ModelError, TrainingError
 
 if TYPE_CHECKING:
-    from seriatim.train.checkpoint import Head
-    from seriatim.train.sameness import Comparison
+    from seriatim.train.checkpoint.diff import CheckpointDiff
+    from seriatim.train.checkpoint.store import CheckpointHead
 
 _OURS = ("--out", "--resume", "--overwrite", "--keep-checkpoints", "--checkpoint-minutes")
 _SAYING = ("--quiet", "-q")
@@ -39,7 +39,7 @@ def verify_resume(
 ) -> None:
     """Run a fit twice, once killed with SIGKILL at a random instant and resumed, and compare.
 
-    Weights, best weights, moments of the optimiser, random generators, carried states, schedule,
+    Weights, best weights, moments of the optimizer, random generators, carried states, schedule,
     patience, evaluations, position in the data and the saved model are compared bit by bit.
     Nothing is written but to a temporary folder. With --minutes, the second run takes as many
     steps as the first.
@@ -76,21 +76,21 @@ class _Verdict:
 
     killed_at: int
     steps: int
-    comparison: "Comparison"
+    comparison: "CheckpointDiff"
 
     @classmethod
     def of(cls, whole: Path, killed: Path, killed_at: int) -> "_Verdict":
-        from seriatim.tasks import folder
-        from seriatim.train.sameness import Comparison, compare
+        from seriatim.tasks import storage
+        from seriatim.train.checkpoint.diff import CheckpointDiff, compare
 
-        found = compare(whole / folder.CHECKPOINTS, killed / folder.CHECKPOINTS)
+        found = compare(whole / storage.CHECKPOINTS, killed / storage.CHECKPOINTS)
         compared, differences = list(found.compared), list(found.differences)
         name = "weights.safetensors"
         compared.append(f"the saved model: {(whole / name).stat().st_size:,} bytes of {name}")
         if (whole / name).read_bytes() != (killed / name).read_bytes():
             differences.append(f"{name} of the saved model differs")
         steps = _head(whole).numbers["step"]
-        return cls(killed_at, steps, Comparison(tuple(compared), tuple(differences)))
+        return cls(killed_at, steps, CheckpointDiff(tuple(compared), tuple(differences)))
 
 
 def _start(arguments: Sequence[str], out: Path, more: Sequence[str]) -> "subprocess.Popen[str]":
@@ -152,17 +152,17 @@ def _kill_all(process: "subprocess.Popen[str]") -> None:
 
 
 def _has_begun(out: Path) -> bool:
-    from seriatim.tasks import folder
-    from seriatim.train.checkpoint import HEAD
+    from seriatim.tasks import storage
+    from seriatim.train.checkpoint.store import HEAD
 
-    return (out / folder.CHECKPOINTS / HEAD).exists()
+    return (out / storage.CHECKPOINTS / HEAD).exists()
 
 
-def _head(out: Path) -> "Head":
-    from seriatim.tasks import folder
-    from seriatim.train.checkpoint import read_head
+def _head(out: Path) -> "CheckpointHead":
+    from seriatim.tasks import storage
+    from seriatim.train.checkpoint.store import read_head
 
-    head = read_head(out / folder.CHECKPOINTS)
+    head = read_head(out / storage.CHECKPOINTS)
     if head is None:
         raise ModelError(
             "the run has left no checkpoint: a model that is counted in one go has nothing to "

@@ -28,9 +28,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim import writing
-from seriatim.data.readers import Source
-from seriatim.data.symbols import LINE_END, Ids, Symbols, Text, batches
+from seriatim.core import atomic
+from seriatim.data.sources import Source
+from seriatim.data.vocab.vocabulary import LINE_END, Ids, Text, Vocabulary, batches
 from seriatim.errors import ConfigError, OutputError
 
 Tokens: TypeAlias = NDArray[Any]
@@ -144,7 +144,7 @@ class Corpus:
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
 
-def build_corpus(source: Source, symbols: Symbols, cache: Path | None = None) -> Corpus:
+def build_corpus(source: Source, symbols: Vocabulary, cache: Path | None = None) -> Corpus:
     """The source as symbols: found in the cache, or built there.
 
     A source in memory stays in memory. If the cache cannot be written, a temporary folder takes
@@ -182,7 +182,7 @@ def build_corpus(source: Source, symbols: Symbols, cache: Path | None = None) ->
     return found or _build_for_now(source, symbols, fingerprint)
 
 
-def _fingerprint(source: Source, symbols: Symbols) -> str:
+def _fingerprint(source: Source, symbols: Vocabulary) -> str:
     parts = [FORMAT_VERSION, source.sequences, source.fingerprint(), symbols.fingerprint()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -237,7 +237,7 @@ class _Disk(_Sink):
         """Flush to the disk itself; the digest of the tokens."""
         self.abandon()
         for file in self._files:
-            writing.flush(Path(file.name))
+            atomic.flush(Path(file.name))
         return self._digest.hexdigest()
 
     def abandon(self) -> None:
@@ -251,7 +251,7 @@ def _dtype(num_symbols: int) -> np.dtype[Any]:
     return np.dtype("<u1" if num_symbols <= 1 << 8 else "<u2" if num_symbols <= 1 << 16 else "<u4")
 
 
-def _fill(sink: _Sink, source: Source, symbols: Symbols) -> Figures:
+def _fill(sink: _Sink, source: Source, symbols: Vocabulary) -> Figures:
     """Encode the whole source into the sink, compare it with its decoding, and count."""
     encoder = {"line": _encoded_lines, "document": _encoded, "stream": _encoded_stream}
     sequences = tokens = characters = in_bytes = unknown = 0
@@ -296,13 +296,13 @@ class _Part:
     after: str = ""
     all_ids: Ids | None = None
 
-    def respelled(self, symbols: Symbols) -> str:
+    def respelled(self, symbols: Vocabulary) -> str:
         """What decoding gives back once the unknown symbols are spelled."""
         ids = self.ids if self.all_ids is None else self.all_ids
         return self.before + symbols.respell(ids, symbols.spellings(self.given)) + self.after
 
 
-def _encoded(texts: Iterable[Text], symbols: Symbols, after: str = "") -> Iterator[_Part]:
+def _encoded(texts: Iterable[Text], symbols: Vocabulary, after: str = "") -> Iterator[_Part]:
     """Every text a sequence."""
     for text in texts:
         ids = symbols.encode(text)
@@ -311,7 +311,7 @@ def _encoded(texts: Iterable[Text], symbols: Symbols, after: str = "") -> Iterat
         yield _Part(whole + after, text, ids, restored, [len(ids)], after=after)
 
 
-def _encoded_lines(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
+def _encoded_lines(texts: Iterable[Text], symbols: Vocabulary) -> Iterator[_Part]:
     """Many lines at once, found again by the boundary, which is the line end."""
     for is_text, group in itertools.groupby(texts, key=_is_text):
         if not is_text:
@@ -326,7 +326,7 @@ def _encoded_lines(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
             yield _Part(text, text, inner, symbols.decode(ids), lengths, all_ids=ids)
 
 
-def _encoded_stream(texts: Iterable[Text], symbols: Symbols) -> Iterator[_Part]:
+def _encoded_stream(texts: Iterable[Text], symbols: Vocabulary) -> Iterator[_Part]:
     """Pieces of one sequence. One that goes on in a line restores what separates symbols too."""
     is_inside_line = False
     for is_text, group in itertools.groupby(texts, key=_is_text):
@@ -360,7 +360,7 @@ def _difference(text: str, restored: str, has_unknown: bool) -> str:
     )
 
 
-def _build_in_memory(source: Source, symbols: Symbols, fingerprint: str) -> Corpus:
+def _build_in_memory(source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus:
     sink = _Memory(_dtype(symbols.num_symbols))
     figures = _fill(sink, source, symbols)
     offsets = np.array([0, *itertools.accumulate(sink.lengths)], np.int64)
@@ -368,7 +368,7 @@ def _build_in_memory(source: Source, symbols: Symbols, fingerprint: str) -> Corp
     return Corpus(np.concatenate(sink.tokens), offsets, is_stream, figures, fingerprint)
 
 
-def _build_entry(entry: Path, source: Source, symbols: Symbols) -> None:
+def _build_entry(entry: Path, source: Source, symbols: Vocabulary) -> None:
     """Build beside the entry and put it in place; whoever comes first wins.
 
     Raises:
@@ -385,12 +385,12 @@ def _build_entry(entry: Path, source: Source, symbols: Symbols) -> None:
         except OSError:
             if not entry.exists():
                 raise
-        writing.flush(entry.parent)
+        atomic.flush(entry.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(folder: Path, source: Source, symbols: Symbols) -> None:
+def _write(folder: Path, source: Source, symbols: Vocabulary) -> None:
     sink = _Disk(folder, _dtype(symbols.num_symbols))
     try:
         figures = _fill(sink, source, symbols)
@@ -399,11 +399,11 @@ def _write(folder: Path, source: Source, symbols: Symbols) -> None:
         sink.abandon()
     record = {"version": FORMAT_VERSION, "tokens": digest, **asdict(figures)}
     (folder / "corpus.json").write_text(json.dumps(record))
-    writing.flush(folder / "corpus.json")
-    writing.flush(folder)
+    atomic.flush(folder / "corpus.json")
+    atomic.flush(folder)
 
 
-def _build_for_now(source: Source, symbols: Symbols, fingerprint: str) -> Corpus:
+def _build_for_now(source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus:
     """Build in a temporary folder that goes with the corpus."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="seriatim-"))
@@ -429,7 +429,7 @@ def _build_for_now(source: Source, symbols: Symbols, fingerprint: str) -> Corpus
 # ---- opening ------------------------------------------------------------------------------------
 
 
-def _open(entry: Path, source: Source, symbols: Symbols, fingerprint: str) -> Corpus | None:
+def _open(entry: Path, source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus | None:
     """The corpus of a cache entry; None if there is none, or a damaged one."""
     try:
         record = json.loads((entry / "corpus.json").read_bytes())

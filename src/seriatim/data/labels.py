@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from seriatim.data.lines import blocks, lines
+from seriatim.data.files import blocks, lines
 from seriatim.data.pairs import USUAL, Pair, PairData, Pairs, open_pairs
-from seriatim.data.readers import open_source
+from seriatim.data.sources import open_source
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]

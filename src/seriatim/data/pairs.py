@@ -2,7 +2,7 @@
 
 Pairs come from two text files read side by side line by line, from one file of records (.tsv,
 .csv, .jsonl, .parquet), or from a list. Encodings, byte-order marks, line ends and .gz follow the
-rules of `seriatim.data.lines`. Empty sources and targets are kept, in order.
+rules of `seriatim.data.files`. Empty sources and targets are kept, in order.
 
 Each side of pairs is a `Source` of documents, so alphabets and token files are made as for any
 text, and a `PairCorpus` is two corpora of equally many sequences. Knows files and texts. Does
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from seriatim.data import tables
 from seriatim.data.corpus import Corpus, build_corpus
-from seriatim.data.lines import check_encoding
-from seriatim.data.readers import Files, Sequences, Source, open_source
+from seriatim.data.files import check_encoding
+from seriatim.data.sources import Files, Sequences, Source, open_source
 from seriatim.data.splits import SequencePart, split_source
-from seriatim.data.symbols import Symbols
 from seriatim.data.tables import Text
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError
 
 Pair: TypeAlias = tuple[Text, Text]
@@ -65,15 +65,15 @@ class Pairs(ABC):
 
     @property
     @final
-    def sources(self) -> "Side":
+    def sources(self) -> "PairSide":
         """The left side, as documents."""
-        return Side(self, 0)
+        return PairSide(self, 0)
 
     @property
     @final
-    def targets(self) -> "Side":
+    def targets(self) -> "PairSide":
         """The right side, as documents."""
-        return Side(self, 1)
+        return PairSide(self, 1)
 
 
 PairData: TypeAlias = (
@@ -86,7 +86,7 @@ PairData: TypeAlias = (
 
 
 @dataclass(frozen=True)
-class Side(Source):
+class PairSide(Source):
     """One side of pairs; every text is a document, so it may hold line ends.
 
     Attributes:
@@ -394,7 +394,7 @@ def first_suspicious(source: NDArray[np.int64], target: NDArray[np.int64]) -> in
 
     With N > M lines and d = N - M, lines before the place k belong together as they stand, and
     those from k on once d lines of the longer file are left out. Lengths a, b of lines that
-    belong together have a steady ratio, so k minimises
+    belong together have a steady ratio, so k minimizes
 
         sum_{i < k} |ln (a_i + 1)/(b_i + 1) - m|  +  sum_{i >= k} |ln (a_{i+d} + 1)/(b_i + 1) - m|
 
@@ -496,7 +496,7 @@ class PairCorpus:
 
 
 def build_pair_corpus(
-    pairs: Pairs, source_symbols: Symbols, target_symbols: Symbols, cache: Path | None = None
+    pairs: Pairs, source_symbols: Vocabulary, target_symbols: Vocabulary, cache: Path | None = None
 ) -> PairCorpus:
     """Pairs as symbols; see `build_corpus`.
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.data.readers import Sequences, Source
+from seriatim.data.sources import Sequences, Source
 from seriatim.data.tables import Text
 from seriatim.errors import ConfigError, DataError
 

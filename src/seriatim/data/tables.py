@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seriatim.data.lines import blocks, lines, similar
+from seriatim.data.files import blocks, lines, similar
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 
 Text: TypeAlias = str | list[str]

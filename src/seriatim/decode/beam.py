@@ -10,11 +10,11 @@ Shapes: B sources, A of them still searched, K prefixes of each, M candidates of
 import numpy as np
 from torch import Tensor
 
-from seriatim import tree
+from seriatim.core import tree
+from seriatim.core.model import SequenceModel, State
+from seriatim.core.tree import Tree
 from seriatim.decode.hypotheses import Floats, Hypothesis, Ints, rules_for
 from seriatim.decode.search import Bools, Extensions, Scorers, Search
-from seriatim.model import SequenceModel, State
-from seriatim.tree import Tree
 
 
 class Best:

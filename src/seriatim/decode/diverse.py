@@ -8,16 +8,16 @@ Shapes: B sources, G groups, A = B G searches, K prefixes of a group, M candidat
 import numpy as np
 from torch import Tensor
 
-from seriatim import tree
+from seriatim.core import tree
+from seriatim.core.model import SequenceModel, State
+from seriatim.core.tree import Tree
 from seriatim.decode.beam import Best, best_places
 from seriatim.decode.hypotheses import Floats, Hypothesis, Ints, lengths_for, rules_for
 from seriatim.decode.search import Extensions, Scorers, Search
 from seriatim.errors import ConfigError
-from seriatim.model import SequenceModel, State
-from seriatim.tree import Tree
 
 
-class Apart(Best):
+class DiverseChoice(Best):
     """Groups choose one after another; each avoids the symbols of those before it.
 
         rank(y_1 .. y_t) - strength * (prefixes of earlier groups that chose y_t at this step)
@@ -32,7 +32,7 @@ class Apart(Best):
         self.num_groups, self.strength = num_groups, strength
 
     def num_candidates(self, width: int) -> int:
-        """At most K (G - 1) symbols are penalised, so the best K + 1 are among this many."""
+        """At most K (G - 1) symbols are penalized, so the best K + 1 are among this many."""
         return width + 1 + width * (self.num_groups - 1)
 
     def order(self, extensions: Extensions, memory: Tree) -> tuple[Ints, Ints]:
@@ -67,8 +67,8 @@ def diverse_beam_search(
 ) -> list[list[Hypothesis]]:
     """Good continuations of each of B states that differ from one another.
 
-    The beam is parted into groups that are searched side by side; see `Apart`. The results of
-    all groups are ranked together by their score, in which the penalty has no part, and those
+    The beam is split into groups that are searched side by side; see `DiverseChoice`. The results
+    of all groups are ranked together by their score, in which the penalty has no part, and those
     found by several groups are returned once. All groups of a source go on until none of them
     could return anything else, because each changes what the later ones choose.
 
@@ -107,7 +107,7 @@ def diverse_beam_search(
         together=num_groups,
     )
     search = Search(
-        model, tree.repeat(state, num_groups), rules, scorers, Apart(num_groups, strength)
+        model, tree.repeat(state, num_groups), rules, scorers, DiverseChoice(num_groups, strength)
     )
     found = search.run()
     groups = (found[i : i + num_groups] for i in range(0, len(found), num_groups))

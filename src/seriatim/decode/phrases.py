@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import torch
 from torch import Tensor
 
-from seriatim import tree
+from seriatim.core import tree
 from seriatim.errors import ConfigError
 
 Phrase: TypeAlias = Sequence[int]
@@ -23,7 +23,7 @@ _NONE = -1  # no symbol: padding of phrases, and what stands before the first sy
 
 @tree.register
 @dataclass(frozen=True)
-class Progress:
+class PhraseProgress:
     """How far N rows are into their phrases.
 
     Attributes:

@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim import tree
-from seriatim.compose import Scorer
+from seriatim.core import tree
+from seriatim.core.distributions import top_k
+from seriatim.core.ensembles import Scorer
+from seriatim.core.model import SequenceModel, State
+from seriatim.core.tree import Tree
 from seriatim.decode.hypotheses import Floats, Hypothesis, Ints, Results, Rules, bounds
-from seriatim.decode.sample import symbols_of
-from seriatim.distributions import top_k
+from seriatim.decode.sampling import symbols_of
 from seriatim.errors import ModelError
-from seriatim.model import SequenceModel, State
-from seriatim.tree import Tree
 
 Bools: TypeAlias = NDArray[np.bool_]
 Scorers: TypeAlias = Sequence[tuple[Scorer, float]]

@@ -7,8 +7,8 @@ from typing import Self
 
 import torch
 
-from seriatim.decode.sample import symbols_of
-from seriatim.model import SequenceModel, State
+from seriatim.core.model import SequenceModel, State
+from seriatim.decode.sampling import symbols_of
 
 
 class Stream:

@@ -7,12 +7,12 @@ Knows language models, words and the Markov family; the file format is in
 from os import PathLike
 from pathlib import Path
 
-from seriatim.data.symbols import WordSymbols
+from seriatim.data.vocab.vocabulary import WordVocabulary
 from seriatim.errors import ConfigError
 from seriatim.export.arpa_files import read_arpa, write_arpa
-from seriatim.families.configuration import Markov
-from seriatim.families.markov import MarkovModel
-from seriatim.tasks.language import LanguageModel
+from seriatim.models.markov import MarkovModel
+from seriatim.models.options.configuration import Markov
+from seriatim.tasks.language_model import LanguageModel
 
 
 def language_model_from_arpa(
@@ -26,7 +26,7 @@ def language_model_from_arpa(
         DataError: the file is truncated or contradicts itself; see `read_arpa`.
     """
     arpa = read_arpa(Path(path))
-    symbols = WordSymbols(arpa.words, is_document=False)
+    symbols = WordVocabulary(arpa.words, is_document=False)
     config = Markov(order=len(arpa.backoffs.starts) - 1, smoothing="arpa")
     model = MarkovModel(config, symbols.num_symbols, symbols.boundary)
     model.table.fill(arpa.backoffs)

@@ -27,10 +27,10 @@ from typing import IO, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.data.lines import blocks, lines
+from seriatim.data.files import blocks, lines
 from seriatim.errors import DataError, OutputError
-from seriatim.families.ngrams.counting import Ints, symbol_bits
-from seriatim.families.ngrams.smoothing import Backoffs, Floats
+from seriatim.models.ngram.counting import Ints, symbol_bits
+from seriatim.models.ngram.smoothing import Backoffs, Floats
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0  # log10 of a probability of 0, by custom

@@ -22,15 +22,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seriatim.data.bpe import BPESymbols
-from seriatim.data.symbols import END, Symbols
+from seriatim.data.vocab.bpe import BPEVocabulary
+from seriatim.data.vocab.vocabulary import END, Vocabulary
 from seriatim.errors import ConfigError, MissingExtraError, OutputError
-from seriatim.families.configuration import Seq2Seq
-from seriatim.families.seq2seq import Seq2SeqModel
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
 from seriatim.layers.positions import sinusoids
-from seriatim.tasks.translation import Translator
+from seriatim.models.encoder_decoder import Seq2SeqModel
+from seriatim.models.options.configuration import Seq2Seq
+from seriatim.tasks.translator import Translator
 
 Spec: TypeAlias = Any  # CTranslate2 has no types of its own
 
@@ -76,13 +76,13 @@ def translator_to_ctranslate2(
         num_positions=num_positions,
     )
     for side, symbols in (("source", source), ("target", target)):
-        if isinstance(symbols, BPESymbols):
+        if isinstance(symbols, BPEVocabulary):
             (place / f"{side}_tokenizer.json").write_text(symbols.tokenizer_json(), "utf-8")
 
 
-def names_of(symbols: Symbols) -> list[str]:
+def names_of(symbols: Vocabulary) -> list[str]:
     """A name for every symbol, no two alike."""
-    if isinstance(symbols, BPESymbols):
+    if isinstance(symbols, BPEVocabulary):
         found = [END] * symbols.num_symbols
         for token, i in symbols.to_json()["tokenizer"]["model"]["vocab"].items():
             found[i] = token

@@ -2,7 +2,7 @@
 
 `attention` is the equation as the paper writes it and the reference for the rest; `attend` is
 the fast path on the same inputs, and `MultiHeadAttention` the projections around it. This
-module knows nothing of time, tapes or positions: a `Sight` says which slots a query sees.
+module knows nothing of time, tapes or positions: a `AttentionMask` says which slots a query sees.
 
 Shapes: B rows, H heads, L queries, S slots (keys), D features of the model, d_k and d_v the
 sizes of a key and of a value of one head.
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.layers import fused, short
+from seriatim.layers.kernels import fused, small_attention
 from seriatim.layers.positions import Rotation, rotate
 
 Projected: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -46,7 +46,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 @dataclass(frozen=True)
-class Sight:
+class AttentionMask:
     """Which slots the queries of a chunk see, made once and used by every layer.
 
     Attributes:
@@ -65,7 +65,7 @@ class Sight:
     group: int = 1
 
 
-EVERYTHING = Sight()
+EVERYTHING = AttentionMask()
 
 
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
@@ -106,7 +106,7 @@ def band(length: int, size: int, context: int, device: torch.device) -> Tensor:
     return (slot <= query) & (slot > query - context)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask = EVERYTHING) -> Tensor:
     """The fast path of `attention`: fused kernels, and O(context) per query in long chunks.
 
     Args:
@@ -121,13 +121,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor
     return apart(_attend_rows(together(q, sight.group), k, v, sight), sight.group)
 
 
-def _attend_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+def _attend_rows(q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask) -> Tensor:
     """As `attend`, where every row of queries has a row of keys."""
     if sight.is_causal and sight.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
         return fused.causal_attention(q, k, v)
     is_whole = sight.band is None and not sight.is_causal
-    if is_whole and fused.is_useful(q) and short.is_short(q, k):
-        return short.attend(q, k, v, sight.bias)
+    if is_whole and fused.is_useful(q) and small_attention.is_short(q, k):
+        return small_attention.attend(q, k, v, sight.bias)
     if sight.band is None:
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=sight.bias, is_causal=sight.is_causal
@@ -148,7 +148,9 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
     return torch.cat([first, rest], 2)
 
 
-def weights(q: Tensor, k: Tensor, sight: Sight = EVERYTHING) -> Iterator[tuple[int, int, Tensor]]:
+def weights(
+    q: Tensor, k: Tensor, sight: AttentionMask = EVERYTHING
+) -> Iterator[tuple[int, int, Tensor]]:
     """What `attend` weighs the values with, made beside it: no fused kernel shows them.
 
         softmax(q k^T / sqrt(d_k) + bias),    rows sum to 1
@@ -179,7 +181,7 @@ def weights(q: Tensor, k: Tensor, sight: Sight = EVERYTHING) -> Iterator[tuple[i
         yield begin, slot, _weights(queries, keys, sight.band[:size, : behind + size])
 
 
-def weights_bytes(q: Tensor, k: Tensor, sight: Sight = EVERYTHING) -> int:
+def weights_bytes(q: Tensor, k: Tensor, sight: AttentionMask = EVERYTHING) -> int:
     """How large all that `weights` yields is."""
     slots = k.shape[2] if sight.band is None else sight.band.shape[1]
     return q.shape[:3].numel() * slots * max(4, q.element_size())
@@ -265,7 +267,7 @@ class MultiHeadAttention(nn.Module):
         v = v.view(*v.shape[:2], self.num_heads, self.value_size)
         return k.transpose(1, 2), v.transpose(1, 2)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight = EVERYTHING) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask = EVERYTHING) -> Tensor:
         """(B, L, D): every head attends, and W_o joins what they found."""
         heads = attend(q, k, v, sight).transpose(1, 2).flatten(2)
         joined: Tensor = self.output(heads)

@@ -1,4 +1,4 @@
-"""What a Transformer is stacked of: normalisation, feed-forward networks and residual blocks.
+"""What a Transformer is stacked of: normalization, feed-forward networks and residual blocks.
 
 Knows how sublayers are put together; not what came before a chunk, which is the tape's.
 
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from seriatim import taps
-from seriatim.layers import fused
+from seriatim.core import taps
 from seriatim.layers.attention import MultiHeadAttention, weights, weights_bytes
-from seriatim.layers.dropout import dropout
+from seriatim.layers.kernels import fused
+from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.positions import Rotation
 from seriatim.layers.tape import Chunk
 

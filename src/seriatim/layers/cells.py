@@ -3,7 +3,7 @@
 The three textbook cells are written out as their equations, with named gates, and are the
 reference that the fused kernels are held to. Their weights lie as torch's own kernels want
 them, so that the fast path runs on the very same parameters. Each comes with layer
-normalisation too, and each can be thinned in training: units of the state, or weights that act
+normalization too, and each can be thinned in training: units of the state, or weights that act
 on it, left out. A cell knows nothing of time, symbols, ragged rows or kernels.
 
 Shapes: B rows, E features of the input (input_size), D features of the state (hidden_size);
@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.layers.recurrence import scan
-from seriatim.tree import Tree
+from seriatim.core.tree import Tree
+from seriatim.layers.kernels.recurrence import scan
 
 Folding: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
 
@@ -223,7 +223,7 @@ def _before(first: Tensor, shown: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Thinned:
+class DroppedCell:
     """A cell of which a chunk of training leaves something out.
 
     Attributes:
@@ -295,7 +295,7 @@ class RNNCell(StackedCell):
 
 
 class LayerNormRNNCell(RNNCell):
-    """The simple recurrent network with layer normalisation (Ba et al. 2016, equation 4).
+    """The simple recurrent network with layer normalization (Ba et al. 2016, equation 4).
 
         a_t = W x_t + U h_{t-1}
         h_t = tanh(LN(a_t; gain, b_W + b_U)),     LN(a; g, b) = g * (a - mean(a)) / sd(a) + b
@@ -425,7 +425,7 @@ def _by_name(gates: LSTMGates) -> Mapping[str, Tensor]:
 
 
 class LayerNormLSTMCell(LSTMCell):
-    """Long short-term memory with layer normalisation (Ba et al. 2016, equations 20 to 22).
+    """Long short-term memory with layer normalization (Ba et al. 2016, equations 20 to 22).
 
         (a_f, a_i, a_o, a_c) = LN(W x_t; g_W, b_W) + LN(U h_{t-1}; g_U, b_U)     over all 4 D
         c_t = sigmoid(a_f) * c_{t-1} + sigmoid(a_i) * tanh(a_c)
@@ -539,7 +539,7 @@ class GRUCell(StackedCell):
 
 
 class LayerNormGRUCell(GRUCell):
-    """The gated recurrent unit with layer normalisation (Ba et al. 2016, equations 26 to 28).
+    """The gated recurrent unit with layer normalization (Ba et al. 2016, equations 26 to 28).
 
         (a_r, a_z) = LN(W_g x_t; ..) + LN(U_g h_{t-1}; ..)            the two gates together
         h~_t = tanh(LN(W x_t; ..) + sigmoid(a_r) * LN(U h_{t-1}; ..))           reset "after"

@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from seriatim.core.tree import register
 from seriatim.errors import ConfigError
-from seriatim.layers.attention import Sight, as_bias
-from seriatim.layers.branches import BranchedTape as BranchedTape
-from seriatim.layers.chunks import NOWHERE, Layers, join_offsets, sight_by_position
-from seriatim.layers.chunks import Chunk as Chunk
-from seriatim.layers.chunks import Tape as Tape
-from seriatim.layers.growing import GrowingTape as GrowingTape
-from seriatim.tree import register
+from seriatim.layers.attention import AttentionMask, as_bias
+from seriatim.layers.branched_tape import BranchedTape as BranchedTape
+from seriatim.layers.growing_tape import GrowingTape as GrowingTape
+from seriatim.layers.tape_chunk import NOWHERE, Layers, join_offsets, sight_by_position
+from seriatim.layers.tape_chunk import Chunk as Chunk
+from seriatim.layers.tape_chunk import Tape as Tape
 
 
 def empty_tape(
@@ -112,7 +112,7 @@ class _InRing(Chunk):
         self.is_single = length == 1 and lengths is None
         dtype = tape.keys[0].dtype
         if self.is_single:
-            self.sight = Sight(as_bias((held >= 0)[:, None, None], dtype))
+            self.sight = AttentionMask(as_bias((held >= 0)[:, None, None], dtype))
         else:
             before = tape.held_at(tape.seen)
             self.sight = sight_by_position(self.positions, before, held.shape[1], dtype)

@@ -1,596 +1,285 @@
-"""The translator: an encoder-decoder bound to pairs of texts.
+"""What a translation is: its text, its figures, its alignment, and how long it may become.
 
-It binds a configuration to data and calls the functions of data, train, evaluate and decode; it
-never asks which encoder or decoder it has.
+Knows results of searches, symbols and models that look at a source; no files and no training.
+
+Shapes: B sources of a batch, S source positions, L target positions, K beam.
 """
 
-import itertools
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
-from os import PathLike
-from pathlib import Path
-from typing import Any, Self
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from seriatim import contract
-from seriatim.compose import Product
-from seriatim.data.alphabets import symbols_from_json
-from seriatim.data.pair_batches import Boundaries, PairPass, source_batch
-from seriatim.data.pairs import (
-    PairCorpus,
-    PairData,
-    Pairs,
-    build_pair_corpus,
-    open_pairs,
-    split_pairs,
-)
-from seriatim.data.symbols import Symbols, Text
-from seriatim.errors import ConfigError, ModelError
-from seriatim.evaluate.pairs import PLACES, pair_surprises, score_pairs
-from seriatim.evaluate.robustness import STRENGTHS, Robustness
-from seriatim.evaluate.sizes import num_parameters
-from seriatim.evaluate.text import Score
-from seriatim.families.configuration import Seq2Seq, describe, restore
-from seriatim.model import SequenceModel
-from seriatim.tasks import folder
-from seriatim.tasks.horizons import PAIRS, Figure, output_robustness
-from seriatim.tasks.judging import Quality, judge
-from seriatim.tasks.kept import found_run, keep
-from seriatim.tasks.parts import Say, Shares, open_parts, scores, silent
-from seriatim.tasks.searching import Decoding, Ids, Wishes, check_required, search
-from seriatim.tasks.suiting import (
-    alphabet_facts,
-    configured,
-    pair_batches,
-    pair_facts,
-    suited_alphabets,
-    suited_options,
-)
-from seriatim.tasks.tracing import PairTrace, trace_pair
-from seriatim.tasks.translating import (
-    Aligned,
-    LengthRule,
-    Translation,
-    align,
-    by_risk,
-    check_same_symbols,
-    phrases_of,
-    read_sources,
-    translations,
-    wishes_of,
-)
-from seriatim.train.checkpoint import Checkpoints
-from seriatim.train.distributed import current
-from seriatim.train.estimate import Estimate
-from seriatim.train.history import History, Progress
-from seriatim.train.loop import seeded
-from seriatim.train.loop import train as train_model
-from seriatim.train.options import TrainingOptions
-
-Options = TrainingOptions | Mapping[str, Any]
-
-GROUP = 1024  # texts that `translating` reads before it answers
+from seriatim.core.batch import Batch
+from seriatim.data.batches.pairs import Boundaries, PairReader, cut_batches
+from seriatim.data.pairs import PairCorpus
+from seriatim.data.vocab.vocabulary import Text, Vocabulary
+from seriatim.decode.batched import Decoding, Ids, SearchConstraints
+from seriatim.decode.hypotheses import Hypothesis
+from seriatim.decode.mbr import ChrF, least_risk
+from seriatim.errors import ConfigError, SymbolError
+from seriatim.report.alignment_svg import alignment_svg
 
 
-class Translator:
-    """An encoder-decoder of texts: fit, translate, score, evaluate, save.
+@runtime_checkable
+class Aligned(Protocol):
+    """A model that can say where in the source it looked."""
 
-    Attributes:
-        config: what is, or will be, built.
-        source_symbols: the alphabet of the sources; None before fitting.
-        symbols: the alphabet of the targets; None before fitting.
-        model: the `SequenceModel` that answers to sources; None before fitting.
-        length_rule: how long a target may become.
-        training: the record of how it came about, JSON values.
+    def alignment(self, source: Batch, batch: Batch, layer: int = -1) -> Tensor:
+        """(B, L, S) how much each target looked at each position of its source, summing to 1."""
+
+
+@dataclass(frozen=True)
+class LengthRule:
+    """How long a target may become: ceil(slope * S) + extra symbols for a source of S symbols.
+
+    The ends of both are counted. Made from the training pairs: twice the ratio L / S that 99 of
+    100 pairs stay below, and 20.
     """
 
-    def __init__(
-        self,
-        model: Seq2Seq | str = "seq2seq",
-        *,
-        symbols: str | Symbols = "bpe",
-        source_symbols: str | Symbols | None = None,
-        joint: bool = False,
-        min_count: int = 1,
-        max_size: int | None = None,
-        device: str | None = None,
-    ) -> None:
-        """
-        Args:
-            model: a configuration; "seq2seq" for its defaults; or "transformer", "lstm", "gru"
-                or "rnn" for that encoder and decoder.
-            symbols: of the targets: "byte", "char", "word", "bpe:N", "bpe" (N by the size of the
-                training text, at most 8,000), or an alphabet made for documents.
-            source_symbols: of the sources; None: of the same kind as those of the targets. "nfd":
-                characters taken apart, letters and accents, Korean syllables and their sounds.
-            joint: one alphabet for both sides, made of both.
-            min_count: characters or words seen fewer times in training become `<unk>`.
-            max_size: keep at most this many characters or words of a side.
-            device: where to compute; None: a GPU if there is one.
-
-        Raises:
-            ConfigError: no such model, or joint symbols and others for the sources.
-        """
-        if joint and source_symbols is not None:
-            raise ConfigError("joint symbols are those of both sides: leave out source_symbols")
-        self.config = configured(model) if isinstance(model, str) else model
-        self.is_joint = joint
-        self.length_rule = LengthRule()
-        self.training: dict[str, Any] = {}
-        self.symbols = symbols if isinstance(symbols, Symbols) else None
-        own = symbols if joint else source_symbols
-        self.source_symbols = own if isinstance(own, Symbols) else None
-        self.model: SequenceModel | None = None
-        self._spec = symbols if isinstance(symbols, str) else symbols.kind
-        given = source_symbols if source_symbols is not None else self._spec
-        self._source_spec = given if isinstance(given, str) else given.kind
-        self._cut = (min_count, max_size)
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-    # ---- fitting --------------------------------------------------------------------------------
-
-    def fit(
-        self,
-        train: PairData,
-        *,
-        valid: PairData | None = None,
-        test: PairData | None = None,
-        split: Shares = (0.8, 0.1, 0.1),
-        steps: int | None = None,
-        epochs: float | None = None,
-        minutes: float | None = None,
-        seed: int | None = None,
-        options: Options | None = None,
-        report: Callable[[Progress], None] | None = None,
-        say: Say | None = None,
-        announce: Callable[[Estimate], None] | None = None,
-        checkpoints: Checkpoints | None = None,
-    ) -> Self:
-        """Fit to pairs. A fitted translator goes on from its weights and keeps its symbols.
-
-        Args:
-            train: pairs, or what `open_pairs` takes: a path, two paths, a list.
-            valid: for early stopping; without it a part of `train` is split off.
-            test: for the final figures; without both, parts are split off for each.
-            split: shares of train, validation and test where they are split off; all pairs of
-                one source are on one side.
-            steps, epochs, minutes: the budget, at most one. None: 20 epochs, within 2,000 to
-                20,000 steps.
-            seed: of weights, data order and dropout.
-            options: other training options; a mapping adds to what suits the model and the
-                data, `TrainingOptions` are taken as they are.
-            report: told of the progress of training.
-            say: told in a sentence what is being done.
-            announce: told before the first step what training will cost.
-            checkpoints: where the run is kept, so that it may be cut short and gone on with.
-
-        Returns:
-            This translator, fitted; `training` holds the record.
-        """
-        started, say = time.perf_counter(), say or silent
-        budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
-        given = {name: value for name, value in budget.items() if value is not None}
-        data = {"train": train, "valid": valid, "test": test}
-        parts, record = open_parts(data, split, open_pairs, split_pairs)
-        kept = self._kept(checkpoints, parts)
-        with current().main_first():  # it fills the cache, and the others map its files
-            self._fit_symbols(parts["train"], say)
-            say("turning the pairs into symbols")
-            corpora = {name: build_pair_corpus(p, *self._alphabets()) for name, p in parts.items()}
-        source, target = (symbols.to_json() for symbols in self._alphabets())
-        keep(kept, {"source_symbols": source, "symbols": target})
-        chosen = self._options(options, given, corpora["train"])
-        if self.model is None:
-            self.length_rule = LengthRule.of(corpora["train"])
-        self.training = {
-            "data": {name: pair_facts(corpus) for name, corpus in corpora.items()},
-            "split": record,
-            "symbols": {"joint": self.is_joint, **alphabet_facts(*self._alphabets())},
-            "length_rule": asdict(self.length_rule),
-            "seed": chosen.seed,
-        }
-        began = time.perf_counter()
-        run = partial(train_model, report=report, announce=announce, checkpoints=kept)
-        self._train(corpora["train"], corpora.get("valid"), chosen, run)
-        self.training["fit_seconds"] = time.perf_counter() - began
-        if current().is_main:
-            self.training |= scores(corpora, lambda name: self._score(corpora[name]), "pairs", say)
-        self.training["seconds"] = time.perf_counter() - started
-        return self
-
-    def training_options(
-        self, given: Mapping[str, Any], corpus: PairCorpus | None = None
-    ) -> TrainingOptions:
-        """Training options: those given, then what suits the model and the data, then defaults.
-
-        Args:
-            given: options by name.
-            corpus: the training pairs, which decide how large a batch is and, where no budget
-                is given, how many steps there are; None: not known yet.
-
-        Raises:
-            ConfigError: no such option or value, or one that pairs have no use for.
-        """
-        return suited_options(self.config.recipe, given, corpus, self._boundaries)
-
-    def _options(
-        self, options: Options | None, given: dict[str, Any], corpus: PairCorpus
-    ) -> TrainingOptions:
-        if isinstance(options, TrainingOptions):
-            return replace(options, **given)
-        return self.training_options({**(options or {}), **given}, corpus)
-
-    def _kept(self, asked: Checkpoints | None, parts: Mapping[str, Pairs]) -> Checkpoints | None:
-        """Where the run is kept and what it is; of one that goes on, the symbols are taken."""
-        if asked is None:
-            return None
-        begun_from = None if self.model is None else self.model.fingerprint()
-        specs = [self._spec, self._source_spec, self.is_joint, *self._cut]
-        model = {"model": describe(self.config), "symbols": specs, "begun from": begun_from}
-        data = {name: pairs.fingerprint() for name, pairs in parts.items()}
-        kept, found = found_run(
-            asked,
-            asked.resume,
-            model={"task": "translation", **model},
-            data=data,
-            documents=["source_symbols", "symbols"],
-        )
-        if found is not None:
-            source, self.symbols = map(symbols_from_json, found)
-            self.source_symbols = self.symbols if self.is_joint else source
-        return kept
-
-    def _fit_symbols(self, pairs: Pairs, say: Say) -> None:
-        self.source_symbols, self.symbols = suited_alphabets(
-            pairs,
-            (self.source_symbols, self.symbols),
-            None if self.is_joint else self._source_spec,
-            self._spec,
-            cut=self._cut,
-            say=say,
-        )
-
-    def _train(
-        self,
-        corpus: PairCorpus,
-        valid: PairCorpus | None,
-        options: TrainingOptions,
-        run: Callable[..., History],
-    ) -> None:
-        if self.model is None:
-            self.model = self._built(options.seed).to(self._device)
-        boundaries = self._boundaries()
-        judged = None if valid is None else PairPass(valid, boundaries, token_budget=PLACES)
-        batches = pair_batches(corpus, boundaries, options)
-        history = run(self.model, batches, judged, options)
-        self.training["fit"] = {
-            **history.to_json(),
-            "padding_share": batches.padding_share,  # of both sides, not of the targets alone
-        }
-
-    def _built(self, seed: int) -> SequenceModel:
-        source, target = self._alphabets()
-        size = None if self.is_joint else source.num_symbols
-        with seeded(torch.device("cpu"), seed):
-            return self.config.build(target.num_symbols, target.boundary, size)
-
-    # ---- using ----------------------------------------------------------------------------------
-
-    def translate(
-        self,
-        texts: str | Sequence[Text],
-        *,
-        beam: int = 4,
-        num_best: int = 1,
-        decoding: Decoding | None = None,
-        required: Sequence[Sequence[str]] | None = None,
-        ensemble: "Sequence[Translator]" = (),
-        alignment: bool = False,
-        first: int = 0,
-        report: Callable[[int], None] | None = None,
-    ) -> list[Translation]:
-        """The best target of every source, in order.
-
-        Args:
-            texts: sources; a str is one.
-            beam: width of the beam; 1 is greedy search.
-            num_best: how many results of each source; the first has the `others`.
-            decoding: everything else about the search; it then also says beam and num_best.
-            required: for each source texts that must occur in its target, as they stand inside
-                of a text.
-            ensemble: further translators of the same target symbols; the search then follows
-                the normalised product of all, each with an equal exponent.
-            alignment: add where the model looked (of an ensemble: this one alone).
-            first: the number of the first source, on which its samples depend.
-            report: called with the number of sources done so far.
-
-        Raises:
-            ConfigError: a beam of 0 and the like, required texts that cannot be met, or an
-                alignment of a model that does not look at its source.
-            SymbolError: required or forbidden texts with symbols that no target can have.
-        """
-        decoding = decoding or Decoding(beam=beam, num_best=num_best)
-        texts = [texts] if isinstance(texts, str) else texts
-        wishes = self._wishes(decoding)
-        if required is not None:
-            check_required(decoding, required, len(texts))
-            target = self._fitted()[2]
-            phrases = [[phrases_of(text, target)[0] for text in row] for row in required]
-            wishes = replace(wishes, required=phrases)
-        return self._translate(texts, decoding, wishes, ensemble, alignment, first, report)
-
-    def translating(
-        self,
-        texts: Iterable[Text],
-        *,
-        decoding: Decoding | None = None,
-        ensemble: "Sequence[Translator]" = (),
-        alignment: bool = False,
-        group: int = GROUP,
-    ) -> Iterator[Translation]:
-        """As `translate`, for texts without end: `group` of them are read before the next answer.
-
-        The results do not depend on the group.
-        """
-        decoding, source = decoding or Decoding(), iter(texts)
-        wishes, first = self._wishes(decoding), 0
-        while held := list(itertools.islice(source, group)):
-            yield from self._translate(held, decoding, wishes, ensemble, alignment, first)
-            first += len(held)
-
-    def _translate(
-        self,
-        texts: Sequence[Text],
-        decoding: Decoding,
-        wishes: Wishes,
-        ensemble: "Sequence[Translator]",
-        alignment: bool,
-        first: int,
-        report: Callable[[int], None] | None = None,
-    ) -> list[Translation]:
-        model, source, target = self._fitted()
-        members = [self, *ensemble]
-        check_same_symbols([member._fitted()[2] for member in members])
-        read = [member._read(texts) for member in members]
-        ids, notes = read[0]
-        sizes, limits = self.length_rule.limits(ids, decoding.max_length)
-
-        def bind(group: list[int]) -> SequenceModel:
-            rows = [[own[i] for i in group] for own, _ in read]
-            bound = [member._bound(own) for member, own in zip(members, rows, strict=True)]
-            return bound[0] if len(bound) == 1 else Product(bound)
-
-        found = search(
-            bind, sizes, limits, decoding, wishes, end=target.boundary, first=first, report=report
-        )
-        made = translations(found, target, notes)
-        made = [by_risk(t) for t in made] if decoding.least_risk else made
-        if not alignment:
-            return made
-        if not isinstance(model, Aligned):
-            raise ConfigError(f"{type(model).__name__} cannot say where it looked: no alignment")
-        return align(model, model.device, ids, made, (source, target))
-
-    def _wishes(self, decoding: Decoding) -> Wishes:
-        facts = self.training.get("data", {}).get("train", {}).get("target", {})
-        return wishes_of(decoding, self._fitted()[2], has_unknown=facts.get("unknown") != 0)
-
-    def _bound(self, sources: list[Ids]) -> SequenceModel:
-        model, source, _ = self._fitted()
-        with torch.inference_mode():
-            return model.given(source_batch(sources, source.boundary).to(model.device))
-
-    def _read(self, texts: Sequence[Text]) -> tuple[list[Ids], list[tuple[str, ...]]]:
-        """The symbols of sources, and what should be known of each."""
-        longest = self.training.get("data", {}).get("train", {}).get("longest_source")
-        return read_sources(texts, self._fitted()[1], longest)
-
-    def trace(
-        self,
-        source: str,
-        target: str | None = None,
-        *,
-        beam: int = 4,
-        top: int = 5,
-        only: Collection[str] | None = None,
-    ) -> PairTrace:
-        """What happens inside of the model while it reads a source and says a target.
-
-        Args:
-            source: one text.
-            target: one text; None: the best translation that a beam finds.
-            beam: its width; 1 is greedy search.
-            top: so many of the most probable symbols are given at each position.
-            only: names to record, see `record`; None: everything.
-        """
-        model, of_source, of_target = self._fitted()
-        if target is None:
-            found = self.translate(source, beam=beam)[0]
-            ids, is_ended = np.array(found.symbols, np.int64), found.is_ended
-        else:
-            ids, is_ended = of_target.encode(target), True
-        alphabets, read = (of_source, of_target), of_source.encode(source)
-        return trace_pair(model, alphabets, read, ids, is_ended=is_ended, top=top, only=only)
-
-    def robustness(
-        self,
-        pairs: PairData,
-        *,
-        figure: Figure = "chrf",
-        decoding: Decoding | None = None,
-        strengths: Mapping[str, Sequence[float]] = STRENGTHS,
-        limit: int | None = PAIRS,
-        seeds: int = 1,
-        seed: int = 0,
-        report: Callable[[float], None] | None = None,
-    ) -> Robustness:
-        """What damaged sources do to translations; see `tasks.horizons.output_robustness`."""
-        source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
-        return output_robustness(
-            open_pairs(pairs),
-            source,
-            lambda texts: [t.text for t in self.translate(texts, decoding=decoding)],
-            figure,
-            strengths=strengths,
-            limit=limit,
-            seeds=seeds,
-            seed=seed,
-            report=report,
-        )
-
-    def score(
-        self,
-        pairs: PairData,
-        *,
-        report: Callable[[int], None] | None = None,
-    ) -> Score:
-        """How well the targets of pairs are predicted from their sources.
-
-        Bits per symbol and per character of the targets, ends included; see `log_probs` for the
-        figure of each pair.
-
-        Args:
-            pairs: what `open_pairs` takes.
-            report: called with the number of symbols scored so far.
-        """
-        return self._score(self._corpus(pairs), report)
-
-    def log_probs(
-        self, pairs: PairData, *, report: Callable[[int], None] | None = None
-    ) -> list[float]:
-        """ln p(target, its end | source) of every pair, in order, nats."""
-        corpus = self._corpus(pairs)
-        nats, bounds = pair_surprises(self._fitted()[0], corpus, self._boundaries(), report=report)
-        return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
-
-    def evaluate(
-        self,
-        pairs: PairData,
-        *,
-        decoding: Decoding | None = None,
-        ensemble: "Sequence[Translator]" = (),
-        lowercase: bool = False,
-        tokenize: str | None = None,
-        report: Callable[[int], None] | None = None,
-    ) -> Quality:
-        """Translate the sources of pairs and hold the results against their targets.
-
-        Args:
-            pairs: what `open_pairs` takes.
-            decoding, ensemble, report: as in `translate`.
-            lowercase: compare BLEU and chrF in lower case.
-            tokenize: sacrebleu's tokenizer of BLEU; "none" for text that is tokenised already.
-        """
-        opened, began = open_pairs(pairs), time.perf_counter()
-        sources, targets = list(opened.sources.texts()), list(opened.targets.texts())
-        found = self.translate(sources, decoding=decoding, ensemble=ensemble, report=report)
-        seconds = time.perf_counter() - began
-        symbols = self._fitted()[2]
-        return judge(found, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
-
-    def _corpus(self, pairs: PairData) -> PairCorpus:
-        self._fitted()
-        return build_pair_corpus(open_pairs(pairs), *self._alphabets())
-
-    def _score(self, corpus: PairCorpus, report: Callable[[int], None] | None = None) -> Score:
-        model, _, target = self._fitted()
-        return score_pairs(model, corpus, self._boundaries(), target.unknown, report=report)
-
-    def check(self, *, budget_s: float = 60.0) -> contract.Report:
-        """Hold the fitted model, bound to a source, to the laws of the contract."""
-        model, source, _ = self._fitted()
-        # Any source will do: the symbols of the lowest ids, without the boundary.
-        ids = [i for i in range(min(source.num_symbols, 4)) if i != source.boundary]
-        bound = source_batch([np.array(ids, np.int64)], source.boundary)
-        return contract.check_model(model.given(bound.to(model.device)), budget_s=budget_s)
-
-    def info(self) -> dict[str, Any]:
-        """What it is, how large, and how it came about; JSON values."""
-        model, source, target = self._fitted()
-        return {
-            "task": "translation",
-            "model": describe(self.config),
-            "symbols": {"kind": target.kind, "number": target.num_symbols},
-            "source_symbols": {"kind": source.kind, "number": source.num_symbols},
-            "joint": self.is_joint,
-            "parameters": num_parameters(model),
-            "length_rule": asdict(self.length_rule),
-            "fingerprint": model.fingerprint(),
-            "training": self.training,
-        }
-
-    def _fitted(self) -> tuple[SequenceModel, Symbols, Symbols]:
-        if self.model is None or self.symbols is None or self.source_symbols is None:
-            raise ConfigError("this translator is not fitted yet: call fit, or load one")
-        return self.model, self.source_symbols, self.symbols
-
-    def _alphabets(self) -> tuple[Symbols, Symbols]:
-        if self.symbols is None or self.source_symbols is None:
-            raise ConfigError("there are no symbols yet: call fit")
-        return self.source_symbols, self.symbols
-
-    def _boundaries(self) -> Boundaries:
-        source, target = self._alphabets()
-        return Boundaries(source.boundary, target.boundary)
-
-    # ---- on disk --------------------------------------------------------------------------------
-
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the translator as a folder, whole or not at all.
-
-        Raises:
-            OutputError: something stands there already, or there is no room for it.
-        """
-        model, source, target = self._fitted()
-        folder.save(
-            Path(path),
-            config={
-                "task": "translation",
-                "model": describe(self.config),
-                "joint": self.is_joint,
-                "length_rule": asdict(self.length_rule),
-            },
-            documents={
-                "symbols": target.to_json(),
-                "source_symbols": source.to_json(),
-                "training": self.training,
-            },
-            modules={"model": model},
-            overwrite=overwrite,
-        )
+    slope: float = 2.0
+    extra: int = 20
 
     @classmethod
-    def load(
-        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
-    ) -> Self:
-        """The translator that `save` wrote.
+    def of(cls, corpus: PairCorpus) -> "LengthRule":
+        """The rule of training pairs."""
+        sizes = [np.diff(side.offsets) + 1 for side in (corpus.source, corpus.target)]
+        ratio = float(np.quantile(sizes[1] / sizes[0], 0.99))
+        return cls(slope=round(2.0 * max(ratio, 1.0), 3))
 
-        Raises:
-            ModelError: no model, a damaged one, one of a newer version, or of another task.
+    def limit(self, size: int) -> int:
+        """Symbols that the target of a source of `size` symbols may have."""
+        return math.ceil(self.slope * size) + self.extra
+
+    def limits(self, sources: Sequence[Ids], most: int | None) -> tuple[Ids, Ids]:
+        """The sizes of sources, ends included, and the limits of their targets, unless `most` says.
+
+        Both are (N,), for the symbols of N sources.
         """
-        path = Path(path)
-        config = folder.read_config(path, task="translation")
-        target = symbols_from_json(folder.read_document(path, "symbols"))
-        source = target
-        if not config["joint"]:
-            source = symbols_from_json(folder.read_document(path, "source_symbols"))
-        given = restore(config["model"], classes)
-        if not isinstance(given, Seq2Seq):
-            raise ModelError(f"{path} holds a {given.family} model, which answers to no source")
-        found = cls(
-            given,
-            symbols=target,
-            source_symbols=None if config["joint"] else source,
-            joint=config["joint"],
-            device=device,
+        sizes = np.array([len(source) + 1 for source in sources], np.int64)
+        return sizes, np.array([most or self.limit(n) for n in sizes.tolist()])
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where a decoder looked while it wrote.
+
+    Attributes:
+        source: the symbols of the source, its end last.
+        target: the symbols of the target, its end last if it was reached.
+        weights: (L, S) of each target symbol over the source; rows sum to 1.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    weights: NDArray[np.float32]
+
+    def svg(self) -> str:
+        """A picture: the source from left to right, the target from top to bottom."""
+        return alignment_svg(self.source, self.target, self.weights)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One target that was found for a source.
+
+    Attributes:
+        text: of the target.
+        log_prob: ln p(target, its end included if it was reached | source), nats.
+        score: what it was ranked by; larger is better.
+        is_ended: whether the model ended it; if not, the maximum length cut it.
+        symbols: what it is made of.
+        notes: sentences about its source or its length that one should know.
+        alignment: if it was asked for.
+        others: the next best, if more than one was asked for.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+    is_ended: bool
+    symbols: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+    alignment: Alignment | None = None
+    others: tuple["Translation", ...] = ()
+
+
+def translations(
+    found: list[list[Hypothesis]], symbols: Vocabulary, notes: Sequence[tuple[str, ...]]
+) -> list[Translation]:
+    """The results as texts, the best of each source with the others in it."""
+    made = []
+    for hypotheses, remarks in zip(found, notes, strict=True):
+        results = [
+            Translation(
+                symbols.decode(np.asarray(h.symbols, np.int64)),
+                h.log_prob,
+                h.score,
+                h.is_ended,
+                h.symbols,
+                remarks if h.is_ended else (*remarks, _cut_note(len(h.symbols))),
+            )
+            for h in hypotheses
+        ]
+        made.append(replace(results[0], others=tuple(results[1:])))
+    return made
+
+
+def _cut_note(length: int) -> str:
+    return f"the target was cut at {length:,} symbols: the model had not ended it"
+
+
+def align(
+    model: Aligned,
+    device: torch.device,
+    sources: Sequence[Ids],
+    found: Sequence[Translation],
+    symbols: tuple[Vocabulary, Vocabulary],
+) -> list[Translation]:
+    """The same translations with their alignments.
+
+    Args:
+        model: looks at the source.
+        device: where it is.
+        sources: symbols of each.
+        found: a translation of each.
+        symbols: of the sources and of the targets.
+    """
+    aligned = list(found)
+    if not aligned:
+        return aligned
+    corpus = PairCorpus.from_tokens(
+        (s.tolist(), t.symbols) for s, t in zip(sources, found, strict=True)
+    )
+    reader = PairReader(corpus, Boundaries(symbols[0].boundary, symbols[1].boundary))
+    sizes = reader.source_sizes, reader.target_sizes
+    order = np.lexsort(sizes)[::-1]
+    cuts = cut_batches(sizes[0][order], sizes[1][order], batch_size=1, token_budget=8192).tolist()
+    for begin, finish in pairwise(cuts):
+        group = order[begin:finish]
+        source, batch = reader.source(group).to(device), reader.batch(group).to(device)
+        weights = model.alignment(source, batch).float().cpu().numpy()
+        for row, place in enumerate(group.tolist()):
+            length = int(sizes[1][place]) - (not found[place].is_ended)
+            own = np.array(weights[row, :length, : sizes[0][place]])
+            shown = _named(sources[place], symbols[0]), _named(found[place].symbols, symbols[1])
+            aligned[place] = replace(
+                found[place], alignment=Alignment(shown[0], shown[1][:length], own)
+            )
+    return aligned
+
+
+def _named(ids: Sequence[int] | Ids, symbols: Vocabulary) -> tuple[str, ...]:
+    """Symbols by their names, and the end."""
+    return (*(symbols.name(int(i)) for i in ids), symbols.name(symbols.boundary))
+
+
+def phrases_of(text: str, symbols: Vocabulary) -> list[list[int]]:
+    """A text as phrases of symbols: as it stands inside of a text, then as it begins one.
+
+    They differ where a word takes the space before it along (byte-pair encoding).
+
+    Raises:
+        SymbolError: nothing, or symbols that no target can have.
+    """
+    if not text:
+        raise SymbolError("an empty text was required or forbidden: give one symbol at least")
+    unknown = symbols.unknown_symbols(text)
+    if unknown:
+        raise SymbolError(
+            f"{text!r} has symbols that no target of this translator can have "
+            f"({', '.join(map(repr, unknown[:5]))}): leave it out"
         )
-        found.length_rule = LengthRule(**config["length_rule"])
-        model = found._built(0)  # the weights made here are replaced at once
-        folder.read_weights(path, {"model": model})
-        found.model = model.to(found._device).eval()
-        found.training = folder.read_document(path, "training")
-        return found
+    first, inner = symbols.encode(text).tolist(), symbols.encode(" " + text).tolist()
+    takes_space = len(inner) <= len(first) and inner != first
+    return [inner, first] if takes_space else [first]
+
+
+def wishes_of(decoding: Decoding, target: Vocabulary, *, has_unknown: bool) -> SearchConstraints:
+    """What is forbidden and what is fused.
+
+    Args:
+        decoding: what was asked.
+        target: the symbols of the targets.
+        has_unknown: whether the training targets had `<unk>`; else no target shall.
+
+    Raises:
+        ConfigError: a language model of other symbols.
+        SymbolError: a text that no target can have.
+    """
+    if decoding.sampling is not None:
+        return SearchConstraints()  # samples are the model's own
+    forbidden = [p for text in decoding.forbidden for p in phrases_of(text, target)]
+    if target.unknown is not None and not has_unknown:
+        forbidden.append([target.unknown])
+    if decoding.fusion is None:
+        return SearchConstraints(forbidden)
+    lm, weight = decoding.fusion
+    if lm.symbols is None or lm.model is None:
+        raise ConfigError("the language model to fuse is not fitted yet: call fit")
+    if lm.symbols.fingerprint() != target.fingerprint():
+        raise ConfigError(
+            "fusion needs a language model of the target's symbols: fit it with "
+            "symbols=translator.symbols on a list of texts"
+        )
+    return SearchConstraints(forbidden, fusion=(lm.model, weight))
+
+
+def by_risk(found: Translation) -> Translation:
+    """Samples of one source by minimum Bayes risk: first the one that the others are most like.
+
+    Alike is chrF (Eikema, Aziz 2020); it stands as the score. Equal samples are told once.
+    """
+    candidates = [replace(found, others=()), *found.others]
+    ranked = least_risk([c.text for c in candidates], ChrF())
+    best, *others = [replace(candidates[i], score=utility) for i, utility in ranked]
+    return replace(best, others=tuple(others))
+
+
+def read_sources(
+    texts: Sequence[Text], symbols: Vocabulary, longest: int | None
+) -> tuple[list[Ids], list[tuple[str, ...]]]:
+    """The symbols of sources, and what should be known of each.
+
+    Args:
+        texts: sources.
+        symbols: of the sources.
+        longest: symbols of the longest source in training, if that is known.
+    """
+    ids = [symbols.encode(text) for text in texts]
+    notes = []
+    for text, found in zip(texts, ids, strict=True):
+        remarks = []
+        if symbols.unknown is not None and (found == symbols.unknown).any():
+            remarks.append(_unknown_note(symbols.unknown_symbols(text)))
+        if longest is not None and len(found) > longest:
+            remarks.append(
+                f"the source has {len(found):,} symbols and the longest in training had "
+                f"{longest:,}: it is translated in full, but expect less"
+            )
+        notes.append(tuple(remarks))
+    return ids, notes
+
+
+def _unknown_note(unknown: Sequence[str]) -> str:
+    """That a source has symbols which were never seen."""
+    named = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
+    return f"the source has symbols never seen in training ({named}), read as <unk>"
+
+
+def check_same_symbols(members: Sequence[Vocabulary]) -> None:
+    """
+    Raises:
+        ConfigError: the target symbols of an ensemble are not the same.
+    """
+    if len({symbols.fingerprint() for symbols in members}) > 1:
+        raise ConfigError(
+            "an ensemble needs the same target symbols in every translator: fit the others with "
+            "symbols=first.symbols"
+        )

@@ -5,7 +5,7 @@ Training code asks `isinstance(model, ClosedForm)`: a capability, never a family
 
 from typing import Protocol, runtime_checkable
 
-from seriatim.batch import TokenSequences
+from seriatim.core.batch import TokenSequences
 
 
 @runtime_checkable

@@ -28,14 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seriatim import tree
-from seriatim.batch import Batch
-from seriatim.data.batches import BatchSource
+from seriatim.core import tree
+from seriatim.core.batch import Batch
+from seriatim.core.model import Carry, Objective, TargetModel
+from seriatim.core.tree import Tree
+from seriatim.data.batches.corpus import BatchSource
 from seriatim.errors import ConfigError, DataError, TrainingError
 from seriatim.layers.blocks import Unit
-from seriatim.model import Carry, Objective, TargetModel
 from seriatim.train.options import TrainingOptions
-from seriatim.tree import Tree
 
 SECONDS_BETWEEN_VOTES = 0.05
 MAX_STEPS_BETWEEN_VOTES = 64

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from seriatim.errors import TrainingError
-from seriatim.train.optimiser import moments
+from seriatim.train.optimizer import moments
 from seriatim.train.options import TrainingOptions
-from seriatim.train.update import Trainer
+from seriatim.train.trainer import Trainer
 
 QUICK = 5.0  # seconds: a first step shorter than this is measured again, all kernels set up
 
@@ -35,7 +35,7 @@ class Estimate:
         seconds: of its steps; evaluations come on top.
         weight_bytes: weights, their gradients, their average if one is kept, and the best
             weights beside them.
-        moment_bytes: of the optimiser.
+        moment_bytes: of the optimizer.
         step_bytes: what a step keeps for its backward pass, at its height.
     """
 
@@ -73,7 +73,7 @@ def estimate(
         steps=steps,
         seconds=steps * seconds,
         weight_bytes=(3 if trial.average is None else 4) * size,
-        moment_bytes=sum(own(t).nbytes for t in moments(trial.model, trial.optimiser).values()),
+        moment_bytes=sum(own(t).nbytes for t in moments(trial.model, trial.optimizer).values()),
         step_bytes=height,
     )
 

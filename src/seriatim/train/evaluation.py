@@ -6,11 +6,11 @@ read are made elsewhere.
 
 import torch
 
-from seriatim import tree
-from seriatim.data.batches import Pass
-from seriatim.model import TargetModel
+from seriatim.core import tree
+from seriatim.core.model import TargetModel
+from seriatim.data.batches.corpus import Pass
 from seriatim.train.distributed import ALONE, Ranks, own_rows
-from seriatim.train.update import on_device
+from seriatim.train.trainer import on_device
 
 
 @torch.no_grad()

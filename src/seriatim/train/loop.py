@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from seriatim.batch import TokenSequences
-from seriatim.data.batches import BatchSource, CorpusPass, Pass, batch_source
+from seriatim.core.batch import TokenSequences
+from seriatim.core.model import SequenceModel, TargetModel
+from seriatim.data.batches.corpus import BatchSource, CorpusPass, Pass, batch_source
 from seriatim.errors import ConfigError
-from seriatim.model import SequenceModel, TargetModel
-from seriatim.train import checkpoint, snapshot
-from seriatim.train.checkpoint import Checkpoints, Head
+from seriatim.train.budget import Clock, Plan, Planner, asked_steps, evaluation_size
+from seriatim.train.callbacks.history import History, Progress
+from seriatim.train.checkpoint import snapshot, store
+from seriatim.train.checkpoint.snapshot import Snapshot
+from seriatim.train.checkpoint.store import CheckpointHead, Checkpoints
+from seriatim.train.checkpoint.writer import Keeper
 from seriatim.train.distributed import Spread, check_enough, current, make_spread
 from seriatim.train.estimate import Estimate, estimate, fitting, memory_named
-from seriatim.train.history import History, Progress
-from seriatim.train.keeper import Keeper
-from seriatim.train.optimiser import trainable
+from seriatim.train.optimizer import trainable
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
-from seriatim.train.plan import Clock, Plan, Planner, asked_steps, evaluation_size
 from seriatim.train.precision import applied, choose
-from seriatim.train.run import Around, Run
-from seriatim.train.snapshot import Snapshot
-from seriatim.train.update import Trainer
+from seriatim.train.run import RunContext, TrainingRun
+from seriatim.train.trainer import Trainer
 
 
 def fit(
@@ -116,7 +116,7 @@ def train(
     ranks = current()
     check_enough(source.num_targets, ranks)
     about = _about(model, source, options, checkpoints)
-    head = None if checkpoints is None else checkpoint.standing(checkpoints, about)
+    head = None if checkpoints is None else store.standing(checkpoints, about)
     seed = ranks.seed(options.seed)
     spread = make_spread(options, ranks)
     choice = choose(options.precision, model)
@@ -135,13 +135,13 @@ def train(
                 keeper = Keeper(checkpoints, about, clock)
             told = report if ranks.is_main else None
             folder = None if checkpoints is None else checkpoints.folder
-            around = Around(clock, began, told, stop, ranks, folder, keeper)
-            run = Run(held, source, valid, options, plan, around)
+            around = RunContext(clock, began, told, stop, ranks, folder, keeper)
+            run = TrainingRun(held, source, valid, options, plan, around)
             if head is None and choice.why:
                 run.note(choice.why)
             try:
                 if checkpoints is not None and head is not None:
-                    tensors, best = checkpoint.read_tensors(checkpoints.folder, head)
+                    tensors, best = store.read_tensors(checkpoints.folder, head)
                     found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
                     run.restore(found)
                 return run.go()
@@ -170,7 +170,7 @@ def _prepared(
     trials: _Trials,
     valid: Pass | None,
     options: TrainingOptions,
-    head: Head | None,
+    head: CheckpointHead | None,
     announce: Callable[[Estimate], None] | None,
     began: float,
     clock: Clock,
@@ -256,7 +256,7 @@ def _about(
 
 
 @contextmanager
-def _threads(checkpoints: Checkpoints | None, head: Head | None) -> Iterator[None]:
+def _threads(checkpoints: Checkpoints | None, head: CheckpointHead | None) -> Iterator[None]:
     """As many threads as the run began with: sums of another number differ in their last bits."""
     before = torch.get_num_threads()
     asked = before

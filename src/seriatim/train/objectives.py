@@ -1,6 +1,6 @@
-"""What is maximised for each target, from the distribution, the target and the features.
+"""What is maximized for each target, from the distribution, the target and the features.
 
-Pure functions of tensors; they know no model, no data and no optimiser.
+Pure functions of tensors; they know no model, no data and no optimizer.
 
 Shapes: B rows, L elements, V symbols, D features.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seriatim.distributions import Discrete, Distribution, LinearCategorical
-from seriatim.model import Features, Objective, log_likelihood
+from seriatim.core.distributions import Discrete, Distribution, LinearCategorical
+from seriatim.core.model import Features, Objective, log_likelihood
+from seriatim.core.tree import Tree
 from seriatim.train.options import TrainingOptions
-from seriatim.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class SmoothedLikelihood:
 
 
 @dataclass(frozen=True)
-class PenalisedActivations:
+class PenalizedActivations:
     """An objective less alpha mean_d (m h_t)^2 and less beta mean_d (h_t - h_{t-1})^2.
 
-    Activation regularisation and its temporal form (Merity, McCann, Socher 2017, section 4.6;
+    Activation regularization and its temporal form (Merity, McCann, Socher 2017, section 4.6;
     alpha 2 and beta 1 there). h_t are the features (B, L, D), and m h_t what the output layer
     reads of them, dropout included. The first element of a chunk has no change. What padding
     would pay is left out with it: a valid element never follows padding.
@@ -77,5 +77,5 @@ def make_objective(options: TrainingOptions) -> Objective:
     if options.label_smoothing:
         objective = SmoothedLikelihood(options.label_smoothing)
     if options.activation_penalty or options.temporal_penalty:
-        return PenalisedActivations(objective, options.activation_penalty, options.temporal_penalty)
+        return PenalizedActivations(objective, options.activation_penalty, options.temporal_penalty)
     return objective

@@ -12,8 +12,8 @@ import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from seriatim.core.validation import explain
 from seriatim.errors import ConfigError
-from seriatim.options import explain
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -23,12 +23,12 @@ Below1 = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 DEFAULT_STEPS = 2000
 BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
-# (learning rate, weight decay) where none is given: they mean other things to each optimiser.
+# (learning rate, weight decay) where none is given: they mean other things to each optimizer.
 RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}
 # Options that only some choice of another option reads.
 BELONGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "betas": ("optimiser", ("adamw",)),
-    "momentum": ("optimiser", ("sgd",)),
+    "betas": ("optimizer", ("adamw",)),
+    "momentum": ("optimizer", ("sgd",)),
     "final_share": ("schedule", ("cosine",)),
     "decay": ("schedule", ("plateau", "step")),
     "plateau_patience": ("schedule", ("plateau",)),
@@ -55,7 +55,7 @@ class TrainingOptions:
         carry: for streams: True reads batch_size parts of the stream chunk after chunk and
             carries the state (truncated backpropagation through time); False takes random
             windows with a fresh state; None: carries unless the model's reach is bounded.
-        optimiser: "adamw" (Loshchilov, Hutter 2019) or "sgd".
+        optimizer: "adamw" (Loshchilov, Hutter 2019) or "sgd".
         learning_rate: the highest; None: 0.002 for adamw, 1 for sgd.
         weight_decay: share of each matrix taken off, times the learning rate; biases, norms
             and embeddings are left alone. None: 0.01 for adamw, 0 for sgd.
@@ -65,9 +65,9 @@ class TrainingOptions:
         label_smoothing: share e of the target spread over all symbols, (1 - e) ln p(target) +
             e mean ln p (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
         activation_penalty: alpha times the mean square of the dropped-out features (Merity et
-            al. 2017, activation regularisation).
+            al. 2017, activation regularization).
         temporal_penalty: beta times the mean square of their change from step to step (same,
-            temporal activation regularisation).
+            temporal activation regularization).
         schedule: how the learning rate falls: "cosine" to final_share of it, "constant",
             "plateau" (times decay whenever validation has not improved), "step" (times decay
             every so many epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017, 5.3).
@@ -107,7 +107,7 @@ class TrainingOptions:
     length: Count = 128
     token_budget: Count | None = None
     carry: bool | None = None
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive | None = None
     weight_decay: NotNegative | None = None
     betas: tuple[Below1, Below1] = (0.9, 0.99)
@@ -150,16 +150,16 @@ class TrainingOptions:
 
     @property
     def peak_rate(self) -> float:
-        """The learning rate, given or the optimiser's own."""
-        return RATES[self.optimiser][0] if self.learning_rate is None else self.learning_rate
+        """The learning rate, given or the optimizer's own."""
+        return RATES[self.optimizer][0] if self.learning_rate is None else self.learning_rate
 
     @property
     def decay_rate(self) -> float:
-        """The weight decay, given or the optimiser's own."""
-        return RATES[self.optimiser][1] if self.weight_decay is None else self.weight_decay
+        """The weight decay, given or the optimizer's own."""
+        return RATES[self.optimizer][1] if self.weight_decay is None else self.weight_decay
 
     def to_json(self) -> dict[str, Any]:
-        """Every option as JSON values, with the optimiser's own rates filled in."""
+        """Every option as JSON values, with the optimizer's own rates filled in."""
         chosen = {"learning_rate": self.peak_rate, "weight_decay": self.decay_rate}
         return {**asdict(self), "betas": list(self.betas), **chosen}
 

@@ -35,27 +35,27 @@ _SIZE = 512  # of the products measured: 0.3 GFLOP each
 
 
 @dataclass(frozen=True)
-class Choice:
+class PrecisionChoice:
     """How products are taken, and a sentence that says why ("" where nothing was chosen)."""
 
     products: Products
     why: str
 
 
-def choose(asked: Literal["auto", "float32", "bf16"], model: nn.Module) -> Choice:
+def choose(asked: Literal["auto", "float32", "bf16"], model: nn.Module) -> PrecisionChoice:
     """What to train a model with: what was asked for, or what its device does best.
 
     Costs a few hundredths of a second, once in a process and device.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if asked != "auto":
-        return Choice(asked, f"precision {asked}, as asked")
+        return PrecisionChoice(asked, f"precision {asked}, as asked")
     if any(p.dtype != torch.float32 for p in model.parameters() if p.is_floating_point()):
-        return Choice("float32", "")  # there is nothing to choose
+        return PrecisionChoice("float32", "")  # there is nothing to choose
     width = sum(p.numel() for p in model.parameters() if p.ndim >= 2 and p.requires_grad)
     if width < WIDE:
         exact = exact_float32(device)
-        return Choice(
+        return PrecisionChoice(
             "float32",
             f"precision float32 ({exact.why}): with {width:,} weights in matrices, casting to "
             "bfloat16 would cost more than it gains",
@@ -64,20 +64,24 @@ def choose(asked: Literal["auto", "float32", "bf16"], model: nn.Module) -> Choic
 
 
 @lru_cache
-def _fastest(device: torch.device) -> Choice:
+def _fastest(device: torch.device) -> PrecisionChoice:
     exact = exact_float32(device)
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Choice("bf16", "precision bf16: this GPU has matrix units for bfloat16")
-        return Choice("float32", f"precision float32 ({exact.why}): this GPU has no bfloat16")
+            return PrecisionChoice("bf16", "precision bf16: this GPU has matrix units for bfloat16")
+        return PrecisionChoice(
+            "float32", f"precision float32 ({exact.why}): this GPU has no bfloat16"
+        )
     if device.type != "cpu":
-        return Choice("float32", f"precision float32 ({exact.why})")
+        return PrecisionChoice("float32", f"precision float32 ({exact.why})")
     with _float32_products(exact.setting):
         wide = _seconds(torch.float32)
     gain = wide / _seconds(torch.bfloat16)
     if gain >= WORTH:
-        return Choice("bf16", f"precision bf16: products are {gain:.1f} times as fast as float32's")
-    return Choice(
+        return PrecisionChoice(
+            "bf16", f"precision bf16: products are {gain:.1f} times as fast as float32's"
+        )
+    return PrecisionChoice(
         "float32",
         f"precision float32 ({exact.why}): bfloat16 products are {gain:.1f} times as fast here",
     )

@@ -18,27 +18,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seriatim.data.batches import BatchSource, Pass
+from seriatim.core.model import TargetModel
+from seriatim.data.batches.corpus import BatchSource, Pass
 from seriatim.errors import ModelError, TrainingError
-from seriatim.model import TargetModel
-from seriatim.train import snapshot
+from seriatim.train.budget import Clock, Plan
+from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped
+from seriatim.train.callbacks.monitor import Monitor, state_size
+from seriatim.train.checkpoint import snapshot
+from seriatim.train.checkpoint.snapshot import Snapshot
+from seriatim.train.checkpoint.writer import Keeper
 from seriatim.train.distributed import ALONE, Ranks, Vote
 from seriatim.train.estimate import memory_named
 from seriatim.train.evaluation import mean_nats
-from seriatim.train.history import Evaluation, History, Progress, Stopped
-from seriatim.train.keeper import Keeper
-from seriatim.train.monitor import Monitor, state_size
 from seriatim.train.options import TrainingOptions
-from seriatim.train.plan import Clock, Plan
 from seriatim.train.signals import Signals
-from seriatim.train.snapshot import Snapshot
-from seriatim.train.update import Trainer, TrainerState, broken
+from seriatim.train.trainer import Trainer, TrainerState, broken
 
 SECONDS_BETWEEN_REPORTS = 0.25
 
 
 @dataclass(frozen=True)
-class Around:
+class RunContext:
     """What stands around a run.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Best:
     weights: dict[str, Any]
 
 
-class Run:
+class TrainingRun:
     """A run of updates and evaluations; `go` returns its history."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Run:
         valid: Pass | None,
         options: TrainingOptions,
         plan: Plan,
-        around: Around,
+        around: RunContext,
     ) -> None:
         self.model, self.source, self.valid = model, source, valid
         self.options, self.plan, self.around = options, plan, around
@@ -291,7 +291,7 @@ class Run:
             keeper.wait()  # the copies that it writes are about to change
         found = self.snapshot()
         if self.trainer.spread.is_sharded and self.around.folder is not None:
-            from seriatim.train import shards
+            from seriatim.train.checkpoint import shards
 
             rest = shards.keep(self.around.folder, found, self.ranks)
             if rest is None:
@@ -353,7 +353,7 @@ class Run:
         numbers, spread = found.numbers, self.trainer.spread
         own = self.model.state_dict()
         if found.shards and self.around.folder is not None:
-            from seriatim.train import shards
+            from seriatim.train.checkpoint import shards
 
             found = shards.complete(self.around.folder, found, own)
 

@@ -1,6 +1,6 @@
 """Learning rates, step by step.
 
-Knows numbers of steps and, for the plateau, validation losses; knows no optimiser, no model.
+Knows numbers of steps and, for the plateau, validation losses; knows no optimizer, no model.
 A schedule is asked for the rate of update t = 0, 1, 2 .. of `steps`. Every one begins with a
 linear warm-up over W steps, peak * (t + 1) / W for t < W.
 """

@@ -1,0 +1,207 @@
+"""One text, or one pair, with all that happened inside of the model while it was read.
+
+Beside the recorder's taps stands what they belong to: the element read at each position, the
+symbol that was predicted there, its bits, and what else might have come. Knows symbols and models
+through the contract; no family.
+
+Shapes: T predicted symbols of the text.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seriatim.analysis.recorder import MAX_GIGABYTES, Trace, record
+from seriatim.core.model import SequenceModel
+from seriatim.core.tree import Tree
+from seriatim.data.batches.pairs import source_batch
+from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.decode.sampling import symbols_of
+from seriatim.errors import ConfigError, DataError
+
+Ids = NDArray[np.int64]
+
+_AT_ONCE = 4096  # positions whose distributions are looked at together
+
+
+class Alternative(NamedTuple):
+    """One of the most probable symbols at a position."""
+
+    symbol: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class TextTrace:
+    """A text as the model saw it. Position t of every tap belongs to position t here.
+
+    Attributes:
+        inputs: what was read at each position, T of them; the first is the boundary.
+        symbols: what was predicted there.
+        bits: (T,) -log2 p(symbol | everything before it).
+        alternatives: the most probable symbols at each position, falling.
+        starts: where sequences begin: [0], or every line's first position.
+        taps: what was recorded, of one row.
+    """
+
+    inputs: list[str]
+    symbols: list[str]
+    bits: NDArray[np.float64]
+    alternatives: list[list[Alternative]]
+    starts: list[int]
+    taps: Trace
+
+
+@dataclass(frozen=True)
+class PairTrace:
+    """A source and a target as a translator saw them.
+
+    Attributes:
+        source: the symbols of the source, its end last: the columns of maps over the source.
+        text: the target.
+        inputs: what the decoder read at each position; the first is the boundary.
+        symbols: what it predicted there, the end last if it was reached.
+        bits: (T,) of each symbol.
+        alternatives: the most probable symbols at each position, falling.
+        taps: what was recorded, of one row, of the encoder and of the decoder.
+    """
+
+    source: list[str]
+    text: str
+    inputs: list[str]
+    symbols: list[str]
+    bits: NDArray[np.float64]
+    alternatives: list[list[Alternative]]
+    taps: Trace
+
+
+def trace_text(
+    model: SequenceModel,
+    symbols: Vocabulary,
+    sequences: Sequence[Ids],
+    *,
+    has_ends: bool,
+    top: int,
+    only: Collection[str] | None,
+    max_gigabytes: float = MAX_GIGABYTES,
+) -> TextTrace:
+    """Sequences one after another, each from its own beginning.
+
+    Args:
+        model: of these symbols.
+        symbols: of the sequences.
+        sequences: T symbols each.
+        has_ends: whether the end of each is predicted, too.
+        top: alternatives at each position.
+        only: names to record, see `record`.
+        max_gigabytes: what may be recorded.
+
+    Raises:
+        ConfigError: a negative number of alternatives.
+        DataError: nothing to read.
+    """
+    ends = [symbols.boundary] if has_ends else []
+    targets = [np.concatenate([ids, np.array(ends, np.int64)]) for ids in sequences]
+    if not sum(len(ids) for ids in sequences):
+        raise DataError("the text is empty, so there is nothing to look into: give some text")
+    with record(model, only=only, max_gigabytes=max_gigabytes) as taps:
+        folds = [_Fold.of(model, t, top) for t in targets]
+    starts = np.cumsum([0, *(len(t) for t in targets)])
+    return TextTrace(
+        [symbols.name(i) for t in targets for i in (symbols.boundary, *t[:-1].tolist())],
+        [symbols.name(i) for t in targets for i in t.tolist()],
+        np.concatenate([fold.bits for fold in folds]),
+        [_named(row, symbols) for fold in folds for row in fold.alternatives],
+        starts[:-1].tolist(),
+        taps,
+    )
+
+
+def trace_pair(
+    model: SequenceModel,
+    alphabets: tuple[Vocabulary, Vocabulary],
+    source: Ids,
+    target: Ids,
+    *,
+    is_ended: bool,
+    top: int,
+    only: Collection[str] | None,
+    max_gigabytes: float = MAX_GIGABYTES,
+) -> PairTrace:
+    """A target that answers to a source.
+
+    Args:
+        model: an encoder-decoder.
+        alphabets: symbols of sources and of targets.
+        source: its symbols.
+        target: its symbols.
+        is_ended: whether its end is predicted, too.
+        top: alternatives at each position.
+        only: names to record, see `record`.
+        max_gigabytes: what may be recorded.
+
+    Raises:
+        ConfigError: a negative number of alternatives.
+        DataError: a target without any symbol, its end included.
+    """
+    of_source, of_target = alphabets
+    ends = [of_target.boundary] if is_ended else []
+    predicted = np.concatenate([target, np.array(ends, np.int64)])
+    if not len(predicted):
+        raise DataError("the target has no symbol at all, so there is nothing to look into")
+    with record(model, only=only, max_gigabytes=max_gigabytes) as taps, torch.inference_mode():
+        memory = model.encode(source_batch([source], of_source.boundary).to(model.device))
+        fold = _Fold.of(model, predicted, top, memory)
+    return PairTrace(
+        [of_source.name(i) for i in (*source.tolist(), of_source.boundary)],
+        of_target.decode(target),
+        [of_target.name(i) for i in (of_target.boundary, *predicted[:-1].tolist())],
+        [of_target.name(i) for i in predicted.tolist()],
+        fold.bits,
+        [_named(row, of_target) for row in fold.alternatives],
+        taps,
+    )
+
+
+Row = list[tuple[int, float]]  # symbols and their probabilities
+
+
+def _named(row: Row, symbols: Vocabulary) -> list[Alternative]:
+    return [Alternative(symbols.name(i), p) for i, p in row]
+
+
+class _Fold(NamedTuple):
+    """One sequence folded from its beginning: the bits of its targets, and alternatives."""
+
+    bits: NDArray[np.float64]
+    alternatives: list[Row]
+
+    @classmethod
+    def of(cls, model: SequenceModel, targets: Ids, top: int, given: Tree | None = None) -> "_Fold":
+        """Fold the boundary and all targets but the last, in chunks."""
+        if top < 0:
+            raise ConfigError(f"{top} alternatives cannot be listed: give 0 or more")
+        ids = torch.from_numpy(np.append(model.boundary, targets))[None].to(model.device)
+        nats, rows = [], []
+        size = min(model.positions_at_once, _AT_ONCE)
+        with torch.inference_mode():
+            carry = model.empty(1, given=given)
+            for begin in range(0, len(targets), size):
+                end = min(begin + size, len(targets))
+                x, y = ids[:, begin:end], ids[:, begin + 1 : end + 1]
+                features, carry = model.advance(carry, x, None)
+                found = symbols_of(model.emit(features))
+                nats.append(-found.log_prob(y)[0].double().cpu())
+                rows += _rows(*found.top(top)) if top else [[] for _ in range(y.shape[1])]
+        return cls(torch.cat(nats).numpy() / math.log(2), rows)
+
+
+def _rows(values: Tensor, symbols: Tensor) -> list[Row]:
+    pairs = zip(symbols[0].tolist(), values[0].double().exp().tolist(), strict=True)
+    return [list(zip(ids, shares, strict=True)) for ids, shares in pairs]

@@ -1,0 +1,227 @@
+"""The recorder: what happens inside of a model while it does what it always does.
+
+    with record(model) as trace:
+        model.log_prob(batch)
+    trace.names                       # "layers.0.hidden", "layers.0.forget", ..
+    trace["layers.0.hidden"]          # (B, T, D)
+
+Nothing is changed by it: layers run the kernels that they would run, gates are recovered from
+what those show, maps of attention are made beside them. Nothing is remembered in the model.
+
+Several calls inside of one `with` are put one behind the other along time, whether they go on
+with one sequence (chunks, single steps) or begin another. Knows records and how they are put
+together; no family, and not what any name means.
+
+Shapes: B rows, T recorded elements, H heads, S slots, D features.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.core import taps
+from seriatim.core.batch import valid_mask
+from seriatim.core.taps import Record, Recorder
+from seriatim.errors import ConfigError
+
+MAX_GIGABYTES = 4.0
+
+
+@contextmanager
+def record(
+    module: nn.Module,
+    *,
+    only: Collection[str] | None = None,
+    gradients: bool = False,
+    max_gigabytes: float = MAX_GIGABYTES,
+) -> Iterator["Trace"]:
+    """Record what happens inside of a model, in this thread, until the `with` ends.
+
+    Recurrent layers show "hidden", (B, T, D), and their gates: an LSTM "forget", "input",
+    "output", "candidate" and "cell", a GRU "reset", "update" and "candidate". Attention shows its
+    maps, (B, H, T, S), rows summing to 1: "attention.self", and where a decoder looks at its
+    source "attention.cross". A Markov model shows the "context" it knew, (B, T), and where
+    something was scored the "order" of the match, (B, T), and the "backoff" path, (B, T, n).
+
+    A cell of your own shows its output and what its `inside` gives. The encoder of a model that
+    was bound to its source before the `with` is not seen. A compiled model shows nothing.
+
+    Args:
+        module: a model, or any part of one; a task has it as its `model`.
+        only: patterns of names, such as "layers.0", "*.forget" or "decoder.*.cross"; what fits
+            none is not even made. None: everything.
+        gradients: keep the graph that leads to the values, for `torch.autograd.grad`; what a
+            step shows is then what the next step is computed from (see `Trace.parts`).
+        max_gigabytes: of all that is recorded; more is refused before it is made.
+
+    Raises:
+        ConfigError: no module, or a sequence too long to be recorded.
+    """
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"record takes a model, and was given {type(module).__name__}: a task has one as its "
+            "`model`, so write record(task.model)"
+        )
+    recorder = Recorder(module, only=only, gradients=gradients, max_bytes=int(max_gigabytes * 1e9))
+    with taps.recording(recorder):
+        yield Trace(recorder)
+
+
+class Trace:
+    """What was recorded, by name. Valid elements of each row come first; 0 behind them."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._joined: dict[str, tuple[int, Tensor]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What was recorded, in the order in which it came first."""
+        return list(self._recorder.records)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._recorder.records
+
+    def __getitem__(self, name: str) -> Tensor:
+        """All calls together, (B, T, ..); a map of self-attention is (B, H, T, S).
+
+        The columns of a map of self-attention are the recorded elements, as its rows are; where
+        something was seen before the recording began, S - T columns for it stand on the left.
+        Those of a map over a source are the positions of the source.
+
+        Raises:
+            ConfigError: no such name, calls of different numbers of rows, or a map too large.
+        """
+        records = self._of(name)
+        count, joined = self._joined.get(name, (0, torch.empty(0)))
+        if count != len(records):
+            joined = self._join(name, records)
+            self._joined[name] = len(records), joined
+        return joined
+
+    def parts(self, name: str) -> list[Tensor]:
+        """The values as the calls put them, (B, L, ...), and (B, ...) of a single step.
+
+        With gradients=True they are nodes of the graph. Inside of a chunk no step depends on
+        another one's part; to see gradients go through time, fold element after element.
+        """
+        return [r.value for r in self._of(name)]
+
+    def lengths(self, name: str) -> Tensor | None:
+        """(B,) how many elements of each row were recorded under a name; None: T of all."""
+        records = self._of(name)
+        if all(r.lengths is None for r in records):
+            return None
+        valid = _valid(records).sum(1)
+        return None if bool((valid == valid.max()).all()) else valid
+
+    def clear(self) -> None:
+        """Forget what was recorded so far."""
+        self._recorder.clear()
+        self._joined.clear()
+
+    def _of(self, name: str) -> list[Record]:
+        records = self._recorder.records.get(name)
+        if records is None:
+            known = ", ".join(self.names) or "nothing"
+            raise ConfigError(f"nothing was recorded as {name!r}: there is {known}")
+        return records
+
+    def _join(self, name: str, records: list[Record]) -> Tensor:
+        rows = {len(r.value) for r in records}
+        if len(rows) > 1:
+            raise ConfigError(
+                f"{name} was recorded of {' and of '.join(map(str, sorted(rows)))} rows, which do "
+                "not stand side by side: record one batch at a time, or take parts(name)"
+            )
+        if records[0].keys is not None:
+            return _packed(_on_one_axis(name, records, self._recorder.max_bytes), _valid(records))
+        axis = 1 if records[0].axis is None else records[0].axis
+        values = [r.value.unsqueeze(1) if r.axis is None else r.value for r in records]
+        if axis == 2:
+            widest = max(v.shape[-1] for v in values)
+            values = [F.pad(v, (0, widest - v.shape[-1])) for v in values]
+        if len({v.shape[axis + 1 :] for v in values}) > 1:
+            raise ConfigError(f"{name} was recorded in several shapes: take parts(name)")
+        joined = torch.cat(values, axis)
+        if all(r.lengths is None for r in records):
+            return joined
+        if axis == 1:
+            return _packed(joined.unsqueeze(1), _valid(records)).squeeze(1)
+        return _packed(joined, _valid(records))
+
+
+def _size(r: Record) -> int:
+    """L."""
+    return 1 if r.axis is None else r.value.shape[r.axis]
+
+
+def _valid(records: list[Record]) -> Tensor:
+    """(B, T) bool, which of all elements are valid."""
+    rows = len(records[0].value)
+    masks = [
+        torch.ones(rows, _size(r), dtype=torch.bool)
+        if r.lengths is None
+        else valid_mask(r.lengths.cpu(), _size(r))
+        for r in records
+    ]
+    return torch.cat(masks, 1)
+
+
+def _packed(values: Tensor, valid: Tensor) -> Tensor:
+    """Values (B, H, T, ...) with the valid elements (B, T) of each row first, 0 behind them."""
+    if bool(valid.all()):
+        return values
+    counts = valid.sum(1)
+    order = torch.argsort(~valid, dim=1, stable=True)[:, : int(counts.max())]
+    at = order.to(values.device)
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    picked = values.transpose(1, 2)[rows, at].transpose(1, 2)
+    kept = valid_mask(counts, picked.shape[2]).to(values.device)
+    return picked.masked_fill(~kept.view(len(values), 1, -1, *[1] * (values.ndim - 3)), 0)
+
+
+def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Tensor:
+    """Maps (B, H, T, S) whose columns are elements, T with padding still in it.
+
+    A row's element has as its column the number of valid elements recorded before it, plus the
+    number of elements that stand further left than the first.
+    """
+    valid = _valid(records)
+    counts, begins = F.pad(valid.cumsum(1), (1, 0)), np.cumsum([0, *map(_size, records)])
+    spans = [_keys(r) + counts[:, at : at + 1] for r, at in zip(records, begins, strict=False)]
+    real = [s[s > taps.NOWHERE // 2] for s in spans]
+    left = -min(0, *(int(s.min()) for s in real if len(s)))
+    slots = left + int(valid.sum(1).max())
+    like = records[0].value
+    shape = (*like.shape[:2], valid.shape[1], slots)
+    needed = torch.Size(shape).numel() * like.element_size()
+    if max_bytes is not None and needed > max_bytes:
+        raise ConfigError(
+            f"{name} as one map of {shape[2]:,} x {slots:,} takes {needed / 1e9:.2g} GB: record a "
+            "shorter text, allow more with max_gigabytes, or take parts(name)"
+        )
+    whole = like.new_zeros(shape)
+    for r, span, (begin, end) in zip(records, spans, pairwise(begins), strict=True):
+        part = whole[:, :, begin:end]
+        column = span + left
+        first = int(column[0, 0])
+        if bool((column == torch.arange(first, first + column.shape[1])).all()):
+            part[..., first : first + column.shape[1]] = r.value
+            continue
+        is_outside = ((column < 0) | (column >= slots)).to(like.device)
+        value = r.value.masked_fill(is_outside[:, None, None], 0)
+        index = column.clamp(0, slots - 1).to(like.device)[:, None, None].expand_as(value)
+        part.scatter_add_(-1, index, value)
+    return whole
+
+
+def _keys(r: Record) -> Tensor:
+    """(B, W) on the CPU."""
+    keys = r.keys if r.keys is not None else torch.arange(r.value.shape[-1])
+    return keys.cpu().expand(len(r.value), -1)

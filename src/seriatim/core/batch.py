@@ -1,0 +1,102 @@
+"""What a model is given: inputs to fold and targets to score, ragged rows by their lengths.
+
+`TokenSequences` is what batches are cut from: whatever holds symbols laid end to end.
+
+Shapes: B rows, L elements of a chunk.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seriatim.core import tree
+from seriatim.core.tree import Tree
+
+
+class TokenSequences(Protocol):
+    """Sequences of symbols laid end to end, in memory or mapped from a file."""
+
+    @property
+    def tokens(self) -> NDArray[np.integer[Any]]:
+        """The symbols of all sequences, boundaries not included; in a stream every symbol."""
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(N + 1,) sequence i is tokens[offsets[i] : offsets[i + 1]]."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether this is one sequence without an end, in which the boundary is ordinary."""
+
+
+@tree.register
+@dataclass(frozen=True)
+class Batch:
+    """B sequences, or chunks of them, side by side.
+
+    Attributes:
+        inputs: (B, L, ...) what is folded, one element after another: the boundary, then
+            x_1 .. x_{L-1} of a sequence; s[i : i+L] of a stream.
+        targets: (B, L, ...) what is scored after each input: x_1 .. x_{L-1}, boundary of a
+            sequence; s[i+1 : i+L+1] of a stream.
+        lengths: (B,) int64 on the CPU: how many elements of each row are valid; they come
+            first. None: every row is full.
+        weights: (B, L) how much each target counts; None: every valid target counts once.
+        source: for encoder-decoders, what the targets answer to.
+    """
+
+    inputs: Tree
+    targets: Tree
+    lengths: Tensor | None = None
+    weights: Tensor | None = None
+    source: "Batch | None" = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, L)."""
+        first = tree.leaves(self.inputs)[0]
+        return first.shape[0], first.shape[1]
+
+    def counted(self) -> Tensor:
+        """(B, L) the weight of every target: 0 at padding, `weights` or 1 elsewhere."""
+        rows, length = self.shape
+        device = tree.leaves(self.inputs)[0].device
+        if self.lengths is None:
+            valid = torch.ones(rows, length, dtype=torch.bool, device=device)
+        else:
+            valid = valid_mask(self.lengths, length).to(device)
+        return valid.float() if self.weights is None else torch.where(valid, self.weights, 0.0)
+
+    def weigh(self, values: Tensor) -> Tensor:
+        """Values of the targets (B, L) times their weights, 0 where nothing counts."""
+        if self.lengths is None and self.weights is None:
+            return values
+        counted = self.counted().to(values.dtype)
+        # where, not a product: whatever stands at padding, NaN included, must not reach the sum.
+        return torch.where(counted != 0, values * counted, 0.0)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device; the lengths stay on the CPU, where layers read them."""
+        return replace(
+            self,
+            inputs=tree.to(self.inputs, device),
+            targets=tree.to(self.targets, device),
+            weights=tree.to(self.weights, device),
+            source=None if self.source is None else self.source.to(device),
+        )
+
+    def num_targets(self) -> float:
+        """The sum of the weights: what a mean loss divides by."""
+        if self.weights is None:
+            rows, length = self.shape
+            return float(rows * length if self.lengths is None else self.lengths.sum())
+        return float(self.counted().sum())
+
+
+def valid_mask(lengths: Tensor, length: int) -> Tensor:
+    """(B, L) bool, on the device of `lengths`: valid elements come first."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]

@@ -1,0 +1,128 @@
+"""Batches of examples held in memory: records of any shape, with targets of their own.
+
+For tasks whose targets are not the next symbol: vectors, labels, copying. Knows arrays and
+batches; no model, no files.
+
+Shapes: T elements of an example, B rows, L elements of the longest row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seriatim.core.batch import Batch
+from seriatim.data.batches.corpus import BatchReading, BatchSource, Buckets, Pass
+from seriatim.errors import DataError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence of inputs and what is to be said of each of them.
+
+    Attributes:
+        inputs: (T, ...).
+        targets: (T, ...), what is scored after each input.
+        weights: (T,) which targets count; None: all.
+        source: (S, ...) what the targets answer to; None: nothing.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+    source: Tensor | None = None
+
+    @property
+    def num_places(self) -> int:
+        """Places that it takes in a batch."""
+        return len(self.inputs) + (0 if self.source is None else len(self.source))
+
+    @property
+    def num_targets(self) -> float:
+        """The sum of its weights."""
+        return float(len(self.inputs) if self.weights is None else self.weights.sum())
+
+
+class ExampleBatches(BatchSource):
+    """Examples of similar length side by side, in another order every epoch; see `Buckets`."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int,
+        seed: int,
+        token_budget: int | None = None,
+    ) -> None:
+        """
+        Raises:
+            DataError: there is no example.
+        """
+        _check(examples)
+        self._examples = examples
+        sizes = np.array([e.num_places for e in examples])
+        self._buckets = Buckets(sizes, batch_size=batch_size, seed=seed, token_budget=token_budget)
+        self.num_targets = round(sum(e.num_targets for e in examples))
+        self.steps_per_epoch = self._buckets.steps_per_epoch
+        self.targets_per_step = self.num_targets / self.steps_per_epoch
+
+    def batch(self, step: int) -> Batch:
+        return collate([self._examples[i] for i in self._buckets.pieces(step)])
+
+
+class ExamplePass(Pass):
+    """Examples once through, the longest first."""
+
+    def __init__(self, examples: Sequence[Example], *, batch_size: int) -> None:
+        """
+        Raises:
+            DataError: there is no example.
+        """
+        _check(examples)
+        self._examples, self._batch_size = examples, batch_size
+        self.num_targets = round(sum(e.num_targets for e in examples))
+
+    def readings(self, limit: int | None = None) -> Iterator[BatchReading]:
+        for rows in self.rows(limit):
+            batch = collate([self._examples[i] for i in rows])
+            yield BatchReading(batch, is_first=True, goes_on=False)
+
+    def rows(self, limit: int | None = None) -> list[list[int]]:
+        """Which examples stand in each batch of `readings`."""
+        num, total = len(self._examples), self.num_targets
+        if limit is not None and limit < total:
+            num = max(1, round(num * limit / total))
+        chosen = np.arange(num) * len(self._examples) // num
+        order = sorted(chosen.tolist(), key=lambda i: -self._examples[i].num_places)
+        return [order[i : i + self._batch_size] for i in range(0, num, self._batch_size)]
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Examples as the rows of one batch; zeros stand at padding, and lengths say where."""
+    inputs, lengths = pad([e.inputs for e in examples])
+    targets, _ = pad([e.targets for e in examples])
+    weights = None
+    if any(e.weights is not None for e in examples):
+        ones = [torch.ones(len(e.inputs)) if e.weights is None else e.weights for e in examples]
+        weights, _ = pad(ones)
+    source = None
+    if examples[0].source is not None:
+        padded, sizes = pad([e.source for e in examples if e.source is not None])
+        source = Batch(padded, padded, sizes)
+    return Batch(inputs, targets, lengths, weights, source)
+
+
+def pad(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Sequences (T_i, ...) as rows (B, L, ...), zeros behind; their lengths, None if all are L."""
+    lengths = torch.tensor([len(p) for p in parts])
+    rows = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    return rows, None if bool((lengths == lengths[0]).all()) else lengths
+
+
+def _check(examples: Sequence[Example]) -> None:
+    if not sum(e.num_targets for e in examples):
+        raise DataError(
+            f"{len(examples)} examples hold no target to learn from or to score: give at least one"
+        )

@@ -1,0 +1,349 @@
+"""What kind of data files hold, by their first records: text, events, pairs, labels, numbers.
+
+A judgement, not a proof: each says on what it rests, and the user's own options come before it.
+
+Knows formats and columns. Does not know symbols or models.
+"""
+
+import json
+import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from seriatim.data import tables
+from seriatim.data.files import blocks, lines
+from seriatim.errors import ConfigError, DataError
+
+Task: TypeAlias = Literal["language", "translation", "label"]
+
+_HEAD = 2000  # lines or records that are judged by
+_JSON_BYTES = 1 << 26
+_NUMBER = re.compile(r"[+-]?(\d[\d_,.]*|\.\d+)([eE][+-]?\d+)?$")
+_KEYED = re.compile(r"^([A-Za-z]{2,12}): .+? ([A-Za-z]{2,12}): ")
+_PAIR_NAMES = (("source", "target"), ("src", "tgt"), ("input", "output"), ("question", "answer"))
+_ID_NAMES = re.compile(r"(^|_)(id|session|user|case|trace|visit|device|customer|block|seq)", re.I)
+_TIME_NAMES = re.compile(
+    r"(^|_)(time|timestamp|date|order|step|index|ts|at)($|_)|time$|date$", re.I
+)
+_EVENT_NAMES = re.compile(r"(event|action|activity|page|url|symbol|type|state|item|code|key)", re.I)
+_LABEL_NAMES = re.compile(r"^(label|class|category|target|tag|language|sentiment)$", re.I)
+_MAX_LABELS = 50
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, or field, of the first records.
+
+    Attributes:
+        name: in the header, or its number.
+        values: how many were looked at.
+        empty: of them without a value.
+        distinct: different ones.
+        numbers: share of the others that are numbers.
+        lists: share that are lists of symbols.
+        length: mean of their characters.
+        is_grouped: equal values stand together, or come again: an id of a sequence.
+    """
+
+    name: str
+    values: int
+    empty: int
+    distinct: int
+    numbers: float
+    lists: float
+    length: float
+    is_grouped: bool
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """What the data seems to be.
+
+    Attributes:
+        name: text, events, labelled, pairs, documents, event table, numbers, tagged, json.
+        sentence: the same for people, with what it rests on.
+        task: that fits it; None: no task of seriatim does yet.
+        options: of `seriatim fit` that it needs, by name.
+        columns: of a table.
+        keys: of lines such as `IN: .. OUT: ..`, the two names.
+    """
+
+    name: str
+    sentence: str
+    task: Task | None = "language"
+    options: dict[str, str] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    keys: tuple[str, str] | None = None
+
+
+def kind_of(
+    paths: Sequence[Path], formats: Sequence[str], encoding: str, given: dict[str, str | None]
+) -> DataKind:
+    """Judge files.
+
+    Args:
+        paths: of files that are text, or parquet.
+        formats: of each, as `open_source` says.
+        encoding: to read them by.
+        given: column options of the user, which decide where there are any.
+
+    Raises:
+        DataError: a record is broken.
+    """
+    if formats[0] != "text":
+        return _of_table(paths[0], formats[0], encoding, given)
+    if paths[0].suffix == ".conll":
+        return DataKind("tagged", "one element and its label in each line (.conll)", "label")
+    head = _head(paths[0], encoding)
+    full = [line for line in head if line.strip()]
+    if len(paths) > 1:
+        found = _of_folder(paths, encoding)
+    else:
+        found = _json_in(paths[0], full, encoding) or _delimited(full)
+    return found or _keyed(full) or _of_lines(full)
+
+
+def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
+    return list(islice(lines(blocks(path, encoding)), count))
+
+
+# ---- lines --------------------------------------------------------------------------------------
+
+
+def _of_lines(full: list[str]) -> DataKind:
+    """Numbers, events, or text."""
+    words = [line.split() for line in full]
+    counts = Counter(word for line in words for word in line)
+    total, mean = sum(counts.values()), statistics.fmean(map(len, words)) if words else 0.0
+    if len(full) >= 5 and mean == 1 and all(_NUMBER.match(word) for word in counts):
+        return DataKind("numbers", "one number in each line: a series, not symbols", None)
+    sentences = sum(n for word, n in counts.items() if word[-1] in ".,;:!?" and len(word) > 1)
+    is_prose = sentences * 50 > total
+    few = len(counts) <= 50 or len(counts) * 200 < total
+    if total >= 100 and mean >= 1.5 and few and not is_prose:
+        return DataKind(
+            "events",
+            f"lines of events: {len(counts):,} different ones among the first {total:,}, "
+            f"{mean:.1f} in a line",
+            options={"sequences": "line", "symbols": "word"},
+        )
+    return DataKind("text", "plain text")
+
+
+def _keyed(full: list[str]) -> DataKind | None:
+    """Lines such as `IN: walk OUT: WALK`."""
+    found = [_KEYED.match(line) for line in full]
+    keys = {match.groups() for match in found if match}
+    if len(full) >= 3 and all(found) and len(keys) == 1:
+        first, second = keys.pop()
+        return DataKind(
+            "pairs",
+            f"pairs in lines of the form '{first}: .. {second}: ..'",
+            "translation",
+            keys=(first, second),
+        )
+    return None
+
+
+def _json_in(path: Path, full: list[str], encoding: str) -> DataKind | None:
+    """JSON that is not named so, or that is one value."""
+    if not full or full[0].lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        if all(isinstance(json.loads(line), (dict, list)) for line in full[:20]) and len(full) > 1:
+            return DataKind(
+                "documents",
+                "one JSON record in each line, in a file whose name does not say so",
+                options={"format": "jsonl"},
+            )
+    except ValueError:
+        pass
+    if path.stat().st_size > _JSON_BYTES:
+        return None
+    try:
+        value = json.loads("".join(blocks(path, encoding)))
+    except ValueError:
+        return None
+    what = f"a list of {len(value):,}" if isinstance(value, list) else f"a {type(value).__name__}"
+    return DataKind("json", f"one JSON value ({what}), which is read as plain text: write each "
+                "sequence as a record of its own line into a .jsonl file", None)  # fmt: skip
+
+
+def _delimited(full: list[str]) -> DataKind | None:
+    """A table whose name does not say so: as many tabs or commas in every line."""
+    if len(full) < 5:
+        return None
+    for mark, name, format in (("\t", "tabs", "tsv"), (",", "commas", "csv")):
+        counts = {line.count(mark) for line in full}
+        is_prose = mark == "," and statistics.fmean(map(len, full)) > 200
+        if len(counts) == 1 and 0 not in counts and not is_prose:
+            width = counts.pop() + 1
+            cells = [[cell.strip() for cell in line.split(mark)] for line in full]
+            longest = max(range(width), key=lambda i: sum(len(row[i]) for row in cells))
+            return DataKind(
+                "documents",
+                f"{width} columns between {name}, in a file whose name does not say so; the "
+                f"longest is column {longest + 1}",
+                options={"format": format, "column": str(longest + 1)},
+                columns=tuple(_column(str(i + 1), [r[i] for r in cells]) for i in range(width)),
+            )
+    return None
+
+
+def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
+    """One file of short lines for each label?"""
+    own = [path for path in paths if path.suffix == ".txt"]
+    if len(own) < max(2, 0.8 * len(paths)):
+        return None
+    heads = [_head(path, encoding, 50) for path in own[:40]]
+    full = [line for head in heads for line in head if line.strip()]
+    if full and statistics.median(len(line) for line in full) < 40:
+        words = statistics.fmean(len(line.split()) for line in full)
+        if words < 3 and len(own) <= 500:
+            return DataKind(
+                "labelled",
+                f"a folder of {len(own):,} .txt files of short lines: each file a label, its lines "
+                "the sequences (or, without labels, one text)",
+                "label",
+                {"sequences": "line"},
+            )
+    return None
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def _of_table(path: Path, format: str, encoding: str, given: dict[str, str | None]) -> DataKind:
+    names = tables.known_columns(path, format, encoding)
+    if not names:
+        return DataKind("documents", f"{format} without named fields: each record is a sequence")
+    has_header = format in ("jsonl", "parquet") or not _looks_like_data(path, format, encoding)
+    wanted: tables.Wanted = names if has_header else list(range(1, len(names) + 1))
+    columns = _columns(path, format, encoding, wanted)
+    if any(value is not None for value in given.values()):
+        return DataKind(
+            "documents", f"a {format} table, of which columns were named", columns=columns
+        )
+    return _of_columns(columns, format, has_header)
+
+
+def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> DataKind:
+    by_name = {column.name.lower(): column for column in columns}
+    for source, target in _PAIR_NAMES:
+        if source in by_name and target in by_name:
+            options = {"source-column": by_name[source].name, "target-column": by_name[target].name}
+            return DataKind(
+                "pairs", f"pairs, {source} and {target}", "translation", options, columns
+            )
+    text = [c for c in columns if c.numbers < 0.5 and c.distinct]
+    numeric = [c for c in columns if c.numbers >= 0.5]
+    if numeric and all(_TIME_NAMES.search(c.name) for c in text):
+        names = ", ".join(c.name for c in numeric[:4])
+        return DataKind(
+            "numbers", f"a table of numbers ({names}): series, not symbols", None, {}, columns
+        )
+    events = _events(columns)
+    if events is not None:
+        return events
+    labels = [c for c in text if _is_label(c)]
+    texts = [c for c in text if c not in labels] or text
+    if len(columns) == 2 and len(text) == 2 and labels:
+        label = min(labels, key=lambda c: (not _LABEL_NAMES.match(c.name), c.distinct, c.length))
+        return _labelled(next(c for c in text if c is not label), label, columns, has_header)
+    if len(columns) == 2 and len(texts) == 2 and not has_header:
+        return DataKind("pairs", f"pairs, in two columns of a .{format} without a header",
+                    "translation", {"task": "translation"}, columns)  # fmt: skip
+    best = max(texts or columns, key=lambda c: (c.name.lower() == "text", c.lists, c.length))
+    name = "field" if format == "jsonl" else "column"
+    options = {} if len(columns) == 1 or best.name == "text" else {name: best.name}
+    if best.lists > 0.5:
+        options["symbols"] = "word"
+    return DataKind("documents", f"a table with its text in {best.name!r}, one sequence a record",
+                options=options, columns=columns)  # fmt: skip
+
+
+def _labelled(
+    text: Column, label: Column, columns: tuple[Column, ...], has_header: bool
+) -> DataKind:
+    usual = has_header and {text.name, label.name} == {"text", "label"}
+    ordered = not has_header and columns[0] is text
+    options = {} if usual or ordered else {"source-column": text.name, "target-column": label.name}
+    sentence = f"sequences with one of {label.distinct} labels each"
+    return DataKind("labelled", sentence, "label", options, columns)
+
+
+def _is_label(column: Column) -> bool:
+    few = column.distinct <= _MAX_LABELS and column.distinct * 10 <= column.values
+    return few and (column.length < 30 or _LABEL_NAMES.match(column.name) is not None)
+
+
+def _events(columns: tuple[Column, ...]) -> DataKind | None:
+    """One event in each row, and a column that says which sequence it belongs to."""
+    ids = [c for c in columns if c.is_grouped and _ID_NAMES.search(c.name)]
+    if not ids:
+        return None
+    rest = [c for c in columns if c is not ids[0] and not c.lists]
+    times = [c for c in rest if _TIME_NAMES.search(c.name)]
+    named = [c for c in rest if c not in times and _EVENT_NAMES.search(c.name)]
+    few = [c for c in rest if c not in times and c.distinct * 5 <= c.values]
+    events = named or few
+    if not events:
+        return None
+    options = {"column": events[0].name, "sequence-column": ids[0].name, "symbols": "word"}
+    if times:
+        options["order-column"] = times[0].name
+    sentence = f"one event in each row: {events[0].name!r}, of the sequence in {ids[0].name!r}"
+    sentence += f", by {times[0].name!r}" if times else ", in the order of the rows"
+    return DataKind("event table", sentence, options=options, columns=columns)
+
+
+def _columns(path: Path, format: str, encoding: str, wanted: tables.Wanted) -> tuple[Column, ...]:
+    rows: list[list[Any]] = []
+    try:
+        for _, row in islice(tables.records(path, format, wanted, encoding), _HEAD):
+            rows.append(row)
+    except (DataError, ConfigError):
+        if not rows:
+            raise
+    return tuple(_column(str(name), [row[i] for row in rows]) for i, name in enumerate(wanted))
+
+
+def _column(name: str, values: list[Any]) -> Column:
+    present = [v for v in values if v is not None and v != "" and v == v]
+    texts = [str(v).strip() for v in present]
+    count = max(len(present), 1)
+    distinct = len(set(texts))
+    return Column(
+        name=name,
+        values=len(values),
+        empty=len(values) - len(present),
+        distinct=distinct,
+        numbers=sum(_NUMBER.match(text) is not None for text in texts) / count,
+        lists=sum(isinstance(v, list) for v in present) / count,
+        length=sum(map(len, texts)) / count,
+        is_grouped=1 < distinct <= 0.7 * count,
+    )
+
+
+def _looks_like_data(path: Path, format: str, encoding: str) -> bool:
+    """Whether the first row of a table holds values and no names: a number, nothing, or a value
+    that comes again below."""
+    reader = tables.records(path, format, [1], encoding)
+    first = [str(cell) for cell in tables.known_columns(path, format, encoding)]
+    if any(not cell.strip() or _NUMBER.match(cell.strip()) for cell in first):
+        return True
+    if len(set(first)) < len(first):
+        return True
+    usual = {name for names in _PAIR_NAMES for name in names} | {"text", "label"}
+    if usual & {cell.lower() for cell in first}:
+        return False
+    column = [str(row[0]).strip() for _, row in islice(reader, 1, _HEAD)]
+    if first[0].strip() in column:
+        return True
+    # Two columns of text in a .tsv: what `open_pairs` takes for pairs without a header.
+    return format == "tsv" and len(first) == 2

@@ -1,0 +1,182 @@
+"""What the laws are tried on: a model in float64, a few sequences, and all sequences of a length.
+
+Knows models and states; no law.
+
+Shapes: B rows, T length of the sequences tried, V symbols.
+"""
+
+import copy
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from seriatim.core import tree
+from seriatim.core.batch import Batch, valid_mask
+from seriatim.core.model import Carry, SequenceModel, State
+from seriatim.core.tree import Tree
+from seriatim.decode.hypotheses import Hypothesis
+from seriatim.decode.sampling import symbols_of
+
+CELLS = 4_000_000  # numbers in one row of logits times rows: bounds the memory of enumeration
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in float64 and what it is tried on."""
+
+    model: SequenceModel
+    given: Tree | None
+    x: Tensor  # (3, T) symbols
+    budget_s: float
+
+    @classmethod
+    def of(
+        cls, model: SequenceModel, example: Tensor | None, given: Tree | None, budget_s: float
+    ) -> "Case":
+        double = copy.deepcopy(model).double().eval()
+        if example is None:
+            # Long enough to cross a small context several times, short enough to step through.
+            length = 12 if model.reach is None else min(max(8, 2 * model.reach + 3), 24)
+            generator = torch.Generator().manual_seed(0)
+            example = torch.randint(model.num_symbols, (3, length), generator=generator)
+        memory = None if given is None else tree.to(tree.to(given, torch.float64), double.device)
+        return cls(double, memory, example[:3].to(double.device), budget_s)
+
+    @property
+    def length(self) -> int:
+        return self.x.shape[1]
+
+    def start(self, batch_size: int = 3, capacity: int | None = None) -> State:
+        given = None if self.given is None else tree.repeat(self.given, batch_size)
+        return self.model.start(batch_size, given=given, capacity=capacity)
+
+    def empty(self, batch_size: int) -> Carry:
+        given = None if self.given is None else tree.repeat(self.given, batch_size)
+        return self.model.empty(batch_size, given=given)
+
+    def row(self, state: State) -> Tensor:
+        """(B, V) what the model predicts next."""
+        return symbols_of(self.model.predict(state)).dense()
+
+    def future(self, state: State) -> Tensor:
+        """(B, 3, V) predictions now and along a fixed continuation: sees into the carry."""
+        rows = [self.row(state)]
+        for symbol in (1 % self.model.num_symbols, 0):
+            state = self.model.step(state, self.symbol(symbol, tree.rows(state.features)))
+            rows.append(self.row(state))
+        return torch.stack(rows, 1)
+
+    def symbol(self, symbol: int, batch_size: int) -> Tensor:
+        return torch.full((batch_size,), symbol, device=self.model.device)
+
+    def fold(self, x: Tensor, state: State | None = None) -> list[State]:
+        """The states after 0, 1, .. elements of x, one step at a time: the meaning of a model."""
+        states = [self.start(len(x)) if state is None else state]
+        for t in range(x.shape[1]):
+            states.append(self.model.step(states[-1], x[:, t]))
+        return states
+
+    @cached_property
+    def folded(self) -> list[State]:
+        with torch.no_grad():
+            return self.fold(self.x)
+
+    def batch(self, x: Tensor, lengths: Tensor | None = None) -> Batch:
+        """Teacher forcing: the boundary and x_1 .. x_{T-1} in, x_1 .. x_T scored."""
+        first = self.symbol(self.model.boundary, len(x))[:, None]
+        return Batch(torch.cat([first, x[:, :-1]], 1), x, lengths)
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, L) log-probabilities, computed some rows at a time to bound memory."""
+        rows, length = batch.shape
+        size = max(1, CELLS // (length * self.model.num_symbols))
+        parts = []
+        for i in range(0, rows, size):
+            part = tree.map_leaves(lambda t, i=i: t[i : i + size], batch)
+            parts.append(self._score(part))
+        return torch.cat(parts)
+
+    def _score(self, batch: Batch) -> Tensor:
+        return self.model.forward(batch, self.empty(batch.shape[0]))[0]
+
+    def alone(self, i: int, n: int) -> State:
+        """Row i after its first n elements, folded by itself."""
+        return self.fold(self.x[i : i + 1, :n])[-1]
+
+
+def ragged_lengths(case: Case) -> Tensor:
+    """(3,) a full row, a short one and an empty one."""
+    return torch.tensor([case.length, 2, 0])
+
+
+def with_junk(case: Case, lengths: Tensor) -> Tensor:
+    """The sequences with other symbols where there is padding."""
+    valid = valid_mask(lengths, case.length).to(case.x.device)
+    return torch.where(valid, case.x, (case.x + 1) % case.model.num_symbols)
+
+
+def after_ragged(case: Case) -> State:
+    """A state whose rows have seen different numbers of elements."""
+    lengths = torch.tensor([4, 1, 2])
+    return case.model.update(case.start(), case.x[:, :4], lengths)
+
+
+def batch_of(case: Case, h: Hypothesis) -> Batch:
+    """What a search has found, as a batch to score."""
+    symbols = [*h.symbols, case.model.boundary] if h.is_ended else list(h.symbols)
+    return case.batch(torch.tensor([symbols], device=case.x.device))
+
+
+def enumerable(case: Case, limit: int = 50_000) -> int:
+    """The greatest length whose sequences can all be scored: by number, memory and time; 0: none.
+
+    Scores a few rows to see what a symbol costs, and spends a twentieth of the budget.
+    """
+    V = case.model.num_symbols
+    rows = min(64, max(2, CELLS // V))
+    trial = torch.zeros(rows, 2, dtype=torch.int64, device=case.x.device)
+    case.score(case.batch(trial))
+    start = time.perf_counter()
+    case.score(case.batch(trial))
+    per_symbol = (time.perf_counter() - start) / (rows * 2)
+    affordable = min(limit, case.budget_s / 20 / max(per_symbol, 1e-9))
+    length = 0
+    while V ** (length + 1) * (length + 1) <= affordable and length < 8:
+        length += 1
+    return length
+
+
+def sequences(case: Case, length: int) -> Tensor:
+    """(V^length, length) every sequence of that length."""
+    symbols = torch.arange(case.model.num_symbols, device=case.x.device)
+    return torch.cartesian_prod(*[symbols] * length).view(-1, length)
+
+
+def with_ends(case: Case, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every sequence that ends within `length` symbols, end included, and every unended prefix.
+
+    Returns:
+        symbols (N, length), lengths (N,), and whether each ended (N,).
+    """
+    rows: list[tuple[list[int], bool]] = list(_ends(case, length))
+    padded = [x + [0] * (length - len(x)) for x, _ in rows]
+    return (
+        torch.tensor(padded, device=case.x.device),
+        torch.tensor([len(x) for x, _ in rows]),
+        torch.tensor([e for _, e in rows]),
+    )
+
+
+def _ends(case: Case, length: int) -> Iterator[tuple[list[int], bool]]:
+    end = case.model.boundary
+    inner = [i for i in range(case.model.num_symbols) if i != end]
+    for n in range(length):
+        for prefix in itertools.product(inner, repeat=n):
+            yield [*prefix, end], True
+    for prefix in itertools.product(inner, repeat=length):
+        yield list(prefix), False

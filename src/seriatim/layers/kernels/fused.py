@@ -1,0 +1,236 @@
+"""Layers with backward passes of their own, for training on a CPU.
+
+The equations stand where they belong: `RMSNorm` in blocks, `attention` in attention, `rotate` in
+positions. Composed of torch's operations, each of them sends whole
+activations through memory once for every operation, forward and backward. Here a piece that
+fits into the cache goes through all of its operations before the next one begins, results are
+written where they are needed, and under autocast arithmetic is in float32 while what is stored is
+in the precision of the products.
+
+Knows tensors only. Every function is used where `is_useful` says so, and is held equal to its
+equation by the tests.
+
+Shapes: B rows, L positions, D features, H heads, d_k and d_v the sizes of a key and of a value.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PIECE = 2**17  # numbers worked on at once: 512 kB in float32, which stays in the cache
+_QUERIES = 128  # in a block of queries: half of a square of 256 is never looked at
+_MOST_WEIGHTS = 2**27  # of attention kept for the backward pass, in one layer
+
+
+def is_useful(x: Tensor) -> bool:
+    """Whether x is on its way to a loss, on a CPU, and not being compiled."""
+    return x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The precision in which products of x are taken: autocast's, where it is enabled."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return x.dtype
+
+
+def _pieces(rows: int, width: int) -> Iterator[slice]:
+    size = max(1, _PIECE // width)
+    return (slice(begin, begin + size) for begin in range(0, rows, size))
+
+
+# ---- normalization ------------------------------------------------------------------------------
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """g * x / sqrt(mean(x^2) + eps), (..., D), in the precision of products."""
+    y: Tensor = _RMSNorm.apply(x, weight, eps, product_dtype(x))  # type: ignore[no-untyped-call]
+    return y
+
+
+class _RMSNorm(torch.autograd.Function):
+    """With r = 1 / sqrt(mean(x^2) + eps), n = r x and u = g dy:
+
+    dx = r (u - n mean(u n)),   dg = sum over rows of n dy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        rows, size = x.numel() // x.shape[-1], x.shape[-1]
+        flat = x.reshape(rows, size)
+        scale = torch.linalg.vector_norm(flat, dim=-1, keepdim=True)
+        scale = scale.square_().div_(size).add_(eps).rsqrt_()
+        y = flat.new_empty(flat.shape, dtype=dtype)
+        for piece in _pieces(rows, size):
+            y[piece] = (flat[piece] * scale[piece]).mul_(weight)
+        ctx.save_for_backward(flat, weight, scale)
+        return y.view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scale = ctx.saved_tensors
+        dy = upstream.reshape(x.shape)
+        dx, of_weight = torch.empty_like(x), torch.zeros_like(weight)
+        for piece in _pieces(*x.shape):
+            r = scale[piece]
+            n = x[piece] * r
+            u = dy[piece].to(x.dtype)
+            if u is dy or u.data_ptr() == dy[piece].data_ptr():
+                u = u.clone()
+            of_weight += torch.mul(u, n, out=dx[piece]).sum(0)
+            u *= weight
+            mean = torch.mul(u, n, out=dx[piece]).mean(-1, keepdim=True)
+            u.addcmul_(n, mean, value=-1)
+            torch.mul(u, r, out=dx[piece])
+        return dx.view(upstream.shape), of_weight, None, None
+
+
+# ---- attention ----------------------------------------------------------------------------------
+
+
+def heads(
+    joined: Tensor, num_heads: int, key_size: int, turn: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What one product has made, as queries, keys and values, queries and keys turned.
+
+    Args:
+        joined: (B, L, H (2 d_k + d_v)), queries of all heads, then keys, then values.
+        turn: cosines and signed sines as of `positions.rotation`; None: nothing is turned.
+
+    Returns:
+        (B, H, L, d_k) twice and (B, H, L, d_v), contiguous.
+    """
+    cos, sin = (None, None) if turn is None else turn
+    split: tuple[Tensor, Tensor, Tensor] = _Heads.apply(  # type: ignore[no-untyped-call]
+        joined, num_heads, key_size, cos, sin
+    )
+    return split
+
+
+class _Heads(torch.autograd.Function):
+    """The transpose of a rotation is the rotation back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        joined: Tensor,
+        num_heads: int,
+        key_size: int,
+        cos: Tensor | None,
+        sin: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        ctx.sizes = num_heads, key_size
+        ctx.save_for_backward(cos, sin)
+        rows, length, width = joined.shape
+        both = 2 * num_heads * key_size
+        keys = joined.new_empty(2, rows, num_heads, length, key_size)
+        values = joined.new_empty(rows, num_heads, length, (width - both) // num_heads)
+        for part in _pieces(rows, length * both):
+            pair = joined[part, :, :both].view(-1, length, 2, num_heads, key_size)
+            out = keys[:, part].permute(1, 3, 0, 2, 4)
+            _turn(pair, _of_rows(cos, part, 5), _of_rows(sin, part, 5), 1.0, out)
+        values.copy_(joined[:, :, both:].view(rows, length, num_heads, -1).transpose(1, 2))
+        return keys[0], keys[1], values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (num_heads, key_size), (cos, sin) = ctx.sizes, ctx.saved_tensors
+        dq, dk, dv = upstream
+        rows, _, length, value_size = dv.shape
+        both = 2 * num_heads * key_size
+        joined = dv.new_empty(rows, length, both + num_heads * value_size)
+        for part in _pieces(rows, length * both):
+            pair = joined[part, :, :both].view(-1, length, 2, num_heads, key_size)
+            turn = _of_rows(cos, part, 4), _of_rows(sin, part, 4)
+            _turn(dq[part].transpose(1, 2), *turn, -1.0, pair[:, :, 0])
+            _turn(dk[part].transpose(1, 2), *turn, -1.0, pair[:, :, 1])
+        joined[:, :, both:].view(rows, length, num_heads, -1).copy_(dv.transpose(1, 2))
+        return joined, None, None, None, None
+
+
+def _of_rows(table: Tensor | None, rows: slice, ndim: int) -> Tensor | None:
+    """The tables of some rows, or the one that all share, for what has so many axes."""
+    if table is None:
+        return None
+    table = table if table.ndim == 3 else table[rows]
+    return table.unsqueeze(-3) if ndim == 5 else table
+
+
+def _turn(x: Tensor, cos: Tensor | None, sin: Tensor | None, sign: float, out: Tensor) -> None:
+    """out = x cos + swapped(x) sign sin for x (R, L, .., H, d) and tables that go with it."""
+    if cos is None or sin is None:
+        out.copy_(x)
+        return
+    wide = x.to(cos.dtype)
+    half = x.shape[-1] // 2
+    turned = wide * cos
+    turned[..., :half].addcmul_(wide[..., half:], sin[..., :half], value=sign)
+    turned[..., half:].addcmul_(wide[..., :half], sin[..., half:], value=sign)
+    out.copy_(turned)
+
+
+def fits_causal(q: Tensor, k: Tensor) -> bool:
+    """Whether `causal_attention` can keep its weights for the backward pass."""
+    return q.shape[2] == k.shape[2] and q.shape[:3].numel() * q.shape[2] <= _MOST_WEIGHTS
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d_k)) v, query i seeing slots 0 .. i; (B, H, L, d) to (B, H, L, d_v)."""
+    y: Tensor = _CausalAttention.apply(q, k, v)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _CausalAttention(torch.autograd.Function):
+    """With P = softmax(S), S = q k^T / sqrt(d_k), block of queries after block:
+
+    dv = P^T dy,  dP = dy v^T,  dS = P (dP - rowsum(P dP)),
+    dq = dS k / sqrt(d_k),  dk = dS^T q / sqrt(d_k).
+
+    P is kept: making it again would take a fifth of the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        rows, num_heads, length, _ = q.shape
+        q, k, v = ((t.reshape(-1, length, t.shape[-1])) for t in (q, k, v))
+        q = q * q.shape[-1] ** -0.5
+        y = v.new_empty(v.shape)
+        kept = []
+        with torch.autocast("cpu", enabled=False):
+            for begin in range(0, length, _QUERIES):
+                end = min(begin + _QUERIES, length)
+                scores = torch.bmm(q[:, begin:end], k[:, :end].transpose(1, 2))
+                corner = scores.new_full((end - begin, end - begin), -torch.inf).triu_(1)
+                scores[:, :, begin:] += corner
+                weights = torch.softmax(scores, -1)
+                y[:, begin:end] = torch.bmm(weights, v[:, :end])
+                kept.append(weights)
+        ctx.save_for_backward(q, k, v, *kept)
+        return y.view(rows, num_heads, length, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, *kept = ctx.saved_tensors
+        dy = upstream.reshape(v.shape)
+        scale = q.shape[-1] ** -0.5
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        begin = 0
+        for weights in kept:
+            end = begin + weights.shape[1]
+            of_y = dy[:, begin:end]
+            dv[:, :end].baddbmm_(weights.transpose(1, 2), of_y)
+            slopes = torch.bmm(of_y, v[:, :end].transpose(1, 2))
+            slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)
+            dq[:, begin:end] = torch.bmm(slopes, k[:, :end])
+            dk[:, :end].baddbmm_(slopes.transpose(1, 2), q[:, begin:end])
+            begin = end
+        dq *= scale
+        shape = (*upstream.shape[:3], -1)
+        return dq.view(shape), dk.view(shape), dv.view(shape)

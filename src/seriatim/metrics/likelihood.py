@@ -1,0 +1,257 @@
+"""Likelihood of whole corpora: the figure by which every family is compared.
+
+Every scored symbol gets its surprise, -ln p(x_t | everything before it in its sequence), in
+nats; all other figures follow from these. Exact: a stream is one sequence folded from its
+beginning in chunks with the carried state, never cut into pieces that forget.
+
+Knows a model and arrays of symbols; no family, no text.
+
+Shapes: B rows, L elements of a chunk, N scored symbols.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seriatim.core.batch import Batch, TokenSequences, valid_mask
+from seriatim.core.model import SequenceModel
+from seriatim.errors import ConfigError
+from seriatim.metrics.bootstrap import percentiles
+
+CHUNK = 2048  # elements folded at once; a long sequence goes on in the next chunk
+
+Nats = NDArray[np.float32]
+
+
+@runtime_checkable
+class ScoresCorpora(Protocol):
+    """A model that scores a corpus by itself, faster than batch by batch and to the same result."""
+
+    def corpus_surprises(self, corpus: TokenSequences) -> Nats:
+        """The surprise of every scored symbol, in the order of the text."""
+
+
+def surprisals(
+    model: SequenceModel,
+    corpus: TokenSequences,
+    *,
+    restart_every: int | None = None,
+    report: Callable[[int], None] | None = None,
+) -> tuple[Nats, NDArray[np.int64]]:
+    """The surprise of every scored symbol, in the order of the text.
+
+    A sequence of T symbols has T + 1 scored ones, its end included; a stream of T has T.
+
+    Args:
+        model: any model of symbols.
+        corpus: what to score, in symbols of this model.
+        restart_every: for streams, forget everything every so many symbols (each block sees
+            the one symbol before it): the protocol of disjoint blocks. None: never.
+        report: called with the number of symbols scored so far.
+
+    Returns:
+        nats (N,), and bounds (M + 1,) of the M sequences, or blocks, in it.
+
+    Raises:
+        ConfigError: restart_every without a stream, or not positive.
+    """
+    if restart_every is not None and (restart_every < 1 or not corpus.is_stream):
+        raise ConfigError(
+            f"restart_every {restart_every} needs a stream and a positive number of symbols"
+        )
+    extra = 0 if corpus.is_stream else 1
+    sizes = np.diff(corpus.offsets) + extra
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    if restart_every is not None:
+        bounds = np.append(np.arange(0, bounds[-1], restart_every), bounds[-1]).astype(np.int64)
+    if restart_every is None and isinstance(model, ScoresCorpora):
+        nats = model.corpus_surprises(corpus)
+        if report is not None:
+            report(len(nats))
+        return nats, bounds
+    nats = np.empty(bounds[-1], np.float32)
+    done = 0
+    with torch.inference_mode():
+        for group in _groups(np.diff(bounds), model.positions_at_once):
+            for i, part in _fold(model, corpus, bounds, group, extra):
+                nats[i] = part
+                done += len(part)
+            if report is not None:
+                report(done)
+    return nats, bounds
+
+
+def _groups(sizes: NDArray[np.int64], positions: int) -> Iterator[NDArray[np.int64]]:
+    """Rows that are scored together: of like length, bounded in memory."""
+    order = np.argsort(sizes, kind="stable")[::-1]
+    i = 0
+    while i < len(order):
+        longest = min(int(sizes[order[i]]), CHUNK)
+        count = max(1, positions // max(longest, 1))
+        yield order[i : i + count]
+        i += count
+
+
+def _fold(
+    model: SequenceModel,
+    corpus: TokenSequences,
+    bounds: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    extra: int,
+) -> Iterator[tuple[NDArray[np.int64], Nats]]:
+    """Score rows side by side, chunk after chunk; yields places in the result and their nats."""
+    starts, sizes = bounds[rows], np.diff(bounds)[rows]
+    origin = starts - rows * extra  # first token: every sequence before has one end of its own
+    carry, longest = None, int(sizes.max())
+    step = min(CHUNK, max(1, model.positions_at_once // len(rows)))
+    for at in range(0, longest, step):
+        k = np.arange(at, min(at + step, longest))
+        lengths = np.clip(sizes - at, 0, len(k))
+        batch = Batch(
+            *_teacher_forced(corpus, model.boundary, origin, sizes - extra, k),
+            None if bool((lengths == len(k)).all()) else torch.from_numpy(lengths),
+        )
+        more = at + step < longest
+        scores, carry = model.forward(batch.to(model.device), carry, keep=more)
+        valid = valid_mask(torch.from_numpy(lengths), len(k)).numpy()
+        yield (starts[:, None] + k)[valid], -scores.float().cpu().numpy()[valid]
+
+
+def _teacher_forced(
+    corpus: TokenSequences,
+    boundary: int,
+    origin: NDArray[np.int64],
+    num_tokens: NDArray[np.int64],
+    k: NDArray[np.int64],
+) -> tuple[Tensor, Tensor]:
+    """Inputs and targets (B, L) of the k-th elements of sequences that begin at `origin`.
+
+    Target k is token k, and the end after the last; input k is the token before it. In a stream
+    the token before a block is an input too; before the first of all stands the boundary.
+    """
+    tokens, last = corpus.tokens, max(len(corpus.tokens) - 1, 0)
+    place = origin[:, None] + k
+    if len(tokens) == 0:
+        ends = torch.full(place.shape, boundary)
+        return ends, ends
+    targets = np.where(k < num_tokens[:, None], tokens[np.minimum(place, last)], boundary)
+    is_first = place == 0 if corpus.is_stream else np.broadcast_to(k == 0, place.shape)
+    inputs = np.where(is_first, boundary, tokens[np.clip(place - 1, 0, last)])
+    return torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Figures of one scored corpus. Bits are nats / ln 2.
+
+    Attributes:
+        symbols: scored symbols N, ends included.
+        nats: -sum ln p.
+        bits_per_symbol: nats / N / ln 2.
+        interval: 95 % of a block bootstrap of bits_per_symbol; None: too short to say.
+        perplexity: exp(nats / N).
+        unknown: how many scored symbols were the unknown symbol.
+        perplexity_known: exp of the mean over the other symbols; None: there are no others.
+        nats_known: their sum.
+    """
+
+    symbols: int
+    nats: float
+    bits_per_symbol: float
+    interval: tuple[float, float] | None
+    perplexity: float
+    unknown: int
+    perplexity_known: float | None
+    nats_known: float
+
+
+def likelihood(nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]) -> Likelihood:
+    """The figures of surprises.
+
+    Args:
+        nats: (N,) of `surprisals`.
+        bounds: of its sequences.
+        unknown: (N,) which targets are the unknown symbol.
+    """
+    total, count = float(nats.sum(dtype=np.float64)), len(nats)
+    known = count - int(unknown.sum())
+    nats_known = float(nats[~unknown].sum(dtype=np.float64)) if known < count else total
+    interval = bootstrap_interval(nats, bounds)
+    return Likelihood(
+        symbols=count,
+        nats=total,
+        bits_per_symbol=total / count / np.log(2),
+        interval=None if interval is None else (interval[0] / np.log(2), interval[1] / np.log(2)),
+        perplexity=float(np.exp(total / count)),
+        unknown=count - known,
+        perplexity_known=float(np.exp(nats_known / known)) if known else None,
+        nats_known=nats_known,
+    )
+
+
+def unknown_targets(corpus: TokenSequences, unknown: int | None) -> NDArray[np.bool_]:
+    """(N,) which scored symbols are the unknown one, in the order of `surprisals`."""
+    extra = 0 if corpus.is_stream else 1
+    is_unknown = np.zeros(len(corpus.tokens) + extra * (len(corpus.offsets) - 1), bool)
+    if unknown is None:
+        return is_unknown
+    tokens: NDArray[np.bool_] = np.asarray(corpus.tokens) == unknown
+    if not extra:
+        return tokens
+    sequence = np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
+    is_unknown[np.arange(len(tokens)) + sequence] = tokens
+    return is_unknown
+
+
+def bootstrap_interval(
+    nats: Nats,
+    bounds: NDArray[np.int64],
+    *,
+    block: int = 1000,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """A percentile interval of the mean surprise, by a bootstrap over blocks.
+
+    Neighbouring symbols are not independent, so whole sequences are drawn, or runs of `block`
+    symbols of a stream (Kunsch 1989, with blocks that do not overlap); the mean is sum / sum
+    over what was drawn.
+
+    Returns:
+        (low, high) in nats per symbol; None with fewer than ten blocks.
+    """
+    if len(bounds) == 2:
+        bounds = np.append(np.arange(0, len(nats), block), len(nats))
+    if len(bounds) > 2001:  # a thousand groups of sequences say as much as a million sequences
+        bounds = np.append(bounds[:-1][:: -(-len(bounds) // 1000)], bounds[-1])
+    sizes = np.diff(bounds)
+    if len(sizes) < 10:
+        return None
+    sums = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(sizes), (resamples, len(sizes)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    return percentiles(means, level)
+
+
+def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:
+    """The corpus as batches of one row and at most `length` targets, each from its own start.
+
+    For what needs the same batches under several models, such as the weights of a mixture; a
+    long sequence is cut, and each piece sees the one symbol before it.
+    """
+    for i in range(len(corpus.offsets) - 1):
+        own = np.asarray(corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]]).astype(np.int64)
+        targets = own if corpus.is_stream else np.append(own, boundary)
+        inputs = np.concatenate([[boundary], targets[:-1]])
+        for at in range(0, len(targets), length):
+            yield Batch(_row(inputs[at : at + length]), _row(targets[at : at + length]))
+
+
+def _row(values: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(values)[None]

@@ -1,0 +1,79 @@
+"""Likelihood of pairs: -ln p of every symbol of every target, given its source.
+
+Knows a model and pairs of symbols; no family, no text.
+
+Shapes: B rows, L target positions, N scored symbols of all pairs, ends included.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seriatim.core.batch import valid_mask
+from seriatim.core.model import SequenceModel
+from seriatim.data.batches.pairs import Boundaries, PairPass
+from seriatim.data.pairs import PairCorpus
+from seriatim.metrics.likelihood import Nats, likelihood, unknown_targets
+from seriatim.metrics.score import Score, score_text
+
+PLACES = 8_192  # scored at once, of both sides
+
+
+def pair_surprisals(
+    model: SequenceModel,
+    corpus: PairCorpus,
+    boundaries: Boundaries,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> tuple[Nats, NDArray[np.int64]]:
+    """The surprise of every target symbol, in order: -ln p(y_t | y_1 .. y_{t-1}, x), nats.
+
+    Args:
+        model: answers to sources.
+        corpus: pairs in the symbols of this model.
+        boundaries: of both alphabets.
+        report: called with the number of symbols scored so far.
+
+    Returns:
+        nats (N,), and bounds (pairs + 1,) of the targets in it; a target of T symbols has T + 1.
+
+    Raises:
+        DataError: there is no pair.
+    """
+    sizes = np.diff(corpus.target.offsets) + 1
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    nats = np.empty(bounds[-1], np.float32)
+    data = PairPass(corpus, boundaries, token_budget=min(PLACES, 2 * model.positions_at_once))
+    done = 0
+    with torch.inference_mode():
+        for rows, batch in data.batches():
+            values = model.log_prob(batch.to(model.device)).float().cpu().numpy()
+            valid = valid_mask(torch.from_numpy(sizes[rows]), values.shape[1]).numpy()
+            nats[(bounds[rows, None] + np.arange(values.shape[1]))[valid]] = -values[valid]
+            done += int(sizes[rows].sum())
+            if report is not None:
+                report(done)
+    return nats, bounds
+
+
+def score_pairs(
+    model: SequenceModel,
+    corpus: PairCorpus,
+    boundaries: Boundaries,
+    unknown: int | None,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> Score:
+    """How well a model predicts the targets of pairs; see `pair_surprisals` for the arguments.
+
+    Args:
+        unknown: the id of `<unk>` among the targets' symbols, if it is one of them.
+    """
+    started = time.perf_counter()
+    nats, bounds = pair_surprisals(model, corpus, boundaries, report=report)
+    seconds = time.perf_counter() - started
+    found = likelihood(nats, bounds, unknown_targets(corpus.target, unknown))
+    return score_text(found, corpus.target, seconds)

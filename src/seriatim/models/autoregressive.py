@@ -1,0 +1,109 @@
+"""The autoregressive window: what it keeps is the last k symbols, through a feed-forward network.
+
+Bengio et al. 2003, equation 1:
+
+    x = (C(x_{t-k+1}), .., C(x_t)),      y = b + W x + U tanh(d + H x),      p = softmax(y)
+
+Shapes: B rows, L elements of a chunk, k the window, E and D features of an embedding and of a
+hidden layer, V symbols.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.core import taps
+from seriatim.core.distributions import LinearCategorical
+from seriatim.core.model import Carry, SequenceModel
+from seriatim.core.tree import Tree
+from seriatim.models.options.configuration import Autoregressive
+
+
+class AutoregressiveModel(SequenceModel):
+    """A feed-forward network over the last k symbols; the carry is those symbols, (B, k).
+
+    A slot before the first element holds V, which is no symbol but has an embedding of its own.
+
+    Attributes:
+        config: what it was built from.
+        embedding: C, (V + 1, E).
+        hidden: H and d, then those of the further layers.
+        head: U, beside it W where `direct`, and b: (V, D) or (V, D + k E).
+    """
+
+    def __init__(self, config: Autoregressive, num_symbols: int, boundary: int) -> None:
+        super().__init__(num_symbols, boundary)
+        self.config = config
+        width = config.window * config.embedding_size
+        size = config.hidden_size
+        self.embedding = nn.Embedding(num_symbols + 1, config.embedding_size)
+        self.hidden: Any = nn.ModuleList(
+            nn.Linear(size if i else width, size) for i in range(config.num_layers)
+        )
+        self.head = nn.Linear(size + width * config.direct, num_symbols)
+        for name, parameter in self.hidden.named_parameters():
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def reach(self) -> int:
+        """k: what lies before the window is forgotten."""
+        return self.config.window
+
+    def empty(
+        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+    ) -> Tensor:
+        size = (batch_size, self.config.window)
+        return torch.full(size, self.num_symbols, device=self.embedding.weight.device)
+
+    def advance(
+        self, carry: Carry, x: Tensor, lengths: Tensor | None, *, keep: bool = True
+    ) -> tuple[Tensor, Carry | None]:
+        window = self.config.window
+        seen = torch.cat([carry, x], 1)
+        windows = seen.unfold(1, window, 1)[:, 1:]  # (B, L, k), the k symbols up to each
+        outputs = self._first(windows)
+        for i, layer in enumerate(self.hidden):
+            outputs = self._activated(layer(outputs) if i else outputs)
+            if taps.is_on():
+                taps.put(layer, "hidden", taps.Record(outputs, lengths))
+        if self.config.direct:
+            outputs = torch.cat([outputs, self.embedding(windows).flatten(2)], -1)
+        if lengths is None:
+            return outputs, seen[:, -window:]
+        last = lengths.to(x.device)[:, None] + torch.arange(window, device=x.device)
+        return outputs, seen.gather(1, last)
+
+    def emit(self, features: Tensor) -> LinearCategorical:
+        return LinearCategorical(features, self.head.weight, self.head.bias)
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """Hidden layers are layers."""
+        return {"layers": self.hidden}
+
+    def _first(self, windows: Tensor) -> Tensor:
+        """(B, L, D) d + H x, for the symbols (B, L, k) of each window.
+
+        H x = sum_j H_j C(x_j) for the blocks H_j of H. With more windows than symbols it is
+        quicker to multiply each symbol with each block once, and to add up rows of that table:
+        3 times for 65 symbols and 32 x 128 windows. Otherwise it is one product; a convolution
+        or a sum of k products was not quicker.
+        """
+        rows, length, window = windows.shape
+        first: nn.Linear = self.hidden[0]
+        if rows * length < 2 * self.num_symbols:
+            return F.linear(self.embedding(windows).flatten(2), first.weight, first.bias)
+        blocks = first.weight.view(-1, window, self.config.embedding_size)
+        table = torch.einsum("ve,dke->kvd", self.embedding.weight, blocks).flatten(0, 1)
+        at = windows + (self.num_symbols + 1) * torch.arange(window, device=windows.device)
+        total = F.embedding_bag(at.flatten(0, 1), table, mode="sum") + first.bias
+        return total.view(rows, length, -1)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return F.dropout(x.tanh(), self.config.dropout, self.training)

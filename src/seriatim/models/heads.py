@@ -1,0 +1,127 @@
+"""What is read off an encoder: a label of a sequence or of each element, or a number.
+
+    sequence:  p(label | x) = softmax(W s(x) + b),      s the encoder's states pooled
+    element:   p(label_t | x) = softmax(W h_t + b),     h_t its state at element t
+    number:    p(y | x) = N(w s(x) + b, 1)              so that -2 ln p is the squared error
+
+All are distributions of targets given a source: training sees a `TargetModel` like any other.
+
+Shapes: B rows, S positions of a source, L targets of a row (1 for a whole sequence), D features.
+"""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from seriatim.core.batch import Batch
+from seriatim.core.distributions import Distribution, LinearCategorical
+from seriatim.core.model import Carry, Objective, TargetModel, log_likelihood
+from seriatim.errors import ConfigError
+from seriatim.models.encoders import Encoder
+
+
+class Readout(TargetModel):
+    """A distribution of targets (B, L) that answer to a source."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def features(self, source: Batch) -> Tensor:
+        """(B, L, D) what is read of a source (B, S)."""
+
+    @abstractmethod
+    def emit(self, features: Tensor) -> Distribution:
+        """The distribution of the targets, of batch shape (B, L)."""
+
+    def forward(
+        self,
+        batch: Batch,
+        carry: Carry | None = None,
+        *,
+        objective: Objective = log_likelihood,
+        keep: bool = False,
+    ) -> tuple[Tensor, Carry | None]:
+        """(B, L) the objective of every target; nothing is carried."""
+        if batch.source is None:
+            raise ConfigError("a label answers to a source: give Batch(..., source=Batch(...))")
+        features = self.features(batch.source)[:, : batch.shape[1]]
+        return batch.weigh(objective(self.emit(features), batch.targets, features)), None
+
+
+class SequenceLabels(Readout):
+    """One label for each sequence."""
+
+    def __init__(self, encoder: Encoder, num_labels: int) -> None:
+        super().__init__(encoder)
+        self.head = _head(encoder.size, num_labels)
+
+    def features(self, source: Batch) -> Tensor:
+        """(B, 1, D) the states pooled."""
+        return _pooled(self.encoder, source)
+
+    def emit(self, features: Tensor) -> LinearCategorical:
+        """The distribution of the label."""
+        return LinearCategorical(features, self.head.weight, self.head.bias)
+
+
+class ElementLabels(Readout):
+    """One label for each element; the boundary behind the last has none."""
+
+    def __init__(self, encoder: Encoder, num_labels: int) -> None:
+        super().__init__(encoder)
+        self.head = _head(encoder.size, num_labels)
+
+    def features(self, source: Batch) -> Tensor:
+        """(B, S, D) the states; that of the boundary is not asked for."""
+        return self.encoder.encode(source.inputs, source.lengths)
+
+    def emit(self, features: Tensor) -> LinearCategorical:
+        """The distribution of each label."""
+        return LinearCategorical(features, self.head.weight, self.head.bias)
+
+
+class Number(Readout):
+    """One number for each sequence, with errors of a normal distribution of variance 1."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.head = _head(encoder.size, 1)
+
+    def features(self, source: Batch) -> Tensor:
+        """(B, 1, D) the states pooled."""
+        return _pooled(self.encoder, source)
+
+    def emit(self, features: Tensor) -> "Normal":
+        """The distribution of the number."""
+        return Normal(self.head(features)[..., 0])
+
+
+class Normal(Distribution):
+    """N(mean, 1)."""
+
+    def __init__(self, mean: Tensor) -> None:
+        self.mean = mean
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """-(x - mean)^2 / 2 - ln(2 pi) / 2, nats."""
+        return -0.5 * (x - self.mean).square() - 0.5 * math.log(2 * math.pi)
+
+    def sample(self, u: Tensor) -> Tensor:
+        """The inverse CDF at u."""
+        standard: Tensor = torch.special.ndtri(u)
+        return self.mean + standard.to(self.mean)
+
+
+def _head(size: int, num_outputs: int) -> nn.Linear:
+    head = nn.Linear(size, num_outputs)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _pooled(encoder: Encoder, source: Batch) -> Tensor:
+    states = encoder.encode(source.inputs, source.lengths)
+    return encoder.pooled(states, source.lengths)[:, None]

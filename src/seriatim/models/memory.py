@@ -1,0 +1,144 @@
+"""The memory of a source: what a decoder looks up, made once and never changed.
+
+Sequences that answer to one source share its memory: repeating rows, or picking rows whose
+sources stay in blocks, as beam search does at every step, copies nothing. Queries of one block
+then look at their source together. Knows trees and attention; no model.
+
+Shapes: M sources, G sequences that answer to each, B = M G rows, H heads, L queries, S
+positions, d_k and d_v sizes of a key and of a value.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seriatim.core import tree
+from seriatim.core.tree import Node, Tree, register
+from seriatim.layers.attention import AttentionMask, apart, attend, together
+
+Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (M, H, S, d_k) or (M, H, S, d_v)
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Memory(Node):
+    """B rows of memory.
+
+    Attributes:
+        keys, values: what is looked up by and found, for every layer; none where a decoder
+            does not look.
+        bias: (M, 1, 1, S) added to scores, -inf where there is no position; None: all are there.
+        initial: what a decoder starts from, every leaf (B, ...).
+        group: G; rows m G .. (m + 1) G - 1 answer to source m.
+    """
+
+    keys: Layers
+    values: Layers
+    bias: Tensor | None
+    initial: Tree = ()
+    group: int = 1
+
+    # ---- as a node of trees ----
+
+    def parts(self) -> tuple[tuple[Tree, ...], tuple[Any, ...]]:
+        """Every row by itself."""
+        alone = (self.keys, self.values, self.bias)
+        if self.group > 1:
+            alone = tree.map_leaves(lambda t: t.repeat_interleave(self.group, 0), alone)
+        return (*alone, self.initial), (self.group,)
+
+    @classmethod
+    def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
+        """Rows that share what they shared before, if they still do.
+
+        A kernel rounds a block of queries in its own way: a state that was saved goes on
+        exactly only with the blocks it had.
+        """
+        keys, values, bias, initial = subtrees
+        (group,) = static
+        whole = cls(tuple(keys), tuple(values), bias, initial)
+        if group == 1 or not all(tree.is_in_blocks(t, group) for t in tree.leaves(subtrees[:3])):
+            return whole
+        keys, values, bias = tree.map_leaves(lambda t: t[::group], subtrees[:3])
+        return replace(whole, keys=tuple(keys), values=tuple(values), bias=bias, group=group)
+
+    @classmethod
+    def cat_rows(cls, nodes: Sequence[Self]) -> Self:
+        """Rows of sources of any lengths: the shorter ones are padded."""
+        if any(node.group != nodes[0].group for node in nodes):
+            nodes = [node.ungrouped() for node in nodes]
+        initial = tree.cat([node.initial for node in nodes])
+        if not nodes[0].keys:
+            return replace(nodes[0], initial=initial)
+        size = max(node.keys[0].shape[2] for node in nodes)
+
+        def join(layers: Sequence[Layers]) -> Layers:
+            padded = ([_padded(t, size) for t in ts] for ts in layers)
+            return tuple(torch.cat(ts) for ts in zip(*padded, strict=True))
+
+        bias = None
+        if any(node.bias is not None or node.keys[0].shape[2] < size for node in nodes):
+            bias = torch.cat([node._bias_of(size) for node in nodes])
+        keys, values = join([n.keys for n in nodes]), join([n.values for n in nodes])
+        return cls(keys, values, bias, initial, nodes[0].group)
+
+    def select_rows(self, index: Tensor) -> Self:
+        """The rows `index`; where they come in blocks of one source each, nothing is copied."""
+        initial = tree.select(self.initial, index)
+        if not self.keys:
+            return replace(self, initial=initial)
+        sources, group = tree.blocks_of(index, self.group)
+        shared = replace(self, initial=initial, group=group)
+        if torch.equal(sources, torch.arange(self.keys[0].shape[0])):
+            return shared
+        sources = sources.to(self.keys[0].device)
+        keys, values, bias = tree.select((self.keys, self.values, self.bias), sources)
+        return replace(shared, keys=keys, values=values, bias=bias)
+
+    def repeat_rows(self, n: int) -> Self:
+        """Every row n times, all of them looking at the one source: nothing is copied."""
+        return replace(self, initial=tree.repeat(self.initial, n), group=self.group * n)
+
+    def _bias_of(self, size: int) -> Tensor:
+        """(M, 1, 1, size)."""
+        like = self.keys[0]
+        bias = self.bias
+        if bias is None:
+            bias = like.new_zeros(like.shape[0], 1, 1, like.shape[2])
+        return F.pad(bias, (0, size - bias.shape[3]), value=-math.inf)
+
+    # ---- looking at it ----
+
+    @property
+    def num_rows(self) -> int | None:
+        """B; None: there is nothing to count by."""
+        if self.keys:
+            return self.keys[0].shape[0] * self.group
+        leaves = tree.leaves(self.initial)
+        return leaves[0].shape[0] if leaves else None
+
+    def ungrouped(self) -> Self:
+        """Every row with a source of its own."""
+        return self if self.group == 1 else self.build(self.parts()[0], (1,))
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        """What queries q (B, H, L, d_k) find: (B, H, L, d_v), by `layers.attention.attend`."""
+        sight = AttentionMask(self.bias, group=self.group)
+        return attend(q, self.keys[layer], self.values[layer], sight)
+
+    def together(self, q: Tensor) -> Tensor:
+        """(B, H, L, d) as (M, H, G L, d): the queries of one source side by side."""
+        return together(q, self.group)
+
+    def apart(self, found: Tensor) -> Tensor:
+        """The inverse of `together`."""
+        return apart(found, self.group)
+
+
+def _padded(t: Tensor, size: int) -> Tensor:
+    return F.pad(t, (0, 0, 0, size - t.shape[2]))

@@ -1,0 +1,239 @@
+"""Merging runs of counts: to count what is larger than memory, to add text and to take it away.
+
+Knows `Counts`, and at most a folder in which the result grows; no corpora and no probabilities.
+
+Shapes: V symbols, N n-grams of all orders.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seriatim.errors import DataError
+from seriatim.models.ngram.counting import (
+    MOST_NGRAMS,
+    NUM_THREADS,
+    Counts,
+    Ints,
+    groups,
+    joined,
+    symbol_bits,
+)
+
+_BYTES_PER_MERGED = 40
+
+
+def merge_counts(
+    runs: Sequence[Counts],
+    *,
+    signs: Sequence[int] | None = None,
+    threads: Executor | None = None,
+    memory: int | None = None,
+    folder: Path | None = None,
+) -> Counts:
+    """The counts of several runs together: equal to counting all their text at once.
+
+    The ids of a run are translated order by order; as the translation rises with the id,
+    translated keys are sorted still, and every array is read and written in order.
+
+    Args:
+        runs: of one alphabet and one order.
+        signs: 1 adds a run, -1 takes it away; None: all are added.
+        threads: work on parts of an order at once.
+        memory: bytes that these parts may take together; None: as many as it takes.
+        folder: where the result grows in mapped files named as its fields; None: in memory.
+
+    Raises:
+        DataError: a run is taken away whose text was never counted, or there are too many
+            n-grams for 32-bit ids.
+    """
+    signs = [1] * len(runs) if signs is None else signs
+    if len(runs) == 1 and signs[0] == 1:
+        return runs[0]
+    merger = _Merger(runs, signs, memory, folder)
+    for m in range(2, runs[0].order + 1):
+        merger.merge_order(m, threads)
+    merged = merger.result()
+    return merged if min(signs) > 0 else _without_zeros(merged)
+
+
+class _Merger:
+    """Translates runs into one, order by order; `maps[b]` turns ids of run b into new ones."""
+
+    def __init__(
+        self,
+        runs: Sequence[Counts],
+        signs: Sequence[int],
+        memory: int | None,
+        folder: Path | None,
+    ) -> None:
+        self.runs, self.signs = runs, signs
+        self.memory, self.folder = memory, folder
+        self.num_symbols = runs[0].num_symbols
+        self.bits = symbol_bits(self.num_symbols)
+        most = sum(len(run.key) for run in runs)
+        # Pages that are never written cost nothing, so the most there can be is a fair size.
+        self.key = self._room("key", most, np.int64)
+        self.suffix = self._room("suffix", most, np.int32)
+        self.count = self._room("count", most + self.num_symbols, np.int64)
+        self.starts = [0, self.num_symbols]
+        self.maps = [
+            self._room(f"map-{b}", int(run.starts[-1]), np.int32) for b, run in enumerate(runs)
+        ]
+        for run, sign, new in zip(runs, signs, self.maps, strict=True):
+            new[: self.num_symbols] = np.arange(self.num_symbols)
+            self.count[: self.num_symbols] += sign * run.count[: self.num_symbols]
+
+    def _room(self, name: str, size: int, dtype: Any) -> npt.NDArray[Any]:
+        """Zeros, in memory or in a mapped file, whose place on the disk is taken at once."""
+        if self.folder is None or size == 0:
+            return np.zeros(size, dtype)
+        with (self.folder / name).open("wb") as file:
+            num_bytes = size * np.dtype(dtype).itemsize
+            # A disk that fills up under a mapped file kills the process instead of raising.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+            else:
+                file.truncate(num_bytes)
+        return np.asarray(np.memmap(self.folder / name, dtype, mode="r+", shape=(size,)))
+
+    def merge_order(self, m: int, threads: Executor | None) -> None:
+        """Order m, in parts by ranges of keys, once all lower orders are done."""
+        run = map if threads is None else threads.map
+        at_once = 1 if threads is None else NUM_THREADS
+        cuts = self._cuts(m, at_once * self._num_rounds(m))
+        base = self.starts[-1]
+        for i in range(0, len(cuts), at_once):  # no more parts in memory than threads
+            parts = cuts[i : i + at_once]
+            columns = list(zip(*parts, strict=True))
+            for part, found in zip(parts, list(run(self._merge_part, *columns)), strict=True):
+                base = self._place(base, *part, *found)
+            list(run(self._fill_part, *columns))
+        self.starts.append(base)
+
+    def _place(
+        self, base: int, lows: list[int], highs: list[int], key: Ints, ranks: list[Ints]
+    ) -> int:
+        """Take in what a part found, whose ids begin at `base`; where the next one's begin."""
+        if base + len(key) > MOST_NGRAMS:
+            raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+        self.key[base - self.num_symbols : base - self.num_symbols + len(key)] = key
+        for new, low, high, rank in zip(self.maps, lows, highs, ranks, strict=True):
+            np.add(rank, base, out=new[low:high], casting="unsafe")
+        return base + len(key)
+
+    def _num_rounds(self, m: int) -> int:
+        """How often all threads have a part to do, for the memory to suffice."""
+        size = sum(run.size(m) for run in self.runs)
+        return 1 if self.memory is None else max(1, -(-size * _BYTES_PER_MERGED // self.memory))
+
+    def _cuts(self, m: int, num_parts: int) -> list[tuple[list[int], list[int]]]:
+        """For each part, where it begins and where it ends in the ids of every run."""
+        largest = max(range(len(self.runs)), key=lambda b: len(self.runs[b].key[self._at(b, m)]))
+        key = self.runs[largest].key[self._at(largest, m)]
+        picked = [key[len(key) * i // num_parts] for i in range(1, num_parts) if len(key)]
+        bounds = [[int(run.starts[m - 1]) for run in self.runs]]
+        for prefix in (self.maps[largest][k >> self.bits] for k in picked):
+            bounds.append([self._first_of(b, m, int(prefix)) for b in range(len(self.runs))])
+        bounds.append([int(run.starts[m]) for run in self.runs])
+        return list(pairwise(bounds))
+
+    def _at(self, b: int, m: int) -> slice:
+        return self.runs[b].stored(m)
+
+    def _first_of(self, b: int, m: int, prefix: int) -> int:
+        """The first id of order m in run b whose context has a new id of at least `prefix`."""
+        run, new = self.runs[b], self.maps[b]
+        contexts = run.ids(m - 1)
+        context = contexts.start + int(np.searchsorted(new[contexts], prefix))
+        at = run.stored(m)
+        return int(run.starts[m - 1]) + int(np.searchsorted(run.key[at], context << self.bits))
+
+    def _merge_part(self, lows: list[int], highs: list[int]) -> tuple[Ints, list[Ints]]:
+        """The new keys of a part, and the rank among them of every n-gram of each run."""
+        run_bits = max(1, (len(self.runs) - 1).bit_length())
+        symbol_mask = (1 << self.bits) - 1
+        packed = np.empty(sum(highs) - sum(lows), dtype=np.int64)
+        end = 0
+        for b, (low, high) in enumerate(zip(lows, highs, strict=True)):
+            key = self.runs[b].key[low - self.num_symbols : high - self.num_symbols]
+            part = packed[end : end + len(key)]
+            np.copyto(part, self.maps[b][key >> self.bits])
+            part <<= self.bits
+            part |= key & symbol_mask
+            part <<= run_bits
+            part |= b
+            end += len(key)
+        packed.sort()
+        which = (packed & ((1 << run_bits) - 1)).astype(np.uint8 if run_bits <= 8 else np.int32)
+        packed >>= run_bits
+        begins, rank = groups(packed)
+        return packed[begins], [rank.compress(which == b) for b in range(len(self.runs))]
+
+    def _fill_part(self, lows: list[int], highs: list[int]) -> None:
+        """Counts and suffixes of a part; parts have no n-gram in common."""
+        for run, sign, new, low, high in zip(
+            self.runs, self.signs, self.maps, lows, highs, strict=True
+        ):
+            ids = new[low:high]
+            old = slice(low - self.num_symbols, high - self.num_symbols)
+            self.count[ids] += sign * run.count[low:high]
+            self.suffix[ids - self.num_symbols] = new[run.suffix[old]]
+
+    def result(self) -> Counts:
+        """The merged counts."""
+        size = self.starts[-1]
+        pairs = zip(self.runs, self.maps, self.signs, strict=True)
+        firsts = [(new[run.first], sign * run.num_first) for run, new, sign in pairs]
+        first, rank = np.unique(joined([ids for ids, _ in firsts]), return_inverse=True)
+        times = np.bincount(rank, joined([n for _, n in firsts]), len(first)).astype(np.int64)
+        return Counts(
+            num_symbols=self.num_symbols,
+            starts=np.array(self.starts),
+            key=self.key[: size - self.num_symbols],
+            suffix=self.suffix[: size - self.num_symbols],
+            count=self.count[:size],
+            first=first,
+            num_first=times,
+        )
+
+
+def _without_zeros(counts: Counts) -> Counts:
+    """After a run was taken away: what occurs nowhere any more is gone.
+
+    Raises:
+        DataError: something was taken away more often than it was there.
+    """
+    if len(counts.count) and counts.count.min() < 0:
+        raise DataError(
+            "text was taken away that was never counted: give exactly the lines or documents "
+            "that were added"
+        )
+    kept = counts.count > 0
+    kept[: counts.num_symbols] = True
+    return subset(counts, kept)
+
+
+def subset(counts: Counts, kept: npt.NDArray[np.bool_]) -> Counts:
+    """The counts of the n-grams (N,) that are kept: all symbols, and with an n-gram its prefix
+    and its suffix."""
+    new = np.cumsum(kept, dtype=np.int64) - 1
+    bits = symbol_bits(counts.num_symbols)
+    stored = np.flatnonzero(kept[counts.num_symbols :])
+    key = counts.key[stored]
+    is_there = (counts.num_first > 0) & kept[counts.first]
+    return Counts(
+        num_symbols=counts.num_symbols,
+        starts=np.concatenate([[0], new[counts.starts[1:] - 1] + 1]),
+        key=(new[key >> bits] << bits) | (key & ((1 << bits) - 1)),
+        suffix=new[counts.suffix[stored]].astype(np.int32),
+        count=counts.count[kept],
+        first=new[counts.first[is_there]],
+        num_first=counts.num_first[is_there],
+    )

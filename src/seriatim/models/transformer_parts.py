@@ -1,0 +1,102 @@
+"""What Transformers are made of, as a configuration asks for it: sized, chosen, initialized.
+
+Knows option values and the parts of `layers`; not what they are stacked into, nor what for.
+
+Shapes: B rows, L elements, D features.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from seriatim.layers.attention import MultiHeadAttention
+from seriatim.layers.blocks import Block, FeedForward, RMSNorm, SwiGLU
+from seriatim.layers.kernels.dropout import dropout
+from seriatim.layers.positions import Rotation, rotation, sinusoids
+from seriatim.models.options.base import TransformerConfig
+
+STD = 0.02  # of weights behind a norm (Radford et al. 2019)
+
+
+def make_block(config: TransformerConfig) -> Block:
+    """Attention and a network at each position."""
+    return Block(
+        make_attention(config),
+        make_feedforward(config),
+        (make_norm(config), make_norm(config)),
+        norm_first=config.norm_first,
+        dropout=config.dropout,
+    )
+
+
+def make_attention(config: TransformerConfig) -> MultiHeadAttention:
+    """Heads of the configured sizes."""
+    return MultiHeadAttention(
+        config.model_size,
+        config.num_heads,
+        config.head_size,
+        config.value_size or config.head_size,
+        bias=config.attention_bias,
+    )
+
+
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """A norm over D features."""
+    if config.norm == "rms":
+        return RMSNorm(config.model_size)
+    return nn.LayerNorm(config.model_size, bias=config.bias)
+
+
+def make_last_norm(config: TransformerConfig) -> nn.Module:
+    """What follows the last block: a norm, where the blocks have theirs first."""
+    return make_norm(config) if config.norm_first else nn.Identity()
+
+
+def make_feedforward(config: TransformerConfig) -> nn.Module:
+    """The network at each position by itself."""
+    size, inner = config.model_size, config.feedforward_size
+    if config.feedforward == "swiglu":
+        # Three matrices instead of two: 8/3 D keeps the number of weights (Shazeer 2020, 2).
+        return SwiGLU(size, inner or 8 * math.ceil(size / 3), bias=config.bias)
+    activation = nn.ReLU() if config.feedforward == "relu" else nn.GELU()
+    return FeedForward(size, inner or 4 * size, activation, bias=config.bias)
+
+
+def initialize_blocks(blocks: nn.Module, config: TransformerConfig, num_sublayers: int) -> None:
+    """Norm first: N(0, 0.02^2), and what is added to the residual stream 1 / sqrt(sublayers) of it.
+
+    Each sublayer adds to the stream, so its variance would grow with depth (Radford et al. 2019,
+    2.3). Norm last: Glorot, Bengio 2010; there the norm would drown small sublayers in the stream,
+    and training stalls. (Seen: 3.36 nats against 2.23 after 300 steps on characters.)
+    """
+    residual = STD / math.sqrt(num_sublayers)
+    for name, parameter in blocks.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 2 and not config.norm_first:
+            nn.init.xavier_uniform_(parameter)
+        elif parameter.ndim == 2:
+            nn.init.normal_(parameter, std=residual if name.endswith("output.weight") else STD)
+
+
+def placed(
+    h: Tensor, positions: Tensor, config: TransformerConfig, *, is_training: bool
+) -> tuple[Tensor, Rotation | None]:
+    """Embedded symbols h (B, L, D) as inputs of blocks, and what turns their queries and keys.
+
+    Args:
+        positions: (L,) or (B, L), of the symbols.
+        is_training: whether dropout is.
+    """
+    turn = None
+    if config.positions == "sinusoidal":
+        h = h + sinusoids(positions, config.model_size, h.dtype)
+    else:
+        turn = rotation(positions, config.head_size, h.dtype)
+    return dropout(h, config.dropout, is_training=is_training), turn
+
+
+def embed(embedding: nn.Embedding, x: Tensor, config: TransformerConfig) -> Tensor:
+    """(B, L, D) of symbols x (B, L)."""
+    h: Tensor = embedding(x)
+    return h * math.sqrt(config.model_size) if config.scale_embeddings else h

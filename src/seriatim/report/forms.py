@@ -1,0 +1,309 @@
+"""The forms that plots take: lines with bands, estimates with intervals, bars, points.
+
+Knows what is drawn and how it stays readable: on a phone the plot is as narrow as the page, so
+names stand above their bars and not beside them, the unit stands above its axis, and a legend has
+as many columns as fit. A form takes figures and gives a `Plot`; what is not a finite number is
+not drawn, and stays in the table.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from seriatim.report.plots import LIGHT, Cell, Plot, require
+from seriatim.report.style import (
+    NOTHING,
+    Scale,
+    axis,
+    finished,
+    fits,
+    gradient,
+    is_finite,
+    keys,
+    named,
+    series,
+    together,
+)
+
+Figures: TypeAlias = Sequence[float | None]
+
+
+_NAMED = 24  # points of a path that have their names beside them
+
+
+@dataclass(frozen=True)
+class LineSeries:
+    """One line: y at x, with an interval at each where there is one.
+
+    Attributes:
+        name: in the legend.
+        x, y: places and figures, equally many; None where there is none.
+        low, high: the band's edges, or None.
+    """
+
+    name: str
+    x: Figures
+    y: Figures
+    low: Figures | None = None
+    high: Figures | None = None
+
+
+@dataclass(frozen=True)
+class IntervalEstimate:
+    """A figure with its interval, and perhaps the single figures that it is of (seeds)."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    singles: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A named point."""
+
+    name: str
+    x: float | None
+    y: float | None
+
+
+def lines(
+    curves: Sequence[LineSeries],
+    title: str,
+    caption: str,
+    *,
+    x: str,
+    y: str,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+    names: Sequence[str] = (),
+    rules: Mapping[str, float] | None = None,
+    y_covers: Sequence[float] = (),
+    height: int = 280,
+) -> Plot:
+    """Lines, with bands where the curves have intervals.
+
+    Args:
+        curves: what is drawn; those without a finite point are left to the table.
+        title: of the plot.
+        caption: how to read it.
+        x: name and unit of the places.
+        y: name and unit of the figures.
+        x_scale: how the places are spread; symlog is logarithmic with a place for 0.
+        y_scale: how the figures are spread.
+        names: of all that may be drawn in plots beside this one, so that colours stay.
+        rules: a level for some of the curves, by name: a thin dashed line.
+        y_covers: figures that the axis reaches in any case, so that next to nothing looks it.
+        height: of the drawn part, in pixels.
+    """
+    rows = [row for c in curves for row in _curve_rows(c)]
+    has_band = any(c.low is not None for c in curves)
+    columns = ["name", x, y, *(["from", "to"] if has_band else [])]
+    table = [row if has_band else row[:3] for row in rows]
+    records = [
+        _record(("name", "x", "y", "low", "high"), row)
+        for row in rows
+        if fits(row[1], x_scale) and fits(row[2], y_scale)
+    ]
+    if not records:
+        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+    all_names = together(names, [c.name for c in curves])
+    drawn = {record["name"] for record in records}
+    kept = [n for n in all_names if n in drawn]
+    figures = {"figures": records}
+    figures |= {"bands": [r for r in records if "low" in r and "high" in r]} if has_band else {}
+    levels = [{"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)]
+    figures |= {"levels": levels} if levels else {}
+    alt, encodings = require("altair"), series(all_names, kept)
+    places = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
+    drawn_at = [r[key] for r in records for key in ("y", "low", "high") if key in r]
+    heights = axis(alt.Y, "y", y, y_scale, drawn_at, covers=y_covers)
+    base = alt.Chart(named("figures")).encode(x=places, y=heights, color=encodings["color"])
+    layers = []
+    if has_band:
+        edges = axis(alt.Y, "low", y, y_scale, drawn_at, covers=y_covers)
+        band = alt.Chart(named("bands")).mark_area(opacity=0.16)
+        layers.append(band.encode(x=places, y=edges, y2="high:Q", color=encodings["color"]))
+    if levels:
+        level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
+        layers.append(level.encode(y="y:Q", color=encodings["color"]))
+    layers.append(base.mark_line(strokeWidth=2).encode(strokeDash=encodings["strokeDash"]))
+    size = 46 if len(records) <= 40 * len(drawn) else 0
+    tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
+    points = base.mark_point(size=size, filled=True, opacity=1)
+    layers.append(points.encode(shape=encodings["shape"], tooltip=tips))
+    spec = finished(alt.layer(*layers), title, height, figures)
+    return Plot(title, caption, spec, columns, table, keys(all_names, drawn))
+
+
+def estimates(
+    values: Sequence[IntervalEstimate],
+    title: str,
+    caption: str,
+    *,
+    x: str,
+    names: Sequence[str] = (),
+    digits: int = 3,
+    from_zero: bool = False,
+) -> Plot:
+    """A dot with its interval for each name, in the order given; bars where they start at 0.
+
+    Args:
+        values: what is drawn, from top to bottom.
+        title: of the plot.
+        caption: how to read it.
+        x: name and unit of the figures.
+        names: of all that may be drawn in plots beside this one, so that colours stay.
+        digits: after the point, of the figures beside the names.
+        from_zero: draw bars from 0 in place of dots; for amounts, of which 0 is the least.
+    """
+    columns = ["name", x, "from", "to"]
+    table: list[list[Cell]] = [[v.name, v.value, v.low, v.high] for v in values]
+    drawn = [v for v in values if is_finite(v.value)]
+    if not drawn:
+        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+    records = [_estimate_record(i, v, digits) for i, v in enumerate(drawn)]
+    figures = {"figures": records}
+    alt = require("altair")
+    encodings = series(together(names, [v.name for v in values]), [], legend=False)
+    down = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
+    spread = alt.Scale(zero=from_zero, nice=True, padding=0 if from_zero else 12)
+    place = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=5, titleAnchor="start"))
+    tips = [alt.Tooltip("name:N"), alt.Tooltip("figure:N", title=x)]
+    base = alt.Chart(named("figures")).encode(y=down, color=encodings["color"], tooltip=tips)
+    layers = []
+    if from_zero:
+        layers.append(base.mark_bar(height=14, yOffset=9).encode(x=place))
+    if any("low" in r and "high" in r for r in records):
+        figures["intervals"] = [r for r in records if "low" in r and "high" in r]
+        width, opacity = (1.5, 1) if from_zero else (3, 0.55)
+        shade = alt.value(LIGHT["ink"]) if from_zero else encodings["color"]
+        rule = alt.Chart(named("intervals")).mark_rule(
+            strokeWidth=width, opacity=opacity, yOffset=9
+        )
+        edge = alt.X("low:Q", title=x, scale=spread)
+        layers.append(rule.encode(y=down, x=edge, x2="high:Q", color=shade, tooltip=tips))
+    if not from_zero:
+        dot = base.mark_point(size=90, filled=True, opacity=1, yOffset=9)
+        layers.append(dot.encode(x=place, shape=encodings["shape"]))
+    singles = [{"row": i, "single": s} for i, v in enumerate(drawn) for s in v.singles]
+    if singles:
+        figures["singles"] = singles
+        tick = alt.Chart(named("singles")).mark_tick(
+            thickness=1.5, size=16, yOffset=9, color=LIGHT["ink"]
+        )
+        layers.append(tick.encode(y=down, x=alt.X("single:Q", title=x, scale=spread)))
+    layers += _row_labels(down, max(len(str(r["figure"])) for r in records))
+    spec = finished(alt.layer(*layers), title, 44 * len(drawn), figures)
+    return Plot(title, caption, spec, columns, table)
+
+
+def _row_labels(down: Any, longest: int) -> list[Any]:
+    """Names above the rows at the left, figures at the right: no margin is spent on names.
+
+    Args:
+        down: the encoding of the rows.
+        longest: characters of a figure; what they leave is the names'.
+    """
+    alt = require("altair")
+    room = f"max(60, width - {6.6 * longest + 14:.0f})"
+    base = alt.Chart(named("figures")).encode(y=down)
+    name = base.mark_text(align="left", baseline="middle", dy=-11, limit=alt.ExprRef(room))
+    figure = base.mark_text(align="right", baseline="middle", dy=-11, color=LIGHT["muted"])
+    return [
+        name.encode(x=alt.value(0), text="name:N"),
+        figure.encode(x=alt.value("width"), text="figure:N"),
+    ]
+
+
+def bars(
+    values: Mapping[str, float | None] | Sequence[tuple[str, float | None]],
+    title: str,
+    caption: str,
+    *,
+    x: str,
+    names: Sequence[str] = (),
+    digits: int = 3,
+) -> Plot:
+    """A bar from 0 for each name, in the order given."""
+    pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
+    made = [IntervalEstimate(name, value) for name, value in pairs]
+    plot = estimates(made, title, caption, x=x, names=names, digits=digits, from_zero=True)
+    return Plot(title, plot.caption, plot.spec, ["name", x], [[n, v] for n, v in pairs])
+
+
+def scatter(
+    points: Sequence[Point],
+    title: str,
+    caption: str,
+    *,
+    x: str,
+    y: str,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+    names: Sequence[str] = (),
+    is_path: bool = False,
+    height: int = 280,
+) -> Plot:
+    """Named points; with `is_path` joined in their order, and the names of few beside them."""
+    columns, table = ["name", x, y], [[p.name, p.x, p.y] for p in points]
+    kept = [p for p in points if fits(p.x, x_scale) and fits(p.y, y_scale)]
+    if not kept:
+        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+    records = [{"name": p.name, "x": p.x, "y": p.y, "at": i} for i, p in enumerate(kept)]
+    room = 20 if is_path else 0
+    alt = require("altair")
+    tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
+    base = alt.Chart(named("figures")).encode(
+        x=axis(alt.X, "x", x, x_scale, [p.x for p in kept], padding=room),
+        y=axis(alt.Y, "y", y, y_scale, [p.y for p in kept], padding=room),
+    )
+    drawn, all_names = {p.name for p in kept}, together(names, [p.name for p in points])
+    if is_path:
+        layers, legend = _path_layers(base, len(kept), tips), []
+    else:
+        encodings = series(all_names, [n for n in all_names if n in drawn])
+        dot = base.mark_point(size=110 if len(kept) <= 100 else 30, filled=True, opacity=1)
+        layers = [dot.encode(color=encodings["color"], shape=encodings["shape"], tooltip=tips)]
+        legend = keys(all_names, drawn, has_lines=False)
+    spec = finished(alt.layer(*layers), title, height, {"figures": records})
+    return Plot(title, caption, spec, columns, table, legend)
+
+
+def _path_layers(base: Any, count: int, tips: Sequence[Any]) -> list[Any]:
+    """A thin line in the order of the points, and the points, from dark to bright."""
+    alt = require("altair")
+    line = base.mark_line(strokeWidth=1, opacity=0.5, color=LIGHT["muted"])
+    shade = alt.Color(
+        "at:Q", title="from first to last", scale=alt.Scale(scheme="viridis"), legend=gradient()
+    )
+    dot = base.mark_point(size=30, filled=True, opacity=1)
+    layers = [line.encode(order="at:Q"), dot.encode(color=shade, tooltip=list(tips))]
+    if count <= _NAMED:
+        text = base.mark_text(dx=7, dy=-7, align="left")
+        layers.append(text.encode(text="name:N"))
+    return layers
+
+
+def _curve_rows(curve: LineSeries) -> list[list[Cell]]:
+    nothing = [None] * len(curve.x)
+    low, high = curve.low or nothing, curve.high or nothing
+    figures = zip(curve.x, curve.y, low, high, strict=True)
+    return [[curve.name, *row] for row in figures]
+
+
+def _estimate_record(row: int, value: IntervalEstimate, digits: int) -> dict[str, Any]:
+    figure = f"{value.value:,.{digits}f}"
+    if is_finite(value.low) and is_finite(value.high):
+        figure += f"  ({value.low:,.{digits}f} to {value.high:,.{digits}f})"
+    record = {"row": row, "name": value.name, "value": value.value, "figure": figure}
+    return record | _record(("low", "high"), (value.low, value.high))
+
+
+def _record(fields: Iterable[str], row: Iterable[Cell]) -> dict[str, Any]:
+    return {
+        field: value
+        for field, value in zip(fields, row, strict=True)
+        if isinstance(value, str) or is_finite(value)
+    }

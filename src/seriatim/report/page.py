@@ -1,0 +1,294 @@
+"""One HTML page that needs nothing but itself: style, script and plots are inside.
+
+Knows HTML, colours for light, dark and print, and how Vega draws in a page; no result and no
+model. Every text is escaped; the specs travel as JSON in which no `<` is left, and the policy in
+the page's head forbids the browser every request and every script but the two that are written
+here. Colours of the specs become CSS variables, so that one drawing serves day, night and paper.
+"""
+
+import base64
+import functools
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seriatim.report.plots import (
+    DARK,
+    LIGHT,
+    Cell,
+    Key,
+    Plot,
+    recoloured,
+    require,
+    table_html,
+    vega_lite_version,
+)
+
+_PRINTED = 40  # rows of a folded table that are printed with its plot
+
+# The shapes of points that Vega knows by these names, about the middle, in pixels.
+_SHAPES = {
+    "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
+    "square": "M-4 -4H4V4H-4Z",
+    "triangle-up": "M0 -5L5 4H-5Z",
+    "diamond": "M0 -5L5 0L0 5L-5 0Z",
+    "triangle-down": "M0 5L5 -4H-5Z",
+    "cross": "M-2 -5H2V-2H5V2H2V5H-2V2H-5V-2H-2Z",
+    "triangle-right": "M5 0L-4 5V-5Z",
+}
+
+_STYLE = """
+:root { color-scheme: light dark; %(light)s }
+@media (prefers-color-scheme: dark) { :root { %(dark)s } }
+@media print { :root { color-scheme: light; %(light)s } }
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 1rem; max-width: 56rem; color: var(--ink); background: var(--paper);
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
+  overflow-wrap: anywhere;
+}
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 0.5rem; padding-top: 0.5rem;
+     border-top: 1px solid var(--grid); }
+h3 { font-size: 1rem; margin: 1.5rem 0 0.25rem; }
+p { margin: 0.5rem 0; max-width: 44rem; }
+a { color: var(--link); }
+.lead { font-size: 1.15rem; border-left: 4px solid var(--blue); padding: 0.1rem 0 0.1rem 1rem; }
+nav ul { padding: 0; margin: 1rem 0; list-style: none; display: flex; flex-wrap: wrap;
+         gap: 0.25rem 1.25rem; }
+figure { margin: 1.5rem 0; min-width: 0; }
+.whole { break-inside: avoid; }
+figure h3 { margin-top: 0; }
+figcaption, caption, .note { color: var(--muted); font-size: 0.875rem; }
+figcaption { margin: 0.25rem 0 0.5rem; max-width: 44rem; }
+.grid { display: grid; gap: 0 2rem;
+        grid-template-columns: repeat(auto-fit, minmax(min(100%%, 24rem), 1fr)); }
+.plot { overflow-x: auto; overflow-y: hidden; width: 100%%; }
+.plot.vega-embed { display: block; }
+.plot svg { display: block; }
+.scroll { overflow-x: auto; margin: 0.5rem 0 1rem; }
+.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); }
+.tall { max-height: 24rem; overflow-y: auto; }
+.keys { padding: 0; margin: 0.5rem 0; list-style: none; display: flex; flex-wrap: wrap;
+        gap: 0 1rem; font-size: 0.8rem; line-height: 1.5; }
+.keys li { max-width: 100%%; }
+.keys svg { vertical-align: -2px; margin-right: 0.35rem; }
+table { width: max-content; border-collapse: collapse; font-size: 0.875rem;
+        font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding: 0.25rem 0; }
+th, td { padding: 0.25rem 1rem 0.25rem 0; text-align: left; vertical-align: top;
+         border-bottom: 1px solid var(--grid); max-width: 26rem; }
+th { font-weight: 600; }
+thead th { vertical-align: bottom; color: var(--muted); font-weight: normal; max-width: 7rem;
+           overflow-wrap: normal; }
+tr > :first-child { position: sticky; left: 0; background: var(--paper);
+                    max-width: min(26rem, 45vw); }
+.n { text-align: right; }
+summary { cursor: pointer; color: var(--muted); font-size: 0.875rem; }
+footer { margin-top: 3rem; color: var(--muted); font-size: 0.875rem;
+         border-top: 1px solid var(--grid); }
+#vg-tooltip-element.vg-tooltip { background: var(--paper); color: var(--ink);
+  border-color: var(--grid); font-family: inherit; max-width: 90vw; overflow-wrap: anywhere; }
+#vg-tooltip-element.vg-tooltip td.key { color: var(--muted); }
+@media (max-width: 30rem) { body { padding: 0.75rem; } h1 { font-size: 1.4rem; } }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  nav, .unprinted, summary { display: none; }
+  h2, h3, section > p { break-after: avoid; }
+  .grid { display: block; }
+  tr { break-inside: avoid; }
+  .scroll, .tall, .plot { overflow: visible; max-height: none; }
+  .plot svg { max-width: 100%%; height: auto; }
+  table { font-size: 8pt; width: auto; }
+  th, td { padding-right: 0.5rem; }
+  tr > :first-child { position: static; max-width: 16rem; }
+}
+"""
+
+_SCRIPT = """
+(async () => {
+  const specs = JSON.parse(document.getElementById("specs").textContent);
+  const options = {renderer: "svg", actions: false, ast: true};
+  for (const [id, spec] of Object.entries(specs)) {
+    const place = document.getElementById(id);
+    try {
+      await vegaEmbed(place, spec, options);
+    } catch (error) {
+      place.textContent = "This plot could not be drawn; its figures are in the table below.";
+      console.error(error);
+    }
+  }
+  document.documentElement.dataset.drawn = "yes";
+})();
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = [...document.querySelectorAll("details.printed:not([open])")];
+  unfolded.forEach((one) => { one.open = true; });
+});
+addEventListener("afterprint", () => unfolded.forEach((one) => { one.open = false; }));
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures without a plot.
+
+    Attributes:
+        title: above it.
+        columns: its head.
+        rows: its rows.
+        note: what should be known when it is read.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def _repr_html_(self) -> str:
+        return table_block(self)
+
+
+def paragraphs(text: str) -> str:
+    """Plain text as paragraphs, split at empty lines."""
+    parts = [part.strip() for part in text.split("\n\n")]
+    return "\n".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
+
+
+def table_block(table: Table) -> str:
+    """A table with its title and its note, moved sideways where it is too wide."""
+    name = html.escape(table.title)
+    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
+    return (
+        f'<h3>{name}</h3>\n<div class="scroll" role="region" tabindex="0" aria-label="{name}">\n'
+        f"{table_html(table.columns, table.rows)}\n</div>\n{note}"
+    )
+
+
+def figure_block(plot: Plot, identity: str) -> str:
+    """A plot's place, its caption, and its figures to unfold."""
+    title, caption = html.escape(plot.title), html.escape(plot.caption)
+    place = ""
+    if plot.spec:
+        place = (
+            f'<div class="plot" id="{identity}" role="img" aria-label="{title}: {caption}"></div>\n'
+        )
+    return (
+        f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.keys)}{place}'
+        f"<figcaption>{caption}</figcaption></div>\n{_folded(plot)}</figure>"
+    )
+
+
+def _legend(keys: Sequence[Key]) -> str:
+    """The names of a plot, each with its line and shape, in as many lines as they take."""
+    if not keys:
+        return ""
+    parts = [f"<li>{_swatch(key)}{html.escape(key.name)}</li>" for key in keys]
+    return f'<ul class="keys" aria-label="Legend">{"".join(parts)}</ul>\n'
+
+
+def _swatch(key: Key) -> str:
+    colour, width = on_page({"colour": key.colour})["colour"], 28 if key.dash else 14
+    line = ""
+    if key.dash:
+        dashes = " ".join(f"{length:g}" for length in key.dash) if key.dash[-1] else "none"
+        line = (
+            f'<path d="M0 7H{width}" stroke="{colour}" stroke-width="2" '
+            f'stroke-dasharray="{dashes}"/>'
+        )
+    place = f"translate({width / 2:g} 7)"
+    shape = f'<path d="{_SHAPES[key.shape]}" fill="{colour}" transform="{place}"/>'
+    size = f'width="{width}" height="14" viewBox="0 0 {width} 14"'
+    return f'<svg {size} aria-hidden="true">{line}{shape}</svg>'
+
+
+def _folded(plot: Plot) -> str:
+    if not plot.rows:
+        return ""
+    count = len(plot.rows)
+    is_printed = count <= _PRINTED and len(plot.columns) <= _PRINTED
+    kind = "printed" if is_printed else "unprinted"
+    tall = "" if is_printed else " tall"
+    name = html.escape(f"figures of: {plot.title}")
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    return (
+        f'<details class="{kind}"><summary>Table of the figures ({rows})</summary>\n'
+        f'<div class="scroll{tall}" role="region" tabindex="0" aria-label="{name}">\n'
+        f"{table_html(plot.columns, plot.rows)}\n</div></details>\n"
+    )
+
+
+def whole_page(title: str, body: str, plots: dict[str, Plot]) -> str:
+    """The page.
+
+    Args:
+        title: of the document.
+        body: HTML, every text in it escaped.
+        plots: by the identity of their places in `body`.
+
+    Raises:
+        MissingExtraError: there are plots, and vl-convert is not installed.
+    """
+    drawn = {identity: _in_page(plot) for identity, plot in plots.items() if plot.spec}
+    scripts = [bundle(), _SCRIPT] if drawn else []
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}"
+    specs = json.dumps(drawn, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(title)}</title>\n<style>{style()}</style>\n</head>\n<body>",
+        body,
+        f'<script type="application/json" id="specs">{specs}</script>' if drawn else "",
+        *(f"<script>{script}</script>" for script in scripts),
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def style() -> str:
+    """The page's style, with the colours of both schemes."""
+    light = {**LIGHT, "link": LIGHT["blue"]}
+    dark = {**DARK, "link": DARK["sky"]}
+    return _STYLE % {"light": _variables(light), "dark": _variables(dark)}
+
+
+def _in_page(plot: Plot) -> dict[str, Any]:
+    """A plot's spec in the page's colours; without legends of names where the page writes one."""
+    spec = on_page(plot.spec)
+    made = _without_legends(spec) if plot.keys else spec
+    assert isinstance(made, dict)
+    return made
+
+
+def _without_legends(part: Any) -> Any:
+    if isinstance(part, dict):
+        off = {"legend": None} if part.get("type") == "nominal" and part.get("legend") else {}
+        kept = ("data", "datasets")
+        return {k: v if k in kept else _without_legends(v) for k, v in part.items()} | off
+    return [_without_legends(one) for one in part] if isinstance(part, list) else part
+
+
+def on_page(spec: Any) -> dict[str, Any]:
+    """A spec with CSS variables in place of its colours."""
+    return recoloured(spec, {colour: f"var(--{name})" for name, colour in LIGHT.items()})
+
+
+@functools.cache
+def bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, about 0.9 MB; takes seconds the first time."""
+    made = str(require("vl_convert").javascript_bundle(vl_version=vega_lite_version()))
+    # Within a script element these would end or change it; in JavaScript strings they are the same.
+    return made.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return " ".join(f"--{name}: {value};" for name, value in colours.items())

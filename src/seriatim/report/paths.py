@@ -1,0 +1,74 @@
+"""A path through a plane, with names at as many of its points as have room.
+
+Knows points in their order, and how large letters are; not what the directions mean.
+"""
+
+from collections.abc import Sequence
+
+from seriatim.report.forms import Point
+from seriatim.report.plots import LIGHT, Cell, Plot, require
+from seriatim.report.style import NOTHING, axis, finished
+
+_WIDTH, _HEIGHT = 260, 280  # pixels of the drawn part on a phone: elsewhere there is more room
+_LETTER, _LINE = 9, 16
+_RIGHT, _UP = 6, 7  # where a name stands from its point
+
+
+def path(points: Sequence[Point], title: str, caption: str, *, x: str, y: str) -> Plot:
+    """Points joined in their order, shaded from first to last.
+
+    Every point tells its name when it is pointed at; beside it stands the name only where it
+    covers no other.
+
+    Args:
+        points: in order, all with figures.
+        title: of the plot.
+        caption: how to read it.
+        x, y: what the directions are.
+    """
+    columns: list[str] = ["name", x, y]
+    rows: list[list[Cell]] = [[p.name, p.x, p.y] for p in points]
+    places = [(p.x, p.y) for p in points if p.x is not None and p.y is not None]
+    if len(places) < max(2, len(points)):
+        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, rows)
+    alt = require("altair")
+    named = _with_room([p.name for p in points], places)
+    records = [
+        {"name": p.name, "x": p.x, "y": p.y, "at": i, "label": p.name if i in named else ""}
+        for i, p in enumerate(points)
+    ]
+    base = alt.Chart(alt.InlineData(values=records)).encode(
+        x=axis(alt.X, "x", x, "linear", [p[0] for p in places]),
+        y=axis(alt.Y, "y", y, "linear", [p[1] for p in places]),
+    )
+    tips = [alt.Tooltip("at:Q", title="place"), alt.Tooltip("name:N", title="after")]
+    shade = alt.Color(
+        "at:Q",
+        title="from first to last",
+        scale=alt.Scale(scheme="viridis"),
+        legend=alt.Legend(orient="bottom", direction="horizontal", gradientLength=120),
+    )
+    line = base.mark_line(strokeWidth=1, opacity=0.4, color=LIGHT["muted"]).encode(order="at:Q")
+    dot = base.mark_point(size=34, filled=True, opacity=1).encode(color=shade, tooltip=tips)
+    text = base.mark_text(dx=_RIGHT, dy=-_UP, align="left").encode(text="label:N")
+    chart = finished(alt.layer(line, dot, text), title, _HEIGHT)
+    return Plot(title, caption, chart, columns, rows)
+
+
+def _with_room(names: Sequence[str], places: Sequence[tuple[float, float]]) -> set[int]:
+    """Whose name covers no name before it, and stays within the frame."""
+    columns = list(zip(*places, strict=True))
+    low, high = [min(c) for c in columns], [max(c) for c in columns]
+    spread = [max(b - a, 1e-12) for a, b in zip(low, high, strict=True)]
+    taken: list[tuple[float, float, float]] = []
+    kept = set()
+    for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+        left = _RIGHT + _WIDTH * (x - low[0]) / spread[0]
+        top = _HEIGHT * (1 - (y - low[1]) / spread[1]) - _UP
+        right = left + _LETTER * len(name)
+        if right > _WIDTH + _RIGHT or top < 0:
+            continue
+        if all(right < a or left > b or abs(top - t) > _LINE for a, b, t in taken):
+            taken.append((left, right, top))
+            kept.add(i)
+    return kept

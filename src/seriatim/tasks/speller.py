@@ -1,0 +1,76 @@
+"""What it costs to spell unknown words: a byte model of rare words.
+
+A model of words gives `<unk>` a probability, not the word. To code the whole text the word must
+be spelled too. A Markov model over the bytes of the rare words of the training text does that:
+
+    bits(word) = -log2 p(b_1 .. b_n, end),       words take no notice of each other
+
+so the sum with the bits of the symbols is the length of a proper code. Knows symbols and
+models of bytes; no family by name but that of the counted default.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from seriatim.core.model import SequenceModel
+from seriatim.data.corpus import Corpus
+from seriatim.data.vocab.vocabulary import Text, Vocabulary
+from seriatim.metrics.likelihood import surprisals
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import Markov
+from seriatim.train.closed_form import ClosedForm
+
+_PIECES = 200_000  # lines or documents of training text that are looked through
+_ENOUGH = 100  # distinct rare words
+
+
+def speller() -> SequenceModel:
+    """The byte model, not fitted: 256 bytes and an end."""
+    return build_model(Markov(order=4, smoothing="witten-bell"), 257, 256)
+
+
+def fit_speller(texts: Iterable[Text], symbols: Vocabulary) -> SequenceModel | None:
+    """A byte model of the rare words of a training text; None where nothing is ever unknown.
+
+    Rare are the words that are unknown already in training; where they are few, those that come
+    once.
+    """
+    if symbols.unknown is None:
+        return None
+    counts: Counter[str] = Counter()
+    unknown: set[str] = set()
+    for text in islice(texts, _PIECES):
+        counts.update(_words(text, symbols))
+        unknown.update(symbols.unknown_symbols(text))
+    once = sorted(word for word, n in counts.items() if n == 1)
+    rare = sorted(unknown) if len(unknown) >= _ENOUGH else sorted(unknown.union(once))
+    model = speller()
+    if isinstance(model, ClosedForm) and rare:
+        model.fit_closed_form(_as_bytes(rare))
+    return model
+
+
+def spelling_bits(model: SequenceModel, texts: Iterable[Text], symbols: Vocabulary) -> float:
+    """The bits that spell every unknown symbol of the texts, each time it comes."""
+    counts = Counter(word for text in texts for word in symbols.spellings(text))
+    if not counts:
+        return 0.0
+    nats, bounds = surprisals(model, _as_bytes(counts))
+    each = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
+    return float(each @ np.array(list(counts.values())) / np.log(2))
+
+
+def _words(text: Text, symbols: Vocabulary) -> Iterator[str]:
+    if not isinstance(text, str):
+        yield from text
+    elif symbols.separator:
+        yield from text.split()
+    else:
+        yield from text
+
+
+def _as_bytes(words: Iterable[str]) -> Corpus:
+    return Corpus.from_tokens([np.frombuffer(w.encode(), np.uint8) for w in words])

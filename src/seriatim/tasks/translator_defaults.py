@@ -1,0 +1,195 @@
+"""What suits a translator where nothing is given: model, symbols, batches, budget, records.
+
+Knows pairs, their sizes and training options; no model.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from seriatim.data.batches.pairs import Boundaries, PairBatches
+from seriatim.data.corpus import Corpus
+from seriatim.data.pairs import PairCorpus, Pairs
+from seriatim.data.vocab.fit import COUNTED, fit_vocabulary
+from seriatim.data.vocab.vocabulary import Text, Vocabulary
+from seriatim.errors import ConfigError
+from seriatim.models.options.configuration import Seq2Seq, configure
+from seriatim.tasks.base import Say
+from seriatim.train.options import TrainingOptions, configure_training
+
+LAYERS = ("transformer", "lstm", "gru", "rnn")
+BPE_SIZES = (400, 8000)  # of "bpe", the least and the most
+CHARACTERS_PER_BPE_SYMBOL = 150
+EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2_000, 20_000  # where no budget is given
+STEPS_PER_EPOCH, PLACES = 200, (512, 4_096)  # what a token budget is chosen for, within these
+
+
+def configured(
+    family: str, options: Mapping[str, Any] | None = None, *, preset: str | None = None
+) -> Seq2Seq:
+    """A configuration by name: "seq2seq", or a kind of layer for encoder and decoder alike.
+
+    Raises:
+        ConfigError: no such name, or options that do not fit.
+    """
+    given = dict(options or {})
+    if family != Seq2Seq.family:
+        if family not in LAYERS:
+            raise ConfigError(
+                f"there is no translator {family!r}: choose one of {', '.join(LAYERS)}, or "
+                f"{Seq2Seq.family} with --encoder and --decoder"
+            )
+        given = {"encoder": family, "decoder": family, **given}
+    found = configure(Seq2Seq.family, given, preset=preset)
+    if not isinstance(found, Seq2Seq):
+        raise ConfigError(f"{found.family} answers to no source: choose {Seq2Seq.family}")
+    return found
+
+
+def suited_options(
+    recipe: Mapping[str, Any],
+    given: Mapping[str, Any],
+    corpus: PairCorpus | None,
+    boundaries: Callable[[], Boundaries],
+) -> TrainingOptions:
+    """Training options: those given, then what suits the model and the data, then defaults.
+
+    Args:
+        recipe: what suits the model.
+        given: options by name.
+        corpus: the training pairs, which decide how large a batch is and, where no budget is
+            given, how many steps there are; None: not known yet.
+        boundaries: of the symbols, once there are any.
+
+    Raises:
+        ConfigError: no such option or value, or one that pairs have no use for.
+    """
+    for name in ("length", "carry"):
+        if name in given:
+            raise ConfigError(f"{name} cuts long texts, and a pair is never cut: leave it out")
+    suits = dict(recipe)
+    if given.get("optimizer", "adamw") != "adamw":
+        for name in ("learning_rate", "betas"):  # they mean nothing to another optimizer
+            suits.pop(name, None)
+    if corpus is not None and not {"batch_size", "token_budget"} & given.keys():
+        suits["token_budget"] = token_budget(corpus)
+    options = configure_training({**suits, **given})
+    if corpus is None or {"steps", "epochs", "minutes"} & given.keys():
+        return options
+    per_epoch = pair_batches(corpus, boundaries(), options).steps_per_epoch
+    return replace(options, steps=min(max(EPOCHS * per_epoch, MIN_STEPS), MAX_STEPS))
+
+
+def pair_batches(
+    corpus: PairCorpus, boundaries: Boundaries, options: TrainingOptions
+) -> PairBatches:
+    """The batches that the options ask for."""
+    return PairBatches(
+        corpus,
+        boundaries,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        token_budget=options.token_budget,
+    )
+
+
+def token_budget(corpus: PairCorpus) -> int:
+    """Places of a batch for about 200 steps an epoch: few pairs need small batches."""
+    places = corpus.source.num_tokens + corpus.target.num_tokens + 2 * corpus.num_pairs
+    return min(max(places // STEPS_PER_EPOCH, PLACES[0]), PLACES[1])
+
+
+def suited_alphabets(
+    pairs: Pairs,
+    given: tuple[Vocabulary | None, Vocabulary | None],
+    source_spec: str | None,
+    spec: str,
+    *,
+    cut: tuple[int, int | None],
+    say: Say,
+) -> tuple[Vocabulary, Vocabulary]:
+    """The symbols of the sources and of the targets, chosen where they are not given.
+
+    Args:
+        pairs: of training.
+        given: of the sources and of the targets, where there are such.
+        source_spec: which kind to choose for the sources; None: one alphabet for both sides.
+        spec: likewise, for the targets.
+        cut: see `suited_symbols`.
+        say: told in a sentence what is being done.
+    """
+    source, target = given
+    if target is None:
+        say(f"choosing {spec} symbols" + (" for both sides" if source_spec is None else ""))
+        sides = [pairs.sources, pairs.targets] if source_spec is None else [pairs.targets]
+        target = suited_symbols(spec, [side.texts for side in sides], cut)
+    if source_spec is None:
+        return target, target
+    if source is None:
+        say(f"choosing {source_spec} symbols for the sources")
+        source = suited_symbols(source_spec, [pairs.sources.texts], cut, is_only_read=True)
+    return source, target
+
+
+def suited_symbols(
+    spec: str,
+    sides: Sequence[Callable[[], Iterator[Text]]],
+    cut: tuple[int, int | None] = (1, None),
+    *,
+    is_only_read: bool = False,
+) -> Vocabulary:
+    """The symbols of one side, or of both together.
+
+    Args:
+        spec: as `fit_vocabulary` takes it; "bpe": one symbol for 150 characters, 400 to 8,000.
+        sides: the texts; each is read once or twice.
+        cut: how often a character or word must be seen, and how many at most; others have no
+            counts.
+        is_only_read: of sources alone, which nothing predicts.
+    """
+    if spec == "bpe":
+        size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
+        spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
+    min_count, max_size = cut if spec in COUNTED else (1, None)
+    return fit_vocabulary(
+        spec,
+        chain.from_iterable(side() for side in sides),
+        sequences="document",
+        min_count=min_count,
+        max_size=max_size,
+        is_only_read=is_only_read,
+    )
+
+
+def alphabet_facts(source: Vocabulary, target: Vocabulary) -> dict[str, Any]:
+    """What is recorded of the symbols of both sides, JSON values."""
+    sides = {"source": source, "target": target}
+    return {name: {"kind": s.kind, "number": s.num_symbols} for name, s in sides.items()}
+
+
+def pair_facts(corpus: PairCorpus) -> dict[str, Any]:
+    """What is recorded of pairs, JSON values."""
+    sides = {"source": corpus.source, "target": corpus.target}
+    return {
+        "pairs": corpus.num_pairs,
+        "scored": corpus.num_scored,
+        "longest_source": _longest(corpus.source),
+        "longest_target": _longest(corpus.target),
+        **{name: _side_facts(side) for name, side in sides.items()},
+        "fingerprint": corpus.fingerprint,
+    }
+
+
+def _side_facts(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "symbols": corpus.num_tokens,
+        "unknown": corpus.num_unknown,
+        "characters": corpus.num_characters,
+    }
+
+
+def _longest(corpus: Corpus) -> int:
+    return int(np.diff(corpus.offsets).max(initial=0))

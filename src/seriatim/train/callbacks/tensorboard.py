@@ -1,0 +1,73 @@
+"""Training as TensorBoard shows it.
+
+Knows what a run tells and torch's writer of event files; knows no model. The package
+`tensorboard` is imported when a log is made, and not before.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from seriatim.errors import MissingExtraError
+from seriatim.train.callbacks.history import Progress
+
+
+class TensorBoard:
+    """A listener of training; use it in a `with`, or close it."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Args:
+            folder: for the event files; made when there is something to write.
+
+        Raises:
+            MissingExtraError: there is no `tensorboard` here.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise MissingExtraError(
+                "a log for TensorBoard needs the package tensorboard: pip install tensorboard"
+            ) from None
+        self._make: Callable[..., Any] = SummaryWriter
+        self._folder = folder
+        self._writer: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a point of each curve; losses are bits per symbol."""
+        if self._writer is None:
+            # Of a run that goes on, what was written after its last checkpoint is dropped.
+            purge = progress.step + 1 if progress.step else None
+            self._writer = self._make(str(self._folder), purge_step=purge)
+        curves = {"speed/tokens per second": progress.tokens_per_second}
+        curves["optimizer/learning rate"] = progress.learning_rate
+        if progress.gradient_norm is not None:
+            curves["optimizer/gradient norm"] = progress.gradient_norm
+        if progress.loss is not None:
+            curves["loss/train"] = progress.loss / math.log(2)
+        if progress.is_evaluation and progress.valid is not None:
+            curves["loss/valid"] = progress.valid / math.log(2)
+        for name, value in curves.items():
+            self._writer.add_scalar(name, value, progress.step)
+        for note in progress.notes:
+            self._writer.add_text("notes", note, progress.step)
+        if progress.is_evaluation:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

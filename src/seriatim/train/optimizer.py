@@ -1,0 +1,123 @@
+"""Optimizers: from a model's parameters to updates of its weights.
+
+Knows parameters by their shape and by the module that owns them; knows no family, no data.
+Weight decay takes from matrices only: parameters with two axes or more, except embeddings
+(decay would shrink the rows of rare symbols, which hardly ever get a gradient). Biases, gains
+of norms and tied output layers are left alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from seriatim.core.column_major import is_by_columns
+from seriatim.errors import ConfigError
+from seriatim.train.options import TrainingOptions
+
+Groups = list[dict[str, object]]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad and p.numel()]
+    if not parameters:
+        raise ConfigError(
+            f"{type(model).__name__} has no trainable parameter, so gradients cannot fit it: a "
+            "model of counts is fitted in closed form, and frozen weights need requires_grad"
+        )
+    return parameters
+
+
+def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
+    """The optimizer that the options name, over the model's trainable parameters."""
+    parameters = trainable(model)
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+    decayed = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in decayed]
+    groups: Groups = [
+        {"params": matrices, "weight_decay": options.decay_rate},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return OPTIMIZERS[options.optimizer](groups, options, parameters[0].device)
+
+
+def moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers of each parameter, as "parameter name/what it is".
+
+    Of a weight by columns it has W^T (`columns.as_rows`); what is given has the shape of W.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        f"{names[id(p)]}/{key}": value.t() if is_by_columns(p) and value.ndim else value
+        for group in optimizer.param_groups
+        for p in group["params"]
+        for key, value in optimizer.state.get(p, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def set_moments(model: nn.Module, optimizer: Optimizer, found: Mapping[str, Tensor]) -> None:
+    """The inverse of `moments`, on the parameters' devices."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for place, value in found.items():
+        name, _, key = place.rpartition("/")
+        by_name.setdefault(name, {})[key] = value
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {i: by_name[names[id(p)]] for i, p in enumerate(parameters) if names[id(p)] in by_name}
+    for i, values in state.items():
+        if is_by_columns(parameters[i]):
+            by_rows = {key: value.t().contiguous() for key, value in values.items() if value.ndim}
+            values.update(by_rows)
+    # torch's own loading knows which of them lives on which device.
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def clip_gradient(
+    parameters: Iterable[Tensor],
+    clip: float | None,
+    *,
+    whole: Callable[[Tensor], Tensor] = _itself,
+) -> Tensor:
+    """The global norm of the gradient, (), before it is scaled down to at most `clip`.
+
+    Pascanu, Mikolov, Bengio 2013, algorithm 1: g <- g * clip / |g| where |g| > clip.
+
+    Args:
+        whole: makes one number of a norm of which every process has a share.
+    """
+    parameters = list(parameters)
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    # A norm on the CPU can be looked at for nothing, and a pass over all gradients left out.
+    is_short = clip is not None and norm.device.type == "cpu" and bool(norm <= clip)
+    if clip is not None and not is_short:
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    return norm
+
+
+def _adamw(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
+    # One kernel over all parameters where there is one; its results do not depend on threads.
+    fused = device.type in ("cpu", "cuda")
+    return AdamW(groups, lr=options.peak_rate, betas=options.betas, fused=fused)
+
+
+def _sgd(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
+    return SGD(groups, lr=options.peak_rate, momentum=options.momentum, foreach=True)
+
+
+OPTIMIZERS: Mapping[str, Callable[[Groups, TrainingOptions, torch.device], Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+}

@@ -1,0 +1,215 @@
+"""Planted neurons are found and ranked first; states that know nothing are called nothing."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from seriatim.analysis.inspect.labels import Label, given_label, text_labels
+from seriatim.analysis.inspect.probes import (
+    LEAST_CORRELATION,
+    chance_of,
+    linear_probes,
+    rank_neurons,
+)
+
+
+def code(lines: int, seed: int = 0) -> str:
+    """Lines of made-up code: a text that repeats itself would show every label many times."""
+    draw = random.Random(seed)
+
+    def word() -> str:
+        return "".join(draw.choice("abcdeXYZ") for _ in range(draw.randint(1, 9)))
+
+    made = []
+    for _ in range(lines):
+        text = " " * (4 * draw.randint(0, 4)) + " ".join(word() for _ in range(draw.randint(1, 5)))
+        if draw.random() < 0.5:
+            text += f' = "{word()} {word()}"'
+        if draw.random() < 0.5:
+            text += f"({word()}, [{word()}])"
+        made.append(text + "\n")
+    return "".join(made)
+
+
+SYMBOLS = list(code(60)[:1300])
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(count: int, size: int, seed: int) -> Tensor:
+    return torch.randn(count, size, generator=generator(seed))
+
+
+def slow_noise(count: int, size: int, seed: int, memory: float) -> Tensor:
+    """Units that drift: s_t = memory s_{t-1} + noise, of variance 1."""
+    steps = noise(count, size, seed) * (1 - memory**2) ** 0.5
+    steps[0] /= (1 - memory**2) ** 0.5
+    states = [steps[0]]
+    for step in steps[1:]:
+        states.append(memory * states[-1] + step)
+    return torch.stack(states)
+
+
+def labels() -> list[Label]:
+    return text_labels([SYMBOLS])
+
+
+def ids() -> Tensor:
+    return torch.tensor([ord(c) for c in SYMBOLS])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "position in line",
+        "inside quotes",
+        "indentation",
+        "depth of brackets",
+        "inside a word",
+        "letters of the word so far",
+    ],
+)
+def test_a_planted_neuron_is_ranked_first_for_its_label_and_named(name: str) -> None:
+    label = next(label for label in labels() if label.name == name)
+    states = noise(len(SYMBOLS), 32, 0)
+    values = label.values.float()
+    states[:, 17] = 2 * (values - values.mean()) / values.std() + states[:, 17]
+    neuron = rank_neurons(states, [label], top=1)[0]
+    assert (neuron.index, neuron.label, neuron.is_named) == (17, name, True)
+    assert neuron.correlation == pytest.approx(2 / 5**0.5, abs=0.06)
+    assert neuron.p_value == pytest.approx(1 / len(SYMBOLS))
+
+
+def test_the_correlation_is_that_of_torch_with_its_sign() -> None:
+    label = labels()[0]
+    states = noise(len(SYMBOLS), 8, 3)
+    for neuron in rank_neurons(states, [label], top=8):
+        pair = torch.stack([states[:, neuron.index].double(), label.values.double()])
+        assert neuron.correlation == pytest.approx(float(torch.corrcoef(pair)[0, 1]), abs=1e-6)
+
+
+def test_chance_at_every_shift_is_the_correlation_with_the_label_turned_by_it() -> None:
+    states, values = slow_noise(60, 5, 1, 0.8), noise(60, 1, 2)
+    best = torch.tensor([[3, 0]])
+    found = chance_of(states, values, best)
+    for k in range(60):
+        pairs = torch.cat([states.T, values.roll(k, 0).T]).double()
+        r = torch.corrcoef(pairs)[-1, :5].abs()
+        # The label turned by k against the states is, read the other way round, index -k.
+        at = found[0, :, k], found[0, :, -k % 60]
+        without = r[torch.tensor([0, 1, 2, 4])].max()
+        assert any(
+            torch.allclose(a.double(), torch.stack([r.max(), without]), atol=1e-4) for a in at
+        )
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9, 0.99, 0.999])
+def test_states_that_know_nothing_are_called_something_at_most_once_in_twenty(
+    memory: float,
+) -> None:
+    alarms = 0
+    for seed in range(50):
+        states = slow_noise(500, 24, seed, memory)
+        found = rank_neurons(states, text_labels([SYMBOLS[:500]]), top=1)
+        # Whatever is called, is called for p alone: small correlations are no excuse here.
+        alarms += any(n.p_value <= 0.05 / len(found) for n in found)
+        assert memory or not any(n.is_named for n in found)
+    # 50 trials at 5 %: more than 6 come once in a hundred times.
+    assert alarms <= 6
+
+
+def test_a_second_neuron_that_follows_the_label_is_named_beside_the_first() -> None:
+    label = labels()[0]
+    values = (label.values - label.values.mean()) / label.values.std()
+    states = noise(len(SYMBOLS), 16, 4)
+    states[:, 2] += 3 * values
+    states[:, 9] -= values
+    found = rank_neurons(states, [label], top=3)
+    assert [(n.index, n.is_named) for n in found] == [(2, True), (9, True), (found[2].index, False)]
+
+
+def test_a_neuron_that_follows_a_little_is_not_named_however_sure_it_is() -> None:
+    label = labels()[0]
+    values = (label.values - label.values.mean()) / label.values.std()
+    states = noise(len(SYMBOLS), 4, 5)
+    states[:, 1] += 0.2 * values
+    neuron = rank_neurons(states, [label], top=1)[0]
+    assert neuron.index == 1
+    assert abs(neuron.correlation) < LEAST_CORRELATION
+    assert not neuron.is_named
+
+
+def test_of_two_classes_one_is_asked_about_and_of_several_each() -> None:
+    states = noise(300, 3, 6)
+    two = given_label("kind", ["a", "b"] * 150, 300)
+    three = given_label("kind", ["a", "b", "c"] * 100, 300)
+    assert {n.label for n in rank_neurons(states, [two], top=1)} == {"kind = b"}
+    assert {n.label for n in rank_neurons(states, [three], top=1)} == {
+        "kind = a",
+        "kind = b",
+        "kind = c",
+    }
+
+
+def test_a_probe_reads_what_is_spread_over_many_neurons() -> None:
+    label = labels()[0]
+    values = (label.values - label.values.mean()) / label.values.std()
+    states = noise(len(SYMBOLS), 40, 7)
+    direction = noise(40, 1, 8)
+    direction /= direction.norm()
+    # The direction holds the label and nothing else; no single neuron holds much of it.
+    states = states - (states @ direction) @ direction.T + 3 * values[:, None] * direction.T
+    (probe,) = linear_probes(states, [label], ids())
+    assert probe.score > 0.95
+    assert probe.chance < 0.1
+
+
+def test_a_probe_of_states_that_know_nothing_stays_at_chance() -> None:
+    for probe in linear_probes(noise(len(SYMBOLS), 40, 9), labels(), ids()):
+        is_class = probe.measure == "balanced accuracy"
+        assert probe.score < (0.65 if is_class else 0.1), probe
+        assert probe.chance < (0.65 if is_class else 0.1), probe
+
+
+def test_what_the_symbol_tells_by_itself_is_said_beside_the_score() -> None:
+    """One-hot states know the symbol and no context: they read no more than the symbol tells."""
+    _, which = ids().unique(return_inverse=True)
+    states = torch.nn.functional.one_hot(which).float()
+    for probe in linear_probes(states, labels(), ids()):
+        assert probe.score <= probe.by_symbol + 0.05, probe.label
+        if probe.label == "inside a word":
+            assert probe.by_symbol == 1.0
+
+
+def test_the_control_task_is_learnt_by_states_that_know_the_symbol_and_by_no_others() -> None:
+    _, which = ids().unique(return_inverse=True)
+    known = torch.nn.functional.one_hot(which).float()
+    label = [label for label in labels() if label.name == "inside quotes"]
+    (by_heart,) = linear_probes(known, label, ids())
+    (blind,) = linear_probes(noise(len(SYMBOLS), 20, 10), label, ids())
+    assert by_heart.control > 0.9
+    assert by_heart.selectivity == pytest.approx(by_heart.score - by_heart.control)
+    assert blind.control < 0.7
+
+
+def test_probes_of_several_classes_are_judged_by_the_mean_over_classes() -> None:
+    draw = generator(11)
+    kinds = torch.randint(3, (900,), generator=draw)
+    kinds[torch.rand(900, generator=draw) < 0.7] = 0  # one class is far more common
+    states = noise(900, 6, 12)
+    states[:, 0] += 6 * (kinds == 1)
+    states[:, 1] += 6 * (kinds == 2)
+    label = given_label("kind", [f"kind {k}" for k in kinds.tolist()], 900)
+    (probe,) = linear_probes(states, [label], torch.zeros(900, dtype=torch.int64))
+    assert probe.measure == "balanced accuracy"
+    assert probe.score > 0.95
+    assert probe.chance == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_a_label_too_rare_to_be_held_out_has_no_probe() -> None:
+    rare = given_label("rare", ["no"] * 490 + ["yes"] * 10, 500)
+    assert linear_probes(noise(500, 4, 13), [rare], torch.zeros(500, dtype=torch.int64)) == []

@@ -1,0 +1,226 @@
+"""Troubles do what they say, intact is what was not touched, and the figures follow.
+
+What troubles do to models of known memory is in `oracles/test_memory.py`.
+"""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from seriatim.analysis.robustness import measure as troubles
+from seriatim.analysis.robustness.measure import (
+    TROUBLES,
+    measure_robustness,
+    pair_robustness,
+    sentence,
+)
+from seriatim.core.batch import Batch
+from seriatim.errors import ConfigError, DataError
+from seriatim.metrics.bootstrap import ratio
+from tests.laws.toys import ToyAttention
+from tests.oracles.memories import Chain, Exact, Text, lines, stream
+
+RNG = np.random.default_rng(0)
+
+
+# ---- the troubles -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 64])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_a_trouble_leaves_elements_each_at_most_once(kind: str, size: int, strength: float) -> None:
+    order = TROUBLES[kind].order(size, strength, RNG)
+    assert len(set(order.tolist())) == len(order)
+    assert all(0 <= i < size for i in order)
+    if strength == 0:
+        assert order.tolist() == list(range(size))
+
+
+def test_trimming_takes_a_share_from_one_end_and_leaves_something() -> None:
+    assert troubles.trimmed_start(10, 0.25, RNG).tolist() == list(range(2, 10))
+    assert troubles.trimmed_end(10, 0.25, RNG).tolist() == list(range(8))
+    assert troubles.trimmed_start(3, 0.1, RNG).tolist() == [1, 2], "at least one is cut"
+    assert troubles.trimmed_end(1, 0.5, RNG).tolist() == [0], "and at least one is left"
+
+
+def test_elements_are_omitted_at_the_rate_asked_for() -> None:
+    kept = len(troubles.omitted(20_000, 0.2, RNG))
+    assert kept == pytest.approx(16_000, abs=4 * np.sqrt(20_000 * 0.16))
+
+
+def test_swapped_neighbours_move_one_place_and_as_many_as_asked_for() -> None:
+    order = troubles.swapped(20_000, 0.2, RNG)
+    moved = order - np.arange(20_000)
+    assert set(np.unique(moved)) == {-1, 0, 1}
+    assert (moved != 0).mean() == pytest.approx(0.2, abs=0.02)
+    assert sorted(order.tolist()) == list(range(20_000))
+
+
+def test_blocks_stay_whole_and_every_chosen_one_moves() -> None:
+    order = troubles.blocks(64, 1.0, RNG)
+    parts = order.reshape(8, 8)
+    assert (np.diff(parts, axis=1) == 1).all()
+    assert sorted(order.tolist()) == list(range(64))
+    assert (parts[:, 0] != np.arange(0, 64, 8)).all()
+
+
+# ---- intact targets -----------------------------------------------------------------------------
+
+
+def _by_hand(
+    model: ToyAttention, text: Text, damage: Callable[[list[int]], list[int]]
+) -> tuple[float, float, int]:
+    """Bits of the intact targets damaged and whole, and their number, one sequence at a time."""
+    totals = [0.0, 0.0, 0.0]
+    for begin, end in zip(text.offsets[:-1], text.offsets[1:], strict=True):
+        x = text.tokens[begin:end].tolist()
+        order = damage(list(range(len(x))))
+        before = [-1, *order]
+        after = [*order, len(x)]
+        bits = []
+        for which in (range(len(x)), order):
+            own = [x[i] for i in which]
+            inputs, targets = torch.tensor([[1, *own]]), torch.tensor([[*own, 1]])
+            bits.append(-model.log_prob(Batch(inputs, targets))[0].detach().numpy() / np.log(2))
+        for j, (b, a) in enumerate(zip(before, after, strict=True)):
+            if a == b + 1:
+                totals[0] += bits[1][j]
+                totals[1] += bits[0][a]
+                totals[2] += 1
+    return totals[0] / totals[2], totals[1] / totals[2], int(totals[2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength", "damage"),
+    [
+        ("trimmed-start", 0.5, lambda i: i[max(1, round(len(i) / 2)) :] if len(i) > 1 else i),
+        ("trimmed-end", 0.5, lambda i: i[: len(i) - max(1, round(len(i) / 2))] if i[1:] else i),
+        ("omitted", 1.0, lambda i: []),
+    ],
+)
+def test_intact_targets_are_those_that_follow_what_they_followed(
+    kind: str, strength: float, damage: Callable[[list[int]], list[int]]
+) -> None:
+    rng = np.random.default_rng(1)
+    model, text = ToyAttention().double(), lines([rng.choice([0, 2], n % 5) for n in range(80)])
+    (found,) = measure_robustness(model, text, strengths={kind: (strength,)}, seeds=1).troubles
+    bits, whole, count = _by_hand(model, text, damage)
+    assert found.targets == count
+    assert found.bits == pytest.approx(bits, rel=1e-6)
+    assert found.intact == pytest.approx(whole, rel=1e-6)
+
+
+def test_swapping_touches_three_targets_for_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x0 x2 x1 x3 x4: x2, x1 and x3 follow something else; x0, x4 and the end do not."""
+    once = troubles.Perturbation(lambda size, strength, rng: np.array([0, 2, 1, 3, 4]))
+    monkeypatch.setattr(troubles, "TROUBLES", {"swapped": once})
+    text = lines([np.array([0, 2, 2, 0, 2])] * 30)
+    (found,) = measure_robustness(
+        ToyAttention(), text, strengths={"swapped": (1.0,)}, seeds=2
+    ).troubles
+    assert found.targets == 2 * 30 * 3
+    assert found.touched is not None
+
+
+def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_before() -> None:
+    """A chain of memory 1 says of the first target of each piece what stood before it."""
+    chain = Chain.random(1, seed=2)
+    text = stream(chain.sample(600))
+    found = measure_robustness(Exact(chain), text, strengths={"trimmed-start": (0.5,)})
+    (trouble,) = found.troubles
+    one = -np.log2(chain.given(1))
+    inputs = np.concatenate([[1], text.tokens[:-1]])
+    assert found.intact == pytest.approx(one[inputs, text.tokens].mean(), rel=1e-6)
+    starts = np.concatenate([np.arange(15, 600, 30)])  # pieces of 30, of which 15 are missing
+    assert trouble.touched == pytest.approx(one[1, text.tokens[starts]].mean(), rel=1e-6)
+
+
+# ---- as a whole ---------------------------------------------------------------------------------
+
+
+def test_the_same_seed_measures_the_same_and_the_json_holds_what_plots_ask_for() -> None:
+    text, shares = stream(RNG.integers(0, 3, 2000)), list[float]()
+    a = measure_robustness(ToyAttention(), text, report=shares.append)
+    b, c = (measure_robustness(ToyAttention(), text, seed=s) for s in (0, 1))
+    assert a == b
+    assert a != c
+    record = json.loads(json.dumps(a.to_json()))
+    assert record["metric"] == "bits per symbol"
+    assert {t["kind"] for t in record["troubles"]} == set(TROUBLES)
+    keys = {"kind", "strength", "bits", "interval", "chance", "targets"}
+    assert all(keys <= t.keys() for t in record["troubles"])
+    assert all(t["chance"][0] <= t["intact"] <= t["chance"][1] for t in record["troubles"])
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert "bits per symbol" in sentence(a) or "no more than chance" in sentence(a)
+
+
+def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
+    """The first half of this text is what the model expects, the second is not."""
+    second = np.random.default_rng(0).choice([1, 2], 20_000)
+    text = stream(np.concatenate([np.zeros(20_000, int), second]))
+    model = Exact(Chain(np.array([0.9, 0.05, 0.05])))
+    part, whole = (
+        measure_robustness(model, text, strengths={}, limit=n).intact for n in (8000, None)
+    )
+    assert whole == pytest.approx(-(np.log2(0.9) + np.log2(0.05)) / 2)
+    assert part == pytest.approx(whole, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "seeds", "message"),
+    [
+        ({"melted": (0.1,)}, 1, "no trouble 'melted'"),
+        ({"omitted": (0.1, 1.5)}, 1, "from 0 to 1"),
+        ({"omitted": (0.1,)}, 0, "at least one"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(
+    strengths: dict[str, tuple[float, ...]], seeds: int, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        measure_robustness(
+            ToyAttention(), stream(np.zeros(500, int)), strengths=strengths, seeds=seeds
+        )
+
+
+def test_too_little_data_and_other_symbols_are_refused() -> None:
+    for tokens in (np.zeros(0, int), np.zeros(99, int)):
+        with pytest.raises(DataError, match="give at least 100"):
+            measure_robustness(ToyAttention(), stream(tokens))
+    with pytest.raises(DataError, match="symbols 0 to 7, and the model knows 0 to 2"):
+        measure_robustness(ToyAttention(), stream(np.arange(200) % 8))
+
+
+# ---- pairs --------------------------------------------------------------------------------------
+
+
+def test_of_pairs_the_figure_of_the_output_is_measured() -> None:
+    """An output that is right as long as no element of its source is missing."""
+    sources = [np.arange(n % 7 + 4) for n in range(60)]
+    sizes = [len(x) for x in sources]
+
+    def measure(damaged: list[np.ndarray]) -> np.ndarray:
+        right = [len(x) == n for x, n in zip(damaged, sizes, strict=True)]
+        return np.stack([np.array(right, float), np.ones(60)], 1)
+
+    found = pair_robustness(sources, measure, ratio, name="right")
+    assert found.intact == 1.0
+    by_kind = {(t.kind, t.strength): t for t in found.troubles}
+    assert by_kind["swapped", 0.2].bits == by_kind["blocks", 1.0].bits == 1.0
+    assert not by_kind["swapped", 0.2].is_seen
+    assert by_kind["trimmed-end", 0.5].bits == 0.0
+    kept = by_kind["omitted", 0.1]
+    assert kept.bits == pytest.approx(np.mean([0.9**n for n in sizes]), abs=0.15)
+    assert kept.is_seen
+    assert kept.targets == 60
+    assert "right, beside the same without the trouble" in sentence(found)
+
+
+def test_a_handful_of_pairs_says_nothing() -> None:
+    with pytest.raises(DataError, match="give at least 10"):
+        pair_robustness([np.arange(3)] * 9, lambda x: np.ones((9, 2)), ratio, name="right")

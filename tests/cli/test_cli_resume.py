@@ -1,0 +1,183 @@
+"""A fit from the shell that is killed, ended or interrupted, and goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seriatim.cli import main
+from seriatim.train.checkpoint import store
+
+TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
+SMALL = ["--hidden-size", "8", "--batch-size", "4", "--length", "8", "--dropout", "0.1"]
+ENDLESS = ["--steps", "1000000", "--evaluate-every", "50", "--checkpoint-minutes", "0"]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    (tmp_path / "text.txt").write_text(TEXT)
+    return str(tmp_path / "text.txt")
+
+
+def cut_short(arguments: list[str], out: Path, number: int) -> tuple[int, str]:
+    """Begin a fit, send it a signal once it has come to step 60; its exit code, what it said."""
+    command = [sys.executable, "-m", "seriatim.cli", "fit", *arguments, "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        while process.poll() is None:
+            head = store.read_head(out / "checkpoints")
+            if head is not None and head.numbers["step"] >= 60:
+                break
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate()
+    return process.returncode, said
+
+
+def refused(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(arguments) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1] and lines[-1].startswith("seriatim: "), lines
+
+
+def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    code, _ = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert {p.name for p in out.iterdir()} == {"checkpoints", "log.jsonl"}
+    again = ["fit", text, *SMALL, *ENDLESS, "--out", str(out), "--quiet"]
+    refused(again, 5, "holds a run that was cut short: go on with it (--resume)", capsys)
+    refused(["generate", str(out)], 4, "fit with --resume", capsys)
+    refused([*again, "--resume", "--seed", "9"], 2, "other options: seed was 0 and is 9", capsys)
+    changed = tmp_path / "changed.txt"
+    changed.write_text(TEXT + "a mat\n")
+    other = ["fit", str(changed), *again[2:], "--resume"]
+    refused(other, 3, "begun on other data (train was", capsys)
+    # The same run, told here that its end is near.
+    file = out / "checkpoints" / "checkpoint.json"
+    head = json.loads(file.read_text())
+    step = head["numbers"]["step"]
+    head["numbers"]["plan"]["steps"] = step + 70
+    file.write_text(json.dumps(head))
+    assert main([*again, "--resume"]) == 0
+    fitted = json.loads((out / "training.json").read_text())["fit"]
+    assert (fitted["stopped"], fitted["resumed_at"]) == ("finished", [step])
+    assert not (out / "checkpoints").exists()
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {"event", "time"} <= lines[0].keys()
+    assert any(line.get("text", "").startswith(f"resumed at step {step}") for line in lines)
+    assert {0, 50, step + 70} <= {r["step"] for r in lines if r["event"] == "evaluation"}
+    capsys.readouterr()
+    assert main([*again, "--resume"]) == 0
+    assert "finished model" in capsys.readouterr().out
+
+
+def test_ctrl_c_saves_the_best_so_far_and_the_run_may_still_go_on(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    code, said = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGINT)
+    assert code == 0
+    assert "with --resume" in said
+    assert main(["generate", str(out), "-n", "5"]) == 0
+    assert (out / "checkpoints" / "checkpoint.json").exists()
+    again = ["fit", text, *SMALL, "--steps", "3", "--out", str(out), "--quiet"]
+    refused(again, 5, "--overwrite", capsys)
+    assert main([*again, "--overwrite"]) == 0
+    fitted = json.loads((out / "training.json").read_text())["fit"]
+    assert (fitted["stopped"], fitted["steps_done"], fitted["resumed_at"]) == ("finished", 3, [])
+
+
+def test_sigterm_keeps_the_run_and_ends_the_process_as_sigterm_does(
+    text: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    code, said = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGTERM)
+    assert code == -signal.SIGTERM
+    assert "cut short at step" in said
+    head = store.read_head(out / "checkpoints")
+    assert head is not None
+    store.read_tensors(out / "checkpoints", head)
+
+
+def test_resume_begins_where_nothing_stands_and_may_keep_its_checkpoint(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    arguments = ["fit", text, *SMALL, "--steps", "4", "--out", str(out), "--json"]
+    assert main([*arguments, "--resume", "--keep-checkpoints"]) == 0
+    assert store.read_head(out / "checkpoints") is not None
+    assert json.loads(capsys.readouterr().out)["training"]["fit"]["resumed_at"] == []
+
+
+def test_a_first_step_that_does_not_fit_leaves_nothing_and_says_what_to_lower(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from seriatim.train.trainer import Trainer
+
+    def refuse(trainer: Trainer) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(Trainer, "update", refuse)
+    arguments = ["fit", text, *SMALL, "--out", str(tmp_path / "m"), "--steps", "2", "--quiet"]
+    refused(arguments, 6, "batches of 4 rows x 8: use --auto-batch", capsys)
+    assert not (tmp_path / "m").exists()
+    refused([*arguments, "--auto-batch"], 6, "batches of 4 rows x 8 in 4 parts", capsys)
+
+
+def test_options_of_long_runs_are_checked(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["fit", text, *SMALL, "--out", str(tmp_path / "m"), "--steps", "2", "--quiet"]
+    refused([*arguments, "--allow-changed-data"], 2, "belongs to --resume", capsys)
+    refused([*arguments, "--checkpoint-minutes", "-1"], 2, "every -1.0 minutes", capsys)
+    refused(["verify-resume", text, "--out", "m"], 2, "--out is chosen by verify-resume", capsys)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_the_run_to_go_on(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from seriatim.tasks import storage
+
+    out = tmp_path / "m"
+    arguments = ["fit", text, *SMALL, "--steps", "4", "--out", str(out), "--quiet"]
+    honest = storage._put
+
+    def full(temporary: Path, path: Path) -> None:
+        if path == out:
+            raise OSError(28, "No space left on device")
+        honest(temporary, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_put", full)
+        assert main(arguments) == 5
+    elsewhere = capsys.readouterr().err.split("saved in ")[1].split(" instead")[0]
+    assert main([*arguments, "--resume"]) == 0
+    saved = [Path(p) / "weights.safetensors" for p in (elsewhere, out)]
+    assert saved[0].read_bytes() == saved[1].read_bytes()
+    shutil.rmtree(Path(elsewhere).parent)
+
+
+def test_verify_resume_kills_a_run_and_finds_it_the_same(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = [text, *SMALL, "--steps", "120", "--evaluate-every", "25", "--patience", "9"]
+    assert main(["verify-resume", *arguments, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["same"] and found["differences"] == []
+    assert 0 <= found["killed_at"] <= found["steps"] == 120
+    assert len(found["compared"]) == 8

@@ -1,0 +1,64 @@
+"""Widths that give a model the number of parameters that was asked for."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+import seriatim as st
+from seriatim.comparison.sizing import NoWidthError, num_weights, sized, weightless
+from seriatim.metrics.size import num_parameters
+from seriatim.models.build import build_model
+from seriatim.models.options.configuration import ModelConfig
+from seriatim.train.closed_form import ClosedForm
+
+V, BOUNDARY = 80, 1
+TRAINED = {
+    "autoregressive": st.Autoregressive(),
+    "rnn": st.RNN(),
+    "lstm of two layers": st.LSTM(num_layers=2, dropout=0.1),
+    "lstm, tied": st.LSTM(tie_embeddings=True),
+    "gru": st.GRU(embedding_size=32),
+    "transformer": st.Transformer(num_layers=2),
+    "transformer, classic": st.Transformer.classic(num_layers=2),
+}
+
+
+@pytest.mark.parametrize("wanted", [20_000, 150_000, 1_000_000])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_width_is_found_within_two_percent(name: str, wanted: int) -> None:
+    found = sized(TRAINED[name], V, BOUNDARY, wanted)
+    parameters = num_parameters(build_model(found, V, BOUNDARY))
+    assert abs(parameters - wanted) <= 0.02 * wanted
+    assert parameters == num_weights(found, V, BOUNDARY)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_nothing_but_widths_changes(name: str) -> None:
+    config = TRAINED[name]
+    found = sized(config, V, BOUNDARY, 70_000)
+    changed = {f.name for f in fields(config) if getattr(config, f.name) != getattr(found, f.name)}  # type: ignore[arg-type]
+    assert changed <= set(config.widths)
+
+
+def test_a_number_that_no_width_gives_is_refused_with_the_nearest() -> None:
+    with pytest.raises(NoWidthError, match=r"autoregressive 1,000 parameters within 2%.*nearest"):
+        sized(st.Autoregressive(), V, BOUNDARY, 1000)
+
+
+def test_a_family_that_names_no_width_cannot_be_sized() -> None:
+    with pytest.raises(NoWidthError, match="markov names no options that set its width"):
+        sized(st.Markov(), V, BOUNDARY, 1000)
+
+
+@pytest.mark.parametrize("config", TRAINED.values(), ids=TRAINED)
+def test_a_model_without_numbers_says_what_it_is(config: ModelConfig) -> None:
+    empty, whole = weightless(config, V, BOUNDARY), build_model(config, V, BOUNDARY)
+    assert (type(empty), empty.reach) == (type(whole), whole.reach)
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    assert isinstance(weightless(st.Markov(), V, BOUNDARY), ClosedForm)
+
+
+def test_every_width_that_a_family_names_is_an_option_of_it() -> None:
+    for config in TRAINED.values():
+        for name in config.widths:
+            assert replace(config, **{name: getattr(config, name)}) == config  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Files that are written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from seriatim.core.atomic import flush, whole
+
+
+def test_a_file_appears_when_all_of_it_is_written_and_nothing_stays_beside_it(tmp_path: Path):
+    path = tmp_path / "figures.json"
+    with whole(path) as part:
+        part.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_what_stood_there_stays_when_writing_fails(tmp_path: Path):
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+
+    def fail() -> None:
+        with whole(path) as part:
+            part.write_text("half")
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        fail()
+    assert path.read_text() == "old"
+
+
+def test_files_and_folders_reach_the_disk_and_what_is_missing_is_told(tmp_path: Path):
+    (tmp_path / "a").write_text("a")
+    flush(tmp_path / "a")
+    flush(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        flush(tmp_path / "missing")

@@ -1,0 +1,208 @@
+"""Weights by columns: the same numbers, gradients, runs and files as by rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import seriatim as st
+from seriatim.core.column_major import (
+    as_rows,
+    cat_rows,
+    is_by_columns,
+    lay_by_columns,
+    lay_by_rows,
+    transposed,
+    weight_gradient,
+)
+from seriatim.core.distributions import linear_log_prob
+from seriatim.data.batches.corpus import StreamChunks
+from seriatim.errors import TrainingError
+from seriatim.layers.kernels import recurrence
+from seriatim.models.build import build_model
+from seriatim.train.checkpoint.store import Checkpoints
+from seriatim.train.loop import fit
+from seriatim.train.optimizer import moments
+from seriatim.train.options import TrainingOptions
+from seriatim.train.trainer import Trainer
+from tests.train.test_train import stream
+
+
+def model(**more: Any) -> Any:
+    torch.manual_seed(0)
+    return build_model(st.LSTM(hidden_size=8, num_layers=1, **more), 30, 1)
+
+
+def small(**more: Any) -> TrainingOptions:
+    given = {"steps": 9, "batch_size": 4, "length": 10, "carry": True, "seed": 3}
+    return TrainingOptions(**{**given, "precision": "bf16", **more})
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (7, 3), (128, 4), (300, 130)])
+def test_transposed_is_contiguous(shape: tuple[int, int]) -> None:
+    x = torch.randn(shape)
+    assert torch.equal(transposed(x), x.t())
+    assert transposed(x).is_contiguous()
+
+
+def test_what_lies_by_columns() -> None:
+    assert is_by_columns(transposed(torch.randn(5, 3)).t())
+    assert is_by_columns(transposed(torch.randn(5, 3)).t()[1:4])  # some rows of it
+    assert not is_by_columns(torch.randn(5, 3))
+    assert not is_by_columns(torch.randn(1, 5))  # either way: nothing to gain
+    assert not is_by_columns(torch.randn(5))
+
+
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_products_and_rows_lie_as_they_are_asked(by_columns: bool) -> None:
+    dy, x, like = torch.randn(20, 6).double(), torch.randn(20, 4).double(), torch.randn(6, 4)
+    like = transposed(like).t() if by_columns else like
+    found = weight_gradient(dy, x, like)
+    torch.testing.assert_close(found, dy.t() @ x)
+    joined = cat_rows([like[4:], like[:4]])
+    assert torch.equal(joined, torch.cat([like[4:], like[:4]]))
+    assert is_by_columns(found) == is_by_columns(joined) == by_columns
+
+
+def gradients(kind: str, is_transposed: bool, mask: Tensor | None) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    gates, size = {"lstm": (4, 5), "gru": (3, 5)}[kind]
+    shapes = [(gates * size, 3), (gates * size, size), (gates * size,), (gates * size,)]
+    weights = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+    if is_transposed:
+        weights = [transposed(w).t() if w.ndim == 2 else w for w in weights]
+    x = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64)
+    h = torch.randn(2, size, generator=generator, dtype=torch.float64)
+    for tensor in (*weights, x, h):
+        tensor.requires_grad_()
+    states = (
+        recurrence.lstm(x, h, h, weights, mask)[0]
+        if kind == "lstm"
+        else recurrence.gru(x, h, weights, mask)
+    )
+    states.cos().sum().backward()
+    grads = [t.grad for t in (*weights, x, h)]
+    assert all(is_by_columns(g) == is_transposed for g in grads[:2] if g is not None)
+    return [states.detach(), *(g for g in grads if g is not None)]
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_recurrences_have_the_same_values_and_gradients(kind: str, is_masked: bool) -> None:
+    mask = torch.tensor([[0.0, 2, 2, 0, 2], [2, 2, 0, 0, 2]]).double() if is_masked else None
+    rows, columns = gradients(kind, False, mask), gradients(kind, True, mask)
+    assert len(rows) == len(columns) == 7
+    torch.testing.assert_close(columns, rows, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("group_bytes", [2**26, 2**17])  # one group, and several
+def test_log_probabilities_have_the_same_values_and_gradients(
+    group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seriatim.core.distributions._GROUP_BYTES", group_bytes)
+    torch.manual_seed(0)
+    h, w, b = (torch.randn(s, dtype=torch.float64) for s in ((150, 6), (200, 6), (200,)))
+    targets = torch.randint(200, (150,))
+    found = []
+    for weight in (w, transposed(w).t()):
+        own = [t.detach().clone().requires_grad_() for t in (h, weight, b)]
+        values = linear_log_prob(*own, targets, 0.1)
+        values.sum().backward()
+        found.append([values.detach(), *(t.grad for t in own)])
+        assert is_by_columns(own[1].grad) == is_by_columns(weight)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_laying_by_columns_and_back_changes_no_number() -> None:
+    lm = model()
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
+    found = lay_by_columns(lm)
+    assert [p is lm.head.weight for p in found] == [True]
+    lm.head.weight.grad = lm.head.weight.detach() * 2
+    with as_rows(found):
+        assert lm.head.weight.shape == (8, 30) and lm.head.weight.is_contiguous()
+        assert torch.equal(lm.head.weight.grad, 2 * before["head.weight"].t())
+    assert is_by_columns(lm.head.weight) and is_by_columns(lm.head.weight.grad)
+    lay_by_rows(found)
+    assert all(p.is_contiguous() for p in lm.parameters())
+    assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
+
+
+def test_only_what_gains_is_laid_by_columns() -> None:
+    def names(config: Any, num_symbols: int) -> set[str]:
+        lm = build_model(config, num_symbols, 1)
+        lay_by_columns(lm)
+        return {name for name, p in lm.named_parameters() if is_by_columns(p)}
+
+    cells = {"layers.0.weight_ih", "layers.0.weight_hh"}
+    assert names(st.LSTM(hidden_size=448), 20) == cells
+    assert names(st.LSTM(hidden_size=16), 20) == {"head.weight"}
+    assert names(st.GRU(hidden_size=192), 500) == {"head.weight", *cells}
+    assert names(st.RNN(hidden_size=320), 20) == set()
+    assert names(st.LSTM(hidden_size=16, tie_embeddings=True), 20) == set()  # its rows are read
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_updates_are_those_of_weights_by_rows(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
+    options = small(optimizer=optimizer, learning_rate=0.01, clip=0.05)
+    for laying in (lay_by_columns, lambda _: []):
+        monkeypatch.setattr("seriatim.train.trainer.lay_by_columns", laying)
+        lm = model().train()
+        trainer = Trainer(lm, source, options, 9)
+        for _ in range(9):
+            trainer.update()
+        assert is_by_columns(lm.head.weight) == (laying is lay_by_columns)
+        kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
+        trainer.release()
+        ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
+    torch.testing.assert_close(ended[0], ended[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_weights_that_a_model_lays_by_columns_itself_are_trained_as_others(precision: str) -> None:
+    source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
+    for is_own in (False, True):
+        lm = model(tie_embeddings=True).train()  # so that none is laid by columns for it
+        cell = lm.layers[0]
+        if is_own:
+            cell.weight_hh.data = transposed(cell.weight_hh.data).t()
+        trainer = Trainer(lm, source, small(precision=precision, learning_rate=0.01), 9)
+        for _ in range(9):
+            trainer.update()
+        kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
+        trainer.release()
+        assert is_by_columns(cell.weight_hh) == is_own  # left as it was
+        ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
+    torch.testing.assert_close(ended[1], ended[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_ends_by_rows_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = model()
+    fit(lm, stream(), stream(), small())
+    assert all(p.is_contiguous() for p in lm.parameters())
+    broken = model()
+    monkeypatch.setattr(
+        "seriatim.train.trainer.clip_gradient", lambda *_, **__: torch.tensor(torch.nan)
+    )
+    with pytest.raises(TrainingError, match="norm of the gradient is nan"):
+        fit(broken, stream(), None, small())
+    assert all(p.is_contiguous() for p in broken.parameters())
+
+
+def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_cut(tmp_path: Path) -> None:
+    whole = model()
+    fit(whole, stream(), stream(), small())
+    cut, steps = model(), iter(range(5))
+    kept = Checkpoints(folder=tmp_path, minutes=0.0)
+    fit(cut, stream(), stream(), small(), checkpoints=kept, stop=lambda: next(steps, None) is None)
+    again = model()
+    resumed = Checkpoints(folder=tmp_path, minutes=0.0, resume=True)
+    history = fit(again, stream(), stream(), small(), checkpoints=resumed)
+    assert history.steps == 9
+    for name, p in whole.named_parameters():
+        assert torch.equal(p, again.get_parameter(name)), name

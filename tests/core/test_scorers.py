@@ -1,0 +1,307 @@
+"""Constraints, preferences, fusion and diversity: against searches written out, and enumeration."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from seriatim.core.ensembles import Scorer
+from seriatim.core.model import SequenceModel
+from seriatim.decode.beam import beam_search_rows
+from seriatim.decode.constraints import (
+    Forbidden,
+    Fusion,
+    LengthReward,
+    RepetitionPenalty,
+    constrained_beam_search,
+)
+from seriatim.decode.diverse import diverse_beam_search
+from seriatim.decode.greedy import greedy_rows
+from seriatim.decode.hypotheses import Hypothesis
+from seriatim.decode.sampling import symbols_of
+from seriatim.errors import ConfigError
+from tests.decode.test_beam import END, _assert_same, _attention, _row, _sources, written_out
+from tests.laws.toys import ToyWindow
+
+V = 5
+
+
+def _log_prob(model: SequenceModel, h: Hypothesis) -> float:
+    total, state = 0.0, model.start(1)
+    with torch.no_grad():
+        for x in [*h.symbols, END] if h.is_ended else h.symbols:
+            total += float(model.predict(state).log_prob(torch.tensor([x])))
+            state = model.step(state, torch.tensor([x]))
+    return total
+
+
+def _contains(symbols: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
+    size = len(phrase)
+    return any(symbols[i : i + size] == phrase for i in range(len(symbols) - size + 1))
+
+
+def _totals(scorer: Scorer, symbols: tuple[int, ...]) -> list[float]:
+    """What a scorer gives each symbol of a sequence."""
+    state, given = scorer.start(1), []
+    for x in symbols:
+        given.append(float(scorer.scores(state)[0, x]))
+        state = scorer.update(state, torch.tensor([x]))
+    return given
+
+
+SCORERS: dict[str, Scorer] = {
+    "forbidden": Forbidden([[(0,), (3, 3, 2), (2, 4)]], V),
+    "length": LengthReward(V, END),
+    "repetition": RepetitionPenalty(V),
+    "repetition, once": RepetitionPenalty(V, counts=False),
+    "fusion": Fusion(_attention(9)),
+}
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
+    model, scorers = _attention(1), [(SCORERS[name], 0.6)]
+    state = _sources(model, 4)
+    found = beam_search_rows(
+        model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+    )
+    for i in range(4):
+        with torch.no_grad():
+            expected = written_out(
+                model, _row(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+            )
+        _assert_same(found[i], expected[:3])
+
+
+def test_a_scorer_gives_what_it_says() -> None:
+    symbols = (2, 3, 3, 2, 0, 3)
+    ruled_out = _totals(SCORERS["forbidden"], symbols)
+    assert ruled_out == [0, 0, 0, -math.inf, -math.inf, 0]
+    assert _totals(SCORERS["forbidden"], (2, 4)) == [0, -math.inf]
+    assert _totals(SCORERS["forbidden"], (3, 3, 3, 2)) == [0, 0, 0, -math.inf], "overlapping"
+    assert _totals(SCORERS["length"], (*symbols, END)) == [1.0] * 6 + [0.0]
+    assert _totals(SCORERS["repetition"], symbols) == [0, 0, -1, -1, 0, -2]
+    assert _totals(SCORERS["repetition, once"], symbols) == [0, 0, -1, -1, 0, -1]
+    other = _attention(9)
+    expected = _log_prob(other, Hypothesis(symbols, 0.0, 0.0, False))
+    with torch.no_grad():
+        assert sum(_totals(SCORERS["fusion"], symbols)) == pytest.approx(expected)
+
+
+def test_no_score_is_above_the_ceiling() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for scorer in SCORERS.values():
+        state = scorer.start(8)
+        with torch.no_grad():
+            for _ in range(6):
+                assert float(scorer.scores(state).max()) <= scorer.ceiling()
+                state = scorer.update(state, torch.randint(V, (8,), generator=generator))
+
+
+def test_every_source_has_its_own_prohibitions() -> None:
+    model = _attention(2)
+    state = model.start(3)
+    own = [[(4,)], [], [(0, 0), (3,)]]
+    found = beam_search_rows(
+        model, state, width=3, max_length=6, end=END, scorers=[(Forbidden(own, V), 1.0)]
+    )
+    for i in range(3):
+        scorers = [(Forbidden([own[i]], V), 1.0)]
+        alone = beam_search_rows(
+            model, model.start(1), width=3, max_length=6, end=END, scorers=scorers
+        )
+        _assert_same(found[i], alone[0])
+        for h in found[i]:
+            assert not any(_contains(h.symbols, p) for p in own[i])
+    greedy = greedy_rows(
+        model, state, max_length=6, end=END, scorers=[(Forbidden([[(4,)]], V), 1.0)]
+    )
+    assert all(4 not in h.symbols for h in greedy)
+
+
+def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_phrases() -> None:
+    model = _attention(3, num_symbols=4)
+    phrases = [[(2, 3)], [(0,), (3, 3)], []]
+    found = constrained_beam_search(
+        model, model.start(3), phrases=phrases, width=400, max_length=4, end=END
+    )
+    for own, results in zip(phrases, found, strict=True):
+        sequences = (s for n in range(5) for s in itertools.product([0, 2, 3], repeat=n))
+        expected = {s for s in sequences if all(_contains(s, p) for p in own)}
+        assert {h.symbols for h in results} == expected
+        assert [h.log_prob for h in results] == sorted((h.log_prob for h in results), reverse=True)
+        assert all(h.is_ended == (len(h.symbols) < 4) for h in results)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_as_the_model(width: int) -> None:
+    for seed in range(4):
+        model = _attention(seed)
+        phrases = [[(4, 4, 0), (2,)], [(3,)], [(0, 0, 2), (2, 0)]]
+        found = constrained_beam_search(
+            model, model.start(3), phrases=phrases, width=width, max_length=9, end=END, alpha=0.6
+        )
+        for own, results in zip(phrases, found, strict=True):
+            assert results
+            for h in results:
+                assert all(_contains(h.symbols, p) for p in own)
+                assert h.log_prob == pytest.approx(_log_prob(model, h))
+
+
+def test_a_constrained_source_finds_in_a_batch_what_it_finds_alone() -> None:
+    model = _attention(5)
+    phrases = [[(4, 0)], [(2,), (3, 3)], [], [(0,)]]
+    together = constrained_beam_search(
+        model, model.start(4), phrases=phrases, width=4, max_length=8, end=END
+    )
+    for own, results in zip(phrases, together, strict=True):
+        alone = constrained_beam_search(
+            model, model.start(1), phrases=[own], width=4, max_length=8, end=END
+        )
+        _assert_same(results, alone[0])
+
+
+def test_constraints_that_cannot_be_met_are_refused_with_the_reason() -> None:
+    model = ToyWindow(V, END).double()
+    impossible: list[tuple[str, list[tuple[int, ...]]]] = [
+        ("is empty", [()]),
+        ("symbol 7", [(2, 7)]),
+        ("holds the end symbol", [(2, END)]),
+        ("has 4 symbols, and max_length 4 leaves room for 3", [(2, 2, 2, 2)]),
+        ("was found for row 1", [(2, 3), (0, 4), (3, 3, 2)]),
+    ]
+    for message, phrases in impossible:
+        with pytest.raises(ConfigError, match=message):
+            constrained_beam_search(
+                model, model.start(2), phrases=[[], phrases], width=4, max_length=4, end=END
+            )
+    with pytest.raises(ConfigError, match="3 lists of phrases do not fit 2 rows"):
+        constrained_beam_search(
+            model, model.start(2), phrases=[[], [], []], width=4, max_length=4, end=END
+        )
+
+
+def diverse_written_out(
+    model: SequenceModel, *, groups: int, width: int, max_length: int, strength: float
+) -> list[Hypothesis]:
+    """Vijayakumar et al. 2018, algorithm 1, for one source, prefix by prefix."""
+    beams = [[((), 0.0, model.start(1))] for _ in range(groups)]
+    results: dict[tuple[tuple[int, ...], bool], float] = {}
+    for _ in range(max_length):
+        chosen: list[int] = []
+        for g, beam in enumerate(beams):
+            extensions = []
+            for symbols, p, state in beam:
+                row = symbols_of(model.predict(state)).dense()[0]
+                for x in range(model.num_symbols):
+                    total = p + float(row[x])
+                    extensions.append(
+                        (total - strength * chosen.count(x), (*symbols, x), total, state)
+                    )
+            extensions.sort(key=lambda e: -e[0])
+            for _, symbols, p, _ in extensions[:width]:
+                if symbols[-1] == END:
+                    results[symbols[:-1], True] = p
+            going_on = [e for e in extensions if e[1][-1] != END][:width]
+            beams[g] = [
+                (symbols, p, model.step(state, torch.tensor(symbols[-1:])))
+                for _, symbols, p, state in going_on
+            ]
+            chosen += [e[1][-1] for e in going_on]
+    for beam in beams:
+        for symbols, p, _ in beam:
+            results[symbols, False] = p
+    found = [Hypothesis(symbols, p, p, ended) for (symbols, ended), p in results.items()]
+    return sorted(found, key=lambda h: -h.score)
+
+
+@pytest.mark.parametrize(("groups", "width", "strength"), [(2, 2, 0.7), (3, 1, 1.5), (2, 3, 0.0)])
+def test_diverse_search_finds_what_the_algorithm_written_out_finds(
+    groups: int, width: int, strength: float
+) -> None:
+    for seed in range(3):
+        model = _attention(seed)
+        with torch.no_grad():
+            expected = diverse_written_out(
+                model, groups=groups, width=width, max_length=5, strength=strength
+            )
+        found = diverse_beam_search(
+            model,
+            model.start(2),
+            width=groups * width,
+            num_groups=groups,
+            max_length=5,
+            end=END,
+            strength=strength,
+        )
+        # A group stops when nothing that it could still find is among its best.
+        _assert_same(found[0][:width], expected[:width])
+        _assert_same(found[0], found[1])
+
+
+def test_one_group_is_plain_beam_search() -> None:
+    model = _attention(4)
+    state = _sources(model, 3)
+    plain = beam_search_rows(model, state, width=3, max_length=7, end=END, alpha=0.6)
+    diverse = diverse_beam_search(
+        model, state, width=3, num_groups=1, max_length=7, end=END, alpha=0.6
+    )
+    for a, b in zip(plain, diverse, strict=True):
+        _assert_same(a, b)
+
+
+def test_scorers_of_a_source_hold_in_all_its_groups() -> None:
+    model = _attention(4)
+    own = [[(4,)], [(0,), (3,)]]
+    found = diverse_beam_search(
+        model,
+        model.start(2),
+        width=4,
+        num_groups=2,
+        max_length=6,
+        end=END,
+        scorers=[(Forbidden(own, V), 1.0)],
+    )
+    for phrases, results in zip(own, found, strict=True):
+        assert results
+        assert not any(_contains(h.symbols, p) for h in results for p in phrases)
+
+
+def test_groups_differ_more_the_stronger_they_are_held_apart() -> None:
+    model = _attention(6, std=0.7)
+
+    def first_symbols(strength: float) -> int:
+        found = diverse_beam_search(
+            model,
+            model.start(1),
+            width=4,
+            num_groups=4,
+            max_length=5,
+            end=END,
+            strength=strength,
+        )
+        return len({h.symbols[:1] for h in found[0]})
+
+    assert first_symbols(0.0) == 1
+    assert first_symbols(50.0) > 2
+
+
+def test_groups_that_cannot_share_the_beam_are_refused() -> None:
+    model = _attention(0)
+    for message, options in (
+        ("cannot be parted into 3", {"num_groups": 3}),
+        ("cannot be parted into 0", {"num_groups": 0}),
+        ("draw the groups together", {"num_groups": 2, "strength": -1.0}),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            diverse_beam_search(model, model.start(1), width=4, max_length=3, **options)  # type: ignore[arg-type]
+
+
+def test_a_penalty_reaches_only_what_has_occurred() -> None:
+    scorer = RepetitionPenalty(V)
+    state = scorer.update(scorer.start(2), torch.tensor([1, 3]))
+    expected: Tensor = torch.zeros(2, V)
+    expected[0, 1] = expected[1, 3] = -1.0
+    assert torch.equal(scorer.scores(state), expected)

@@ -1,0 +1,150 @@
+"""Paired bootstrap: against closed forms, and the corpus metrics it stands on."""
+
+import numpy as np
+import pytest
+
+from seriatim.errors import ConfigError, DataError, MissingExtraError
+from seriatim.metrics import bleu_chrf
+from seriatim.metrics.bootstrap import bootstrap, in_blocks, paired_bootstrap, ratio, resampled_sums
+
+RNG = np.random.default_rng(0)
+ONES = np.ones((400, 1))
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    return np.column_stack([values, np.ones(len(values))])
+
+
+def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem() -> None:
+    values = RNG.normal(3.0, 2.0, 400)
+    mean, (low, high) = bootstrap(_counts(values), ratio, resamples=4000)
+    half = 1.96 * values.std() / 20
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == (
+        pytest.approx(mean - half, abs=0.02),
+        pytest.approx(mean + half, abs=0.02),
+    )
+
+
+def test_pairs_are_drawn_together() -> None:
+    """Systems that differ by the same amount everywhere differ by it in every draw."""
+    values = RNG.normal(3.0, 2.0, 400)
+    found = paired_bootstrap(_counts(values + 0.01), _counts(values), ratio)
+    assert found.difference == pytest.approx(0.01)
+    assert found.interval == (pytest.approx(0.01), pytest.approx(0.01))
+    assert found.wins == 1.0
+    assert found.p_value == pytest.approx(1 / 1001)
+
+
+def test_equal_systems_are_not_told_apart() -> None:
+    values = _counts(RNG.normal(3.0, 2.0, 400))
+    found = paired_bootstrap(values, values, ratio)
+    assert (found.difference, found.p_value, found.wins) == (0.0, 1.0, 0.5)
+
+
+def test_the_p_value_is_that_of_a_test_of_the_mean_difference() -> None:
+    """A difference of 1.96 standard errors has a two-sided p of 0.05."""
+    noise = RNG.normal(size=400)
+    noise = (noise - noise.mean()) / noise.std()
+    found = paired_bootstrap(_counts(noise + 0.098), _counts(0 * noise), ratio, resamples=20_000)
+    assert found.p_value == pytest.approx(0.05, abs=0.01)
+    swapped = paired_bootstrap(_counts(0 * noise), _counts(noise + 0.098), ratio, resamples=20_000)
+    assert swapped.p_value == pytest.approx(found.p_value)
+    assert swapped.wins == pytest.approx(1 - found.wins)
+
+
+def test_a_seed_gives_the_same_draws_and_another_does_not() -> None:
+    counts = _counts(RNG.normal(size=50))
+    assert np.array_equal(resampled_sums(counts, 100, 3), resampled_sums(counts, 100, 3))
+    assert not np.array_equal(resampled_sums(counts, 100, 3), resampled_sums(counts, 100, 4))
+    assert (resampled_sums(counts, 100, 3)[:, 1] == 50).all()
+
+
+def test_blocks_hold_at_least_their_size_and_lose_nothing() -> None:
+    sizes = np.array([400, 700, 100, 950, 20, 40, 300])
+    counts = np.column_stack([sizes, np.arange(7)]).astype(float)
+    assert in_blocks(counts, sizes).tolist() == [[1100, 1], [1410, 20]]
+    assert in_blocks(counts, sizes, 1).tolist() == counts.tolist()
+    assert in_blocks(counts, sizes, 10**9).tolist() == [counts.sum(0).tolist()]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(DataError, match="same items"):
+        paired_bootstrap(np.ones((3, 2)), np.ones((4, 2)), ratio)
+    with pytest.raises(DataError, match="1 items says nothing"):
+        bootstrap(np.ones((1, 2)), ratio)
+    with pytest.raises(ConfigError, match="level 2"):
+        bootstrap(np.ones((3, 2)), ratio, level=2)
+    with pytest.raises(DataError, match="one for each"):
+        in_blocks(ONES, np.array([1]))
+
+
+REFERENCES = [
+    "The quick brown fox jumps over the lazy dog .",
+    "It was a bright cold day in April , and the clocks were striking thirteen .",
+    "All happy families are alike .",
+    "Call me Ishmael .",
+] * 5
+GOOD = [r.replace("lazy", "idle").replace("cold", "chilly") for r in REFERENCES]
+BAD = [" ".join(r.split()[::2]) for r in REFERENCES]
+
+
+def test_bleu_and_chrf_are_those_of_sacrebleu_and_say_how() -> None:
+    metrics = pytest.importorskip("sacrebleu.metrics")
+    for hypotheses in (GOOD, BAD, [r.upper() for r in REFERENCES]):
+        for lowercase in (False, True):
+            found = bleu_chrf.bleu(hypotheses, REFERENCES, lowercase=lowercase)
+            theirs = metrics.BLEU(lowercase=lowercase, force=True)
+            expected = theirs.corpus_score(hypotheses, [REFERENCES]).score
+            assert found.score == pytest.approx(expected)
+            assert f"case:{'lc' if lowercase else 'mixed'}" in found.signature
+            of_counts = bleu_chrf.bleu_of_counts(found.counts.sum(0)[None])
+            assert float(of_counts[0]) == pytest.approx(expected)
+            found = bleu_chrf.chrf(hypotheses, REFERENCES, lowercase=lowercase)
+            theirs = metrics.CHRF(lowercase=lowercase)
+            expected = theirs.corpus_score(hypotheses, [REFERENCES]).score
+            assert found.score == pytest.approx(expected)
+            of_counts = bleu_chrf.ChrF().score(found.counts.sum(0)[None])
+            assert float(of_counts[0]) == pytest.approx(expected)
+
+
+def test_bleu_of_counts_is_sacrebleu_where_matches_are_missing() -> None:
+    metrics = pytest.importorskip("sacrebleu.metrics")
+    for hypotheses in (["a b c d"], ["the quick"], ["zzz"], ["the brown quick jumps fox"], [""]):
+        found = bleu_chrf.bleu(hypotheses, ["the quick brown fox jumps"])
+        expected = metrics.BLEU(force=True).corpus_score(
+            hypotheses, [["the quick brown fox jumps"]]
+        )
+        of_counts = float(bleu_chrf.bleu_of_counts(found.counts.sum(0)[None])[0])
+        assert of_counts == pytest.approx(expected.score, abs=1e-9)
+
+
+@pytest.mark.parametrize("measure", [bleu_chrf.bleu, bleu_chrf.chrf])
+def test_a_better_system_wins_the_paired_bootstrap(measure) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("sacrebleu")
+    good, bad = measure(GOOD, REFERENCES), measure(BAD, REFERENCES)
+    found = bleu_chrf.compare(good, bad)
+    assert found.difference == pytest.approx(good.score - bad.score)
+    assert found.p_value < 0.01 and found.wins == 1.0
+    assert found.interval[0] > 0
+
+
+def test_scores_of_other_kinds_are_not_compared() -> None:
+    pytest.importorskip("sacrebleu")
+    cased = bleu_chrf.bleu(GOOD, REFERENCES)
+    lower = bleu_chrf.bleu(GOOD, REFERENCES, lowercase=True)
+    with pytest.raises(DataError, match="measure both systems alike"):
+        bleu_chrf.compare(cased, lower)
+    with pytest.raises(DataError, match="20 translations do not fit 1 references"):
+        bleu_chrf.bleu(GOOD, ["one"])
+
+
+def test_without_sacrebleu_one_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'seriatim\[text\]'"):
+        bleu_chrf.bleu(GOOD, REFERENCES)

@@ -1,0 +1,97 @@
+"""Counting on a cluster: a local Ray of two workers gives the numbers of one process."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from seriatim.data.corpus import Corpus
+from seriatim.errors import ConfigError
+from seriatim.models.markov import MarkovModel
+from seriatim.models.ngram import ranking, ray
+from seriatim.models.ngram.counting import Counts, count_block
+from seriatim.models.ngram.layout import Layout, count_layout
+from seriatim.models.ngram.ray import count_on_cluster
+from seriatim.models.options.configuration import Markov, configure
+
+V, BOUNDARY = 12, 1
+
+
+def corpus(*, is_stream: bool = False) -> Corpus:
+    rng = np.random.default_rng(0)
+    ids = np.delete(np.arange(V), BOUNDARY)
+    p = 1 / np.arange(1, V)
+    lines = [rng.choice(ids, n, p=p / p.sum()) for n in rng.integers(0, 12, 200)]
+    return Corpus.from_tokens(lines, is_stream=is_stream)
+
+
+def layout(*, is_stream: bool = False) -> Layout:
+    text = corpus(is_stream=is_stream)
+    return Layout(text.tokens, text.offsets, boundary=BOUNDARY, is_stream=is_stream)
+
+
+def assert_equal(one: Counts, other: Counts) -> None:
+    for name in ("starts", "key", "suffix", "count", "first", "num_first"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray = pytest.importorskip("ray", reason="needs ray: pip install seriatim[ray]")
+        ray.init(
+            num_cpus=2,
+            object_store_memory=100_000_000,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_two_workers_count_what_one_process_counts(is_stream: bool) -> None:
+    text = layout(is_stream=is_stream)
+    expected = count_layout(text, order=5, num_symbols=V)
+    for places in (None, 150):  # two blocks, and ten that are merged in two steps
+        found = count_on_cluster(text, order=5, num_symbols=V, workers=2, places=places)
+        assert_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("local_ray")
+def test_a_model_fitted_by_workers_is_the_same_bit_for_bit() -> None:
+    one, two = (MarkovModel(Markov(order=4, workers=workers), V, BOUNDARY) for workers in (None, 2))
+    assert one.fit_closed_form(corpus()) == two.fit_closed_form(corpus())
+    assert one.fingerprint() == two.fingerprint()
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_task_with_too_large_a_block_counts_its_halves(
+    is_stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = layout(is_stream=is_stream)
+    block = text.block(100, 900, 5)
+    expected = count_block(block, order=5, num_symbols=V)
+    monkeypatch.setattr(ranking, "KEY_BITS", 16)
+    found = ray._count(block, 5, V)
+    assert found.count.sum() == expected.count.sum()
+    kept = [merged.count[merged.count > 0] for merged in (found, expected)]
+    np.testing.assert_array_equal(*kept)
+
+
+def test_without_ray_workers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'seriatim\[ray\]'"):
+        MarkovModel(Markov(order=2, workers=2), V, BOUNDARY).count(corpus())
+
+
+def test_workers_and_memory_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match="workers count elsewhere: give one"):
+        configure("markov", {"workers": 2, "memory": "1GB"})

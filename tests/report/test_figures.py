@@ -1,0 +1,206 @@
+"""What the figures of a comparison, a horizon and a robustness become: the right numbers, drawn."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seriatim.cli import main
+from tests.comparison.results_made_up import comparison, horizon, not_run, robustness
+
+pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
+pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
+
+from seriatim.analysis.context.page import (
+    gradient_plots,
+    horizon_plots,
+    horizon_table,
+    robustness_plots,
+)
+from seriatim.comparison.page import (
+    bits_plot,
+    circumstances,
+    compare_plots,
+    conditions,
+    cost_table,
+    data_name,
+    learning_plots,
+    not_run_table,
+    pair_plots,
+    quality_table,
+)
+from seriatim.report.plots import Plot
+
+
+def drawn(plot: Plot, name: str | None = None) -> list[dict[str, Any]]:
+    return [r for r in plot.spec["datasets"]["figures"] if name is None or r["name"] == name]
+
+
+def test_models_stand_in_the_order_of_their_bits_and_what_was_not_run_stands_last() -> None:
+    found = comparison(["a", "b", "c"])
+    found["models"].reverse()
+    found["models"].insert(0, not_run("late", "too short"))
+    assert [row[0] for row in quality_table(found).rows] == ["a", "b", "c", "late"]
+    assert quality_table(found).rows[3][2] == "not run"
+    assert [r["name"] for r in drawn(bits_plot(found))] == ["a", "b", "c"]
+    table = not_run_table(found)
+    assert table is not None and table.rows == [["late", "too short"]]
+
+
+def test_a_model_keeps_its_colour_whatever_its_rank() -> None:
+    found = comparison(["a", "b", "c"])
+    before = {k.name: k.colour for k in learning_plots(found)[0].keys}
+    found["models"][2]["bits"] = 0.1
+    assert {k.name: k.colour for k in learning_plots(found)[0].keys} == before
+    beside = horizon_plots([("b", horizon()), ("c", horizon())], names=["a", "b", "c"])[0]
+    assert {k.name: k.colour for k in beside.keys}.items() <= before.items()
+
+
+def test_bits_per_symbol_are_named_where_symbols_do_not_spell_the_text() -> None:
+    found = comparison(["a", "b"])
+    found["metric"] = "bits per symbol"
+    for model in found["models"]:
+        model["bits_per_character"] = None
+    assert quality_table(found).columns[1] == "bits per symbol"
+    assert all("bits per symbol" in p.columns for p in (bits_plot(found),))
+    assert pair_plots(found)[0].caption.startswith("Bits per symbol")
+
+
+def test_learning_is_shown_in_the_units_of_the_comparison() -> None:
+    found = comparison(["counted", "words"])
+    model = found["models"][1]
+    model["bits"], model["bits_per_symbol"] = 2.0, 10.0  # five characters a word
+    model["history"] = [
+        {"step": 0, "seconds": 0.5, "epoch": 0.0, "train": None, "valid": 17.0},
+        {"step": 9, "seconds": 3.0, "epoch": 0.4, "train": 12.0, "valid": 11.0},
+    ]
+    by_time, by_passes = learning_plots(found)
+    assert [(r["x"], r["y"]) for r in drawn(by_time, "words")] == [(3.0, pytest.approx(2.2))]
+    assert [(r["x"], r["y"]) for r in drawn(by_passes, "words")] == [(0.4, pytest.approx(2.2))]
+    assert [(r["x"], r["y"]) for r in drawn(by_time, "counted")] == [(2.0, 1.75)]
+
+
+def test_without_seeds_nothing_is_said_of_families() -> None:
+    assert len(pair_plots(comparison(seeds=3))) == 2
+    assert len(pair_plots(comparison(seeds=0))) == 1
+
+
+def test_a_negative_difference_is_a_saving_of_the_first() -> None:
+    found = comparison(["a", "b"], seeds=0)
+    found["texts"][0] |= {"difference": -0.3, "interval": [-0.4, -0.2], "is_real": True}
+    (plot,) = pair_plots(found)
+    verdict = {(r["row"], r["column"]): r["verdict"] for r in drawn(plot)}
+    assert verdict == {(1, 2): "row is better", (2, 1): "row is worse"}
+    assert plot.rows[0][1:3] == [-0.3, "-0.4000 to -0.2000"]
+
+
+def test_the_state_is_that_of_the_greatest_length_that_was_measured() -> None:
+    found = comparison(["a"], seeds=0)
+    found["models"][0]["state_bytes"] = [[1, 10], [512, 20], [4096, 30]]
+    table = cost_table(found)
+    assert table.rows[0][list(table.columns).index("bytes of state at 512")] == 20
+
+
+def test_what_was_the_same_and_what_it_took_is_said() -> None:
+    found = comparison()
+    assert "5,200,000 characters to learn from" in conditions(found)
+    assert "3 minutes of training each" in conditions(found)
+    assert circumstances(found).endswith("Training took 900 s, everything else 40 s.")
+    found["data"]["name"] = "/somewhere/far/novels.txt"
+    assert data_name(found) == "novels.txt"
+
+
+def test_a_comparison_of_nothing_has_no_plots() -> None:
+    assert compare_plots(comparison([])) == []
+    assert horizon_plots([]) == [] and robustness_plots([]) == []
+
+
+def test_a_horizon_begins_where_nothing_is_seen() -> None:
+    plot = horizon_plots([("lstm", horizon())])[0]
+    assert (drawn(plot)[0]["x"], drawn(plot)[0]["y"]) == (0, 4.2)
+    assert plot.spec["datasets"]["levels"] == [{"name": "lstm", "y": 2.0}]
+
+
+def test_a_horizon_further_than_was_tried_is_said_so() -> None:
+    found = horizon()
+    found["effective"], found["effective_interval"], found["reach"] = None, [300, None], 64
+    assert horizon_table([("m", found)]).rows == [
+        ["m", 2.0, "more than 512", "300 to more than 512", "64", 100_000]
+    ]
+    titles = [plot.title for plot in horizon_plots([("m", found)])]
+    assert "Effective context" not in titles and "How far back it pays to look" in titles
+
+
+def test_gradients_are_shown_beside_the_nearest_and_layers_where_there_are_several() -> None:
+    found = horizon()
+    found["gradient_decay"] = {"distance": [1, 2, 3], "layers": {"0": [8, 4, 0], "1": [4, 1, 0]}}
+    together, layers = gradient_plots([("m", found)])
+    assert [r["y"] for r in drawn(together)] == [1.0, 0.25]  # the last layer; 0 has no logarithm
+    assert [r["y"] for r in drawn(layers, "layer 0")] == [1.0, 0.5]
+    assert gradient_plots([("m", horizon(gradients=False))]) == []
+
+
+def test_trouble_is_measured_against_the_same_targets_without_it() -> None:
+    found = robustness()
+    found["troubles"] = [
+        {"kind": "omitted", "strength": 0.2, "bits": 2.5, "intact": 2.1, "chance": [2.0, 2.3]},
+        {"kind": "omitted", "strength": 0.1, "bits": 2.3, "intact": 2.2, "chance": [2.1, 2.3]},
+    ]
+    (plot,) = robustness_plots([("m", found)])
+    rows = [[pytest.approx(v) for v in row[1:]] for row in plot.rows]
+    assert rows == [[0.1, 0.1, 0.0, 0.2], [0.2, 0.4, 0.3, 0.6]]
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9])
+def test_next_to_no_trouble_looks_like_next_to_nothing(value: float) -> None:
+    found = robustness()
+    found["troubles"] = [
+        {"kind": "swapped", "strength": s, "bits": 2 + value, "intact": 2.0, "chance": [2.0, 2.0]}
+        for s in (0.1, 0.2)
+    ]
+    (plot,) = robustness_plots([("m", found)])
+    line = next(layer for layer in plot.spec["layer"] if layer["mark"]["type"] == "line")
+    low, high = line["encoding"]["y"]["scale"]["domain"]
+    assert high - low >= 0.02
+
+
+def test_seriatim_report_measures_the_models_of_a_comparison_and_writes_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "once", "upon", "dog"]
+    rng = random.Random(1)
+    text = "\n".join(" ".join(rng.choice(words) for _ in range(12)) for _ in range(600)) + "\n"
+    (tmp_path / "train.txt").write_text(text)
+    (tmp_path / "other.txt").write_text(text[:9000])
+    place = str(tmp_path / "compared")
+    models = ["--models", "markov,gru:hidden_size=8", "--steps", "4", "--threads", "1"]
+    asked = ["compare", str(tmp_path / "train.txt"), *models, "--out", place, "--quiet"]
+    assert main(asked) == 0
+    assert "How far back" not in (tmp_path / "compared" / "report.html").read_text()
+    capsys.readouterr()
+    other = str(tmp_path / "other.txt")
+    assert main(["report", place, other, "--limit", "2000", "--quiet", "--threads", "1"]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page == tmp_path / "compared" / "report.html"
+    for heading in ("How far back", "When sequences are damaged", "How gradients fade"):
+        assert f">{heading}<" in page.read_text()
+    kept = json.loads((tmp_path / "compared" / "horizon" / "gru.json").read_text())
+    assert kept["targets"] == 2000
+    assert main(["report", place, "--out", str(tmp_path / "again.html"), "--threads", "1"]) == 0
+    assert (tmp_path / "again.html").read_text() == page.read_text()
+
+
+def test_seriatim_report_refuses_what_is_no_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path)]) == 4
+    assert "holds no comparison" in capsys.readouterr().err
+    (tmp_path / "compare.json").write_text(json.dumps(comparison([])))
+    assert main(["report", str(tmp_path), "--limit", "5"]) == 2
+    assert "give a text" in capsys.readouterr().err
+    (tmp_path / "text.txt").write_text("a\n")
+    text = str(tmp_path / "text.txt")
+    assert main(["report", str(tmp_path), text, "--models", "lstm"]) == 2
+    assert "there is no model lstm here" in capsys.readouterr().err

@@ -1,0 +1,236 @@
+"""Plots: each is valid Vega-Lite, draws what it is given and nothing else, and has its table."""
+
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seriatim.errors import DataError, MissingExtraError
+from seriatim.report import plots
+from seriatim.report.forms import (
+    IntervalEstimate,
+    LineSeries,
+    Point,
+    bars,
+    estimates,
+    lines,
+    scatter,
+)
+from seriatim.report.grids import Verdict, heat_map, verdicts
+from seriatim.report.plots import DARK, LIGHT, Plot, recoloured, shown, table_html
+from seriatim.report.style import look
+
+alt = pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
+vl_convert = pytest.importorskip("vl_convert", reason="pictures are of the extra seriatim[report]")
+
+NAN, INF = float("nan"), float("inf")
+
+
+def a_line(**options: Any) -> Plot:
+    curve = LineSeries("a", [1, 2, 4], [3.0, 2.0, 1.0], [2.5, 1.5, 0.5], [3.5, 2.5, 1.5])
+    return lines([curve, LineSeries("b", [1, 2], [1, 2])], "T", "C.", x="x", y="y", **options)
+
+
+def every_form() -> list[Plot]:
+    singles = [1.0, 1.2]
+    return [
+        a_line(),
+        a_line(x_scale="log", y_scale="log", rules={"a": 1.5}),
+        a_line(x_scale="symlog"),
+        estimates(
+            [IntervalEstimate("a", 1.1, 1.0, 1.2, singles), IntervalEstimate("b", 2)],
+            "T",
+            "C.",
+            x="bits",
+        ),
+        bars({"a": 1.0, "b": 0.5}, "T", "C.", x="weight"),
+        scatter([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y"),
+        scatter([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y", is_path=True),
+        heat_map([[0.1, 0.2], [0.3, None]], ["t", "h"], ["u", "v"], "T", "C."),
+        verdicts({("a", "b"): Verdict(1, 0.5, 1.5, True)}, ["a", "b"], "T", "C.", unit="bits"),
+    ]
+
+
+def size_of(png: Path) -> tuple[int, int]:
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return width, height
+
+
+@pytest.mark.parametrize("plot", every_form(), ids=lambda p: p.spec["description"])
+def test_every_form_is_valid_vega_lite(plot: Plot) -> None:
+    alt.Chart.from_dict(dict(plot.spec))  # raises where Altair's schema is broken
+    alt.Chart.from_dict(plot.picture())
+
+
+@pytest.mark.parametrize("plot", every_form(), ids=lambda p: p.spec["description"])
+def test_every_form_is_drawn_without_a_warning(
+    plot: Plot, capfd: pytest.CaptureFixture[str]
+) -> None:
+    version = plots.vega_lite_version()
+    drawn = vl_convert.vegalite_to_svg(plot.picture(), vl_version=version, show_warnings=True)
+    assert drawn.count("<path") > 3
+    assert "WARN" not in "".join(capfd.readouterr())
+
+
+def test_a_picture_is_as_large_as_its_scale_says(tmp_path: Path) -> None:
+    for scale in (1, 2):
+        a_line().png(tmp_path / f"{scale}.png", scale=scale)
+    one, two = (size_of(tmp_path / f"{scale}.png") for scale in (1, 2))
+    assert two == (2 * one[0], 2 * one[1])
+
+
+def test_the_table_beside_a_plot_holds_every_figure() -> None:
+    plot = a_line()
+    assert plot.columns == ["name", "x", "y", "from", "to"]
+    assert plot.rows[2] == ["a", 4, 1.0, 0.5, 1.5]
+    assert plot.rows[3] == ["b", 1, 1, None, None]
+
+
+def test_what_is_no_number_is_not_drawn_and_stays_in_the_table() -> None:
+    curve = LineSeries("a", [1, 2, 3, 4], [1.0, NAN, None, INF])
+    plot = lines([curve], "T", "C.", x="x", y="y")
+    assert [r["x"] for r in plot.spec["datasets"]["figures"]] == [1]
+    assert len(plot.rows) == 4
+
+
+def test_what_has_no_place_on_a_logarithmic_axis_is_not_drawn() -> None:
+    plot = lines([LineSeries("a", [0, 1, 2], [1, 0, 1])], "T", "C.", x="x", y="y", x_scale="log")
+    assert [r["x"] for r in plot.spec["datasets"]["figures"]] == [1, 2]
+    assert len(
+        lines([LineSeries("a", [0, 1], [1, 1])], "T", "", x="x", y="y", x_scale="symlog").rows
+    )
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lines([], "T", "C.", x="x", y="y"),
+        lines([LineSeries("a", [1], [NAN])], "T", "C.", x="x", y="y"),
+        estimates([], "T", "C.", x="x"),
+        bars({}, "T", "C.", x="x"),
+        scatter([], "T", "C.", x="x", y="y"),
+        heat_map([], [], [], "T", "C."),
+        verdicts({}, ["a"], "T", "C.", unit="bits"),
+    ],
+)
+def test_without_figures_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: Path) -> None:
+    assert not plot.spec and plot.caption == "C. There is nothing to show."
+    assert "nothing to show" in plot._repr_html_()
+    with pytest.raises(DataError, match="the plot 'T' has no figures to draw"):
+        plot.png(tmp_path / "plot.png")
+
+
+def test_colours_belong_to_names_and_not_to_places() -> None:
+    both = a_line()
+    alone = lines([LineSeries("b", [1, 2], [1, 2])], "T", "", x="x", y="y", names=["a", "b"])
+    assert alone.keys == []  # one name needs no legend
+    colour = {key.name: key.colour for key in both.keys}
+    line = next(layer for layer in alone.spec["layer"] if layer["mark"]["type"] == "line")
+    scale = line["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)) == colour
+
+
+def test_fourteen_names_look_different_each() -> None:
+    looks = look([str(i) for i in range(14)])
+    assert len(set(zip(looks["colours"], map(tuple, looks["dashes"]), strict=True))) == 14
+    assert len(set(zip(looks["colours"], looks["shapes"], strict=True))) == 14
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2.1, 1.4.3: (lighter + 0.05) / (darker + 0.05), of relative luminances."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_words_stand_out_from_their_ground(colours: dict[str, str]) -> None:
+    for name in ("ink", "muted"):
+        assert _contrast(colours[name], colours["paper"]) >= 4.5
+    assert _contrast(colours["paper"], colours["blue"]) >= 4.5  # figures on a blue square
+    assert _contrast("#111111", colours["orange"]) >= 4.5
+    for name in ("blue", "vermilion", "green"):
+        assert _contrast(colours[name], colours["paper"]) >= 3
+
+
+def test_a_heat_map_in_two_colours_meets_at_zero() -> None:
+    plot = heat_map([[-1.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
+    assert plot.spec["encoding"]["color"]["scale"]["domain"] == [-3, 3]
+    plot = heat_map([[0.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
+    assert "domain" not in plot.spec["encoding"]["color"]["scale"]
+
+
+def test_a_long_heat_map_keeps_its_cells_wide_enough_to_read() -> None:
+    assert heat_map([[1.0] * 20], ["a"] * 20, ["r"], "T", "").spec["width"] == "container"
+    assert heat_map([[1.0] * 90], ["a"] * 90, ["r"], "T", "", cell=14).spec["width"] == 90 * 14
+
+
+def test_what_a_saves_against_b_stands_in_the_row_of_a() -> None:
+    pairs = {
+        ("a", "b"): Verdict(0.5, 0.4, 0.6, True),
+        ("b", "a"): Verdict(-0.5, -0.6, -0.4, True),
+    }
+    plot = verdicts(pairs, ["a", "b"], "T", "C.", unit="bits")
+    found = {(r["row"], r["column"]): r for r in plot.spec["datasets"]["figures"]}
+    assert found[1, 2]["verdict"] == "row is better" and found[1, 2]["figure"] == "+0.500"
+    assert found[2, 1]["verdict"] == "row is worse"
+    uncertain = {("a", "b"): Verdict(0.5, -0.4, 1.4, False)}
+    plot = verdicts(uncertain, ["a", "b"], "T", "C.", unit="bits")
+    assert plot.spec["datasets"]["figures"][0]["verdict"] == "not told apart"
+
+
+def test_recolouring_lets_data_and_scales_of_numbers_alone() -> None:
+    blue = LIGHT["blue"]
+    spec = {
+        "mark": {"color": blue},
+        "data": {"values": [{"name": blue}]},
+        "encoding": {"color": {"type": "quantitative", "scale": {"range": [blue]}}},
+    }
+    made = recoloured(spec, {blue: "red"})
+    assert made["mark"] == {"color": "red"}
+    assert made["data"] == spec["data"] and made["encoding"] == spec["encoding"]
+
+
+def test_a_notebook_gets_a_picture_and_the_table() -> None:
+    html = a_line()._repr_html_()
+    assert "data:image/svg+xml;base64," in html and "<script" not in html
+    assert html.count("<tr>") == 1 + len(a_line().rows)
+
+
+def test_a_notebook_gets_what_it_asks_for() -> None:
+    plot = a_line()
+    assert set(plot._repr_mimebundle_()) == {"text/plain", "text/html"}
+    asked = plot._repr_mimebundle_(include=["image/png"])
+    assert list(asked) == ["image/png"] and asked["image/png"].startswith("iVBOR")
+    (kind,) = plot._repr_mimebundle_(include=["application/vnd.vegalite.v6+json"]) or [""]
+    assert kind == f"application/vnd.vegalite.v{alt.SCHEMA_VERSION[1]}+json"
+    assert "text/html" not in plot._repr_mimebundle_(exclude=["text/html"])
+
+
+def test_figures_are_shown_with_four_digits_that_count() -> None:
+    figures = {None: "–", 0.0: "0.0000", 1234567: "1,234,567", 0.12345: "0.1235", 1.75: "1.750"}
+    figures |= {123.456: "123.5", 98765.4: "98,765", 1.2e-5: "1.20e-05", math.inf: "∞"}
+    assert {value: shown(value) for value in figures} == figures
+
+
+def test_cells_are_escaped() -> None:
+    html = table_html(["<b>"], [["<script>alert(1)</script>"], ["a & b"]])
+    assert "<script>" not in html and "&lt;script&gt;" in html and "a &amp; b" in html
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr("importlib.import_module", import_module)
+    with pytest.raises(MissingExtraError, match=r'pip install "seriatim\[report\]"'):
+        a_line()
+    assert table_html(["a"], [[1]]).startswith("<table>")
+    assert plots.shown(1.5) == "1.500"

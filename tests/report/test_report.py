@@ -1,0 +1,224 @@
+"""A report: what it says, and how a real browser shows it by day, by night, on a phone, on paper.
+
+The browser is Debian's chromium, driven by playwright; without either its tests are skipped. A
+table in the report is looked at as HTML, a plot as the boxes that the browser gave its texts.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seriatim.errors import OutputError
+from tests.comparison.results_made_up import FAMILIES, comparison, horizon, not_run, robustness
+
+pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
+pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
+
+from seriatim.report.document import Report, Section, compare_report
+from seriatim.report.forms import LineSeries, Point, bars, lines, scatter
+from seriatim.report.grids import heat_map
+from seriatim.report.page import Table
+from seriatim.report.plots import DARK, LIGHT
+from tests.report.pages import OVERLAPS
+
+EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
+
+
+def whole_report(names: tuple[str, ...] = FAMILIES, *, count: int = 2) -> Report:
+    found = comparison(names)
+    found["models"].append(not_run("late", "the budget is too short for one step"))
+    horizons = [(name, horizon(memory=5 + 9 * i)) for i, name in enumerate(names[:count])]
+    troubled = [(name, robustness(trouble=0.5 + i)) for i, name in enumerate(names[:count])]
+    return compare_report(found, horizons=horizons, robustness=troubled)
+
+
+def inside_report() -> Report:
+    """The forms that a comparison does not use, and texts that want to be markup."""
+    symbols = list("the␣cat␣sat␣on␣the␣mat␣" * 4)
+    values = [[(i * j) % 7 / 7 for i in range(len(symbols))] for j in range(12)]
+    points = [Point(f"{i}: {symbols[i]}", (i * 37) % 11, (i * 17) % 13) for i in range(20)]
+    long = [f"{EVIL} and a name that is much too long for any legend, {i}" for i in range(9)]
+    plots = [
+        heat_map(values, symbols, [f"unit {j}" for j in range(12)], "Gates", EVIL, unit="open"),
+        scatter(points, "Path", "C.", x="first", y="second", is_path=True),
+        lines(
+            [LineSeries(n, [1, 2], [1, i]) for i, n in enumerate(long)], EVIL, EVIL, x=EVIL, y=EVIL
+        ),
+        bars({n: i for i, n in enumerate(long)}, EVIL, EVIL, x=EVIL),
+        lines([], "Empty", EVIL, x="x", y="y"),
+    ]
+    table = Table(EVIL, [EVIL, "b"], [[EVIL, 1.5]], EVIL)
+    return Report(EVIL, EVIL, [Section(EVIL, EVIL, plots, [table])] * 3, EVIL)
+
+
+# ---- what is written ----------------------------------------------------------------------------
+
+
+def test_the_recommendation_comes_first_and_every_model_is_named() -> None:
+    html = whole_report().html()
+    text = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
+    lead = text.index("Take markov: no other needs fewer bits")
+    assert lead < text.index("<h2")
+    for name in (*FAMILIES, "late"):
+        assert f">{name}</th>" in text
+    assert "the budget is too short for one step" in text
+
+
+def test_a_page_of_six_models_is_under_five_megabytes() -> None:
+    assert len(whole_report(count=6).html().encode()) < 5_000_000
+
+
+def test_every_plot_has_its_table_even_without_scripts() -> None:
+    report = whole_report()
+    html = report.html()
+    figures = re.findall(r"<figure>.*?</figure>", html, flags=re.S)
+    assert len(figures) == len(list(report.plots)) > 15
+    assert all("<table>" in figure and "<figcaption>" in figure for figure in figures)
+
+
+def test_the_page_asks_for_nothing_and_lets_no_other_script_run() -> None:
+    html = whole_report().html()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy.startswith("default-src 'none'") and policy.count("'sha256-") == 2
+    head = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    assert not re.search(r"""(src|href)=["'](?!#)""", head)
+
+
+def test_the_same_figures_make_the_same_page() -> None:
+    assert whole_report().html() == whole_report().html()
+
+
+def test_no_text_of_the_user_becomes_markup() -> None:
+    html = inside_report().html()
+    body = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
+    assert "<img" not in body and body.count("<script") == 1
+    specs = re.search(r'id="specs">(.*?)</script>', html, flags=re.S)
+    assert specs is not None and "<" not in specs[1]
+    assert EVIL in json.dumps(json.loads(specs[1]), ensure_ascii=False)
+
+
+def test_a_report_of_tables_alone_needs_no_script() -> None:
+    html = Report("T", "Lead.", [Section("S", "Text.", tables=[Table("t", ["a"], [[1]])])]).html()
+    assert "<script" not in html and "<td" not in html and ">1</th>" in html
+
+
+def test_a_comparison_of_which_nothing_ran_says_why() -> None:
+    found: dict[str, Any] = {"models": [not_run("lstm", "too short a budget")]}
+    html = compare_report(found).html()
+    assert "too short a budget" in html and "No model ran" in html
+
+
+def test_a_comparison_of_one_model_is_a_report() -> None:
+    assert "Is the difference real?" not in compare_report(comparison(["gru"], seeds=0)).html()
+
+
+def test_what_cannot_be_written_says_where(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="the report cannot be written to"):
+        Report("T", "Lead.").write(tmp_path / "file" / "report.html")
+
+
+def test_a_notebook_shows_the_page_in_a_frame() -> None:
+    html = Report("T", "<b>", [])._repr_html_()
+    assert (
+        html.startswith("<iframe")
+        and "&lt;!DOCTYPE html&gt;" in html
+        and "&amp;lt;b&amp;gt;" in html
+    )
+
+
+# ---- in a browser -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    made = {"compare": whole_report(), "inside": inside_report()}
+    return {name: report.write(folder / f"{name}.html") for name, report in made.items()}
+
+
+class Opened:
+    """A page in the browser, and all that it said and asked for."""
+
+    def __init__(self, browser: Any, path: Path, *, width: int, scheme: str = "light") -> None:
+        self.said: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.said.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_function("document.documentElement.dataset.drawn")
+        self.said.remove(path.as_uri())
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+
+# Texts of each plot, in its own coordinates: what stands outside, and pairs that overlap.
+
+
+@pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
+@pytest.mark.parametrize("name", ["compare", "inside"])
+def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
+    chromium: Any, pages: dict[str, Path], name: str, width: int
+) -> None:
+    with Opened(chromium, pages[name], width=width) as opened:
+        assert opened.said == []
+        page = opened.page
+        places = page.locator(".plot")
+        assert places.count() > 8
+        assert page.locator(".plot svg.marks").count() == places.count()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        boxes = page.evaluate(OVERLAPS)
+        assert boxes["count"] > 100
+        assert boxes["outside"] == [] and boxes["over"] == []
+        assert page.evaluate("window.hit") is None
+
+
+def test_by_night_the_page_is_dark_and_on_paper_it_is_light(
+    chromium: Any, pages: dict[str, Path]
+) -> None:
+    def rgb(colour: str) -> str:
+        return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+    ground = "getComputedStyle(document.body).backgroundColor"
+    title = "getComputedStyle(document.querySelector('svg.marks .role-axis-title text')).fill"
+    with Opened(chromium, pages["compare"], width=390, scheme="dark") as opened:
+        page = opened.page
+        assert page.evaluate(ground) == rgb(DARK["paper"])
+        assert page.evaluate(title) == rgb(DARK["muted"])
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate(ground) == rgb(LIGHT["paper"])
+        assert page.evaluate(title) == rgb(LIGHT["muted"])
+
+
+def test_on_paper_the_tables_are_unfolded_and_folded_again_after(
+    chromium: Any, pages: dict[str, Path]
+) -> None:
+    with Opened(chromium, pages["compare"], width=1100) as opened:
+        page, unfolded = opened.page, "document.querySelectorAll('details[open]').length"
+        assert page.evaluate(unfolded) == 0
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(unfolded) == page.locator("details.printed").count() > 10
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(unfolded) == 0
+
+
+def test_a_plot_follows_the_width_of_the_window(chromium: Any, pages: dict[str, Path]) -> None:
+    with Opened(chromium, pages["compare"], width=1100) as opened:
+        page = opened.page
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.wait_for_function(
+            "document.querySelector('#plot-1 svg.marks').getBoundingClientRect().width < 390"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") == 390

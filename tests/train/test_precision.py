@@ -1,0 +1,225 @@
+"""Precision: chosen for a reason, applied for a time, and left as it was."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+import seriatim as st
+from seriatim.data.batches.corpus import batch_source
+from seriatim.data.corpus import Corpus
+from seriatim.layers.blocks import Unit
+from seriatim.models.build import build_model
+from seriatim.models.transformer import TransformerModel
+from seriatim.train import compiled, precision
+from seriatim.train.callbacks.history import History
+from seriatim.train.loop import fit
+from seriatim.train.options import TrainingOptions
+from seriatim.train.precision import Exact, PrecisionChoice, applied, choose, exact_float32, narrow
+from seriatim.train.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def fresh() -> None:
+    """What was found out before is forgotten, before and after."""
+    precision._fastest.cache_clear()
+    precision.exact_float32.cache_clear()
+    yield
+    precision._fastest.cache_clear()
+    precision.exact_float32.cache_clear()
+
+
+def small() -> TransformerModel:
+    torch.manual_seed(0)
+    config = st.Transformer(model_size=16, num_layers=2, num_heads=2, context=8, dropout=0.2)
+    return build_model(config, 5, 1)
+
+
+def wide(dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    return torch.nn.Linear(precision.WIDE, 1, dtype=dtype)
+
+
+def corpus() -> Corpus:
+    return Corpus.from_tokens([torch.arange(400).remainder(5).numpy()], is_stream=True)
+
+
+def trained(model: st.SequenceModel, **options: object) -> Trainer:
+    given = TrainingOptions(batch_size=4, length=8, steps=5, **options)
+    source = batch_source(
+        corpus(), 1, batch_size=4, length=8, carry=False, seed=0, token_budget=None
+    )
+    trainer = Trainer(model.train(), source, given, 5)
+    torch.manual_seed(1)
+    for _ in range(3):
+        trainer.update()
+    trainer.flush()
+    return trainer
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(("narrow_seconds", "products"), [(0.2, "bf16"), (0.9, "float32")])
+def test_bfloat16_is_chosen_where_its_products_are_clearly_faster(
+    narrow_seconds: float, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
+    monkeypatch.setattr(precision, "_seconds", seconds.__getitem__)
+    found = choose("auto", wide())
+    assert found.products == products
+    assert f"{1 / narrow_seconds:.1f} times" in found.why
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(("error", "setting"), [(4e-7, "medium"), (2e-3, "highest")])
+def test_float32_takes_the_fast_road_only_where_it_is_exact(
+    error: float, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_error", lambda: error)
+    assert exact_float32(CPU).setting == setting
+    with applied(CPU):
+        assert torch.get_float32_matmul_precision() == setting
+
+
+@pytest.mark.usefixtures("fresh")
+def test_products_within_a_run_are_as_exact_as_float32_is() -> None:
+    with applied(CPU):
+        assert precision._error() < precision.EXACT
+
+
+def test_narrow_models_and_other_weights_stay_as_they_are() -> None:
+    assert choose("auto", torch.nn.Linear(3, 3)).products == "float32"
+    assert "9 weights" in choose("auto", torch.nn.Linear(3, 3)).why
+    assert choose("auto", wide(torch.float64)) == PrecisionChoice("float32", "")
+
+
+@pytest.mark.parametrize("asked", ["float32", "bf16"])
+def test_what_was_asked_for_is_taken(asked: str) -> None:
+    assert choose(asked, torch.nn.Linear(3, 3)).products == asked
+
+
+def test_everything_is_as_it_was_afterwards_even_after_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precision, "exact_float32", lambda _: Exact("medium", "said so"))
+    before = torch.get_float32_matmul_precision()
+
+    def nested() -> None:
+        with applied(CPU):
+            with applied(CPU):
+                assert torch.get_float32_matmul_precision() == "medium"
+            assert torch.get_float32_matmul_precision() == "medium"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        nested()
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_an_allocator_that_the_user_has_tuned_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    assert precision._glibc() is None
+
+
+def test_narrow_means_autocast_and_only_inside() -> None:
+    a = torch.ones(2, 2)
+    with narrow("bf16", CPU):
+        assert (a @ a).dtype == torch.bfloat16
+    with narrow("float32", CPU):
+        assert (a @ a).dtype == torch.float32
+    assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        st.Transformer(model_size=16, num_layers=1, num_heads=2, context=8),
+        st.LSTM(hidden_size=8),
+        st.GRU(hidden_size=8, reset="before"),
+        st.RNN(hidden_size=8),
+        st.Autoregressive(window=3, embedding_size=4, hidden_size=8),
+    ],
+    ids=lambda c: type(c).__name__,
+)
+def test_training_in_bfloat16_learns_nearly_what_float32_learns(config: object) -> None:
+    found = {}
+    for asked in ("float32", "bf16"):
+        torch.manual_seed(0)
+        options = TrainingOptions(
+            steps=40, batch_size=8, length=16, learning_rate=0.01, precision=asked
+        )
+        history = fit(build_model(config, 5, 1), corpus(), corpus(), options)
+        assert history.options["precision"] == asked
+        found[asked] = history.best_valid_nats
+    assert found["bf16"] == pytest.approx(found["float32"], rel=0.05, abs=0.02)
+
+
+def test_the_history_says_what_was_chosen_and_why() -> None:
+    history = fit(small(), corpus(), None, TrainingOptions(steps=2, batch_size=2, length=8))
+    assert history.options["precision"] == "float32"
+    assert any(note.startswith("precision float32") for note in history.notes)
+    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+
+
+@pytest.mark.parametrize("asked", ["float32", "bf16"])
+def test_blocks_computed_again_have_the_same_gradients_to_the_bit(asked: str) -> None:
+    kept, again = small(), small()
+    trained(kept, precision=asked)
+    trained(again, precision=asked, recompute=True)
+    for a, b in zip(kept.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_blocks_computed_again_keep_less() -> None:
+    def kept(recomputes: bool) -> int:
+        model, sizes = small().train(), []
+        for unit in model.modules():
+            if isinstance(unit, Unit):
+                unit.recomputes = recomputes
+
+        def pack(t: Tensor) -> Tensor:
+            sizes.append(t.numel())
+            return t
+
+        x = torch.zeros(2, 8, dtype=torch.int64)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            model(st.Batch(x, x))
+        return sum(sizes)
+
+    assert kept(True) < 0.7 * kept(False)
+
+
+def test_a_model_without_blocks_says_that_there_is_nothing_to_compute_again() -> None:
+    trainer = trained(build_model(st.LSTM(hidden_size=4), 5, 1), recompute=True)
+    assert trainer.notes == (
+        "recompute: this model has no blocks to compute again, so it changes nothing",
+    )
+
+
+def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> object:
+        raise RuntimeError("no C++ compiler was found\nlong trace")
+
+    monkeypatch.setattr(compiled.torch, "compile", broken)
+    plain, asked = small(), small()
+    trained(plain)
+    trainer = trained(asked, compile=True)
+    (note,) = trainer.notes
+    assert "no C++ compiler was found" in note and "goes on without it" in note
+    for a, b in zip(plain.parameters(), asked.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiled.torch, "compile", lambda f: f if f is compiled._probe else fails)
+
+    def fails() -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        compiled.Compiled(lambda: None)()
