@@ -1,6 +1,6 @@
 """The alphabet of words and the corpus in one pass over a file, at the speed of counting.
 
-What comes out is what `fit_symbols("word", ...)` and `build_corpus` give together, in memory,
+What comes out is what `fit_vocabulary("word", ...)` and `build_corpus` give together, in memory,
 with numbers given to words as they come and sorted by frequency in the end. Knows text files in
 lines or streams; everything else goes the ordinary way.
 """
