@@ -22,6 +22,7 @@ MODULES = {
 # Import order is reading order: a room may import those before it in this list, and itself.
 ROOMS = [
     "_version",
+    "_lazy",
     "errors",
     "core",
     "report",

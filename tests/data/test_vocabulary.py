@@ -310,7 +310,8 @@ def test_text_that_spells_a_special_token_is_text() -> None:
 def test_bpe_is_the_same_in_another_process() -> None:
     code = (
         "import sys, json; from seriatim.data.vocab.fit import fit_vocabulary; "
-        "s = fit_vocabulary('bpe:300', [sys.stdin.read()], sequences='stream'); print(s.fingerprint())"
+        "s = fit_vocabulary('bpe:300', [sys.stdin.read()], sequences='stream'); "
+        "print(s.fingerprint())"
     )
     run = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", code],

@@ -1,0 +1,70 @@
+"""Records that are read back are checked once, and what is wrong is said in one sentence."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from seriatim.core.records import from_json, read_record, to_json
+from seriatim.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int
+    shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Whole:
+    name: str
+    parts: dict[str, Part]
+    seconds: float | None = None
+
+
+WHOLE = Whole("a", {"train": Part(3, (0.5, 1.0))})
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(to_json(WHOLE)))
+    assert read_record(Whole, file) == WHOLE
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert from_json(Whole, {**to_json(WHOLE), "later": 1}, name="f") == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 3}, "f is damaged: name: input should be a valid string"),
+        ({"parts": {"train": {}}}, "f is damaged: parts.train.size: field required"),
+        ({"parts": {"train": {"size": "3"}}}, "parts.train.size: input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        from_json(Whole, {**to_json(WHOLE), **change}, name="f")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "holds no JSON object"),
+        ("{", "cannot be read"),
+        ('{"name": "a", "parts": {}', "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(text)
+    with pytest.raises(ModelError, match=message):
+        read_record(Whole, file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"record\.json is missing"):
+        read_record(Whole, tmp_path / "record.json")
