@@ -14,19 +14,15 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 
 def part(name: str, of: str) -> dict[str, Any]:
-    file = RESULTS / f"{name}.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"parts": {}}
-    if of not in record["parts"]:
-        pytest.skip(
-            f"the part {of} of the reference {name} was not run yet: ./run reference {name}"
-        )
-    found: dict[str, Any] = record["parts"][of]
-    return found
+    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert of in record["parts"], f"run it: ./run reference {name}"
+    result: dict[str, Any] = record["parts"][of]
+    return result
 
 
 def test_a_small_transformer_on_tinyshakespeare_is_better_than_published() -> None:
-    found = part("tinyshakespeare", "transformer")
-    assert found["blocks_nats_per_character"] < 1.86
+    result = part("tinyshakespeare", "transformer")
+    assert result["blocks_nats_per_character"] < 1.86
 
 
 @pytest.mark.parametrize("family", ["markov", "autoregressive"])
@@ -34,15 +30,15 @@ def test_a_small_transformer_on_tinyshakespeare_is_better_than_published() -> No
 def test_a_model_with_a_bounded_reach_can_only_guess_what_lies_further_back(
     family: str, lag: int
 ) -> None:
-    found = part("copying", f"{family}-{lag}")
-    assert found["reach"] < lag
-    assert found["loss"] > 0.99 * found["guessing"]
+    result = part("copying", f"{family}-{lag}")
+    assert result["reach"] < lag
+    assert result["loss"] > 0.99 * result["guessing"]
 
 
 @pytest.mark.parametrize("lag", [100, 1000])
 def test_a_transformer_copies_from_however_far(lag: int) -> None:
-    found = part("copying", f"transformer-{lag}")
-    assert found["loss"] < 0.01 * found["guessing"]
+    result = part("copying", f"transformer-{lag}")
+    assert result["loss"] < 0.01 * result["guessing"]
 
 
 def test_a_gru_adds_numbers_hundreds_of_steps_apart() -> None:
@@ -68,17 +64,15 @@ def test_attention_wins_over_none_in_translation() -> None:
 
 
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
-def test_the_language_of_a_surname_is_found_far_more_often_than_by_guessing(encoder: str) -> None:
-    found = part("names", encoder)
-    assert found["accuracy"] > found["most_frequent"] + 20
+def test_the_language_of_a_surname_is_result_far_more_often_than_by_guessing(encoder: str) -> None:
+    result = part("names", encoder)
+    assert result["accuracy"] > result["most_frequent"] + 20
 
 
 def test_pronunciations_come_near_the_published_baseline() -> None:
     """It is missed, by as much as benchmarks/README.md says."""
-    file = RESULTS / "pronunciation.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"parts": {}}
-    if record.get("missing", True):
-        pytest.skip("not all ten languages were run yet: ./run reference pronunciation")
+    record = json.loads((RESULTS / "pronunciation.json").read_text(encoding="utf-8"))
+    assert not record["missing"], "not all ten languages were run: ./run reference pronunciation"
     rates = [part["word_error_rate"] for part in record["parts"].values()]
     assert record["summary"]["mean"] == pytest.approx(sum(rates) / 10, abs=0.01)
     assert record["summary"]["mean"] <= 1.2 * record["summary"]["baseline_mean_of_ten"]

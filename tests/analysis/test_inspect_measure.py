@@ -264,6 +264,7 @@ def test_the_page_needs_no_plot_where_there_is_nothing_to_say() -> None:
     assert [section.title for section in report.sections] == ["Surprise"]
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text_on_the_page() -> None:
     pytest.importorskip("altair")
     pytest.importorskip("vl_convert")

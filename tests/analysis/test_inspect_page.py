@@ -53,6 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.write(tmp_path_factory.mktemp("page") / "report.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
 def test_a_browser_draws_the_page_in_silence_and_no_word_covers_another(
     chromium: Any, page: Path, width: int

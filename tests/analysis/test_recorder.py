@@ -170,6 +170,7 @@ class Watched(SequenceModel):
         return self.model.reach
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
 def test_a_recorded_model_obeys_the_laws(name: str) -> None:
     model = build(name)

@@ -111,6 +111,7 @@ def test_the_same_commands_answer_people(model: Path, capsys: pytest.CaptureFixt
         assert expected in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_surprisal_reads_a_file_and_stdin(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -293,6 +294,7 @@ def test_a_disk_that_fills_up_at_the_end_of_training_loses_nothing(
     assert main(["generate", elsewhere, "-n", "5"]) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_model(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "m"
     arguments = ["fit", str(model.parent / "text.txt"), "--out", str(out), "--steps", "100000"]
@@ -328,6 +330,7 @@ def test_a_prompt_with_unknown_symbols_is_refused(
     _refused(["next", str(model), "€"], 3, capsys, "'€'")
 
 
+@pytest.mark.slow
 def test_naughty_strings_go_through_every_path(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def test_robustness_is_a_table_and_a_sentence(
     assert {t["kind"] for t in found["troubles"]} >= {"omitted", "blocks"}
 
 
+@pytest.mark.slow
 def test_of_a_translator_the_outputs_are_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

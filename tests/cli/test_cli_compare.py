@@ -68,6 +68,7 @@ def test_what_cannot_be_read_is_refused_with_the_way_to_write_it(models: str, wo
         parse_models(models)
 
 
+@pytest.mark.slow
 def test_a_table_two_statements_and_advice_are_printed(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +133,7 @@ def test_wrong_commands_leave_with_a_sentence_and_a_code(
     assert main(["compare", str(text), "-m", "markov", "--out", str(text.parent), *TINY]) == 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(text: Path, tmp_path: Path) -> None:
     """In a process of its own, interrupted while the second model trains."""
     out = tmp_path / "c"

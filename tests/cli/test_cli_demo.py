@@ -18,6 +18,7 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_demo_shows_a_table_samples_and_where_its_report_is(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

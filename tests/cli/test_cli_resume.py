@@ -50,6 +50,7 @@ def refused(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFi
     assert said in lines[-1] and lines[-1].startswith("seriatim: "), lines
 
 
+@pytest.mark.slow
 def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
     assert "finished model" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_best_so_far_and_the_run_may_still_go_on(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +102,7 @@ def test_ctrl_c_saves_the_best_so_far_and_the_run_may_still_go_on(
     assert (fitted["stopped"], fitted["steps_done"], fitted["resumed_at"]) == ("finished", 3, [])
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_run_and_ends_the_process_as_sigterm_does(
     text: str, tmp_path: Path
 ) -> None:
@@ -171,6 +174,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_the_run_to_go_on(
     shutil.rmtree(Path(elsewhere).parent)
 
 
+@pytest.mark.slow
 def test_verify_resume_kills_a_run_and_finds_it_the_same(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

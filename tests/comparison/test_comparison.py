@@ -164,6 +164,7 @@ def test_what_is_finished_is_not_trained_again_and_seeds_come_on_top(
     assert trained[2:] == [("gru", 0), ("lstm", 1), ("gru", 1)]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_cut_short_goes_on_to_the_same_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ SPECS = ["byte", "char", "word", "bpe:270"]
 @pytest.fixture
 def shared() -> Path:
     if not SHARED.is_dir():
-        pytest.skip(f"the real data is not at {SHARED}")
+        pytest.skip("needs the real data in ../shared/data")
     return SHARED
 
 
@@ -358,6 +358,7 @@ def test_symbols_of_documents_belong_to_documents(text: Path, cache: Path) -> No
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["line", "stream"])
 def test_building_does_not_hold_the_text(tmp_path: Path, cache: Path, sequences: str) -> None:
     path = tmp_path / "large.txt"

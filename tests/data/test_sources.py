@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def shared() -> Path:
     if not SHARED.is_dir():
-        pytest.skip(f"the real data is not at {SHARED}")
+        pytest.skip("needs the real data in ../shared/data")
     return SHARED
 
 

@@ -212,6 +212,7 @@ def test_a_part_can_be_split_again() -> None:
     assert "".join(joined(part) for part in parts) == joined(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["line", "stream"])
 def test_splitting_does_not_hold_the_text(tmp_path: Path, sequences: str) -> None:
     path = tmp_path / "large.txt"
@@ -232,7 +233,7 @@ def test_splitting_does_not_hold_the_text(tmp_path: Path, sequences: str) -> Non
 def test_real_names_are_split_with_duplicates_on_one_side() -> None:
     path = SHARED / "names" / "Arabic.txt"
     if not path.exists():
-        pytest.skip(f"the real data is not at {SHARED}")
+        pytest.skip("needs the real data in ../shared/data")
     source = open_source(path, sequences="line")
     parts, record = split_source(source)
     found = [set(texts(part)) for part in parts]

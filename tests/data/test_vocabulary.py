@@ -428,7 +428,7 @@ def test_constructors_refuse_what_cannot_be() -> None:
 @pytest.fixture
 def shared() -> Path:
     if not SHARED.is_dir():
-        pytest.skip(f"the real data is not at {SHARED}")
+        pytest.skip("needs the real data in ../shared/data")
     return SHARED
 
 

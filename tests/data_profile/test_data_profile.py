@@ -80,6 +80,7 @@ def test_shuffled_text_is_told_that_memory_buys_nothing(tmp_path: Path) -> None:
     assert "says nothing" in " ".join(found.advice.reasons)
 
 
+@pytest.mark.slow
 def test_large_data_is_sampled_and_said_so(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(20_000))
     found = look(tmp_path / "a.txt", megabytes=0.1)

@@ -140,6 +140,7 @@ def test_gaps_and_numbers_are_named(tmp_path: Path) -> None:
     assert found.command is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "test", "words"),
     [

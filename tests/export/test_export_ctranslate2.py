@@ -133,6 +133,7 @@ def test_beam_search_finds_the_same_targets(logit: float, width: int, tmp_path: 
 PAIRS = [(f"zahl {i}", f"number {i}") for i in range(60)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbols", ["bpe:280", "char", "word"])
 def test_a_translator_is_exported_with_the_names_of_its_symbols(
     symbols: str, tmp_path: Path

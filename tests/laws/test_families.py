@@ -84,11 +84,13 @@ def test_a_family_obeys_the_laws(name: str) -> None:
     check_model(build(name), budget_s=2).raise_if_broken()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composed", [st.Mixture, st.Product])
 def test_a_composition_obeys_the_laws(composed: type[st.Mixture] | type[st.Product]) -> None:
     check_model(composed([build("lstm"), build("markov")]), budget_s=2).raise_if_broken()
 
 
+@pytest.mark.slow
 def test_a_composition_of_compositions_obeys_the_laws() -> None:
     inner = st.Mixture([build("transformer"), build("gru")], [0.25, 0.75])
     check_model(st.Product([inner, build("rnn")], [1.0, 0.5]), budget_s=2).raise_if_broken()
@@ -102,6 +104,7 @@ def test_a_model_that_was_never_fitted_obeys_the_laws() -> None:
     check_model(build_model(st.Markov(order=3), V, BOUNDARY), budget_s=2).raise_if_broken()
 
 
+@pytest.mark.slow
 def test_sampled_laws_say_so_and_all_laws_are_reported() -> None:
     torch.manual_seed(0)
     report = check_model(build_model(st.LSTM(hidden_size=4), 3000, 1), budget_s=1)

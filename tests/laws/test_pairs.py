@@ -39,6 +39,7 @@ def build(encoder: str, decoder: str, attention: str | None, **options: object) 
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", KINDS)
 @pytest.mark.parametrize(("decoder", "attention"), DECODERS)
 def test_a_pair_bound_to_a_source_obeys_the_laws(
@@ -48,6 +49,7 @@ def test_a_pair_bound_to_a_source_obeys_the_laws(
     check_model(bound, example=EXAMPLE, budget_s=0.2).raise_if_broken()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pair_given_a_memory_obeys_the_laws(kind: str) -> None:
     model = build(kind, kind, None)
@@ -56,6 +58,7 @@ def test_a_pair_given_a_memory_obeys_the_laws(kind: str) -> None:
     check_model(model, example=EXAMPLE, given=memory, budget_s=0.2).raise_if_broken()
 
 
+@pytest.mark.slow
 def test_the_classic_pair_obeys_the_laws() -> None:
     config = Seq2Seq.classic(
         model_size=4, num_heads=2, feedforward_size=6, encoder_layers=2, decoder_layers=2

@@ -42,6 +42,7 @@ def test_equal_systems_are_not_told_apart() -> None:
     assert (found.difference, found.p_value, found.wins) == (0.0, 1.0, 0.5)
 
 
+@pytest.mark.slow
 def test_the_p_value_is_that_of_a_test_of_the_mean_difference() -> None:
     """A difference of 1.96 standard errors has a two-sided p of 0.05."""
     noise = RNG.normal(size=400)

@@ -95,6 +95,7 @@ def test_probabilities_that_are_kept_have_a_small_error() -> None:
     assert calibration(p, actual).error < 0.02
 
 
+@pytest.mark.slow
 def test_the_temperature_is_that_of_greatest_likelihood() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(4000, 5)) * 2

@@ -92,6 +92,7 @@ def test_a_family_without_seeds_is_compared_by_the_seeds_of_the_other_alone() ->
     assert wrong <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [15, 100])
 def test_the_interval_of_two_models_covers_the_difference_on_all_text_at_the_nominal_rate(
     blocks: int,

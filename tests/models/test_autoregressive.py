@@ -115,5 +115,6 @@ def test_dropout_acts_in_training_alone() -> None:
     assert 0.4 < float((features == 0).double().mean()) < 0.6
 
 
+@pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: AutoregressiveModel) -> None:
     check_model(model.double(), budget_s=2).raise_if_broken()

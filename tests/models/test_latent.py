@@ -186,5 +186,6 @@ def test_an_option_that_the_cell_does_not_take_is_named() -> None:
         build_model(Latent(cell=Leaky, options={"leek": 1}), V, 1)
 
 
+@pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: SequenceModel) -> None:
     check_model(model.double(), budget_s=2).raise_if_broken()

@@ -225,6 +225,7 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_result(
     assert_equal(found, count_layout(layout, order=4, num_symbols=V))
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_result(tmp_path: Path) -> None:
     """A process that is killed by the system while it counts, a few times, then is left alone."""
     lines = sequences(9, number=300)

@@ -53,6 +53,7 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -92,6 +93,7 @@ def test_without_ray_workers_say_what_to_install(monkeypatch: pytest.MonkeyPatch
         MarkovModel(Markov(order=2, workers=2), V, BOUNDARY).count(corpus())
 
 
+@pytest.mark.slow
 def test_workers_and_memory_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="workers count elsewhere: give one"):
         configure("markov", {"workers": 2, "memory": "1GB"})

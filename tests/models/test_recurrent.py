@@ -173,5 +173,6 @@ def test_training_learns_a_pattern_that_needs_memory(
     assert float(loss.detach()) < 0.1  # without memory: half of the symbols cost ln 2
 
 
+@pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: Recurrent) -> None:
     check_model(model.double(), budget_s=2).raise_if_broken()

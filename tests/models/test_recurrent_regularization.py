@@ -74,6 +74,7 @@ def test_a_switch_acts_in_training_alone_and_every_weight_learns(
         assert bool((gradient != 0).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_models_with_every_switch_obey_the_laws(family: Callable[..., RecurrentConfig]) -> None:
     model = built(family(hidden_size=5, num_layers=2, **SWITCHES["all"])).eval()

@@ -358,6 +358,7 @@ def test_a_stream_is_remembered_in_bounded_memory(model: TransformerModel):
     assert model.load_state(model.save_state(state)).carry.position == 6 * CONTEXT + 1
 
 
+@pytest.mark.slow
 def test_steps_of_constant_shape_pass_through_one_compiled_graph():
     model = build(CONFIGS["llama"])
     graphs: list[Any] = []

@@ -24,7 +24,7 @@ KENLM = Path(__file__).parents[3] / "shared" / "data" / "kenlm"
 BOUNDARY = 1
 
 needs_kenlm = pytest.mark.skipif(
-    not KENLM.is_dir(), reason="KenLM's own estimates are not in ../shared/data/kenlm"
+    not KENLM.is_dir(), reason="needs the real data in ../shared/data/kenlm"
 )
 
 
@@ -191,6 +191,7 @@ def test_add_k_is_lidstone_s_law(order: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_orders_up_to_eight_are_the_textbook_s() -> None:
     corpus = rare_and_frequent(seed=8, num_sequences=25, length=12, num_symbols=3)
     assert_agree(corpus, 3, 8, "kneser-ney")
@@ -263,6 +264,7 @@ def fitted_words(name: str, **options: object) -> tuple[MarkovModel, dict, dict[
     return *fitted(corpus, len(words) + 2, **options), ids
 
 
+@pytest.mark.slow
 @needs_kenlm
 @pytest.mark.parametrize(
     ("text", "arpa", "options"),

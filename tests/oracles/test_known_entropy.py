@@ -86,6 +86,7 @@ def _mean_and_error(values: NDArray[np.float64], block: int = 200) -> tuple[floa
 CLOSE = dict.fromkeys(CONFIGS, 0.02) | {"transformer": 0.06}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SOURCES))
 @pytest.mark.parametrize("family", list(CONFIGS))
 def test_no_family_beats_the_truth_and_each_comes_close(family: str, name: str) -> None:
@@ -152,6 +153,7 @@ def test_the_bounds_of_a_hidden_source_close_in_on_its_rate() -> None:
     assert upper - lower < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SOURCES))
 def test_what_is_drawn_costs_the_truth_its_entropy_rate(name: str) -> None:
     data = SOURCES[name]

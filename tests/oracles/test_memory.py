@@ -123,6 +123,7 @@ def test_memory_that_is_of_no_use_is_seldom_called_a_horizon() -> None:
     assert alarms <= 4
 
 
+@pytest.mark.slow
 def test_troubles_that_do_nothing_are_seldom_called_harmful() -> None:
     alarms = tried = 0
     for seed in range(40):

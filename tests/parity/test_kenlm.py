@@ -26,6 +26,7 @@ def texts() -> tuple[list[str], list[str]]:
     return lines[:1800], lines[1800:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

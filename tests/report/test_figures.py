@@ -166,6 +166,7 @@ def test_next_to_no_trouble_looks_like_next_to_nothing(value: float) -> None:
     assert high - low >= 0.02
 
 
+@pytest.mark.slow
 def test_seriatim_report_measures_the_models_of_a_comparison_and_writes_its_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

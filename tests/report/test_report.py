@@ -57,6 +57,7 @@ def inside_report() -> Report:
 # ---- what is written ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_recommendation_comes_first_and_every_model_is_named() -> None:
     html = whole_report().html()
     text = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
@@ -67,6 +68,7 @@ def test_the_recommendation_comes_first_and_every_model_is_named() -> None:
     assert "the budget is too short for one step" in text
 
 
+@pytest.mark.slow
 def test_a_page_of_six_models_is_under_five_megabytes() -> None:
     assert len(whole_report(count=6).html().encode()) < 5_000_000
 
@@ -87,6 +89,7 @@ def test_the_page_asks_for_nothing_and_lets_no_other_script_run() -> None:
     assert not re.search(r"""(src|href)=["'](?!#)""", head)
 
 
+@pytest.mark.slow
 def test_the_same_figures_make_the_same_page() -> None:
     assert whole_report().html() == whole_report().html()
 
@@ -167,6 +170,7 @@ class Opened:
 # Texts of each plot, in its own coordinates: what stands outside, and pairs that overlap.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
 @pytest.mark.parametrize("name", ["compare", "inside"])
 def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
@@ -185,6 +189,7 @@ def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
         assert page.evaluate("window.hit") is None
 
 
+@pytest.mark.slow
 def test_by_night_the_page_is_dark_and_on_paper_it_is_light(
     chromium: Any, pages: dict[str, Path]
 ) -> None:
@@ -202,6 +207,7 @@ def test_by_night_the_page_is_dark_and_on_paper_it_is_light(
         assert page.evaluate(title) == rgb(LIGHT["muted"])
 
 
+@pytest.mark.slow
 def test_on_paper_the_tables_are_unfolded_and_folded_again_after(
     chromium: Any, pages: dict[str, Path]
 ) -> None:
@@ -214,6 +220,7 @@ def test_on_paper_the_tables_are_unfolded_and_folded_again_after(
         assert page.evaluate(unfolded) == 0
 
 
+@pytest.mark.slow
 def test_a_plot_follows_the_width_of_the_window(chromium: Any, pages: dict[str, Path]) -> None:
     with Opened(chromium, pages["compare"], width=1100) as opened:
         page = opened.page

@@ -63,6 +63,7 @@ def untrained() -> Translator:
 # ---- learning -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_toy_language_is_learned_in_seconds_and_its_alignment_runs_backwards(
     learned: Translator,
 ) -> None:
@@ -219,6 +220,7 @@ def test_an_ensemble_of_a_translator_with_itself_is_the_translator(untrained: Tr
         assert a.log_prob == pytest.approx(b.log_prob, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_other_symbols_is_refused(
     untrained: Translator, learned: Translator
 ) -> None:

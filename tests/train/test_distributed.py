@@ -233,6 +233,7 @@ def test_another_rank_speaks_where_rank_0_has_nothing_to_say(
     assert out.getvalue() == "seriatim: on rank 1: there is no file x\n"
 
 
+@pytest.mark.slow
 def test_what_one_rank_has_said_no_other_repeats() -> None:
     speaker, out = voice(Heard(1, (3, "there is no file x")))
     assert speaker.say("there is no file x", 3) == 0
@@ -245,6 +246,7 @@ def test_a_loss_that_is_no_number_is_left_to_rank_0_which_saves() -> None:
     assert speaker.say("the loss is nan", 6) == 0 and out.getvalue() == ""
 
 
+@pytest.mark.slow
 def test_a_broken_connection_without_a_word_is_told_once() -> None:
     group = Heard(1)
     first, out = voice(group)
@@ -289,6 +291,7 @@ def updates(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[A
     return one, launched(tmp_path_factory.mktemp("updates") / "out", 2, "update", cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", ["ddp", "fsdp"])
 @pytest.mark.parametrize("case", range(len(UPDATES)))
 def test_two_processes_have_the_losses_gradients_and_weights_of_one(
@@ -330,6 +333,7 @@ def cut_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]
     return folder, both[0][len(RUNS) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(RUNS)))
 def test_a_run_of_one_process_goes_on_in_two(cut_short: tuple[Path, list[Any]], case: int) -> None:
     name, kind, _, more = RUNS[case]
@@ -405,6 +409,7 @@ def test_the_command_starts_two_processes_and_ends_as_one_would(
     assert (tmp_path / "2" / "weights.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_takes_the_others_with_it(text: Path, tmp_path: Path) -> None:
     command = fit(text, tmp_path / "out", "--steps", "10000000", "--processes", "2")
     env = environment(SERIATIM_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path))

@@ -121,6 +121,7 @@ def processes() -> Any:
     return context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_killed_at_random_instants_ends_with_the_bits_of_one_that_was_not(
     name: str, tmp_path: Path, processes: Any

@@ -554,6 +554,7 @@ def test_an_empty_validation_corpus_is_refused_before_anything_is_learnt() -> No
 # ---- minutes -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [(1.0, 0.0), (0.5, 0.2), (0.2, 3.0), (4.0, 0.1)])
 def test_minutes_become_steps_that_fill_the_time_evaluations_included(
     seconds: tuple[float, float],
