@@ -1,4 +1,4 @@
-"""The pictures of README and of the guide, from a comparison and the horizons of its models.
+"""The pictures of README and of the guide, from a comparison and its models' effective contexts.
 
     seriatim compare novels/ --minutes 3 --out compared/
     seriatim report compared/ unseen.txt
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seriatim.analysis.context.page import horizon_plots, robustness_plots
+from seriatim.analysis.context.page import context_plots, robustness_plots
 from seriatim.comparison.page import bits_plot, learning_plots, model_names
 from seriatim.report.plots import DARK, LIGHT, Plot, png_bytes
 
@@ -57,9 +57,9 @@ def main(folder: Path) -> None:
         paths = {name: folder / kind / f"{name}.json" for name in names}
         return [(n, json.loads(p.read_text("utf-8"))) for n, p in paths.items() if p.is_file()]
 
-    horizons = horizon_plots(of("horizon"), names=names)
-    troubles = robustness_plots(of("robustness"), names=names)
-    by_title = {plot.title: plot for plot in [*horizons, *troubles]}
+    contexts = context_plots(of("context"), names=names)
+    perturbations = robustness_plots(of("robustness"), names=names)
+    by_title = {plot.title: plot for plot in [*contexts, *perturbations]}
     pictures = {
         "compare": [bits_plot(found), by_title.get("How far back it pays to look")],
         "learning": [learning_plots(found)[0]],

@@ -1,4 +1,4 @@
-"""The horizon against brute force, its other curves, what is said of it, and bad input.
+"""The effective context against brute force, its other curves, what is said of it, and bad input.
 
 Models and data of known memory are in `oracles/test_memory.py`.
 """
@@ -100,7 +100,7 @@ def test_a_model_that_looks_further_than_it_declares_is_found_out() -> None:
     assert "its declared reach is 2, BUT elements as far as 5 back" in sentence(found)
 
 
-def test_a_horizon_beyond_the_contexts_is_not_invented() -> None:
+def test_an_effective_context_beyond_the_contexts_is_not_invented() -> None:
     model = Lag(20)
     found = effective_context(model, stream(model.text(2000)), contexts=(1, 5, 10))
     assert found.effective is None

@@ -1,6 +1,6 @@
-"""Troubles do what they say, intact is what was not touched, and the figures follow.
+"""Perturbations do what they say, intact is what was not touched, and the figures follow.
 
-What troubles do to models of known memory is in `oracles/test_memory.py`.
+What perturbations do to models of known memory is in `oracles/test_memory.py`.
 """
 
 import json
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from seriatim.analysis.robustness import measure as troubles
+from seriatim.analysis.robustness import measure as perturbations
 from seriatim.analysis.robustness.measure import (
-    TROUBLES,
+    PERTURBATIONS,
     measure_robustness,
     pair_robustness,
     sentence,
@@ -26,14 +26,16 @@ from tests.oracles.memories import Chain, Exact, Text, lines, stream
 RNG = np.random.default_rng(0)
 
 
-# ---- the troubles -------------------------------------------------------------------------------
+# ---- the perturbations ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", TROUBLES)
+@pytest.mark.parametrize("kind", PERTURBATIONS)
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 64])
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-def test_a_trouble_leaves_elements_each_at_most_once(kind: str, size: int, strength: float) -> None:
-    order = TROUBLES[kind].order(size, strength, RNG)
+def test_a_perturbation_leaves_elements_each_at_most_once(
+    kind: str, size: int, strength: float
+) -> None:
+    order = PERTURBATIONS[kind].order(size, strength, RNG)
     assert len(set(order.tolist())) == len(order)
     assert all(0 <= i < size for i in order)
     if strength == 0:
@@ -41,19 +43,19 @@ def test_a_trouble_leaves_elements_each_at_most_once(kind: str, size: int, stren
 
 
 def test_trimming_takes_a_share_from_one_end_and_leaves_something() -> None:
-    assert troubles.trimmed_start(10, 0.25, RNG).tolist() == list(range(2, 10))
-    assert troubles.trimmed_end(10, 0.25, RNG).tolist() == list(range(8))
-    assert troubles.trimmed_start(3, 0.1, RNG).tolist() == [1, 2], "at least one is cut"
-    assert troubles.trimmed_end(1, 0.5, RNG).tolist() == [0], "and at least one is left"
+    assert perturbations.trimmed_start(10, 0.25, RNG).tolist() == list(range(2, 10))
+    assert perturbations.trimmed_end(10, 0.25, RNG).tolist() == list(range(8))
+    assert perturbations.trimmed_start(3, 0.1, RNG).tolist() == [1, 2], "at least one is cut"
+    assert perturbations.trimmed_end(1, 0.5, RNG).tolist() == [0], "and at least one is left"
 
 
 def test_elements_are_omitted_at_the_rate_asked_for() -> None:
-    kept = len(troubles.omitted(20_000, 0.2, RNG))
+    kept = len(perturbations.omitted(20_000, 0.2, RNG))
     assert kept == pytest.approx(16_000, abs=4 * np.sqrt(20_000 * 0.16))
 
 
 def test_swapped_neighbours_move_one_place_and_as_many_as_asked_for() -> None:
-    order = troubles.swapped(20_000, 0.2, RNG)
+    order = perturbations.swapped(20_000, 0.2, RNG)
     moved = order - np.arange(20_000)
     assert set(np.unique(moved)) == {-1, 0, 1}
     assert (moved != 0).mean() == pytest.approx(0.2, abs=0.02)
@@ -61,7 +63,7 @@ def test_swapped_neighbours_move_one_place_and_as_many_as_asked_for() -> None:
 
 
 def test_blocks_stay_whole_and_every_chosen_one_moves() -> None:
-    order = troubles.blocks(64, 1.0, RNG)
+    order = perturbations.blocks(64, 1.0, RNG)
     parts = order.reshape(8, 8)
     assert (np.diff(parts, axis=1) == 1).all()
     assert sorted(order.tolist()) == list(range(64))
@@ -107,7 +109,7 @@ def test_intact_targets_are_those_that_follow_what_they_followed(
 ) -> None:
     rng = np.random.default_rng(1)
     model, text = ToyAttention().double(), lines([rng.choice([0, 2], n % 5) for n in range(80)])
-    (found,) = measure_robustness(model, text, strengths={kind: (strength,)}, seeds=1).troubles
+    (found,) = measure_robustness(model, text, strengths={kind: (strength,)}, seeds=1).perturbations
     bits, whole, count = _by_hand(model, text, damage)
     assert found.targets == count
     assert found.bits == pytest.approx(bits, rel=1e-6)
@@ -116,12 +118,12 @@ def test_intact_targets_are_those_that_follow_what_they_followed(
 
 def test_swapping_touches_three_targets_for_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """x0 x2 x1 x3 x4: x2, x1 and x3 follow something else; x0, x4 and the end do not."""
-    once = troubles.Perturbation(lambda size, strength, rng: np.array([0, 2, 1, 3, 4]))
-    monkeypatch.setattr(troubles, "TROUBLES", {"swapped": once})
+    once = perturbations.Perturbation(lambda size, strength, rng: np.array([0, 2, 1, 3, 4]))
+    monkeypatch.setattr(perturbations, "PERTURBATIONS", {"swapped": once})
     text = lines([np.array([0, 2, 2, 0, 2])] * 30)
     (found,) = measure_robustness(
         ToyAttention(), text, strengths={"swapped": (1.0,)}, seeds=2
-    ).troubles
+    ).perturbations
     assert found.targets == 2 * 30 * 3
     assert found.touched is not None
 
@@ -131,12 +133,12 @@ def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_b
     chain = Chain.random(1, seed=2)
     text = stream(chain.sample(600))
     found = measure_robustness(Exact(chain), text, strengths={"trimmed-start": (0.5,)})
-    (trouble,) = found.troubles
+    (perturbation,) = found.perturbations
     one = -np.log2(chain.given(1))
     inputs = np.concatenate([[1], text.tokens[:-1]])
     assert found.intact == pytest.approx(one[inputs, text.tokens].mean(), rel=1e-6)
     starts = np.concatenate([np.arange(15, 600, 30)])  # pieces of 30, of which 15 are missing
-    assert trouble.touched == pytest.approx(one[1, text.tokens[starts]].mean(), rel=1e-6)
+    assert perturbation.touched == pytest.approx(one[1, text.tokens[starts]].mean(), rel=1e-6)
 
 
 # ---- as a whole ---------------------------------------------------------------------------------
@@ -150,10 +152,10 @@ def test_the_same_seed_measures_the_same_and_the_json_holds_what_plots_ask_for()
     assert a != c
     record = json.loads(json.dumps(a.to_json()))
     assert record["metric"] == "bits per symbol"
-    assert {t["kind"] for t in record["troubles"]} == set(TROUBLES)
+    assert {t["kind"] for t in record["perturbations"]} == set(PERTURBATIONS)
     keys = {"kind", "strength", "bits", "interval", "chance", "targets"}
-    assert all(keys <= t.keys() for t in record["troubles"])
-    assert all(t["chance"][0] <= t["intact"] <= t["chance"][1] for t in record["troubles"])
+    assert all(keys <= t.keys() for t in record["perturbations"])
+    assert all(t["chance"][0] <= t["intact"] <= t["chance"][1] for t in record["perturbations"])
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert "bits per symbol" in sentence(a) or "no more than chance" in sentence(a)
@@ -174,7 +176,7 @@ def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
 @pytest.mark.parametrize(
     ("strengths", "seeds", "message"),
     [
-        ({"melted": (0.1,)}, 1, "no trouble 'melted'"),
+        ({"melted": (0.1,)}, 1, "unknown perturbation 'melted': choose one of"),
         ({"omitted": (0.1, 1.5)}, 1, "from 0 to 1"),
         ({"omitted": (0.1,)}, 0, "at least one"),
     ],
@@ -210,7 +212,7 @@ def test_of_pairs_the_figure_of_the_output_is_measured() -> None:
 
     found = pair_robustness(sources, measure, ratio, name="right")
     assert found.intact == 1.0
-    by_kind = {(t.kind, t.strength): t for t in found.troubles}
+    by_kind = {(t.kind, t.strength): t for t in found.perturbations}
     assert by_kind["swapped", 0.2].bits == by_kind["blocks", 1.0].bits == 1.0
     assert not by_kind["swapped", 0.2].is_seen
     assert by_kind["trimmed-end", 0.5].bits == 0.0
@@ -218,7 +220,7 @@ def test_of_pairs_the_figure_of_the_output_is_measured() -> None:
     assert kept.bits == pytest.approx(np.mean([0.9**n for n in sizes]), abs=0.15)
     assert kept.is_seen
     assert kept.targets == 60
-    assert "right, beside the same without the trouble" in sentence(found)
+    assert "right, beside the same without the perturbation" in sentence(found)
 
 
 def test_a_handful_of_pairs_says_nothing() -> None:

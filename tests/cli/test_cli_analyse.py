@@ -1,4 +1,4 @@
-"""`seriatim horizon` and `seriatim robustness` as they are typed."""
+"""`seriatim context` and `seriatim robustness` as they are typed."""
 
 import json
 from pathlib import Path
@@ -31,10 +31,10 @@ def _json(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(out)
 
 
-def test_the_horizon_is_a_table_and_a_sentence(
+def test_the_effective_context_is_a_table_and_a_sentence(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["horizon", str(place / "markov"), str(place / "text.txt")]
+    command = ["context", str(place / "markov"), str(place / "text.txt")]
     assert main([*command, "--contexts", "1", "2", "5", "--kinds", "--shuffled"]) == 0
     out = capsys.readouterr().out
     head, *_ = out.splitlines()
@@ -46,11 +46,11 @@ def test_the_horizon_is_a_table_and_a_sentence(
     assert out.splitlines()[-1].endswith("its declared reach is 2")
 
 
-def test_the_horizon_as_json_with_gradients(
+def test_the_effective_context_as_json_with_gradients(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    command = ["horizon", str(place / "lstm"), str(place / "text.txt"), "--json"]
+    command = ["context", str(place / "lstm"), str(place / "text.txt"), "--json"]
     assert main([*command, "--contexts", "1", "--contexts", "9", "--gradients"]) == 0
     found = _json(capsys)
     assert found["contexts"] == [1, 9]
@@ -60,7 +60,7 @@ def test_the_horizon_as_json_with_gradients(
 
 
 def test_gradients_are_shown_as_a_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["horizon", str(place / "lstm"), str(place / "text.txt")]
+    command = ["context", str(place / "lstm"), str(place / "text.txt")]
     assert main([*command, "--contexts", "8", "--gradients"]) == 0
     out = capsys.readouterr().out
     assert "influence by gradient" in out
@@ -73,13 +73,13 @@ def test_robustness_is_a_table_and_a_sentence(
     command = ["robustness", str(place / "markov"), str(place / "text.txt")]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith("trouble")
+    assert out.startswith("perturbation")
     for kind in ("trimmed-start", "trimmed-end", "omitted", "swapped", "blocks"):
         assert kind in out
     assert "worse" in out
     assert main([*command, "--seeds", "1", "--limit", "500", "--json"]) == 0
     found = _json(capsys)
-    assert {t["kind"] for t in found["troubles"]} >= {"omitted", "blocks"}
+    assert {t["kind"] for t in found["perturbations"]} >= {"omitted", "blocks"}
 
 
 @pytest.mark.slow
@@ -98,20 +98,20 @@ def test_of_a_translator_the_outputs_are_measured(
     found = _json(capsys)
     assert found["metric"] == "edits per character"
     assert found["is_loss"] is True
-    assert main(["horizon", str(tmp_path / "m"), str(pairs)]) == 4
+    assert main(["context", str(tmp_path / "m"), str(pairs)]) == 4
     assert "translation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["horizon", "MODEL", "TEXT", "--contexts", "0", "2"], 2, "the first at least 1"),
-        (["horizon", "MODEL", "TEXT", "--contexts", "4", "2"], 2, "greater than the one before"),
-        (["horizon", "MODEL", "TEXT", "--limit", "0"], 2, "--limit 0"),
-        (["horizon", "MODEL", "EMPTY"], 3, "empty"),
-        (["horizon", "MODEL", "SHORT"], 3, "give at least 100"),
-        (["horizon", "MODEL", "OTHER"], 3, "unknown to the model"),
-        (["horizon", "TEXT", "TEXT"], 4, ""),
+        (["context", "MODEL", "TEXT", "--contexts", "0", "2"], 2, "the first at least 1"),
+        (["context", "MODEL", "TEXT", "--contexts", "4", "2"], 2, "greater than the one before"),
+        (["context", "MODEL", "TEXT", "--limit", "0"], 2, "--limit 0"),
+        (["context", "MODEL", "EMPTY"], 3, "empty"),
+        (["context", "MODEL", "SHORT"], 3, "give at least 100"),
+        (["context", "MODEL", "OTHER"], 3, "unknown to the model"),
+        (["context", "TEXT", "TEXT"], 4, ""),
         (["robustness", "MODEL", "EMPTY"], 3, "empty"),
         (["robustness", "MODEL", "SHORT"], 3, "give at least 100"),
         (["robustness", "MODEL", "OTHER"], 3, "unknown to the model"),

@@ -100,8 +100,8 @@ def _pair(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def horizon(*, memory: float = 20.0, gradients: bool = True) -> dict[str, Any]:
-    """A horizon that ends after about `memory` elements."""
+def effective_context(*, memory: float = 20.0, gradients: bool = True) -> dict[str, Any]:
+    """An effective context that ends after about `memory` elements."""
     bits = [2.0 + 2.2 * math.exp(-k / memory) for k in CONTEXTS]
     distance = list(range(1, 65))
     past = {
@@ -142,8 +142,8 @@ def horizon(*, memory: float = 20.0, gradients: bool = True) -> dict[str, Any]:
     }
 
 
-def robustness(*, trouble: float = 1.0) -> dict[str, Any]:
-    """Troubles that cost in proportion to their strength."""
+def robustness(*, perturbation: float = 1.0) -> dict[str, Any]:
+    """Perturbations that cost in proportion to their strength."""
     kinds = {
         "trimmed-start": [0.1, 0.25, 0.5],
         "trimmed-end": [0.1, 0.25, 0.5],
@@ -154,11 +154,11 @@ def robustness(*, trouble: float = 1.0) -> dict[str, Any]:
     return {
         "intact": 2.0,
         "metric": "bits per symbol",
-        "troubles": [
+        "perturbations": [
             {
                 "kind": kind,
                 "strength": s,
-                "bits": 2.0 + trouble * s / max(strengths),
+                "bits": 2.0 + perturbation * s / max(strengths),
                 "interval": [1.9, 3.2],
                 "intact": 2.0,
                 "chance": [1.93, 2.07],

@@ -1,4 +1,4 @@
-"""The horizon of models and texts whose memory is known: found exactly, and never imagined."""
+"""The effective context where the memory of model and text is known: exact, and never imagined."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_the_models_of_these_tests_are_lawful(model: st.SequenceModel) -> None:
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
-def test_the_horizon_of_a_chain_is_its_order(order: int) -> None:
+def test_the_effective_context_of_a_chain_is_its_order(order: int) -> None:
     chain = Chain.random(order, seed=order)
     found = effective_context(Exact(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
     assert found.effective == order
@@ -96,7 +96,7 @@ def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.nd
 
 
 @pytest.mark.parametrize("lag", [1, 5, 20])
-def test_the_horizon_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
+def test_the_effective_context_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
     model = Lag(lag)
     contexts = (1, 2, 5, 19, 20, 40)
     found = effective_context(model, stream(model.text(8000)), contexts=contexts)
@@ -114,7 +114,7 @@ def test_of_shuffled_data_nothing_is_remembered_by_a_model_fitted_to_it() -> Non
     assert effective_context(model, test, contexts=CONTEXTS).effective == 0
 
 
-def test_memory_that_is_of_no_use_is_seldom_called_a_horizon() -> None:
+def test_memory_that_is_of_no_use_is_seldom_called_an_effective_context() -> None:
     alarms = 0
     for seed in range(60):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
@@ -124,7 +124,7 @@ def test_memory_that_is_of_no_use_is_seldom_called_a_horizon() -> None:
 
 
 @pytest.mark.slow
-def test_troubles_that_do_nothing_are_seldom_called_harmful() -> None:
+def test_perturbations_that_do_nothing_are_seldom_called_harmful() -> None:
     alarms = tried = 0
     for seed in range(40):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
@@ -134,7 +134,7 @@ def test_troubles_that_do_nothing_are_seldom_called_harmful() -> None:
             strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
             seed=seed,
         )
-        alarms += sum(t.is_seen for t in found.troubles)
+        alarms += sum(t.is_seen for t in found.perturbations)
         tried += 3
     assert 0 < alarms <= 0.1 * tried, "5 % by chance, and not none, or the band would be too wide"
 
@@ -143,18 +143,18 @@ def test_a_short_memory_is_touched_by_no_damage_elsewhere() -> None:
     chain = Chain.random(1, seed=3)
     pieces = [chain.sample(n, seed=n) for n in range(5, 60)]
     for text in (stream(chain.sample(4000)), lines(pieces)):
-        for trouble in measure_robustness(Exact(chain), text).troubles:
-            assert trouble.bits == pytest.approx(trouble.intact, abs=1e-6)
-            assert not trouble.is_seen
+        for perturbation in measure_robustness(Exact(chain), text).perturbations:
+            assert perturbation.bits == pytest.approx(perturbation.intact, abs=1e-6)
+            assert not perturbation.is_seen
 
 
 def test_a_long_memory_is_harmed_by_damage_behind_it_and_more_by_more() -> None:
     model = Lag(6)
     found = measure_robustness(model, stream(model.text(8000)))
     by_kind: dict[str, list[float]] = {}
-    for trouble in found.troubles:
-        by_kind.setdefault(trouble.kind, []).append(trouble.bits - trouble.intact)
-        assert trouble.is_seen == (trouble.kind != "trimmed-end")
+    for perturbation in found.perturbations:
+        by_kind.setdefault(perturbation.kind, []).append(perturbation.bits - perturbation.intact)
+        assert perturbation.is_seen == (perturbation.kind != "trimmed-end")
     for kind in ("omitted", "swapped", "blocks", "trimmed-start"):
         assert 0 < by_kind[kind][0] < by_kind[kind][1] < by_kind[kind][2]
     assert by_kind["trimmed-end"] == pytest.approx([0, 0, 0], abs=1e-6)

@@ -1,4 +1,4 @@
-"""What the figures of a comparison, a horizon and a robustness become: the right numbers, drawn."""
+"""The plots and tables of a comparison, an effective context and a robustness: right numbers."""
 
 import json
 import random
@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from seriatim.cli import main
-from tests.comparison.results_made_up import comparison, horizon, not_run, robustness
+from tests.comparison.results_made_up import comparison, effective_context, not_run, robustness
 
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
 
 from seriatim.analysis.context.page import (
+    context_plots,
+    context_table,
     gradient_plots,
-    horizon_plots,
-    horizon_table,
     robustness_plots,
 )
 from seriatim.comparison.page import (
@@ -54,7 +54,9 @@ def test_a_model_keeps_its_colour_whatever_its_rank() -> None:
     before = {k.name: k.colour for k in learning_plots(found)[0].keys}
     found["models"][2]["bits"] = 0.1
     assert {k.name: k.colour for k in learning_plots(found)[0].keys} == before
-    beside = horizon_plots([("b", horizon()), ("c", horizon())], names=["a", "b", "c"])[0]
+    beside = context_plots(
+        [("b", effective_context()), ("c", effective_context())], names=["a", "b", "c"]
+    )[0]
     assert {k.name: k.colour for k in beside.keys}.items() <= before.items()
 
 
@@ -114,37 +116,37 @@ def test_what_was_the_same_and_what_it_took_is_said() -> None:
 
 def test_a_comparison_of_nothing_has_no_plots() -> None:
     assert compare_plots(comparison([])) == []
-    assert horizon_plots([]) == [] and robustness_plots([]) == []
+    assert context_plots([]) == [] and robustness_plots([]) == []
 
 
-def test_a_horizon_begins_where_nothing_is_seen() -> None:
-    plot = horizon_plots([("lstm", horizon())])[0]
+def test_an_effective_context_begins_where_nothing_is_seen() -> None:
+    plot = context_plots([("lstm", effective_context())])[0]
     assert (drawn(plot)[0]["x"], drawn(plot)[0]["y"]) == (0, 4.2)
     assert plot.spec["datasets"]["levels"] == [{"name": "lstm", "y": 2.0}]
 
 
-def test_a_horizon_further_than_was_tried_is_said_so() -> None:
-    found = horizon()
+def test_an_effective_context_further_than_was_tried_is_said_so() -> None:
+    found = effective_context()
     found["effective"], found["effective_interval"], found["reach"] = None, [300, None], 64
-    assert horizon_table([("m", found)]).rows == [
+    assert context_table([("m", found)]).rows == [
         ["m", 2.0, "more than 512", "300 to more than 512", "64", 100_000]
     ]
-    titles = [plot.title for plot in horizon_plots([("m", found)])]
+    titles = [plot.title for plot in context_plots([("m", found)])]
     assert "Effective context" not in titles and "How far back it pays to look" in titles
 
 
 def test_gradients_are_shown_beside_the_nearest_and_layers_where_there_are_several() -> None:
-    found = horizon()
+    found = effective_context()
     found["gradient_decay"] = {"distance": [1, 2, 3], "layers": {"0": [8, 4, 0], "1": [4, 1, 0]}}
     together, layers = gradient_plots([("m", found)])
     assert [r["y"] for r in drawn(together)] == [1.0, 0.25]  # the last layer; 0 has no logarithm
     assert [r["y"] for r in drawn(layers, "layer 0")] == [1.0, 0.5]
-    assert gradient_plots([("m", horizon(gradients=False))]) == []
+    assert gradient_plots([("m", effective_context(gradients=False))]) == []
 
 
-def test_trouble_is_measured_against_the_same_targets_without_it() -> None:
+def test_perturbation_is_measured_against_the_same_targets_without_it() -> None:
     found = robustness()
-    found["troubles"] = [
+    found["perturbations"] = [
         {"kind": "omitted", "strength": 0.2, "bits": 2.5, "intact": 2.1, "chance": [2.0, 2.3]},
         {"kind": "omitted", "strength": 0.1, "bits": 2.3, "intact": 2.2, "chance": [2.1, 2.3]},
     ]
@@ -154,9 +156,9 @@ def test_trouble_is_measured_against_the_same_targets_without_it() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9])
-def test_next_to_no_trouble_looks_like_next_to_nothing(value: float) -> None:
+def test_next_to_no_perturbation_looks_like_next_to_nothing(value: float) -> None:
     found = robustness()
-    found["troubles"] = [
+    found["perturbations"] = [
         {"kind": "swapped", "strength": s, "bits": 2 + value, "intact": 2.0, "chance": [2.0, 2.0]}
         for s in (0.1, 0.2)
     ]
@@ -187,7 +189,7 @@ def test_seriatim_report_measures_the_models_of_a_comparison_and_writes_its_page
     assert page == tmp_path / "compared" / "report.html"
     for heading in ("How far back", "When sequences are damaged", "How gradients fade"):
         assert f">{heading}<" in page.read_text()
-    kept = json.loads((tmp_path / "compared" / "horizon" / "gru.json").read_text())
+    kept = json.loads((tmp_path / "compared" / "context" / "gru.json").read_text())
     assert kept["targets"] == 2000
     assert main(["report", place, "--out", str(tmp_path / "again.html"), "--threads", "1"]) == 0
     assert (tmp_path / "again.html").read_text() == page.read_text()

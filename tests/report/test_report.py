@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from seriatim.errors import OutputError
-from tests.comparison.results_made_up import FAMILIES, comparison, horizon, not_run, robustness
+from tests.comparison.results_made_up import (
+    FAMILIES,
+    comparison,
+    effective_context,
+    not_run,
+    robustness,
+)
 
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
@@ -30,9 +36,9 @@ EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
 def whole_report(names: tuple[str, ...] = FAMILIES, *, count: int = 2) -> Report:
     found = comparison(names)
     found["models"].append(not_run("late", "the budget is too short for one step"))
-    horizons = [(name, horizon(memory=5 + 9 * i)) for i, name in enumerate(names[:count])]
-    troubled = [(name, robustness(trouble=0.5 + i)) for i, name in enumerate(names[:count])]
-    return compare_report(found, horizons=horizons, robustness=troubled)
+    contexts = [(name, effective_context(memory=5 + 9 * i)) for i, name in enumerate(names[:count])]
+    troubled = [(name, robustness(perturbation=0.5 + i)) for i, name in enumerate(names[:count])]
+    return compare_report(found, contexts=contexts, robustness=troubled)
 
 
 def inside_report() -> Report:

@@ -1,4 +1,4 @@
-"""Horizon and robustness of fitted models on texts and pairs."""
+"""Effective context and robustness of fitted models on texts and pairs."""
 
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def test_the_bits_are_those_of_the_score_up_to_the_limit(lm: st.LanguageModel) -
     assert found.curve.targets == 1000
 
 
-def test_a_language_model_says_what_troubles_do(lm: st.LanguageModel) -> None:
+def test_a_language_model_says_what_perturbations_do(lm: st.LanguageModel) -> None:
     found = lm.robustness([TEXT], strengths={"omitted": (0.0, 0.2)})
-    unharmed, harmed = found.troubles
+    unharmed, harmed = found.perturbations
     assert unharmed.bits == pytest.approx(unharmed.intact)
     assert not unharmed.is_seen
     assert harmed.bits > harmed.intact
@@ -60,7 +60,7 @@ def test_text_of_another_kind_is_refused(lm: st.LanguageModel) -> None:
         lm.robustness(["the cat"])
 
 
-def test_a_model_that_is_not_fitted_has_no_horizon() -> None:
+def test_a_model_that_is_not_fitted_has_no_effective_context() -> None:
     with pytest.raises(ConfigError, match="not fitted"):
         st.LanguageModel("lstm").effective_context(["abc"])
 
@@ -71,7 +71,7 @@ def test_of_a_translator_the_output_is_measured(translator: st.Translator, figur
         pytest.importorskip("sacrebleu")
     strengths = {"omitted": (0.3,), "trimmed-end": (0.5,)}
     found = translator.robustness(PAIRS, figure=figure, strengths=strengths, limit=20)
-    assert [t.targets for t in found.troubles] == [20, 20]
+    assert [t.targets for t in found.perturbations] == [20, 20]
     quality = translator.evaluate(
         [PAIRS[i] for i in _spread(len(PAIRS), 20)], decoding=st.Decoding(beam=1)
     )

@@ -22,7 +22,7 @@ COMMANDS = {
         "seriatim.cli.report:report",
         "The page of a comparison, with how far back its models look.",
     ),
-    "horizon": ("seriatim.cli.analyse:horizon", "How far back a model looks on a text."),
+    "context": ("seriatim.cli.analyse:context", "How far back a model looks on a text."),
     "robustness": (
         "seriatim.cli.analyse:robustness",
         "What trimmed, missing and permuted elements do to a model.",

@@ -1,4 +1,4 @@
-"""`seriatim horizon` and `seriatim robustness`: what a model makes of the past, and of damage."""
+"""`seriatim context` and `seriatim robustness`: what a model makes of the past, and of damage."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seriatim.analysis.robustness.measure import Robustness
 
 
-def horizon(
+def context(
     model: Path,
     data: Path,
     /,
@@ -83,7 +83,7 @@ def horizon(
     if json:
         print_json(found.to_json())
     else:
-        print(_horizon_lines(found) + "\n" + sentence(found))
+        print(_context_lines(found) + "\n" + sentence(found))
 
 
 def robustness(
@@ -181,7 +181,7 @@ def _told(reporter: Reporter, doing: str) -> Callable[[float], None]:
 # ---- tables -------------------------------------------------------------------------------------
 
 
-def _horizon_lines(found: "EffectiveContext") -> str:
+def _context_lines(found: "EffectiveContext") -> str:
     curve, kinds = found.curve, found.kinds
     head = ["elements seen", "bits per symbol", "95 %", "more than full"]
     rows = [head, _row("none", curve, 0)]
@@ -242,9 +242,9 @@ def _gradient_lines(found: "EffectiveContext") -> str:
 def _robustness_lines(found: "Robustness") -> str:
     from seriatim.analysis.robustness.measure import sentence
 
-    head = ["trouble", "strength", found.metric, "95 %", "intact", "by chance", ""]
+    head = ["perturbation", "strength", found.metric, "95 %", "intact", "by chance", ""]
     rows = [head]
-    for t in found.troubles:
+    for t in found.perturbations:
         better = (t.bits < t.intact) == found.is_loss
         rows.append(
             [

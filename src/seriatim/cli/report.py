@@ -34,7 +34,7 @@ def report(
 ) -> None:
     """Write the page of a comparison again, with how far back its models look on a text.
 
-    With a text, every model that was kept gets its memory horizon (by kind of symbol, with
+    With a text, every model that was kept gets its effective context (by kind of symbol, with
     shuffled and replaced pasts, gradients through time) and its robustness. They are kept beside
     the models, and a report without a text shows those that are there.
 
@@ -42,7 +42,7 @@ def report(
         folder: what `seriatim compare --out` wrote.
         text: a text that no model was trained on; a file or a folder.
         out: the page. [FOLDER/report.html]
-        models: only these have their horizon and robustness measured, such as lstm,markov.
+        models: names of the models to measure on the text, such as lstm,markov. [all models]
         limit: about so many symbols are looked at. [20,000]
         format: of the files, instead of what their endings say.
         encoding: of the files.
@@ -65,8 +65,8 @@ def report(
             source = reading.opened(text, sequences=lm.sequences, format=format, encoding=encoding)
             _measure(folder, name, lm, source, limit or _LIMIT, voice)
     names = [m["name"] for m in found.to_json()["models"]]
-    horizons, robustness = (_kept(folder, kind, names) for kind in ("horizon", "robustness"))
-    page = compare_report(found.to_json(), horizons=horizons, robustness=robustness)
+    contexts, robustness = (_kept(folder, kind, names) for kind in ("context", "robustness"))
+    page = compare_report(found.to_json(), contexts=contexts, robustness=robustness)
     print(page.write(out or folder / "report.html"))
 
 
@@ -96,7 +96,7 @@ def _measure(
         limit=limit,
         report=told("looking back"),
     )
-    _keep(folder, "horizon", name, looked.to_json())
+    _keep(folder, "context", name, looked.to_json())
     voice.say(f"{name}: damaging")
     damaged = lm.robustness(source, limit=limit, report=told("damaging"))
     _keep(folder, "robustness", name, damaged.to_json())

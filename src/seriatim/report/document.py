@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seriatim._version import __version__
-from seriatim.analysis.context.page import Named, horizon_plots, horizon_table, robustness_plots
+from seriatim.analysis.context.page import Named, context_plots, context_table, robustness_plots
 from seriatim.comparison.page import (
     bits_plot,
     circumstances,
@@ -151,13 +151,13 @@ def _section(number: int, section: Section, plots: dict[str, Plot]) -> str:
 
 
 def compare_report(
-    comparison: Mapping[str, Any], *, horizons: Named = (), robustness: Named = ()
+    comparison: Mapping[str, Any], *, contexts: Named = (), robustness: Named = ()
 ) -> Report:
     """The report of a comparison: the recommendation in plain words, and what it rests on.
 
     Args:
         comparison: what `seriatim compare --json` prints.
-        horizons: (name of a model, what `seriatim horizon --json` prints for it).
+        contexts: (name of a model, what `seriatim context --json` prints for it).
         robustness: the same of `seriatim robustness --json`.
 
     Raises:
@@ -167,8 +167,8 @@ def compare_report(
     sections = [
         *_quality(comparison),
         *_costs(comparison),
-        *_memory(horizons, names),
-        *_troubles(robustness, names),
+        *_memory(contexts, names),
+        *_perturbations(robustness, names),
     ]
     recommendation = comparison.get("recommendation") or {}
     lead = recommendation.get("sentence") or "No model ran: the reasons are in the table."
@@ -202,15 +202,15 @@ def _costs(comparison: Mapping[str, Any]) -> list[Section]:
     return [Section("What it costs", text, plots, tables, is_grid=True)] if plots else []
 
 
-def _memory(horizons: Named, names: Sequence[str]) -> list[Section]:
-    plots = horizon_plots(horizons, names=names)
+def _memory(contexts: Named, names: Sequence[str]) -> list[Section]:
+    plots = context_plots(contexts, names=names)
     if not plots:
         return []
     text = "Each model scored the same elements, and was allowed to see only so many before them."
-    return [Section("How far back", text, plots, [horizon_table(horizons)], is_grid=True)]
+    return [Section("How far back", text, plots, [context_table(contexts)], is_grid=True)]
 
 
-def _troubles(robustness: Named, names: Sequence[str]) -> list[Section]:
+def _perturbations(robustness: Named, names: Sequence[str]) -> list[Section]:
     plots = robustness_plots(robustness, names=names)
     text = "Sequences are cut, lose elements, or have them exchanged; what is intact is scored."
     return [Section("When sequences are damaged", text, plots, is_grid=True)] if plots else []

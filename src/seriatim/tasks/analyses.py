@@ -1,7 +1,7 @@
 """How far back a fitted model looks, and what damaged data does to it: texts and pairs.
 
-It binds models to data and calls `evaluate.horizon` and `evaluate.robustness`; what is measured,
-and how, is said there.
+It binds models to data; `analysis.context.measure` and `analysis.robustness.measure` define what is
+measured and how.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from seriatim.metrics.error_rates import edit_distance
 Figure: TypeAlias = Literal["chrf", "bleu", "exact-match", "character-errors"]
 Ids: TypeAlias = NDArray[np.int64]
 
-PAIRS = 200  # that are translated for each trouble, unless more are asked for
+PAIRS = 200  # that are translated for each perturbation, unless more are asked for
 
 
 def known_corpus(source: Source, symbols: Vocabulary) -> Corpus:
@@ -75,7 +75,7 @@ def output_robustness(
         symbols: of the sources.
         translate: the outputs of texts, in order.
         figure: by which outputs are held against references.
-        strengths, seeds, seed, report: as `evaluate.robustness.pair_robustness` takes them.
+        strengths, seeds, seed, report: as `analysis.robustness.measure.pair_robustness` takes them.
         limit: at most so many pairs, from all over the data; None: all.
 
     Raises:

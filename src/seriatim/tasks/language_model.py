@@ -421,7 +421,7 @@ class LanguageModel:
         seed: int = 0,
         report: Callable[[float], None] | None = None,
     ) -> EffectiveContext:
-        """How far back the model looks on a text; see `evaluate.horizon`.
+        """How far back the model looks on a text; see `analysis.context.measure`.
 
         Args:
             data: a path, a `Source`, or texts.
@@ -458,7 +458,7 @@ class LanguageModel:
         seed: int = 0,
         report: Callable[[float], None] | None = None,
     ) -> Robustness:
-        """What trimmed, omitted and permuted elements do; see `evaluate.robustness`."""
+        """What trimmed, omitted and permuted elements do; see `analysis.robustness.measure`."""
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
         return measure_robustness(

@@ -429,7 +429,7 @@ class Translator:
         seed: int = 0,
         report: Callable[[float], None] | None = None,
     ) -> Robustness:
-        """What damaged sources do to translations; see `tasks.horizons.output_robustness`."""
+        """What damaged sources do to translations; see `tasks.analyses.output_robustness`."""
         source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
         return output_robustness(
             open_pairs(pairs),

@@ -1,4 +1,4 @@
-"""The memory horizon: how many elements back a model looks, and how much each of them gives.
+"""The effective context: how many elements back a model looks, and how much each of them gives.
 
     D_k = mean over targets of  -ln p(x_t | the last k elements) + ln p(x_t | everything before)
 
@@ -132,7 +132,7 @@ class EffectiveContext:
 
 
 def sentence(found: EffectiveContext) -> str:
-    """The horizon in words."""
+    """The effective context in words."""
     most, k = found.contexts[-1], found.effective
     if k is None:
         said = f"looks more than {most} symbols back"

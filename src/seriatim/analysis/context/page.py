@@ -1,6 +1,6 @@
-"""Plots of how far back models look and what troubles them, from the JSON of those commands.
+"""Plots of how far back models look and what damage does to them, from the JSON of those commands.
 
-Knows the keys that `seriatim horizon --json` and `seriatim robustness --json` print; no model.
+Knows the keys that `seriatim context --json` and `seriatim robustness --json` print; no model.
 Several models share a plot where their figures have the same unit; what belongs to one model
 (kinds of symbols, shuffled and replaced pasts) has a plot for each.
 """
@@ -19,7 +19,7 @@ _VANISHED = 1e-12  # a share of the nearest gradient, beside which rounding is l
 _FAINT = 1e-6  # a share of the influence that is not drawn
 _LEAST = (-0.005, 0.02)  # bits per symbol: less than that should look like nothing
 _WAYS = {"gradient": "by gradients", "replacement": "by replacing the element"}
-_TROUBLES = {
+_PERTURBATIONS = {
     "trimmed-start": ("Cut at the start", "share that is cut off"),
     "trimmed-end": ("Cut at the end", "share that is cut off"),
     "omitted": ("Elements missing", "share of the elements that are missing"),
@@ -28,28 +28,28 @@ _TROUBLES = {
 }
 
 
-def horizon_plots(horizons: Named, *, names: Sequence[str] = ()) -> list[Plot]:
-    """Every plot of the memory horizon that has figures.
+def context_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
+    """Every plot of the effective context that has figures.
 
     Args:
-        horizons: (name of the model, its horizon as JSON).
+        contexts: (name of the model, its effective context as JSON).
         names: of all models in plots beside these, so that colours stay.
     """
-    unit = _unit(horizons)
+    unit = _unit(contexts)
     made = [
-        _loss_plot(horizons, unit, names),
-        _effective_plot(horizons, names),
-        _influence_plot(horizons, names),
-        *gradient_plots(horizons, names=names),
-        *_past_plots(horizons, unit),
-        *_kind_plots(horizons, unit),
+        _loss_plot(contexts, unit, names),
+        _effective_plot(contexts, names),
+        _influence_plot(contexts, names),
+        *gradient_plots(contexts, names=names),
+        *_past_plots(contexts, unit),
+        *_kind_plots(contexts, unit),
     ]
     return [plot for plot in made if plot.spec]
 
 
-def gradient_plots(horizons: Named, *, names: Sequence[str] = ()) -> list[Plot]:
+def gradient_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
     """How the gradient decays through time: the models' last layers, and the layers of each."""
-    decays = [(n, h["gradient_decay"]) for n, h in horizons if h.get("gradient_decay")]
+    decays = [(n, h["gradient_decay"]) for n, h in contexts if h.get("gradient_decay")]
     last = [
         LineSeries(name, decay["distance"], _relative(list(decay["layers"].values())[-1]))
         for name, decay in decays
@@ -76,14 +76,14 @@ def gradient_plots(horizons: Named, *, names: Sequence[str] = ()) -> list[Plot]:
 
 
 def robustness_plots(results: Named, *, names: Sequence[str] = ()) -> list[Plot]:
-    """One plot for each kind of trouble: what the intact parts cost more, by its strength."""
-    kinds = dict.fromkeys(t["kind"] for _, result in results for t in result["troubles"])
+    """One plot for each kind of perturbation: what the intact parts cost more, by its strength."""
+    kinds = dict.fromkeys(t["kind"] for _, result in results for t in result["perturbations"])
     unit = str(results[0][1].get("metric", "bits per symbol")) if results else "bits per symbol"
-    made = [_trouble_plot(results, kind, unit, names) for kind in kinds]
+    made = [_perturbation_plot(results, kind, unit, names) for kind in kinds]
     return [plot for plot in made if plot.spec]
 
 
-def horizon_table(horizons: Named) -> Table:
+def context_table(contexts: Named) -> Table:
     """One row for each model: its full loss, its effective context, its reach."""
     columns = ["model", "full loss", "effective context", "95 % interval", "reach", "targets"]
     rows: list[list[Cell]] = [
@@ -95,14 +95,14 @@ def horizon_table(horizons: Named) -> Table:
             "no bound" if h.get("reach") is None else f"{h['reach']:,}",
             h.get("targets"),
         ]
-        for name, h in horizons
+        for name, h in contexts
     ]
     note = "Effective context: the fewest elements that bring the loss within 1 % of the full loss."
-    return Table("How far back", columns, rows, f"Losses in {_unit(horizons)}. {note}")
+    return Table("How far back", columns, rows, f"Losses in {_unit(contexts)}. {note}")
 
 
-def _loss_plot(horizons: Named, unit: str, names: Sequence[str]) -> Plot:
-    curves = [LineSeries(name, *_seen(h)) for name, h in horizons]
+def _loss_plot(contexts: Named, unit: str, names: Sequence[str]) -> Plot:
+    curves = [LineSeries(name, *_seen(h)) for name, h in contexts]
     return lines(
         curves,
         "How far back it pays to look",
@@ -112,14 +112,14 @@ def _loss_plot(horizons: Named, unit: str, names: Sequence[str]) -> Plot:
         y=unit,
         x_scale="symlog",
         names=names,
-        rules={name: h["full"] for name, h in horizons},
+        rules={name: h["full"] for name, h in contexts},
     )
 
 
-def _effective_plot(horizons: Named, names: Sequence[str]) -> Plot:
+def _effective_plot(contexts: Named, names: Sequence[str]) -> Plot:
     values = [
         IntervalEstimate(name, h.get("effective"), *(h.get("effective_interval") or (None, None)))
-        for name, h in horizons
+        for name, h in contexts
     ]
     return estimates(
         values,
@@ -133,9 +133,9 @@ def _effective_plot(horizons: Named, names: Sequence[str]) -> Plot:
     )
 
 
-def _kind_plots(horizons: Named, unit: str) -> list[Plot]:
+def _kind_plots(contexts: Named, unit: str) -> list[Plot]:
     made = []
-    for name, h in horizons:
+    for name, h in contexts:
         kinds = h.get("kinds") or {}
         curves = [LineSeries(kind, h["contexts"], found["bits"]) for kind, found in kinds.items()]
         made.append(
@@ -152,10 +152,10 @@ def _kind_plots(horizons: Named, unit: str) -> list[Plot]:
     return made
 
 
-def _past_plots(horizons: Named, unit: str) -> list[Plot]:
+def _past_plots(contexts: Named, unit: str) -> list[Plot]:
     """What the far past is worth: left out, in another order, or of another text."""
     made = []
-    for name, h in horizons:
+    for name, h in contexts:
         if not (h.get("shuffled") or h.get("replaced")):
             continue
         curves = [LineSeries("left out", *_seen(h))]
@@ -180,8 +180,8 @@ def _past_plots(horizons: Named, unit: str) -> list[Plot]:
     return made
 
 
-def _influence_plot(horizons: Named, names: Sequence[str]) -> Plot:
-    found = [(name, h["influence"]) for name, h in horizons if h.get("influence")]
+def _influence_plot(contexts: Named, names: Sequence[str]) -> Plot:
+    found = [(name, h["influence"]) for name, h in contexts if h.get("influence")]
     ways = [
         f"of {', '.join(name for name, i in found if i['how'] == how)} {words}"
         for how, words in _WAYS.items()
@@ -204,11 +204,11 @@ def _influence_plot(horizons: Named, names: Sequence[str]) -> Plot:
     )
 
 
-def _trouble_plot(results: Named, kind: str, unit: str, names: Sequence[str]) -> Plot:
+def _perturbation_plot(results: Named, kind: str, unit: str, names: Sequence[str]) -> Plot:
     curves = []
     for name, result in results:
         found = sorted(
-            (t for t in result["troubles"] if t["kind"] == kind), key=lambda t: t["strength"]
+            (t for t in result["perturbations"] if t["kind"] == kind), key=lambda t: t["strength"]
         )
         if not found:
             continue
@@ -223,11 +223,11 @@ def _trouble_plot(results: Named, kind: str, unit: str, names: Sequence[str]) ->
                 [m + high for m, (_, high) in zip(more, spread, strict=True)],
             )
         )
-    title, places = _TROUBLES.get(kind, (kind.capitalize(), "strength"))
+    title, places = _PERTURBATIONS.get(kind, (kind.capitalize(), "strength"))
     return lines(
         curves,
         title,
-        "The change that the trouble makes in the intact part. Where the band, 95 %, covers 0, it "
+        "How much worse the undamaged part is predicted. Where the 95 % band covers 0, the change "
         "is no more than chance.",
         x=places,
         y=f"{unit}, change",

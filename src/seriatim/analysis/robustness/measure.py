@@ -1,6 +1,7 @@
-"""Robustness to the three troubles of real sequences: trimmed, omitted, permuted.
+"""Robustness to the three perturbations of real sequences: trimmed, omitted, permuted.
 
-A trouble takes the elements x_0 .. x_{T-1} of a sequence and says which are left, in which order:
+A perturbation takes the elements x_0 .. x_{T-1} of a sequence and says which are left,
+in which order:
 
     trimmed-start   the first share of them is missing
     trimmed-end     the last share is missing, and the sequence ends there
@@ -59,7 +60,7 @@ _LN2 = float(np.log(2))
 _ROUNDING = 1e-5  # the same sum, made in another batch
 
 
-# ---- the troubles -------------------------------------------------------------------------------
+# ---- the perturbations ------------------------------------------------------------------------
 
 
 def trimmed_start(size: int, share: float, rng: Rng) -> Ints:
@@ -104,7 +105,7 @@ def blocks(size: int, share: float, rng: Rng) -> Ints:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A kind of trouble.
+    """A kind of damage to a sequence.
 
     Attributes:
         order: (T, strength, chance) to the elements that are left, in their new order.
@@ -117,7 +118,7 @@ class Perturbation:
     begins_anew: bool = False
 
 
-TROUBLES: Mapping[str, Perturbation] = {
+PERTURBATIONS: Mapping[str, Perturbation] = {
     "trimmed-start": Perturbation(trimmed_start, is_random=False, begins_anew=True),
     "trimmed-end": Perturbation(trimmed_end, is_random=False),
     "omitted": Perturbation(omitted),
@@ -142,15 +143,15 @@ def _widening(groups: int) -> float:
 
 @dataclass(frozen=True)
 class PerturbationResult:
-    """What one trouble of one strength does. Intervals are 95 % of a bootstrap over blocks.
+    """What one perturbation of one strength does. Intervals are 95 % of a bootstrap over blocks.
 
     Attributes:
-        kind: of trouble.
+        kind: of perturbation.
         strength: share or probability.
         bits: the measure under it (of a model of sequences: bits per intact symbol).
         interval: of it.
-        intact: the same measure of the same targets without the trouble.
-        chance: where `bits` would fall if the trouble did nothing: `intact`, and around it the
+        intact: the same measure of the same targets without the perturbation.
+        chance: where `bits` would fall if the perturbation did nothing: `intact`, and around it the
             spread of the difference.
         targets: how many are measured, over all seeds.
         touched: bits per symbol at the damage itself: of targets that do not follow the element
@@ -174,29 +175,29 @@ class PerturbationResult:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What troubles do to a model.
+    """What perturbations do to a model.
 
     Attributes:
-        intact: the measure without any trouble.
-        troubles: of every kind and strength.
+        intact: the measure without any perturbation.
+        perturbations: of every kind and strength.
         metric: what is measured.
         is_loss: whether less is better.
     """
 
     intact: float
-    troubles: tuple[PerturbationResult, ...]
+    perturbations: tuple[PerturbationResult, ...]
     metric: str = "bits per symbol"
     is_loss: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        troubles = [
+        perturbations = [
             {**asdict(t), "interval": list(t.interval), "chance": list(t.chance)}
-            for t in self.troubles
+            for t in self.perturbations
         ]
         return {
             "intact": self.intact,
-            "troubles": troubles,
+            "perturbations": perturbations,
             "metric": self.metric,
             "is_loss": self.is_loss,
         }
@@ -238,19 +239,19 @@ def _damage(
 
 def sentence(found: Robustness) -> str:
     """The findings in words: every kind at its greatest strength."""
-    strongest = {t.kind: t for t in sorted(found.troubles, key=lambda t: t.strength)}
+    strongest = {t.kind: t for t in sorted(found.perturbations, key=lambda t: t.strength)}
     said = {kind: _change(t, found) for kind, t in strongest.items()}
     unharmed = [f"{kind} {strongest[kind].strength:.0%}" for kind, x in said.items() if not x]
     harmed = [f"{kind} {strongest[kind].strength:.0%}: {x}" for kind, x in said.items() if x]
-    parts = [f"{found.metric}, beside the same without the trouble: {', '.join(harmed)}"] * bool(
-        harmed
-    )
+    parts = [
+        f"{found.metric}, beside the same without the perturbation: {', '.join(harmed)}"
+    ] * bool(harmed)
     parts += [f"no more than chance: {', '.join(unharmed)}"] * bool(unharmed)
     return "; ".join(parts)
 
 
 def _change(t: PerturbationResult, found: Robustness) -> str:
-    """How much a trouble changes; "": no more than chance."""
+    """How much a perturbation changes; "": no more than chance."""
     if not t.is_seen:
         return ""
     if found.is_loss and t.intact > 0:
@@ -298,12 +299,12 @@ def measure_robustness(
     seed: int = 0,
     report: Report | None = None,
 ) -> Robustness:
-    """Measure what troubles do to the predictions of a model.
+    """Measure what perturbations do to the predictions of a model.
 
     Args:
         model: any model of symbols.
         corpus: in symbols of this model.
-        strengths: for every kind of trouble to try, its strengths.
+        strengths: for every kind of perturbation to try, its strengths.
         limit: about so many targets are looked at, in pieces from all over the text; None: all.
         seeds: how many times chance damages each piece.
         seed: of the first of them, and of the bootstrap.
@@ -320,7 +321,7 @@ def measure_robustness(
     asked = [(kind, strength) for kind, values in strengths.items() for strength in values]
     found = []
     for i, (kind, strength) in enumerate(asked):
-        times = seeds if TROUBLES[kind].is_random else 1
+        times = seeds if PERTURBATIONS[kind].is_random else 1
         counts = np.zeros((len(pieces), 5))
         for j in range(times):
             counts += _counted(model, pieces, (whole, truth), (kind, strength), seed + j)
@@ -345,8 +346,10 @@ def measure_robustness(
 
 def _check(strengths: Mapping[str, Sequence[float]], seeds: int) -> None:
     for kind, values in strengths.items():
-        if kind not in TROUBLES:
-            raise ConfigError(f"there is no trouble {kind!r}: choose of {', '.join(TROUBLES)}")
+        if kind not in PERTURBATIONS:
+            raise ConfigError(
+                f"unknown perturbation {kind!r}: choose one of {', '.join(PERTURBATIONS)}"
+            )
         if not all(0 <= s <= 1 for s in values):
             raise ConfigError(f"{kind} at {' '.join(map(str, values))}: give shares from 0 to 1")
     if seeds < 1:
@@ -360,7 +363,7 @@ def _pieces(model: SequenceModel, corpus: TokenSequences, limit: int | None) -> 
     count = len(tokens) + extra * (len(corpus.offsets) - 1)
     if count < _LEAST:
         raise DataError(
-            f"the data has {count} symbols to predict, too few to say what troubles do: give at "
+            f"the data has {count} symbols to predict, too few to measure robustness: give at "
             f"least {_LEAST}"
         )
     check_symbols(model, tokens)
@@ -435,9 +438,9 @@ def _counted(
     """(P, 5) of every piece: bits of the intact targets damaged and whole, and their number;
     bits of the others, and their number."""
     (kind, strength), (whole, truth) = asked, intact
-    trouble, rng = TROUBLES[kind], np.random.default_rng([seed, *kind.encode()])
-    orders = [trouble.order(len(p.elements), strength, rng) for p in pieces]
-    fed = _fed(model, pieces, orders, begins_anew=trouble.begins_anew)
+    perturbation, rng = PERTURBATIONS[kind], np.random.default_rng([seed, *kind.encode()])
+    orders = [perturbation.order(len(p.elements), strength, rng) for p in pieces]
+    fed = _fed(model, pieces, orders, begins_anew=perturbation.begins_anew)
     bits = _surprises(model, fed)
     own = np.repeat(np.arange(len(pieces)), fed.sizes)
     before = np.concatenate([[-1], fed.which[:-1]])
@@ -462,7 +465,7 @@ def pair_robustness(
     seed: int = 0,
     report: Report | None = None,
 ) -> Robustness:
-    """What troubles of the sources do to what is made of them.
+    """What perturbations of the sources do to what is made of them.
 
     There are no intact targets here: the whole output is held against its reference.
 
@@ -473,7 +476,7 @@ def pair_robustness(
         metric: of sums of those counts.
         name: of the metric.
         is_loss: whether less is better.
-        strengths: for every kind of trouble to try, its strengths.
+        strengths: for every kind of perturbation to try, its strengths.
         seeds: how many times chance damages each source.
         seed: of the first of them, and of the bootstrap.
         report: told which share of the work is done.
@@ -485,11 +488,11 @@ def pair_robustness(
     _check(strengths, seeds)
     if len(sources) < _LEAST_PAIRS:
         raise DataError(
-            f"{len(sources)} pairs are too few to say what troubles do: give at least "
+            f"{len(sources)} pairs are too few to say what perturbations do: give at least "
             f"{_LEAST_PAIRS}"
         )
     asked = [(kind, strength) for kind, values in strengths.items() for strength in values]
-    runs = [seeds if TROUBLES[kind].is_random else 1 for kind, _ in asked]
+    runs = [seeds if PERTURBATIONS[kind].is_random else 1 for kind, _ in asked]
     done, whole = 1, measure(list(sources))
     found = []
     for (kind, strength), times in zip(asked, runs, strict=True):
@@ -498,7 +501,9 @@ def pair_robustness(
             if report is not None:
                 report(done / (1 + sum(runs)))
             rng = np.random.default_rng([seed + j, *kind.encode()])
-            damaged += measure([x[TROUBLES[kind].order(len(x), strength, rng)] for x in sources])
+            damaged += measure(
+                [x[PERTURBATIONS[kind].order(len(x), strength, rng)] for x in sources]
+            )
             done += 1
         found.append(
             _damage(

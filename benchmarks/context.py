@@ -1,6 +1,6 @@
-"""The time that a memory horizon takes: contexts 1 to 512 on 100,000 symbols.
+"""The time that measuring an effective context takes: contexts 1 to 512 on 100,000 symbols.
 
-    python -m benchmarks.horizon --write benchmarks/results/horizon.json
+    python -m benchmarks.context --write benchmarks/results/context.json
 
 The models are not trained: the work is the same. Symbols are drawn by chance, 66 kinds. Each model
 is measured once a round, by turns; the table has medians. Seconds of the processor are given
@@ -53,7 +53,7 @@ def main() -> None:
     for _ in range(args.rounds):
         for name, model in models.items():
             for what, measure in (
-                ("horizon", effective_context),
+                ("context", effective_context),
                 ("robustness", measure_robustness),
             ):
                 wall, processor = time.perf_counter(), time.process_time()
