@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from seriatim.analysis.inspect.findings import InspectedSide, Passage
+from seriatim.analysis.inspect.inspection import Inspection
 from seriatim.analysis.inspect.labels import given_label
-from seriatim.analysis.inspect.measure import InspectedSide, Inspection, Passage, inspect_passages
-from seriatim.analysis.inspect.text import columns, summary, visible
+from seriatim.analysis.inspect.measure import inspect_passages
+from seriatim.analysis.inspect.text import summary
 from seriatim.errors import DataError
+from seriatim.report.terminal import columns, visible
 
 TEXT = "The cat (a grey one) sat.\n  And the dog\nsaw it (the cat), too.\n" * 6
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from seriatim.analysis.inspect.measure import InspectedSide, Passage, inspect_passages
-from seriatim.analysis.inspect.text import visible
+from seriatim.analysis.inspect.findings import InspectedSide, Passage
+from seriatim.analysis.inspect.measure import inspect_passages
 from seriatim.report.forms import Point
 from seriatim.report.paths import path
+from seriatim.report.terminal import visible
 from tests.report.pages import OVERLAPS
 
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")

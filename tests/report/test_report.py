@@ -23,7 +23,8 @@ from tests.comparison.results_made_up import (
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
 
-from seriatim.report.document import Report, Section, compare_report
+from seriatim.comparison.page import compare_report
+from seriatim.report.document import Report, Section
 from seriatim.report.forms import LineSeries, Point, bars, lines, scatter
 from seriatim.report.grids import heat_map
 from seriatim.report.page import Table

@@ -16,7 +16,7 @@ from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
-    from seriatim.analysis.inspect.measure import Inspection
+    from seriatim.analysis.inspect.inspection import Inspection
     from seriatim.tasks.inspection import Labels
 
 

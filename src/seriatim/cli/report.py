@@ -54,8 +54,8 @@ def report(
     if text is None and (models is not None or limit is not None):
         raise ConfigError("--models and --limit are of what is measured on a text: give a text")
     use_threads(threads)
+    from seriatim.comparison.page import compare_report
     from seriatim.comparison.result import ModelComparison
-    from seriatim.report.document import compare_report
 
     found = ModelComparison.load(folder)
     if text is not None:

@@ -1,4 +1,4 @@
-"""Plots and tables of a comparison of models, from what `seriatim compare --json` prints.
+"""The page of a comparison of models: plots and tables, from what `seriatim compare --json` prints.
 
 Knows the keys of compare.json; no model. Models keep their colours over all plots, and their
 order: the fewest bits first, what was not run last. Bits are those of the comparison's "metric",
@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
+from seriatim.analysis.context.page import Named, context_plots, context_table, robustness_plots
+from seriatim.report.document import Report, Section
 from seriatim.report.forms import (
     IntervalEstimate,
     LineSeries,
@@ -27,6 +29,39 @@ Json: TypeAlias = Mapping[str, Any]
 
 _STATE_AT = 512  # symbols
 _PARTS = {"train": "to learn from", "test": "to be judged on"}
+
+
+_WHICH = """\
+Two statements, kept apart. One model beats another on text like this: the test text's blocks are \
+drawn again, the models stay. One family beats another under this budget: seeds are drawn again \
+too; it is said only where every family was trained with several seeds."""
+
+
+def compare_report(
+    comparison: Mapping[str, Any], *, contexts: Named = (), robustness: Named = ()
+) -> Report:
+    """The report of a comparison: the recommendation in plain words, and what it rests on.
+
+    Args:
+        comparison: what `seriatim compare --json` prints.
+        contexts: (name of a model, what `seriatim context --json` prints for it).
+        robustness: the same of `seriatim robustness --json`.
+
+    Raises:
+        MissingExtraError: Altair is not installed.
+    """
+    names = model_names(comparison)
+    sections = [
+        *_quality(comparison),
+        *_costs(comparison),
+        *_memory(contexts, names),
+        *_perturbations(robustness, names),
+    ]
+    recommendation = comparison.get("recommendation") or {}
+    lead = recommendation.get("sentence") or "No model ran: the reasons are in the table."
+    return Report(
+        f"Which model for {data_name(comparison)}", lead, sections, circumstances(comparison)
+    )
 
 
 def metric(comparison: Json) -> str:
@@ -365,3 +400,42 @@ def _bits(found: Json) -> float:
 
 def _has_run(model: Json) -> bool:
     return model.get("status") == "ok" and model.get("bits") is not None
+
+
+def _quality(comparison: Mapping[str, Any]) -> list[Section]:
+    not_run = not_run_table(comparison)
+    tables = [quality_table(comparison), *([not_run] if not_run else [])]
+    plots = [bits_plot(comparison)]
+    made = [Section("The models side by side", conditions(comparison), plots, tables)]
+    pairs = pair_plots(comparison)
+    if pairs:
+        made.append(Section("Is the difference real?", _WHICH, pairs))
+    learning = [plot for plot in learning_plots(comparison) if plot.spec]
+    if learning:
+        text = "Bits on the validation part while the models were trained."
+        made.append(Section("Would more training help?", text, learning))
+    if comparison.get("mixture"):
+        text, plots = mixture_sentence(comparison), mixture_plots(comparison)
+        made.append(Section("The best mixture of all", text, plots))
+    return made
+
+
+def _costs(comparison: Mapping[str, Any]) -> list[Section]:
+    plots = [p for p in (state_plot(comparison), *cost_plots(comparison)) if p.spec]
+    text = "Quality beside size, work and speed. Operations per symbol stand for energy."
+    tables = [cost_table(comparison)]
+    return [Section("What it costs", text, plots, tables, is_grid=True)] if plots else []
+
+
+def _memory(contexts: Named, names: Sequence[str]) -> list[Section]:
+    plots = context_plots(contexts, names=names)
+    if not plots:
+        return []
+    text = "Each model scored the same elements, and was allowed to see only so many before them."
+    return [Section("How far back", text, plots, [context_table(contexts)], is_grid=True)]
+
+
+def _perturbations(robustness: Named, names: Sequence[str]) -> list[Section]:
+    plots = robustness_plots(robustness, names=names)
+    text = "Sequences are cut, lose elements, or have them exchanged; what is intact is scored."
+    return [Section("When sequences are damaged", text, plots, is_grid=True)] if plots else []

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from seriatim.comparison.measured import LN2, Compared
+from seriatim.comparison.page import compare_report
 from seriatim.comparison.store import TrainedRun
 from seriatim.comparison.text import Candidate, advice, family_sentence, text_sentence
 from seriatim.core.ensembles import Mixture
 from seriatim.errors import ConfigError, DataError, ModelError
 from seriatim.metrics.bootstrap import Floats, bootstrap, ratio
 from seriatim.metrics.significance import MIN_BLOCKS, MIN_SEEDS, Blend, Statement, blend, statements
-from seriatim.report.document import Report, compare_report
+from seriatim.report.document import Report
 from seriatim.tasks.language_model import LanguageModel
 
 FORMAT = 1

@@ -7,9 +7,9 @@ is laid out in lines; not what the figures mean.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seriatim.analysis.inspect.text import columns, visible
 from seriatim.report.plots import Cell, Plot, require
 from seriatim.report.style import NOTHING, finished, is_finite, rounded
+from seriatim.report.terminal import columns, visible
 
 WIDTH = 64  # characters of a line
 _ROW, _COLUMN = 22, 9  # pixels

@@ -15,14 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seriatim.analysis.inspect.findings import InspectedSide, Passage
+from seriatim.analysis.inspect.inspection import Inspection
 from seriatim.analysis.inspect.labels import Label, given_label
-from seriatim.analysis.inspect.measure import (
-    InspectedSide,
-    Inspection,
-    Passage,
-    inspect_passages,
-    is_map,
-)
+from seriatim.analysis.inspect.measure import inspect_passages, is_map
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair, trace_text
 from seriatim.analysis.recorder import Trace, record
 from seriatim.core.model import SequenceModel

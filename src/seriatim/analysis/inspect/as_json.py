@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seriatim.analysis.inspect.measure import (
+from seriatim.analysis.inspect.findings import (
+    Findings,
     GateFindings,
-    Inspection,
     MapFindings,
     OrderFindings,
     Passage,
@@ -19,7 +19,7 @@ from seriatim.analysis.inspect.measure import (
 )
 
 
-def as_json(found: Inspection) -> dict[str, Any]:
+def as_json(found: Findings) -> dict[str, Any]:
     """All findings; figures that are not finite are None."""
     record = {
         "title": found.title,

@@ -10,15 +10,23 @@ Shapes: T positions of a passage, S of its source, D units, H heads.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from seriatim.analysis.inspect.gates import Gate, describe_gate
-from seriatim.analysis.inspect.heads import NamedHead, SelfMap, describe_cross_heads, describe_heads
+from seriatim.analysis.inspect.findings import (
+    GateFindings,
+    InspectedSide,
+    MapFindings,
+    Matches,
+    OrderFindings,
+    Passage,
+    StateFindings,
+)
+from seriatim.analysis.inspect.gates import describe_gate
+from seriatim.analysis.inspect.heads import SelfMap, describe_cross_heads, describe_heads
+from seriatim.analysis.inspect.inspection import Inspection
 from seriatim.analysis.inspect.labels import Label, text_labels
 from seriatim.analysis.inspect.probes import (
     LEAST_POSITIONS,
@@ -27,215 +35,13 @@ from seriatim.analysis.inspect.probes import (
     linear_probes,
     rank_neurons,
 )
-from seriatim.analysis.inspect.trajectory import Trajectory, follow
+from seriatim.analysis.inspect.trajectory import follow
 from seriatim.errors import DataError
 
 GATES = ("forget", "input", "output", "reset", "update")
 KEEPING = ("forget", "update")  # what they are multiplied with is what a unit holds
 ORDER, BACKOFF = "order", "backoff"
 NO_STATES = ("candidate", BACKOFF)
-
-
-@dataclass(frozen=True)
-class InspectedSide:
-    """Symbols in the order in which they were read.
-
-    Attributes:
-        pieces: their texts; "" for a boundary that is none.
-        symbols: (T,) ids.
-        names: for people.
-        start: how many of them stand before the text: its beginning.
-    """
-
-    pieces: Sequence[str]
-    symbols: Tensor
-    names: Sequence[str]
-    start: int = 0
-
-
-@dataclass(frozen=True)
-class Passage:
-    """One sequence, and what was seen of the model while it read it.
-
-    Attributes:
-        read: what was folded.
-        taps: by name, (T, ...) after each symbol; maps (H, T, T), or (H, T, S) over the source;
-            those of the encoder are about the source.
-        source: of a pair.
-        targets: names of the symbols that were predicted after each; empty: nothing was.
-        target_pieces: their texts.
-        bits: (T,) surprise of each.
-        alternatives: of each, the most probable symbols and their probabilities.
-    """
-
-    read: InspectedSide
-    taps: Mapping[str, Tensor]
-    source: InspectedSide | None = None
-    targets: Sequence[str] = ()
-    target_pieces: Sequence[str] = ()
-    bits: Tensor | None = None
-    alternatives: Sequence[Sequence[tuple[str, float]]] = ()
-
-    def side_of(self, name: str) -> InspectedSide:
-        """What the positions of a tap are."""
-        is_source = self.source is not None and name.startswith("encoder.")
-        return self.source if is_source and self.source is not None else self.read
-
-
-@dataclass(frozen=True)
-class StateFindings:
-    """A layer's state.
-
-    Attributes:
-        name: of the tap.
-        size: D.
-        trajectory: its path is that of the longest passage.
-        neurons: ranked for each label; empty where there is too little text.
-        probes: of the layer.
-    """
-
-    name: str
-    size: int
-    trajectory: Trajectory
-    neurons: Sequence[Neuron]
-    probes: Sequence[Probe]
-
-
-@dataclass(frozen=True)
-class GateFindings:
-    """A layer's gate; `values` (T, D) and the `names` of the symbols are of the longest passage."""
-
-    name: str
-    gate: Gate
-    values: Tensor
-    names: Sequence[str]
-
-
-@dataclass(frozen=True)
-class MapFindings:
-    """A layer's attention.
-
-    Attributes:
-        name: of the tap.
-        heads: scored over all passages.
-        weights: (H, T, S) of the longest passage.
-        looks, seen: names of its symbols, those that look and those that are looked at.
-    """
-
-    name: str
-    heads: Sequence[NamedHead]
-    weights: Tensor
-    looks: Sequence[str]
-    seen: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Matches:
-    """All positions whose longest match had so many symbols of context.
-
-    Attributes:
-        order: how many symbols.
-        positions: how many positions.
-        bits: mean surprise; None: there is no such position.
-        backoff: mean bits of it that were paid for falling back from longer contexts that had
-            been seen, but not before this symbol; below 0 where that is a gain.
-    """
-
-    order: int
-    positions: int
-    bits: float | None
-    backoff: float | None
-
-
-@dataclass(frozen=True)
-class OrderFindings:
-    """How many symbols of context a counting model had counts for.
-
-    Attributes:
-        name: of the tap.
-        orders: (N,) of every position.
-        path: (N, n) bits paid at each length of context: for the match at its own, for falling
-            back at longer ones; they sum to the surprise. None: not recorded.
-        table: for each order that occurs.
-    """
-
-    name: str
-    orders: Tensor
-    path: Tensor | None
-    table: Sequence[Matches]
-
-    def steps(self, position: int) -> list[tuple[int, float]]:
-        """(length of context, bits) from the longest that was known down to the match."""
-        if self.path is None:
-            return []
-        order = int(self.orders[position])
-        paid = self.path[position].tolist()
-        longer = [(m, b) for m, b in enumerate(paid) if m > order and b != 0.0]
-        return [*reversed(longer), (order, paid[order])]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """All findings about one text.
-
-    Attributes:
-        title: what was inspected.
-        passages: what was read.
-        states, gates, maps, orders: findings, tap after tap.
-        notes: what should be known: what was cut, unknown or left out.
-        top: alternatives and neurons shown for each.
-    """
-
-    title: str
-    passages: Sequence[Passage]
-    states: Sequence[StateFindings]
-    gates: Sequence[GateFindings]
-    maps: Sequence[MapFindings]
-    orders: Sequence[OrderFindings]
-    notes: Sequence[str]
-    top: int
-
-    @property
-    def longest(self) -> Passage:
-        """The passage that pictures show."""
-        return max(self.passages, key=lambda p: len(p.read.symbols))
-
-    @property
-    def bits(self) -> float | None:
-        """Mean surprise, bits per symbol; None where nothing was predicted."""
-        values = [p.bits for p in self.passages if p.bits is not None and len(p.bits)]
-        return float(torch.cat(values).double().mean()) if values else None
-
-    def most_surprising(self, count: int) -> list[tuple[int, int]]:
-        """(passage, position) of the symbols with the most bits, in falling order."""
-        places = [
-            (-float(b), i, t)
-            for i, p in enumerate(self.passages)
-            if p.bits is not None
-            for t, b in enumerate(p.bits.tolist())
-        ]
-        return [(i, t) for _, i, t in sorted(places)[:count]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The findings as JSON values."""
-        from seriatim.analysis.inspect.as_json import as_json
-
-        return as_json(self)
-
-    def report(self) -> "Any":
-        """The findings as a page of words, tables and plots; a `Report`."""
-        from seriatim.analysis.inspect.page import report_of
-
-        return report_of(self)
-
-    def __str__(self) -> str:
-        from seriatim.analysis.inspect.text import summary
-
-        return summary(self)
-
-    def _repr_html_(self) -> str:
-        shown: str = self.report()._repr_html_()
-        return shown
 
 
 def is_map(name: str) -> bool:
@@ -268,7 +74,7 @@ def inspect_passages(
     """
     if not any(len(p.read.symbols) for p in passages):
         raise DataError("the text has no symbol to inspect: give one that is not empty")
-    found = _Findings(passages, labels, top)
+    found = _Collected(passages, labels, top)
     for name in passages[0].taps:
         found.add(name)
     for name in looked[0].taps if looked else ():
@@ -286,7 +92,7 @@ def inspect_passages(
     )
 
 
-class _Findings:
+class _Collected:
     def __init__(self, passages: Sequence[Passage], labels: Sequence[Label], top: int) -> None:
         self.passages, self.own_labels, self.top = passages, labels, top
         self.states: list[StateFindings] = []

@@ -9,23 +9,24 @@ from dataclasses import replace
 from typing import TypeVar
 
 from seriatim.analysis.inspect.as_json import quartiles
-from seriatim.analysis.inspect.gates import in_order
-from seriatim.analysis.inspect.heads import NamedHead
-from seriatim.analysis.inspect.measure import (
+from seriatim.analysis.inspect.findings import (
+    Findings,
     GateFindings,
-    Inspection,
     MapFindings,
     OrderFindings,
     Passage,
     StateFindings,
 )
-from seriatim.analysis.inspect.text import best_neurons, head_name, path_of, symbols, visible
+from seriatim.analysis.inspect.gates import in_order
+from seriatim.analysis.inspect.heads import NamedHead
+from seriatim.analysis.inspect.text import best_neurons, head_name, path_of, symbols
 from seriatim.report.document import Report, Section
 from seriatim.report.forms import Point, bars, scatter
 from seriatim.report.grids import heat_map
 from seriatim.report.page import Table
 from seriatim.report.paths import path
 from seriatim.report.plots import Cell, Plot
+from seriatim.report.terminal import visible
 from seriatim.report.text_map import Shaded, text_map
 
 _TEXT = 640  # symbols of a shaded text
@@ -41,7 +42,7 @@ _PATHS = 4
 _GATES = 6
 
 
-def report_of(found: Inspection) -> Report:
+def report_of(found: Findings) -> Report:
     """The whole page; sections of which there is nothing to say are left out."""
     sections = [
         _surprise(found),
@@ -59,7 +60,7 @@ def report_of(found: Inspection) -> Report:
     )
 
 
-def _lead(found: Inspection) -> str:
+def _lead(found: Findings) -> str:
     count = sum(len(p.targets) or len(p.read.symbols) for p in found.passages)
     said = [f"{count:,} symbols were read."]
     if found.bits is not None:
@@ -85,7 +86,7 @@ def _expected(p: Passage, t: int) -> str:
     return ", ".join(f"{s} {q:.2f}" for s, q in (p.alternatives[t] if p.alternatives else ()))
 
 
-def _surprise(found: Inspection) -> Section | None:
+def _surprise(found: Findings) -> Section | None:
     total = sum(0 if p.bits is None else len(p.bits) for p in found.passages)
     if not total:
         return None
@@ -128,7 +129,7 @@ def _shown(shown: int, of: int) -> str:
 # ---- counting models ----------------------------------------------------------------------------
 
 
-def _orders(found: Inspection, o: OrderFindings) -> Section:
+def _orders(found: Findings, o: OrderFindings) -> Section:
     total = max(1, len(o.orders))
     shares: list[tuple[str, float | None]] = [
         (f"{m.order} symbols", 100 * m.positions / total) for m in o.table
@@ -151,7 +152,7 @@ def _orders(found: Inspection, o: OrderFindings) -> Section:
     return Section("Matched context", "", plots=[share, _matched(found, o)])
 
 
-def _matched(found: Inspection, o: OrderFindings) -> Plot:
+def _matched(found: Findings, o: OrderFindings) -> Plot:
     pieces = [
         (piece, t == len(p.read.symbols) - 1)
         for p in found.passages
@@ -178,7 +179,7 @@ def _matched(found: Inspection, o: OrderFindings) -> Plot:
 # ---- states -------------------------------------------------------------------------------------
 
 
-def _neurons(found: Inspection) -> Section | None:
+def _neurons(found: Findings) -> Section | None:
     if not any(s.neurons for s in found.states):
         return None
     best = best_neurons(found.states, 3)
@@ -236,7 +237,7 @@ def _neurons(found: Inspection) -> Section | None:
     return Section("Neurons", said, plots=_neuron_plots(found), tables=tables)
 
 
-def _neuron_plots(found: Inspection) -> list[Plot]:
+def _neuron_plots(found: Findings) -> list[Plot]:
     """The text shaded by the best neuron of each label."""
     plots: list[Plot] = []
     drawn: set[tuple[str, int]] = set()
@@ -264,7 +265,7 @@ def _neuron_plots(found: Inspection) -> list[Plot]:
     return plots
 
 
-def _states(found: Inspection) -> Section | None:
+def _states(found: Findings) -> Section | None:
     if not found.states:
         return None
     rows: list[list[Cell]] = []
@@ -313,7 +314,7 @@ def _of(what: str, shown: int, total: int) -> str:
     return "" if shown == total else f" {shown} of {total} {what} are drawn."
 
 
-def _path(found: Inspection, s: StateFindings) -> Plot:
+def _path(found: Findings, s: StateFindings) -> Plot:
     p = max(found.passages, key=lambda q: len(q.taps[s.name]))
     names, places = p.side_of(s.name).names, s.trajectory.path[:_PATH].tolist()
     points = [
@@ -332,7 +333,7 @@ def _path(found: Inspection, s: StateFindings) -> Plot:
 # ---- gates --------------------------------------------------------------------------------------
 
 
-def _gates(found: Inspection) -> Section | None:
+def _gates(found: Findings) -> Section | None:
     if not found.gates:
         return None
     rows: list[list[Cell]] = []
@@ -401,7 +402,7 @@ def _over_time(g: GateFindings) -> Plot:
 # ---- attention ----------------------------------------------------------------------------------
 
 
-def _heads(found: Inspection) -> Section | None:
+def _heads(found: Findings) -> Section | None:
     if not found.maps:
         return None
     rows: list[list[Cell]] = []

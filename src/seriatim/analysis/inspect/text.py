@@ -7,31 +7,30 @@ symbols with what was expected, and what was found in each layer.
 Knows findings, and how wide characters are; nothing is computed here.
 """
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from seriatim.analysis.inspect.as_json import quartiles
-from seriatim.analysis.inspect.heads import NamedHead
-from seriatim.analysis.inspect.measure import (
+from seriatim.analysis.inspect.findings import (
+    Findings,
     GateFindings,
-    Inspection,
     MapFindings,
     OrderFindings,
     StateFindings,
 )
+from seriatim.analysis.inspect.heads import NamedHead
 from seriatim.analysis.inspect.probes import Neuron, Probe
+from seriatim.report.terminal import columns, visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = (None, 230, 223, 216, 209, 202)  # of the 256 colours: from white to red
 _SHADE_BITS = 1.5  # each shade is so many more
-_MARKS = {"\n": "↵", "\t": "→", "\r": "␍"}
 _TOLD = 0.9  # from this score on, the symbol alone tells the label
 _HEADS = 8  # of a layer; of more only those with a name are listed
 _CONTEXT = 24  # characters before a surprising symbol
 
 
 def summary(
-    found: Inspection, *, width: int = 88, is_coloured: bool = False, most_symbols: int = 400
+    found: Findings, *, width: int = 88, is_coloured: bool = False, most_symbols: int = 400
 ) -> str:
     """Everything that was found, in lines.
 
@@ -56,7 +55,7 @@ def summary(
     return "\n\n".join(part for part in parts if part)
 
 
-def _head(found: Inspection) -> str:
+def _head(found: Findings) -> str:
     count = sum(len(p.targets) or len(p.read.symbols) for p in found.passages)
     line = f"{found.title}: {count:,} symbols"
     if found.bits is not None:
@@ -71,7 +70,7 @@ def _section(title: str, lines: Sequence[str]) -> str:
 # ---- surprise -----------------------------------------------------------------------------------
 
 
-def _surprise(found: Inspection, width: int, is_coloured: bool, most: int) -> str:
+def _surprise(found: Findings, width: int, is_coloured: bool, most: int) -> str:
     lines, left, total = [], most, 0
     orders = iter(found.orders[0].orders.tolist() if found.orders else ())
     for p in found.passages:
@@ -112,20 +111,6 @@ def _rows(cells: Iterable[tuple[str, float]], width: int) -> Iterable[list[tuple
         yield row
 
 
-def visible(piece: str) -> str:
-    """A text on one line, as wide as it is; an end that has no text is seen as one."""
-    shown = "".join(_MARKS.get(c, c if c.isprintable() else "·") for c in piece)
-    return shown or "∎"
-
-
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
 def _barred(row: Sequence[tuple[str, float]]) -> list[str]:
     bars = "".join(_BARS[_step(bits, len(_BARS))] * columns(text) for text, bits in row)
     return ["".join(text for text, _ in row), bars]
@@ -150,7 +135,7 @@ def _shaded(row: Sequence[tuple[str, float]]) -> str:
     return "".join(parts)
 
 
-def _surprising(found: Inspection) -> str:
+def _surprising(found: Findings) -> str:
     rows = [["at", "after", "came", "bits", "expected"]]
     for i, t in found.most_surprising(10):
         p = found.passages[i]
