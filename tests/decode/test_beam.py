@@ -26,7 +26,7 @@ from tests.laws.toys import ToyAttention, ToyWindow
 END = 1
 
 
-def _attention(seed: int, num_symbols: int = 5, std: float = 1.5) -> ToyAttention:
+def random_attention(seed: int, num_symbols: int = 5, std: float = 1.5) -> ToyAttention:
     model = ToyAttention(num_symbols, END).double()
     torch.manual_seed(seed)
     for p in model.parameters():
@@ -34,7 +34,7 @@ def _attention(seed: int, num_symbols: int = 5, std: float = 1.5) -> ToyAttentio
     return model
 
 
-def _sources(model: SequenceModel, count: int) -> State:
+def sources(model: SequenceModel, count: int) -> State:
     """States of rows that have seen different things, of different lengths."""
     generator = torch.Generator().manual_seed(7)
     x = torch.randint(model.num_symbols, (count, 4), generator=generator)
@@ -121,8 +121,8 @@ class PrefersOdd:
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_many_sources_find_what_a_search_written_out_finds(width: int, alpha: float) -> None:
     for seed in range(2):
-        model = _attention(seed)
-        state = _sources(model, 5)
+        model = random_attention(seed)
+        state = sources(model, 5)
         found = beam_search_rows(model, state, width=width, max_length=6, end=END, alpha=alpha)
         for i in range(5):
             with torch.no_grad():
@@ -135,8 +135,8 @@ def test_many_sources_find_what_a_search_written_out_finds(width: int, alpha: fl
 @pytest.mark.parametrize("ceiling", [0.7, float("inf")])
 @pytest.mark.parametrize("weight", [1.0, 0.3, -0.5])
 def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float) -> None:
-    model = _attention(1)
-    state = _sources(model, 5)
+    model = random_attention(1)
+    state = sources(model, 5)
     scorers = [(PrefersOdd(5, ceiling), weight)]
     found = beam_search_rows(
         model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
@@ -150,8 +150,8 @@ def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float
 
 
 def test_a_source_finds_in_any_batch_what_it_finds_alone() -> None:
-    model = _attention(3)
-    state = _sources(model, 7)
+    model = random_attention(3)
+    state = sources(model, 7)
     limits = torch.tensor([9, 0, 3, 1, 7, 5, 2])
     together = beam_search_rows(model, state, width=3, max_length=limits, end=END, alpha=0.6)
     for i, limit in enumerate(limits.tolist()):
@@ -162,8 +162,8 @@ def test_a_source_finds_in_any_batch_what_it_finds_alone() -> None:
 
 
 def test_a_beam_as_wide_as_the_space_finds_all_sequences_in_order() -> None:
-    model = _attention(0, num_symbols=3)
-    state = _sources(model, 4)
+    model = random_attention(0, num_symbols=3)
+    state = sources(model, 4)
     found = beam_search_rows(model, state, width=27, max_length=3, end=END)
     inner = [0, 2]
     sequences = [s for n in range(4) for s in itertools.product(inner, repeat=n)]
@@ -189,9 +189,9 @@ def test_the_early_stop_returns_what_the_search_to_the_end_returns(
             monkeypatch.setattr("seriatim.decode.search.bounds", _no_bound)
         found = []
         for seed in range(4):
-            model = _attention(seed)
+            model = random_attention(seed)
             counted = _Counting(model)
-            state = _sources(model, 4)
+            state = sources(model, 4)
             found += beam_search_rows(
                 counted, state, width=4, max_length=10, end=END, alpha=alpha, num_best=num_best
             )
@@ -239,8 +239,8 @@ def test_no_continuation_has_a_score_above_the_bound_of_its_prefix() -> None:
 
 
 def test_patience_returns_the_best_of_the_first_results() -> None:
-    model = _attention(2)
-    state = _sources(model, 5)
+    model = random_attention(2)
+    state = sources(model, 5)
     found = beam_search_rows(
         model, state, width=2, max_length=30, end=END, alpha=1.0, patience=0.5, num_best=1
     )
@@ -255,8 +255,8 @@ def test_patience_returns_the_best_of_the_first_results() -> None:
 
 def test_greedy_takes_the_best_symbol_and_equals_a_beam_of_one() -> None:
     for seed in range(5):
-        model = _attention(seed)
-        state = _sources(model, 11)
+        model = random_attention(seed)
+        state = sources(model, 11)
         limits = torch.arange(11)
         found = greedy_rows(model, state, max_length=limits, end=END)
         beams = beam_search_rows(model, state, width=1, max_length=limits, end=END)
@@ -265,8 +265,8 @@ def test_greedy_takes_the_best_symbol_and_equals_a_beam_of_one() -> None:
 
 
 def test_greedy_with_a_scorer_equals_a_beam_of_one() -> None:
-    model = _attention(4)
-    state = _sources(model, 6)
+    model = random_attention(4)
+    state = sources(model, 6)
     scorers = [(PrefersOdd(5, 0.7), -1.0)]
     found = greedy_rows(model, state, max_length=8, scorers=scorers)
     beams = beam_search_rows(model, state, width=1, max_length=8, scorers=scorers)
@@ -276,8 +276,8 @@ def test_greedy_with_a_scorer_equals_a_beam_of_one() -> None:
 
 
 def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_drawn() -> None:
-    model = _attention(0, std=0.5)
-    state = _sources(model, 6)
+    model = random_attention(0, std=0.5)
+    state = sources(model, 6)
     ids = torch.tensor([10, 11, 12, 13, 14, 15])
     limits = torch.tensor([5, 20, 0, 9, 9, 9])
     many = sample_candidates(
@@ -299,7 +299,7 @@ def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_drawn() -> None:
 
 
 def test_a_sample_has_the_log_prob_of_the_model() -> None:
-    model = _attention(5, std=0.5)
+    model = random_attention(5, std=0.5)
     state = model.start(2)
     for row in sample_candidates(
         model, state, num_samples=5, max_length=6, end=END, sampling=Sampling(temperature=2.0)
@@ -314,8 +314,8 @@ def test_a_sample_has_the_log_prob_of_the_model() -> None:
 
 
 def test_samples_of_temperature_zero_are_greedy() -> None:
-    model = _attention(6)
-    state = _sources(model, 3)
+    model = random_attention(6)
+    state = sources(model, 3)
     drawn = sample_candidates(
         model, state, num_samples=2, max_length=7, end=END, sampling=Sampling(temperature=0)
     )
@@ -354,8 +354,8 @@ def test_a_model_that_predicts_no_numbers_is_refused() -> None:
 
 @pytest.mark.parametrize("composed", [Mixture, Product])
 def test_compositions_are_searched_like_any_model(composed: type[Mixture] | type[Product]) -> None:
-    model = composed([_attention(0), ToyWindow(5, END).double()])
-    state = _sources(model, 4)
+    model = composed([random_attention(0), ToyWindow(5, END).double()])
+    state = sources(model, 4)
     found = beam_search_rows(model, state, width=3, max_length=6, end=END)
     for i in range(4):
         with torch.no_grad():
