@@ -214,7 +214,7 @@ def our_beam(model: Any, rows: Sentences) -> list[Any]:
 
     def bind(group: list[int]) -> Any:
         with torch.inference_mode():
-            return model.given(source_batch([rows[i] for i in group], BOUNDARY))
+            return model.bind(source_batch([rows[i] for i in group], BOUNDARY))
 
     limits = np.full(len(rows), STEPS, np.int64)
     return search(bind, sizes, limits, Decoding(beam=K, alpha=0.0), SearchConstraints(), end=V)
@@ -406,7 +406,7 @@ def step(given: Given) -> dict[str, Any]:
     starts: dict[int, Any] = {}
     found: dict[int, list[tuple[float, float, float]]] = {10: [], 100: []}
     with torch.inference_mode():
-        bound = model.given(source_batch(sentences(32, 6), BOUNDARY))
+        bound = model.bind(source_batch(sentences(32, 6), BOUNDARY))
         for position in found:
             said = torch.randint(BOUNDARY + 1, V, (32, position - 5))
             starts[position] = tree.repeat(bound.update(bound.start(32), said), K)

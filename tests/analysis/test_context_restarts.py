@@ -98,7 +98,7 @@ def test_nothing_seen_is_the_mean_over_what_may_have_been() -> None:
     chain = Chain.random(2, seed=5)
     model, text = Exact(chain), stream(chain.sample(500))
     data = elements(model, text)
-    one = chain.given(1)  # p(x | s)
+    one = chain.conditional(1)  # p(x | s)
     expected = np.log(one[data.inputs].mean(0))
     np.testing.assert_allclose(unconditioned(model, data), expected, rtol=1e-10)
 

@@ -149,9 +149,9 @@ class Watched(SequenceModel):
         self.model = model
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        return self.model.empty(batch_size, given=given, capacity=capacity)
+        return self.model.empty(batch_size, memory=memory, capacity=capacity)
 
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
@@ -527,9 +527,9 @@ def test_an_encoder_decoder_shows_every_map_and_state_and_changes_nothing(name: 
 def test_a_bound_model_shows_its_decoder_step_by_step_under_the_same_names(name: str) -> None:
     model, x = paired(name), symbols(B, 6)
     expected = recorded(
-        model, lambda: model.advance(model.empty(B, given=model.encode(pairs().source)), x, None)
+        model, lambda: model.advance(model.empty(B, memory=model.encode(pairs().source)), x, None)
     )
-    bound = model.given(pairs().source)
+    bound = model.bind(pairs().source)
 
     def fold() -> None:
         with torch.inference_mode():
@@ -541,7 +541,7 @@ def test_a_bound_model_shows_its_decoder_step_by_step_under_the_same_names(name:
     same(recorded(bound, fold), own)
 
     def bind_and_fold() -> None:
-        inner = model.given(pairs().source)
+        inner = model.bind(pairs().source)
         inner.advance(inner.empty(B), x, None)
 
     same(recorded(model, bind_and_fold), expected)
@@ -550,7 +550,7 @@ def test_a_bound_model_shows_its_decoder_step_by_step_under_the_same_names(name:
 def test_rows_that_share_a_source_show_their_own_maps() -> None:
     model = paired("transformer")
     one = Batch(SOURCE[:1], SOURCE[:1])
-    bound, x = model.given(one), symbols(4, 6)
+    bound, x = model.bind(one), symbols(4, 6)
     found = recorded(bound, lambda: bound.advance(bound.empty(4), x, None))
     for row in range(4):
         alone = recorded(
@@ -561,7 +561,7 @@ def test_rows_that_share_a_source_show_their_own_maps() -> None:
 
 def test_an_ensemble_of_bound_models_shows_the_decoder_of_each() -> None:
     models = [paired("transformer"), paired("additive")]
-    bound = [model.given(pairs().source) for model in models]
+    bound = [model.bind(pairs().source) for model in models]
     ensemble = st.Product(bound)
     found = recorded(ensemble, lambda: ensemble.log_prob(batch(LENGTHS)))
     for i, model in enumerate(bound):

@@ -134,7 +134,7 @@ def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_b
     text = stream(chain.sample(600))
     found = measure_robustness(Exact(chain), text, strengths={"trimmed-start": (0.5,)})
     (perturbation,) = found.perturbations
-    one = -np.log2(chain.given(1))
+    one = -np.log2(chain.conditional(1))
     inputs = np.concatenate([[1], text.tokens[:-1]])
     assert found.intact == pytest.approx(one[inputs, text.tokens].mean(), rel=1e-6)
     starts = np.concatenate([np.arange(15, 600, 30)])  # pieces of 30, of which 15 are missing

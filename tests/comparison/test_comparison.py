@@ -16,7 +16,7 @@ from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import open_source
 from seriatim.data.splits import split_source
 from seriatim.errors import ConfigError, DataError, OutputError
-from seriatim.metrics.significance import statements
+from seriatim.metrics.significance import pairwise_differences
 from seriatim.tasks.language_model import LanguageModel
 from tests.oracles.sources import markov_chain, markov_entropy_rate
 
@@ -104,8 +104,8 @@ def test_statements_can_be_made_again_from_what_is_kept(
         for name in ("order 2", "order 3")
     }
     sizes = np.full(len(bits["order 2"]), 41.0)
-    (found,) = statements({n: b[None] / np.log(2) for n, b in bits.items()}, sizes)
-    assert found.is_real
+    (found,) = pairwise_differences({n: b[None] / np.log(2) for n, b in bits.items()}, sizes)
+    assert found.is_significant
     kept = next(s for s in record["texts"] if {s["a"], s["b"]} == {"order 2", "order 3"})
     assert kept["is_real"] and kept["difference"] == pytest.approx(found.difference, rel=1e-5)
 
@@ -120,8 +120,8 @@ def test_models_that_differ_only_in_their_seed_are_not_called_two_families(tmp_p
         runs = [np.load(out / "runs" / f"lstm.{first + i}.test.npy") for i in range(3)]
         nats[name] = np.stack(runs).reshape(3, -1, 41).sum(2).astype(np.float64)
     assert not np.array_equal(nats["a"], nats["b"])
-    (found,) = statements(nats, np.full(nats["a"].shape[1], 41.0))
-    assert not found.is_real
+    (found,) = pairwise_differences(nats, np.full(nats["a"].shape[1], 41.0))
+    assert not found.is_significant
 
 
 def test_the_mixture_is_at_least_as_good_as_its_best_model_and_its_weights_sum_to_one(

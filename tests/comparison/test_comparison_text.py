@@ -3,7 +3,7 @@
 from typing import Any
 
 from seriatim.comparison.text import Candidate, advice, family_sentence, text_sentence
-from seriatim.metrics.significance import Statement
+from seriatim.metrics.significance import PairwiseDifference
 
 
 def candidate(name: str, bits: float, operations: float, **more: Any) -> Candidate:
@@ -21,8 +21,8 @@ def candidate(name: str, bits: float, operations: float, **more: Any) -> Candida
     )
 
 
-def told(a: str, b: str, difference: float, p: float) -> Statement:
-    return Statement(a, b, difference, (difference - 0.1, difference + 0.1), p, p)
+def told(a: str, b: str, difference: float, p: float) -> PairwiseDifference:
+    return PairwiseDifference(a, b, difference, (difference - 0.1, difference + 0.1), p, p)
 
 
 def test_the_better_is_named_first_and_luck_is_not_called_a_win() -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from seriatim.core.atomic import flush, whole
+from seriatim.core.atomic import flush, write
 
 
 def test_a_file_appears_when_all_of_it_is_written_and_nothing_stays_beside_it(tmp_path: Path):
     path = tmp_path / "figures.json"
-    with whole(path) as part:
+    with write(path) as part:
         part.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -21,7 +21,7 @@ def test_what_stood_there_stays_when_writing_fails(tmp_path: Path):
     path.write_text("old")
 
     def fail() -> None:
-        with whole(path) as part:
+        with write(path) as part:
             part.write_text("half")
             raise OSError("no room")
 

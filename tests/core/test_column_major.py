@@ -9,12 +9,12 @@ from torch import Tensor
 
 import seriatim as st
 from seriatim.core.column_major import (
-    as_rows,
     cat_rows,
-    is_by_columns,
-    lay_by_columns,
-    lay_by_rows,
+    is_column_major,
+    to_column_major,
+    to_row_major,
     transposed,
+    transposed_weights,
     weight_gradient,
 )
 from seriatim.core.distributions import linear_log_prob
@@ -48,11 +48,11 @@ def test_transposed_is_contiguous(shape: tuple[int, int]) -> None:
 
 
 def test_what_lies_by_columns() -> None:
-    assert is_by_columns(transposed(torch.randn(5, 3)).t())
-    assert is_by_columns(transposed(torch.randn(5, 3)).t()[1:4])  # some rows of it
-    assert not is_by_columns(torch.randn(5, 3))
-    assert not is_by_columns(torch.randn(1, 5))  # either way: nothing to gain
-    assert not is_by_columns(torch.randn(5))
+    assert is_column_major(transposed(torch.randn(5, 3)).t())
+    assert is_column_major(transposed(torch.randn(5, 3)).t()[1:4])  # some rows of it
+    assert not is_column_major(torch.randn(5, 3))
+    assert not is_column_major(torch.randn(1, 5))  # either way: nothing to gain
+    assert not is_column_major(torch.randn(5))
 
 
 @pytest.mark.parametrize("by_columns", [False, True])
@@ -63,7 +63,7 @@ def test_products_and_rows_lie_as_they_are_asked(by_columns: bool) -> None:
     torch.testing.assert_close(found, dy.t() @ x)
     joined = cat_rows([like[4:], like[:4]])
     assert torch.equal(joined, torch.cat([like[4:], like[:4]]))
-    assert is_by_columns(found) == is_by_columns(joined) == by_columns
+    assert is_column_major(found) == is_column_major(joined) == by_columns
 
 
 def gradients(kind: str, is_transposed: bool, mask: Tensor | None) -> list[Tensor]:
@@ -84,7 +84,7 @@ def gradients(kind: str, is_transposed: bool, mask: Tensor | None) -> list[Tenso
     )
     states.cos().sum().backward()
     grads = [t.grad for t in (*weights, x, h)]
-    assert all(is_by_columns(g) == is_transposed for g in grads[:2] if g is not None)
+    assert all(is_column_major(g) == is_transposed for g in grads[:2] if g is not None)
     return [states.detach(), *(g for g in grads if g is not None)]
 
 
@@ -111,21 +111,21 @@ def test_log_probabilities_have_the_same_values_and_gradients(
         values = linear_log_prob(*own, targets, 0.1)
         values.sum().backward()
         found.append([values.detach(), *(t.grad for t in own)])
-        assert is_by_columns(own[1].grad) == is_by_columns(weight)
+        assert is_column_major(own[1].grad) == is_column_major(weight)
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
 def test_laying_by_columns_and_back_changes_no_number() -> None:
     lm = model()
     before = {name: p.detach().clone() for name, p in lm.named_parameters()}
-    found = lay_by_columns(lm)
+    found = to_column_major(lm)
     assert [p is lm.head.weight for p in found] == [True]
     lm.head.weight.grad = lm.head.weight.detach() * 2
-    with as_rows(found):
+    with transposed_weights(found):
         assert lm.head.weight.shape == (8, 30) and lm.head.weight.is_contiguous()
         assert torch.equal(lm.head.weight.grad, 2 * before["head.weight"].t())
-    assert is_by_columns(lm.head.weight) and is_by_columns(lm.head.weight.grad)
-    lay_by_rows(found)
+    assert is_column_major(lm.head.weight) and is_column_major(lm.head.weight.grad)
+    to_row_major(found)
     assert all(p.is_contiguous() for p in lm.parameters())
     assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
 
@@ -133,8 +133,8 @@ def test_laying_by_columns_and_back_changes_no_number() -> None:
 def test_only_what_gains_is_laid_by_columns() -> None:
     def names(config: Any, num_symbols: int) -> set[str]:
         lm = build_model(config, num_symbols, 1)
-        lay_by_columns(lm)
-        return {name for name, p in lm.named_parameters() if is_by_columns(p)}
+        to_column_major(lm)
+        return {name for name, p in lm.named_parameters() if is_column_major(p)}
 
     cells = {"layers.0.weight_ih", "layers.0.weight_hh"}
     assert names(st.LSTM(hidden_size=448), 20) == cells
@@ -150,13 +150,13 @@ def test_updates_are_those_of_weights_by_rows(
 ) -> None:
     source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
     options = small(optimizer=optimizer, learning_rate=0.01, clip=0.05)
-    for laying in (lay_by_columns, lambda _: []):
-        monkeypatch.setattr("seriatim.train.trainer.lay_by_columns", laying)
+    for laying in (to_column_major, lambda _: []):
+        monkeypatch.setattr("seriatim.train.trainer.to_column_major", laying)
         lm = model().train()
         trainer = Trainer(lm, source, options, 9)
         for _ in range(9):
             trainer.update()
-        assert is_by_columns(lm.head.weight) == (laying is lay_by_columns)
+        assert is_column_major(lm.head.weight) == (laying is to_column_major)
         kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
         trainer.release()
         ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
@@ -176,7 +176,7 @@ def test_weights_that_a_model_lays_by_columns_itself_are_trained_as_others(preci
             trainer.update()
         kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
         trainer.release()
-        assert is_by_columns(cell.weight_hh) == is_own  # left as it was
+        assert is_column_major(cell.weight_hh) == is_own  # left as it was
         ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
     torch.testing.assert_close(ended[1], ended[0], rtol=1e-3, atol=1e-4)
 

@@ -87,7 +87,7 @@ def test_what_runs_again_wants_the_same_and_gives_nothing() -> None:
     one = nn.Linear(1, 1)
     recorder = Recorder(one, only=["x"])
     with taps.recording(recorder):
-        again = taps.recording_again()
+        again = taps.recomputing()
     with again:
         assert taps.wanted(one, "x") and not taps.wanted(one, "y")
         put(one)
@@ -98,9 +98,9 @@ def test_what_is_made_for_recorders_has_a_graph_only_where_one_keeps_it() -> Non
     one = nn.Linear(1, 1)
     for gradients in (False, True):
         with taps.recording(Recorder(one, gradients=gradients)):
-            with taps.making():
+            with taps.grad_mode():
                 assert one(torch.ones(1)).requires_grad == gradients
-            with torch.no_grad(), taps.making():
+            with torch.no_grad(), taps.grad_mode():
                 assert not one(torch.ones(1)).requires_grad
 
 

@@ -121,5 +121,5 @@ def test_rows_picked_out_of_blocks_come_in_the_largest_blocks_there_are():
         ([0, 1, 2], 1, ([0, 1, 2], 1)),
         ([], 3, ([], 1)),
     ):
-        blocks, n = tree.blocks_of(torch.tensor(index, dtype=torch.int64), size)
+        blocks, n = tree.regroup_blocks(torch.tensor(index, dtype=torch.int64), size)
         assert (blocks.tolist(), n) == expected

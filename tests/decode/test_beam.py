@@ -384,9 +384,9 @@ def test_members_of_an_ensemble_read_the_source_each_by_itself(
     lengths = torch.tensor([4, 2, 3])
     with torch.no_grad():
         memory = model.encode(Batch(x, x, lengths))
-        state = model.start(3, given=memory)
+        state = model.start(3, memory=memory)
         first = [
-            m.predict(m.start(3, given=k)).dense() for m, k in zip(members, memory, strict=True)
+            m.predict(m.start(3, memory=k)).dense() for m, k in zip(members, memory, strict=True)
         ]
         together = model.predict(state)
         assert isinstance(together, Discrete)
@@ -397,7 +397,7 @@ def test_members_of_an_ensemble_read_the_source_each_by_itself(
     found = beam_search_rows(model, state, width=3, max_length=6, end=END)
     for i, n in enumerate(lengths.tolist()):
         with torch.no_grad():
-            own = model.given(Batch(x[i : i + 1, :n], x[i : i + 1, :n]))
+            own = model.bind(Batch(x[i : i + 1, :n], x[i : i + 1, :n]))
             _assert_same(
                 found[i], written_out(own, own.start(1), width=3, max_length=6, end=END)[:3]
             )

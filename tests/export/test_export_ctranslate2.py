@@ -118,7 +118,7 @@ def test_beam_search_finds_the_same_targets(logit: float, width: int, tmp_path: 
         max_decoding_length=9,
         return_scores=True,
     )
-    bound = model.given(source_batch([np.array(s) for s in sources], END))
+    bound = model.bind(source_batch([np.array(s) for s in sources], END))
     with torch.inference_mode():
         found = beam_search_rows(
             bound, bound.start(16), width=width, max_length=9, end=END, num_best=1, patience=1.0

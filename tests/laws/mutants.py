@@ -34,7 +34,7 @@ class ChunkForgetsCarry(ToyAttention):
 
 
 class IgnoresCapacity(ToyAttention):
-    def empty(self, batch_size: int, *, given: Any = None, capacity: int | None = None) -> Any:
+    def empty(self, batch_size: int, *, memory: Any = None, capacity: int | None = None) -> Any:
         carry = super().empty(batch_size)
         return (
             carry if capacity is None else dataclasses.replace(carry, position=carry.position + 1)

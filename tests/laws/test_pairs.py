@@ -45,7 +45,7 @@ def build(encoder: str, decoder: str, attention: str | None, **options: object) 
 def test_a_pair_bound_to_a_source_obeys_the_laws(
     encoder: str, decoder: str, attention: str | None
 ) -> None:
-    bound = build(encoder, decoder, attention).given(bound_source())
+    bound = build(encoder, decoder, attention).bind(bound_source())
     check_model(bound, example=EXAMPLE, budget_s=0.2).raise_if_broken()
 
 
@@ -55,7 +55,7 @@ def test_a_pair_given_a_memory_obeys_the_laws(kind: str) -> None:
     model = build(kind, kind, None)
     with torch.no_grad():
         memory = model.encode(bound_source())
-    check_model(model, example=EXAMPLE, given=memory, budget_s=0.2).raise_if_broken()
+    check_model(model, example=EXAMPLE, memory=memory, budget_s=0.2).raise_if_broken()
 
 
 @pytest.mark.slow
@@ -67,13 +67,13 @@ def test_the_classic_pair_obeys_the_laws() -> None:
     model = build_model(config, SOURCE_V, BOUNDARY)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    check_model(model.given(bound_source()), example=EXAMPLE, budget_s=0.2).raise_if_broken()
+    check_model(model.bind(bound_source()), example=EXAMPLE, budget_s=0.2).raise_if_broken()
 
 
 def test_three_sources_obey_the_laws_row_by_row() -> None:
     model = build("transformer", "transformer", None)
     x = torch.tensor([[2, 3, 1, 0, 0], [4, 4, 2, 0, 1], [1, 0, 0, 0, 0]])
-    three = model.given(Batch(x, x, torch.tensor([3, 5, 1])))
+    three = model.bind(Batch(x, x, torch.tensor([3, 5, 1])))
     # Laws that start one row alone ask for one source; these keep the three rows together.
     report = check_model(three, example=EXAMPLE, laws={1, 2, 3, 6, 13, 15, 16}, budget_s=0.2)
     report.raise_if_broken()

@@ -30,7 +30,7 @@ class ToyWindow(SequenceModel):
         return 2
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         return torch.full((batch_size, 2), self.num_symbols)
 
@@ -86,7 +86,7 @@ class ToyAttention(SequenceModel):
         self.head = nn.Linear(self.D, num_symbols)
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         w = self.head.weight
         return Notes(

@@ -5,7 +5,13 @@ import pytest
 
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 from seriatim.metrics import bleu_chrf
-from seriatim.metrics.bootstrap import bootstrap, in_blocks, paired_bootstrap, ratio, resampled_sums
+from seriatim.metrics.bootstrap import (
+    block_sums,
+    bootstrap,
+    paired_bootstrap,
+    ratio,
+    resampled_sums,
+)
 
 RNG = np.random.default_rng(0)
 ONES = np.ones((400, 1))
@@ -64,9 +70,9 @@ def test_a_seed_gives_the_same_draws_and_another_does_not() -> None:
 def test_blocks_hold_at_least_their_size_and_lose_nothing() -> None:
     sizes = np.array([400, 700, 100, 950, 20, 40, 300])
     counts = np.column_stack([sizes, np.arange(7)]).astype(float)
-    assert in_blocks(counts, sizes).tolist() == [[1100, 1], [1410, 20]]
-    assert in_blocks(counts, sizes, 1).tolist() == counts.tolist()
-    assert in_blocks(counts, sizes, 10**9).tolist() == [counts.sum(0).tolist()]
+    assert block_sums(counts, sizes).tolist() == [[1100, 1], [1410, 20]]
+    assert block_sums(counts, sizes, 1).tolist() == counts.tolist()
+    assert block_sums(counts, sizes, 10**9).tolist() == [counts.sum(0).tolist()]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -77,7 +83,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ConfigError, match="level 2"):
         bootstrap(np.ones((3, 2)), ratio, level=2)
     with pytest.raises(DataError, match="one for each"):
-        in_blocks(ONES, np.array([1]))
+        block_sums(ONES, np.array([1]))
 
 
 REFERENCES = [

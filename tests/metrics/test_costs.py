@@ -6,7 +6,7 @@ import torch
 import seriatim as st
 from seriatim.metrics.cost import (
     CountsOperations,
-    generating_speed,
+    generation_speed,
     num_bytes,
     operations_per_symbol,
     state_sizes,
@@ -75,5 +75,5 @@ def test_the_state_grows_with_the_sequence_up_to_the_context_or_not_at_all() -> 
 def test_generating_ends_by_itself_and_leaves_the_model_as_it_was() -> None:
     model = built(st.GRU(hidden_size=D))
     before = model.fingerprint()
-    assert generating_speed(model, seconds=5.0, most=5) > 0
+    assert generation_speed(model, seconds=5.0, most=5) > 0
     assert model.fingerprint() == before

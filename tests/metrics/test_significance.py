@@ -9,7 +9,13 @@ import torch
 from seriatim.core.ensembles import em_weights
 from seriatim.errors import DataError
 from seriatim.metrics.bootstrap import Floats
-from seriatim.metrics.significance import Statement, blend, holm, not_told_apart, statements
+from seriatim.metrics.significance import (
+    PairwiseDifference,
+    best_mixture,
+    holm,
+    not_distinguished_from,
+    pairwise_differences,
+)
 
 BLOCKS, RUNS = 50, 300
 MOST = 0.05 * RUNS + 2 * np.sqrt(0.05 * 0.95 * RUNS)  # a rate of 5 in 100 stays below: 22 of 300
@@ -43,7 +49,7 @@ def test_models_that_differ_only_in_their_seed_are_called_different_families_at_
     for run in range(RUNS):
         sizes, text = text_of(rng)
         pair = {n: drawn(rng, 2.0, seeds, seed_spread, sizes, text) for n in "ab"}
-        wrong += statements(pair, sizes, resamples=400, seed=run)[0].is_real
+        wrong += pairwise_differences(pair, sizes, resamples=400, seed=run)[0].is_significant
     assert wrong <= MOST
 
 
@@ -52,7 +58,9 @@ def test_of_six_such_families_any_is_called_different_at_most_5_in_100() -> None
     for run in range(100):
         sizes, text = text_of(rng)
         six = {n: drawn(rng, 2.0, 3, 0.02, sizes, text) for n in "abcdef"}
-        wrong += any(s.is_real for s in statements(six, sizes, resamples=1000, seed=run))
+        wrong += any(
+            s.is_significant for s in pairwise_differences(six, sizes, resamples=1000, seed=run)
+        )
     assert wrong <= 5
 
 
@@ -73,9 +81,9 @@ def test_families_that_really_differ_are_found_and_no_other() -> None:
     sizes, text = text_of(rng, 100)
     means = {"good": 2.0, "also good": 2.0, "bad": 2.2}
     bits = {n: drawn(rng, mean, 3, 0.005, sizes, text) for n, mean in means.items()}
-    told = {(s.a, s.b): s for s in statements(bits, sizes)}
-    assert told["good", "bad"].is_real and told["also good", "bad"].is_real
-    assert not told["good", "also good"].is_real
+    told = {(s.a, s.b): s for s in pairwise_differences(bits, sizes)}
+    assert told["good", "bad"].is_significant and told["also good", "bad"].is_significant
+    assert not told["good", "also good"].is_significant
     low, high = told["good", "bad"].interval
     assert low < -0.2 < high < 0
 
@@ -88,7 +96,7 @@ def test_a_family_without_seeds_is_compared_by_the_seeds_of_the_other_alone() ->
             "counted": drawn(rng, 2.0, 1, 0.0, sizes, text),
             "trained": drawn(rng, 2.0, 3, 0.02, sizes, text),
         }
-        wrong += statements(pair, sizes, resamples=400, seed=run)[0].is_real
+        wrong += pairwise_differences(pair, sizes, resamples=400, seed=run)[0].is_significant
     assert wrong <= MOST
 
 
@@ -103,7 +111,7 @@ def test_the_interval_of_two_models_covers_the_difference_on_all_text_at_the_nom
         # Blocks of a heavy tail: some texts are much harder for one of the models.
         apart = 0.02 + rng.standard_t(5, blocks) * 0.05
         pair = {"a": ((2.0 + text + apart) * sizes)[None], "b": ((2.0 + text) * sizes)[None]}
-        low, high = statements(pair, sizes, resamples=500, seed=run)[0].interval
+        low, high = pairwise_differences(pair, sizes, resamples=500, seed=run)[0].interval
         covered += low <= 0.02 <= high
     assert 0.915 <= covered / RUNS <= 0.985
 
@@ -115,13 +123,13 @@ def test_two_statements_on_the_same_models_differ_by_what_they_ask() -> None:
     a = drawn(rng, 2.0, 3, 0.1, sizes, text)
     b = drawn(rng, 2.0, 3, 0.1, sizes, text)
     best = {"a": a[[a.sum(1).argmin()]], "b": b[[b.sum(1).argmax()]]}
-    assert statements(best, sizes)[0].is_real
-    assert not statements({"a": a, "b": b}, sizes)[0].is_real
+    assert pairwise_differences(best, sizes)[0].is_significant
+    assert not pairwise_differences({"a": a, "b": b}, sizes)[0].is_significant
 
 
 def test_models_of_the_same_bits_are_not_told_apart_and_differ_by_nothing() -> None:
     bits, sizes = np.full((1, 20), 7.0), np.full(20, 3.0)
-    (found,) = statements({"a": bits, "b": bits}, sizes)
+    (found,) = pairwise_differences({"a": bits, "b": bits}, sizes)
     assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
@@ -129,8 +137,8 @@ def test_statements_do_not_depend_on_who_is_named_first() -> None:
     rng = np.random.default_rng(6)
     sizes, text = text_of(rng)
     a, b = (drawn(rng, mean, 1, 0.0, sizes, text) for mean in (2.0, 2.01))
-    (ab,) = statements({"a": a, "b": b}, sizes)
-    (ba,) = statements({"b": b, "a": a}, sizes)
+    (ab,) = pairwise_differences({"a": a, "b": b}, sizes)
+    (ba,) = pairwise_differences({"b": b, "a": a}, sizes)
     assert ab.difference == pytest.approx(-ba.difference, rel=1e-9)
     assert ab.interval == pytest.approx((-ba.interval[1], -ba.interval[0]), rel=1e-6)
 
@@ -138,27 +146,28 @@ def test_statements_do_not_depend_on_who_is_named_first() -> None:
 def test_holm_gives_the_numbers_of_its_definition() -> None:
     """p = .01 .04 .03 .005: 4 x .005, 3 x .01, 2 x .03, and .04 is raised to the one before it."""
     alone = [
-        Statement("a", str(i), 0.0, (0, 0), p, p) for i, p in enumerate((0.01, 0.04, 0.03, 0.005))
+        PairwiseDifference("a", str(i), 0.0, (0, 0), p, p)
+        for i, p in enumerate((0.01, 0.04, 0.03, 0.005))
     ]
     assert [s.p_value for s in holm(alone)] == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_those_not_told_apart_from_one_are_named() -> None:
     told = [
-        Statement("a", "b", -1.0, (-2, 0), 0.01, 0.01),
-        Statement("a", "c", -1.0, (-2, 1), 0.20, 0.20),
-        Statement("b", "c", -1.0, (-2, 1), 0.30, 0.30),
+        PairwiseDifference("a", "b", -1.0, (-2, 0), 0.01, 0.01),
+        PairwiseDifference("a", "c", -1.0, (-2, 1), 0.20, 0.20),
+        PairwiseDifference("b", "c", -1.0, (-2, 1), 0.30, 0.30),
     ]
-    assert not_told_apart("a", told) == ["c"]
-    assert not_told_apart("c", told) == ["a", "b"]
+    assert not_distinguished_from("a", told) == ["c"]
+    assert not_distinguished_from("c", told) == ["a", "b"]
 
 
 def test_too_few_blocks_and_other_blocks_are_refused() -> None:
     nine = np.ones((1, 9))
     with pytest.raises(DataError, match="9 blocks, and fewer than 10 say nothing"):
-        statements({"a": nine, "b": nine}, np.ones(9))
+        pairwise_differences({"a": nine, "b": nine}, np.ones(9))
     with pytest.raises(DataError, match=r"b was measured on \(1, 11\), not on 12 blocks"):
-        statements({"a": np.ones((1, 12)), "b": np.ones((1, 11))}, np.ones(12))
+        pairwise_differences({"a": np.ones((1, 12)), "b": np.ones((1, 11))}, np.ones(12))
 
 
 # ---- mixtures -----------------------------------------------------------------------------------
@@ -177,7 +186,7 @@ def test_the_weights_of_a_mixture_are_found_again() -> None:
     true = [0.6, 0.3, 0.1]
     _, nats = mixed_symbols(true, 40_000, 0)
     names = ["a", "b", "c"]
-    found = blend(dict(zip(names, nats, strict=True)), dict(zip(names, nats, strict=True)))
+    found = best_mixture(dict(zip(names, nats, strict=True)), dict(zip(names, nats, strict=True)))
     assert list(found.weights.values()) == pytest.approx(true, abs=0.02)
     assert sum(found.weights.values()) == pytest.approx(1)
 
@@ -185,18 +194,22 @@ def test_the_weights_of_a_mixture_are_found_again() -> None:
 def test_what_a_member_adds_is_what_the_mixture_loses_without_it() -> None:
     _, nats = mixed_symbols([0.5, 0.5, 0.0], 20_000, 1)
     test = dict(zip("abc", nats, strict=True))
-    found = blend(test, test)
+    found = best_mixture(test, test)
     for left_out in "abc":
         rest = [n for n in "abc" if n != left_out]
         logs = torch.from_numpy(-np.stack([test[n] for n in rest]))
         w = em_weights(logs)
         direct = float(-torch.logsumexp(logs + w.log()[:, None], 0).sum())
-        assert found.adds[left_out] == pytest.approx(direct - found.nats.sum(), rel=1e-9)
-    assert found.adds["a"] > 100 and found.adds["b"] > 100 and abs(found.adds["c"]) < 20
+        assert found.contributions[left_out] == pytest.approx(direct - found.nats.sum(), rel=1e-9)
+    assert (
+        found.contributions["a"] > 100
+        and found.contributions["b"] > 100
+        and abs(found.contributions["c"]) < 20
+    )
 
 
 def test_a_mixture_is_never_worse_on_its_validation_text_than_its_best_member() -> None:
     for seed, count in combinations(range(2, 6), 2):
         _, nats = mixed_symbols([1 / count] * count, 3000, seed)
         given = {str(i): n for i, n in enumerate(nats)}
-        assert blend(given, given).nats.sum() <= min(n.sum() for n in nats) + 1e-6
+        assert best_mixture(given, given).nats.sum() <= min(n.sum() for n in nats) + 1e-6

@@ -101,7 +101,7 @@ def test_a_target_answers_to_its_source(name: str) -> None:
 
 def test_a_source_of_the_boundary_alone_is_a_source() -> None:
     model = build("transformer")
-    empty = model.given(source(torch.tensor([[BOUNDARY]]), None))
+    empty = model.bind(source(torch.tensor([[BOUNDARY]]), None))
     total = empty.predict(empty.start(1)).dense().exp().sum()
     close(total, torch.ones_like(total))
 
@@ -116,11 +116,11 @@ def test_memories_of_sources_of_any_length_can_be_joined(name: str) -> None:
     model = build(name)
     with torch.no_grad():
         rows = [
-            model.start(1, given=model.encode(source(SOURCE[i : i + 1, :n], None)))
+            model.start(1, memory=model.encode(source(SOURCE[i : i + 1, :n], None)))
             for i, n in enumerate(SOURCE_LENGTHS.tolist())
         ]
         joined = tree.cat(rows)
-        whole = model.start(3, given=model.encode(source()))
+        whole = model.start(3, memory=model.encode(source()))
         for state in (joined, model.step(joined, TARGET[:, 0])):
             expected = whole if state is joined else model.step(whole, TARGET[:, 0])
             close(model.predict(state).dense(), model.predict(expected).dense())
@@ -131,7 +131,7 @@ def test_memories_of_sources_of_any_length_can_be_joined(name: str) -> None:
 
 def started(model: Seq2SeqModel) -> tuple:
     with torch.no_grad():
-        state = model.start(3, given=model.encode(source()))
+        state = model.start(3, memory=model.encode(source()))
         return state, model.update(state, TARGET[:, :2])
 
 
@@ -187,7 +187,7 @@ def test_the_source_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     bind = type(model.decoder).bind
     monkeypatch.setattr(type(model.decoder), "bind", lambda *args: calls.append(1) or bind(*args))
-    bound = model.given(source())
+    bound = model.bind(source())
     state = bound.start(3)
     for t in range(3):
         state = bound.step(state, TARGET[:, t])
@@ -247,20 +247,20 @@ def test_a_decoder_without_attention_has_no_alignment() -> None:
 
 def test_without_a_source_it_says_how_to_give_one() -> None:
     model = build("transformer")
-    with pytest.raises(ConfigError, match=r"none was given.*model.given\(source\)"):
+    with pytest.raises(ConfigError, match=r"none was given.*model.bind\(source\)"):
         model.start(1)
 
 
 def test_another_number_of_sources_than_of_rows_is_refused() -> None:
     model = build("additive")
     with pytest.raises(ConfigError, match="2 sequences cannot answer to 3 sources"):
-        model.start(2, given=model.encode(source()))
+        model.start(2, memory=model.encode(source()))
     with pytest.raises(ConfigError, match="2 sequences cannot answer to 3 sources"):
-        model.given(source()).start(2)
+        model.bind(source()).start(2)
 
 
 def test_a_bound_model_moves_and_rounds_its_memory_with_its_weights() -> None:
-    bound = build("additive").float().given(source())
+    bound = build("additive").float().bind(source())
     memory = bound.double().memory
     assert {leaf.dtype for leaf in tree.leaves(memory)} == {torch.float64}
 

@@ -422,4 +422,4 @@ def test_dropout_acts_in_training_alone():
 
 def test_a_source_is_refused():
     with pytest.raises(ConfigError, match="answers to no source"):
-        build(CONFIGS["llama"]).empty(1, given=torch.zeros(1))
+        build(CONFIGS["llama"]).empty(1, memory=torch.zeros(1))

@@ -67,7 +67,7 @@ class Chain:
             p = (p[..., None] * self.table).sum(0) if self.order else p
         return p
 
-    def given(self, k: int) -> Floats:
+    def conditional(self, k: int) -> Floats:
         """(V, .., V) p(x_t | the last k), k up to m: what is further back summed out."""
         joint = self.stationary()[..., None] * self.table
         joint = joint.sum(tuple(range(self.order - min(k, self.order))))
@@ -77,7 +77,7 @@ class Chain:
         """H(x_t | the last k) in bits."""
         joint = self.stationary()[..., None] * self.table
         joint = joint.sum(tuple(range(self.order - min(k, self.order))))
-        return float(-(joint * np.log2(self.given(k))).sum())
+        return float(-(joint * np.log2(self.conditional(k))).sum())
 
     def sample(self, length: int, *, seed: int = 0) -> Ints:
         u = np.random.default_rng(seed).random(length + 100)
@@ -97,7 +97,7 @@ class Exact(SequenceModel):
         self.m, V = chain.order, chain.num_symbols
         table = torch.full(((V + 1) ** self.m, V), 1.0 / V, dtype=torch.float64)
         for k in range(self.m + 1):
-            rows = torch.from_numpy(chain.given(k)).reshape(-1, V)
+            rows = torch.from_numpy(chain.conditional(k)).reshape(-1, V)
             for i, row in enumerate(rows):
                 digits = [V] * (self.m - k) + [i // V ** (k - 1 - j) % V for j in range(k)]
                 table[sum(d * (V + 1) ** (self.m - 1 - j) for j, d in enumerate(digits))] = row
@@ -108,7 +108,7 @@ class Exact(SequenceModel):
         return self.m
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         return torch.full((batch_size, self.m), self.num_symbols)
 
@@ -145,7 +145,7 @@ class Lag(SequenceModel):
         return self.lag
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         return torch.full((batch_size, self.lag), self.num_symbols)
 
@@ -171,7 +171,7 @@ class Bag(SequenceModel):
     """It counts what it has seen, all of it, and knows nothing of the order."""
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         return torch.zeros(batch_size, self.num_symbols, dtype=torch.float64)
 
@@ -202,7 +202,7 @@ class Noisy(SequenceModel):
         self.register_buffer("table", noise * torch.randn(size, num_symbols, generator=generator))
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         return torch.full((batch_size, self.memory), self.num_symbols)
 

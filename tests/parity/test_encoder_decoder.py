@@ -233,7 +233,7 @@ def test_training_and_steps_agree_in_the_gradient_of_every_weight(config: Seq2Se
     assert b.source is not None
     parameters = list(model.parameters())
     at_once = model.log_prob(b)
-    state = model.start(3, given=model.encode(b.source))
+    state = model.start(3, memory=model.encode(b.source))
     steps = []
     for t in range(4):
         steps.append(model.predict(state).log_prob(TARGET[:, t]))
@@ -254,7 +254,7 @@ def test_a_state_can_be_branched_before_either_child_is_used() -> None:
     source = batch().source
     assert source is not None
     with torch.no_grad():
-        root = model.start(3, given=model.encode(source))
+        root = model.start(3, memory=model.encode(source))
         left = model.step(root, torch.tensor([2, 3, 4]))
         right = model.step(root, torch.tensor([5, 6, 7]))
         again = model.step(tree.select(root, torch.arange(3)), torch.tensor([2, 3, 4]))

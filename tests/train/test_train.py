@@ -43,7 +43,7 @@ class Bigram(SequenceModel):
         self.table = nn.Parameter(torch.zeros(V, V, dtype=torch.float64))
         self.calls = 0
 
-    def empty(self, batch_size: int, *, given: Any = None, capacity: int | None = None) -> Any:
+    def empty(self, batch_size: int, *, memory: Any = None, capacity: int | None = None) -> Any:
         return torch.zeros(batch_size, 0)
 
     def advance(
@@ -73,7 +73,7 @@ class Recurrent(SequenceModel):
         self.head = nn.Linear(hidden_size, V)
         self.double()
 
-    def empty(self, batch_size: int, *, given: Any = None, capacity: int | None = None) -> Any:
+    def empty(self, batch_size: int, *, memory: Any = None, capacity: int | None = None) -> Any:
         return {"h": self.head.weight.new_zeros(batch_size, self.hidden_size)}
 
     def advance(

@@ -1,4 +1,4 @@
-"""What came of a comparison: figures, statements, the best mixture, a recommendation.
+"""What came of a comparison: figures, pairwise differences, the best mixture, a recommendation.
 
 Two things are kept apart. *This model beats that one on text like this* is said of the models
 that were kept, those with the best validation loss among their seeds. *This family beats that
@@ -23,7 +23,14 @@ from seriatim.comparison.text import Candidate, advice, family_sentence, text_se
 from seriatim.core.ensembles import Mixture
 from seriatim.errors import ConfigError, DataError, ModelError
 from seriatim.metrics.bootstrap import Floats, bootstrap, ratio
-from seriatim.metrics.significance import MIN_BLOCKS, MIN_SEEDS, Blend, Statement, blend, statements
+from seriatim.metrics.significance import (
+    MIN_BLOCKS,
+    MIN_SEEDS,
+    BestMixture,
+    PairwiseDifference,
+    best_mixture,
+    pairwise_differences,
+)
 from seriatim.report.document import Report
 from seriatim.tasks.language_model import LanguageModel
 
@@ -130,15 +137,15 @@ def conclude(
         began: when all of it began, of `time.perf_counter`, and the seconds of the runs on top.
     """
     c, notes = compared, []
-    texts: list[Statement] = []
-    families: list[Statement] = []
+    texts: list[PairwiseDifference] = []
+    families: list[PairwiseDifference] = []
     if c.blocks.count < MIN_BLOCKS:
         notes.append(
             f"the test text has {c.blocks.count} blocks, and {MIN_BLOCKS} are needed to say that a "
             "difference is more than luck: give more text"
         )
     else:
-        texts = statements({n: c.bits(n, r)[None] for n, r in c.kept.items()}, c.sizes)
+        texts = pairwise_differences({n: c.bits(n, r)[None] for n, r in c.kept.items()}, c.sizes)
         families, missing = _families(c)
         notes += missing
     mixed = _mixture(c)
@@ -172,7 +179,7 @@ def conclude(
     return ModelComparison(record, {n: fitted[key] for n, key in seeds.items() if key in fitted})
 
 
-def _families(c: Compared) -> tuple[list[Statement], list[str]]:
+def _families(c: Compared) -> tuple[list[PairwiseDifference], list[str]]:
     """What is said of families, and why nothing is."""
     ok = {name: [r for r in runs if r.is_ok] for name, runs in c.runs.items()}
     enough = {
@@ -188,10 +195,10 @@ def _families(c: Compared) -> tuple[list[Statement], list[str]]:
             f"turn it round, and that takes {MIN_SEEDS} seeds or more (--seeds {MIN_SEEDS})"
         ]
     left_out = f"as families, {', '.join(few)} are left out: fewer than {MIN_SEEDS} seeds were run"
-    return statements(enough, c.sizes), [left_out] if few else []
+    return pairwise_differences(enough, c.sizes), [left_out] if few else []
 
 
-def _mixture(c: Compared) -> tuple[list[str], Blend] | None:
+def _mixture(c: Compared) -> tuple[list[str], BestMixture] | None:
     """The best mixture of the models of one alphabet, the one that most of them have."""
     by_spec: dict[str, list[str]] = {}
     for name in c.kept:
@@ -200,10 +207,10 @@ def _mixture(c: Compared) -> tuple[list[str], Blend] | None:
     if len(names) < 2:
         return None
     valid = {name: c.kept[name].valid for name in names}
-    return names, blend(valid, {name: c.kept[name].test for name in names})
+    return names, best_mixture(valid, {name: c.kept[name].test for name in names})
 
 
-def _mixture_json(c: Compared, names: list[str], mixed: Blend) -> dict[str, Any]:
+def _mixture_json(c: Compared, names: list[str], mixed: BestMixture) -> dict[str, Any]:
     spec = c.specs[names[0]]
     best = min(names, key=lambda name: c.figure(name, c.kept[name]))
     run = TrainedRun(c.kept[best].record, c.kept[best].valid, mixed.nats.astype(np.float32))
@@ -213,14 +220,14 @@ def _mixture_json(c: Compared, names: list[str], mixed: Blend) -> dict[str, Any]
         "bits_per_character": _per_character(c, spec, float(bits.sum())),
         "bits": float(bits.sum()) / total,
         "interval": _interval(c, bits),
-        "adds": {name: nats / LN2 / total for name, nats in mixed.adds.items()},
+        "adds": {name: nats / LN2 / total for name, nats in mixed.contributions.items()},
         "gain": c.figure(best, c.kept[best]) - float(bits.sum()) / total,
         "best": best,
         "left_out": [name for name in c.kept if name not in names],
     }
     if c.blocks.count >= MIN_BLOCKS:
         pair = {"mixture": bits[None], best: c.bits(best, c.kept[best])[None]}
-        found["p_value"] = statements(pair, c.sizes)[0].p_value
+        found["p_value"] = pairwise_differences(pair, c.sizes)[0].p_value
     return found
 
 
@@ -320,7 +327,7 @@ def _data(c: Compared) -> dict[str, Any]:
     }
 
 
-def _statement(found: Statement, sentence: str) -> dict[str, Any]:
+def _statement(found: PairwiseDifference, sentence: str) -> dict[str, Any]:
     return {
         "a": found.a,
         "b": found.b,
@@ -328,7 +335,7 @@ def _statement(found: Statement, sentence: str) -> dict[str, Any]:
         "interval": list(found.interval),
         "p_value": found.p_value,
         "p_value_alone": found.p_value_alone,
-        "is_real": found.is_real,
+        "is_real": found.is_significant,
         "sentence": sentence,
     }
 

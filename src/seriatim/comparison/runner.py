@@ -43,7 +43,7 @@ from seriatim.data.sources import Sequences, Source, open_source
 from seriatim.data.splits import split_source
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError, MissingExtraError, TrainingError
-from seriatim.metrics.cost import generating_speed, num_bytes, operations_per_symbol, state_sizes
+from seriatim.metrics.cost import generation_speed, num_bytes, operations_per_symbol, state_sizes
 from seriatim.metrics.likelihood import likelihood, surprisals, unknown_targets
 from seriatim.metrics.score import score_text
 from seriatim.metrics.size import num_parameters
@@ -469,7 +469,7 @@ class _ComparisonRun:
         if record["seed"] == self.seeds[0]:  # what other seeds do not change
             record |= {
                 "state_bytes": state_sizes(model),
-                "generate_symbols_per_second": generating_speed(model),
+                "generate_symbols_per_second": generation_speed(model),
                 "operations_per_symbol": operations_per_symbol(model),
             }
         if path is None:

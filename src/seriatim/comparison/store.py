@@ -196,7 +196,7 @@ def slug(name: str) -> str:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
-    with atomic.whole(path) as part:
+    with atomic.write(path) as part:
         part.write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seriatim.metrics.significance import LEVEL, Statement, not_told_apart
+from seriatim.metrics.significance import LEVEL, PairwiseDifference, not_distinguished_from
 
 _WORTH = 0.01  # share of the bits that a mixture must save to be spoken of
 _MOST_OF_IT = 0.9  # of the training text
@@ -38,18 +38,18 @@ class Candidate:
     epochs: float
 
 
-def text_sentence(found: Statement, unit: str) -> str:
+def text_sentence(found: PairwiseDifference, unit: str) -> str:
     """What is said of two models on text like the test text."""
     better, worse = _ordered(found)
-    if not found.is_real:
+    if not found.is_significant:
         return f"{better} and {worse} cannot be told apart on text like this: {_how(found, unit)}."
     return f"{better} beats {worse} on text like this: {_how(found, unit)}."
 
 
-def family_sentence(found: Statement, unit: str, budget: str) -> str:
+def family_sentence(found: PairwiseDifference, unit: str, budget: str) -> str:
     """What is said of two families under a budget."""
     better, worse = _ordered(found)
-    if not found.is_real:
+    if not found.is_significant:
         return (
             f"{better} and {worse} cannot be told apart under this budget ({budget}): "
             f"{_how(found, unit)}."
@@ -57,11 +57,11 @@ def family_sentence(found: Statement, unit: str, budget: str) -> str:
     return f"{better} beats {worse} under this budget ({budget}): {_how(found, unit)}."
 
 
-def _ordered(found: Statement) -> tuple[str, str]:
+def _ordered(found: PairwiseDifference) -> tuple[str, str]:
     return (found.a, found.b) if found.difference <= 0 else (found.b, found.a)
 
 
-def _how(found: Statement, unit: str) -> str:
+def _how(found: PairwiseDifference, unit: str) -> str:
     low, high = sorted((abs(found.interval[0]), abs(found.interval[1])))
     if found.interval[0] < 0 < found.interval[1]:
         low = -min(abs(found.interval[0]), abs(found.interval[1]))
@@ -78,8 +78,8 @@ def _p(value: float) -> str:
 
 def advice(
     candidates: Sequence[Candidate],
-    texts: Sequence[Statement],
-    families: Sequence[Statement],
+    texts: Sequence[PairwiseDifference],
+    families: Sequence[PairwiseDifference],
     mixture: Mapping[str, Any] | None,
     *,
     unit: str,
@@ -95,7 +95,7 @@ def advice(
     found = families if by_family else texts
     ranked = sorted(candidates, key=lambda c: c.mean_bits if by_family else c.bits)
     best = ranked[0]
-    tied = not_told_apart(best.name, found)
+    tied = not_distinguished_from(best.name, found)
     others = [c for c in ranked if c.name in tied]
     chosen = min([best, *others], key=lambda c: (c.operations, c.num_bytes))
     sentences = [_choice(ranked, chosen, found, unit, by_family)]
@@ -107,7 +107,7 @@ def advice(
 def _choice(
     ranked: Sequence[Candidate],
     chosen: Candidate,
-    found: Sequence[Statement],
+    found: Sequence[PairwiseDifference],
     unit: str,
     by_family: bool,
 ) -> str:
@@ -151,9 +151,9 @@ def _of_cheaper(ranked: Sequence[Candidate], chosen: Candidate, by_family: bool)
     ]
 
 
-def _certainty(best: str, second: str, found: Sequence[Statement], where: str) -> str:
+def _certainty(best: str, second: str, found: Sequence[PairwiseDifference], where: str) -> str:
     pair = next(s for s in found if {s.a, s.b} == {best, second})
-    if pair.is_real:
+    if pair.is_significant:
         return f"and the difference is real {where} ({_p(pair.p_value)})"
     return f"which cannot be told from it {where} but costs more"
 

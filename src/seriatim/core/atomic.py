@@ -12,7 +12,7 @@ PART = ".part"  # behind the name of a file that is not whole yet
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def write(path: Path) -> Iterator[Path]:
     """Where to write what becomes the file `path`, once all of it is on the disk.
 
     Whatever goes wrong, `path` is the old file or the new one; a part may be left beside it.

@@ -26,7 +26,7 @@ class PrefersColumns(Protocol):
         """Matrices that it multiplies by faster when they lie by columns."""
 
 
-def lay_by_columns(model: nn.Module) -> list[Tensor]:
+def to_column_major(model: nn.Module) -> list[Tensor]:
     """Lay the weights by columns for which a module of the model asks, and say which those are."""
     found = [
         weight
@@ -39,14 +39,14 @@ def lay_by_columns(model: nn.Module) -> list[Tensor]:
     return found
 
 
-def lay_by_rows(weights: Iterable[Tensor]) -> None:
+def to_row_major(weights: Iterable[Tensor]) -> None:
     """The inverse: weights as torch makes them."""
     for weight in weights:
         weight.data = weight.data.contiguous()
 
 
 @contextmanager
-def as_rows(weights: Sequence[Tensor]) -> Iterator[None]:
+def transposed_weights(weights: Sequence[Tensor]) -> Iterator[None]:
     """Inside, W^T (in, out) stands in the place of every W that lies by columns, its gradient too.
 
     For kernels that go through memory and look at no stride, as those of optimizers do: by rows
@@ -66,7 +66,7 @@ def _transpose(weights: Sequence[Tensor]) -> None:
         weight.grad = None if gradient is None else gradient.t()
 
 
-def is_by_columns(weight: Tensor) -> bool:
+def is_column_major(weight: Tensor) -> bool:
     """Whether a matrix lies by columns."""
     return weight.ndim == 2 and weight.stride(0) == 1 and weight.stride(1) >= weight.shape[0] > 1
 
@@ -84,13 +84,13 @@ def transposed(x: Tensor) -> Tensor:
 
 def weight_gradient(dy: Tensor, x: Tensor, like: Tensor) -> Tensor:
     """dy^T x of dy (N, out) and x (N, in), which lies as `like` does."""
-    if is_by_columns(like):
+    if is_column_major(like):
         return (transposed(x) @ dy).t()
     return dy.t() @ x
 
 
 def cat_rows(parts: Sequence[Tensor]) -> Tensor:
     """Matrices of as many columns one below the other, which lie as the first does."""
-    if is_by_columns(parts[0]):
+    if is_column_major(parts[0]):
         return torch.cat([part.t() for part in parts], 1).t()
     return torch.cat(list(parts))

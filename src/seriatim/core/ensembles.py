@@ -47,12 +47,12 @@ class Composed(SequenceModel):
         return [m for m in self.members if isinstance(m, SequenceModel)]
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         models = self._models()
-        memories = [None] * len(models) if given is None else given
+        memories = [None] * len(models) if memory is None else memory
         return tuple(
-            m.empty(batch_size, given=memory, capacity=capacity)
+            m.empty(batch_size, memory=memory, capacity=capacity)
             for m, memory in zip(models, memories, strict=True)
         )
 

@@ -103,13 +103,13 @@ class SequenceModel(TargetModel):
 
     @abstractmethod
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         """The carry before anything was seen, on the device and in the precision of the weights.
 
         Args:
             batch_size: B.
-            given: the memory of a bound source, for models that answer to one.
+            memory: the memory of a bound source, for models that answer to one.
             capacity: room for this many elements, in tensors that never change their shape
                 (for compilation and export); None: as much room as it takes.
         """
@@ -137,7 +137,7 @@ class SequenceModel(TargetModel):
         """The distribution of the next element, of batch shape (B,) or (B, L)."""
 
     def encode(self, source: Batch) -> Tree:
-        """The memory of a source, for `empty(given=...)`: every tensor has B in axis 0.
+        """The memory of a source, for `empty(memory=...)`: every tensor has B in axis 0.
 
         Args:
             source: inputs (B, S, ...) and lengths; padding of one row never changes another.
@@ -190,8 +190,8 @@ class SequenceModel(TargetModel):
             (B, L) the objective times the weights, 0 where nothing counts; and the carry.
         """
         if carry is None:
-            given = None if batch.source is None else self.encode(batch.source)
-            carry = self.empty(batch.shape[0], given=given)
+            memory = None if batch.source is None else self.encode(batch.source)
+            carry = self.empty(batch.shape[0], memory=memory)
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
         distribution = self.emit(features)
         if batch.lengths is not None or batch.weights is not None:
@@ -205,10 +205,10 @@ class SequenceModel(TargetModel):
 
     @final
     def start(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> State:
         """The state of B sequences of which only the boundary was seen."""
-        carry = self.empty(batch_size, given=given, capacity=capacity)
+        carry = self.empty(batch_size, memory=memory, capacity=capacity)
         features, carry = self.advance(carry, self.first(batch_size), None)
         return State(tree.at_last(features, None), carry)
 
@@ -231,7 +231,7 @@ class SequenceModel(TargetModel):
         return self.emit(state.features)
 
     @final
-    def given(self, source: Batch) -> "SequenceModel":
+    def bind(self, source: Batch) -> "SequenceModel":
         """This model with a source bound to it: a model like any other, sharing the weights.
 
         No gradient reaches the encoder through it: training puts the source into its batches.
@@ -287,13 +287,13 @@ _FINAL = frozenset(
         "save_state",
         "load_state",
         "fingerprint",
-        "given",
+        "bind",
     }
 )
 
 
 class BoundModel(SequenceModel):
-    """A model and the memory of its source; see `SequenceModel.given`."""
+    """A model and the memory of its source; see `SequenceModel.bind`."""
 
     def __init__(self, model: SequenceModel, memory: Tree) -> None:
         super().__init__(model.num_symbols, model.boundary)
@@ -307,10 +307,10 @@ class BoundModel(SequenceModel):
         return self
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         """The model's own, of the bound memory."""
-        if given is not None:
+        if memory is not None:
             raise ConfigError("this model is bound to a source already: bind the model it is of")
         rows, memory = tree.rows(self.memory), self.memory
         if rows not in (1, batch_size):
@@ -320,7 +320,7 @@ class BoundModel(SequenceModel):
             )
         if rows != batch_size:
             memory = tree.repeat(memory, batch_size)
-        return self.model.empty(batch_size, given=memory, capacity=capacity)
+        return self.model.empty(batch_size, memory=memory, capacity=capacity)
 
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True

@@ -192,7 +192,7 @@ def wanted(owner: nn.Module, name: str, num_bytes: int = 0) -> bool:
     return is_on() and any(r.wants(owner, name, num_bytes) for r in _RECORDERS.get())
 
 
-def making() -> torch.set_grad_enabled:
+def grad_mode() -> torch.set_grad_enabled:
     """A `with` for what is computed for recorders alone: with a graph only if one keeps it."""
     is_kept = any(recorder.keeps_graph for recorder in _RECORDERS.get())
     return torch.set_grad_enabled(is_kept and torch.is_grad_enabled())
@@ -218,7 +218,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def recording_alone(*recorders: Recorder) -> Iterator[None]:
+def recording_only(*recorders: Recorder) -> Iterator[None]:
     """Let these take what is put, and nobody else."""
     token = _RECORDERS.set(recorders)
     try:
@@ -227,6 +227,6 @@ def recording_alone(*recorders: Recorder) -> Iterator[None]:
         _RECORDERS.reset(token)
 
 
-def recording_again() -> AbstractContextManager[None]:
+def recomputing() -> AbstractContextManager[None]:
     """A `with` for a computation that was recorded here before and must run just as it did."""
-    return recording_alone(*(recorder.repeated() for recorder in _RECORDERS.get()))
+    return recording_only(*(recorder.repeated() for recorder in _RECORDERS.get()))

@@ -136,7 +136,7 @@ def select(tree: Tree, index: Tensor) -> Tree:
     return pytree.tree_map(pick, tree, is_leaf=lambda x: isinstance(x, Node))
 
 
-def blocks_of(index: Tensor, size: int) -> tuple[Tensor, int]:
+def regroup_blocks(index: Tensor, size: int) -> tuple[Tensor, int]:
     """How rows that are picked out of blocks of `size` rows come in blocks again.
 
     Args:

@@ -138,7 +138,7 @@ class Fusion:
 
     def start(self, batch_size: int) -> State:
         """The model's own start."""
-        return self.model.start(batch_size, given=self.memory)
+        return self.model.start(batch_size, memory=self.memory)
 
     def update(self, state: State, x: Tensor) -> State:
         """One step of the model."""

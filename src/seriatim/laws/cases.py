@@ -30,13 +30,13 @@ class Case:
     """A model in float64 and what it is tried on."""
 
     model: SequenceModel
-    given: Tree | None
+    memory: Tree | None
     x: Tensor  # (3, T) symbols
     budget_s: float
 
     @classmethod
     def of(
-        cls, model: SequenceModel, example: Tensor | None, given: Tree | None, budget_s: float
+        cls, model: SequenceModel, example: Tensor | None, memory: Tree | None, budget_s: float
     ) -> "Case":
         double = copy.deepcopy(model).double().eval()
         if example is None:
@@ -44,7 +44,7 @@ class Case:
             length = 12 if model.reach is None else min(max(8, 2 * model.reach + 3), 24)
             generator = torch.Generator().manual_seed(0)
             example = torch.randint(model.num_symbols, (3, length), generator=generator)
-        memory = None if given is None else tree.to(tree.to(given, torch.float64), double.device)
+        memory = None if memory is None else tree.to(tree.to(memory, torch.float64), double.device)
         return cls(double, memory, example[:3].to(double.device), budget_s)
 
     @property
@@ -52,12 +52,12 @@ class Case:
         return self.x.shape[1]
 
     def start(self, batch_size: int = 3, capacity: int | None = None) -> State:
-        given = None if self.given is None else tree.repeat(self.given, batch_size)
-        return self.model.start(batch_size, given=given, capacity=capacity)
+        memory = None if self.memory is None else tree.repeat(self.memory, batch_size)
+        return self.model.start(batch_size, memory=memory, capacity=capacity)
 
     def empty(self, batch_size: int) -> Carry:
-        given = None if self.given is None else tree.repeat(self.given, batch_size)
-        return self.model.empty(batch_size, given=given)
+        memory = None if self.memory is None else tree.repeat(self.memory, batch_size)
+        return self.model.empty(batch_size, memory=memory)
 
     def row(self, state: State) -> Tensor:
         """(B, V) what the model predicts next."""

@@ -69,7 +69,7 @@ def check_model(
     model: SequenceModel,
     *,
     example: Tensor | None = None,
-    given: Tree | None = None,
+    memory: Tree | None = None,
     laws: Collection[int] | None = None,
     budget_s: float = 60.0,
 ) -> LawReport:
@@ -78,7 +78,7 @@ def check_model(
     Args:
         model: any `SequenceModel`, fitted or not, your own included.
         example: (B >= 3, T >= 4) symbols to try; None: random ones.
-        given: the memory of a bound source, of one row, for models that answer to one.
+        memory: the memory of a bound source, of one row, for models that answer to one.
         laws: the numbers of the laws to try; None: all sixteen.
         budget_s: what enumeration may take, about; less is enumerated, or sampled, to keep it,
             and the notes say so.
@@ -87,7 +87,7 @@ def check_model(
         The report; `report.raise_if_broken()` turns a broken law into an error.
     """
     started = time.perf_counter()
-    case = Case.of(model, example, given, budget_s)
+    case = Case.of(model, example, memory, budget_s)
     results = []
     for number, (claim, law) in enumerate(LAWS, start=1):
         if laws is not None and number not in laws:

@@ -76,7 +76,7 @@ class SwiGLU(nn.Module):
 
 def _first_time_only() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What is computed again was recorded before."""
-    return nullcontext(), taps.recording_again()
+    return nullcontext(), taps.recomputing()
 
 
 class Unit(nn.Module):
@@ -104,7 +104,7 @@ def tap_weights(owner: nn.Module, name: str, q: Tensor, k: Tensor, chunk: Chunk)
     if not taps.wanted(owner, name, weights_bytes(q, k, chunk.sight)):
         return
     offsets, lengths = chunk.offsets(), chunk.lengths
-    with taps.making():
+    with taps.grad_mode():
         for first, slot, found in weights(q, k, chunk.sight):
             size, slots = found.shape[2:]
             keys = offsets[..., slot : slot + slots] - first

@@ -106,7 +106,7 @@ class BranchedTape(Node):
         """The rows `index`; where they come in blocks of one source each, nothing is copied."""
         if torch.is_grad_enabled():
             return super().select_rows(index)
-        sources, group = tree.blocks_of(index, self.group)
+        sources, group = tree.regroup_blocks(index, self.group)
         if group == 1:
             return self.parted().select_rows(index)
         index = index.to(self.seen.device)

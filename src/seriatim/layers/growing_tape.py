@@ -152,7 +152,7 @@ class GrowingTape(Node):
         """The rows `index`, with room for a few steps; where they come in blocks, branched."""
         if torch.is_grad_enabled():
             return super().select_rows(index)
-        sources, group = tree.blocks_of(index, 1)
+        sources, group = tree.regroup_blocks(index, 1)
         if group > 1 and self.ragged is None:
             is_whole = torch.equal(sources, torch.arange(self.keys[0].shape[0]))
             return (self if is_whole else self.select_rows(sources)).repeat_rows(group)

@@ -42,7 +42,7 @@ def tap_chunk(
     owner = layer.owner
     found: dict[str, Tensor] = {"hidden": shown}
     if any(taps.wanted(owner, name, shown.nbytes) for name in owner.parts):
-        with taps.making():
+        with taps.grad_mode():
             found.update(layer.recovered(h, x, shown))
     for name, value in found.items():
         if taps.wanted(owner, name, value.nbytes):
@@ -67,7 +67,7 @@ def tap_step(
     """
     found: dict[str, Tensor] = {"hidden": cell.output(after)}
     if any(taps.wanted(cell, name) for name in cell.parts):
-        with taps.making():
+        with taps.grad_mode():
             found.update(inside())
     put_step(cell, found, lengths)
 

@@ -23,7 +23,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seriatim.errors import ConfigError, DataError
-from seriatim.metrics.bootstrap import bootstrap, check_draws, drawn_weights, percentiles
+from seriatim.metrics.bootstrap import (
+    bootstrap,
+    check_resampling,
+    percentile_interval,
+    resampling_weights,
+)
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -106,18 +111,18 @@ def auc_interval(
         ConfigError: no resample, or a level outside (0, 1).
     """
     a, b = _checked(normal, odd)
-    check_draws(resamples, level)
+    check_resampling(resamples, level)
     values, place = np.unique(np.concatenate([a, b]), return_inverse=True)
     of_a, of_b = place[: len(a)], place[len(a) :]
     drawn = [
         _areas(_histograms(x, of_a, len(values)), _histograms(y, of_b, len(values)))
         for x, y in zip(
-            drawn_weights(len(a), resamples, seed, together=len(b)),
-            drawn_weights(len(b), resamples, seed + 1, together=len(a)),
+            resampling_weights(len(a), resamples, seed, together=len(b)),
+            resampling_weights(len(b), resamples, seed + 1, together=len(a)),
             strict=True,
         )
     ]
-    return percentiles(np.concatenate(drawn), level)
+    return percentile_interval(np.concatenate(drawn), level)
 
 
 def quantile_threshold(held_out: ArrayLike, false_alarms: float) -> float:

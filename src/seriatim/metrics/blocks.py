@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.metrics.bootstrap import Floats, in_blocks
+from seriatim.metrics.bootstrap import Floats, block_sums
 
 Ints = NDArray[np.int64]
 
@@ -74,6 +74,6 @@ def blocks_of_sequences(characters: Floats) -> Blocks:
     """
     at_least = max(1, min(CHARACTERS, int(characters.sum()) // _ENOUGH))
     counted = np.stack([characters, np.ones(len(characters))], 1)
-    sums = in_blocks(counted, np.maximum(characters, 1).astype(np.int64), at_least)
+    sums = block_sums(counted, np.maximum(characters, 1).astype(np.int64), at_least)
     of_sequence = np.repeat(np.arange(len(sums)), sums[:, 1].astype(np.int64))
     return Blocks(np.maximum(sums[:, 0], 1e-9), of_sequence)

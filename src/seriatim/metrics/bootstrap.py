@@ -59,7 +59,7 @@ def paired_bootstrap(
 ) -> PairedComparison:
     """Compare two systems on the same items.
 
-    The items must be independent of one another: sentences, or blocks of a text (`in_blocks`).
+    The items must be independent of one another: sentences, or blocks of a text (`block_sums`).
 
     Args:
         a, b: (N, F) what is counted of each item under each system.
@@ -89,7 +89,7 @@ def paired_bootstrap(
         all_a,
         all_b,
         difference,
-        percentiles(drawn, level),
+        percentile_interval(drawn, level),
         float((1 + far.sum()) / (1 + resamples)),
         float(np.mean((drawn > 0) + 0.5 * (drawn == 0))),
         len(a),
@@ -107,16 +107,16 @@ def bootstrap(
     """The metric of one system on all items, and the percentile interval of its resamples."""
     _check(len(counts), resamples, level)
     drawn = metric(resampled_sums(counts, resamples, seed))
-    return float(metric(counts.sum(0)[None])[0]), percentiles(drawn, level)
+    return float(metric(counts.sum(0)[None])[0]), percentile_interval(drawn, level)
 
 
 def resampled_sums(counts: Floats, resamples: int, seed: int) -> Floats:
     """(R, F) the sums of counts (N, F) over N items drawn with replacement, R times."""
-    parts = [weights @ counts for weights in drawn_weights(len(counts), resamples, seed)]
+    parts = [weights @ counts for weights in resampling_weights(len(counts), resamples, seed)]
     return np.asarray(np.concatenate(parts), np.float64)
 
 
-def drawn_weights(
+def resampling_weights(
     items: int, resamples: int, seed: int, *, together: int = 0
 ) -> Iterator[NDArray[np.int64]]:
     """(r, N) how often each of N items is drawn with replacement, in parts that make up R draws.
@@ -139,7 +139,7 @@ def ratio(sums: Floats) -> Floats:
     return np.asarray(sums[:, 0] / sums[:, 1], np.float64)
 
 
-def in_blocks(counts: Floats, sizes: NDArray[np.int64], at_least: int = 1000) -> Floats:
+def block_sums(counts: Floats, sizes: NDArray[np.int64], at_least: int = 1000) -> Floats:
     """Sums of counts over runs of items of at least `at_least` size together.
 
     Neighbouring symbols or lines of a text are not independent; blocks of a thousand characters
@@ -170,7 +170,7 @@ def in_blocks(counts: Floats, sizes: NDArray[np.int64], at_least: int = 1000) ->
     return np.asarray(np.add.reduceat(counts, starts, axis=0), np.float64)
 
 
-def percentiles(drawn: Floats, level: float) -> tuple[float, float]:
+def percentile_interval(drawn: Floats, level: float) -> tuple[float, float]:
     """The interval that holds this share of draws, as many beyond one end as beyond the other."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -179,10 +179,10 @@ def percentiles(drawn: Floats, level: float) -> tuple[float, float]:
 def _check(items: int, resamples: int, level: float) -> None:
     if items < 2:
         raise DataError(f"a bootstrap of {items} items says nothing: give at least two")
-    check_draws(resamples, level)
+    check_resampling(resamples, level)
 
 
-def check_draws(resamples: int, level: float) -> None:
+def check_resampling(resamples: int, level: float) -> None:
     """
     Raises:
         ConfigError: no resample, or a level outside (0, 1).

@@ -59,7 +59,7 @@ def state_sizes(model: SequenceModel, lengths: Sequence[int] = LENGTHS) -> list[
     return [(length, state_bytes(model, length)) for length in lengths]
 
 
-def generating_speed(
+def generation_speed(
     model: SequenceModel, *, seconds: float = 0.3, most: int = 400, warm: int = 8
 ) -> float:
     """Symbols per second when one sequence is sampled, one symbol after another.

@@ -21,7 +21,7 @@ from torch import Tensor
 from seriatim.core.batch import Batch, TokenSequences, valid_mask
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError
-from seriatim.metrics.bootstrap import percentiles
+from seriatim.metrics.bootstrap import percentile_interval
 
 CHUNK = 2048  # elements folded at once; a long sequence goes on in the next chunk
 
@@ -32,7 +32,7 @@ Nats = NDArray[np.float32]
 class ScoresCorpora(Protocol):
     """A model that scores a corpus by itself, faster than batch by batch and to the same result."""
 
-    def corpus_surprises(self, corpus: TokenSequences) -> Nats:
+    def corpus_surprisals(self, corpus: TokenSequences) -> Nats:
         """The surprise of every scored symbol, in the order of the text."""
 
 
@@ -70,7 +70,7 @@ def surprisals(
     if restart_every is not None:
         bounds = np.append(np.arange(0, bounds[-1], restart_every), bounds[-1]).astype(np.int64)
     if restart_every is None and isinstance(model, ScoresCorpora):
-        nats = model.corpus_surprises(corpus)
+        nats = model.corpus_surprisals(corpus)
         if report is not None:
             report(len(nats))
         return nats, bounds
@@ -236,7 +236,7 @@ def bootstrap_interval(
     sums = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(sizes), (resamples, len(sizes)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    return percentiles(means, level)
+    return percentile_interval(means, level)
 
 
 def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:

@@ -19,7 +19,7 @@ from seriatim.data.pairs import PairCorpus
 from seriatim.metrics.likelihood import Nats, likelihood, unknown_targets
 from seriatim.metrics.score import Score, score_text
 
-PLACES = 8_192  # scored at once, of both sides
+POSITIONS = 8_192  # scored at once, of both sides
 
 
 def pair_surprisals(
@@ -46,7 +46,7 @@ def pair_surprisals(
     sizes = np.diff(corpus.target.offsets) + 1
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     nats = np.empty(bounds[-1], np.float32)
-    data = PairPass(corpus, boundaries, token_budget=min(PLACES, 2 * model.positions_at_once))
+    data = PairPass(corpus, boundaries, token_budget=min(POSITIONS, 2 * model.positions_at_once))
     done = 0
     with torch.inference_mode():
         for rows, batch in data.batches():

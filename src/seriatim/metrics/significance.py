@@ -47,7 +47,7 @@ MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
-class Statement:
+class PairwiseDifference:
     """One pair of models, or of families.
 
     Attributes:
@@ -66,14 +66,14 @@ class Statement:
     p_value_alone: float
 
     @property
-    def is_real(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the two are told apart."""
         return self.p_value < LEVEL
 
 
-def statements(
+def pairwise_differences(
     bits: Mapping[str, Floats], sizes: Floats, *, resamples: int = 20_000, seed: int = 0
-) -> list[Statement]:
+) -> list[PairwiseDifference]:
     """All pairs of models or families, on the same blocks of text.
 
     Args:
@@ -96,7 +96,7 @@ def statements(
     drawn = sums[:, :-1] / sums[:, -1:]
     all_bits = means[:, :-1].sum(0) / means[:, -1].sum()
     seeds = [bits[name].sum(1) / means[:, -1].sum() for name in names]
-    found: list[Statement] = []
+    found: list[PairwiseDifference] = []
     for a, b in combinations(range(len(names)), 2):
         difference = float(all_bits[a] - all_bits[b])
         moved = (drawn[:, a] - drawn[:, b] - difference) * _spread(len(sizes), resamples, rng)
@@ -132,18 +132,18 @@ def _seed_noise(a: Floats, b: Floats, resamples: int, rng: np.random.Generator) 
     return np.asarray(np.sqrt(variance) * rng.standard_t(freedom, resamples), np.float64)
 
 
-def _statement(a: str, b: str, difference: float, moved: Floats) -> Statement:
+def _statement(a: str, b: str, difference: float, moved: Floats) -> PairwiseDifference:
     low, high = np.quantile(moved, [0.025, 0.975])
     # Rounding: where nothing varies, what is drawn is 0 but for the last digits.
     far = np.abs(moved) >= abs(difference) - 1e-12
     p_value = float((1 + far.sum()) / (1 + len(moved)))
     # Mirrored: the true difference is as far from ours as ours is from a resample of it.
-    return Statement(
+    return PairwiseDifference(
         a, b, difference, (difference - float(high), difference - float(low)), p_value, p_value
     )
 
 
-def holm(found: Sequence[Statement]) -> list[Statement]:
+def holm(found: Sequence[PairwiseDifference]) -> list[PairwiseDifference]:
     """The statements with p-values that allow for how many there are (Holm 1979).
 
     With p_(1) <= .. <= p_(m):   p'_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
@@ -156,9 +156,9 @@ def holm(found: Sequence[Statement]) -> list[Statement]:
     return adjusted
 
 
-def not_told_apart(name: str, found: Sequence[Statement]) -> list[str]:
+def not_distinguished_from(name: str, found: Sequence[PairwiseDifference]) -> list[str]:
     """Those that no statement tells apart from `name`, itself left out."""
-    pairs = [s for s in found if name in (s.a, s.b) and not s.is_real]
+    pairs = [s for s in found if name in (s.a, s.b) and not s.is_significant]
     return [s.b if s.a == name else s.a for s in pairs]
 
 
@@ -166,24 +166,24 @@ def not_told_apart(name: str, found: Sequence[Statement]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Blend:
+class BestMixture:
     """The best mixture of several models.
 
     Attributes:
         weights: by name, of sum 1.
         nats: (N,) what it takes for each symbol of the test text.
-        adds: nats that the test text takes more when a model is left out of the mixture, and
-            the others get the weights that are best without it.
+        contributions: additional nats for the test text when a model is left out of the
+            mixture and the others get the weights that are best without it.
     """
 
     weights: dict[str, float]
     nats: Floats
-    adds: dict[str, float]
+    contributions: dict[str, float]
 
 
-def blend(
+def best_mixture(
     valid: Mapping[str, NDArray[np.floating]], test: Mapping[str, NDArray[np.floating]]
-) -> Blend:
+) -> BestMixture:
     """Mix models of the same symbols; weights are those of greatest likelihood on `valid`.
 
     Args:
@@ -200,7 +200,7 @@ def blend(
         if others:
             without = _mixed(of_valid[others], of_test[others])[1]
             adds[name] = float((without - nats).sum())
-    return Blend(dict(zip(names, weights.tolist(), strict=True)), nats.numpy(), adds)
+    return BestMixture(dict(zip(names, weights.tolist(), strict=True)), nats.numpy(), adds)
 
 
 def _mixed(valid: torch.Tensor, test: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

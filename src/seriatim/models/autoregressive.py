@@ -57,7 +57,7 @@ class AutoregressiveModel(SequenceModel):
         return self.config.window
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Tensor:
         size = (batch_size, self.config.window)
         return torch.full(size, self.num_symbols, device=self.embedding.weight.device)

@@ -133,7 +133,7 @@ def _tap_cross(
     size = q.shape[:3].numel() * memory.keys[layer].shape[2] * max(4, q.element_size())
     if taps.wanted(owner, _CROSS, size):
         sight = EVERYTHING if memory.bias is None else AttentionMask(memory.bias)
-        with taps.making():
+        with taps.grad_mode():
             ((_, _, found),) = weights(memory.together(q), memory.keys[layer], sight)
             taps.put(owner, _CROSS, taps.Record(memory.apart(found), lengths, axis=2))
 

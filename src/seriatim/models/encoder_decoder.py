@@ -89,23 +89,23 @@ class Seq2SeqModel(SequenceModel):
         return self.decoder.bind(states, source.lengths, summary)
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         """The decoder's own beginning, and the memory.
 
         Raises:
             ConfigError: no memory, or one of another number of rows.
         """
-        if not isinstance(given, Memory):
+        if not isinstance(memory, Memory):
             raise ConfigError(
                 "an encoder-decoder answers to a source, and none was given: score a batch with a "
-                "source, or use model.given(source)"
+                "source, or use model.bind(source)"
             )
-        if given.num_rows != batch_size:
+        if memory.num_rows != batch_size:
             raise ConfigError(
-                f"{batch_size} sequences cannot answer to {given.num_rows} sources: give one each"
+                f"{batch_size} sequences cannot answer to {memory.num_rows} sources: give one each"
             )
-        return self.decoder.empty(batch_size, given, capacity)
+        return self.decoder.empty(batch_size, memory, capacity)
 
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
@@ -136,8 +136,8 @@ class Seq2SeqModel(SequenceModel):
             batch: inputs (B, L), the boundary and the target but for its last element.
         """
         recorder = taps.Recorder(self, only=["decoder.layers.*.attention.cross"])
-        with taps.recording_alone(recorder):
-            carry = self.empty(batch.shape[0], given=self.encode(source))
+        with taps.recording_only(recorder):
+            carry = self.empty(batch.shape[0], memory=self.encode(source))
             self.advance(carry, batch.inputs, None, keep=False)
         return [record.value for (record,) in recorder.records.values()]
 

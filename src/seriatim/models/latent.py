@@ -50,7 +50,7 @@ class LatentModel(SequenceModel):
         nn.init.zeros_(self.head.bias)
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         weight = self.embedding.weight
         # A cell that makes its zeros without a thought for device or precision is served too.

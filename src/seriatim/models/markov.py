@@ -32,7 +32,7 @@ from seriatim.models.ngram.pruning import prune_by_entropy
 from seriatim.models.ngram.quantization import quantize
 from seriatim.models.ngram.ray import count_on_cluster
 from seriatim.models.ngram.sampling import by_frequency, mixture, sample, top
-from seriatim.models.ngram.scoring import corpus_surprises
+from seriatim.models.ngram.scoring import corpus_surprisals
 from seriatim.models.ngram.smoothing import smoothing_bytes
 from seriatim.models.options.configuration import Markov
 
@@ -128,16 +128,16 @@ class MarkovModel(SequenceModel):
         self.table.fill(backoffs, codes)
         return {"ngrams": self.table.num_ngrams, **backoffs.facts}
 
-    def corpus_surprises(self, corpus: TokenSequences) -> NDArray[np.float32]:
+    def corpus_surprisals(self, corpus: TokenSequences) -> NDArray[np.float32]:
         """-ln p of every scored symbol of a corpus, in the order of the text, in nats.
 
         What batches give, in less time: no rows are padded, and what one symbol is predicted as
         is not looked up again as the context of the next.
         """
-        return corpus_surprises(self.table, self._layout(corpus))
+        return corpus_surprisals(self.table, self._layout(corpus))
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         shape = (batch_size, self.config.order - 1)
         return torch.full(shape, -1, dtype=torch.int64, device=self.device)

@@ -92,7 +92,7 @@ class Memory(Node):
         initial = tree.select(self.initial, index)
         if not self.keys:
             return replace(self, initial=initial)
-        sources, group = tree.blocks_of(index, self.group)
+        sources, group = tree.regroup_blocks(index, self.group)
         shared = replace(self, initial=initial, group=group)
         if torch.equal(sources, torch.arange(self.keys[0].shape[0])):
             return shared

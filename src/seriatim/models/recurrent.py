@@ -359,7 +359,7 @@ class Recurrent(SequenceModel):
         )
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         if self.initial is None:
             return tuple(cell.initial(batch_size) for cell in self.layers)

@@ -55,10 +55,10 @@ class TransformerModel(SequenceModel):
         return self.config.num_layers * (self.config.context - 1) + 1
 
     def empty(
-        self, batch_size: int, *, given: Tree | None = None, capacity: int | None = None
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         """A tape of nothing."""
-        if given is not None:
+        if memory is not None:
             raise ConfigError(
                 "a Transformer of this kind answers to no source, but one was given: leave it out"
             )

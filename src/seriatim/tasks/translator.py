@@ -34,7 +34,7 @@ from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.decode.batched import Decoding, Ids, SearchConstraints, check_required, search
 from seriatim.errors import ConfigError, ModelError
 from seriatim.laws import check
-from seriatim.metrics.pairs import PLACES, pair_surprisals, score_pairs
+from seriatim.metrics.pairs import POSITIONS, pair_surprisals, score_pairs
 from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_model
@@ -265,7 +265,7 @@ class Translator:
         if self.model is None:
             self.model = self._built(options.seed).to(self._device)
         boundaries = self._boundaries()
-        judged = None if valid is None else PairPass(valid, boundaries, token_budget=PLACES)
+        judged = None if valid is None else PairPass(valid, boundaries, token_budget=POSITIONS)
         batches = pair_batches(corpus, boundaries, options)
         history = run(self.model, batches, judged, options)
         self.training["fit"] = {
@@ -383,7 +383,7 @@ class Translator:
     def _bound(self, sources: list[Ids]) -> SequenceModel:
         model, source, _ = self._fitted()
         with torch.inference_mode():
-            return model.given(source_batch(sources, source.boundary).to(model.device))
+            return model.bind(source_batch(sources, source.boundary).to(model.device))
 
     def _read(self, texts: Sequence[Text]) -> tuple[list[Ids], list[tuple[str, ...]]]:
         """The symbols of sources, and what should be known of each."""
@@ -507,7 +507,7 @@ class Translator:
         # Any source will do: the symbols of the lowest ids, without the boundary.
         ids = [i for i in range(min(source.num_symbols, 4)) if i != source.boundary]
         bound = source_batch([np.array(ids, np.int64)], source.boundary)
-        return check.check_model(model.given(bound.to(model.device)), budget_s=budget_s)
+        return check.check_model(model.bind(bound.to(model.device)), budget_s=budget_s)
 
     def info(self) -> dict[str, Any]:
         """What it is, how large, and how it came about; JSON values."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from seriatim.core.column_major import is_by_columns
+from seriatim.core.column_major import is_column_major
 from seriatim.errors import ConfigError
 from seriatim.train.options import TrainingOptions
 
@@ -52,11 +52,12 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
 def moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """What an optimizer remembers of each parameter, as "parameter name/what it is".
 
-    Of a weight by columns it has W^T (`columns.as_rows`); what is given has the shape of W.
+    A column-major weight is kept as W^T (`column_major.transposed_weights`); what is returned has
+    the shape of W.
     """
     names = {id(p): name for name, p in model.named_parameters()}
     return {
-        f"{names[id(p)]}/{key}": value.t() if is_by_columns(p) and value.ndim else value
+        f"{names[id(p)]}/{key}": value.t() if is_column_major(p) and value.ndim else value
         for group in optimizer.param_groups
         for p in group["params"]
         for key, value in optimizer.state.get(p, {}).items()
@@ -74,7 +75,7 @@ def set_moments(model: nn.Module, optimizer: Optimizer, found: Mapping[str, Tens
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {i: by_name[names[id(p)]] for i, p in enumerate(parameters) if names[id(p)] in by_name}
     for i, values in state.items():
-        if is_by_columns(parameters[i]):
+        if is_column_major(parameters[i]):
             by_rows = {key: value.t().contiguous() for key, value in values.items() if value.ndim}
             values.update(by_rows)
     # torch's own loading knows which of them lives on which device.

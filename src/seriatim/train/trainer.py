@@ -18,7 +18,12 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch
-from seriatim.core.column_major import as_rows, is_by_columns, lay_by_columns, lay_by_rows
+from seriatim.core.column_major import (
+    is_column_major,
+    to_column_major,
+    to_row_major,
+    transposed_weights,
+)
 from seriatim.core.model import Carry, TargetModel
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.errors import TrainingError
@@ -79,7 +84,7 @@ class Trainer:
         self.products = choose(options.precision, model).products
         self._laid: list[Tensor] = []
         if self.products == "bf16" and self.device.type == "cpu" and not self.spread.is_sharded:
-            self._laid = lay_by_columns(model)
+            self._laid = to_column_major(model)
         self.called = self.spread.ready(model, source)
         self.compiled = Compiled(self.called) if options.compile else None
         units = [module for module in model.modules() if isinstance(module, Unit)]
@@ -89,7 +94,7 @@ class Trainer:
         self.num_parts = options.accumulate
         self.parameters = trainable(model)
         # Whoever laid them so: a model may have such weights of its own.
-        self._by_columns = [p for p in self.parameters if is_by_columns(p)]
+        self._by_columns = [p for p in self.parameters if is_column_major(p)]
         self.optimizer = make_optimizer(model, options)
         self.average: Average | None = None
         if options.average is not None:
@@ -128,7 +133,7 @@ class Trainer:
         self.rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        with as_rows(self._by_columns):
+        with transposed_weights(self._by_columns):
             self.optimizer.step()
         self.optimizer.zero_grad()
         self.carry = carry
@@ -144,7 +149,7 @@ class Trainer:
 
     def release(self) -> None:
         """The end: the model's weights lie again as they did before. No update may follow."""
-        lay_by_rows(self._laid)
+        to_row_major(self._laid)
 
     def _gradient(
         self, batch: Batch, carry: Carry | None, goes_on: bool

@@ -183,7 +183,9 @@ class _Fold(NamedTuple):
     alternatives: list[Row]
 
     @classmethod
-    def of(cls, model: SequenceModel, targets: Ids, top: int, given: Tree | None = None) -> "_Fold":
+    def of(
+        cls, model: SequenceModel, targets: Ids, top: int, memory: Tree | None = None
+    ) -> "_Fold":
         """Fold the boundary and all targets but the last, in chunks."""
         if top < 0:
             raise ConfigError(f"{top} alternatives cannot be listed: give 0 or more")
@@ -191,7 +193,7 @@ class _Fold(NamedTuple):
         nats, rows = [], []
         size = min(model.positions_at_once, _AT_ONCE)
         with torch.inference_mode():
-            carry = model.empty(1, given=given)
+            carry = model.empty(1, memory=memory)
             for begin in range(0, len(targets), size):
                 end = min(begin + size, len(targets))
                 x, y = ids[:, begin:end], ids[:, begin + 1 : end + 1]

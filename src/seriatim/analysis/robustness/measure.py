@@ -35,7 +35,7 @@ from seriatim.analysis.context.restarts import Ints, Report, check_symbols, run
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, DataError
-from seriatim.metrics.bootstrap import Floats, Metric, in_blocks, ratio, resampled_sums
+from seriatim.metrics.bootstrap import Floats, Metric, block_sums, ratio, resampled_sums
 
 Rng: TypeAlias = np.random.Generator
 
@@ -328,7 +328,7 @@ def measure_robustness(
             if report is not None:
                 report((i + (j + 1) / times) / len(asked))
         block = max(1, min(_BLOCK, len(truth) // 20))
-        grouped = in_blocks(counts, whole.sizes, block)
+        grouped = block_sums(counts, whole.sizes, block)
         others = counts[:, 4].sum()
         found.append(
             _damage(

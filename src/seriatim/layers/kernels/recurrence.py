@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seriatim.core.column_major import cat_rows, is_by_columns, weight_gradient
+from seriatim.core.column_major import cat_rows, is_column_major, weight_gradient
 
 Adding = Callable[[Tensor, Tensor], Tensor]
 
@@ -117,7 +117,7 @@ def _adding(
     The product is made in `dtype`.
     """
     if dtype == weight.dtype:
-        transposed = weight.t() if is_by_columns(weight) else weight.t().contiguous()
+        transposed = weight.t() if is_column_major(weight) else weight.t().contiguous()
         if mask is None:
             return lambda a, x: a.addmm_(x, transposed)
         return lambda a, x: a.addcmul_(mask, x @ transposed)
@@ -134,7 +134,7 @@ def _low_product(weight: Tensor, num_rows: int) -> Callable[[Tensor], Tensor]:
     here it is reordered once.
     """
     dtype = weight.dtype
-    if is_by_columns(weight):  # W^T lies as it is read, and packing gains next to nothing
+    if is_column_major(weight):  # W^T lies as it is read, and packing gains next to nothing
         transposed = weight.t()
     elif weight.device.type == "cpu" and _can_pack():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), num_rows)

@@ -27,7 +27,7 @@ AT_ONCE = 1 << 15  # places whose arrays stay in the caches
 Nats = npt.NDArray[np.float32]
 
 
-def corpus_surprises(table: NgramTable, layout: Layout) -> Nats:
+def corpus_surprisals(table: NgramTable, layout: Layout) -> Nats:
     """-ln p of every symbol of a corpus but the beginnings of sequences, in order, in nats."""
     nats = np.empty(layout.num_places - layout.num_beginnings, dtype=np.float32)
     end = 0

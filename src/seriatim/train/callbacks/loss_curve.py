@@ -46,7 +46,7 @@ def draw_losses(evaluations: Iterable[Evaluation], path: Path) -> None:
     best = base.mark_point(filled=True, size=60).transform_filter("datum.is_best")
     chart = altair.layer(base.mark_line(), best).properties(width=480, height=280)
     picture = vl_convert.vegalite_to_png(chart.to_dict(), scale=2)
-    with atomic.whole(path) as part:
+    with atomic.write(path) as part:
         part.write_bytes(picture)
 
 

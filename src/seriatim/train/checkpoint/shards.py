@@ -74,7 +74,7 @@ def _name(count: int, rank: int, size: int) -> str:
 def _write(path: Path, shares: Mapping[str, DTensor]) -> dict[str, int]:
     rows = {name: [_bounds(t)[0], list(t.shape)] for name, t in shares.items()}
     local = {name: t.to_local().detach().cpu().contiguous() for name, t in shares.items()}
-    with atomic.whole(path) as part:
+    with atomic.write(path) as part:
         safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
         found = seal(part)
     atomic.flush(path.parent)

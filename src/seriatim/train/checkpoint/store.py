@@ -132,7 +132,7 @@ def write(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> Checkpo
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    with atomic.whole(path) as part:
+    with atomic.write(path) as part:
         safetensors.torch.save_file(dict(tensors), part)
         return seal(part)
 
@@ -147,7 +147,7 @@ def _write_head(path: Path, head: CheckpointHead) -> None:
         "files": head.files,
     }
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    with atomic.whole(path) as part:
+    with atomic.write(path) as part:
         part.write_text(text, encoding="utf-8")
     atomic.flush(path.parent)
 
@@ -243,7 +243,7 @@ def damaged(folder: Path, what: str) -> ModelError:
 def write_document(folder: Path, name: str, content: Any) -> None:
     """Put a JSON value beside the checkpoint, whole or not at all: what a run was begun with."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic.whole(folder / f"{_GIVEN}{name}.json") as part:
+    with atomic.write(folder / f"{_GIVEN}{name}.json") as part:
         part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
