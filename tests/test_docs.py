@@ -9,7 +9,7 @@ import pytest
 from seriatim.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINES = ["the cat sat on the mat", "once upon a time a dog sat", "Once upon the mat a cat sat"]
 
 

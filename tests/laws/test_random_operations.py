@@ -1,4 +1,4 @@
-"""States under random operations: whatever is done to them, each row predicts what its own past says.
+"""Random operations on states: each row must predict what its own past says.
 
 A machine starts a state, folds ragged chunks and single elements, selects, repeats and joins rows,
 goes back to older states and branches from them, and sends states through bytes. Beside every state
