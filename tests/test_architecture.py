@@ -175,9 +175,9 @@ def test_no_module_of_ours_evaluates_or_unpickles() -> None:
 
 def test_the_public_names_are_these() -> None:
     names = (
-        "Autoregressive Batch beam_search build_model Categorical Cell check_model Checkpoints "
-        "compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect Labeller "
-        "LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
+        "Autoregressive Batch beam_search build_model Callbacks Categorical Cell check_model "
+        "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect "
+        "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
         "open_pairs open_source Product record register RNN sample Sampling Scorer Seq2Seq "
         "SequenceModel SeriatimError State Stream TrainingOptions Transformer Translator"
     )

@@ -92,7 +92,9 @@ def _run(family: str, length: int, folder: Path) -> dict[str, Any]:
     with seeded(torch.device("cpu"), 0):
         model = Number(CausalEncoder(VectorModel(CONFIGS[family](hidden_size=128), 2)))
     valid, test = (_held_out(length, seed) for seed in (10**9, 2 * 10**9))
-    history = train(model, _Sums(length, 0), valid, options, report=_report)
+    history = train(
+        model, _Sums(length, 0), valid, options, callbacks=st.Callbacks(progress=_report)
+    )
     constant = 0.9189385332046727  # ln(2 pi) / 2
     return {
         "mean_squared_error": 2 * (mean_nats(model, test) - constant),

@@ -137,7 +137,13 @@ def _fit(model: SequenceModel, family: str, lag: int) -> int:
             "precision": "float32",
         }
     )
-    train(model, _Copies(lag), _held_out(lag, 10**9, 64), options, report=_report)
+    train(
+        model,
+        _Copies(lag),
+        _held_out(lag, 10**9, 64),
+        options,
+        callbacks=st.Callbacks(progress=_report),
+    )
     return STEPS
 
 

@@ -60,7 +60,11 @@ def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
     files = {part: (data / f"{part}.en", data / f"{part}.ja") for part in ("train", "dev", "test")}
     translator = st.Translator(MODELS[name], symbols="word", min_count=2)
     translator.fit(
-        files["train"], valid=files["dev"], test=files["test"], epochs=EPOCHS, report=_report
+        files["train"],
+        valid=files["dev"],
+        test=files["test"],
+        epochs=EPOCHS,
+        callbacks=st.Callbacks(progress=_report),
     )
     sources, targets = (f.read_text(encoding="utf-8").splitlines() for f in files["test"])
     found = [t.text for t in translator.translate(sources, beam=4)]

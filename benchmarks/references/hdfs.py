@@ -83,7 +83,7 @@ def _run(family: str, seed: int, data: Path, folder: Path) -> dict[str, Any]:
     lm = st.LanguageModel(CONFIGS[family], symbols="word", sequences="line")
     options = lm.training_options({"epochs": 20, "batch_size": 32, "length": 64, "seed": seed})
     began = time.perf_counter()
-    lm.fit(train, valid=valid, options=options, report=_report)
+    lm.fit(train, valid=valid, options=options, callbacks=st.Callbacks(progress=_report))
     fitted = time.perf_counter()
     found = [list(sequence_surprises(lm, part)) for part in (calibration, normal, odd)]
     scored = time.perf_counter()

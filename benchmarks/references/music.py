@@ -70,7 +70,7 @@ def _run(corpus: str, family: str, file: Path, folder: Path) -> dict[str, Any]:
         model = VectorModel(config, KEYS)
     source = ExampleBatches(pieces["train"], batch_size=options.batch_size, seed=options.seed)
     valid = ExamplePass(pieces["valid"], batch_size=16)
-    history = train(model, source, valid, options, report=_report)
+    history = train(model, source, valid, options, callbacks=st.Callbacks(progress=_report))
     return {
         "test_nats": mean_nats(model, ExamplePass(pieces["test"], batch_size=16)),
         "valid_nats": history.best_valid_nats,

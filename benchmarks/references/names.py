@@ -32,7 +32,7 @@ def summary(parts: dict[str, Any]) -> dict[str, Any]:
 
 def _run(encoder: str, data: Path, folder: Path) -> dict[str, Any]:
     labeller = st.Labeller(encoder)
-    labeller.fit(data, split=(0.7, 0.1, 0.2), report=_report)
+    labeller.fit(data, split=(0.7, 0.1, 0.2), callbacks=st.Callbacks(progress=_report))
     test = labeller.training["test"]
     frequent = max(sum(row) for row in test["confusion"]) / test["num_labelled"]
     return {

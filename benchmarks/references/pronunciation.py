@@ -96,7 +96,7 @@ def _fitted(language: str, files: dict[str, Path], seed: int) -> st.Translator:
         valid=files["dev"],
         test=files["test"],
         options={**OPTIONS, "seed": seed},
-        report=_report,
+        callbacks=st.Callbacks(progress=_report),
     )
 
 

@@ -52,7 +52,13 @@ def _run(split: str, name: str, data: Path, folder: Path) -> dict[str, Any]:
     train, test = (_pairs(data / f"tasks_{part}_{split}.txt") for part in ("train", "test"))
     translator = st.Translator(MODELS[name], symbols="word")
     options = {"steps": STEPS, "token_budget": PLACES[split]}
-    translator.fit(train, test=test, split=(0.9, 0.1, 0.0), options=options, report=_report)
+    translator.fit(
+        train,
+        test=test,
+        split=(0.9, 0.1, 0.0),
+        options=options,
+        callbacks=st.Callbacks(progress=_report),
+    )
     found = translator.translate([source for source, _ in test], beam=1)
     right = sum(f.text == target for f, (_, target) in zip(found, test, strict=True))
     return {

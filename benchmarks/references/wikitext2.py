@@ -58,7 +58,7 @@ def _run(
         test=data / "test.txt",
         split=(0.9, 0.1, 0.0),
         options=lm.training_options(options, preset=preset),
-        report=_report,
+        callbacks=st.Callbacks(progress=_report),
     )
     test = lm.training["test"]
     return {

@@ -19,6 +19,7 @@ from seriatim._version import __version__ as __version__
 _HOME = {
     "Autoregressive": "models.options.configuration",
     "Batch": "core.batch",
+    "Callbacks": "train.callbacks.callbacks",
     "Categorical": "core.distributions",
     "Cell": "layers.cells",
     "Checkpoints": "train.checkpoint.store",
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
     from seriatim.tasks.registry import load as load
     from seriatim.tasks.translator import Translator as Translator
+    from seriatim.train.callbacks.callbacks import Callbacks as Callbacks
     from seriatim.train.checkpoint.store import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 

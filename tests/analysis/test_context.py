@@ -203,7 +203,7 @@ def test_the_json_holds_what_plots_ask_for() -> None:
         shuffled=True,
         replaced=True,
         gradients=True,
-        report=shares.append,
+        progress=shares.append,
     )
     record = json.loads(json.dumps(found.to_json()))
     assert record["contexts"] == [1, 2, 9]

@@ -146,7 +146,7 @@ def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_b
 
 def test_the_same_seed_measures_the_same_and_the_json_holds_what_plots_ask_for() -> None:
     text, shares = stream(RNG.integers(0, 3, 2000)), list[float]()
-    a = measure_robustness(ToyAttention(), text, report=shares.append)
+    a = measure_robustness(ToyAttention(), text, progress=shares.append)
     b, c = (measure_robustness(ToyAttention(), text, seed=s) for s in (0, 1))
     assert a == b
     assert a != c

@@ -22,6 +22,7 @@ from seriatim.data.batches.corpus import StreamChunks
 from seriatim.errors import TrainingError
 from seriatim.layers.kernels import recurrence
 from seriatim.models.build import build_model
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.loop import fit
 from seriatim.train.optimizer import moments
@@ -199,7 +200,8 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_cut(tmp_path: Path)
     fit(whole, stream(), stream(), small())
     cut, steps = model(), iter(range(5))
     kept = Checkpoints(folder=tmp_path, minutes=0.0)
-    fit(cut, stream(), stream(), small(), checkpoints=kept, stop=lambda: next(steps, None) is None)
+    stop = Callbacks(should_stop=lambda: next(steps, None) is None)
+    fit(cut, stream(), stream(), small(), checkpoints=kept, callbacks=stop)
     again = model()
     resumed = Checkpoints(folder=tmp_path, minutes=0.0, resume=True)
     history = fit(again, stream(), stream(), small(), checkpoints=resumed)

@@ -92,7 +92,11 @@ def test_a_label_that_a_split_leaves_to_the_test_is_counted_as_missed() -> None:
     data = [(text, "rare" if text == rare else label) for text, label in data]
     said: list[str] = []
     made = st.Labeller("gru", symbols="word")
-    made.fit(data, options=made.training_options({"steps": 2}), say=said.append)
+    made.fit(
+        data,
+        options=made.training_options({"steps": 2}),
+        callbacks=st.Callbacks(message=said.append),
+    )
     assert any("no sequence labelled rare fell to training" in sentence for sentence in said)
     row = made.training["test"]["labels"].index("rare")
     assert sum(made.training["test"]["confusion"][row]) == 1

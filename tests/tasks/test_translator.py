@@ -418,7 +418,13 @@ def test_a_run_that_is_cut_short_goes_on_to_the_same_weights(tmp_path: Path) -> 
         kept = Checkpoints(folder=folder, minutes=0, resume=resume)
         found = translator("gru", dropout=0.1)
         options = {"batch_size": 16, "precision": "float32", "evaluate_every": 1}
-        return found.fit(pairs, steps=6, options=options, report=report, checkpoints=kept)
+        return found.fit(
+            pairs,
+            steps=6,
+            options=options,
+            callbacks=st.Callbacks(progress=report),
+            checkpoints=kept,
+        )
 
     def cut(progress: Any) -> None:
         if progress.step == 3:

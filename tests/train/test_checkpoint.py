@@ -65,8 +65,7 @@ def run(
         corpus(700, 0) if data is None else data,
         corpus(300, 1),
         options or small(),
-        report=report,
-        stop=stop,
+        callbacks=st.Callbacks(progress=report, should_stop=stop),
         checkpoints=where,
     )
 
@@ -288,7 +287,7 @@ def test_a_full_disk_is_said_once_and_tried_again_and_training_goes_on(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return honest(*args)
 
-    monkeypatch.setattr(writer.checkpoint, "write", full)
+    monkeypatch.setattr(writer.store, "write", full)
     history = run(
         tmp_path / "c",
         options=small(evaluate_every=1, steps=30),
@@ -358,7 +357,7 @@ def test_a_language_model_goes_on_with_its_symbols_also_on_other_data(tmp_path: 
         if progress.step == 4:
             raise KeyboardInterrupt
 
-    lm = language_model(first, checkpoints=where, report=interrupt)
+    lm = language_model(first, checkpoints=where, callbacks=st.Callbacks(progress=interrupt))
     assert lm.training["fit"]["stopped"] == "interrupted"
     with pytest.raises(OutputError, match="holds a run"):
         language_model(first, checkpoints=tmp_path / "c")

@@ -97,7 +97,13 @@ def test_a_run_that_explodes_says_so_in_its_history() -> None:
 
     source = Spoilt(corpus(700, 0), 1, batch_size=4, length=10)
     told: list[str] = []
-    history = train(model, source, None, options, report=lambda p: told.extend(p.notes))
+    history = train(
+        model,
+        source,
+        None,
+        options,
+        callbacks=st.Callbacks(progress=lambda p: told.extend(p.notes)),
+    )
     assert any("the gradient exploded" in note for note in history.notes)
     assert any("the gradient exploded" in note for note in told)
 

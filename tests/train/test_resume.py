@@ -17,6 +17,7 @@ import seriatim as st
 from seriatim.core.model import SequenceModel
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.checkpoint import store
 from seriatim.train.checkpoint.diff import compare
 from seriatim.train.checkpoint.store import Checkpoints
@@ -102,7 +103,7 @@ def run(name: str, folder: Path, slowness: float = 0.0, steps: int | None = None
         corpus(700, 0, is_stream=case.is_stream),
         corpus(300, 1, is_stream=case.is_stream),
         options,
-        stop=wait,
+        callbacks=Callbacks(should_stop=wait),
         checkpoints=Checkpoints(folder=folder, minutes=0.0, resume=True),
     )
 

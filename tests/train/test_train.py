@@ -18,6 +18,7 @@ from seriatim.core.distributions import Categorical, Distribution
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.corpus import CorpusPass, StreamChunks, StreamWindows
 from seriatim.errors import ConfigError, DataError, TrainingError
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History, Progress
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import fit
@@ -187,7 +188,7 @@ def test_the_random_state_of_the_caller_is_left_alone(minutes: float | None) -> 
     clock = SteppingClock(1.0, 1.0)
     clock.attach(model)
     options = small(minutes=minutes, steps=None if minutes else 5)
-    fit(model, stream(), stream(), options, clock=clock)
+    fit(model, stream(), stream(), options, callbacks=Callbacks(clock=clock))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -495,7 +496,13 @@ def test_ctrl_c_keeps_the_best_so_far_and_returns() -> None:
     options = small(steps=100, evaluate_every=5, schedule="constant")
     clock = SteppingClock(1.0, 0.0)
     clock.attach(model)  # a second a step: every step is reported
-    history = fit(model, stream(), stream(), options, report=interrupt_at(13), clock=clock)
+    history = fit(
+        model,
+        stream(),
+        stream(),
+        options,
+        callbacks=Callbacks(progress=interrupt_at(13), clock=clock),
+    )
     fit(healthy, stream(), stream(), small(steps=10, evaluate_every=5, schedule="constant"))
     assert history.stopped == "interrupted"
     assert (history.best_step, history.steps_done, history.steps) == (10, 13, 100)
@@ -508,7 +515,13 @@ def test_ctrl_c_before_the_first_evaluation_keeps_what_was_learnt() -> None:
     clock = SteppingClock(1.0, 0.0)
     clock.attach(model)
     options = small(steps=100, evaluate_every=50, schedule="constant")
-    history = fit(model, stream(), stream(), options, report=interrupt_at(7), clock=clock)
+    history = fit(
+        model,
+        stream(),
+        stream(),
+        options,
+        callbacks=Callbacks(progress=interrupt_at(7), clock=clock),
+    )
     fit(healthy, stream(), None, small(steps=7, schedule="constant"))
     assert (history.stopped, history.best_step, history.best_valid_nats) == ("interrupted", 7, None)
     assert torch.equal(weights(model), weights(healthy))
@@ -524,7 +537,13 @@ def test_ctrl_c_with_broken_weights_goes_back_to_the_first() -> None:
             model.table.fill_(math.nan)
         raise KeyboardInterrupt
 
-    history = fit(model, stream(), stream(), small(steps=100, evaluate_every=50), stop=stop)
+    history = fit(
+        model,
+        stream(),
+        stream(),
+        small(steps=100, evaluate_every=50),
+        callbacks=Callbacks(should_stop=stop),
+    )
     assert history.best_step == 0
     assert torch.equal(weights(model), torch.zeros(V * V, dtype=torch.float64))
 
@@ -532,7 +551,13 @@ def test_ctrl_c_with_broken_weights_goes_back_to_the_first() -> None:
 def test_the_caller_may_stop_a_run() -> None:
     answers: Iterator[bool] = iter([False] * 8 + [True])
     options = small(steps=100, evaluate_every=5)
-    history = fit(Bigram(), stream(), stream(), options, stop=lambda: next(answers))
+    history = fit(
+        Bigram(),
+        stream(),
+        stream(),
+        options,
+        callbacks=Callbacks(should_stop=lambda: next(answers)),
+    )
     assert (history.stopped, history.steps_done, history.best_step) == ("stopped", 8, 5)
 
 
@@ -562,7 +587,9 @@ def test_minutes_become_steps_that_fill_the_time_evaluations_included(
     model, clock = Bigram(), SteppingClock(*seconds)
     clock.attach(model)
     began = clock()
-    history = fit(model, stream(), stream(200), small(steps=None, minutes=5), clock=clock)
+    history = fit(
+        model, stream(), stream(200), small(steps=None, minutes=5), callbacks=Callbacks(clock=clock)
+    )
     assert 0.9 * 300 < clock() - began <= 300.001
     assert history.stopped == "finished"
     assert history.steps_done == history.steps
@@ -573,7 +600,9 @@ def test_the_steps_recorded_for_minutes_give_the_same_weights_again() -> None:
     timed, again = Recurrent(dropout=0.3), Recurrent(dropout=0.3)
     clock = SteppingClock(1.0, 0.5)
     clock.attach(timed)
-    history = fit(timed, stream(), stream(200), small(steps=None, minutes=1), clock=clock)
+    history = fit(
+        timed, stream(), stream(200), small(steps=None, minutes=1), callbacks=Callbacks(clock=clock)
+    )
     repeated = fit(again, stream(), stream(200), small(steps=history.steps))
     assert 20 < history.steps < 60
     assert torch.equal(weights(timed), weights(again))
@@ -585,13 +614,15 @@ def test_the_steps_recorded_for_minutes_give_the_same_weights_again() -> None:
 def test_a_budget_too_short_for_a_step_takes_one() -> None:
     model, clock = Bigram(), SteppingClock(10.0, 10.0)
     clock.attach(model)
-    history = fit(model, stream(), stream(), small(steps=None, minutes=0.01), clock=clock)
+    history = fit(
+        model, stream(), stream(), small(steps=None, minutes=0.01), callbacks=Callbacks(clock=clock)
+    )
     assert history.steps == 1
 
 
 def test_a_clock_that_stands_still_does_not_measure_for_ever() -> None:
     options = small(steps=None, minutes=1e-9)
-    assert fit(Bigram(), stream(), None, options, clock=lambda: 0.0).steps >= 1
+    assert fit(Bigram(), stream(), None, options, callbacks=Callbacks(clock=lambda: 0.0)).steps >= 1
 
 
 # ---- what is told --------------------------------------------------------------------------------
@@ -638,7 +669,13 @@ def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_one_before() -
 def test_progress_is_told_at_most_four_times_a_second_and_at_every_evaluation() -> None:
     model, clock, told = Bigram(), SteppingClock(0.1, 0.0), list[Progress]()
     clock.attach(model)
-    fit(model, stream(), stream(), small(evaluate_every=6), report=told.append, clock=clock)
+    fit(
+        model,
+        stream(),
+        stream(),
+        small(evaluate_every=6),
+        callbacks=Callbacks(progress=told.append, clock=clock),
+    )
     assert [p.step for p in told] == [0, 3, 6, 9, 12]
     assert [p.is_best for p in told] == [True, False, True, False, True]
     assert [round(p.seconds_left, 6) for p in told] == [0.0, 0.9, 0.6, 0.3, 0.0]

@@ -24,6 +24,7 @@ from seriatim.data.batches.corpus import BatchSource, CorpusPass, batch_source
 from seriatim.models.build import build_model
 from seriatim.models.options.configuration import GRU, LSTM, Transformer
 from seriatim.train import distributed
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.distributed import Ranks, join, leave, make_spread
@@ -125,10 +126,12 @@ def run(
         source(kind, 5),
         CorpusPass(lines(9), 1, batch_size=3, length=5),
         options,
-        report=seen.append,
-        stop=stops,
         checkpoints=where,
-        announce=lambda estimate: None,  # measured on a copy
+        callbacks=Callbacks(
+            progress=seen.append,
+            should_stop=stops,
+            estimate=lambda estimate: None,  # measured on a copy
+        ),
     )
     return {
         "steps": history.steps_done,

@@ -77,7 +77,7 @@ def context(
         gradients=gradients,
         limit=limit,
         seed=seed,
-        report=_told(reporter, "looking back"),
+        progress=_told(reporter, "looking back"),
     )
     reporter.done()
     if json:
@@ -145,7 +145,7 @@ def robustness(
             limit=PAIRS if limit is None else limit,
             seeds=1 if seeds is None else seeds,
             seed=seed,
-            report=told,
+            progress=told,
         )
     else:
         from seriatim.analysis.robustness.measure import LIMIT, SEEDS
@@ -160,7 +160,7 @@ def robustness(
             limit=LIMIT if limit is None else limit,
             seeds=SEEDS if seeds is None else seeds,
             seed=seed,
-            report=told,
+            progress=told,
         )
     reporter.done()
     if json:

@@ -14,6 +14,7 @@ from seriatim.cli.run_folder import RunFolder, estimate_line
 from seriatim.errors import OutputError, TrainingError
 
 if TYPE_CHECKING:
+    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.callbacks.history import Progress
 
 
@@ -32,9 +33,7 @@ class Task(Protocol):
         test: Any,
         split: tuple[float, float, float],
         options: Any,
-        report: Callable[["Progress"], None],
-        say: Callable[[str], None],
-        announce: Callable[[Any], None],
+        callbacks: "Callbacks",
         checkpoints: Any,
     ) -> Any:
         """Fit to data."""
@@ -66,6 +65,7 @@ def fit_and_tell(
         TrainingError: training broke down; the last good weights are saved.
         OutputError: there is no room at the place; the model is saved elsewhere.
     """
+    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.distributed import current
 
     train, valid, test = parts
@@ -75,15 +75,17 @@ def fit_and_tell(
         task,
         asked.place,
         reporter,
-        lambda report: task.fit(
+        lambda progress: task.fit(
             train,
             valid=valid,
             test=test,
             split=asked.split,
             options=options,
-            report=report,
-            say=reporter.say,
-            announce=lambda found: reporter.note(estimate_line(found)),
+            callbacks=Callbacks(
+                progress=progress,
+                message=reporter.say,
+                estimate=lambda found: reporter.note(estimate_line(found)),
+            ),
             checkpoints=asked.place.checkpoints(),
         ),
     )
@@ -116,8 +118,8 @@ def _fitted(
     from seriatim.train.estimate import NoMemoryError
 
     try:
-        with place.listening(reporter) as report:
-            fit(report)
+        with place.listening(reporter) as progress:
+            fit(progress)
     except TrainingError as error:
         if lm.model is None or not current().is_main or isinstance(error, LostProcessError):
             raise

@@ -80,7 +80,7 @@ def score(
     if each:
         _print_each(lm, source, reporter, json=json)
         return
-    found = lm.score(source, restart_every=restart_every, report=reporter.scored)
+    found = lm.score(source, restart_every=restart_every, progress=reporter.scored)
     reporter.done()
     if json:
         print_json(found.to_json())
@@ -92,7 +92,7 @@ def _print_each(lm: "LanguageModel", source: "Source", reporter: Reporter, *, js
     """A line for each sequence, with tabs between the figures, or a JSON record."""
     from seriatim.tasks.sequence_surprisal import sequence_surprises
 
-    found = sequence_surprises(lm, source, report=reporter.scored)
+    found = sequence_surprises(lm, source, progress=reporter.scored)
     for number, each in enumerate(found):
         if not number:
             reporter.done()

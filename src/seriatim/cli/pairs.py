@@ -176,12 +176,12 @@ def score_pairs(model: Path, asked: PairFile, *, each: bool, json: bool) -> None
     translator, pairs = Translator.load(model), asked.opened()
     reporter = Reporter(is_quiet=json)
     if each:
-        values = translator.log_probs(pairs, report=reporter.scored)
+        values = translator.log_probs(pairs, progress=reporter.scored)
         reporter.done()
         for value in values:
             print_json({"log_prob": value}) if json else print(f"{value:.6f}")
         return
-    found = translator.score(pairs, report=reporter.scored)
+    found = translator.score(pairs, progress=reporter.scored)
     reporter.done()
     if json:
         print_json(found.to_json())

@@ -94,11 +94,11 @@ def _measure(
         replaced=True,
         gradients=True,
         limit=limit,
-        report=told("looking back"),
+        progress=told("looking back"),
     )
     _keep(folder, "context", name, looked.to_json())
     voice.say(f"{name}: damaging")
-    damaged = lm.robustness(source, limit=limit, report=told("damaging"))
+    damaged = lm.robustness(source, limit=limit, progress=told("damaging"))
     _keep(folder, "robustness", name, damaged.to_json())
     voice.done()
 

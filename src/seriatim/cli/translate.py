@@ -344,7 +344,7 @@ def evaluate(
         ensemble=others,
         lowercase=lowercase,
         tokenize=tokenize,
-        report=lambda done: reporter.counted(f"{done:,} sources translated"),
+        progress=lambda done: reporter.counted(f"{done:,} sources translated"),
     )
     reporter.done()
     if json:

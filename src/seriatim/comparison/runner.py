@@ -52,6 +52,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.base import Say, Shares, in_symbols, open_parts, silent
 from seriatim.tasks.language_model import Data, LanguageModel
 from seriatim.tasks.speller import fit_speller, spelling_bits
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.options import BUDGETS
@@ -421,9 +422,11 @@ class _ComparisonRun:
             self.arena.parts["train"],
             valid=self.arena.parts["valid"],
             options=prepared.options,
-            report=lambda progress: listeners.report(name, progress),
-            say=lambda sentence: listeners.say(f"{name}: {sentence}"),
-            announce=prepared.announce,
+            callbacks=Callbacks(
+                progress=lambda progress: listeners.report(name, progress),
+                message=lambda sentence: listeners.say(f"{name}: {sentence}"),
+                estimate=prepared.announce,
+            ),
             checkpoints=kept,
             figures=False,
         )

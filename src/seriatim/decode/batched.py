@@ -124,7 +124,7 @@ def search(
     *,
     end: int,
     first: int = 0,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """The best targets of every source, in the order of the sources.
 
@@ -136,7 +136,7 @@ def search(
         wishes: what else counts.
         end: the symbol that ends a target.
         first: the number of the first source, for the counters of sampling and for messages.
-        report: called with the number of sources done so far.
+        progress: called with the number of sources done so far.
 
     Raises:
         ConfigError: wishes that cannot be met; the message names the source.
@@ -153,8 +153,8 @@ def search(
                 )
             found[place] = hypotheses
         done += len(group)
-        if report is not None:
-            report(done)
+        if progress is not None:
+            progress(done)
     return found
 
 

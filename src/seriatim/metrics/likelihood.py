@@ -41,7 +41,7 @@ def surprisals(
     corpus: TokenSequences,
     *,
     restart_every: int | None = None,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
     """The surprise of every scored symbol, in the order of the text.
 
@@ -52,7 +52,7 @@ def surprisals(
         corpus: what to score, in symbols of this model.
         restart_every: for streams, forget everything every so many symbols (each block sees
             the one symbol before it): the protocol of disjoint blocks. None: never.
-        report: called with the number of symbols scored so far.
+        progress: called with the number of symbols scored so far.
 
     Returns:
         nats (N,), and bounds (M + 1,) of the M sequences, or blocks, in it.
@@ -71,8 +71,8 @@ def surprisals(
         bounds = np.append(np.arange(0, bounds[-1], restart_every), bounds[-1]).astype(np.int64)
     if restart_every is None and isinstance(model, ScoresCorpora):
         nats = model.corpus_surprisals(corpus)
-        if report is not None:
-            report(len(nats))
+        if progress is not None:
+            progress(len(nats))
         return nats, bounds
     nats = np.empty(bounds[-1], np.float32)
     done = 0
@@ -81,8 +81,8 @@ def surprisals(
             for i, part in _fold(model, corpus, bounds, group, extra):
                 nats[i] = part
                 done += len(part)
-            if report is not None:
-                report(done)
+            if progress is not None:
+                progress(done)
     return nats, bounds
 
 

@@ -27,7 +27,7 @@ def pair_surprisals(
     corpus: PairCorpus,
     boundaries: Boundaries,
     *,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
     """The surprise of every target symbol, in order: -ln p(y_t | y_1 .. y_{t-1}, x), nats.
 
@@ -35,7 +35,7 @@ def pair_surprisals(
         model: answers to sources.
         corpus: pairs in the symbols of this model.
         boundaries: of both alphabets.
-        report: called with the number of symbols scored so far.
+        progress: called with the number of symbols scored so far.
 
     Returns:
         nats (N,), and bounds (pairs + 1,) of the targets in it; a target of T symbols has T + 1.
@@ -54,8 +54,8 @@ def pair_surprisals(
             valid = valid_mask(torch.from_numpy(sizes[rows]), values.shape[1]).numpy()
             nats[(bounds[rows, None] + np.arange(values.shape[1]))[valid]] = -values[valid]
             done += int(sizes[rows].sum())
-            if report is not None:
-                report(done)
+            if progress is not None:
+                progress(done)
     return nats, bounds
 
 
@@ -65,7 +65,7 @@ def score_pairs(
     boundaries: Boundaries,
     unknown: int | None,
     *,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Score:
     """How well a model predicts the targets of pairs; see `pair_surprisals` for the arguments.
 
@@ -73,7 +73,7 @@ def score_pairs(
         unknown: the id of `<unk>` among the targets' symbols, if it is one of them.
     """
     started = time.perf_counter()
-    nats, bounds = pair_surprisals(model, corpus, boundaries, report=report)
+    nats, bounds = pair_surprisals(model, corpus, boundaries, progress=progress)
     seconds = time.perf_counter() - started
     found = likelihood(nats, bounds, unknown_targets(corpus.target, unknown))
     return score_text(found, corpus.target, seconds)

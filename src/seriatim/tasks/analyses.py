@@ -64,7 +64,7 @@ def output_robustness(
     limit: int | None,
     seeds: int,
     seed: int,
-    report: Report | None,
+    progress: Report | None,
 ) -> Robustness:
     """What damaged sources do to the outputs of a translator.
 
@@ -75,7 +75,7 @@ def output_robustness(
         symbols: of the sources.
         translate: the outputs of texts, in order.
         figure: by which outputs are held against references.
-        strengths, seeds, seed, report: as `analysis.robustness.measure.pair_robustness` takes them.
+        strengths, seeds, seed, progress: as in `analysis.robustness.measure.pair_robustness`.
         limit: at most so many pairs, from all over the data; None: all.
 
     Raises:
@@ -104,7 +104,7 @@ def output_robustness(
         strengths=strengths,
         seeds=seeds,
         seed=seed,
-        report=report,
+        progress=progress,
     )
 
 

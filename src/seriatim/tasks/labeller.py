@@ -30,10 +30,9 @@ from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_labeller
 from seriatim.models.options.configuration import LABELLERS, EncoderConfig, options_read
 from seriatim.tasks import storage
-from seriatim.tasks.base import Say, Shares, open_parts, silent
-from seriatim.train.callbacks.history import Progress
+from seriatim.tasks.base import Say, Shares, open_parts
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.checkpoint.store import Checkpoints
-from seriatim.train.estimate import Estimate
 from seriatim.train.loop import seeded, train
 from seriatim.train.options import TrainingOptions, configure_training
 
@@ -134,9 +133,7 @@ class Labeller:
         test: PairData | None = None,
         split: Shares = (0.8, 0.1, 0.1),
         options: TrainingOptions | None = None,
-        report: Callable[[Progress], None] | None = None,
-        say: Say | None = None,
-        announce: Callable[[Estimate], None] | None = None,
+        callbacks: Callbacks | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Self:
         """Fit to labelled sequences; see `open_labelled` for where they come from.
@@ -147,13 +144,12 @@ class Labeller:
             test: for the final figures; likewise.
             split: shares of train, validation and test where they are split off.
             options: of training; None: what suits most data.
-            report: told of the progress.
-            say: told in a sentence what is being done.
-            announce: told before the first step what training will cost.
+            callbacks: functions to be called while it is fitted.
             checkpoints: where the run is kept, so that it may be cut short and gone on with.
         """
         began = time.perf_counter()
-        say = say or silent
+        callbacks = callbacks or Callbacks()
+        say = callbacks.log
         options = options or self.training_options({})
         given = {"train": data, "valid": valid, "test": test}
         parts, record = open_parts(given, split, open_labelled, split_pairs)
@@ -188,8 +184,7 @@ class Labeller:
             source,
             passes.get("valid"),
             options,
-            report=report,
-            announce=announce,
+            callbacks=callbacks,
             checkpoints=self._kept(checkpoints, parts),
         )
         self.training = {
@@ -255,7 +250,7 @@ class Labeller:
     # ---- using ----------------------------------------------------------------------------------
 
     def label(
-        self, texts: Sequence[Text], *, k: int = 3, report: Callable[[int], None] | None = None
+        self, texts: Sequence[Text], *, k: int = 3, progress: Callable[[int], None] | None = None
     ) -> list[Labelled] | list[list[Labelled]]:
         """The label of each sequence, or the labels of its elements, in the order given.
 
@@ -263,10 +258,10 @@ class Labeller:
             texts: what is labelled; lists of elements, or words parted by spaces, where elements
                 have labels.
             k: how many labels to show in all.
-            report: called with the number of sequences labelled so far.
+            progress: called with the number of sequences labelled so far.
         """
         _, _, labels = self._fitted()
-        rows = self._probabilities(texts, report)
+        rows = self._probabilities(texts, progress)
         found = [[_shown(p, labels.names, k) for p in row] for row in rows]
         return [row[0] for row in found] if labels.per == "sequence" else found
 
@@ -304,14 +299,14 @@ class Labeller:
         return np.concatenate(self._rows(texts, None)), np.array(truth)
 
     def _probabilities(
-        self, texts: Sequence[Text], report: Callable[[int], None] | None
+        self, texts: Sequence[Text], progress: Callable[[int], None] | None
     ) -> list[Tensor]:
-        rows = self._rows(texts, report)
+        rows = self._rows(texts, progress)
         return [torch.from_numpy(row / self.temperature).softmax(-1) for row in rows]
 
     @torch.inference_mode()
     def _rows(
-        self, texts: Sequence[Text], report: Callable[[int], None] | None
+        self, texts: Sequence[Text], progress: Callable[[int], None] | None
     ) -> list[np.ndarray]:
         """For each text the scores (L, C) of its labels, float64; the longest are read first."""
         model, _, labels = self._fitted()
@@ -326,8 +321,8 @@ class Labeller:
             for i, row in zip(chosen, rows, strict=True):
                 length = 1 if labels.per == "sequence" else len(sources[i]) - 1
                 found[i] = row[:length]
-            if report is not None:
-                report(begin + len(chosen))
+            if progress is not None:
+                progress(begin + len(chosen))
         return found
 
     def info(self) -> dict[str, Any]:

@@ -39,14 +39,14 @@ from seriatim.models.build import build_model
 from seriatim.models.options.configuration import ModelConfig, configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import kinds_in, known_corpus
-from seriatim.tasks.base import Say, Shares, corpus_facts, in_symbols, open_parts, scores, silent
+from seriatim.tasks.base import Say, Shares, corpus_facts, in_symbols, open_parts, scores
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
 from seriatim.tasks.text_stream import Prediction, Surprisal, TextStream
-from seriatim.train.callbacks.history import History, Progress
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import Kept, found_run, keep
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.distributed import current
-from seriatim.train.estimate import Estimate
 from seriatim.train.loop import fit as fit_by_gradient
 from seriatim.train.loop import seeded
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
@@ -108,9 +108,7 @@ class LanguageModel:
         minutes: float | None = None,
         seed: int | None = None,
         options: TrainingOptions | None = None,
-        report: Callable[[Progress], None] | None = None,
-        say: Say | None = None,
-        announce: Callable[[Estimate], None] | None = None,
+        callbacks: Callbacks | None = None,
         checkpoints: Kept = None,
         resume: bool = False,
         figures: bool = True,
@@ -128,9 +126,7 @@ class LanguageModel:
             steps, epochs, minutes: the budget, at most one; see `TrainingOptions`.
             seed: of weights, data order and dropout.
             options: all other training options; None: what suits the family.
-            report: told of the progress of training.
-            say: told in a sentence what is being done.
-            announce: told before the first step what training will cost, measured on a copy.
+            callbacks: functions to be called while it is fitted.
             checkpoints: a folder in which the run is kept every minute, or `Checkpoints`; it
                 stays when the run is over: remove it when the model is saved.
             resume: go on with the run in that folder, to the bit, if there is one.
@@ -140,7 +136,8 @@ class LanguageModel:
             This model, fitted; `training` holds the record.
         """
         started = time.perf_counter()
-        say = say or silent
+        callbacks = callbacks or Callbacks()
+        say = callbacks.log
         options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
         parts, record = self._parts(train, valid, test, split)
         data = {name: source.fingerprint() for name, source in parts.items()} if checkpoints else {}
@@ -161,7 +158,7 @@ class LanguageModel:
 
         def by_gradient(*given: Any) -> History:
             keep(kept, {"symbols": self._alphabet().to_json()})
-            return fit_by_gradient(*given, report=report, announce=announce, checkpoints=kept)
+            return fit_by_gradient(*given, callbacks=callbacks, checkpoints=kept)
 
         self._fit_model(corpora["train"], corpora.get("valid"), options, by_gradient, say)
         self.training["fit_seconds"] = time.perf_counter() - began
@@ -266,21 +263,21 @@ class LanguageModel:
         data: Data,
         *,
         restart_every: int | None = None,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the model predicts a text.
 
         Args:
             data: a path, a `Source`, or texts.
             restart_every: for streams, forget everything every so many symbols.
-            report: called with the number of symbols scored so far.
+            progress: called with the number of symbols scored so far.
 
         Raises:
             DataError: nothing to score.
         """
         source = self._open(data)
         corpus = build_corpus(source, self._fitted()[1])
-        return self._score(corpus, source, restart_every=restart_every, report=report)
+        return self._score(corpus, source, restart_every=restart_every, progress=progress)
 
     def _score(
         self,
@@ -288,13 +285,13 @@ class LanguageModel:
         source: Source,
         *,
         restart_every: int | None = None,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Score:
         model, symbols = self._fitted()
         if corpus.num_scored == 0:
             raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
         started = time.perf_counter()
-        nats, bounds = surprisals(model, corpus, restart_every=restart_every, report=report)
+        nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
         seconds = time.perf_counter() - started
         found = likelihood(nats, bounds, unknown_targets(corpus, symbols.unknown))
         bits = None
@@ -419,7 +416,7 @@ class LanguageModel:
         gradients: bool = False,
         limit: int | None = LIMIT,
         seed: int = 0,
-        report: Callable[[float], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> EffectiveContext:
         """How far back the model looks on a text; see `analysis.context.measure`.
 
@@ -431,7 +428,7 @@ class LanguageModel:
             gradients: the influence of each position, and gradients through time, too.
             limit: only the first so many symbols are looked at; None: all.
             seed: of the places that are looked at.
-            report: told which share of the work is done.
+            progress: told which share of the work is done.
         """
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
@@ -445,7 +442,7 @@ class LanguageModel:
             gradients=gradients,
             limit=limit,
             seed=seed,
-            report=report,
+            progress=progress,
         )
 
     def robustness(
@@ -456,13 +453,19 @@ class LanguageModel:
         limit: int | None = TARGETS,
         seeds: int = SEEDS,
         seed: int = 0,
-        report: Callable[[float], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Robustness:
         """What trimmed, omitted and permuted elements do; see `analysis.robustness.measure`."""
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
         return measure_robustness(
-            model, corpus, strengths=strengths, limit=limit, seeds=seeds, seed=seed, report=report
+            model,
+            corpus,
+            strengths=strengths,
+            limit=limit,
+            seeds=seeds,
+            seed=seed,
+            progress=progress,
         )
 
     def stream(self, state: bytes | None = None) -> TextStream:

@@ -45,7 +45,7 @@ class SequenceSurprisal:
 
 
 def sequence_surprises(
-    lm: LanguageModel, data: Data, *, report: Callable[[int], None] | None = None
+    lm: LanguageModel, data: Data, *, progress: Callable[[int], None] | None = None
 ) -> Iterator[SequenceSurprisal]:
     """The surprise of every line or document, in order.
 
@@ -54,7 +54,7 @@ def sequence_surprises(
     Args:
         lm: a fitted model of lines or documents.
         data: a path, a `Source`, or texts.
-        report: called with the number of symbols scored so far.
+        progress: called with the number of symbols scored so far.
 
     Raises:
         ConfigError: the model is not fitted, or reads a stream, which is one sequence.
@@ -71,7 +71,7 @@ def sequence_surprises(
     corpus = build_corpus(source, lm.symbols)
     if corpus.num_scored == 0:
         raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
-    nats, bounds = surprisals(lm.model, corpus, report=report)
+    nats, bounds = surprisals(lm.model, corpus, progress=progress)
     bits = nats.astype(np.float64) / np.log(2)
     for i, (start, stop) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         own, ids = bits[start:stop], corpus.sequence(i)

@@ -41,7 +41,7 @@ from seriatim.models.build import build_model
 from seriatim.models.options.configuration import Seq2Seq, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, Figure, output_robustness
-from seriatim.tasks.base import Say, Shares, open_parts, scores, silent
+from seriatim.tasks.base import Say, Shares, open_parts, scores
 from seriatim.tasks.translation import (
     Aligned,
     LengthRule,
@@ -63,11 +63,11 @@ from seriatim.tasks.translator_defaults import (
     suited_alphabets,
     suited_options,
 )
-from seriatim.train.callbacks.history import History, Progress
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import found_run, keep
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.distributed import current
-from seriatim.train.estimate import Estimate
 from seriatim.train.loop import seeded
 from seriatim.train.loop import train as train_model
 from seriatim.train.options import TrainingOptions
@@ -146,9 +146,7 @@ class Translator:
         minutes: float | None = None,
         seed: int | None = None,
         options: Options | None = None,
-        report: Callable[[Progress], None] | None = None,
-        say: Say | None = None,
-        announce: Callable[[Estimate], None] | None = None,
+        callbacks: Callbacks | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Self:
         """Fit to pairs. A fitted translator goes on from its weights and keeps its symbols.
@@ -164,15 +162,14 @@ class Translator:
             seed: of weights, data order and dropout.
             options: other training options; a mapping adds to what suits the model and the
                 data, `TrainingOptions` are taken as they are.
-            report: told of the progress of training.
-            say: told in a sentence what is being done.
-            announce: told before the first step what training will cost.
+            callbacks: functions to be called while it is fitted.
             checkpoints: where the run is kept, so that it may be cut short and gone on with.
 
         Returns:
             This translator, fitted; `training` holds the record.
         """
-        started, say = time.perf_counter(), say or silent
+        started, callbacks = time.perf_counter(), callbacks or Callbacks()
+        say = callbacks.log
         budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
         given = {name: value for name, value in budget.items() if value is not None}
         data = {"train": train, "valid": valid, "test": test}
@@ -195,7 +192,7 @@ class Translator:
             "seed": chosen.seed,
         }
         began = time.perf_counter()
-        run = partial(train_model, report=report, announce=announce, checkpoints=kept)
+        run = partial(train_model, callbacks=callbacks, checkpoints=kept)
         self._train(corpora["train"], corpora.get("valid"), chosen, run)
         self.training["fit_seconds"] = time.perf_counter() - began
         if current().is_main:
@@ -292,7 +289,7 @@ class Translator:
         ensemble: "Sequence[Translator]" = (),
         alignment: bool = False,
         first: int = 0,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> list[Translation]:
         """The best target of every source, in order.
 
@@ -307,7 +304,7 @@ class Translator:
                 the normalized product of all, each with an equal exponent.
             alignment: add where the model looked (of an ensemble: this one alone).
             first: the number of the first source, on which its samples depend.
-            report: called with the number of sources done so far.
+            progress: called with the number of sources done so far.
 
         Raises:
             ConfigError: a beam of 0 and the like, required texts that cannot be met, or an
@@ -322,7 +319,7 @@ class Translator:
             target = self._fitted()[2]
             phrases = [[phrases_of(text, target)[0] for text in row] for row in required]
             wishes = replace(wishes, required=phrases)
-        return self._translate(texts, decoding, wishes, ensemble, alignment, first, report)
+        return self._translate(texts, decoding, wishes, ensemble, alignment, first, progress)
 
     def translating(
         self,
@@ -351,7 +348,7 @@ class Translator:
         ensemble: "Sequence[Translator]",
         alignment: bool,
         first: int,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> list[Translation]:
         model, source, target = self._fitted()
         members = [self, *ensemble]
@@ -366,7 +363,14 @@ class Translator:
             return bound[0] if len(bound) == 1 else Product(bound)
 
         found = search(
-            bind, sizes, limits, decoding, wishes, end=target.boundary, first=first, report=report
+            bind,
+            sizes,
+            limits,
+            decoding,
+            wishes,
+            end=target.boundary,
+            first=first,
+            progress=progress,
         )
         made = translations(found, target, notes)
         made = [by_risk(t) for t in made] if decoding.least_risk else made
@@ -427,7 +431,7 @@ class Translator:
         limit: int | None = PAIRS,
         seeds: int = 1,
         seed: int = 0,
-        report: Callable[[float], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Robustness:
         """What damaged sources do to translations; see `tasks.analyses.output_robustness`."""
         source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
@@ -440,14 +444,14 @@ class Translator:
             limit=limit,
             seeds=seeds,
             seed=seed,
-            report=report,
+            progress=progress,
         )
 
     def score(
         self,
         pairs: PairData,
         *,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the targets of pairs are predicted from their sources.
 
@@ -456,16 +460,18 @@ class Translator:
 
         Args:
             pairs: what `open_pairs` takes.
-            report: called with the number of symbols scored so far.
+            progress: called with the number of symbols scored so far.
         """
-        return self._score(self._corpus(pairs), report)
+        return self._score(self._corpus(pairs), progress)
 
     def log_probs(
-        self, pairs: PairData, *, report: Callable[[int], None] | None = None
+        self, pairs: PairData, *, progress: Callable[[int], None] | None = None
     ) -> list[float]:
         """ln p(target, its end | source) of every pair, in order, nats."""
         corpus = self._corpus(pairs)
-        nats, bounds = pair_surprisals(self._fitted()[0], corpus, self._boundaries(), report=report)
+        nats, bounds = pair_surprisals(
+            self._fitted()[0], corpus, self._boundaries(), progress=progress
+        )
         return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
 
     def evaluate(
@@ -476,19 +482,19 @@ class Translator:
         ensemble: "Sequence[Translator]" = (),
         lowercase: bool = False,
         tokenize: str | None = None,
-        report: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Quality:
         """Translate the sources of pairs and hold the results against their targets.
 
         Args:
             pairs: what `open_pairs` takes.
-            decoding, ensemble, report: as in `translate`.
+            decoding, ensemble, progress: as in `translate`.
             lowercase: compare BLEU and chrF in lower case.
             tokenize: sacrebleu's tokenizer of BLEU; "none" for text that is tokenized already.
         """
         opened, began = open_pairs(pairs), time.perf_counter()
         sources, targets = list(opened.sources.texts()), list(opened.targets.texts())
-        found = self.translate(sources, decoding=decoding, ensemble=ensemble, report=report)
+        found = self.translate(sources, decoding=decoding, ensemble=ensemble, progress=progress)
         seconds = time.perf_counter() - began
         symbols = self._fitted()[2]
         return judge(found, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
@@ -497,9 +503,9 @@ class Translator:
         self._fitted()
         return build_pair_corpus(open_pairs(pairs), *self._alphabets())
 
-    def _score(self, corpus: PairCorpus, report: Callable[[int], None] | None = None) -> Score:
+    def _score(self, corpus: PairCorpus, progress: Callable[[int], None] | None = None) -> Score:
         model, _, target = self._fitted()
-        return score_pairs(model, corpus, self._boundaries(), target.unknown, report=report)
+        return score_pairs(model, corpus, self._boundaries(), target.unknown, progress=progress)
 
     def check(self, *, budget_s: float = 60.0) -> check.LawReport:
         """Hold the fitted model, bound to a source, to the laws of the contract."""

@@ -6,17 +6,15 @@ by measuring a copy of the model; afterwards nothing depends on the clock any mo
 
 import math
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, Pass
+from seriatim.train.callbacks.callbacks import Clock
 from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.trainer import Trainer
-
-Clock = Callable[[], float]
 
 NUM_EVALUATIONS = 20
 MIN_EVALUATED = 16_384  # fewer validation symbols than this say little

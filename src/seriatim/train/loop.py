@@ -9,8 +9,7 @@ afterwards. A budget in minutes is turned into a number of steps before the firs
 copies that leave no trace.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,14 +20,15 @@ from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel, TargetModel
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, Pass, batch_source
 from seriatim.errors import ConfigError
-from seriatim.train.budget import Clock, Plan, Planner, asked_steps, evaluation_size
-from seriatim.train.callbacks.history import History, Progress
+from seriatim.train.budget import Plan, Planner, asked_steps, evaluation_size
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint import snapshot, store
 from seriatim.train.checkpoint.snapshot import Snapshot
 from seriatim.train.checkpoint.store import CheckpointHead, Checkpoints
 from seriatim.train.checkpoint.writer import Keeper
 from seriatim.train.distributed import Spread, check_enough, current, make_spread
-from seriatim.train.estimate import Estimate, estimate, fitting, memory_named
+from seriatim.train.estimate import estimate, fitting, memory_named
 from seriatim.train.optimizer import trainable
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.precision import applied, choose
@@ -42,11 +42,8 @@ def fit(
     valid_corpus: TokenSequences | None,
     options: TrainingOptions,
     *,
-    report: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    announce: Callable[[Estimate], None] | None = None,
+    callbacks: Callbacks | None = None,
     checkpoints: Checkpoints | None = None,
-    clock: Clock = time.perf_counter,
 ) -> History:
     """Train a model of sequences on a corpus; see `train`."""
     rows, length = evaluation_size(options)
@@ -58,11 +55,8 @@ def fit(
         batches_of(model, train_corpus, options),
         valid,
         options,
-        report=report,
-        stop=stop,
-        announce=announce,
+        callbacks=callbacks,
         checkpoints=checkpoints,
-        clock=clock,
     )
 
 
@@ -72,11 +66,8 @@ def train(
     valid: Pass | None,
     options: TrainingOptions,
     *,
-    report: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    announce: Callable[[Estimate], None] | None = None,
+    callbacks: Callbacks | None = None,
     checkpoints: Checkpoints | None = None,
-    clock: Clock = time.perf_counter,
 ) -> History:
     """Train a model; it ends with its best weights on the validation data, in evaluation mode.
 
@@ -95,11 +86,8 @@ def train(
         source: the batches of training.
         valid: what is evaluated.
         options: how it is trained; those of the data (batch_size, length ..) are the source's.
-        report: told of the progress, a few times a second and at every evaluation.
-        stop: asked before every step whether to end the run.
-        announce: told before the first step what the run will cost, measured on a copy.
-        checkpoints: where and how often the run is kept; None: nowhere.
-        clock: seconds, from any origin.
+        callbacks: functions to be called while it trains.
+        checkpoints: where and how often checkpoints are written; None: nowhere.
 
     Raises:
         ConfigError: a model without trainable parameters, options that need validation, or a
@@ -110,7 +98,8 @@ def train(
         TrainingError: a loss or gradient that is not a number, or a step that does not fit into
             memory; the best weights so far stand.
     """
-    began = clock()
+    callbacks = callbacks or Callbacks()
+    began = callbacks.clock()
     trainable(model)
     _check_validation(valid, options)
     ranks = current()
@@ -127,15 +116,14 @@ def train(
     with _threads(checkpoints, head), applied(model.device), spread.held(model) as held:
         with seeded(model.device, seed), memory_named(options, lambda: 1):
             options, plan = _prepared(
-                _Trials(held, source, spread), valid, options, head, announce, began, clock
+                _Trials(held, source, spread), valid, options, head, callbacks, began
             )
         with seeded(model.device, seed):
             keeper = None
             if checkpoints is not None and ranks.is_main:
-                keeper = Keeper(checkpoints, about, clock)
-            told = report if ranks.is_main else None
+                keeper = Keeper(checkpoints, about, callbacks.clock)
             folder = None if checkpoints is None else checkpoints.folder
-            around = RunContext(clock, began, told, stop, ranks, folder, keeper)
+            around = RunContext(callbacks, began, ranks, folder, keeper)
             run = TrainingRun(held, source, valid, options, plan, around)
             if head is None and choice.why:
                 run.note(choice.why)
@@ -171,9 +159,8 @@ def _prepared(
     valid: Pass | None,
     options: TrainingOptions,
     head: CheckpointHead | None,
-    announce: Callable[[Estimate], None] | None,
+    callbacks: Callbacks,
     began: float,
-    clock: Clock,
 ) -> tuple[TrainingOptions, Plan]:
     """How the run goes, as its checkpoint says or as is found out now."""
     if head is not None:
@@ -190,9 +177,9 @@ def _prepared(
         plan = planner.plan(asked_steps(options, source))
     else:
         deadline = began + 60.0 * options.minutes
-        plan = planner.plan_until(deadline, trials.copied(), clock)
-    if announce is not None:
-        announce(estimate(trials.trainer(options), plan.steps))
+        plan = planner.plan_until(deadline, trials.copied(), callbacks.clock)
+    if callbacks.estimate is not None:
+        callbacks.estimate(estimate(trials.trainer(options), plan.steps))
     return options, plan
 
 

@@ -10,7 +10,7 @@ one of them knows (the clock, Ctrl-C) is voted on, so that all do the same at th
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from torch import Tensor
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, Pass
 from seriatim.errors import ModelError, TrainingError
-from seriatim.train.budget import Clock, Plan
+from seriatim.train.budget import Plan
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped
 from seriatim.train.callbacks.monitor import Monitor, state_size
 from seriatim.train.checkpoint import snapshot
@@ -42,19 +43,15 @@ class RunContext:
     """What stands around a run.
 
     Attributes:
-        clock: seconds, from any origin.
+        callbacks: functions to be called while it trains.
         began: when all of it began, planning included.
-        report: told of the progress.
-        stop: asked before every step whether to end.
         ranks: the processes that share the run.
         folder: where checkpoints are written, the same for all processes; None: nowhere.
         keeper: writes them, on rank 0.
     """
 
-    clock: Clock
+    callbacks: Callbacks
     began: float
-    report: Callable[[Progress], None] | None = None
-    stop: Callable[[], bool] | None = None
     ranks: Ranks = ALONE
     folder: Path | None = None
     keeper: Keeper | None = None
@@ -86,10 +83,15 @@ class TrainingRun:
     ) -> None:
         self.model, self.source, self.valid = model, source, valid
         self.options, self.plan, self.around = options, plan, around
-        self.report, self.clock, self.ranks = around.report, around.clock, around.ranks
+        self.callbacks, self.clock, self.ranks = (
+            around.callbacks,
+            around.callbacks.clock,
+            around.ranks,
+        )
+        self.progress = self.callbacks.progress if self.ranks.is_main else None
         self.trainer = Trainer(model, source, options, plan.steps, around.ranks)
         self.monitor = Monitor(options.clip)
-        self.vote = Vote(around.ranks, around.clock)
+        self.vote = Vote(self.ranks, self.clock)
         self.evaluations: list[Evaluation] = []
         self.best: _Best | None = None
         self.began, self.started = around.began, self.clock()
@@ -155,10 +157,10 @@ class TrainingRun:
         keeper, now = self.around.keeper, self.clock()
         stops, is_signalled, is_keeping, is_telling = self.vote(
             self.trainer.step,
-            self.around.stop is not None and self.around.stop(),
+            self.callbacks.should_stop is not None and self.callbacks.should_stop(),
             self.signals.pending is not None,
             keeper is not None and keeper.is_due,
-            self.report is not None and now - self.told >= SECONDS_BETWEEN_REPORTS,
+            self.progress is not None and now - self.told >= SECONDS_BETWEEN_REPORTS,
         )
         if is_telling and not self._is_judged():
             self.trainer.flush()
@@ -247,14 +249,14 @@ class TrainingRun:
         self._tell(self.clock())
 
     def _tell(self, now: float, *, is_evaluation: bool = False) -> None:
-        if self.report is None:
+        if self.progress is None:
             return
         if self.around.keeper is not None and (news := self.around.keeper.news()) is not None:
             self.news.append(news)
         self.told = now
         trainer, news_now, self.news = self.trainer, tuple(self.news), []
         last = self.evaluations[-1] if self.evaluations else None
-        self.report(
+        self.progress(
             Progress(
                 step=trainer.step,
                 steps=self.plan.steps,

@@ -87,7 +87,7 @@ def influence(
     longest: int,
     *,
     seed: int = 0,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> Influence:
     """The influence of the elements 1 .. `longest` back: by gradient if it can be had.
 
@@ -96,13 +96,13 @@ def influence(
         data: the text.
         longest: greatest distance; by replacement at most 128.
         seed: of the places.
-        report: told which share of the work is done.
+        progress: told which share of the work is done.
     """
     longest = min(longest, int(np.diff(data.bounds).max()))
-    found = _by_gradient(model, data, longest, seed, report)
+    found = _by_gradient(model, data, longest, seed, progress)
     if found is not None:
         return Influence(found, "gradient")
-    found = _by_replacement(model, data, min(longest, _REPLACED), seed, report)
+    found = _by_replacement(model, data, min(longest, _REPLACED), seed, progress)
     return Influence(found, "replacement")
 
 
@@ -110,7 +110,7 @@ def influence(
 
 
 def _by_gradient(
-    model: SequenceModel, data: Elements, longest: int, seed: int, report: Report | None
+    model: SequenceModel, data: Elements, longest: int, seed: int, progress: Report | None
 ) -> Floats | None:
     if not _keeps_only_numbers(model):
         return None
@@ -128,8 +128,8 @@ def _by_gradient(
         distance = sizes[part, None] - k
         valid = distance >= 1
         total += np.bincount(distance[valid] - 1, norms[valid], longest)
-        if report is not None:
-            report(min(1.0, (i + count) / len(places)))
+        if progress is not None:
+            progress(min(1.0, (i + count) / len(places)))
     return total / len(places)
 
 
@@ -191,7 +191,7 @@ def _embedded(model: SequenceModel) -> Iterator[list[Tensor]]:
 
 
 def _by_replacement(
-    model: SequenceModel, data: Elements, longest: int, seed: int, report: Report | None
+    model: SequenceModel, data: Elements, longest: int, seed: int, progress: Report | None
 ) -> Floats:
     """(D,) mean |change of ln p|. One replaced element gives a sample for every distance."""
     places = _spread(np.flatnonzero(data.depth >= 1), _RUNS, seed)
@@ -212,7 +212,7 @@ def _by_replacement(
     both = np.concatenate([inputs, replaced])
     twice = np.concatenate([starts, starts + len(index)])
     nats = run(
-        model, both, np.tile(data.targets[index], 2), twice, np.tile(sizes, 2), report=report
+        model, both, np.tile(data.targets[index], 2), twice, np.tile(sizes, 2), progress=progress
     )
     change = np.abs(nats[len(index) :] - nats[: len(index)])
     distance = index - np.repeat(places, sizes)  # 0 where the replaced element is the last
@@ -241,7 +241,7 @@ def gradient_decay(
     *,
     longest: int = _DECAY,
     seed: int = 0,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> Decay | None:
     """How the gradient of a prediction fades through what each layer keeps.
 
@@ -265,12 +265,12 @@ def gradient_decay(
     steps = torch.from_numpy(data.inputs[places[:, None] - np.arange(longest, -1, -1)])
     targets = torch.from_numpy(data.targets[places])[:, None].to(model.device)
     with _differentiable():
-        found = _followed(model, carry, steps.to(model.device), targets, report)
+        found = _followed(model, carry, steps.to(model.device), targets, progress)
     return None if found is None else Decay(found)
 
 
 def _followed(
-    model: SequenceModel, carry: Carry, steps: Tensor, targets: Tensor, report: Report | None
+    model: SequenceModel, carry: Carry, steps: Tensor, targets: Tensor, progress: Report | None
 ) -> dict[int, Floats] | None:
     """For each layer (D,) mean norms, after stepping through (B, D + 1) elements."""
     kept: list[dict[int, list[Tensor]]] = []
@@ -278,8 +278,8 @@ def _followed(
         _, carry = model.advance(carry, steps[:, i : i + 1], None)
         carry, own = _with_handles(carry, is_first=i == 0)
         kept.append(own)
-        if report is not None:
-            report(i / steps.shape[1])
+        if progress is not None:
+            progress(i / steps.shape[1])
     if not any(kept[0].values()):
         return None
     features, _ = model.advance(carry, steps[:, -1:], None)

@@ -177,7 +177,7 @@ def effective_context(
     gradients: bool = False,
     limit: int | None = LIMIT,
     seed: int = 0,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> EffectiveContext:
     """Measure how far back a model looks on a text.
 
@@ -190,7 +190,7 @@ def effective_context(
         gradients: measure the influence of each position and the decay of gradients too.
         limit: look at the first so many elements only; None: at all.
         seed: of the places where the model is restarted, and of the bootstrap.
-        report: told which share of the work is done.
+        progress: told which share of the work is done.
 
     Raises:
         ConfigError: contexts that do not rise, or of nothing.
@@ -198,10 +198,10 @@ def effective_context(
     """
     _check(contexts)
     most = contexts[-1]
-    stages = _Stages(report, 2 + shuffled + replaced + 2 * gradients)
+    stages = _Stages(progress, 2 + shuffled + replaced + 2 * gradients)
     size = max(1, min(len(corpus.tokens), limit or len(corpus.tokens)))
     told = stages.next()
-    data = elements(model, corpus, limit=limit, report=lambda n: told(n / size))
+    data = elements(model, corpus, limit=limit, progress=lambda n: told(n / size))
     if len(data) < _LEAST:
         raise DataError(
             f"the data has {len(data)} symbols to predict, too few to say how far back a model "
@@ -222,10 +222,10 @@ def effective_context(
         reach=model.reach,
         seen_reach=_seen_reach(data, samples, nothing, most),
         disturbed_at=tuple(k for k in contexts if k <= after) if shuffled or replaced else (),
-        influence=influence(model, data, most, seed=seed, report=stages.next())
+        influence=influence(model, data, most, seed=seed, progress=stages.next())
         if gradients
         else None,
-        decay=gradient_decay(model, data, seed=seed, report=stages.next()) if gradients else None,
+        decay=gradient_decay(model, data, seed=seed, progress=stages.next()) if gradients else None,
         **{
             name: None
             if past is None
@@ -238,8 +238,8 @@ def effective_context(
 class _Stages:
     """The share that is done of work in several stages of like length."""
 
-    def __init__(self, report: Report | None, count: int) -> None:
-        self._report, self._count, self._at = report, count, -1
+    def __init__(self, progress: Report | None, count: int) -> None:
+        self._progress, self._count, self._at = progress, count, -1
 
     def next(self) -> Report:
         """What to tell the progress of the next stage."""
@@ -247,8 +247,8 @@ class _Stages:
         at = self._at
 
         def told(share: float) -> None:
-            if self._report is not None:
-                self._report((at + min(1.0, share)) / self._count)
+            if self._progress is not None:
+                self._progress((at + min(1.0, share)) / self._count)
 
         return told
 
@@ -276,11 +276,11 @@ def _members(
 
 
 def _restarted(
-    model: SequenceModel, data: Elements, longest: int, seed: int, report: Report
+    model: SequenceModel, data: Elements, longest: int, seed: int, progress: Report
 ) -> Samples:
     """Samples of every k = 1 .. K, from runs that begin in the midst of sequences."""
     begins, sizes = choose(data, longest, _RESTARTS, depth=1, seed=seed)
-    nats = run(model, data.inputs, data.targets, begins, sizes, report=report)
+    nats = run(model, data.inputs, data.targets, begins, sizes, progress=progress)
     target, k = flat_index(begins, sizes)
     return Samples(k, target, nats - data.nats[target])
 
@@ -306,7 +306,7 @@ def _disturbed(
     after: int,
     nothing: Floats,
     seed: int,
-    report: Report,
+    progress: Report,
 ) -> ContextCurve | None:
     """The curve with k = 1 .. `after` true elements after a disturbed past; None: there is none.
 
@@ -334,7 +334,7 @@ def _disturbed(
         np.concatenate(targets),
         np.array(offsets[:-1]),
         sizes,
-        report=report,
+        progress=progress,
     )
     own = np.array([len(t) for t in targets[1::2]])
     is_true = np.repeat(np.tile([False, True], len(pasts)), [len(t) for t in targets])

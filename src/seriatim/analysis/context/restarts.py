@@ -93,7 +93,7 @@ def elements(
     corpus: TokenSequences,
     *,
     limit: int | None = None,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Elements:
     """A corpus, or its beginning, as it is fed, with the full surprise of every target.
 
@@ -101,7 +101,7 @@ def elements(
         model: any model of symbols.
         corpus: in symbols of this model.
         limit: at most so many elements; a sequence that is cut has no end to be scored. None: all.
-        report: called with the number of symbols scored so far.
+        progress: called with the number of symbols scored so far.
 
     Raises:
         DataError: symbols that the model does not have.
@@ -115,7 +115,7 @@ def elements(
         targets = np.insert(tokens, part.offsets[1:], model.boundary)
         bounds = part.offsets + np.arange(len(part.offsets))
     inputs = np.concatenate([[model.boundary], targets[:-1]]).astype(np.int64)
-    nats, _ = surprisals(model, part, report=report)
+    nats, _ = surprisals(model, part, progress=progress)
     if is_cut:
         inputs, targets, nats, bounds = inputs[:-1], targets[:-1], nats[:-1], bounds.copy()
         bounds[-1] -= 1
@@ -157,7 +157,7 @@ def run(
     begins: Ints,
     sizes: Ints,
     *,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> Floats:
     """The surprises of runs from the empty state, one run after another.
 
@@ -167,7 +167,7 @@ def run(
         targets: what follows each input.
         begins: (R,) where each run begins.
         sizes: (R,) its elements, at least one.
-        report: told of the progress.
+        progress: told of the progress.
 
     Returns:
         (sum of sizes,) nats.
@@ -189,8 +189,8 @@ def run(
             valid = valid_mask(lengths, len(k)).numpy()
             nats[(offsets[rows, None] + k)[valid]] = -values[valid]
             done += int(sizes[rows].sum())
-            if report is not None:
-                report(done / len(nats))
+            if progress is not None:
+                progress(done / len(nats))
     return np.minimum(nats, MOST_NATS)
 
 

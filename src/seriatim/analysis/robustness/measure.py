@@ -297,7 +297,7 @@ def measure_robustness(
     limit: int | None = LIMIT,
     seeds: int = SEEDS,
     seed: int = 0,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> Robustness:
     """Measure what perturbations do to the predictions of a model.
 
@@ -308,7 +308,7 @@ def measure_robustness(
         limit: about so many targets are looked at, in pieces from all over the text; None: all.
         seeds: how many times chance damages each piece.
         seed: of the first of them, and of the bootstrap.
-        report: told which share of the work is done.
+        progress: told which share of the work is done.
 
     Raises:
         ConfigError: a kind that does not exist, a strength outside [0, 1], or no seed.
@@ -325,8 +325,8 @@ def measure_robustness(
         counts = np.zeros((len(pieces), 5))
         for j in range(times):
             counts += _counted(model, pieces, (whole, truth), (kind, strength), seed + j)
-            if report is not None:
-                report((i + (j + 1) / times) / len(asked))
+            if progress is not None:
+                progress((i + (j + 1) / times) / len(asked))
         block = max(1, min(_BLOCK, len(truth) // 20))
         grouped = block_sums(counts, whole.sizes, block)
         others = counts[:, 4].sum()
@@ -463,7 +463,7 @@ def pair_robustness(
     strengths: Mapping[str, Sequence[float]] = STRENGTHS,
     seeds: int = 1,
     seed: int = 0,
-    report: Report | None = None,
+    progress: Report | None = None,
 ) -> Robustness:
     """What perturbations of the sources do to what is made of them.
 
@@ -479,7 +479,7 @@ def pair_robustness(
         strengths: for every kind of perturbation to try, its strengths.
         seeds: how many times chance damages each source.
         seed: of the first of them, and of the bootstrap.
-        report: told which share of the work is done.
+        progress: told which share of the work is done.
 
     Raises:
         ConfigError: a kind that does not exist, a strength outside [0, 1], or no seed.
@@ -498,8 +498,8 @@ def pair_robustness(
     for (kind, strength), times in zip(asked, runs, strict=True):
         damaged = np.zeros_like(whole)
         for j in range(times):
-            if report is not None:
-                report(done / (1 + sum(runs)))
+            if progress is not None:
+                progress(done / (1 + sum(runs)))
             rng = np.random.default_rng([seed + j, *kind.encode()])
             damaged += measure(
                 [x[PERTURBATIONS[kind].order(len(x), strength, rng)] for x in sources]
