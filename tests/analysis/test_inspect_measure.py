@@ -13,7 +13,7 @@ from seriatim.analysis.inspect.labels import given_label
 from seriatim.analysis.inspect.measure import inspect_passages
 from seriatim.analysis.inspect.text import summary
 from seriatim.errors import DataError
-from seriatim.report.terminal import columns, visible
+from seriatim.report.terminal import display_width, visible
 
 TEXT = "The cat (a grey one) sat.\n  And the dog\nsaw it (the cat), too.\n" * 6
 
@@ -167,8 +167,8 @@ def test_taps_of_the_encoder_are_about_the_source() -> None:
     assert len(found.states[0].trajectory.path) == 9
     assert len(found.states[1].trajectory.path) == 6
     (cross,) = found.maps
-    assert list(cross.looks) == list("house.")
-    assert list(cross.seen) == list(source.names)
+    assert list(cross.queries) == list("house.")
+    assert list(cross.keys) == list(source.names)
     assert all(head.monotone is not None for head in cross.heads)
 
 
@@ -215,7 +215,7 @@ def test_of_many_heads_only_those_with_a_name_are_listed() -> None:
 
 
 def test_wide_characters_get_bars_as_wide_as_they_are() -> None:
-    assert columns("猫a") == 3
+    assert display_width("猫a") == 3
     one = passage({}, "猫a")
     found = inspect_passages(
         [Passage(**{**vars(one), "bits": torch.tensor([7.5, 0.0])})], title="m"

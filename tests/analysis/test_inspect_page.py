@@ -9,8 +9,8 @@ import torch
 
 from seriatim.analysis.inspect.findings import InspectedSide, Passage
 from seriatim.analysis.inspect.measure import inspect_passages
-from seriatim.report.forms import Point
-from seriatim.report.paths import path
+from seriatim.report.charts import Point
+from seriatim.report.path_plots import path_plot
 from seriatim.report.terminal import visible
 from tests.report.pages import OVERLAPS
 
@@ -84,13 +84,13 @@ def test_a_path_names_the_points_that_have_room() -> None:
         Point("c", 0.5, 0.5),
         Point("d", 1.0, 1.0),  # its name would stand outside
     ]
-    plot = path(points, "t", "c", x="x", y="y")
+    plot = path_plot(points, "t", "c", x="x", y="y")
     (values,) = plot.spec["datasets"].values()
     assert [value["label"] for value in values] == ["a", "", "c", ""]
     assert [value["name"] for value in values] == ["a", "b", "c", "d"]
 
 
 def test_a_path_of_one_point_is_told_and_not_drawn() -> None:
-    plot = path([Point("a", 0.0, 0.0)], "t", "c", x="x", y="y")
+    plot = path_plot([Point("a", 0.0, 0.0)], "t", "c", x="x", y="y")
     assert not plot.spec
     assert plot.rows == [["a", 0.0, 0.0]]

@@ -9,18 +9,19 @@ import pytest
 
 from seriatim.errors import DataError, MissingExtraError
 from seriatim.report import plots
-from seriatim.report.forms import (
+from seriatim.report.charts import (
     IntervalEstimate,
     LineSeries,
     Point,
-    bars,
-    estimates,
-    lines,
-    scatter,
+    bar_plot,
+    interval_plot,
+    line_plot,
+    scatter_plot,
 )
-from seriatim.report.grids import Verdict, heat_map, verdicts
-from seriatim.report.plots import DARK, LIGHT, Plot, recoloured, shown, table_html
-from seriatim.report.style import look
+from seriatim.report.heat_maps import Verdict, heat_map, pairwise_matrix
+from seriatim.report.plots import DARK, LIGHT, Plot, recoloured
+from seriatim.report.style import series_styles
+from seriatim.report.tables import format_cell, table_html
 
 alt = pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 vl_convert = pytest.importorskip("vl_convert", reason="pictures are of the extra seriatim[report]")
@@ -30,7 +31,7 @@ NAN, INF = float("nan"), float("inf")
 
 def a_line(**options: Any) -> Plot:
     curve = LineSeries("a", [1, 2, 4], [3.0, 2.0, 1.0], [2.5, 1.5, 0.5], [3.5, 2.5, 1.5])
-    return lines([curve, LineSeries("b", [1, 2], [1, 2])], "T", "C.", x="x", y="y", **options)
+    return line_plot([curve, LineSeries("b", [1, 2], [1, 2])], "T", "C.", x="x", y="y", **options)
 
 
 def every_form() -> list[Plot]:
@@ -39,17 +40,19 @@ def every_form() -> list[Plot]:
         a_line(),
         a_line(x_scale="log", y_scale="log", rules={"a": 1.5}),
         a_line(x_scale="symlog"),
-        estimates(
+        interval_plot(
             [IntervalEstimate("a", 1.1, 1.0, 1.2, singles), IntervalEstimate("b", 2)],
             "T",
             "C.",
             x="bits",
         ),
-        bars({"a": 1.0, "b": 0.5}, "T", "C.", x="weight"),
-        scatter([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y"),
-        scatter([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y", is_path=True),
+        bar_plot({"a": 1.0, "b": 0.5}, "T", "C.", x="weight"),
+        scatter_plot([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y"),
+        scatter_plot([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y", is_path=True),
         heat_map([[0.1, 0.2], [0.3, None]], ["t", "h"], ["u", "v"], "T", "C."),
-        verdicts({("a", "b"): Verdict(1, 0.5, 1.5, True)}, ["a", "b"], "T", "C.", unit="bits"),
+        pairwise_matrix(
+            {("a", "b"): Verdict(1, 0.5, 1.5, True)}, ["a", "b"], "T", "C.", unit="bits"
+        ),
     ]
 
 
@@ -90,29 +93,31 @@ def test_the_table_beside_a_plot_holds_every_figure() -> None:
 
 def test_what_is_no_number_is_not_drawn_and_stays_in_the_table() -> None:
     curve = LineSeries("a", [1, 2, 3, 4], [1.0, NAN, None, INF])
-    plot = lines([curve], "T", "C.", x="x", y="y")
+    plot = line_plot([curve], "T", "C.", x="x", y="y")
     assert [r["x"] for r in plot.spec["datasets"]["figures"]] == [1]
     assert len(plot.rows) == 4
 
 
 def test_what_has_no_place_on_a_logarithmic_axis_is_not_drawn() -> None:
-    plot = lines([LineSeries("a", [0, 1, 2], [1, 0, 1])], "T", "C.", x="x", y="y", x_scale="log")
+    plot = line_plot(
+        [LineSeries("a", [0, 1, 2], [1, 0, 1])], "T", "C.", x="x", y="y", x_scale="log"
+    )
     assert [r["x"] for r in plot.spec["datasets"]["figures"]] == [1, 2]
     assert len(
-        lines([LineSeries("a", [0, 1], [1, 1])], "T", "", x="x", y="y", x_scale="symlog").rows
+        line_plot([LineSeries("a", [0, 1], [1, 1])], "T", "", x="x", y="y", x_scale="symlog").rows
     )
 
 
 @pytest.mark.parametrize(
     "plot",
     [
-        lines([], "T", "C.", x="x", y="y"),
-        lines([LineSeries("a", [1], [NAN])], "T", "C.", x="x", y="y"),
-        estimates([], "T", "C.", x="x"),
-        bars({}, "T", "C.", x="x"),
-        scatter([], "T", "C.", x="x", y="y"),
+        line_plot([], "T", "C.", x="x", y="y"),
+        line_plot([LineSeries("a", [1], [NAN])], "T", "C.", x="x", y="y"),
+        interval_plot([], "T", "C.", x="x"),
+        bar_plot({}, "T", "C.", x="x"),
+        scatter_plot([], "T", "C.", x="x", y="y"),
         heat_map([], [], [], "T", "C."),
-        verdicts({}, ["a"], "T", "C.", unit="bits"),
+        pairwise_matrix({}, ["a"], "T", "C.", unit="bits"),
     ],
 )
 def test_without_figures_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_without_figures_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: P
 
 def test_colours_belong_to_names_and_not_to_places() -> None:
     both = a_line()
-    alone = lines([LineSeries("b", [1, 2], [1, 2])], "T", "", x="x", y="y", names=["a", "b"])
+    alone = line_plot([LineSeries("b", [1, 2], [1, 2])], "T", "", x="x", y="y", names=["a", "b"])
     assert alone.keys == []  # one name needs no legend
     colour = {key.name: key.colour for key in both.keys}
     line = next(layer for layer in alone.spec["layer"] if layer["mark"]["type"] == "line")
@@ -133,7 +138,7 @@ def test_colours_belong_to_names_and_not_to_places() -> None:
 
 
 def test_fourteen_names_look_different_each() -> None:
-    looks = look([str(i) for i in range(14)])
+    looks = series_styles([str(i) for i in range(14)])
     assert len(set(zip(looks["colours"], map(tuple, looks["dashes"]), strict=True))) == 14
     assert len(set(zip(looks["colours"], looks["shapes"], strict=True))) == 14
 
@@ -177,12 +182,12 @@ def test_what_a_saves_against_b_stands_in_the_row_of_a() -> None:
         ("a", "b"): Verdict(0.5, 0.4, 0.6, True),
         ("b", "a"): Verdict(-0.5, -0.6, -0.4, True),
     }
-    plot = verdicts(pairs, ["a", "b"], "T", "C.", unit="bits")
+    plot = pairwise_matrix(pairs, ["a", "b"], "T", "C.", unit="bits")
     found = {(r["row"], r["column"]): r for r in plot.spec["datasets"]["figures"]}
     assert found[1, 2]["verdict"] == "row is better" and found[1, 2]["figure"] == "+0.500"
     assert found[2, 1]["verdict"] == "row is worse"
     uncertain = {("a", "b"): Verdict(0.5, -0.4, 1.4, False)}
-    plot = verdicts(uncertain, ["a", "b"], "T", "C.", unit="bits")
+    plot = pairwise_matrix(uncertain, ["a", "b"], "T", "C.", unit="bits")
     assert plot.spec["datasets"]["figures"][0]["verdict"] == "not told apart"
 
 
@@ -217,7 +222,7 @@ def test_a_notebook_gets_what_it_asks_for() -> None:
 def test_figures_are_shown_with_four_digits_that_count() -> None:
     figures = {None: "–", 0.0: "0.0000", 1234567: "1,234,567", 0.12345: "0.1235", 1.75: "1.750"}
     figures |= {123.456: "123.5", 98765.4: "98,765", 1.2e-5: "1.20e-05", math.inf: "∞"}
-    assert {value: shown(value) for value in figures} == figures
+    assert {value: format_cell(value) for value in figures} == figures
 
 
 def test_cells_are_escaped() -> None:
@@ -233,4 +238,4 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     with pytest.raises(MissingExtraError, match=r'pip install "seriatim\[report\]"'):
         a_line()
     assert table_html(["a"], [[1]]).startswith("<table>")
-    assert plots.shown(1.5) == "1.500"
+    assert format_cell(1.5) == "1.500"

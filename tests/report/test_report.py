@@ -24,11 +24,11 @@ pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
 
 from seriatim.comparison.page import compare_report
+from seriatim.report.charts import LineSeries, Point, bar_plot, line_plot, scatter_plot
 from seriatim.report.document import Report, Section
-from seriatim.report.forms import LineSeries, Point, bars, lines, scatter
-from seriatim.report.grids import heat_map
-from seriatim.report.page import Table
+from seriatim.report.heat_maps import heat_map
 from seriatim.report.plots import DARK, LIGHT
+from seriatim.report.tables import Table
 from tests.report.pages import OVERLAPS
 
 EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
@@ -50,12 +50,12 @@ def inside_report() -> Report:
     long = [f"{EVIL} and a name that is much too long for any legend, {i}" for i in range(9)]
     plots = [
         heat_map(values, symbols, [f"unit {j}" for j in range(12)], "Gates", EVIL, unit="open"),
-        scatter(points, "Path", "C.", x="first", y="second", is_path=True),
-        lines(
+        scatter_plot(points, "Path", "C.", x="first", y="second", is_path=True),
+        line_plot(
             [LineSeries(n, [1, 2], [1, i]) for i, n in enumerate(long)], EVIL, EVIL, x=EVIL, y=EVIL
         ),
-        bars({n: i for i, n in enumerate(long)}, EVIL, EVIL, x=EVIL),
-        lines([], "Empty", EVIL, x="x", y="y"),
+        bar_plot({n: i for i, n in enumerate(long)}, EVIL, EVIL, x=EVIL),
+        line_plot([], "Empty", EVIL, x="x", y="y"),
     ]
     table = Table(EVIL, [EVIL, "b"], [[EVIL, 1.5]], EVIL)
     return Report(EVIL, EVIL, [Section(EVIL, EVIL, plots, [table])] * 3, EVIL)

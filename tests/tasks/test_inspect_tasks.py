@@ -197,8 +197,8 @@ def test_a_translator_shows_where_it_looks_in_the_source(translator: Translator)
     for m in cross:
         assert m.weights.shape[1:] == (4, 4)
         assert torch.allclose(m.weights.sum(-1), torch.ones(()), atol=1e-5)
-        assert list(m.looks) == [*"cba", "<end>"]
-        assert list(m.seen) == [*"abc", "<end>"]
+        assert list(m.queries) == [*"cba", "<end>"]
+        assert list(m.keys) == [*"abc", "<end>"]
     assert "decoder.layers.0.attention.cross" in str(found)
 
 

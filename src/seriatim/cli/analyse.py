@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import ReadingOptions
-from seriatim.cli.output import Flag, Reporter, print_json, table, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.cli.pairs import PairFile, refuse
 from seriatim.errors import ConfigError
+from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
     from seriatim.analysis.context.curve import ContextCurve
@@ -188,11 +189,11 @@ def _context_lines(found: "EffectiveContext") -> str:
     rows += [_row(str(k), curve, k) for k in found.contexts]
     low, high = curve.full_interval
     rows.append(["everything", f"{curve.full:.4f}", f"{low:.4f} to {high:.4f}", ""])
-    parts = [table(rows)]
+    parts = [text_table(rows)]
     if kinds:
         head = ["kind", "symbols", "bits", "looks back"]
         lines = [[n, f"{c.targets:,}", f"{c.full:.4f}", _back(c)] for n, c in kinds.items()]
-        parts.append(table([head, *lines]))
+        parts.append(text_table([head, *lines]))
     disturbed = {"shuffled": found.shuffled, "replaced": found.replaced}
     if found.disturbed_at:
         given = {name: c for name, c in disturbed.items() if c is not None}
@@ -201,7 +202,7 @@ def _context_lines(found: "EffectiveContext") -> str:
             [str(k), *(f"{c.bits[k]:.4f}" for c in given.values()), f"{curve.bits[k]:.4f}"]
             for k in found.disturbed_at
         ]
-        parts.append(table([head, *lines]))
+        parts.append(text_table([head, *lines]))
     if found.influence is not None or found.decay is not None:
         parts.append(_gradient_lines(found))
     return "\n\n".join(parts) + "\n"
@@ -236,7 +237,7 @@ def _gradient_lines(found: "EffectiveContext") -> str:
             form.format(values[d - 1]) if d <= len(values) else "" for _, values, form in columns
         ]
         rows.append([str(d), *cells])
-    return table(rows)
+    return text_table(rows)
 
 
 def _robustness_lines(found: "Robustness") -> str:
@@ -257,4 +258,4 @@ def _robustness_lines(found: "Robustness") -> str:
                 "" if not t.is_seen else "better" if better else "worse",
             ]
         )
-    return table(rows) + "\n\n" + sentence(found)
+    return text_table(rows) + "\n\n" + sentence(found)

@@ -10,9 +10,10 @@ from cyclopts import Group, Parameter
 
 from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
-from seriatim.cli.output import Flag, Reporter, duration, print_json, size, table, use_threads
+from seriatim.cli.output import Flag, Reporter, duration, print_json, size, use_threads
 from seriatim.errors import ConfigError
 from seriatim.models.options.configuration import configure
+from seriatim.report.terminal import text_table
 from seriatim.train.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def _table(record: Mapping[str, Any]) -> str:
     for m in record["models"]:
         if m["status"] != "ok":
             rows.append([m["name"], "not run", *[""] * (len(rows[0]) - 2)])
-    return table(rows)
+    return text_table(rows)
 
 
 def _row(m: Mapping[str, Any]) -> list[str]:

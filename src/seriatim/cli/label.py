@@ -10,11 +10,12 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.fit_run import fit_and_tell
-from seriatim.cli.output import Flag, Reporter, duration, print_json, table, use_threads
+from seriatim.cli.output import Flag, Reporter, duration, print_json, use_threads
 from seriatim.cli.pairs import PairFile, PairOptions, refuse
 from seriatim.cli.translate import line_groups
 from seriatim.errors import ConfigError
 from seriatim.models.options.configuration import EncoderConfig
+from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
@@ -95,7 +96,7 @@ def score_labels(model: Path, asked: PairFile, *, json: bool) -> None:
     ]
     rows = [[actual, given, str(n)] for n, actual, given in sorted(wrong, reverse=True)[:10]]
     if rows:
-        print(table([["label", "was called", "times"], *rows], left=(0, 1)))
+        print(text_table([["label", "was called", "times"], *rows], left=(0, 1)))
 
 
 def label_rows(found: dict[str, Any], *, is_verified: bool) -> list[list[str]]:

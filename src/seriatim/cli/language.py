@@ -10,9 +10,10 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import ReadingOptions
 from seriatim.cli.label import label_rows, score_labels
-from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, table, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, use_threads
 from seriatim.cli.pairs import PairFile, info_rows, refuse, score_pairs
 from seriatim.errors import ContractError
+from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
@@ -170,7 +171,9 @@ def next_symbols(
         print_json([{"symbol": p.symbol, "probability": p.probability} for p in found])
     else:
         print(
-            table([["symbol", "probability"], *([p.symbol, f"{p.probability:.4f}"] for p in found)])
+            text_table(
+                [["symbol", "probability"], *([p.symbol, f"{p.probability:.4f}"] for p in found)]
+            )
         )
 
 
@@ -202,7 +205,7 @@ def surprisal(
             {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in found]}
         )
         return
-    print(table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in found)]))
+    print(text_table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in found)]))
     print(f"{total:.3f} bits in all, {total / max(len(found), 1):.3f} per symbol")
 
 
@@ -235,7 +238,7 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
         print_json({**found, "verified": verify})
         return
     if found["task"] in _ROWS:
-        print(table(_ROWS[found["task"]](found, is_verified=verify), left=(0, 1)))
+        print(text_table(_ROWS[found["task"]](found, is_verified=verify), left=(0, 1)))
         return
     options = ", ".join(f"{k}={v}" for k, v in found["model"]["options"].items() if v is not None)
     reach = "unbounded" if found["reach"] is None else f"{found['reach']:,} symbols"
@@ -260,7 +263,7 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
             )
     if verify:
         rows.append(["checksums", "all files are as they were written"])
-    print(table(rows, left=(0, 1)))
+    print(text_table(rows, left=(0, 1)))
 
 
 def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:

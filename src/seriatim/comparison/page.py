@@ -11,19 +11,19 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from seriatim.analysis.context.page import Named, context_plots, context_table, robustness_plots
-from seriatim.report.document import Report, Section
-from seriatim.report.forms import (
+from seriatim.report.charts import (
     IntervalEstimate,
     LineSeries,
     Point,
-    bars,
-    estimates,
-    lines,
-    scatter,
+    bar_plot,
+    interval_plot,
+    line_plot,
+    scatter_plot,
 )
-from seriatim.report.grids import Verdict, verdicts
-from seriatim.report.page import Table
-from seriatim.report.plots import Cell, Plot
+from seriatim.report.document import Report, Section
+from seriatim.report.heat_maps import Verdict, pairwise_matrix
+from seriatim.report.plots import Plot
+from seriatim.report.tables import Cell, Table
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -109,11 +109,11 @@ def bits_plot(comparison: Json) -> Plot:
             m["name"],
             _bits(m),
             *_interval(m.get("interval")),
-            singles=[s["bits"] for s in m["seeds"]] if has_seeds else (),
+            samples=[s["bits"] for s in m["seeds"]] if has_seeds else (),
         )
         for m in ran
     ]
-    return estimates(
+    return interval_plot(
         values,
         "Which model predicts the test text best",
         "Fewer bits are better. The line is the 95 % interval over blocks of the text."
@@ -147,7 +147,7 @@ def pair_plots(comparison: Json) -> list[Plot]:
     for key, (title, caption) in captions.items():
         pairs = comparison.get(key)
         if pairs:
-            plot = verdicts(_verdicts(pairs), names, title, caption, unit=unit)
+            plot = pairwise_matrix(_verdicts(pairs), names, title, caption, unit=unit)
             columns = ["statement", "difference", "95 % interval", "p-value"]
             made.append(replace(plot, columns=columns, rows=_statements(pairs)))
     return made
@@ -163,14 +163,14 @@ def learning_plots(comparison: Json) -> list[Plot]:
         "still falls at its end wants more "
     )
     return [
-        lines(
+        line_plot(
             [_history(m, "seconds", m.get("train_seconds")) for m in ran],
             "What more time brings",
             caption + "time.",
             x="seconds of training",
             **shape,
         ),
-        lines(
+        line_plot(
             [_history(m, "epoch", 1.0) for m in ran],
             "What more passes over the text bring",
             caption + "text, or more passes over it.",
@@ -187,7 +187,7 @@ def state_plot(comparison: Json) -> Plot:
         for m in in_order(comparison)
         if m.get("state_bytes")
     ]
-    return lines(
+    return line_plot(
         curves,
         "What is kept of the past",
         "Bytes of state for one sequence. A flat line keeps as much of a long sequence as of a "
@@ -214,7 +214,7 @@ def cost_plots(comparison: Json) -> list[Plot]:
         ),
     }
     return [
-        scatter(
+        scatter_plot(
             [Point(m["name"], m.get(key), _bits(m)) for m in ran],
             title,
             caption,
@@ -239,14 +239,14 @@ def mixture_plots(comparison: Json) -> list[Plot]:
         return sorted(values.items(), key=lambda pair: -(pair[1] or 0.0))
 
     return [
-        bars(
+        bar_plot(
             falling(mixture["weights"]),
             "Weights of the best mixture",
             "Chosen on the validation part by expectation maximization; they sum to 1.",
             x="weight",
             names=names,
         ),
-        bars(
+        bar_plot(
             falling(mixture["adds"]),
             "What each model adds to the mixture",
             f"{unit.capitalize()} that the mixture loses without the model.",

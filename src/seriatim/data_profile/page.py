@@ -6,10 +6,10 @@ Knows the JSON of `seriatim look --json`; no data.
 from collections.abc import Mapping
 from typing import Any
 
+from seriatim.report.charts import LineSeries, bar_plot, line_plot
 from seriatim.report.document import Report, Section
-from seriatim.report.forms import LineSeries, bars, lines
-from seriatim.report.page import Table
-from seriatim.report.plots import Cell, Plot
+from seriatim.report.plots import Plot
+from seriatim.report.tables import Cell, Table
 
 _LEVELS = {"stop": "stop", "care": "care", "note": "note"}
 _SIDES = ("text", "source", "target")
@@ -106,7 +106,7 @@ def _frequency_plots(part: Mapping[str, Any]) -> list[Plot]:
             if found is not None and len(found["top"]) > 1 and found["top"][0]["count"] > 1:
                 top = [(t["symbol"], 100 * t["share"]) for t in found["top"]]
                 title = f"The most frequent {unit}s{who}"
-                plots.append(bars(top, title, "", x="share of all (%)", digits=2))
+                plots.append(bar_plot(top, title, "", x="share of all (%)", digits=2))
     return plots
 
 
@@ -114,7 +114,7 @@ def curve_plot(look: Mapping[str, Any]) -> Plot:
     """Bits of held-out symbols by how many before them are seen."""
     found = look["entropy"]["counted"]
     bits = found["bits"]
-    return lines(
+    return line_plot(
         [LineSeries("counted", list(range(len(bits))), list(bits))],
         "Where the bits stop falling, more memory does not pay",
         f"Counted models of order 1 to {len(bits)}, on {found['test']:,} symbols that they have "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seriatim.data_profile import text_facts as figures
 from seriatim.data_profile.examine import DataProfile, Part
 from seriatim.data_profile.predictability import Predictability
+from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
     from seriatim.data_profile.profile import Look
@@ -75,7 +76,7 @@ def _lengths(seen: DataProfile) -> Iterator[str]:
                 rows.append([label, *(f"{found[n]:,}" for n in names), f"{found['mean']:,.1f}"])
     if rows:
         yield "Length of a line or sequence"
-        yield from _table([["", *names, "mean"], *rows])
+        yield text_table([["", *names, "mean"], *rows])
 
 
 def _symbols(seen: DataProfile) -> Iterator[str]:
@@ -102,7 +103,7 @@ def _symbols(seen: DataProfile) -> Iterator[str]:
             "bits each",
             "most frequent",
         ]
-        yield from _table([head, *rows], left=(0, 6))
+        yield text_table([head, *rows], left=(0, 6))
 
 
 def _frequency_row(name: str, found: dict[str, Any]) -> list[str]:
@@ -139,7 +140,7 @@ def _curve(found: Predictability) -> Iterator[str]:
     rows = [head, [f"  bits per {found.symbols}", *(f"{b:.3f}" for b in found.bits)]]
     if found.bits_per_character is not None and found.symbols != "char":
         rows.append(["  bits per character", *(f"{b:.3f}" for b in found.bits_per_character)])
-    yield from _table(rows)
+    yield text_table(rows)
     unknown = f", {found.unknown:.1%} of them unknown" if found.unknown else ""
     sizes = f"counted on {found.train:,} symbols of a sample, scored on {found.test:,} others"
     yield f"  ({sizes}{unknown})"
@@ -157,7 +158,7 @@ def _leaks(seen: DataProfile) -> Iterator[str]:
             f"{leak['ngram_share']:.2%} of {leak['unit']}"
         )  # fmt: skip
         rows.append([f"  {name}{made}", share, runs])
-    yield from _table(rows)
+    yield text_table(rows)
 
 
 def _advice(look: "Look") -> Iterator[str]:
@@ -168,13 +169,3 @@ def _advice(look: "Look") -> Iterator[str]:
     if advice.commands:
         yield "Run next"
         yield from (f"  {command}" for command in advice.commands)
-
-
-def _table(rows: list[list[str]], left: tuple[int, ...] = (0,)) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()

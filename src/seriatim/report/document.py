@@ -10,8 +10,9 @@ from pathlib import Path
 
 from seriatim._version import __version__
 from seriatim.errors import OutputError
-from seriatim.report.page import Table, figure_block, paragraphs, table_block, whole_page
+from seriatim.report.page import figure_block, paragraphs, whole_page
 from seriatim.report.plots import Plot
+from seriatim.report.tables import Table
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _section(number: int, section: Section, plots: dict[str, Plot]) -> str:
         f'<section aria-labelledby="section-{number}">',
         f'<h2 id="section-{number}">{html.escape(section.title)}</h2>',
         paragraphs(section.text),
-        *(table_block(table) for table in section.tables),
+        *(table.html() for table in section.tables),
         shown,
         "</section>",
     ]

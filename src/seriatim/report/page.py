@@ -12,20 +12,18 @@ import hashlib
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from seriatim.report.plots import (
     DARK,
     LIGHT,
-    Cell,
     Key,
     Plot,
     recoloured,
     require,
-    table_html,
     vega_lite_version,
 )
+from seriatim.report.tables import table_html
 
 _PRINTED = 40  # rows of a folded table that are printed with its plot
 
@@ -132,40 +130,10 @@ addEventListener("afterprint", () => unfolded.forEach((one) => { one.open = fals
 """
 
 
-@dataclass(frozen=True)
-class Table:
-    """Figures without a plot.
-
-    Attributes:
-        title: above it.
-        columns: its head.
-        rows: its rows.
-        note: what should be known when it is read.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
-
-    def _repr_html_(self) -> str:
-        return table_block(self)
-
-
 def paragraphs(text: str) -> str:
     """Plain text as paragraphs, split at empty lines."""
     parts = [part.strip() for part in text.split("\n\n")]
     return "\n".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
-
-
-def table_block(table: Table) -> str:
-    """A table with its title and its note, moved sideways where it is too wide."""
-    name = html.escape(table.title)
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<h3>{name}</h3>\n<div class="scroll" role="region" tabindex="0" aria-label="{name}">\n'
-        f"{table_html(table.columns, table.rows)}\n</div>\n{note}"
-    )
 
 
 def figure_block(plot: Plot, identity: str) -> str:

@@ -10,16 +10,14 @@ is read in the dark puts others in their place, name by name.
 
 import base64
 import html
-import math
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from seriatim.errors import DataError, MissingExtraError
-
-Cell: TypeAlias = str | int | float | None
+from seriatim.report.tables import Cell, table_html
 
 # Okabe and Ito (2008): told apart by every common kind of colour blindness. Their yellow is left
 # out, for it does not show on white; ink, which is black or white, takes its place.
@@ -206,45 +204,3 @@ def recoloured(spec: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str,
     made = put(spec)
     assert isinstance(made, dict)
     return made
-
-
-def shown(value: Cell) -> str:
-    """A figure for people: four digits that count, thousands apart, a dash for none."""
-    if value is None:
-        return "–"
-    if isinstance(value, (str, bool)):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "–"
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:,.0f}"
-    if size >= 100:
-        return f"{value:.1f}"
-    if size >= 0.001 or size == 0:
-        return f"{value:.4f}" if size < 1 else f"{value:.3f}"
-    return f"{value:.2e}"
-
-
-def table_html(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table; columns of numbers are flush right, everything is escaped."""
-    number = [
-        any(isinstance(row[i], (int, float)) for row in rows)
-        and not any(isinstance(row[i], str) for row in rows)
-        for i in range(len(columns))
-    ]
-
-    def cells(row: Sequence[Cell], tag: str) -> str:
-        parts = []
-        for i, value in enumerate(row):
-            kind = ' class="n"' if number[i] else ""
-            scope = ' scope="col"' if tag == "th" else ""
-            name = "th" if i == 0 or tag == "th" else "td"
-            scope = scope or (' scope="row"' if i == 0 else "")
-            parts.append(f"<{name}{scope}{kind}>{html.escape(shown(value))}</{name}>")
-        return f"<tr>{''.join(parts)}</tr>"
-
-    body = "\n".join(cells(row, "td") for row in rows)
-    return f"<table>\n<thead>{cells(columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"

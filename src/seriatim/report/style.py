@@ -7,14 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from seriatim.report.plots import DASHES, LIGHT, PICTURE_WIDTH, SERIES, SHAPES, Cell, Key, require
+from seriatim.report.plots import DASHES, LIGHT, PICTURE_WIDTH, SERIES, SHAPES, Key, require
+from seriatim.report.tables import Cell
 
 Scale: TypeAlias = Literal["linear", "log", "symlog"]
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 _LETTER = 7.2  # pixels of a letter of 12 pixels, rather too much
 _NAME = 190  # pixels of a name at most
-NOTHING = "There is nothing to show."
+NO_FIGURES = "There is nothing to show."
 CONFIG: dict[str, Any] = {
     "background": LIGHT["paper"],
     "font": _FONT,
@@ -63,7 +64,7 @@ _POWERS = (
 )
 
 
-def look(names: Sequence[str]) -> dict[str, Any]:
+def series_styles(names: Sequence[str]) -> dict[str, Any]:
     """The scales that give each name its own colour, shape and dash: the same in every plot."""
     count = len(SERIES)
     return {
@@ -75,7 +76,7 @@ def look(names: Sequence[str]) -> dict[str, Any]:
 
 def keys(names: Sequence[str], drawn: Iterable[str], *, has_lines: bool = True) -> list[Key]:
     """The legend of what is drawn; none for a single name."""
-    looks, wanted = look(names), set(drawn)
+    looks, wanted = series_styles(names), set(drawn)
     made = [
         Key(name, colour, shape, dash if has_lines else ())
         for name, colour, shape, dash in zip(names, *looks.values(), strict=True)
@@ -145,7 +146,7 @@ def series(names: Sequence[str], drawn: Sequence[str], *, legend: bool = True) -
     """Colour, shape and dash by name, with one legend for the three; none for a single name."""
     alt = require("altair")
     shown = legend_of(drawn) if legend and len(drawn) > 1 else None
-    looks = look(names)
+    looks = series_styles(names)
 
     def scaled(key: str) -> Any:
         return alt.Scale(domain=list(names), range=looks[key])
@@ -176,7 +177,7 @@ def gradient() -> Any:
     )
 
 
-def together(names: Sequence[str], drawn: Iterable[str]) -> list[str]:
+def merge_names(names: Sequence[str], drawn: Iterable[str]) -> list[str]:
     """All names once, those that fix the colours first."""
     return list(dict.fromkeys([*names, *drawn]))
 
@@ -207,7 +208,7 @@ def finished(
     return {**spec, "datasets": datasets, "config": CONFIG}
 
 
-def fits(value: Cell, scale: Scale) -> bool:
+def has_position(value: Cell, scale: Scale) -> bool:
     """Whether a figure has a place on the scale."""
     return is_finite(value) and (scale != "log" or float(value or 0) > 0)
 

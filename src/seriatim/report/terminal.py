@@ -4,6 +4,7 @@ Knows characters and columns of a terminal; no result.
 """
 
 import unicodedata
+from collections.abc import Collection, Sequence
 
 _MARKS = {"\n": "↵", "\t": "→", "\r": "␍"}
 
@@ -14,9 +15,27 @@ def visible(piece: str) -> str:
     return shown or "∎"
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     """How many columns of a terminal a text takes."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def text_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -> str:
+    """Rows as aligned columns, two spaces apart.
+
+    Args:
+        rows: the cells; the first row is the head.
+        left: the columns that are flush left; the others are flush right.
+    """
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            padding = " " * (width - display_width(cell))
+            cells.append(cell + padding if i in left else padding + cell)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -7,9 +7,10 @@ is laid out in lines; not what the figures mean.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seriatim.report.plots import Cell, Plot, require
-from seriatim.report.style import NOTHING, finished, is_finite, rounded
-from seriatim.report.terminal import columns, visible
+from seriatim.report.plots import Plot, require
+from seriatim.report.style import NO_FIGURES, finished, is_finite, rounded
+from seriatim.report.tables import Cell
+from seriatim.report.terminal import display_width, visible
 
 WIDTH = 64  # characters of a line
 _ROW, _COLUMN = 22, 9  # pixels
@@ -19,7 +20,7 @@ _BOTH = ("#7fb3e0", "#ffffff", "#f0a45c")
 
 
 @dataclass(frozen=True)
-class Shaded:
+class ShadedSymbol:
     """One symbol.
 
     Attributes:
@@ -35,8 +36,8 @@ class Shaded:
     is_last: bool = False
 
 
-def text_map(
-    cells: Sequence[Shaded],
+def text_heat_map(
+    cells: Sequence[ShadedSymbol],
     title: str,
     caption: str,
     *,
@@ -47,7 +48,7 @@ def text_map(
 ) -> Plot:
     """A text in lines of `WIDTH` characters, each symbol on a ground as dark as its figure.
 
-    Figures on both sides of 0 get two colours with white at 0; others rise from white.
+    Values on both sides of 0 get two colours with white at 0; others rise from white.
 
     Args:
         cells: the symbols in order.
@@ -63,7 +64,7 @@ def text_map(
         table_rows = [[visible(c.text), c.value] for c in cells]
     figures = [c.value for c in cells if is_finite(c.value)]
     if not figures:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, table_columns, table_rows)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, table_columns, table_rows)
     alt = require("altair")
     records, rows = _laid_out(cells)
     low, high = min(figures), max(figures)
@@ -98,13 +99,13 @@ def _even(low: float, high: float, count: int) -> list[float]:
     return [low + (high - low) * i / (count - 1) for i in range(count)]
 
 
-def _laid_out(cells: Sequence[Shaded]) -> tuple[list[dict[str, Cell]], int]:
+def _laid_out(cells: Sequence[ShadedSymbol]) -> tuple[list[dict[str, Cell]], int]:
     """Each symbol's row and columns; and the number of rows."""
     records: list[dict[str, Cell]] = []
     row = used = 0
     for cell in cells:
         text = visible(cell.text)
-        size = columns(text)
+        size = display_width(text)
         if used and used + size > WIDTH:
             row, used = row + 1, 0
         end = min(used + size, WIDTH)  # a symbol wider than a line is cut at its end

@@ -24,7 +24,7 @@ from seriatim.decode.batched import Decoding, Ids, SearchConstraints
 from seriatim.decode.hypotheses import Hypothesis
 from seriatim.decode.mbr import ChrF, least_risk
 from seriatim.errors import ConfigError, SymbolError
-from seriatim.report.alignment_svg import alignment_svg
+from seriatim.report.alignment import alignment_svg
 
 
 @runtime_checkable

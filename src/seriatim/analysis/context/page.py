@@ -8,9 +8,9 @@ Several models share a plot where their figures have the same unit; what belongs
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from seriatim.report.forms import IntervalEstimate, LineSeries, estimates, lines
-from seriatim.report.page import Table
-from seriatim.report.plots import Cell, Plot
+from seriatim.report.charts import IntervalEstimate, LineSeries, interval_plot, line_plot
+from seriatim.report.plots import Plot
+from seriatim.report.tables import Cell, Table
 
 Named: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -62,7 +62,7 @@ def gradient_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
     )
     shape: dict[str, Any] = {"x": "elements back", "y": "gradient, share of the nearest"}
     made = [
-        lines(last, "How gradients fade", caption, **shape, y_scale="log", names=names),
+        line_plot(last, "How gradients fade", caption, **shape, y_scale="log", names=names),
     ]
     for name, decay in decays:
         if len(decay["layers"]) > 1:
@@ -71,7 +71,7 @@ def gradient_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
                 for layer, norms in decay["layers"].items()
             ]
             title = f"How gradients fade in each layer of {name}"
-            made.append(lines(curves, title, "As above.", **shape, y_scale="log"))
+            made.append(line_plot(curves, title, "As above.", **shape, y_scale="log"))
     return [plot for plot in made if plot.spec]
 
 
@@ -103,7 +103,7 @@ def context_table(contexts: Named) -> Table:
 
 def _loss_plot(contexts: Named, unit: str, names: Sequence[str]) -> Plot:
     curves = [LineSeries(name, *_seen(h)) for name, h in contexts]
-    return lines(
+    return line_plot(
         curves,
         "How far back it pays to look",
         "The loss when a model may see only so many elements; dashed, with all of them. Where a "
@@ -121,7 +121,7 @@ def _effective_plot(contexts: Named, names: Sequence[str]) -> Plot:
         IntervalEstimate(name, h.get("effective"), *(h.get("effective_interval") or (None, None)))
         for name, h in contexts
     ]
-    return estimates(
+    return interval_plot(
         values,
         "Effective context",
         "The fewest elements that bring the loss within 1 % of the full loss. A model that wants "
@@ -139,7 +139,7 @@ def _kind_plots(contexts: Named, unit: str) -> list[Plot]:
         kinds = h.get("kinds") or {}
         curves = [LineSeries(kind, h["contexts"], found["bits"]) for kind, found in kinds.items()]
         made.append(
-            lines(
+            line_plot(
                 curves,
                 f"By kind of symbol: {name}",
                 "The loss on symbols of each kind; dashed, with the whole past.",
@@ -166,7 +166,7 @@ def _past_plots(contexts: Named, unit: str) -> list[Plot]:
                     LineSeries(label, part["at"], part["bits"], *_edges(part["intervals"]))
                 )
         made.append(
-            lines(
+            line_plot(
                 curves,
                 f"What lies further back: {name}",
                 "All further back is left out, shuffled, or taken from elsewhere in the text; "
@@ -191,7 +191,7 @@ def _influence_plot(contexts: Named, names: Sequence[str]) -> Plot:
         LineSeries(name, i["distance"], [s if s >= _FAINT else None for s in i["share"]])
         for name, i in found
     ]
-    return lines(
+    return line_plot(
         curves,
         "Influence of each element of the past",
         "Share of the whole influence on a prediction, by distance, down to one in a million. "
@@ -224,7 +224,7 @@ def _perturbation_plot(results: Named, kind: str, unit: str, names: Sequence[str
             )
         )
     title, places = _PERTURBATIONS.get(kind, (kind.capitalize(), "strength"))
-    return lines(
+    return line_plot(
         curves,
         title,
         "How much worse the undamaged part is predicted. Where the 95 % band covers 0, the change "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seriatim.analysis.inspect.gates import Gate
-from seriatim.analysis.inspect.heads import NamedHead
+from seriatim.analysis.inspect.head_names import NamedHead
 from seriatim.analysis.inspect.probes import Neuron, Probe
 from seriatim.analysis.inspect.trajectory import Trajectory
 
@@ -100,14 +100,14 @@ class MapFindings:
         name: of the tap.
         heads: scored over all passages.
         weights: (H, T, S) of the longest passage.
-        looks, seen: names of its symbols, those that look and those that are looked at.
+        queries, keys: the names of the T symbols that attend and of the S attended to.
     """
 
     name: str
     heads: Sequence[NamedHead]
     weights: Tensor
-    looks: Sequence[str]
-    seen: Sequence[str]
+    queries: Sequence[str]
+    keys: Sequence[str]
 
 
 @dataclass(frozen=True)

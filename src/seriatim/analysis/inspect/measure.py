@@ -25,7 +25,7 @@ from seriatim.analysis.inspect.findings import (
     StateFindings,
 )
 from seriatim.analysis.inspect.gates import describe_gate
-from seriatim.analysis.inspect.heads import SelfMap, describe_cross_heads, describe_heads
+from seriatim.analysis.inspect.head_names import SelfMap, describe_cross_heads, describe_heads
 from seriatim.analysis.inspect.inspection import Inspection
 from seriatim.analysis.inspect.labels import Label, text_labels
 from seriatim.analysis.inspect.probes import (

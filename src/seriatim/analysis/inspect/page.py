@@ -18,16 +18,16 @@ from seriatim.analysis.inspect.findings import (
     StateFindings,
 )
 from seriatim.analysis.inspect.gates import in_order
-from seriatim.analysis.inspect.heads import NamedHead
+from seriatim.analysis.inspect.head_names import NamedHead
 from seriatim.analysis.inspect.text import best_neurons, head_name, path_of, symbols
+from seriatim.report.charts import Point, bar_plot, scatter_plot
 from seriatim.report.document import Report, Section
-from seriatim.report.forms import Point, bars, scatter
-from seriatim.report.grids import heat_map
-from seriatim.report.page import Table
-from seriatim.report.paths import path
-from seriatim.report.plots import Cell, Plot
+from seriatim.report.heat_maps import heat_map
+from seriatim.report.path_plots import path_plot
+from seriatim.report.plots import Plot
+from seriatim.report.tables import Cell, Table
 from seriatim.report.terminal import visible
-from seriatim.report.text_map import Shaded, text_map
+from seriatim.report.text_map import ShadedSymbol, text_heat_map
 
 _TEXT = 640  # symbols of a shaded text
 _TIME = 100  # of a heat map of gates
@@ -91,13 +91,13 @@ def _surprise(found: Findings) -> Section | None:
     if not total:
         return None
     cells = [
-        Shaded(piece, bits, _expected(p, t), is_last=t == len(p.targets) - 1)
+        ShadedSymbol(piece, bits, _expected(p, t), is_last=t == len(p.targets) - 1)
         for p in found.passages
         if p.bits is not None
         for t, (piece, bits) in enumerate(zip(p.target_pieces, p.bits.tolist(), strict=True))
     ][:_TEXT]
     rows: list[list[Cell]] = [[visible(c.text), c.value, c.tip] for c in cells[:_TIME]]
-    plot = text_map(
+    plot = text_heat_map(
         cells,
         "Surprise of every symbol",
         "The darker the ground, the more bits the symbol cost; point at one to see what was "
@@ -138,7 +138,7 @@ def _orders(found: Findings, o: OrderFindings) -> Section:
         [m.order, m.positions, 100 * m.positions / total, m.bits, m.backoff] for m in o.table
     ]
     share = replace(
-        bars(
+        bar_plot(
             shares,
             "How much context had been seen before",
             "For how many positions the longest match had so many symbols. The shorter the match, "
@@ -159,11 +159,11 @@ def _matched(found: Findings, o: OrderFindings) -> Plot:
         for t, piece in enumerate(p.target_pieces or p.read.pieces)
     ][:_TEXT]
     cells = [
-        Shaded(piece, float(o.orders[i]), path_of(o, i), is_last)
+        ShadedSymbol(piece, float(o.orders[i]), path_of(o, i), is_last)
         for i, (piece, is_last) in enumerate(pieces)
     ]
     rows: list[list[Cell]] = [[visible(c.text), c.value, c.tip] for c in cells[:_TIME]]
-    return text_map(
+    return text_heat_map(
         cells,
         "Matched context of every symbol",
         "The darker the ground, the more of the symbols before it were found, with it, in the "
@@ -246,7 +246,7 @@ def _neuron_plots(found: Findings) -> list[Plot]:
             continue
         drawn.add((name, n.index))
         cells = [
-            Shaded(piece, value, is_last=t == len(p.taps[name]) - 1)
+            ShadedSymbol(piece, value, is_last=t == len(p.taps[name]) - 1)
             for p in found.passages
             for t, (piece, value) in enumerate(
                 zip(p.side_of(name).pieces, p.taps[name][:, n.index].tolist(), strict=True)
@@ -254,7 +254,7 @@ def _neuron_plots(found: Findings) -> list[Plot]:
         ]
         total, cells = len(cells), cells[:_TEXT]
         plots.append(
-            text_map(
+            text_heat_map(
                 cells,
                 f"{name}, unit {n.index}: {n.label}",
                 f"Its value after each symbol, r = {n.correlation:+.2f}. "
@@ -321,7 +321,7 @@ def _path(found: Findings, s: StateFindings) -> Plot:
         Point(shortened(name), x, y) for name, (x, y) in zip(names[:_PATH], places, strict=True)
     ]
     first, second = (f"{100 * share:.0f} %" for share in s.trajectory.shares)
-    return path(
+    return path_plot(
         points,
         f"Path of {s.name}",
         f"One point after each symbol. {_shown(len(points), len(names))}",
@@ -368,7 +368,7 @@ def _saturation(gates: Sequence[GateFindings]) -> Plot:
         for g in gates
         for shut, open_ in zip(g.gate.shut, g.gate.open, strict=True)
     ]
-    return scatter(
+    return scatter_plot(
         points,
         "How often units are stuck",
         "One mark for each unit. In the upper left corner gates are always open, in the lower "
@@ -443,8 +443,8 @@ def _picture(m: MapFindings, h: NamedHead) -> Plot:
     weights = m.weights[h.index, :_MAP, :_MAP]
     plot = heat_map(
         weights.tolist(),
-        [shortened(name) for name in m.seen[: weights.shape[1]]],
-        [shortened(name) for name in m.looks[: weights.shape[0]]],
+        [shortened(name) for name in m.keys[: weights.shape[1]]],
+        [shortened(name) for name in m.queries[: weights.shape[0]]],
         f"{m.name}, head {h.index}: {head_name(h)}",
         "Each row is a symbol that looks, each column one that is looked at. "
         f"{_shown(weights.shape[0], m.weights.shape[1])}",

@@ -17,9 +17,9 @@ from seriatim.analysis.inspect.findings import (
     OrderFindings,
     StateFindings,
 )
-from seriatim.analysis.inspect.heads import NamedHead
+from seriatim.analysis.inspect.head_names import NamedHead
 from seriatim.analysis.inspect.probes import Neuron, Probe
-from seriatim.report.terminal import columns, visible
+from seriatim.report.terminal import display_width, text_table, visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHADES = (None, 230, 223, 216, 209, 202)  # of the 256 colours: from white to red
@@ -98,7 +98,7 @@ def _rows(cells: Iterable[tuple[str, float]], width: int) -> Iterable[list[tuple
     used = 0
     for piece, bits in cells:
         text = visible(piece)
-        size = columns(text)
+        size = display_width(text)
         if row and used + size > width:
             yield row
             row, used = [], 0
@@ -112,7 +112,7 @@ def _rows(cells: Iterable[tuple[str, float]], width: int) -> Iterable[list[tuple
 
 
 def _barred(row: Sequence[tuple[str, float]]) -> list[str]:
-    bars = "".join(_BARS[_step(bits, len(_BARS))] * columns(text) for text, bits in row)
+    bars = "".join(_BARS[_step(bits, len(_BARS))] * display_width(text) for text, bits in row)
     return ["".join(text for text, _ in row), bars]
 
 
@@ -123,7 +123,8 @@ def _step(bits: float, count: int) -> int:
 
 def _digits(row: Sequence[tuple[str, float]], orders: Iterator[int]) -> str:
     return "".join(
-        (str(min(order, 9)) * columns(text)) for (text, _), order in zip(row, orders, strict=False)
+        (str(min(order, 9)) * display_width(text))
+        for (text, _), order in zip(row, orders, strict=False)
     )
 
 
@@ -145,20 +146,7 @@ def _surprising(found: Findings) -> str:
         others = ", ".join(f"{s} {q:.2f}" for s, q in (p.alternatives[t] if p.alternatives else ()))
         bits = float(p.bits[t]) if p.bits is not None else 0.0
         rows.append([place, before, p.targets[t], f"{bits:.1f}", others])
-    return _section("Most surprising", aligned(rows, left=(1, 2, 4)))
-
-
-def aligned(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:
-    """Rows as columns of text; the first row is the head."""
-    widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell + " " * (w - columns(cell)) if i in left else " " * (w - columns(cell)) + cell
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    return _section("Most surprising", text_table(rows, left=(1, 2, 4)).splitlines())
 
 
 # ---- layers -------------------------------------------------------------------------------------
@@ -213,7 +201,7 @@ def _neurons(states: Sequence[StateFindings]) -> list[str]:
     best.sort(key=lambda pair: order.index(pair[1].label))
     for name, n in best:
         rows.append([n.label, name, str(n.index), f"{n.correlation:+.2f}", f"{n.p_value:.2g}"])
-    return aligned(rows, left=(0, 1))
+    return text_table(rows, left=(0, 1)).splitlines()
 
 
 def _probes(states: Sequence[StateFindings]) -> list[str]:
@@ -227,7 +215,7 @@ def _probes(states: Sequence[StateFindings]) -> list[str]:
     for name, p in best.values():
         figures = (p.score, p.chance, p.by_symbol, p.selectivity)
         rows.append([p.label, name, p.measure, *(f"{x:.2f}" for x in figures)])
-    return aligned(rows, left=(0, 1, 2)) if len(rows) > 1 else []
+    return text_table(rows, left=(0, 1, 2)).splitlines() if len(rows) > 1 else []
 
 
 def _gate(g: GateFindings) -> str:
@@ -256,7 +244,7 @@ def _heads(m: MapFindings) -> list[str]:
         figures = ["", ""] if best is None else [f"{best.score:.2f}", f"{best.chance:.2f}"]
         entropies = [f"{h.entropy:.2f}", f"{h.even_entropy:.2f}"]
         rows.append([str(h.index), head_name(h), *figures, *entropies, *_distances(h)])
-    lines = [f"  {line}" for line in aligned(rows, left=(1,))] if shown else []
+    lines = [f"  {line}" for line in text_table(rows, left=(1,)).splitlines()] if shown else []
     if len(shown) < len(m.heads):
         lines.append(f"  {len(m.heads) - len(shown)} heads show no pattern above chance")
     return [m.name, *lines]
@@ -283,7 +271,7 @@ def _order(o: OrderFindings) -> list[str]:
         rows.append(
             [str(m.order), f"{m.positions:,}", f"{100 * m.positions / total:.1f} %", *shown]
         )
-    return aligned(rows, left=())
+    return text_table(rows, left=()).splitlines()
 
 
 def path_of(o: OrderFindings, position: int) -> str:

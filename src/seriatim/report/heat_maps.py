@@ -7,8 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seriatim.report.plots import LIGHT, PICTURE_WIDTH, Cell, Key, Plot, require
-from seriatim.report.style import NOTHING, finished, gradient, is_finite, legend_of, named, rounded
+from seriatim.report.plots import LIGHT, PICTURE_WIDTH, Key, Plot, require
+from seriatim.report.style import (
+    NO_FIGURES,
+    finished,
+    gradient,
+    is_finite,
+    legend_of,
+    named,
+    rounded,
+)
+from seriatim.report.tables import Cell
 
 _VERDICTS = {
     "row is better": LIGHT["blue"],
@@ -28,7 +37,7 @@ class Verdict:
     is_real: bool
 
 
-def verdicts(
+def pairwise_matrix(
     pairs: Mapping[tuple[str, str], Verdict],
     names: Sequence[str],
     title: str,
@@ -53,7 +62,7 @@ def verdicts(
         [a, b, v.saved, v.low, v.high, "yes" if v.is_real else "no"] for a, b, v in found
     ]
     if not found:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     alt = require("altair")
     number = {name: i for i, name in enumerate(names, 1)}
     labels = alt.param("labels", value=["", *(f"{i}  {n}" for n, i in number.items())])
@@ -111,9 +120,9 @@ def heat_map(
     unit: str = "",
     cell: int = 14,
 ) -> Plot:
-    """Figures as colours: a row for each of `y`, from top to bottom, a column for each of `x`.
+    """Values as colours: a row for each of `y`, from top to bottom, a column for each of `x`.
 
-    Figures on both sides of 0 get two colours that meet at 0, others one scale from least to
+    Values on both sides of 0 get two colours that meet at 0, others one scale from least to
     most. More columns than fit the page make a plot that is moved sideways.
 
     Args:
@@ -131,7 +140,7 @@ def heat_map(
     table: list[list[Cell]] = [[name, *row] for name, row in zip(y, values, strict=True)]
     finite = [v for row in values for v in row if is_finite(v)]
     if not finite:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     alt = require("altair")
     low, high = min(finite), max(finite)
     scale = alt.Scale(scheme="viridis")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seriatim.analysis.inspect.heads import (
+from seriatim.analysis.inspect.head_names import (
     NamedHead,
     SelfMap,
     describe_cross_heads,

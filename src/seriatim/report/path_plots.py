@@ -5,16 +5,17 @@ Knows points in their order, and how large letters are; not what the directions 
 
 from collections.abc import Sequence
 
-from seriatim.report.forms import Point
-from seriatim.report.plots import LIGHT, Cell, Plot, require
-from seriatim.report.style import NOTHING, axis, finished
+from seriatim.report.charts import Point
+from seriatim.report.plots import LIGHT, Plot, require
+from seriatim.report.style import NO_FIGURES, axis, finished
+from seriatim.report.tables import Cell
 
 _WIDTH, _HEIGHT = 260, 280  # pixels of the drawn part on a phone: elsewhere there is more room
 _LETTER, _LINE = 9, 16
 _RIGHT, _UP = 6, 7  # where a name stands from its point
 
 
-def path(points: Sequence[Point], title: str, caption: str, *, x: str, y: str) -> Plot:
+def path_plot(points: Sequence[Point], title: str, caption: str, *, x: str, y: str) -> Plot:
     """Points joined in their order, shaded from first to last.
 
     Every point tells its name when it is pointed at; beside it stands the name only where it
@@ -30,7 +31,7 @@ def path(points: Sequence[Point], title: str, caption: str, *, x: str, y: str) -
     rows: list[list[Cell]] = [[p.name, p.x, p.y] for p in points]
     places = [(p.x, p.y) for p in points if p.x is not None and p.y is not None]
     if len(places) < max(2, len(points)):
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, rows)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, rows)
     alt = require("altair")
     named = _with_room([p.name for p in points], places)
     records = [

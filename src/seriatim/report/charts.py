@@ -10,22 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from seriatim.report.plots import LIGHT, Cell, Plot, require
+from seriatim.report.plots import LIGHT, Plot, require
 from seriatim.report.style import (
-    NOTHING,
+    NO_FIGURES,
     Scale,
     axis,
     finished,
-    fits,
     gradient,
+    has_position,
     is_finite,
     keys,
+    merge_names,
     named,
     series,
-    together,
 )
+from seriatim.report.tables import Cell
 
-Figures: TypeAlias = Sequence[float | None]
+Values: TypeAlias = Sequence[float | None]
 
 
 _NAMED = 24  # points of a path that have their names beside them
@@ -42,10 +43,10 @@ class LineSeries:
     """
 
     name: str
-    x: Figures
-    y: Figures
-    low: Figures | None = None
-    high: Figures | None = None
+    x: Values
+    y: Values
+    low: Values | None = None
+    high: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class IntervalEstimate:
     value: float | None
     low: float | None = None
     high: float | None = None
-    singles: Sequence[float] = ()
+    samples: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Point:
     y: float | None
 
 
-def lines(
+def line_plot(
     curves: Sequence[LineSeries],
     title: str,
     caption: str,
@@ -104,11 +105,11 @@ def lines(
     records = [
         _record(("name", "x", "y", "low", "high"), row)
         for row in rows
-        if fits(row[1], x_scale) and fits(row[2], y_scale)
+        if has_position(row[1], x_scale) and has_position(row[2], y_scale)
     ]
     if not records:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
-    all_names = together(names, [c.name for c in curves])
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
+    all_names = merge_names(names, [c.name for c in curves])
     drawn = {record["name"] for record in records}
     kept = [n for n in all_names if n in drawn]
     figures = {"figures": records}
@@ -137,7 +138,7 @@ def lines(
     return Plot(title, caption, spec, columns, table, keys(all_names, drawn))
 
 
-def estimates(
+def interval_plot(
     values: Sequence[IntervalEstimate],
     title: str,
     caption: str,
@@ -162,11 +163,11 @@ def estimates(
     table: list[list[Cell]] = [[v.name, v.value, v.low, v.high] for v in values]
     drawn = [v for v in values if is_finite(v.value)]
     if not drawn:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     records = [_estimate_record(i, v, digits) for i, v in enumerate(drawn)]
     figures = {"figures": records}
     alt = require("altair")
-    encodings = series(together(names, [v.name for v in values]), [], legend=False)
+    encodings = series(merge_names(names, [v.name for v in values]), [], legend=False)
     down = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
     spread = alt.Scale(zero=from_zero, nice=True, padding=0 if from_zero else 12)
     place = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=5, titleAnchor="start"))
@@ -187,7 +188,7 @@ def estimates(
     if not from_zero:
         dot = base.mark_point(size=90, filled=True, opacity=1, yOffset=9)
         layers.append(dot.encode(x=place, shape=encodings["shape"]))
-    singles = [{"row": i, "single": s} for i, v in enumerate(drawn) for s in v.singles]
+    singles = [{"row": i, "single": s} for i, v in enumerate(drawn) for s in v.samples]
     if singles:
         figures["singles"] = singles
         tick = alt.Chart(named("singles")).mark_tick(
@@ -217,7 +218,7 @@ def _row_labels(down: Any, longest: int) -> list[Any]:
     ]
 
 
-def bars(
+def bar_plot(
     values: Mapping[str, float | None] | Sequence[tuple[str, float | None]],
     title: str,
     caption: str,
@@ -229,11 +230,11 @@ def bars(
     """A bar from 0 for each name, in the order given."""
     pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
     made = [IntervalEstimate(name, value) for name, value in pairs]
-    plot = estimates(made, title, caption, x=x, names=names, digits=digits, from_zero=True)
+    plot = interval_plot(made, title, caption, x=x, names=names, digits=digits, from_zero=True)
     return Plot(title, plot.caption, plot.spec, ["name", x], [[n, v] for n, v in pairs])
 
 
-def scatter(
+def scatter_plot(
     points: Sequence[Point],
     title: str,
     caption: str,
@@ -248,9 +249,9 @@ def scatter(
 ) -> Plot:
     """Named points; with `is_path` joined in their order, and the names of few beside them."""
     columns, table = ["name", x, y], [[p.name, p.x, p.y] for p in points]
-    kept = [p for p in points if fits(p.x, x_scale) and fits(p.y, y_scale)]
+    kept = [p for p in points if has_position(p.x, x_scale) and has_position(p.y, y_scale)]
     if not kept:
-        return Plot(title, f"{caption} {NOTHING}".strip(), {}, columns, table)
+        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     records = [{"name": p.name, "x": p.x, "y": p.y, "at": i} for i, p in enumerate(kept)]
     room = 20 if is_path else 0
     alt = require("altair")
@@ -259,7 +260,7 @@ def scatter(
         x=axis(alt.X, "x", x, x_scale, [p.x for p in kept], padding=room),
         y=axis(alt.Y, "y", y, y_scale, [p.y for p in kept], padding=room),
     )
-    drawn, all_names = {p.name for p in kept}, together(names, [p.name for p in points])
+    drawn, all_names = {p.name for p in kept}, merge_names(names, [p.name for p in points])
     if is_path:
         layers, legend = _path_layers(base, len(kept), tips), []
     else:

@@ -1,0 +1,97 @@
+"""Tables as data, as HTML and as text.
+
+Knows cells and how numbers are rounded for people; no result and no page around the table.
+"""
+
+import html
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from seriatim.report.terminal import text_table
+
+Cell: TypeAlias = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of figures under a head.
+
+    Attributes:
+        title: the heading above it; "" for none.
+        columns: its head.
+        rows: its rows, one cell for each column.
+        note: what a reader should know about the figures.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def html(self) -> str:
+        """The table with its title and its note; it scrolls sideways where it is too wide."""
+        name = html.escape(self.title)
+        note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        return (
+            f'<h3>{name}</h3>\n<div class="scroll" role="region" tabindex="0" aria-label="{name}">'
+            f"\n{table_html(self.columns, self.rows)}\n</div>\n{note}"
+        )
+
+    def text(self) -> str:
+        """Aligned columns, numbers flush right, without title and note."""
+        numeric = _numeric_columns(self.columns, self.rows)
+        rows = [list(self.columns), *([format_cell(cell) for cell in row] for row in self.rows)]
+        return text_table(rows, left=[i for i in range(len(self.columns)) if i not in numeric])
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+
+def format_cell(value: Cell) -> str:
+    """A figure for people: four significant digits, thousands separated, a dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, (str, bool)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "–"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.1f}"
+    if size >= 0.001 or size == 0:
+        return f"{value:.4f}" if size < 1 else f"{value:.3f}"
+    return f"{value:.2e}"
+
+
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table as HTML; columns of numbers are flush right, everything is escaped."""
+    numeric = _numeric_columns(columns, rows)
+    head = _row_html(columns, numeric, is_head=True)
+    body = "\n".join(_row_html(row, numeric) for row in rows)
+    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _row_html(row: Sequence[Cell], numeric: Collection[int], *, is_head: bool = False) -> str:
+    cells = []
+    for i, value in enumerate(row):
+        tag = "th" if i == 0 or is_head else "td"
+        scope = ' scope="col"' if is_head else ' scope="row"' if i == 0 else ""
+        align = ' class="n"' if i in numeric else ""
+        cells.append(f"<{tag}{scope}{align}>{html.escape(format_cell(value))}</{tag}>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> set[int]:
+    """Columns that hold numbers and no strings."""
+    return {
+        i
+        for i in range(len(columns))
+        if any(isinstance(row[i], (int, float)) for row in rows)
+        and not any(isinstance(row[i], str) for row in rows)
+    }
