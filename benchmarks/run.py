@@ -20,10 +20,10 @@ import torch
 
 import seriatim as st
 from benchmarks import plain
-from seriatim.cli.output import table
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
+from seriatim.report.terminal import text_table
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.options import TrainingOptions
 from seriatim.train.trainer import Trainer
@@ -303,9 +303,9 @@ def _print(record: dict[str, Any]) -> None:
         [*_beside(r), f"{r['share_of_product_rate']:.0%}"]
         for r in record["training_tokens_per_second"]
     ]
-    print(table([head, *rows]) + "\n\ngenerating alone, symbols/s")
+    print(text_table([head, *rows]) + "\n\ngenerating alone, symbols/s")
     rows = [_beside(r) for r in record["generation_symbols_per_second"]]
-    print(table([head[:-1], *rows]) + "\n")
+    print(text_table([head[:-1], *rows]) + "\n")
     for r in record["markov"]:
         beside = f", plain {r['plain']:,.0f}, ratio {r['ratio']:.1f}" if "plain" in r else ""
         print(f"markov, {r['what']}: {r['ours']:,.0f}{beside}")
