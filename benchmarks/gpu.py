@@ -18,8 +18,8 @@ import seriatim as st
 from benchmarks.run import tokens
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.options import TrainingOptions
 from seriatim.train.precision import applied, choose
 from seriatim.train.trainer import Trainer

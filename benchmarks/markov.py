@@ -106,8 +106,8 @@ def fit_one(path: Path, order: int) -> dict[str, Any]:
     """Text to queryable model in this process."""
     from seriatim.data.sources import open_source
     from seriatim.data.word_corpus import read_words
+    from seriatim.models import Markov
     from seriatim.models.markov import MarkovModel
-    from seriatim.models.options.configuration import Markov
 
     began, cpu = time.perf_counter(), time.process_time()
     symbols, corpus = read_words(open_source(path, sequences="line"))
@@ -178,8 +178,8 @@ def score_rounds(
     from seriatim.decode.sampling import sample
     from seriatim.export.arpa_files import write_arpa
     from seriatim.metrics.likelihood import surprisals
+    from seriatim.models import Markov
     from seriatim.models.markov import MarkovModel
-    from seriatim.models.options.configuration import Markov
 
     kept_out = [line for line in lines[::20] if line]
     training = [line for i, line in enumerate(lines) if i % 20]

@@ -140,7 +140,7 @@ def work(name: str, seconds: float, threads: int) -> None:
     import torch
 
     from seriatim.data.batches.corpus import batch_source
-    from seriatim.models.options.configuration import configure
+    from seriatim.models import configure
     from seriatim.train import distributed
     from seriatim.train.options import TrainingOptions
     from seriatim.train.precision import settle

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from seriatim.core.batch import Batch
 from seriatim.layers.cells import Cell
+from seriatim.models import Latent
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Latent
 
 
 class MinimalGatedUnit(Cell):

@@ -23,8 +23,8 @@ from seriatim.core.model import SequenceModel
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.data.batches.examples import Example, ExamplePass
 from seriatim.data.corpus import Corpus
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train

@@ -14,7 +14,7 @@ from typing import Any
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.models.options.configuration import ModelConfig, configure
+from seriatim.models import ModelConfig, configure
 
 REGULARIZED: dict[str, Any] = {
     "hidden_size": 200,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seriatim._version import __version__ as __version__
 
 _HOME = {
-    "Autoregressive": "models.options.configuration",
+    "Autoregressive": "models.options.autoregressive",
     "Batch": "core.batch",
     "Callbacks": "train.callbacks.callbacks",
     "Categorical": "core.distributions",
@@ -27,26 +27,26 @@ _HOME = {
     "Discrete": "core.distributions",
     "Distribution": "core.distributions",
     "Entrant": "comparison.entrants",
-    "EncoderConfig": "models.options.configuration",
-    "GRU": "models.options.configuration",
-    "LSTM": "models.options.configuration",
+    "EncoderConfig": "models.options.encoder_decoder",
+    "GRU": "models.options.recurrent",
+    "LSTM": "models.options.recurrent",
     "Labeller": "tasks.labeller",
     "LanguageModel": "tasks.language_model",
-    "Latent": "models.options.configuration",
-    "Markov": "models.options.configuration",
+    "Latent": "models.options.latent",
+    "Markov": "models.options.ngram",
     "Mixture": "core.ensembles",
     "ModelComparison": "comparison.result",
     "Product": "core.ensembles",
-    "RNN": "models.options.configuration",
+    "RNN": "models.options.recurrent",
     "Sampling": "decode.sampling",
     "Scorer": "core.ensembles",
-    "Seq2Seq": "models.options.configuration",
+    "Seq2Seq": "models.options.encoder_decoder",
     "SequenceModel": "core.model",
     "SeriatimError": "errors",
     "State": "core.model",
     "Stream": "decode.stream",
     "TrainingOptions": "train.options",
-    "Transformer": "models.options.configuration",
+    "Transformer": "models.options.transformer",
     "Translator": "tasks.translator",
     "beam_search": "decode.beam",
     "build_model": "models.build",
@@ -59,7 +59,7 @@ _HOME = {
     "open_pairs": "data.pairs",
     "open_source": "data.sources",
     "record": "analysis.recorder",
-    "register": "models.options.configuration",
+    "register": "models.options.registry",
     "sample": "decode.sampling",
 }
 
@@ -92,16 +92,16 @@ if TYPE_CHECKING:
     from seriatim.laws.check import check_model as check_model
     from seriatim.layers.cells import Cell as Cell
     from seriatim.models.build import build_model as build_model
-    from seriatim.models.options.configuration import GRU as GRU
-    from seriatim.models.options.configuration import LSTM as LSTM
-    from seriatim.models.options.configuration import RNN as RNN
-    from seriatim.models.options.configuration import Autoregressive as Autoregressive
-    from seriatim.models.options.configuration import EncoderConfig as EncoderConfig
-    from seriatim.models.options.configuration import Latent as Latent
-    from seriatim.models.options.configuration import Markov as Markov
-    from seriatim.models.options.configuration import Seq2Seq as Seq2Seq
-    from seriatim.models.options.configuration import Transformer as Transformer
-    from seriatim.models.options.configuration import register as register
+    from seriatim.models.options.autoregressive import Autoregressive as Autoregressive
+    from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
+    from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
+    from seriatim.models.options.latent import Latent as Latent
+    from seriatim.models.options.ngram import Markov as Markov
+    from seriatim.models.options.recurrent import GRU as GRU
+    from seriatim.models.options.recurrent import LSTM as LSTM
+    from seriatim.models.options.recurrent import RNN as RNN
+    from seriatim.models.options.registry import register as register
+    from seriatim.models.options.transformer import Transformer as Transformer
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.language_model import LanguageModel as LanguageModel

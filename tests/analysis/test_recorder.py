@@ -23,9 +23,9 @@ from seriatim.errors import ConfigError
 from seriatim.laws.check import check_model
 from seriatim.layers import blocks
 from seriatim.layers.attention import MultiHeadAttention
+from seriatim.models import EncoderConfig, ModelConfig, Seq2Seq
 from seriatim.models.build import build_labeller, build_model
 from seriatim.models.encoders import CausalEncoder, read_both_ways
-from seriatim.models.options.configuration import EncoderConfig, ModelConfig, Seq2Seq
 from seriatim.train.closed_form import ClosedForm
 
 V, B, L = 6, 3, 12

@@ -56,10 +56,10 @@ def test_a_preset_brings_its_options() -> None:
         ("hidden_size=3", "is an option without a model before it"),
         ("lstm:hidden_size", "'hidden_size' is no option"),
         ("lstm:hidden_size=", "is no option"),
-        ("lstm:order=3", "order belongs to markov"),
+        ("lstm:order=3", "order is not an option of lstm; choose from hidden_size"),
         ("lstm:hidden_size=x", "hidden_size = 'x'"),
         ("lstm,lstm", "lstm comes twice"),
-        ("lstm:minutes=3", "minutes is no option of any model"),
+        ("lstm:minutes=3", "unknown option minutes; lstm takes"),
         ("", "there is no model ''"),
     ],
 )

@@ -58,8 +58,11 @@ def test_score_and_info_speak_of_labels(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--hidden-size", "8"], "hidden_size is no option of an encoder"),
-        (["--model", "markov"], "there is no encoder 'markov'"),
+        (
+            ["--hidden-size", "8"],
+            "is not an option of the lstm encoder; use model_size",
+        ),
+        (["--model", "markov"], "no such encoder 'markov'; choose from transformer"),
         (["--sequences", "line"], "sequences"),
         (["--source-symbols", "char"], "--source-symbols belongs to other tasks"),
     ],

@@ -21,8 +21,8 @@ from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError
 from seriatim.metrics.cost import operations_per_symbol
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.estimate import Estimate
 from seriatim.train.loop import batches_of
 
@@ -76,7 +76,7 @@ def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
 def test_nobody_and_an_unknown_family_are_refused() -> None:
     with pytest.raises(ConfigError, match="no model was given"):
         entrants({})
-    with pytest.raises(ConfigError, match="there is no model 'lsmt'"):
+    with pytest.raises(ConfigError, match="no such model 'lsmt'; did you mean lstm"):
         entrants(["lsmt"])
 
 

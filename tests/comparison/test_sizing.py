@@ -7,8 +7,8 @@ import pytest
 import seriatim as st
 from seriatim.comparison.sizing import NoWidthError, num_weights, sized, weightless
 from seriatim.metrics.size import num_parameters
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.closed_form import ClosedForm
 
 V, BOUNDARY = 80, 1

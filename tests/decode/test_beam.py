@@ -19,8 +19,8 @@ from seriatim.decode.hypotheses import Hypothesis, bounds, length_penalty
 from seriatim.decode.sampling import Sampling, symbols_of
 from seriatim.decode.search import Scorers
 from seriatim.errors import ConfigError, ModelError
+from seriatim.models import Seq2Seq
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Seq2Seq
 from tests.laws.toys import ToyAttention, ToyWindow
 
 END = 1

@@ -12,9 +12,9 @@ from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export import arpa_files as format_module
 from seriatim.export.arpa import language_model_from_arpa, language_model_to_arpa
 from seriatim.export.arpa_files import read_arpa, write_arpa
+from seriatim.models import LSTM, Markov
 from seriatim.models.build import build_model
 from seriatim.models.ngram.smoothing import Backoffs
-from seriatim.models.options.configuration import LSTM, Markov
 from seriatim.tasks.language_model import LanguageModel
 
 TOY = """\

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 import seriatim as st
 from seriatim.laws.check import check_model
 from seriatim.laws.laws import LAWS
+from seriatim.models import FAMILIES, ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import FAMILIES, ModelConfig
 from seriatim.train.closed_form import ClosedForm
 
 V, BOUNDARY = 4, 1

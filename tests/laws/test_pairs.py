@@ -6,9 +6,9 @@ from torch import nn
 
 from seriatim.core.batch import Batch
 from seriatim.laws.check import check_model
+from seriatim.models import PAIR_FAMILIES, Seq2Seq
 from seriatim.models.build import build_model
 from seriatim.models.encoder_decoder import Seq2SeqModel
-from seriatim.models.options.configuration import PAIRS, Seq2Seq
 
 V, SOURCE_V, BOUNDARY = 4, 5, 1
 KINDS = ["transformer", "rnn", "lstm", "gru"]
@@ -80,4 +80,4 @@ def test_three_sources_obey_the_laws_row_by_row() -> None:
 
 
 def test_pairs_have_a_mapping_of_their_own() -> None:
-    assert set(PAIRS) == {"seq2seq"}
+    assert set(PAIR_FAMILIES) == {"seq2seq"}

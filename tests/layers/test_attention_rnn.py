@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch
+from seriatim.models import Seq2Seq
 from seriatim.models.build import build_model
 from seriatim.models.decoders import AdditiveDecoder
-from seriatim.models.options.configuration import Seq2Seq
 
 SIZE = 6
 SOURCE = torch.tensor([[2, 3, 4, 5, 1], [3, 3, 1, 0, 0], [1, 0, 0, 0, 0]])

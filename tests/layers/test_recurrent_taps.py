@@ -11,8 +11,8 @@ from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.layers.cells import LSTMCell
 from seriatim.layers.kernels.recurrence import scan
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import LSTMKernel, Recurrent
 
 V, D, B, L = 7, 5, 3, 9

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from seriatim.core import tree
 from seriatim.core.distributions import inverse_cdf
 from seriatim.core.model import State
-from seriatim.models import recurrent
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig, recurrent
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import Recurrent
 
 V, D, B = 7, 5, 4

@@ -11,8 +11,8 @@ from seriatim.metrics.cost import (
     operations_per_symbol,
     state_sizes,
 )
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 
 V, D, E = 50, 16, 12
 

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from seriatim.core.batch import Batch
 from seriatim.laws.check import check_model
+from seriatim.models import Autoregressive
 from seriatim.models.autoregressive import AutoregressiveModel
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Autoregressive
 
 V, B, L = 7, 4, 9
 EXACT = {"rtol": 0.0, "atol": 1e-12}

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError, DataError
+from seriatim.models import Seq2Seq, configure, describe, restore
 from seriatim.models.build import build_model
 from seriatim.models.encoder_decoder import Seq2SeqModel
 from seriatim.models.memory import Memory
-from seriatim.models.options.configuration import Seq2Seq, configure, describe, restore
 
 V, BOUNDARY, SIZE = 6, 1, 8
 SOURCE = torch.tensor([[2, 3, 4, 5, 1], [3, 3, 1, 0, 0], [1, 0, 0, 0, 0]])
@@ -289,11 +289,14 @@ def test_it_is_configured_by_name_and_preset() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": "additive"}, "belongs to recurrent decoders"),
-        ({"encoder": "gru", "decoder": "lstm", "num_heads": 8}, "not to gru and lstm"),
+        ({"attention": "additive"}, "is for recurrent decoders"),
+        (
+            {"encoder": "gru", "decoder": "lstm", "num_heads": 8},
+            "not of gru and lstm",
+        ),
         ({"encoder": "gru", "decoder": "gru", "model_size": 5}, "even model_size"),
         ({"model_size": 10}, "not a multiple of num_heads"),
-        ({"context": 5}, "context belongs to"),
+        ({"context": 5}, "context is not an option of seq2seq"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from seriatim.errors import DataError
+from seriatim.models import GRU, LSTM, EncoderConfig, Transformer
 from seriatim.models.build import build_model
 from seriatim.models.encoders import (
     CausalEncoder,
@@ -14,7 +15,6 @@ from seriatim.models.encoders import (
     mean_of_valid,
     read_both_ways,
 )
-from seriatim.models.options.configuration import GRU, LSTM, EncoderConfig, Transformer
 
 V, SIZE = 7, 6
 KINDS = ["transformer", "rnn", "lstm", "gru"]

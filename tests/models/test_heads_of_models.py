@@ -7,9 +7,9 @@ import torch
 
 from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError
+from seriatim.models import EncoderConfig
 from seriatim.models.encoders import make_encoder
 from seriatim.models.heads import ElementLabels, Normal, Number, SequenceLabels
-from seriatim.models.options.configuration import EncoderConfig
 
 V, C = 7, 3
 

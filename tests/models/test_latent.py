@@ -14,9 +14,9 @@ from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, ContractError
 from seriatim.laws.check import check_model
 from seriatim.layers.cells import Cell, LSTMCell
+from seriatim.models import LSTM, Latent
 from seriatim.models.build import build_model
 from seriatim.models.latent import LatentModel
-from seriatim.models.options.configuration import LSTM, Latent
 from seriatim.models.recurrent import Recurrent
 
 V, E, D, B, L = 7, 3, 5, 4, 9

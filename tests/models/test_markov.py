@@ -16,8 +16,8 @@ import torch
 
 from seriatim.core.batch import Batch
 from seriatim.errors import DataError
+from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
-from seriatim.models.options.configuration import Markov
 from seriatim.train.closed_form import ClosedForm
 
 V, BOUNDARY = 6, 2

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from seriatim.models import Markov
 from seriatim.models.build import build_model
 from seriatim.models.markov import MarkovModel
 from seriatim.models.ngram.backoff_path import backoff_path, known_context
-from seriatim.models.options.configuration import Markov
 
 V, N = 5, 400
 

@@ -16,6 +16,7 @@ import pytest
 from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export.arpa_files import spell
+from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
 from seriatim.models.ngram import counting, on_disk, ranking
 from seriatim.models.ngram.counting import Counts, count_block
@@ -28,7 +29,6 @@ from seriatim.models.ngram.on_disk import (
     save_counts,
     update_counts,
 )
-from seriatim.models.options.configuration import Markov
 
 BOUNDARY, V = 1, 12
 

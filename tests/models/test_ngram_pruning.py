@@ -9,8 +9,8 @@ import torch
 
 from seriatim.errors import ConfigError
 from seriatim.export.arpa_files import spell
+from seriatim.models import configure
 from seriatim.models.ngram.pruning import normalize, prune_by_entropy
-from seriatim.models.options.configuration import configure
 from tests.models.test_ngram_sampling import METHODS, V, contexts, fitted
 
 PRUNED = [method for method in METHODS if method != "add-k"]

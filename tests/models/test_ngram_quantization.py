@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 import seriatim as st
 from seriatim.core.batch import Batch
 from seriatim.data.corpus import Corpus
+from seriatim.errors import ConfigError
 from seriatim.export.arpa import language_model_from_arpa, language_model_to_arpa
 from seriatim.metrics import likelihood
 from seriatim.metrics.likelihood import surprisals
@@ -164,10 +164,10 @@ def test_the_record_says_how_many_ngrams_keep_their_numbers() -> None:
 
 @pytest.mark.parametrize("options", [{"quantize_bits": 3}, {"quantize_bits": 9}])
 def test_a_code_has_four_to_eight_bits(options: dict) -> None:
-    with pytest.raises(ValidationError, match="quantize_bits"):
+    with pytest.raises(ConfigError, match="quantize_bits"):
         st.Markov(**options)
 
 
 def test_a_model_read_from_a_file_is_not_quantized() -> None:
-    with pytest.raises(ValidationError, match="keeps its numbers"):
+    with pytest.raises(ConfigError, match="keeps its numbers"):
         st.Markov(smoothing="arpa", quantize_bits=8)

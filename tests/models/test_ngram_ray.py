@@ -9,12 +9,12 @@ import pytest
 
 from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError
+from seriatim.models import Markov, configure
 from seriatim.models.markov import MarkovModel
 from seriatim.models.ngram import ranking, ray
 from seriatim.models.ngram.counting import Counts, count_block
 from seriatim.models.ngram.layout import Layout, count_layout
 from seriatim.models.ngram.ray import count_on_cluster
-from seriatim.models.options.configuration import Markov, configure
 
 V, BOUNDARY = 12, 1
 

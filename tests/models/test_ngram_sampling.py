@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from seriatim.core.distributions import Discrete, inverse_cdf, top_k
+from seriatim.models import Markov
 from seriatim.models.markov import Backoff, MarkovModel
 from seriatim.models.ngram import table as table_module
 from seriatim.models.ngram.sampling import mixture, sample_halving
 from seriatim.models.ngram.smoothing import Backoffs
 from seriatim.models.ngram.table import NgramTable
-from seriatim.models.options.configuration import Markov
 
 V, BOUNDARY = 9, 1
 METHODS = ["kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood"]

@@ -7,9 +7,9 @@ from seriatim.data.corpus import Corpus
 from seriatim.export.arpa_files import spell
 from seriatim.metrics import likelihood
 from seriatim.metrics.likelihood import surprisals
+from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
 from seriatim.models.ngram import scoring
-from seriatim.models.options.configuration import Markov
 
 V, BOUNDARY = 12, 1
 

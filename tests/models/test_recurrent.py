@@ -9,8 +9,8 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.laws.check import check_model
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import Recurrent
 
 V, D, B, L = 7, 5, 4, 9

@@ -11,8 +11,8 @@ from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError
 from seriatim.laws.check import check_model
 from seriatim.layers.cells import DroppedCell
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig, configure
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig, configure
 from seriatim.models.recurrent import Recurrent
 
 V, D, B, L = 7, 6, 4, 9

@@ -12,7 +12,7 @@ from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError
 from seriatim.layers.positions import angles, rotate, rotation, sinusoids
-from seriatim.models.options.configuration import Transformer
+from seriatim.models import Transformer
 from seriatim.models.transformer import TransformerModel
 
 V, CONTEXT = 7, 5

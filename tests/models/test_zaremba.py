@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from seriatim.cli import main
 from seriatim.errors import ConfigError
+from seriatim.models import configure
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import configure
 from seriatim.models.recurrent import Recurrent
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.train.loop import fit

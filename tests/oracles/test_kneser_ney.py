@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from seriatim.core.batch import Batch
+from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
-from seriatim.models.options.configuration import Markov
 
 KENLM = Path(__file__).parents[3] / "shared" / "data" / "kenlm"
 BOUNDARY = 1

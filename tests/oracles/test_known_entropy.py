@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 import seriatim as st
 from seriatim.data.corpus import Corpus
 from seriatim.metrics.likelihood import surprisals
+from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.loop import fit, seeded
 from seriatim.train.options import configure_training

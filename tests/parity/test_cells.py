@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seriatim.core import tree
 from seriatim.layers.cells import GRUCell, LSTMCell, RNNCell, StackedCell
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import Recurrent
 
 V, E, D, B, L = 7, 3, 5, 4, 9

@@ -10,9 +10,9 @@ from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.layers import alignment_scores
 from seriatim.layers.positions import sinusoids
+from seriatim.models import Seq2Seq
 from seriatim.models.build import build_model
 from seriatim.models.encoder_decoder import Seq2SeqModel
-from seriatim.models.options.configuration import Seq2Seq
 
 V, BOUNDARY, SIZE = 9, 1, 8
 SOURCE = torch.tensor([[2, 3, 4, 5, 1], [6, 7, 1, 0, 0], [1, 0, 0, 0, 0]])
@@ -212,7 +212,7 @@ def test_a_multiplicative_decoder_equals_the_equations_of_luong(row: int) -> Non
 
 # ---- training and steps -------------------------------------------------------------------------
 
-PAIRS = [
+PAIR_FAMILIES = [
     Seq2Seq(model_size=SIZE, num_heads=2, encoder_layers=2, decoder_layers=2),
     Seq2Seq.classic(
         model_size=SIZE, num_heads=2, feedforward_size=12, encoder_layers=1, decoder_layers=2
@@ -225,7 +225,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("config", PAIRS, ids=lambda c: f"{c.decoder}-{c.attention}")
+@pytest.mark.parametrize("config", PAIR_FAMILIES, ids=lambda c: f"{c.decoder}-{c.attention}")
 def test_training_and_steps_agree_in_the_gradient_of_every_weight(config: Seq2Seq) -> None:
     """The encoder's too: a law with a bound source cannot see them."""
     model = build(config)
@@ -250,7 +250,7 @@ def test_training_and_steps_agree_in_the_gradient_of_every_weight(config: Seq2Se
 
 
 def test_a_state_can_be_branched_before_either_child_is_used() -> None:
-    model = build(PAIRS[0])
+    model = build(PAIR_FAMILIES[0])
     source = batch().source
     assert source is not None
     with torch.no_grad():

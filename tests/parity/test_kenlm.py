@@ -7,7 +7,7 @@ import pytest
 
 from seriatim.data.vocab.vocabulary import LINE_END
 from seriatim.export.arpa import language_model_from_arpa, language_model_to_arpa
-from seriatim.models.options.configuration import Markov
+from seriatim.models import Markov
 from seriatim.tasks.language_model import LanguageModel
 
 kenlm = pytest.importorskip("kenlm", reason="needs kenlm: pip install seriatim[refs]")

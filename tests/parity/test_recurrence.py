@@ -17,7 +17,7 @@ from seriatim.layers.cells import (
     StackedCell,
 )
 from seriatim.layers.kernels import recurrence
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import KINDS, HiddenKernel, Kernel
 
 B, L, E, D = 4, 9, 3, 5

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import seriatim as st
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
-from seriatim.models.options.configuration import ModelConfig
+from seriatim.models import ModelConfig
 from seriatim.train.options import TrainingOptions
 
 TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 40

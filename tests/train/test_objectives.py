@@ -7,8 +7,8 @@ from torch import Tensor
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import Categorical, LinearCategorical
 from seriatim.core.model import log_likelihood
+from seriatim.models import LSTM
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import LSTM
 from seriatim.train.objectives import PenalizedActivations, SmoothedLikelihood, make_objective
 from seriatim.train.options import TrainingOptions
 

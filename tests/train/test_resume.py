@@ -118,7 +118,7 @@ def assert_same_bits(first: Path, second: Path) -> None:
 def processes() -> Any:
     """Processes that begin with torch already imported, and with nothing else of this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seriatim.train.loop", "seriatim.models.options.configuration"])
+    context.set_forkserver_preload(["seriatim.train.loop", "seriatim.models.options.registry"])
     return context
 
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, batch_source
+from seriatim.models import GRU, LSTM, Transformer
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import GRU, LSTM, Transformer
 from seriatim.train import distributed
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress

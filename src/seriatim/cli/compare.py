@@ -12,7 +12,7 @@ from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
 from seriatim.cli.output import Flag, Reporter, duration, print_json, size, use_threads
 from seriatim.errors import ConfigError
-from seriatim.models.options.configuration import configure
+from seriatim.models.options.registry import configure
 from seriatim.report.terminal import text_table
 from seriatim.train.options import TrainingOptions
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from seriatim.cli.compare import Voice, conclusions
 from seriatim.cli.output import Flag, print_json, size, use_threads
-from seriatim.models.options.configuration import configure
+from seriatim.models.options.registry import configure
 
 if TYPE_CHECKING:
     from seriatim.tasks.language_model import LanguageModel

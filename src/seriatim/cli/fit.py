@@ -14,7 +14,8 @@ from seriatim.cli.output import Flag, duration, print_json, score_lines, use_thr
 from seriatim.cli.pairs import PairOptions, fit_translator
 from seriatim.cli.run_folder import KeepOptions, RunFolder
 from seriatim.errors import ConfigError
-from seriatim.models.options.configuration import ModelConfig, configure
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import configure
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source

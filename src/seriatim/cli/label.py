@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from seriatim.cli.output import Flag, Reporter, duration, print_json, use_thread
 from seriatim.cli.pairs import PairFile, PairOptions, refuse
 from seriatim.cli.translate import line_groups
 from seriatim.errors import ConfigError
-from seriatim.models.options.configuration import EncoderConfig
+from seriatim.models.options.registry import configure_encoder
 from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def fit_labeller(asked: FitRequest, options: PairOptions) -> None:
         "other tasks, and this is labelling",
     )
     found = Labeller(
-        _encoder(asked.model, asked.model_options),
+        configure_encoder(
+            asked.model or asked.model_options.get("encoder") or "lstm", asked.model_options
+        ),
         symbols=asked.symbols or "char",
         min_count=1 if asked.cut[0] is None else asked.cut[0],
     )
@@ -43,18 +45,6 @@ def fit_labeller(asked: FitRequest, options: PairOptions) -> None:
     if train is None:
         raise ConfigError("there is nothing to fit to: give a folder or a file of labelled text")
     fit_and_tell(found, asked, (train, valid, test), training, _summary)
-
-
-def _encoder(model: str | None, options: dict[str, Any]) -> EncoderConfig | str:
-    from seriatim.tasks.labeller import encoder
-
-    known = {f.name for f in fields(EncoderConfig)}
-    for name in options:
-        if name not in known:
-            raise ConfigError(
-                f"{name} is no option of an encoder; it takes {', '.join(sorted(known))}"
-            )
-    return encoder(model or options.get("encoder") or "lstm", options)
 
 
 def _labelled(asked: FitRequest, options: PairOptions, path: Path | None) -> "Pairs | None":

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_
 
 from cyclopts import Group, Parameter
 
-from seriatim.models.options.configuration import FAMILIES, PAIRS, ModelConfig
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import FAMILIES, PAIR_FAMILIES
 from seriatim.train.options import TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,7 +82,7 @@ def described(cls: type) -> dict[str, str]:
 def _model_options() -> dict[str, Any]:
     """Every option of every family: its type, its help, and whose it is."""
     owners: dict[str, dict[str, Field[Any]]] = {}
-    families = {**shell_families(), **PAIRS}
+    families = {**shell_families(), **PAIR_FAMILIES}
     for family, config in families.items():
         for f in fields(config):  # type: ignore[arg-type]
             owners.setdefault(f.name, {})[family] = f

@@ -15,7 +15,8 @@ from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, SeriatimError
 from seriatim.metrics.cost import BACKWARD, operations_per_symbol
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import FAMILIES, ModelConfig, configure, describe
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import FAMILIES, configure, describe
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.estimate import Estimate

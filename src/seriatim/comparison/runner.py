@@ -47,7 +47,7 @@ from seriatim.metrics.cost import generation_speed, num_bytes, operations_per_sy
 from seriatim.metrics.likelihood import likelihood, surprisals, unknown_targets
 from seriatim.metrics.score import score_text
 from seriatim.metrics.size import num_parameters
-from seriatim.models.options.configuration import describe
+from seriatim.models.options.registry import describe
 from seriatim.tasks import storage
 from seriatim.tasks.base import Say, Shares, in_symbols, open_parts, silent
 from seriatim.tasks.language_model import Data, LanguageModel

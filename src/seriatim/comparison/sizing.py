@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pydantic
 import torch
 
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig
+from seriatim.models.options.base import ModelConfig
 
 TOLERANCE = 0.02  # share of the wanted number by which the solution may miss it
 
@@ -103,5 +102,5 @@ def _with(config: ModelConfig, name: str, width: int) -> ModelConfig | None:
     changed: dict[str, Any] = {name: width}
     try:
         return replace(config, **changed)  # type: ignore[type-var]
-    except pydantic.ValidationError:
+    except ConfigError:
         return None

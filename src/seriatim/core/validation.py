@@ -1,14 +1,127 @@
-"""What the dataclasses of options have in common: pydantic's complaints in our words.
+"""Option classes: frozen dataclasses whose values are checked when an instance is made.
 
-Knows pydantic; no torch, no option.
+    @option_class
+    class LSTM(ModelConfig):
+        hidden_size: Annotated[int, Field(gt=0)] = 256
+
+    LSTM(hiden_size=8)      ConfigError: unknown option hiden_size; did you mean hidden_size?
+    LSTM(hidden_size=0)     ConfigError: hidden_size = 0: give 1 or more
+
+Knows pydantic, whose own messages end here. Knows no option, and no torch.
 """
 
+import dataclasses
+import difflib
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, dataclass_transform
+
 import pydantic
+import pydantic.dataclasses
+
+from seriatim.errors import ConfigError
+
+T = TypeVar("T")
+_STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+_SIMILAR = 0.75  # the least similarity of two names of which one may be a misspelling of the other
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, pydantic.Field)
+)
+def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None = None) -> type[T]:
+    """Class decorator: a frozen dataclass of keyword options that raises `ConfigError`.
+
+    Args:
+        cls: the class, with annotated fields.
+        equivalents: for names of options that other classes have, the names of those that a
+            class with no such option may have instead.
+    """
+    checked: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
+    check = checked.__init__
+
+    @functools.wraps(check)
+    def initialize(self: Any, *args: Any, **options: Any) -> None:
+        names = [f.name for f in dataclasses.fields(checked)]
+        for name in options:
+            if name not in names:
+                owner = getattr(checked, "family", checked.__name__)
+                raise ConfigError(unknown_option(name, owner, names, equivalents or {}))
+        try:
+            check(self, *args, **options)
+        except pydantic.ValidationError as error:
+            raise ConfigError(explain(error)) from None
+
+    checked.__init__ = initialize
+    return checked  # type: ignore[no-any-return]
+
+
+def unknown_option(
+    name: str,
+    owner: str,
+    names: Collection[str],
+    equivalents: Mapping[str, Sequence[str]],
+    others: Collection[str] = (),
+) -> str:
+    """The sentence that refuses an option, with the name that was probably meant.
+
+    Args:
+        name: the option that was given.
+        owner: what was configured, for the message.
+        names: the options of `owner`.
+        equivalents: for options of others, those that may take their place.
+        others: options that exist elsewhere, so that none is taken for a misspelling.
+    """
+    instead = [n for n in equivalents.get(name, ()) if n in names]
+    if instead:
+        return f"{name} is not an option of {owner}; use {' and '.join(instead)}"
+    if name in others or name in equivalents:
+        return f"{name} is not an option of {owner}; choose from {', '.join(names)}"
+    suggestion = did_you_mean(name, names) or f"; {owner} takes {', '.join(names)}"
+    return f"unknown option {name}{suggestion}"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `; did you mean lstm?`, or nothing."""
+    similar = difflib.get_close_matches(name, list(names), 1, _SIMILAR)
+    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """The first complaint of pydantic as a clause: where, what was given, what was expected."""
+    """The first complaint of pydantic as a clause: the option, its value, what was expected."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where} = {first['input']!r}: {message}" if where else message
+    expected = _expected(first["type"], first.get("ctx", {}), first["msg"])
+    if first["type"].startswith("missing"):
+        return f"{where} is missing: give it"
+    if first["type"] == "unexpected_positional_argument":
+        return f"{first['input']!r} is given without a name: give every option as name=value"
+    return f"{where} = {first['input']!r}: {expected}" if where else expected
+
+
+def _expected(kind: str, bounds: Mapping[str, Any], message: str) -> str:
+    """What to give instead of a value that pydantic refuses for an error of this kind."""
+    if kind == "literal_error":
+        return f"choose {bounds['expected']}"
+    for prefix, clause in _EXPECTED.items():
+        if kind.startswith(prefix):
+            return clause.format(**bounds)
+    return message.removeprefix("Value error, ")
+
+
+# By the beginnings of pydantic's names of errors, longer ones first.
+_EXPECTED: Mapping[str, str] = {
+    "greater_than_equal": "give {ge:g} or more",
+    "greater_than": "give more than {gt:g}",
+    "less_than_equal": "give {le:g} or less",
+    "less_than": "give less than {lt:g}",
+    "int_": "give an integer",
+    "float_": "give a number",
+    "finite_": "give a finite number",
+    "bool_": "give true or false",
+    "string_": "give a string",
+    "tuple_": "give a list",
+    "list_": "give a list",
+    "dict_": "give a mapping",
+    "is_": "give a class",
+}

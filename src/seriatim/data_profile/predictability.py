@@ -22,7 +22,7 @@ from seriatim.data.vocab.vocabulary import LINE_END
 from seriatim.errors import DataError
 from seriatim.metrics.likelihood import surprisals
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Markov
+from seriatim.models.options.ngram import Markov
 from seriatim.train.closed_form import ClosedForm
 
 ORDERS = (1, 2, 3, 4, 5, 6)

@@ -11,7 +11,7 @@ from seriatim.data.vocab.vocabulary import WordVocabulary
 from seriatim.errors import ConfigError
 from seriatim.export.arpa_files import read_arpa, write_arpa
 from seriatim.models.markov import MarkovModel
-from seriatim.models.options.configuration import Markov
+from seriatim.models.options.ngram import Markov
 from seriatim.tasks.language_model import LanguageModel
 
 

@@ -29,7 +29,7 @@ from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
 from seriatim.layers.positions import sinusoids
 from seriatim.models.encoder_decoder import Seq2SeqModel
-from seriatim.models.options.configuration import Seq2Seq
+from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.tasks.translator import Translator
 
 Spec: TypeAlias = Any  # CTranslate2 has no types of its own

@@ -1,0 +1,46 @@
+"""The families: their options, and the models that are built from them."""
+
+from typing import TYPE_CHECKING
+
+from seriatim._lazy import attach
+
+if TYPE_CHECKING:
+    from seriatim.models.build import build_labeller as build_labeller
+    from seriatim.models.build import build_model as build_model
+    from seriatim.models.options.autoregressive import Autoregressive as Autoregressive
+    from seriatim.models.options.base import ModelConfig as ModelConfig
+    from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
+    from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
+    from seriatim.models.options.latent import Latent as Latent
+    from seriatim.models.options.ngram import Markov as Markov
+    from seriatim.models.options.recurrent import GRU as GRU
+    from seriatim.models.options.recurrent import LSTM as LSTM
+    from seriatim.models.options.recurrent import RNN as RNN
+    from seriatim.models.options.recurrent import RecurrentConfig as RecurrentConfig
+    from seriatim.models.options.registry import FAMILIES as FAMILIES
+    from seriatim.models.options.registry import PAIR_FAMILIES as PAIR_FAMILIES
+    from seriatim.models.options.registry import configure as configure
+    from seriatim.models.options.registry import configure_encoder as configure_encoder
+    from seriatim.models.options.registry import describe as describe
+    from seriatim.models.options.registry import register as register
+    from seriatim.models.options.registry import restore as restore
+    from seriatim.models.options.transformer import Transformer as Transformer
+    from seriatim.models.options.transformer import TransformerConfig as TransformerConfig
+
+__all__, __getattr__, __dir__ = attach(
+    __name__,
+    {
+        "build": ["build_labeller", "build_model"],
+        "options.autoregressive": ["Autoregressive"],
+        "options.base": ["ModelConfig"],
+        "options.encoder_decoder": ["EncoderConfig", "Seq2Seq"],
+        "options.latent": ["Latent"],
+        "options.ngram": ["Markov"],
+        "options.recurrent": ["GRU", "LSTM", "RNN", "RecurrentConfig"],
+        "options.registry": [
+            *("FAMILIES", "PAIR_FAMILIES", "configure", "configure_encoder"),
+            *("describe", "register", "restore"),
+        ],
+        "options.transformer": ["Transformer", "TransformerConfig"],
+    },
+)

@@ -19,7 +19,7 @@ from seriatim.core import taps
 from seriatim.core.distributions import LinearCategorical
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.tree import Tree
-from seriatim.models.options.configuration import Autoregressive
+from seriatim.models.options.autoregressive import Autoregressive
 
 
 class AutoregressiveModel(SequenceModel):

@@ -15,17 +15,13 @@ from seriatim.models.encoders import make_encoder
 from seriatim.models.heads import ElementLabels, SequenceLabels
 from seriatim.models.latent import LatentModel
 from seriatim.models.markov import MarkovModel
+from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import ModelConfig
-from seriatim.models.options.configuration import (
-    GRU,
-    LSTM,
-    RNN,
-    Autoregressive,
-    Latent,
-    Markov,
-    Transformer,
-)
-from seriatim.models.options.pairs import EncoderConfig, Seq2Seq
+from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
+from seriatim.models.options.latent import Latent
+from seriatim.models.options.ngram import Markov
+from seriatim.models.options.recurrent import GRU, LSTM, RNN
+from seriatim.models.options.transformer import Transformer
 from seriatim.models.recurrent import Recurrent
 from seriatim.models.transformer import TransformerModel
 

@@ -27,7 +27,7 @@ from seriatim.layers.recurrent_taps import tap_chunk
 from seriatim.layers.tape import Chunk, Tape, empty_tape
 from seriatim.models.encoders import padding_bias
 from seriatim.models.memory import Memory
-from seriatim.models.options.configuration import Seq2Seq
+from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.recurrent_stack import RecurrentStack
 from seriatim.models.transformer_parts import (
     initialize_blocks,

@@ -22,7 +22,7 @@ from seriatim.errors import ConfigError
 from seriatim.models.decoders import Decoder, make_decoder
 from seriatim.models.encoders import Encoder, make_encoder, scaled_embedding
 from seriatim.models.memory import Memory
-from seriatim.models.options.configuration import Seq2Seq
+from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.recurrent_stack import make_embedding
 
 

@@ -26,7 +26,7 @@ from seriatim.layers.attention import EVERYTHING, AttentionMask, as_bias
 from seriatim.layers.cells import Cell
 from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.tape import Chunk, Tape
-from seriatim.models.options.configuration import EncoderConfig
+from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.recurrent_stack import RecurrentStack, make_embedding
 from seriatim.models.transformer_parts import (
     embed,

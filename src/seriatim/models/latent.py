@@ -23,7 +23,7 @@ from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError, ContractError
 from seriatim.layers.cells import Cell
 from seriatim.layers.recurrent_taps import put_step
-from seriatim.models.options.configuration import Latent
+from seriatim.models.options.latent import Latent
 
 
 class LatentModel(SequenceModel):

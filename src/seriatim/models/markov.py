@@ -34,7 +34,7 @@ from seriatim.models.ngram.ray import count_on_cluster
 from seriatim.models.ngram.sampling import by_frequency, mixture, sample, top
 from seriatim.models.ngram.scoring import corpus_surprisals
 from seriatim.models.ngram.smoothing import smoothing_bytes
-from seriatim.models.options.configuration import Markov
+from seriatim.models.options.ngram import Markov
 
 
 class MarkovModel(SequenceModel):

@@ -31,7 +31,7 @@ from seriatim.layers.cells import DroppedCell, Layer, StackedCell
 from seriatim.layers.kernels import recurrence, step
 from seriatim.layers.kernels.step import ReadyLayer, Watch
 from seriatim.layers.recurrent_taps import tap_chunk, tap_step
-from seriatim.models.options.configuration import GRU, LSTM, RNN, RecurrentConfig
+from seriatim.models.options.recurrent import GRU, LSTM, RNN, RecurrentConfig
 
 Cells: TypeAlias = Sequence[Layer]
 

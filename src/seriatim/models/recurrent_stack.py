@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from seriatim.core import taps, tree
 from seriatim.core.model import Carry
 from seriatim.layers.recurrent_taps import Turn, tap_chunk, tap_step
-from seriatim.models.options.configuration import GRU, LSTM, RNN, EncoderConfig, RecurrentConfig
+from seriatim.models.options.encoder_decoder import EncoderConfig
+from seriatim.models.options.recurrent import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.recurrent import KINDS
 from seriatim.models.transformer_parts import STD
 

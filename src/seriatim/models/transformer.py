@@ -25,7 +25,7 @@ from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 from seriatim.layers.tape import Tape, empty_tape
-from seriatim.models.options.configuration import Transformer
+from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
     STD,
     embed,

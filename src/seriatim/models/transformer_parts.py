@@ -13,7 +13,7 @@ from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import Block, FeedForward, RMSNorm, SwiGLU
 from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.positions import Rotation, rotation, sinusoids
-from seriatim.models.options.base import TransformerConfig
+from seriatim.models.options.transformer import TransformerConfig
 
 STD = 0.02  # of weights behind a norm (Radford et al. 2019)
 

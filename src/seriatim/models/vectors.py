@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seriatim.core.distributions import Distribution, uniforms
 from seriatim.errors import ConfigError
-from seriatim.models.options.configuration import RecurrentConfig
+from seriatim.models.options.recurrent import RecurrentConfig
 from seriatim.models.recurrent import Recurrent
 
 # What a component may be: 0, 1, and the boundary, of which the vector before the first is made.

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pydantic
 import torch
 from torch import Tensor
 
 from seriatim.core.batch import Batch
-from seriatim.core.validation import explain
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
 from seriatim.data.labels import LabelSet, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
@@ -28,7 +26,8 @@ from seriatim.errors import ConfigError, ModelError
 from seriatim.metrics.error_rates import calibration, fit_temperature, label_errors
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_labeller
-from seriatim.models.options.configuration import LABELLERS, EncoderConfig, options_read
+from seriatim.models.options.encoder_decoder import EncoderConfig
+from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.tasks import storage
 from seriatim.tasks.base import Say, Shares, open_parts
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -114,7 +113,7 @@ class Labeller:
             min_count: characters or words seen fewer times in training become `<unk>`.
             device: where to compute; None: a GPU if there is one.
         """
-        self.config = encoder(model) if isinstance(model, str) else model
+        self.config = configure_encoder(model) if isinstance(model, str) else model
         self.training: dict[str, Any] = {}
         self.symbols: Vocabulary | None = None
         self.labels: LabelSet | None = None
@@ -215,7 +214,7 @@ class Labeller:
             return None
         model = {
             "task": "labelling",
-            "encoder": options_read(self.config),
+            "encoder": used_options(self.config),
             "symbols": [self._spec, self._min_count],
         }
         data = {name: part.fingerprint() for name, part in parts.items()}
@@ -330,7 +329,7 @@ class Labeller:
         model, symbols, labels = self._fitted()
         return {
             "task": "labelling",
-            "encoder": options_read(self.config),
+            "encoder": used_options(self.config),
             "per": labels.per,
             "labels": list(labels.names),
             "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
@@ -351,7 +350,7 @@ class Labeller:
             Path(path),
             config={
                 "task": "labelling",
-                "encoder": options_read(self.config),
+                "encoder": used_options(self.config),
                 "per": labels.per,
                 "labels": list(labels.names),
                 "temperature": self.temperature,
@@ -382,21 +381,6 @@ class Labeller:
         model.eval()
         found.training = storage.read_document(path, "training")
         return found
-
-
-def encoder(kind: str, options: Mapping[str, Any] | None = None) -> EncoderConfig:
-    """The configuration of an encoder by name, as deep as suits it unless options say else.
-
-    Raises:
-        ConfigError: no such encoder, or a value out of its range.
-    """
-    if kind not in LABELLERS:
-        raise ConfigError(f"there is no encoder {kind!r}: choose one of {', '.join(LABELLERS)}")
-    chosen = {**LABELLERS[kind], **(options or {}), "encoder": kind}
-    try:
-        return pydantic.TypeAdapter(EncoderConfig).validate_python(chosen)
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{kind} encoder: {explain(error)}") from None
 
 
 def _say_untrained(labels: LabelSet, trained: LabelSet, say: Say) -> None:

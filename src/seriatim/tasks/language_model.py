@@ -36,7 +36,8 @@ from seriatim.metrics.likelihood import likelihood, surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
 from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import ModelConfig, configure, describe, restore
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import kinds_in, known_corpus
 from seriatim.tasks.base import Say, Shares, corpus_facts, in_symbols, open_parts, scores
@@ -200,7 +201,7 @@ class LanguageModel:
         Raises:
             ConfigError: no such option or value, or options that contradict each other.
         """
-        recipe = self.config.recipe_for(preset)
+        recipe = dict(self.config.recipe_for(preset))
         usual = recipe.get("optimizer", "adamw")
         if given.get("optimizer", usual) != usual:
             recipe.pop("learning_rate", None)  # a rate of one means nothing to another

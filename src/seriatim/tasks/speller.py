@@ -20,7 +20,7 @@ from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.metrics.likelihood import surprisals
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Markov
+from seriatim.models.options.ngram import Markov
 from seriatim.train.closed_form import ClosedForm
 
 _PIECES = 200_000  # lines or documents of training text that are looked through

@@ -38,7 +38,8 @@ from seriatim.metrics.pairs import POSITIONS, pair_surprisals, score_pairs
 from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_model
-from seriatim.models.options.configuration import Seq2Seq, describe, restore
+from seriatim.models.options.encoder_decoder import Seq2Seq
+from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, Figure, output_robustness
 from seriatim.tasks.base import Say, Shares, open_parts, scores

@@ -16,7 +16,8 @@ from seriatim.data.pairs import PairCorpus, Pairs
 from seriatim.data.vocab.fit import COUNTED, fit_vocabulary
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError
-from seriatim.models.options.configuration import Seq2Seq, configure
+from seriatim.models.options.encoder_decoder import Seq2Seq
+from seriatim.models.options.registry import configure
 from seriatim.tasks.base import Say
 from seriatim.train.options import TrainingOptions, configure_training
 

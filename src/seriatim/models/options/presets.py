@@ -1,7 +1,4 @@
-"""Models as papers give them, and how the papers train them: option values, nothing else.
-
-Knows names and numbers. Does not know what the options mean: `configuration` does.
-"""
+"""Models as papers describe them, and how they are trained: values of options, nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +43,8 @@ ZAREMBA: Mapping[str, Options] = {
     },
 }
 
-# The paper's loss is summed over the L elements of a chunk, where ours is their mean: its learning
-# rate of 1 is L here, and its greatest norm of 5 is 5 / L.
+# The paper sums the loss over the L elements of a chunk where we take the mean: its learning rate
+# of 1 is L here, and its maximum norm of 5 is 5 / L.
 _ZAREMBA_TRAINING: Options = {
     "optimizer": "sgd",
     "batch_size": 20,
@@ -55,7 +52,7 @@ _ZAREMBA_TRAINING: Options = {
     "schedule": "step",
 }
 
-# Training options that belong to a preset.
+# Training options of each preset.
 TRAINING: Mapping[str, Options] = {
     "zaremba-small": {
         **_ZAREMBA_TRAINING,
@@ -76,3 +73,40 @@ TRAINING: Mapping[str, Options] = {
         "decay_after": 6,
     },
 }
+
+# Presets of each family, by name.
+PRESETS: Mapping[str, Mapping[str, Options]] = {
+    "lstm": ZAREMBA,
+    "transformer": {"classic": CLASSIC},
+    "seq2seq": {"classic": CLASSIC_PAIRS},
+}
+
+# Training options of encoder-decoders.
+PAIRS_TRAINING: Options = {
+    "learning_rate": 1e-3,
+    "warmup": 400,
+    "label_smoothing": 0.1,
+    "betas": (0.9, 0.98),
+}
+RECURRENT_PAIRS_TRAINING: Options = {"learning_rate": 2e-3, "label_smoothing": 0.1}
+
+
+def classic_training(model_size: int) -> Options:
+    """The training of Vaswani et al. 2017, 5.3 and 5.4.
+
+    rate = d_model^-0.5 min(step^-0.5, step warmup^-1.5) is highest at the end of the warm-up,
+    (d_model warmup)^-0.5.
+
+    Args:
+        model_size: d_model.
+    """
+    warmup = 4000
+    return {
+        "schedule": "inverse-sqrt",
+        "warmup": warmup,
+        "learning_rate": (model_size * warmup) ** -0.5,
+        "betas": (0.9, 0.98),
+        "label_smoothing": 0.1,
+        "weight_decay": 0.0,
+        "average": 0.995,  # the rate is still high at the end; theirs average checkpoints (6.1)
+    }

@@ -1,0 +1,36 @@
+"""Options of the autoregressive window, a feed-forward network over the last symbols."""
+
+from typing import ClassVar
+
+from seriatim.models.options.base import (
+    Fraction,
+    ModelConfig,
+    Size,
+    TrainingDefaults,
+    option_class,
+)
+
+
+@option_class
+class Autoregressive(ModelConfig):
+    """A feed-forward network over the last `window` symbols (Bengio et al. 2003).
+
+    Attributes:
+        window: the number of symbols that a prediction depends on.
+        embedding_size: the width of a symbol's embedding.
+        hidden_size: the width of the hidden layers.
+        num_layers: the number of hidden layers.
+        direct: connect the embeddings to the output directly as well (W of equation 1).
+        dropout: the fraction of hidden units dropped in training.
+    """
+
+    family: ClassVar[str] = "autoregressive"
+    recipe: ClassVar[TrainingDefaults] = {"learning_rate": 2e-3}
+    widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
+
+    window: Size = 8
+    embedding_size: Size = 64
+    hidden_size: Size = 512
+    num_layers: Size = 1
+    direct: bool = False
+    dropout: Fraction = 0.0
