@@ -109,5 +109,5 @@ def test_a_labeller_must_be_fitted_first() -> None:
 
 
 def test_an_unknown_encoder_is_named() -> None:
-    with pytest.raises(ConfigError, match="'lstmm': choose one of transformer"):
+    with pytest.raises(ConfigError, match="no such encoder 'lstmm'; did you mean lstm"):
         st.Labeller("lstmm")

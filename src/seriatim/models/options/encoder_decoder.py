@@ -56,7 +56,7 @@ class EncoderConfig(TransformerConfig):
         if "transformer" in self.parts:
             super().__post_init__()
             return
-        for f in fields(self):  # type: ignore[arg-type]
+        for f in fields(self):
             if f.name in self.unused_options and getattr(self, f.name) != f.default:
                 kinds = " and ".join(dict.fromkeys(self.parts))
                 raise ValueError(
