@@ -7,63 +7,15 @@
     lm.generate("Once upon", 200)   # and .next(), .surprisal(), .stream()
     lm.save("model/"); lm = st.load("model/")
 
-The names below are the public door. They are imported when first used, because torch takes
-over a second to import and `seriatim --help` must not.
+The public names are imported on first use: importing torch takes over a second, which
+`seriatim --help` must not cost. Each package (`seriatim.metrics`, `seriatim.decode`, ...) offers
+its more specialized names in the same way.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from seriatim._lazy import attach
 from seriatim._version import __version__ as __version__
-
-_HOME = {
-    "Autoregressive": "models.options.autoregressive",
-    "Batch": "core.batch",
-    "Callbacks": "train.callbacks.callbacks",
-    "Categorical": "core.distributions",
-    "Cell": "layers.cells",
-    "Checkpoints": "train.checkpoint.store",
-    "Decoding": "decode.batched",
-    "Discrete": "core.distributions",
-    "Distribution": "core.distributions",
-    "Entrant": "comparison.entrants",
-    "EncoderConfig": "models.options.encoder_decoder",
-    "GRU": "models.options.recurrent",
-    "LSTM": "models.options.recurrent",
-    "Labeller": "tasks.labeller",
-    "LanguageModel": "tasks.language_model",
-    "Latent": "models.options.latent",
-    "Markov": "models.options.ngram",
-    "Mixture": "core.ensembles",
-    "ModelComparison": "comparison.result",
-    "Product": "core.ensembles",
-    "RNN": "models.options.recurrent",
-    "Sampling": "decode.sampling",
-    "Scorer": "core.ensembles",
-    "Seq2Seq": "models.options.encoder_decoder",
-    "SequenceModel": "core.model",
-    "SeriatimError": "errors",
-    "State": "core.model",
-    "Stream": "decode.stream",
-    "TrainingOptions": "train.options",
-    "Transformer": "models.options.transformer",
-    "Translator": "tasks.translator",
-    "beam_search": "decode.beam",
-    "build_model": "models.build",
-    "check_model": "laws.check",
-    "compare": "comparison.runner",
-    "inspect": "tasks.inspection",
-    "load": "tasks.registry",
-    "look": "data_profile.profile",
-    "open_labelled": "data.labels",
-    "open_pairs": "data.pairs",
-    "open_source": "data.sources",
-    "record": "analysis.recorder",
-    "register": "models.options.registry",
-    "sample": "decode.sampling",
-}
-
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604  # names are imported when used
 
 if TYPE_CHECKING:
     from seriatim.analysis.recorder import record as record
@@ -111,14 +63,44 @@ if TYPE_CHECKING:
     from seriatim.train.checkpoint.store import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'seriatim' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"seriatim.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = attach(
+    __name__,
+    {  # in the order in which the packages build on one another
+        "_version": ["__version__"],
+        "errors": ["SeriatimError"],
+        "core.batch": ["Batch"],
+        "core.distributions": ["Categorical", "Discrete", "Distribution"],
+        "core.model": ["SequenceModel", "State"],
+        "core.ensembles": ["Mixture", "Product", "Scorer"],
+        "data.sources": ["open_source"],
+        "data.pairs": ["open_pairs"],
+        "data.labels": ["open_labelled"],
+        "layers.cells": ["Cell"],
+        "models.options.ngram": ["Markov"],
+        "models.options.autoregressive": ["Autoregressive"],
+        "models.options.recurrent": ["GRU", "LSTM", "RNN"],
+        "models.options.latent": ["Latent"],
+        "models.options.transformer": ["Transformer"],
+        "models.options.encoder_decoder": ["EncoderConfig", "Seq2Seq"],
+        "models.options.registry": ["register"],
+        "models.build": ["build_model"],
+        "train.options": ["TrainingOptions"],
+        "train.callbacks.callbacks": ["Callbacks"],
+        "train.checkpoint.store": ["Checkpoints"],
+        "decode.sampling": ["Sampling", "sample"],
+        "decode.beam": ["beam_search"],
+        "decode.batched": ["Decoding"],
+        "decode.stream": ["Stream"],
+        "laws.check": ["check_model"],
+        "analysis.recorder": ["record"],
+        "data_profile.profile": ["look"],
+        "tasks.language_model": ["LanguageModel"],
+        "tasks.translator": ["Translator"],
+        "tasks.labeller": ["Labeller"],
+        "tasks.inspection": ["inspect"],
+        "tasks.registry": ["load"],
+        "comparison.entrants": ["Entrant"],
+        "comparison.result": ["ModelComparison"],
+        "comparison.runner": ["compare"],
+    },
+)

@@ -1,7 +1,7 @@
-"""Package faces: public names that are imported when they are first used.
+"""Package faces: public names that are imported on first use.
 
-Importing torch takes over a second, which `seriatim --help` and a package's name must not cost.
-A package's `__init__.py` lists its public names once for the type checker and once for `attach`:
+Importing torch takes over a second, which neither `seriatim --help` nor `import seriatim` may
+cost. A package's `__init__.py` lists its public names for the type checker and for `attach`:
 
     if TYPE_CHECKING:
         from seriatim.core.batch import Batch as Batch
@@ -18,11 +18,11 @@ from typing import Any
 def attach(
     package: str, modules: Mapping[str, Sequence[str]]
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """`__all__`, `__getattr__` and `__dir__` of a package that imports its names when used.
+    """`__all__`, `__getattr__` and `__dir__` of a package that imports its names on first use.
 
     Args:
-        package: the package's `__name__`.
-        modules: the public names of each module, by the module's name within the package.
+        package: the `__name__` of the package.
+        modules: the public names of each module, keyed by the module's path within the package.
     """
     homes = {name: module for module, names in modules.items() for name in names}
     public = sorted(homes)

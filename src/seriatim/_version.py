@@ -1,3 +1,3 @@
-"""The version, in the one place from which the package, its files and its builds take it."""
+"""The version: the single source for the package, the files it writes and its builds."""
 
 __version__ = "0.1.0"

@@ -1,35 +1,35 @@
 """Every error that seriatim raises on purpose.
 
     SeriatimError
-    ├── ConfigError          an option that does not exist, does not fit, or does not belong here
+    ├── ConfigError          an option that does not exist, or whose value does not fit
     ├── DataError            the user's text, table or file cannot be used as it is
     │   ├── DecodingError      bytes that are not text in the stated encoding
     │   └── SymbolError        a symbol that the model does not know
     ├── ModelError           a model folder or a saved state that cannot be trusted
-    ├── OutputError          a place to write that is taken, or that cannot hold the result
-    ├── TrainingError        training that cannot go on (a loss that is not a number)
+    ├── OutputError          an output path that is taken or cannot be written
+    ├── TrainingError        training that cannot continue (a loss that is not a number)
     ├── ContractError        a model that breaks a law of the contract
     └── MissingExtraError    an optional package that is not installed
 
-Each message says what was given, what was expected and what to do, in one sentence where it
-can. The command line prints the message alone and leaves with the class's `exit_code`.
+Each message says what was given, what was expected and what to do, in one sentence where
+possible. The command line prints only the message and exits with the class's `exit_code`.
 """
 
 
 class SeriatimError(Exception):
-    """The root: whatever seriatim refuses, it refuses with one of these."""
+    """The root of every error that seriatim raises on purpose."""
 
     exit_code = 1
 
 
 class ConfigError(SeriatimError, ValueError):
-    """An option that does not exist, has no such value, or does not belong to this model."""
+    """An option that does not exist, has an invalid value, or does not apply to this model."""
 
     exit_code = 2
 
 
 class DataError(SeriatimError, ValueError):
-    """The user's data cannot be used as it is: missing, empty, too short, of another kind."""
+    """The user's data cannot be used as it is: missing, empty, too short or of the wrong kind."""
 
     exit_code = 3
 
@@ -39,23 +39,23 @@ class DecodingError(DataError):
 
 
 class SymbolError(DataError):
-    """A symbol that the model does not know and that has no `<unk>` to stand for it."""
+    """A symbol outside a vocabulary that has no `<unk>`."""
 
 
 class ModelError(SeriatimError, ValueError):
-    """A model folder or saved state that is truncated, altered, newer, or of another model."""
+    """A model folder or saved state that is truncated, altered, newer, or from another model."""
 
     exit_code = 4
 
 
 class OutputError(SeriatimError, OSError):
-    """A place to write that is taken, or that cannot hold the result; nothing was lost."""
+    """An output path that is taken or cannot be written; nothing was lost."""
 
     exit_code = 5
 
 
 class TrainingError(SeriatimError, ArithmeticError):
-    """Training cannot go on; the model holds the last good weights."""
+    """Training cannot continue; the model holds the last good weights."""
 
     exit_code = 6
 

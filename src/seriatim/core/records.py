@@ -1,13 +1,14 @@
-"""Records: frozen dataclasses that are written as JSON and checked once when they are read back.
+"""Records: frozen dataclasses that are written as JSON and checked once when read back.
 
-What steers behaviour is a dataclass with named, typed fields. `read_record` is the border: a file
-with a missing key, a value of another type or nesting without end ends here in one sentence, so
-that nothing behind it has to ask. Knows JSON and dataclasses; no record in particular.
+Whatever steers behaviour is a dataclass with named, typed fields. `read_record` is the border: a
+file with a missing key, a value of the wrong type or excessive nesting is refused there in one
+sentence, so that the code behind it need not check. Knows JSON and dataclasses; no specific record.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -15,7 +16,6 @@ import pydantic
 
 from seriatim.errors import ModelError
 
-JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Json: TypeAlias = Mapping[str, Any]  # a JSON object that is only passed on or written
 T = TypeVar("T")
 
@@ -30,15 +30,15 @@ def from_json(kind: type[T], value: object, *, name: str) -> T:
     """The record that a JSON value holds; keys that the record does not have are ignored.
 
     Args:
-        kind: a dataclass.
-        value: what `to_json` returned, or what was read from a file.
-        name: of the file, for the message.
+        kind: the dataclass to build.
+        value: the result of `to_json`, or content read from a file.
+        name: the name of the file, for the error message.
 
     Raises:
-        ModelError: a key is missing, or a value is of another type.
+        ModelError: if a key is missing or a value is of the wrong type.
     """
     try:
-        return _adapter(kind).validate_json(json.dumps(value), strict=True)
+        return cast(T, _adapter(kind).validate_json(json.dumps(value), strict=True))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        ModelError: the file is missing, cannot be read, or holds something else.
+        ModelError: if the file is missing, cannot be read, or holds anything else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -62,19 +62,16 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise ModelError(f"{path} cannot be read ({error})") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged: it holds no JSON object")
+        raise ModelError(f"{path} is damaged: it does not hold a JSON object")
     return content
 
 
 def read_record(kind: type[T], path: Path) -> T:
-    """The record in a JSON file; see `from_json` and `read_json` for what is raised."""
+    """The record in a JSON file; raises as `from_json` and `read_json` do."""
     return from_json(kind, read_json(path), name=str(path))
 
 
-def _adapter(kind: type[T]) -> pydantic.TypeAdapter[T]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = pydantic.TypeAdapter(kind)
-    return _ADAPTERS[kind]
-
-
-_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+@cache
+def _adapter(kind: type[object]) -> pydantic.TypeAdapter[Any]:
+    """The compiled validator of a dataclass, built once."""
+    return pydantic.TypeAdapter(kind)
