@@ -1,9 +1,11 @@
-"""A report: sections of words, tables and plots, as one page that needs nothing but itself.
+"""A report as data: sections of paragraphs, lists, tables and plots, rendered as HTML or as text.
 
-Knows the order of a report; what is in it comes from the packages whose results it shows.
+The HTML page is self-contained: it loads nothing. Knows the order of a report; its content comes
+from the packages whose results it shows.
 """
 
 import html
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +16,21 @@ from seriatim.report.page import figure_block, paragraphs, whole_page
 from seriatim.report.plots import Plot
 from seriatim.report.tables import Table
 
+_PLOT_ROWS = 12  # rows of a plot's table in a report as text
+
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what is said under it, and what is shown.
+    """A heading and its content, in the order of text, list, preformatted lines, tables, plots.
 
     Attributes:
         title: the heading.
-        text: plain words; empty lines part paragraphs.
-        plots: shown after the tables.
-        tables: shown after the text.
-        is_grid: plots beside each other where the page is wide enough.
+        text: paragraphs, separated by empty lines.
+        plots: the plots; as text, their tables.
+        tables: the tables.
+        is_grid: whether plots stand side by side where the page is wide enough.
+        items: the items of a list.
+        preformatted: lines in a font of fixed width, shown as they are.
     """
 
     title: str
@@ -32,17 +38,19 @@ class Section:
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     is_grid: bool = False
+    items: Sequence[str] = ()
+    preformatted: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A title, the answer in plain words, and the sections that show why.
+    """A title, the answer in plain words, and the sections that explain it.
 
     Attributes:
-        title: of the page.
-        lead: the answer, first.
-        sections: in order.
-        note: at the end: what it was made of.
+        title: the title of the page.
+        lead: the answer; it comes first.
+        sections: the sections in order.
+        note: the footer: how the figures were made.
     """
 
     title: str
@@ -51,10 +59,10 @@ class Report:
     note: str = ""
 
     def html(self) -> str:
-        """The whole page: style, script and figures inside, no request to anywhere.
+        """The whole page, with style, script and figures inside; it makes no request.
 
         Raises:
-            MissingExtraError: there are plots, and vl-convert is not installed.
+            MissingExtraError: if there are plots and vl-convert is not installed.
         """
         plots: dict[str, Plot] = {}
         parts = [
@@ -62,18 +70,32 @@ class Report:
             f'<div class="lead">{paragraphs(self.lead)}</div>' if self.lead.strip() else "",
             _contents(self.sections),
             "</header>\n<main>",
-            *(_section(number, one, plots) for number, one in enumerate(self.sections, 1)),
+            *(_section_html(number, one, plots) for number, one in enumerate(self.sections, 1)),
             f"</main>\n<footer>{paragraphs(self.note)}",
             f"<p>Written by seriatim {html.escape(__version__)}.</p></footer>",
         ]
-        return whole_page(self.title, "\n".join(part for part in parts if part), plots)
+        return whole_page(self.title, _joined(parts), plots)
+
+    def text(self, *, width: int = 88) -> str:
+        """The report as plain text; plots become their tables.
+
+        Args:
+            width: the columns of a line; tables and preformatted lines may be wider.
+        """
+        blocks = [
+            self.title,
+            _wrapped(self.lead, width),
+            *(_section_text(section, width) for section in self.sections),
+            _wrapped(self.note, width),
+        ]
+        return "\n\n".join(block for block in blocks if block)
 
     def write(self, path: str | Path) -> Path:
-        """Write the page to a file; returns its path.
+        """Write the page to a file and return its path.
 
         Raises:
-            OutputError: it cannot be written there.
-            MissingExtraError: there are plots, and vl-convert is not installed.
+            OutputError: if the file cannot be written.
+            MissingExtraError: if there are plots and vl-convert is not installed.
         """
         path, page = Path(path), self.html()
         try:
@@ -89,11 +111,14 @@ class Report:
         return (plot for section in self.sections for plot in section.plots)
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own: in a notebook neither's style reaches the other."""
+        """The page in an iframe, so that its style and the notebook's do not mix."""
         return (
             f'<iframe title="{html.escape(self.title)}" srcdoc="{html.escape(self.html())}" '
             'style="width:100%;height:80vh;border:1px solid #888"></iframe>'
         )
+
+
+# ---- as HTML ------------------------------------------------------------------------------------
 
 
 def _contents(sections: Sequence[Section]) -> str:
@@ -106,22 +131,66 @@ def _contents(sections: Sequence[Section]) -> str:
     return f'<nav aria-label="Contents"><ul>\n{links}\n</ul></nav>'
 
 
-def _section(number: int, section: Section, plots: dict[str, Plot]) -> str:
-    """A section's HTML; its plots are entered into `plots` under the names of their places."""
+def _section_html(number: int, section: Section, plots: dict[str, Plot]) -> str:
+    """The HTML of a section; its plots are added to `plots` under the ids of their elements."""
     figures = []
     for plot in section.plots:
         identity = f"plot-{len(plots) + 1}"
         plots[identity] = plot
         figures.append(figure_block(plot, identity))
-    shown = "\n".join(figures)
+    drawn = "\n".join(figures)
     if section.is_grid and len(figures) > 1:
-        shown = f'<div class="grid">\n{shown}\n</div>'
+        drawn = f'<div class="grid">\n{drawn}\n</div>'
+    items = "\n".join(f"<li>{html.escape(item)}</li>" for item in section.items)
+    lines = html.escape(section.preformatted)
     parts = [
         f'<section aria-labelledby="section-{number}">',
         f'<h2 id="section-{number}">{html.escape(section.title)}</h2>',
         paragraphs(section.text),
+        f"<ul>\n{items}\n</ul>" if items else "",
+        f'<pre class="scroll">{lines}</pre>' if lines else "",
         *(table.html() for table in section.tables),
-        shown,
+        drawn,
         "</section>",
     ]
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
     return "\n".join(part for part in parts if part)
+
+
+# ---- as text ------------------------------------------------------------------------------------
+
+
+def _section_text(section: Section, width: int) -> str:
+    blocks = [
+        section.title,
+        _wrapped(section.text, width, indent="  "),
+        *(f"  {item}" for item in section.items),
+        section.preformatted,
+        *(_table_text(table, section.title, width) for table in section.tables),
+        *(_plot_text(plot, width) for plot in section.plots),
+    ]
+    return _joined(blocks)
+
+
+def _table_text(table: Table, heading: str, width: int) -> str:
+    title = "" if table.title in ("", heading) else f"  {table.title}"
+    lines = textwrap.indent(table.text(), "  " if not title else "    ")
+    return _joined([title, lines, _wrapped(table.note, width, indent="  ")])
+
+
+def _plot_text(plot: Plot, width: int) -> str:
+    more = len(plot.rows) - _PLOT_ROWS
+    note = f"{more:,} more rows are not shown." if more > 0 else ""
+    return _table_text(Table(plot.title, plot.columns, plot.rows[:_PLOT_ROWS], note), "", width)
+
+
+def _wrapped(text: str, width: int, *, indent: str = "") -> str:
+    """Paragraphs as lines of at most `width` columns."""
+    return "\n\n".join(
+        textwrap.fill(part.strip(), width, initial_indent=indent, subsequent_indent=indent)
+        for part in text.split("\n\n")
+        if part.strip()
+    )

@@ -5,8 +5,8 @@ Knows cells and how numbers are rounded for people; no result and no page around
 
 import html
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from seriatim.report.terminal import text_table
@@ -19,16 +19,19 @@ class Table:
     """Rows of figures under a head.
 
     Attributes:
-        title: the heading above it; "" for none.
-        columns: its head.
-        rows: its rows, one cell for each column.
+        title: the heading above the table; "" for none.
+        columns: the names of the columns.
+        rows: the rows, one cell for each column.
         note: what a reader should know about the figures.
+        formats: format specifications by column, such as ".2f"; other columns have four
+            significant digits.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    formats: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
         """The table with its title and its note; it scrolls sideways where it is too wide."""
@@ -36,20 +39,20 @@ class Table:
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         return (
             f'<h3>{name}</h3>\n<div class="scroll" role="region" tabindex="0" aria-label="{name}">'
-            f"\n{table_html(self.columns, self.rows)}\n</div>\n{note}"
+            f"\n{table_html(self.columns, self.rows, self.formats)}\n</div>\n{note}"
         )
 
     def text(self) -> str:
         """Aligned columns, numbers flush right, without title and note."""
         numeric = _numeric_columns(self.columns, self.rows)
-        rows = [list(self.columns), *([format_cell(cell) for cell in row] for row in self.rows)]
+        rows = [self.columns, *(_formatted(self.columns, row, self.formats) for row in self.rows)]
         return text_table(rows, left=[i for i in range(len(self.columns)) if i not in numeric])
 
     def _repr_html_(self) -> str:
         return self.html()
 
 
-def format_cell(value: Cell) -> str:
+def format_cell(value: Cell, specification: str = "") -> str:
     """A figure for people: four significant digits, thousands separated, a dash for none."""
     if value is None:
         return "–"
@@ -59,6 +62,8 @@ def format_cell(value: Cell) -> str:
         return f"{value:,}"
     if not math.isfinite(value):
         return "∞" if value > 0 else "–"
+    if specification:
+        return format(value, specification)
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
@@ -69,21 +74,31 @@ def format_cell(value: Cell) -> str:
     return f"{value:.2e}"
 
 
-def table_html(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def _formatted(
+    columns: Sequence[str], row: Sequence[Cell], formats: Mapping[str, str]
+) -> list[str]:
+    return [format_cell(v, formats.get(name, "")) for name, v in zip(columns, row, strict=True)]
+
+
+def table_html(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    formats: Mapping[str, str] | None = None,
+) -> str:
     """A table as HTML; columns of numbers are flush right, everything is escaped."""
     numeric = _numeric_columns(columns, rows)
     head = _row_html(columns, numeric, is_head=True)
-    body = "\n".join(_row_html(row, numeric) for row in rows)
+    body = "\n".join(_row_html(_formatted(columns, row, formats or {}), numeric) for row in rows)
     return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _row_html(row: Sequence[Cell], numeric: Collection[int], *, is_head: bool = False) -> str:
+def _row_html(row: Sequence[str], numeric: Collection[int], *, is_head: bool = False) -> str:
     cells = []
-    for i, value in enumerate(row):
+    for i, text in enumerate(row):
         tag = "th" if i == 0 or is_head else "td"
         scope = ' scope="col"' if is_head else ' scope="row"' if i == 0 else ""
         align = ' class="n"' if i in numeric else ""
-        cells.append(f"<{tag}{scope}{align}>{html.escape(format_cell(value))}</{tag}>")
+        cells.append(f"<{tag}{scope}{align}>{html.escape(text)}</{tag}>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

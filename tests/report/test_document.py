@@ -1,0 +1,55 @@
+"""One document, two renderings: a report as text says what its page says."""
+
+from seriatim.report.document import Report, Section
+from seriatim.report.plots import Plot
+from seriatim.report.tables import Table, format_cell
+from seriatim.report.terminal import text_table
+
+
+def test_a_report_as_text_has_every_part_in_order() -> None:
+    table = Table("Losses", ["model", "bits"], [["gru", 2.5], ["a", None]], "Fewer is better.")
+    plot = Plot("Curve", "C.", {}, ["x"], [[i] for i in range(20)])
+    section = Section("Models", "Which one?", [plot], [table], items=["one"], preformatted="▁█")
+    assert Report("Title", "The answer.", [section], "A note.").text(width=40).splitlines() == [
+        "Title",
+        "",
+        "The answer.",
+        "",
+        "Models",
+        "  Which one?",
+        "  one",
+        "▁█",
+        "  Losses",
+        "    model   bits",
+        "    gru    2.500",
+        "    a          –",
+        "  Fewer is better.",
+        "  Curve",
+        "     x",
+        *(f"    {i:2}" for i in range(12)),
+        "  8 more rows are not shown.",
+        "",
+        "A note.",
+    ]
+
+
+def test_a_list_and_preformatted_lines_are_escaped_on_the_page() -> None:
+    html = Report("T", "", [Section("S", items=["<b>"], preformatted="a < b")]).html()
+    assert "<li>&lt;b&gt;</li>" in html
+    assert "a &lt; b</pre>" in html
+
+
+def test_a_table_with_the_title_of_its_section_is_not_titled_twice() -> None:
+    text = Report("T", "", [Section("Gates", tables=[Table("Gates", ["a"], [[1]])])]).text()
+    assert text == "T\n\nGates\n  a\n  1"
+
+
+def test_a_column_has_the_format_that_its_table_gives_it() -> None:
+    table = Table("", ["r", "p"], [[0.5, 0.00025], [-0.25, None]], formats={"r": "+.2f"})
+    assert table.text().splitlines() == ["    r         p", "+0.50  2.50e-04", "-0.25         –"]
+    assert ">+0.50</th>" in table.html()
+    assert format_cell(float("nan"), ".2f") == "–"
+
+
+def test_wide_characters_keep_columns_aligned() -> None:
+    assert text_table([["a", "b"], ["猫", "1"]]) == "a   b\n猫  1"
