@@ -22,7 +22,7 @@ from seriatim.analysis.context.measure import effective_context
 from seriatim.analysis.robustness.measure import measure_robustness
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
-from seriatim.train.precision import settle
+from seriatim.train.precision import apply_process_settings
 
 SYMBOLS, KINDS = 100_000, 66
 TARGET = 60.0  # seconds, on two cores
@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    settle(torch.device("cpu"))
+    apply_process_settings(torch.device("cpu"))
     ids = np.random.default_rng(0).integers(0, KINDS, args.symbols)
     corpus = Corpus.from_tokens([ids], is_stream=True)
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ from seriatim.data.corpus import Corpus
 from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
 from seriatim.train.options import TrainingOptions
-from seriatim.train.precision import applied, choose
+from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.trainer import Trainer
 
 V = 10_000
@@ -57,7 +57,7 @@ def measure(
     """Tokens/s of training, and the operations per second that they come to."""
     torch.manual_seed(0)
     model = build_model(config, V, 1).to(device).train()
-    choice = choose("auto", model)
+    choice = choose_precision("auto", model)
     corpus = Corpus.from_tokens([tokens(V)], is_stream=True)
     carry = model.reach is None
     source = batch_source(corpus, 1, batch_size=rows, length=length, carry=carry, seed=0)
@@ -65,7 +65,7 @@ def measure(
         batch_size=rows, length=length, steps=10**6, precision=choice.products
     )
     trainer = Trainer(model, source, options, 10**6)
-    with applied(device):
+    with process_settings(device):
         seconds = _seconds(trainer.update, device, repeats)
     weights = sum(p.numel() for p in model.parameters() if p.ndim >= 2)
     per_second = source.targets_per_step / seconds

@@ -143,11 +143,12 @@ def work(name: str, seconds: float, threads: int) -> None:
     from seriatim.models import configure
     from seriatim.train import distributed
     from seriatim.train.options import TrainingOptions
-    from seriatim.train.precision import settle
+    from seriatim.train.parallel import make_parallelism
+    from seriatim.train.precision import apply_process_settings
     from seriatim.train.trainer import Trainer
 
     torch.set_num_threads(threads)
-    settle(torch.device("cpu"))
+    apply_process_settings(torch.device("cpu"))
     ranks = distributed.join() if "RANK" in os.environ else distributed.ALONE
     family, options, rows, length = CASES[name]
     tokens = np.random.default_rng(0).integers(2, SYMBOLS, 2_000_000)
@@ -158,7 +159,7 @@ def work(name: str, seconds: float, threads: int) -> None:
         corpus, 1, batch_size=rows, length=length, carry=family != "transformer", seed=0
     )
     training = TrainingOptions(precision="float32")
-    with distributed.make_spread(training, ranks).held(model) as held:
+    with make_parallelism(training, ranks).distribute(model) as held:
         trainer = Trainer(held.train(), source, training, 10_000, ranks)
         for _ in range(WARM_UP):
             trainer.update()

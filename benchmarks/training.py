@@ -36,7 +36,7 @@ from seriatim.models.build import build_model
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.loop import train
 from seriatim.train.options import TrainingOptions
-from seriatim.train.precision import applied, choose
+from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.trainer import Trainer
 
 V = 10_000
@@ -131,7 +131,7 @@ def our_steps(made: Trainer) -> Steps:
 
 def settled(ours: Steps, seconds: float) -> float:
     """The rate of ours inside the scope in which a run trains."""
-    with applied(CPU):
+    with process_settings(CPU):
         return rate(ours, seconds)
 
 
@@ -189,7 +189,7 @@ def transformer(given: Given) -> dict[str, Any]:
     per_token = 6 * weights + 6 * layers * length * size
     found = paired(our_steps(made), _gpt2(rows, length, size, layers), rows * length, given)
     share = found["ours"] * per_token / 1e9 / found["bf16_product_gflops"]
-    with applied(CPU):
+    with process_settings(CPU):
         where = profile(made.update)
     return {
         **found,
@@ -246,7 +246,7 @@ def recurrent(given: Given) -> dict[str, Any]:
             made = trainer(config(hidden_size=size, num_layers=2), rows, length)
             peer = plain.training_steps(plain.Recurrent(name, V, size, 2), tokens(V), rows, length)
             part = paired(our_steps(made), peer, rows * length, given)
-            with applied(CPU):
+            with process_settings(CPU):
                 where = profile(made.update, 8)
             found[f"{name} 2 x {size}"] = {
                 **part,
@@ -327,7 +327,7 @@ def peak(kind: str) -> None:
     before = peak_bytes() / 1e6
     made.optimizer.zero_grad()
     times = []
-    with applied(CPU):
+    with process_settings(CPU):
         for _ in range(4):
             began = time.perf_counter()
             made.update()
@@ -529,7 +529,7 @@ def main() -> None:
     for name in asked.only or PARTS:
         record[name] = PARTS[name](given)
         print(f"{name}: {json.dumps(record[name])}", flush=True)
-    record["precision"] = {"why": choose("auto", torch.nn.Linear(1000, 1000)).why}
+    record["precision"] = {"why": choose_precision("auto", torch.nn.Linear(1000, 1000)).why}
     if asked.write:
         asked.write.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record))

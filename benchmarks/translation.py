@@ -41,11 +41,12 @@ from benchmarks.training import machine
 from seriatim.core import tree
 from seriatim.data.batches.pairs import Boundaries, PairBatches, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
-from seriatim.decode.batched import Decoding, SearchConstraints, search
+from seriatim.decode.batched import search_sources
+from seriatim.decode.settings import Decoding
 from seriatim.layers import attention
 from seriatim.models.build import build_model
 from seriatim.train.options import TrainingOptions
-from seriatim.train.precision import applied, choose
+from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.trainer import Trainer
 
 V, BOUNDARY, K = 8_000, 1, 4
@@ -217,7 +218,7 @@ def our_beam(model: Any, rows: Sentences) -> list[Any]:
             return model.bind(source_batch([rows[i] for i in group], BOUNDARY))
 
     limits = np.full(len(rows), STEPS, np.int64)
-    return search(bind, sizes, limits, Decoding(beam=K, alpha=0.0), SearchConstraints(), end=V)
+    return search_sources(bind, sizes, limits, Decoding(beam=K, alpha=0.0), end=V)
 
 
 # ---- the parts -----------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def training(given: Given) -> dict[str, Any]:
     seen = [0.0]
     theirs, steps, found = plain_training(batches().batch, seen), ours(), []
     for _ in range(given.rounds):
-        with applied(CPU):
+        with process_settings(CPU):
             a = _per_second(steps, lambda: made.num_targets, given.seconds)
         found.append((a, _per_second(theirs, lambda: seen[0], given.seconds)))
     return {
@@ -259,7 +260,7 @@ def training(given: Given) -> dict[str, Any]:
         **medians(found),
         "target_ratio": 2.0,
         "precision": made.products,
-        "why": choose("auto", made.model).why,
+        "why": choose_precision("auto", made.model).why,
         "places_of_a_batch": options["token_budget"],
     }
 

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from seriatim.data.pairs import open_pairs as open_pairs
     from seriatim.data.sources import open_source as open_source
     from seriatim.data_profile.profile import look as look
-    from seriatim.decode.batched import Decoding as Decoding
     from seriatim.decode.beam import beam_search as beam_search
     from seriatim.decode.sampling import Sampling as Sampling
     from seriatim.decode.sampling import sample as sample
+    from seriatim.decode.settings import Decoding as Decoding
     from seriatim.decode.stream import Stream as Stream
     from seriatim.errors import SeriatimError as SeriatimError
     from seriatim.laws.check import check_model as check_model
@@ -89,7 +89,7 @@ __all__, __getattr__, __dir__ = attach(
         "train.checkpoint.store": ["Checkpoints"],
         "decode.sampling": ["Sampling", "sample"],
         "decode.beam": ["beam_search"],
-        "decode.batched": ["Decoding"],
+        "decode.settings": ["Decoding"],
         "decode.stream": ["Stream"],
         "laws.check": ["check_model"],
         "analysis.recorder": ["record"],

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch
-from seriatim.core.distributions import Discrete
+from seriatim.core.distributions import Discrete, as_discrete
 from seriatim.core.ensembles import Mixture, Product
 from seriatim.core.model import SequenceModel, State
 from seriatim.decode.beam import beam_search, beam_search_rows
-from seriatim.decode.greedy import greedy_rows, sample_candidates
+from seriatim.decode.greedy import greedy_search
 from seriatim.decode.hypotheses import Hypothesis, bounds, length_penalty
-from seriatim.decode.sampling import Sampling, symbols_of
-from seriatim.decode.search import Scorers
+from seriatim.decode.sampling import Sampling, sample_sequences
+from seriatim.decode.scoring import Scorers
 from seriatim.errors import ConfigError, ModelError
 from seriatim.models import Seq2Seq
 from seriatim.models.build import build_model
@@ -65,7 +65,7 @@ def written_out(
     for length in range(1, max_length + 1):
         extensions = []
         for symbols, log_prob, extra, past, memories in live:
-            row = symbols_of(model.predict(past)).dense()[0]
+            row = as_discrete(model.predict(past)).dense()[0]
             for x in range(model.num_symbols):
                 bonus = sum(
                     w * float(s.scores(m)[0, x])
@@ -258,7 +258,7 @@ def test_greedy_takes_the_best_symbol_and_equals_a_beam_of_one() -> None:
         model = random_attention(seed)
         state = sources(model, 11)
         limits = torch.arange(11)
-        found = greedy_rows(model, state, max_length=limits, end=END)
+        found = greedy_search(model, state, max_length=limits, end=END)
         beams = beam_search_rows(model, state, width=1, max_length=limits, end=END)
         for h, beam in zip(found, beams, strict=True):
             _assert_same([h], beam)
@@ -268,7 +268,7 @@ def test_greedy_with_a_scorer_equals_a_beam_of_one() -> None:
     model = random_attention(4)
     state = sources(model, 6)
     scorers = [(PrefersOdd(5, 0.7), -1.0)]
-    found = greedy_rows(model, state, max_length=8, scorers=scorers)
+    found = greedy_search(model, state, max_length=8, scorers=scorers)
     beams = beam_search_rows(model, state, width=1, max_length=8, scorers=scorers)
     for h, beam in zip(found, beams, strict=True):
         _assert_same([h], beam)
@@ -280,12 +280,12 @@ def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_drawn() -> None:
     state = sources(model, 6)
     ids = torch.tensor([10, 11, 12, 13, 14, 15])
     limits = torch.tensor([5, 20, 0, 9, 9, 9])
-    many = sample_candidates(
+    many = sample_sequences(
         model, state, num_samples=4, max_length=limits, end=END, seed=3, row_ids=ids
     )
     for i in (0, 1, 2, 5):
         one = _row(state, i)
-        few = sample_candidates(
+        few = sample_sequences(
             model,
             one,
             num_samples=2,
@@ -301,7 +301,7 @@ def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_drawn() -> None:
 def test_a_sample_has_the_log_prob_of_the_model() -> None:
     model = random_attention(5, std=0.5)
     state = model.start(2)
-    for row in sample_candidates(
+    for row in sample_sequences(
         model, state, num_samples=5, max_length=6, end=END, sampling=Sampling(temperature=2.0)
     ):
         for h in row:
@@ -316,10 +316,10 @@ def test_a_sample_has_the_log_prob_of_the_model() -> None:
 def test_samples_of_temperature_zero_are_greedy() -> None:
     model = random_attention(6)
     state = sources(model, 3)
-    drawn = sample_candidates(
+    drawn = sample_sequences(
         model, state, num_samples=2, max_length=7, end=END, sampling=Sampling(temperature=0)
     )
-    for h, row in zip(greedy_rows(model, state, max_length=7, end=END), drawn, strict=True):
+    for h, row in zip(greedy_search(model, state, max_length=7, end=END), drawn, strict=True):
         assert row[0].symbols == row[1].symbols == h.symbols
 
 
@@ -328,7 +328,7 @@ def test_no_sources_have_no_results() -> None:
     state = _row(model.start(1), 0)
     nobody = tree.select(state, torch.tensor([], dtype=torch.int64))
     assert beam_search_rows(model, nobody, width=2, max_length=3) == []
-    assert greedy_rows(model, nobody, max_length=3) == []
+    assert greedy_search(model, nobody, max_length=3) == []
 
 
 def test_impossible_rules_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seriatim.decode.mbr import ChrF, least_risk
+from seriatim.decode.mbr import ChrF, minimum_bayes_risk
 from seriatim.errors import ConfigError
 
 SENTENCES = [
@@ -25,7 +25,7 @@ def test_the_candidate_of_greatest_expected_utility_comes_first() -> None:
     expected = {
         c: sum(_closeness(c, r) for r in candidates) / len(candidates) for c in set(candidates)
     }
-    found = least_risk(candidates, _closeness)
+    found = minimum_bayes_risk(candidates, _closeness)
     by_value_then_place = sorted(expected, key=lambda c: (-expected[c], candidates.index(c)))
     assert [candidates[i] for i, _ in found] == by_value_then_place
     for i, value in found:
@@ -40,13 +40,15 @@ def test_equal_candidates_are_compared_once() -> None:
         asked.append((a, b))
         return float(a == b)
 
-    found = least_risk(["x", "y", "x", "x"], utility)
+    found = minimum_bayes_risk(["x", "y", "x", "x"], utility)
     assert found == [(0, 0.75), (1, 0.25)]
     assert len(asked) == len(set(asked)) == 4
 
 
 def test_weights_and_references_of_its_own() -> None:
-    found = least_risk(["a", "aaa"], _closeness, weights=[3.0, 1.0], references=["aaa", "a"])
+    found = minimum_bayes_risk(
+        ["a", "aaa"], _closeness, weights=[3.0, 1.0], references=["aaa", "a"]
+    )
     assert found == [(1, pytest.approx(-0.5)), (0, pytest.approx(-1.5))]
 
 
@@ -57,7 +59,7 @@ def test_what_cannot_be_weighed_is_refused(
     candidates: list[str], weights: list[float] | None
 ) -> None:
     with pytest.raises(ConfigError, match=r"candidate|weights"):
-        least_risk(candidates, _closeness, weights=weights)
+        minimum_bayes_risk(candidates, _closeness, weights=weights)
 
 
 def test_chrf_by_hand() -> None:

@@ -15,8 +15,8 @@ from seriatim.cli import main
 from seriatim.data.batches.pairs import Boundaries, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.fit import fit_vocabulary
-from seriatim.decode.batched import Decoding
 from seriatim.decode.beam import beam_search_rows
+from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, OutputError
 from seriatim.export.ctranslate2 import model_to_ctranslate2, names_of
 from seriatim.models.build import build_model

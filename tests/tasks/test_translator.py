@@ -12,8 +12,8 @@ import torch
 import seriatim as st
 from seriatim.data.batches.pairs import Boundaries, PairReader
 from seriatim.data.pairs import PairCorpus, build_pair_corpus, open_pairs
-from seriatim.decode.batched import Decoding
 from seriatim.decode.sampling import Sampling
+from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 from seriatim.tasks.translation import Alignment, LengthRule
 from seriatim.tasks.translator import Translator
@@ -226,7 +226,7 @@ def test_an_ensemble_of_other_symbols_is_refused(
 ) -> None:
     other = Translator(configured("gru", SMALL), symbols="byte", device="cpu")
     other.fit(reversals(20), steps=1)
-    with pytest.raises(ConfigError, match="the same target symbols"):
+    with pytest.raises(ConfigError, match="the same target vocabulary"):
         learned.translate(["ab"], ensemble=[other])
 
 
@@ -324,7 +324,7 @@ def test_no_text_at_all_gives_no_translation(learned: Translator) -> None:
     assert list(learned.translating([])) == []
 
 
-# ---- wishes -------------------------------------------------------------------------------------
+# ---- constraints --------------------------------------------------------------------------------
 
 
 def test_required_texts_occur_and_forbidden_ones_do_not(untrained: Translator) -> None:
@@ -345,16 +345,16 @@ def test_unknown_never_comes_out_where_training_had_none(untrained: Translator) 
     assert all(0 not in r.symbols for t in found for r in (t, *t.others))
 
 
-def test_wishes_that_cannot_be_met_name_the_source(untrained: Translator) -> None:
+def test_constraints_that_cannot_be_met_name_the_source(untrained: Translator) -> None:
     with pytest.raises(ConfigError, match="source 2: the phrase"):
         untrained.translate(["ab", "cd"], decoding=Decoding(max_length=2), required=[[], ["abcd"]])
     with pytest.raises(ConfigError, match="2 sources and 1 lists of required texts"):
         untrained.translate(["ab", "cd"], required=[["a"]])
     with pytest.raises(SymbolError, match="'xa' has symbols that no target"):
         untrained.translate(["ab"], required=[["xa"]])
-    with pytest.raises(SymbolError, match="an empty text"):
+    with pytest.raises(SymbolError, match="text is empty"):
         untrained.translate(["ab"], decoding=Decoding(forbidden=("",)))
-    with pytest.raises(ConfigError, match="sampling was asked for"):
+    with pytest.raises(ConfigError, match="not to sampling"):
         Decoding(sampling=Sampling(), forbidden=("a",))
 
 
@@ -379,16 +379,16 @@ def test_groups_of_a_beam_find_results_that_differ(untrained: Translator) -> Non
     assert len(set(texts)) == len(texts) > 1
 
 
-def test_least_risk_puts_first_the_sample_that_the_others_are_most_like(
+def test_minimum_bayes_risk_ranks_first_the_sample_that_the_others_agree_with_most(
     learned: Translator,
 ) -> None:
-    drawing = Decoding(sampling=Sampling(), num_best=12, least_risk=True, seed=2)
+    drawing = Decoding(sampling=Sampling(), num_best=12, minimum_bayes_risk=True, seed=2)
     found = learned.translate("abc", decoding=drawing)[0]
     scores = [found.score, *(o.score for o in found.others)]
     assert scores == sorted(scores, reverse=True)
     assert len({o.text for o in found.others} | {found.text}) == len(scores)
     with pytest.raises(ConfigError, match="give sampling as well"):
-        Decoding(least_risk=True)
+        Decoding(minimum_bayes_risk=True)
 
 
 # ---- evaluation ---------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.data.batches.corpus import BatchSource
-from seriatim.train.distributed import parts
 from seriatim.train.options import TrainingOptions
+from seriatim.train.parallel import split_batch
 from seriatim.train.trainer import Trainer
 from tests.train.two_processes import model, source
 
@@ -57,7 +57,7 @@ def test_more_parts_than_rows_is_one_row_a_part() -> None:
 def test_parts_hold_every_row_once_in_order_and_what_is_over_counts_nothing() -> None:
     batch = Batch(torch.arange(12).view(3, 4), torch.ones(3, 4), torch.tensor([4, 2, 3]))
     carry = {"h": torch.arange(3.0)[:, None]}
-    found = parts(batch, carry, 5)
+    found = split_batch(batch, carry, 5)
     assert len(found) == 5
     rows = [b.inputs for b, _ in found[:3]]
     assert torch.equal(torch.cat(rows), batch.inputs)

@@ -169,13 +169,13 @@ def test_tied_weights_are_stored_once_and_stay_tied() -> None:
             self.head.weight = self.embed.weight
 
     old, new = Tied(), Tied()
-    found = snapshot.distinct(old)
+    found = snapshot.unique_tensors(old)
     assert list(found) == ["embed.weight"]
-    snapshot.set_distinct(new, found)
+    snapshot.load_unique_tensors(new, found)
     assert new.head.weight is new.embed.weight
     assert torch.equal(new.head.weight, old.head.weight)
     with pytest.raises(RuntimeError, match=r"no embed.weight, other too many"):
-        snapshot.set_distinct(new, {"other": torch.zeros(1)})
+        snapshot.load_unique_tensors(new, {"other": torch.zeros(1)})
 
 
 def test_copies_do_not_change_with_what_was_copied() -> None:

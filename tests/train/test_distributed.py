@@ -19,8 +19,9 @@ import torch
 
 from seriatim.cli import launch, main
 from seriatim.errors import ConfigError, DataError
-from seriatim.train.distributed import ALONE, Ranks, Vote, check_enough, own_carry, own_rows, parts
+from seriatim.train.distributed import ALONE, Ranks, Vote
 from seriatim.train.options import TrainingOptions
+from seriatim.train.parallel import check_enough, local_carry, local_rows, split_batch
 from tests.train import two_processes
 from tests.train.two_processes import run, source
 
@@ -79,7 +80,7 @@ def difference(a: Any, b: Any) -> float:
 @pytest.mark.parametrize("size", [2, 3, 5, 9])
 def test_the_ranks_share_every_row_once_and_those_without_rows_count_nothing(size: int) -> None:
     batch = source("lines", 6).batch(0)
-    shares = [own_rows(batch, Pretended(r, size)) for r in range(size)]
+    shares = [local_rows(batch, Pretended(r, size)) for r in range(size)]
     assert sum(share.num_targets() for share in shares) == batch.num_targets()
     assert all(share.shape[0] >= 1 for share in shares)
     for r, share in enumerate(shares[: batch.shape[0]]):
@@ -88,9 +89,9 @@ def test_the_ranks_share_every_row_once_and_those_without_rows_count_nothing(siz
 
 def test_a_carry_is_shared_as_the_rows_of_its_batch() -> None:
     carry = {"h": torch.arange(5.0)[:, None]}
-    found = [own_carry(carry, Pretended(r, 3))["h"][:, 0].tolist() for r in range(3)]
+    found = [local_carry(carry, Pretended(r, 3))["h"][:, 0].tolist() for r in range(3)]
     assert found == [[0.0, 3.0], [1.0, 4.0], [2.0]]
-    assert own_carry(carry, Pretended(6, 7))["h"].shape == (1, 1)
+    assert local_carry(carry, Pretended(6, 7))["h"].shape == (1, 1)
 
 
 def test_a_source_and_weights_are_shared_with_their_rows() -> None:
@@ -98,7 +99,7 @@ def test_a_source_and_weights_are_shared_with_their_rows() -> None:
 
     batch = source("lines", 4).batch(0)
     batch = replace(batch, weights=torch.rand(batch.shape), source=batch)
-    share = own_rows(batch, Pretended(1, 2))
+    share = local_rows(batch, Pretended(1, 2))
     assert share.source is not None and batch.weights is not None and share.weights is not None
     assert torch.equal(share.source.targets, batch.targets[1::2])
     assert torch.equal(share.weights, batch.weights[1::2])
@@ -107,7 +108,8 @@ def test_a_source_and_weights_are_shared_with_their_rows() -> None:
 def test_parts_of_a_rank_are_as_many_on_every_rank() -> None:
     batch = source("lines", 5).batch(0)
     counts = {
-        len(parts(own_rows(batch, Pretended(r, 3)), None, min(4, -(-5 // 3)))) for r in range(3)
+        len(split_batch(local_rows(batch, Pretended(r, 3)), None, min(4, -(-5 // 3))))
+        for r in range(3)
     }
     assert counts == {2}
 

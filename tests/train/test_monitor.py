@@ -14,10 +14,10 @@ from seriatim.data.batches.corpus import StreamChunks
 from seriatim.errors import TrainingError
 from seriatim.models.build import build_model
 from seriatim.train.callbacks.history import Evaluation, Progress
-from seriatim.train.callbacks.log import JsonLines, read_lines, to_all
+from seriatim.train.callbacks.log import JsonLines, call_all, read_log
 from seriatim.train.callbacks.loss_curve import draw_losses
 from seriatim.train.callbacks.monitor import Monitor, state_size
-from seriatim.train.estimate import estimate, fitting, is_out_of_memory
+from seriatim.train.estimate import estimate, fit_into_memory, is_out_of_memory
 from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions
 from seriatim.train.trainer import Trainer
@@ -195,7 +195,7 @@ def test_other_errors_are_not_taken_for_too_little_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        fitting(small(), 4, broken)
+        fit_into_memory(small(), 4, broken)
 
 
 # ---- logs ----------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_a_log_has_a_line_for_each_evaluation_and_note_and_few_between(tmp_path:
     log(replace(A_PROGRESS, notes=("look out",)))
     for now in (1.0, 5.0, 9.0, 11.0, 12.0):  # the clock reads it
         log(replace(A_PROGRESS, is_evaluation=False, step=int(now)))
-    found = read_lines(tmp_path / "new" / "log.jsonl")
+    found = read_log(tmp_path / "new" / "log.jsonl")
     assert [r["event"] for r in found] == ["note", "evaluation", "progress"]
     assert found[0]["text"] == "look out"
     assert found[1]["valid"] == 2.0 and found[1]["step"] == 3
@@ -218,13 +218,13 @@ def test_a_line_cut_by_a_kill_does_not_swallow_the_next(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"event": "evaluation", "step": 1}\n{"event": "eval')
     JsonLines(path)(A_PROGRESS)
-    assert [r["step"] for r in read_lines(path)] == [1, 3]
+    assert [r["step"] for r in read_log(path)] == [1, 3]
 
 
 def test_a_log_that_cannot_be_written_ends_and_nothing_else_does(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     told: list[Progress] = []
-    tell = to_all(JsonLines(tmp_path / "file" / "log.jsonl"), told.append)
+    tell = call_all(JsonLines(tmp_path / "file" / "log.jsonl"), told.append)
     tell(A_PROGRESS)
     tell(A_PROGRESS)
     assert len(told) == 2

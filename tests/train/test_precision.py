@@ -16,7 +16,14 @@ from seriatim.train import compiled, precision
 from seriatim.train.callbacks.history import History
 from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions
-from seriatim.train.precision import Exact, PrecisionChoice, applied, choose, exact_float32, narrow
+from seriatim.train.precision import (
+    Exact,
+    PrecisionChoice,
+    autocast,
+    choose_precision,
+    exact_float32,
+    process_settings,
+)
 from seriatim.train.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -66,7 +73,7 @@ def test_bfloat16_is_chosen_where_its_products_are_clearly_faster(
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
     monkeypatch.setattr(precision, "_seconds", seconds.__getitem__)
-    found = choose("auto", wide())
+    found = choose_precision("auto", wide())
     assert found.products == products
     assert f"{1 / narrow_seconds:.1f} times" in found.why
 
@@ -78,25 +85,25 @@ def test_float32_takes_the_fast_road_only_where_it_is_exact(
 ) -> None:
     monkeypatch.setattr(precision, "_error", lambda: error)
     assert exact_float32(CPU).setting == setting
-    with applied(CPU):
+    with process_settings(CPU):
         assert torch.get_float32_matmul_precision() == setting
 
 
 @pytest.mark.usefixtures("fresh")
 def test_products_within_a_run_are_as_exact_as_float32_is() -> None:
-    with applied(CPU):
+    with process_settings(CPU):
         assert precision._error() < precision.EXACT
 
 
 def test_narrow_models_and_other_weights_stay_as_they_are() -> None:
-    assert choose("auto", torch.nn.Linear(3, 3)).products == "float32"
-    assert "9 weights" in choose("auto", torch.nn.Linear(3, 3)).why
-    assert choose("auto", wide(torch.float64)) == PrecisionChoice("float32", "")
+    assert choose_precision("auto", torch.nn.Linear(3, 3)).products == "float32"
+    assert "9 weights" in choose_precision("auto", torch.nn.Linear(3, 3)).why
+    assert choose_precision("auto", wide(torch.float64)) == PrecisionChoice("float32", "")
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
 def test_what_was_asked_for_is_taken(asked: str) -> None:
-    assert choose(asked, torch.nn.Linear(3, 3)).products == asked
+    assert choose_precision(asked, torch.nn.Linear(3, 3)).products == asked
 
 
 def test_everything_is_as_it_was_afterwards_even_after_an_error(
@@ -106,8 +113,8 @@ def test_everything_is_as_it_was_afterwards_even_after_an_error(
     before = torch.get_float32_matmul_precision()
 
     def nested() -> None:
-        with applied(CPU):
-            with applied(CPU):
+        with process_settings(CPU):
+            with process_settings(CPU):
                 assert torch.get_float32_matmul_precision() == "medium"
             assert torch.get_float32_matmul_precision() == "medium"
             raise KeyError
@@ -126,9 +133,9 @@ def test_an_allocator_that_the_user_has_tuned_is_left_alone(
 
 def test_narrow_means_autocast_and_only_inside() -> None:
     a = torch.ones(2, 2)
-    with narrow("bf16", CPU):
+    with autocast("bf16", CPU):
         assert (a @ a).dtype == torch.bfloat16
-    with narrow("float32", CPU):
+    with autocast("float32", CPU):
         assert (a @ a).dtype == torch.float32
     assert (a @ a).dtype == torch.float32
 

@@ -20,7 +20,7 @@ def test_warmup_rises_linearly_to_the_peak_and_not_beyond() -> None:
 
 
 def test_cosine_starts_at_the_peak_is_halfway_in_the_middle_and_ends_at_the_final_share() -> None:
-    s = schedule(learning_rate=2.0, warmup=20, final_share=0.1)
+    s = schedule(learning_rate=2.0, warmup=20, final_fraction=0.1)
     assert s.rate(20) == pytest.approx(2.0)
     assert s.rate(60) == pytest.approx(2.0 * 0.55)  # the mean of 1 and 0.1
     assert s.rate(40) == pytest.approx(2.0 * (0.1 + 0.45 * (1 + math.cos(math.pi / 4))))
@@ -88,7 +88,10 @@ def test_other_schedules_do_not_listen_to_validation() -> None:
         ({"momentum": 0.9}, "momentum belongs to optimizer sgd, and optimizer is adamw"),
         ({"betas": (0.5, 0.9), "optimizer": "sgd"}, "betas belongs to optimizer adamw"),
         ({"decay": 0.1}, "decay belongs to schedule plateau and step, and schedule is cosine"),
-        ({"final_share": 0.5, "schedule": "constant"}, "final_share belongs to schedule cosine"),
+        (
+            {"final_fraction": 0.5, "schedule": "constant"},
+            "final_fraction belongs to schedule cosine",
+        ),
         ({"rate": 1.0}, "rate is no option of training; it takes steps, epochs"),
     ],
 )

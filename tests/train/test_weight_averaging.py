@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from seriatim.data.batches.corpus import CorpusPass, StreamChunks
 from seriatim.errors import ConfigError
 from seriatim.train.averaging import Average
-from seriatim.train.distributed import ALONE, Alone
+from seriatim.train.distributed import ALONE
 from seriatim.train.estimate import estimate
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions, configure_training
+from seriatim.train.parallel import Alone
 from seriatim.train.trainer import Trainer
 from tests.train.test_train import Recurrent, stream, weights
 

@@ -27,9 +27,10 @@ from seriatim.train import distributed
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress
 from seriatim.train.checkpoint.store import Checkpoints
-from seriatim.train.distributed import Ranks, join, leave, make_spread
+from seriatim.train.distributed import Ranks, join, leave
 from seriatim.train.loop import train
 from seriatim.train.options import TrainingOptions
+from seriatim.train.parallel import make_parallelism
 from seriatim.train.trainer import Trainer
 
 V = 11
@@ -86,9 +87,9 @@ def trained(
 ) -> dict[str, Any]:
     """Losses, norms, the last gradient and the weights of a few updates."""
     made = model(name, getattr(torch, dtype))
-    spread = make_spread(options, ranks)
+    parallelism = make_parallelism(options, ranks)
     losses, norms = [], []
-    with spread.held(made) as held:
+    with parallelism.distribute(made) as held:
         trainer = Trainer(held, source(kind, batch_size), options, 100, ranks)
         for _ in range(5):
             trainer.update()
@@ -101,7 +102,7 @@ def trained(
         "losses": losses,
         "norms": norms,
         "weights": {n: t.tolist() for n, t in made.state_dict().items()},
-        "moments": {n: spread.whole(t).tolist() for n, t in state.moments.items()},
+        "moments": {n: parallelism.full(t).tolist() for n, t in state.moments.items()},
     }
 
 

@@ -27,11 +27,11 @@ def use_threads(threads: int | None) -> None:
         raise ConfigError(f"--threads {threads}: give 1 or more")
     import torch
 
-    from seriatim.train.precision import settle
+    from seriatim.train.precision import apply_process_settings
 
     if threads is not None:
         torch.set_num_threads(threads)
-    settle(torch.device("cpu"))
+    apply_process_settings(torch.device("cpu"))
 
 
 def print_json(record: Any) -> None:

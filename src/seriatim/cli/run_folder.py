@@ -116,7 +116,7 @@ class RunFolder:
             MissingExtraError: TensorBoard is asked for, and not here.
         """
         from seriatim.tasks import storage
-        from seriatim.train.callbacks.log import JsonLines, to_all
+        from seriatim.train.callbacks.log import JsonLines, call_all
         from seriatim.train.distributed import current
 
         if not current().is_main:
@@ -132,7 +132,7 @@ class RunFolder:
 
                 board = TensorBoard(self.out / storage.TENSORBOARD)
                 listeners.append(open_logs.enter_context(board))
-            yield to_all(*listeners)
+            yield call_all(*listeners)
 
     @property
     def has_begun(self) -> bool:

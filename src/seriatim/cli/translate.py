@@ -17,7 +17,7 @@ from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
 from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
-    from seriatim.decode.batched import Decoding
+    from seriatim.decode.settings import Decoding
     from seriatim.tasks.translation import Translation
 
 GROUP = 1024  # lines of a file that are read at once; sorted by length, so the more the faster
@@ -43,7 +43,7 @@ class SearchOptions:
         top_k: only the k most probable.
         top_p: only the fewest that make up this share.
         seed: the same seed gives the same draws.
-        least_risk: of --n-best samples, the one that the others are most like comes first.
+        minimum_bayes_risk: of --n-best samples, the one that the others are most like comes first.
         groups: parts of the beam that are kept apart, so that the n best differ.
         forbid: a text that must not occur; may be given several times.
         fuse: a language model of the target's symbols, whose log-probabilities are added.
@@ -52,7 +52,7 @@ class SearchOptions:
 
     beam: int = 4
     alpha: float = 0.6
-    least_risk: Flag = False
+    minimum_bayes_risk: Flag = False
     groups: int = 1
     forbid: Annotated[list[str] | None, Parameter(negative_iterable=())] = None
     fuse: Path | None = None
@@ -70,8 +70,8 @@ class SearchOptions:
         Raises:
             ConfigError: a beam of 0 and the like.
         """
-        from seriatim.decode.batched import Decoding
         from seriatim.decode.sampling import Sampling
+        from seriatim.decode.settings import Decoding
         from seriatim.tasks.language_model import LanguageModel
 
         is_shaped = (self.temperature, self.top_k, self.top_p) != (1.0, None, None)
@@ -85,7 +85,7 @@ class SearchOptions:
             max_length=self.max_length,
             sampling=sampling if self.sample else None,
             seed=self.seed,
-            least_risk=self.least_risk,
+            minimum_bayes_risk=self.minimum_bayes_risk,
             groups=self.groups,
             forbidden=tuple(self.forbid or ()),
             fusion=(LanguageModel.load(self.fuse), self.fuse_weight) if self.fuse else None,

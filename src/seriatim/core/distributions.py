@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seriatim.core.column_major import weight_gradient
 from seriatim.core.tree import Tree
+from seriatim.errors import ConfigError
 
 
 class Distribution(ABC):
@@ -373,6 +374,20 @@ class _Sums:
             part = weight_gradient(slopes, self.h[group], self.w)
             # The first is as exact as it is; sums of several need the wider type.
             self.gradients[1] = part if of_weight is None else part + of_weight.to(self.dtype)
+
+
+def as_discrete(distribution: Distribution) -> Discrete:
+    """The distribution, which must be one over symbols.
+
+    Raises:
+        ConfigError: if it is a distribution over something else.
+    """
+    if not isinstance(distribution, Discrete):
+        raise ConfigError(
+            f"this needs a model of symbols, and {type(distribution).__name__} is not a "
+            "distribution over symbols"
+        )
+    return distribution
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

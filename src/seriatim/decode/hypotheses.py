@@ -1,4 +1,4 @@
-"""What searches return, the rules they are given, and the bound by which they may stop.
+"""Hypotheses: what searches return, the rules of a search, and the bound by which it may stop.
 
 Knows scores and lengths; no model.
 
@@ -6,7 +6,7 @@ Shapes: B sources, A of them still searched, K prefixes of each.
 """
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seriatim.errors import ConfigError
 
+Bools: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -24,10 +25,10 @@ class Hypothesis:
 
     Attributes:
         symbols: x_1 .. x_N, without the end symbol.
-        log_prob: ln p(symbols, and the end when it was reached), nats: what `log_prob` of the
-            model gives for them.
+        log_prob: ln p(symbols, and the end if it was reached), nats: what the model's
+            `log_prob` gives for them.
         score: what the search ranked by: log_prob plus scorers, divided by the length penalty.
-        is_ended: whether the end symbol was predicted; if not, max_length cut it.
+        is_ended: whether the end symbol was predicted; if not, max_length cut the sequence.
     """
 
     symbols: tuple[int, ...]
@@ -42,19 +43,19 @@ def length_penalty(length: int, alpha: float) -> float:
 
 
 @dataclass(frozen=True)
-class Rules:
+class SearchRules:
     """What a search keeps, when it stops and what it returns.
 
     Attributes:
-        width: K, prefixes kept of each source.
-        max_length: (B,) steps at most, the one that predicts the end included.
-        end: the symbol that ends a sequence; None: nothing does.
-        alpha: of the length penalty.
-        num_best: results returned of each source, at most.
-        patience: stop once round(patience * width) results were found, whatever could still
-            come (Kasai et al. 2022); None: stop only when nothing that could still come would
-            be returned.
-        together: this many sources in a row leave together, once all of them are finished.
+        width: K, the number of prefixes kept of each source.
+        max_length: (B,) the maximum number of steps, the one that predicts the end included.
+        end: the symbol that ends a sequence; None: there is none.
+        alpha: the exponent of the length penalty.
+        num_best: the maximum number of results of each source.
+        patience: the factor of the width that gives the number of results after which a search
+            stops, whatever could still come (Kasai et al. 2022); None: it stops only when
+            nothing that could still come would be returned.
+        together: the number of adjacent sources that leave together, once all are finished.
     """
 
     width: int
@@ -65,45 +66,50 @@ class Rules:
     patience: float | None = None
     together: int = 1
 
+    @classmethod
+    def checked(
+        cls,
+        sources: int,
+        *,
+        width: int,
+        max_length: int | Tensor | Ints,
+        end: int | None,
+        alpha: float,
+        num_best: int | None,
+        patience: float | None = None,
+        together: int = 1,
+    ) -> Self:
+        """The rules of a search over `sources` sources; see the attributes.
 
-def rules_for(
-    sources: int,
-    *,
-    width: int,
-    max_length: int | Tensor | Ints,
-    end: int | None,
-    alpha: float,
-    num_best: int | None,
-    patience: float | None = None,
-    together: int = 1,
-) -> Rules:
-    """The rules of a search over `sources` sources, checked.
+        Args:
+            max_length: one number for all sources, or one for each.
+            num_best: None: the width.
 
-    Raises:
-        ConfigError: a width or number of results below 1, more results than the width, a
-            negative maximum length, or one that does not fit the sources.
-    """
-    if width < 1:
-        raise ConfigError(f"a beam of width {width} holds no prefix: give 1 or more")
-    num_best = width if num_best is None else num_best
-    if not 1 <= num_best <= width:
-        raise ConfigError(
-            f"num_best {num_best} does not fit a beam of width {width}: ask for 1 to {width} "
-            "results, or widen the beam"
-        )
-    if patience is not None and not patience > 0:
-        raise ConfigError(
-            f"patience {patience} would stop before the first result: give more than 0"
-        )
-    limits = lengths_for(sources, max_length)
-    return Rules(width, limits, end, alpha, num_best, patience, together)
+        Raises:
+            ConfigError: if the width, the number of results or the patience is below its
+                minimum, or max_length is negative or does not fit the sources.
+        """
+        if width < 1:
+            raise ConfigError(f"a beam of width {width} holds no prefix: give 1 or more")
+        num_best = width if num_best is None else num_best
+        if not 1 <= num_best <= width:
+            raise ConfigError(
+                f"num_best {num_best} does not fit a beam of width {width}: ask for 1 to {width} "
+                "results, or widen the beam"
+            )
+        if patience is not None and not patience > 0:
+            raise ConfigError(
+                f"patience {patience} would stop before the first result: give more than 0"
+            )
+        limits = lengths_for(sources, max_length)
+        return cls(width, limits, end, alpha, num_best, patience, together)
 
 
 def lengths_for(sources: int, max_length: int | Tensor | Ints) -> Ints:
     """(B,) the maximum length of each source.
 
     Raises:
-        ConfigError: a negative length, or not one for each source.
+        ConfigError: if a length is negative, or there is not one for each source.
     """
     limits = np.asarray(
         max_length.cpu() if isinstance(max_length, Tensor) else max_length, dtype=np.int64
@@ -130,25 +136,19 @@ class Results:
     def add(
         self, symbols: Ints, log_prob: float, extra: float, length: int, *, is_ended: bool
     ) -> None:
-        """Enter a result of `length` scored symbols, if it is among the best."""
+        """Add a result of `length` scored symbols, if it is among the best."""
         self.num_found += 1
-        result = _result(symbols, log_prob, extra, length, self.alpha, is_ended)
-        if result.score > self.bar:
-            at = sum(other.score >= result.score for other in self.best)
+        score = float(log_prob + extra) / length_penalty(length, self.alpha)
+        if score > self.bar:
+            at = sum(other.score >= score for other in self.best)
+            result = Hypothesis(tuple(symbols.tolist()), float(log_prob), score, is_ended)
             self.best.insert(at, result)
             del self.best[self.num_best :]
 
     @property
     def bar(self) -> float:
-        """What a new result must be above to be returned."""
+        """The score that a new result must exceed to be returned."""
         return -np.inf if len(self.best) < self.num_best else self.best[-1].score
-
-
-def _result(
-    symbols: Ints, log_prob: float, extra: float, length: int, alpha: float, is_ended: bool
-) -> Hypothesis:
-    score = float(log_prob + extra) / length_penalty(length, alpha)
-    return Hypothesis(tuple(symbols.tolist()), float(log_prob), score, is_ended)
 
 
 def bounds(rank: Floats, length: int, limits: Ints, alpha: float, ceiling: float) -> Floats:
@@ -161,11 +161,11 @@ def bounds(rank: Floats, length: int, limits: Ints, alpha: float, ceiling: float
     m = limit.
 
     Args:
-        rank: (A, K) r of the live prefixes; -inf: no prefix.
-        length: n.
-        limits: (A,) maximum lengths, at least n + 1.
-        alpha: of the length penalty.
-        ceiling: c, what scorers add at most to one symbol; inf: not known.
+        rank: (A, K) the ranks r of the live prefixes; -inf: no prefix.
+        length: the number n of symbols so far.
+        limits: (A,) the maximum lengths, at least n + 1.
+        alpha: the exponent of the length penalty.
+        ceiling: the most, c, that scorers add to one symbol; inf: not known.
     """
     if ceiling == np.inf:
         return np.where(rank > -np.inf, np.inf, -np.inf)
@@ -173,3 +173,8 @@ def bounds(rank: Floats, length: int, limits: Ints, alpha: float, ceiling: float
     soon = length_penalty(length + 1, alpha)
     late = ((5.0 + limits) / 6.0)[:, None] ** alpha
     return np.asarray(np.maximum(greatest / soon, greatest / late), np.float64)
+
+
+def as_array(values: Tensor) -> Floats:
+    """A small tensor as float64 on the CPU."""
+    return np.array(values.double().cpu().numpy())

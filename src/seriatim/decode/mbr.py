@@ -1,14 +1,14 @@
-"""Minimum Bayes risk: of several candidates, the one that the others agree with most.
+"""Minimum Bayes risk (MBR): of several candidates, the one that the others agree with most.
 
     y* = argmax_i  sum_j w_j u(c_i, c_j) / sum_j w_j          (Eikema, Aziz 2020, equation 5)
 
 With samples of a model as candidates this estimates the expected utility under the model. Knows
-candidates and how alike two of them are; no model, no search.
+candidates and the similarity of two of them; no model, no search.
 """
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,36 +16,36 @@ from numpy.typing import NDArray
 from seriatim.errors import ConfigError
 
 C = TypeVar("C", bound=Hashable)
-Utility: TypeAlias = Callable[[C, C], float]  # (candidate, reference): how good the one is then
 
 
-def least_risk(
+def minimum_bayes_risk(
     candidates: Sequence[C],
     utility: Callable[[C, C], float],
     *,
     weights: Sequence[float] | None = None,
     references: Sequence[C] | None = None,
 ) -> list[tuple[int, float]]:
-    """Candidates by falling expected utility.
+    """Candidates ranked by falling expected utility.
 
     Equal candidates are compared once, however often they were drawn.
 
     Args:
-        candidates: what may be chosen, strings for the usual utilities.
-        utility: u(candidate, reference), greater is better; need not be symmetric.
-        weights: of the references, not negative; None: each counts once, as samples do.
-        references: what candidates are held against; None: the candidates themselves.
+        candidates: the candidates, strings for the usual utilities.
+        utility: a function u(candidate, reference); greater is better, need not be symmetric.
+        weights: the weights of the references, none negative; None: each counts once, as samples
+            do.
+        references: the references to compare with; None: the candidates themselves.
 
     Returns:
-        (index of its first occurrence, expected utility) of each different candidate, best
+        (index of its first occurrence, expected utility) of each distinct candidate, best
         first; ties to the earlier one.
 
     Raises:
-        ConfigError: no candidate or reference, or weights that do not fit.
+        ConfigError: if there is no candidate or reference, or the weights do not fit.
     """
     references = candidates if references is None else references
     if not candidates or not references:
-        raise ConfigError("there is no candidate, or nothing to hold it against: give at least one")
+        raise ConfigError("minimum Bayes risk needs candidates and references: give at least one")
     weights = [1.0] * len(references) if weights is None else weights
     if len(weights) != len(references) or min(weights) < 0 or sum(weights) <= 0:
         raise ConfigError(
@@ -70,9 +70,9 @@ class ChrF:
 
         chrF = (1 + beta^2) P R / (beta^2 P + R)
 
-    P and R are the means over n = 1 .. order of the shares of character n-grams that are in the
-    other string, whitespace left out; an n for which either string is too short is left out of
-    the mean. The n-grams of a string are counted once, so n^2 comparisons cost n countings.
+    P and R are the means over n = 1 .. order of the fractions of character n-grams, without
+    whitespace, that are in the other string; an n for which either string is too short is left
+    out of the mean. The n-grams of a string are counted once, so n^2 comparisons cost n counts.
     """
 
     def __init__(self, order: int = 6, beta: float = 2.0) -> None:
@@ -80,7 +80,7 @@ class ChrF:
         self._counted: dict[str, list[Counter[str]]] = {}
 
     def __call__(self, candidate: str, reference: str) -> float:
-        """The score of a candidate."""
+        """The score of a candidate against a reference."""
         return float(self.score(self.statistics(candidate, reference)[None])[0])
 
     def statistics(self, candidate: str, reference: str) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
-"""Phrases in the making: how far each row's last symbols are into each of its phrases.
+"""Phrase matching: how many symbols of each phrase the last symbols of a row have matched.
 
-What constraints and prohibitions share. Knows symbols; no model, no search.
+Shared by required and forbidden phrases. Knows symbols; no model, no search.
 
 Shapes: N rows, P phrases of a row, L symbols of the longest phrase, M candidates of a row.
 """
@@ -16,21 +16,21 @@ from seriatim.core import tree
 from seriatim.errors import ConfigError
 
 Phrase: TypeAlias = Sequence[int]
-Phrases: TypeAlias = Sequence[Sequence[Phrase]]  # for every row a list
+Phrases: TypeAlias = Sequence[Sequence[Phrase]]  # a list for each row
 
-_NONE = -1  # no symbol: padding of phrases, and what stands before the first symbol
+_NONE = -1  # no symbol: the padding of phrases, and of tails before the first symbol
 
 
 @tree.register
 @dataclass(frozen=True)
 class PhraseProgress:
-    """How far N rows are into their phrases.
+    """The progress of N rows through their phrases.
 
     Attributes:
-        phrases: (N, P, L), padded at the end.
-        sizes: (N, P) symbols of each; 0: there is no such phrase.
+        phrases: (N, P, L) the phrases, padded at the end.
+        sizes: (N, P) the number of symbols of each; 0: there is no such phrase.
         tail: (N, L) the last symbols of each row, the newest last.
-        done: (N, P) which phrases have occurred, wholly.
+        done: (N, P) whether the whole phrase has occurred.
     """
 
     phrases: Tensor
@@ -40,14 +40,14 @@ class PhraseProgress:
 
     @classmethod
     def start(cls, phrases: Phrases, rows: int) -> Self:
-        """Before the first symbol.
+        """The progress before the first symbol.
 
         Args:
-            phrases: a list for each row; or one list, for all of them.
-            rows: N.
+            phrases: a list for each row, or one list for all rows.
+            rows: the number N of rows.
 
         Raises:
-            ConfigError: lists for another number of rows.
+            ConfigError: if there are lists for another number of rows.
         """
         if len(phrases) not in (1, rows):
             raise ConfigError(
@@ -68,18 +68,18 @@ class PhraseProgress:
     def matched(self, size: Tensor | int, tails: Tensor) -> Tensor:
         """(N, M, P) whether tails (N, M, L) end with the first `size` symbols of each phrase."""
         length = self.phrases.shape[2]
-        place = torch.arange(length)
+        position = torch.arange(length)
         size = torch.as_tensor(size).expand(self.sizes.shape)
-        # Symbol i of the phrase stands at L - size + i of the tail.
-        at = (place - size[..., None] + length).clamp(max=length - 1)
+        # Symbol i of the phrase is at L - size + i of the tail.
+        at = (position - size[..., None] + length).clamp(max=length - 1)
         rows, m, p = tails.shape[0], tails.shape[1], self.sizes.shape[1]
-        stands = tails[:, :, None].expand(rows, m, p, length)
-        stands = stands.gather(3, at[:, None].expand(rows, m, p, length).clamp(min=0))
-        is_same = stands == self.phrases[:, None]
-        return (is_same | (place >= size[..., None])[:, None]).all(-1)
+        tail = tails[:, :, None].expand(rows, m, p, length)
+        tail = tail.gather(3, at[:, None].expand(rows, m, p, length).clamp(min=0))
+        is_same = tail == self.phrases[:, None]
+        return (is_same | (position >= size[..., None])[:, None]).all(-1)
 
     def into(self, tails: Tensor) -> Tensor:
-        """(N, M, P) the most symbols of each phrase, from its first, that tails end with."""
+        """(N, M, P) the length of the longest prefix of each phrase that tails end with."""
         best = torch.zeros(*tails.shape[:2], self.sizes.shape[1], dtype=torch.int64)
         for size in range(1, self.phrases.shape[2] + 1):
             is_match = self.matched(size, tails) & (self.sizes >= size)[:, None]
@@ -87,7 +87,7 @@ class PhraseProgress:
         return best
 
     def tails_after(self, symbols: Tensor) -> Tensor:
-        """(N, M, L) the tails after each of the candidates (N, M)."""
+        """(N, M, L) the tails after each candidate (N, M)."""
         old = self.tail[:, None, 1:].expand(-1, symbols.shape[1], -1)
         return torch.cat([old, symbols[..., None]], 2)
 

@@ -1,37 +1,43 @@
-"""Sampling: reshape a distribution, then take a symbol by its row's own counter.
+"""Sampling: reshape a distribution, then draw a symbol by its row's own counter.
 
 Knows states, distributions and uniforms; no family, no text.
 
-Shapes: B rows, V symbols, N generated symbols.
+Shapes: B rows, V symbols.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seriatim.core import tree
-from seriatim.core.distributions import Categorical, Discrete, Distribution, uniforms
+from seriatim.core.distributions import Categorical, Discrete, as_discrete, uniforms
 from seriatim.core.model import SequenceModel, State
+from seriatim.core.tree import Tree
+from seriatim.decode.continuation import Continuation, Picked
+from seriatim.decode.hypotheses import Hypothesis, Ints, lengths_for
 from seriatim.errors import ConfigError
 
-_BLOCK = 256  # uniforms made at once: the numbers do not depend on it, the time per symbol does
+_BLOCK = 256  # uniforms drawn at once: it changes the time per symbol, never the numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a next symbol is chosen. The defaults sample from the model as it is.
+    """How the next symbol is drawn. The defaults sample from the model as it is.
 
     Filters apply in this order, each to what the one before left: temperature, top_k, min_p,
     top_p. The most probable symbol always stays.
 
     Attributes:
-        temperature: p^(1/temperature), renormalized; 0 takes the most probable (greedy).
-        top_k: keep the k most probable.
-        top_p: keep the fewest most probable whose sum reaches top_p (Holtzman et al. 2020).
-        min_p: keep those of at least min_p times the greatest probability (Nguyen et al. 2024).
+        temperature: the exponent 1/temperature of p, renormalized; 0 takes the most probable
+            symbol (greedy).
+        top_k: the number of most probable symbols to keep.
+        top_p: the probability mass to keep, by the fewest most probable symbols (nucleus
+            sampling, Holtzman et al. 2020).
+        min_p: the smallest probability to keep, relative to the greatest (Nguyen et al. 2024).
     """
 
     temperature: float = 1.0
@@ -41,15 +47,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature {self.temperature} is not a number from 0 up")
+            raise ConfigError(f"temperature {self.temperature}: give a finite number, 0 or more")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k {self.top_k} keeps no symbol: give 1 or more")
         for name, value in (("top_p", self.top_p), ("min_p", self.min_p)):
             if value is not None and not 0 < value <= 1:
-                raise ConfigError(f"{name} {value} is not a share: give a number in (0, 1]")
+                raise ConfigError(f"{name} {value} is not a fraction: give a number in (0, 1]")
 
     def reshape(self, distribution: Discrete) -> Discrete:
-        """The distribution that is sampled from; the given one when nothing is asked."""
+        """The distribution to sample from; the given one where nothing is to be changed."""
         if self.temperature == 1 and self.top_k is self.top_p is self.min_p is None:
             return distribution  # stays lazy
         if self.temperature == 0:
@@ -69,28 +75,14 @@ class Sampling:
         return Categorical(a)
 
 
-def _keep(a: Tensor, kept: Tensor) -> Tensor:
-    return a.masked_fill(~kept, -torch.inf)
+def _keep(a: Tensor, is_kept: Tensor) -> Tensor:
+    return a.masked_fill(~is_kept, -torch.inf)
 
 
-def _nucleus(a: Tensor, share: float) -> Tensor:
+def _nucleus(a: Tensor, mass: float) -> Tensor:
     p, order = a.softmax(-1).sort(dim=-1, descending=True, stable=True)
     before = p.double().cumsum(-1) - p
-    return torch.zeros_like(a, dtype=torch.bool).scatter(-1, order, before < share)
-
-
-def symbols_of(distribution: Distribution) -> Discrete:
-    """The distribution as one over symbols.
-
-    Raises:
-        ConfigError: it is one over something else, so there are no symbols to choose from.
-    """
-    if not isinstance(distribution, Discrete):
-        raise ConfigError(
-            f"{type(distribution).__name__} is no distribution over symbols; this needs a model "
-            "of symbols"
-        )
-    return distribution
+    return torch.zeros_like(a, dtype=torch.bool).scatter(-1, order, before < mass)
 
 
 def sample(
@@ -110,11 +102,11 @@ def sample(
 
     Args:
         model: any model of symbols.
-        state: where to go on from; it stays usable.
-        sampling: how to choose; None: from the model's own distribution.
-        seed: of the counters.
+        state: the state to continue from; it stays usable.
+        sampling: how to draw; None: from the model's own distribution.
+        seed: the seed of the counters.
         row_ids: (B,) the counters' rows; None: 0 .. B-1.
-        first_step: t of the first symbol, to continue an earlier run.
+        first_step: the step t of the first symbol, to continue an earlier run.
 
     Yields:
         The symbols (B,), and the state before they were folded in: a caller that stops at a
@@ -130,6 +122,57 @@ def sample(
             with torch.inference_mode():
                 if x is not None:
                     state = model.step(state, x)
-                x = sampling.reshape(symbols_of(model.predict(state))).sample(u)
+                x = sampling.reshape(as_discrete(model.predict(state))).sample(u)
             yield x, state
         step += _BLOCK
+
+
+def sample_sequences(
+    model: SequenceModel,
+    state: State,
+    *,
+    num_samples: int,
+    max_length: int | Tensor,
+    end: int | None = None,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    row_ids: Tensor | None = None,
+) -> list[list[Hypothesis]]:
+    """`num_samples` sequences drawn from each of B states, each until its end or max_length.
+
+    Sample j of a row depends on the counter (seed, its row id, j) alone: not on the batch, nor
+    on the number of samples.
+
+    Args:
+        model: any model of symbols.
+        state: the state of B rows to continue from.
+        num_samples: the number of samples for each row.
+        max_length: the maximum number of steps, one for all or (B,); the end takes one step.
+        end: the symbol that ends a sequence; None: there is none.
+        sampling: how to draw; None: from the model's own distribution.
+        seed: the seed of the counters.
+        row_ids: (B,) the counters' rows, such as line numbers; None: 0 .. B-1.
+
+    Returns:
+        For each row its samples in the order drawn; `log_prob` and `score` are the model's own.
+
+    Raises:
+        ConfigError: if num_samples is below 1, or max_length does not fit.
+    """
+    if num_samples < 1:
+        raise ConfigError(f"num_samples {num_samples} draws nothing: give 1 or more")
+    num_rows = tree.rows(state)
+    draws_from = sampling or Sampling()
+    limits = lengths_for(num_rows, max_length).repeat(num_samples)
+    ids = np.arange(num_rows) if row_ids is None else row_ids.cpu().numpy().astype(np.int64)
+    # Samples of one row lie 2^40 counters apart: row ids are smaller than that.
+    counters = (ids[:, None] + (np.arange(num_samples) << 40)).reshape(-1)
+
+    def draw(distribution: Discrete, memories: list[Tree], rows: Ints, step: int) -> Picked:
+        u = uniforms(seed, counters[rows], step).to(model.device)
+        symbol = draws_from.reshape(distribution).sample(u)
+        log_prob = distribution.log_prob(symbol)
+        return symbol, log_prob, torch.zeros_like(log_prob)
+
+    drawn = Continuation(model, tree.repeat(state, num_samples), (), end, limits).run(draw)
+    return [drawn[i : i + num_samples] for i in range(0, len(drawn), num_samples)]

@@ -1,22 +1,23 @@
-"""Search over prefixes, for many sources at once: what every kind of beam search shares.
+"""The engine of every kind of beam search, for many sources at once.
 
 At each step every live prefix of a source is extended by symbols, a `Choice` says which
-extensions stay, and the state's rows follow their prefixes. Sources do not see one another: a
-source finds what it would find alone. Whoever is finished leaves, so later steps are smaller.
+extensions stay, and the rows of the state follow their prefixes. Sources do not affect one
+another: each gets the results it would get alone. Finished sources leave the batch, so later
+steps are smaller.
 
-All book-keeping is on small arrays, in numpy and float64; the model, its state and the rows of
-V symbols stay in torch, in their own precision and on their own device.
+Bookkeeping is on small arrays, in numpy and float64; the model, its state and the rows of V
+symbols stay in torch, in their own precision and on their own device.
 
 Knows states, distributions and scorers; no family, no text.
 
 Shapes: B sources, A of them still searched, K slots for prefixes of each (at most the width; as
-many as the source with most prefixes has), N = A K rows of the state, M candidates of a prefix,
+many as the source with the most prefixes has), N = A K rows of the state, M candidates of a prefix,
 V symbols, t symbols so far.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,16 +25,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core import tree
-from seriatim.core.distributions import top_k
-from seriatim.core.ensembles import Scorer
+from seriatim.core.distributions import as_discrete, top_k
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
-from seriatim.decode.hypotheses import Floats, Hypothesis, Ints, Results, Rules, bounds
-from seriatim.decode.sampling import symbols_of
+from seriatim.decode.hypotheses import (
+    Bools,
+    Floats,
+    Hypothesis,
+    Ints,
+    Results,
+    SearchRules,
+    as_array,
+    bounds,
+)
+from seriatim.decode.scoring import Scorers, score_ceiling, weighted_scores
 from seriatim.errors import ModelError
-
-Bools: TypeAlias = NDArray[np.bool_]
-Scorers: TypeAlias = Sequence[tuple[Scorer, float]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,10 @@ class Prefixes:
     """The prefixes of A sources, K slots each.
 
     Attributes:
-        source: (A,) which source.
-        symbols: (A, K, t).
-        log_prob: (A, K) nats; -inf: there is no prefix in this slot.
-        extra: (A, K) what scorers added.
+        source: (A,) the number of the source.
+        symbols: (A, K, t) the symbols so far.
+        log_prob: (A, K) ln p of the prefix, nats; -inf: this slot is empty.
+        extra: (A, K) what the scorers added.
     """
 
     source: Ints
@@ -77,14 +83,14 @@ class Prefixes:
 
 @dataclass(frozen=True)
 class Extensions:
-    """What prefixes may become: M candidates of each.
+    """The possible extensions of prefixes: M candidates of each.
 
     Attributes:
         symbols: (A, K, M) the candidates.
-        log_prob: (A, K, M) of prefix and symbol, nats; -inf: no such extension.
-        extra: (A, K, M) what scorers added to prefix and symbol.
-        end: the symbol that ends a sequence; None: nothing does.
-        width: how many may go on.
+        log_prob: (A, K, M) ln p of prefix and symbol, nats; -inf: no such extension.
+        extra: (A, K, M) what the scorers added to prefix and symbol.
+        end: the symbol that ends a sequence; None: there is none.
+        width: the number of extensions that may stay.
     """
 
     symbols: Ints
@@ -95,97 +101,103 @@ class Extensions:
 
     @property
     def rank(self) -> Floats:
-        """(A, K, M) what prefixes of one length are compared by."""
+        """(A, K, M) the ranking score of prefixes of equal length."""
         return self.log_prob + self.extra
 
-    def at(self, places: Ints) -> tuple[Ints, Ints, Floats, Floats]:
-        """Slot, symbol, log_prob and extra (A, C) at places of the flattened last two axes.
+    def at(self, positions: Ints) -> tuple[Ints, Ints, Floats, Floats]:
+        """Slot, symbol, log_prob and extra (A, C) at positions in the flattened last two axes.
 
-        Place -1 is no extension: its log_prob is -inf.
+        Position -1 is no extension: its log_prob is -inf.
         """
         sources, _, m = self.symbols.shape
-        index = np.maximum(places, 0)
+        index = np.maximum(positions, 0)
 
         def pick(values: NDArray[np.generic]) -> NDArray[np.generic]:
             return np.take_along_axis(values.reshape(sources, -1), index, 1)
 
-        log_prob = np.where(places >= 0, pick(self.log_prob), -np.inf)
+        log_prob = np.where(positions >= 0, pick(self.log_prob), -np.inf)
         return index // m, pick(self.symbols), log_prob, pick(self.extra)  # type: ignore[return-value]
 
 
 class Choice(Protocol):
-    """Which extensions stay: the one thing in which beam searches differ.
+    """The rule by which extensions stay: all that distinguishes one beam search from another.
 
-    A choice may remember something of each prefix, as a scorer does.
+    A choice may keep a state for each prefix, as a scorer does.
     """
 
     @property
     def keeps_best(self) -> bool:
-        """Whether what stays is always better ranked than what does not.
+        """Whether what stays always ranks above what does not.
 
         Then a prefix that cannot win may be dropped at once.
         """
 
     def num_candidates(self, width: int) -> int:
-        """How many of the best symbols of each prefix it must see, in a beam of `width`."""
+        """The number of best symbols of each prefix that it needs, in a beam of `width`."""
 
     def start(self, batch_size: int) -> Tree:
-        """What is remembered of B sources before the first symbol; batch in axis 0."""
+        """Its state for B sources before the first symbol; batch in axis 0."""
 
     def update(self, memory: Tree, x: Tensor) -> Tree:
-        """The same after one symbol per row, x (N,)."""
+        """Its state after one symbol per row, x (N,)."""
 
     def wanted(self, memory: Tree) -> Tensor | None:
-        """(N, E) symbols that must be candidates whatever their rank, -1 for none of them."""
+        """(N, E) symbols that must be candidates whatever their rank; -1: no symbol."""
 
     def accepts(self, source: int, symbols: Ints) -> bool:
-        """Whether a prefix of this source that max_length has cut is a result."""
+        """Whether a prefix of this source that was cut by max_length counts as a result."""
 
     def order(self, extensions: Extensions, memory: Tree) -> tuple[Ints, Ints]:
-        """Which extensions go on and which end, as places of the flattened last two axes.
+        """Which extensions stay and which end, as positions in the flattened last two axes.
 
         Returns:
-            (A, width) places of the extensions that stay, and (A, any) of those that become
+            (A, width) positions of the extensions that stay, and (A, any) of those that become
             results; -1 where there is none.
         """
 
 
-def ceiling_of(scorers: Scorers) -> float:
-    """What all scorers together add at most to one symbol; inf where one cannot say."""
-    if any(weight < 0 for _, weight in scorers):
-        return float("inf")
-    return sum((weight * s.ceiling() for s, weight in scorers if weight > 0), 0.0)
+class BeamSearch:
+    """One beam search over B sources; `run` returns the results of each.
 
-
-class Search:
-    """One search over B sources; `run` returns the results of each.
-
-    Early stop (without patience): once `num_best` results of a source stand, a live prefix whose
+    Early stopping (without patience): once a source has `num_best` results, a live prefix whose
     bound (see `bounds`) is not above the worst of them can be dropped: nothing grown from it
     would be returned. If the choice keeps the best ranked, dropping prefixes one by one changes
-    nothing either. All live prefixes have one length, so their bounds order them as their ranks
-    do; whoever takes a place that became free is ranked below something grown from a dropped
+    nothing else. All live prefixes have one length, so their bounds order them as their ranks
+    do; a prefix that takes a slot that became free ranks below something grown from a dropped
     prefix, so its own bound is not above the bar. Hence the results are those of the search that
-    drops nothing. Of a choice that does not keep the best ranked only whole sources are dropped.
+    drops nothing. If a choice does not keep the best ranked, only whole sources are dropped.
     """
 
     def __init__(
-        self, model: SequenceModel, state: State, rules: Rules, scorers: Scorers, choice: Choice
+        self,
+        model: SequenceModel,
+        state: State,
+        rules: SearchRules,
+        scorers: Scorers,
+        choice: Choice,
     ) -> None:
+        """
+        Args:
+            model: any model of symbols.
+            state: the state of B rows to continue from.
+            rules: what the search keeps, and when it stops.
+            scorers: pairs of a scorer and its weight.
+            choice: the rule by which extensions stay.
+        """
         sources = len(rules.max_length)
         self.model, self.rules, self.scorers, self.choice = model, rules, scorers, choice
         self.state = state
-        each = rules.together  # searches that answer to one row of the caller's
+        each = rules.together  # searches for each row of the caller
         self.memories = [tree.repeat(s.start(sources // each), each) for s, _ in scorers]
         self.memory = choice.start(sources)
         self.num_rows = sources
         self.num_candidates = min(choice.num_candidates(rules.width), model.num_symbols)
-        self.ceiling = ceiling_of(scorers)
-        self.found = [Results(rules.num_best, rules.alpha) for _ in range(sources)]
+        self.ceiling = score_ceiling(scorers)
+        self.results = [Results(rules.num_best, rules.alpha) for _ in range(sources)]
         self.prefixes = Prefixes.first(sources)
 
     def run(self) -> list[list[Hypothesis]]:
-        """Search to the end."""
+        """Search until every source is finished; returns the results of each, best first."""
         length, rows = 0, self._leave(np.arange(self.num_rows)[:, None], 0)
         with torch.inference_mode():
             self._select(rows)
@@ -195,10 +207,10 @@ class Search:
                 if len(rows):
                     self._select(rows)
                     self._fold()
-        return [results.best for results in self.found]
+        return [results.best for results in self.results]
 
     def _step(self, length: int) -> Ints:
-        """One symbol more: extend, choose, record what ended, drop what is settled.
+        """One more symbol: extend, choose, record what ended, drop what is settled.
 
         Returns:
             (N,) the row of the state from which each slot's prefix has grown.
@@ -206,7 +218,7 @@ class Search:
         extensions = self._extensions()
         stay, ended = self.choice.order(extensions, self.memory)
         self._record(extensions, ended, length)
-        # A slot without a prefix follows the first prefix of its source: its row is not looked at.
+        # An empty slot follows the first prefix of its source: its row is never read.
         slot, symbols, log_prob, extra = extensions.at(stay)
         grown = np.take_along_axis(self.prefixes.symbols, slot[:, :, None], 1)
         grown = np.concatenate([grown, symbols[:, :, None]], 2)
@@ -221,7 +233,7 @@ class Search:
         if np.isnan(log_probs).any():
             raise ModelError(
                 "the model predicts probabilities that are not numbers: its weights are damaged, "
-                "or it was trained past the point where it diverged"
+                "or its training diverged"
             )
         prefixes = self.prefixes
         shape = (*prefixes.log_prob.shape, -1)
@@ -234,47 +246,45 @@ class Search:
         )
 
     def _candidates(self) -> tuple[Floats, Floats, Ints]:
-        """ln p, what scorers add, and the symbols (N, M): the best of each row, and any wanted."""
-        distribution = symbols_of(self.model.predict(self.state))
+        """(N, M) ln p, what scorers add, and the symbols: the best of each row and those wanted."""
+        distribution = as_discrete(self.model.predict(self.state))
         wanted = self.choice.wanted(self.memory)
         if not self.scorers and wanted is None:
             values, best = distribution.top(self.num_candidates)
-            return _array(values), np.zeros(values.shape), best.cpu().numpy()
+            return as_array(values), np.zeros(values.shape), best.cpu().numpy()
         dense = distribution.dense()
-        bonus = torch.zeros_like(dense)
-        for (scorer, weight), memory in zip(self.scorers, self.memories, strict=True):
-            bonus = bonus + weight * scorer.scores(memory).to(bonus)
-        # A symbol of probability 0 is no continuation, whatever a scorer says of it.
+        bonus = weighted_scores(self.scorers, self.memories, dense)
+        # A symbol of probability 0 is no extension, whatever a scorer adds to it.
         ranked = torch.where(dense > -torch.inf, dense + bonus, dense)
         best = top_k(ranked, self.num_candidates)[1]
         if wanted is not None:
             best = torch.cat([best, wanted.to(best)], 1)
         symbols: Ints = best.cpu().numpy()
         best = best.clamp(min=0)
-        is_open = (_array(ranked.gather(1, best)) > -np.inf) & (symbols >= 0)
+        is_open = (as_array(ranked.gather(1, best)) > -np.inf) & (symbols >= 0)
         if wanted is not None:
             is_open &= ~_is_repeated(symbols)
             symbols = np.maximum(symbols, 0)
-        log_probs = np.where(is_open, _array(dense.gather(1, best)), -np.inf)
-        return log_probs, np.where(is_open, _array(bonus.gather(1, best)), 0.0), symbols
+        log_probs = np.where(is_open, as_array(dense.gather(1, best)), -np.inf)
+        return log_probs, np.where(is_open, as_array(bonus.gather(1, best)), 0.0), symbols
 
     def _record(self, extensions: Extensions, ended: Ints, length: int) -> None:
-        """Enter the extensions that ended as results."""
+        """Record the extensions that ended as results."""
         slot, _, log_prob, extra = extensions.at(ended)
         for a, j in np.argwhere(log_prob > -np.inf):
             symbols = self.prefixes.symbols[a, slot[a, j]]
-            results = self.found[self.prefixes.source[a]]
+            results = self.results[self.prefixes.source[a]]
             results.add(symbols, log_prob[a, j], extra[a, j], length, is_ended=True)
 
     def _drop_settled(self, length: int) -> None:
-        """Drop the prefixes from which no result can come that would be returned."""
+        """Drop the prefixes from which nothing can grow that would be returned."""
         prefixes, rules = self.prefixes, self.rules
-        found = [self.found[i] for i in prefixes.source]
+        sources = [self.results[i] for i in prefixes.source]
         if rules.patience is not None:
             enough = max(1, round(rules.patience * rules.width))
-            settled = np.array([results.num_found >= enough for results in found])[:, None]
+            settled = np.array([results.num_found >= enough for results in sources])[:, None]
         else:
-            bar = np.array([results.bar for results in found])[:, None]
+            bar = np.array([results.bar for results in sources])[:, None]
             rank, limits = prefixes.log_prob + prefixes.extra, rules.max_length[prefixes.source]
             settled = bounds(rank, length, limits, rules.alpha, self.ceiling) <= bar
         if not self.choice.keeps_best:
@@ -282,11 +292,11 @@ class Search:
         prefixes.log_prob[np.broadcast_to(settled, prefixes.log_prob.shape)] = -np.inf
 
     def _leave(self, rows: Ints, length: int) -> Ints:
-        """Let sources leave that are finished, or cut here by their maximum length.
+        """Remove sources that are finished, or cut here by their maximum length.
 
         Args:
             rows: (A, K) the row of the state for each slot.
-            length: of the prefixes.
+            length: the length of the prefixes.
 
         Returns:
             (N,) the rows for the slots that are left.
@@ -297,14 +307,14 @@ class Search:
             source, symbols = int(prefixes.source[a]), prefixes.symbols[a, j]
             if self.choice.accepts(source, symbols):
                 log_prob, extra = prefixes.log_prob[a, j], prefixes.extra[a, j]
-                self.found[source].add(symbols, log_prob, extra, length, is_ended=False)
+                self.results[source].add(symbols, log_prob, extra, length, is_ended=False)
         stays = self._in_blocks(np.any(prefixes.is_live, axis=1) & ~is_cut, np.any)
         self.prefixes = prefixes.only(stays)
         slots = self.prefixes.log_prob.shape[1]
         return np.asarray(rows[stays, :slots].reshape(-1), np.int64)
 
     def _in_blocks(self, of_source: Bools, join: Callable[..., Any]) -> Bools:
-        """(A,) the same answer for sources that leave together: `join` of theirs."""
+        """(A,) one value for all sources that leave together: the `join` of theirs."""
         size = self.rules.together
         if size == 1:
             return of_source
@@ -312,9 +322,9 @@ class Search:
         return blocks.repeat(size)
 
     def _select(self, rows: Ints) -> None:
-        """Let the rows (N,) of state and memories follow their prefixes."""
+        """Reorder state and memories: row n of the new ones is row rows[n] (N,) of the old."""
         if len(rows) == self.num_rows and bool((rows == np.arange(len(rows))).all()):
-            return  # everyone stays where he is: copy nothing
+            return  # every row stays in its position: nothing to copy
         index = torch.from_numpy(rows)
         self.state = tree.select(self.state, index.to(self.model.device))
         self.memories = [tree.select(memory, index) for memory in self.memories]
@@ -332,12 +342,7 @@ class Search:
         self.memory = self.choice.update(self.memory, x)
 
 
-def _array(values: Tensor) -> Floats:
-    """A small tensor as float64 on the CPU."""
-    return np.array(values.double().cpu().numpy())
-
-
 def _is_repeated(symbols: Ints) -> Bools:
-    """(N, M) whether the same symbol stands further left in the row."""
+    """(N, M) whether the same symbol occurs further left in the row."""
     same = symbols[:, :, None] == symbols[:, None, :]
     return np.asarray(np.tril(same, -1).any(2))

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch, valid_mask
+from seriatim.core.distributions import as_discrete
 from seriatim.core.model import Carry, SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.decode.hypotheses import Hypothesis
-from seriatim.decode.sampling import symbols_of
 
 CELLS = 4_000_000  # numbers in one row of logits times rows: bounds the memory of enumeration
 
@@ -61,7 +61,7 @@ class Case:
 
     def row(self, state: State) -> Tensor:
         """(B, V) what the model predicts next."""
-        return symbols_of(self.model.predict(state)).dense()
+        return as_discrete(self.model.predict(state)).dense()
 
     def future(self, state: State) -> Tensor:
         """(B, 3, V) predictions now and along a fixed continuation: sees into the carry."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch, valid_mask
+from seriatim.core.distributions import as_discrete
 from seriatim.core.model import Features
 from seriatim.decode.beam import beam_search, beam_search_rows
-from seriatim.decode.sampling import symbols_of
 from seriatim.errors import ModelError
 from seriatim.laws.cases import (
     CELLS,
@@ -424,4 +424,4 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _emitted(case: Case, features: Features) -> Tensor:
-    return symbols_of(case.model.emit(features)).dense()
+    return as_discrete(case.model.emit(features)).dense()

@@ -20,6 +20,7 @@ from seriatim.analysis.inspect.trace import TextTrace, trace_text
 from seriatim.analysis.recorder import MAX_GIGABYTES
 from seriatim.analysis.robustness.measure import LIMIT as TARGETS
 from seriatim.analysis.robustness.measure import SEEDS, STRENGTHS, Robustness, measure_robustness
+from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel, State
 from seriatim.data.batches.corpus import check_room
 from seriatim.data.corpus import Corpus, build_corpus
@@ -28,7 +29,7 @@ from seriatim.data.splits import split_source
 from seriatim.data.vocab.categories import CategoryChoice
 from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.decode.sampling import Sampling, sample, symbols_of
+from seriatim.decode.sampling import Sampling, sample
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError, SymbolError
 from seriatim.laws import check
@@ -357,7 +358,7 @@ class LanguageModel:
         """The k most probable symbols after a prompt."""
         model, symbols = self._fitted()
         with torch.inference_mode():
-            values, found = symbols_of(model.predict(self._read(self._prompt(prompt)))).top(k)
+            values, found = as_discrete(model.predict(self._read(self._prompt(prompt)))).top(k)
         pairs = zip(found[0].tolist(), values[0].exp().tolist(), strict=True)
         return [Prediction(symbols.name(i), p) for i, p in pairs]
 

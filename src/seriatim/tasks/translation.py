@@ -1,8 +1,9 @@
-"""What a translation is: its text, its figures, its alignment, and how long it may become.
+"""Translations: texts resolved to symbols, hypotheses turned into texts, alignments, length limits.
 
-Knows results of searches, symbols and models that look at a source; no files and no training.
+Knows vocabularies, the results of searches and models that attend to a source; no files and no
+training.
 
-Shapes: B sources of a batch, S source positions, L target positions, K beam.
+Shapes: N sources, S source positions, L target positions.
 """
 
 import math
@@ -20,27 +21,34 @@ from seriatim.core.batch import Batch
 from seriatim.data.batches.pairs import Boundaries, PairReader, cut_batches
 from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
-from seriatim.decode.batched import Decoding, Ids, SearchConstraints
-from seriatim.decode.hypotheses import Hypothesis
-from seriatim.decode.mbr import ChrF, least_risk
+from seriatim.decode.constraints import Forbidden, Fusion
+from seriatim.decode.hypotheses import Hypothesis, Ints
+from seriatim.decode.mbr import ChrF, minimum_bayes_risk
+from seriatim.decode.phrases import Phrases
+from seriatim.decode.scoring import Scorers
+from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, SymbolError
 from seriatim.report.alignment import alignment_svg
 
 
 @runtime_checkable
 class Aligned(Protocol):
-    """A model that can say where in the source it looked."""
+    """A model that attends to its source."""
 
     def alignment(self, source: Batch, batch: Batch, layer: int = -1) -> Tensor:
-        """(B, L, S) how much each target looked at each position of its source, summing to 1."""
+        """(B, L, S) the attention of each target position to its source; rows sum to 1."""
 
 
 @dataclass(frozen=True)
 class LengthRule:
-    """How long a target may become: ceil(slope * S) + extra symbols for a source of S symbols.
+    """The maximum length of a target: ceil(slope * S) + extra symbols for a source of S symbols.
 
-    The ends of both are counted. Made from the training pairs: twice the ratio L / S that 99 of
-    100 pairs stay below, and 20.
+    The ends of both are counted.
+
+    Attributes:
+        slope: the maximum growth; fitted, it is twice the 99 % quantile of L / S over the
+            training pairs.
+        extra: the number of symbols allowed on top.
     """
 
     slope: float = 2.0
@@ -48,32 +56,34 @@ class LengthRule:
 
     @classmethod
     def of(cls, corpus: PairCorpus) -> "LengthRule":
-        """The rule of training pairs."""
+        """The rule fitted to training pairs."""
         sizes = [np.diff(side.offsets) + 1 for side in (corpus.source, corpus.target)]
         ratio = float(np.quantile(sizes[1] / sizes[0], 0.99))
         return cls(slope=round(2.0 * max(ratio, 1.0), 3))
 
     def limit(self, size: int) -> int:
-        """Symbols that the target of a source of `size` symbols may have."""
+        """The maximum number of target symbols for a source of `size` symbols."""
         return math.ceil(self.slope * size) + self.extra
 
-    def limits(self, sources: Sequence[Ids], most: int | None) -> tuple[Ids, Ids]:
-        """The sizes of sources, ends included, and the limits of their targets, unless `most` says.
+    def limits(self, sources: Sequence[Ints], max_length: int | None) -> tuple[Ints, Ints]:
+        """(N,) the sizes of the sources, ends included, and (N,) the limits of their targets.
 
-        Both are (N,), for the symbols of N sources.
+        Args:
+            sources: the symbols of each source.
+            max_length: one limit for all targets; None: by this rule.
         """
         sizes = np.array([len(source) + 1 for source in sources], np.int64)
-        return sizes, np.array([most or self.limit(n) for n in sizes.tolist()])
+        return sizes, np.array([max_length or self.limit(n) for n in sizes.tolist()])
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a decoder looked while it wrote.
+    """The attention of a decoder to its source while it wrote a target.
 
     Attributes:
         source: the symbols of the source, its end last.
         target: the symbols of the target, its end last if it was reached.
-        weights: (L, S) of each target symbol over the source; rows sum to 1.
+        weights: (L, S) the attention of each target position; rows sum to 1.
     """
 
     source: tuple[str, ...]
@@ -87,17 +97,17 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Translation:
-    """One target that was found for a source.
+    """One target of a source.
 
     Attributes:
-        text: of the target.
+        text: the text of the target.
         log_prob: ln p(target, its end included if it was reached | source), nats.
-        score: what it was ranked by; larger is better.
+        score: the ranking score; larger is better.
         is_ended: whether the model ended it; if not, the maximum length cut it.
-        symbols: what it is made of.
-        notes: sentences about its source or its length that one should know.
-        alignment: if it was asked for.
-        others: the next best, if more than one was asked for.
+        symbols: the symbols of the target.
+        notes: warnings about its source or its length.
+        alignment: the attention to the source, if requested.
+        others: the next best targets, if more than one was requested.
     """
 
     text: str
@@ -110,86 +120,101 @@ class Translation:
     others: tuple["Translation", ...] = ()
 
 
-def translations(
-    found: list[list[Hypothesis]], symbols: Vocabulary, notes: Sequence[tuple[str, ...]]
-) -> list[Translation]:
-    """The results as texts, the best of each source with the others in it."""
-    made = []
-    for hypotheses, remarks in zip(found, notes, strict=True):
-        results = [
-            Translation(
-                symbols.decode(np.asarray(h.symbols, np.int64)),
-                h.log_prob,
-                h.score,
-                h.is_ended,
-                h.symbols,
-                remarks if h.is_ended else (*remarks, _cut_note(len(h.symbols))),
-            )
-            for h in hypotheses
-        ]
-        made.append(replace(results[0], others=tuple(results[1:])))
-    return made
+# ---- before the search: texts to symbols --------------------------------------------------------
 
 
-def _cut_note(length: int) -> str:
-    return f"the target was cut at {length:,} symbols: the model had not ended it"
-
-
-def align(
-    model: Aligned,
-    device: torch.device,
-    sources: Sequence[Ids],
-    found: Sequence[Translation],
-    symbols: tuple[Vocabulary, Vocabulary],
-) -> list[Translation]:
-    """The same translations with their alignments.
+def read_sources(
+    texts: Sequence[Text], symbols: Vocabulary, longest: int | None
+) -> tuple[list[Ints], list[tuple[str, ...]]]:
+    """The symbols of the sources, and warnings about each.
 
     Args:
-        model: looks at the source.
-        device: where it is.
-        sources: symbols of each.
-        found: a translation of each.
-        symbols: of the sources and of the targets.
+        texts: the sources.
+        symbols: the vocabulary of the sources.
+        longest: the number of symbols of the longest source in training; None: not known.
     """
-    aligned = list(found)
-    if not aligned:
-        return aligned
-    corpus = PairCorpus.from_tokens(
-        (s.tolist(), t.symbols) for s, t in zip(sources, found, strict=True)
-    )
-    reader = PairReader(corpus, Boundaries(symbols[0].boundary, symbols[1].boundary))
-    sizes = reader.source_sizes, reader.target_sizes
-    order = np.lexsort(sizes)[::-1]
-    cuts = cut_batches(sizes[0][order], sizes[1][order], batch_size=1, token_budget=8192).tolist()
-    for begin, finish in pairwise(cuts):
-        group = order[begin:finish]
-        source, batch = reader.source(group).to(device), reader.batch(group).to(device)
-        weights = model.alignment(source, batch).float().cpu().numpy()
-        for row, place in enumerate(group.tolist()):
-            length = int(sizes[1][place]) - (not found[place].is_ended)
-            own = np.array(weights[row, :length, : sizes[0][place]])
-            shown = _named(sources[place], symbols[0]), _named(found[place].symbols, symbols[1])
-            aligned[place] = replace(
-                found[place], alignment=Alignment(shown[0], shown[1][:length], own)
-            )
-    return aligned
+    ids = [symbols.encode(text) for text in texts]
+    return ids, [
+        tuple(_source_notes(text, source, symbols, longest))
+        for text, source in zip(texts, ids, strict=True)
+    ]
 
 
-def _named(ids: Sequence[int] | Ids, symbols: Vocabulary) -> tuple[str, ...]:
-    """Symbols by their names, and the end."""
-    return (*(symbols.name(int(i)) for i in ids), symbols.name(symbols.boundary))
+def _source_notes(text: Text, ids: Ints, symbols: Vocabulary, longest: int | None) -> list[str]:
+    notes = []
+    if symbols.unknown is not None and (ids == symbols.unknown).any():
+        unknown = symbols.unknown_symbols(text)
+        shown = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
+        notes.append(f"the source has symbols never seen in training ({shown}), read as <unk>")
+    if longest is not None and len(ids) > longest:
+        notes.append(
+            f"the source has {len(ids):,} symbols and the longest in training had {longest:,}: "
+            "it is translated in full, but expect less"
+        )
+    return notes
 
 
-def phrases_of(text: str, symbols: Vocabulary) -> list[list[int]]:
-    """A text as phrases of symbols: as it stands inside of a text, then as it begins one.
+def scorers_for(decoding: Decoding, target: Vocabulary, *, has_unknown: bool) -> Scorers:
+    """The scorers of a search: what the settings forbid and which language model they fuse.
 
-    They differ where a word takes the space before it along (byte-pair encoding).
+    Args:
+        decoding: the settings.
+        target: the vocabulary of the targets.
+        has_unknown: whether the training targets had `<unk>`; if not, no target may have it.
 
     Raises:
-        SymbolError: nothing, or symbols that no target can have.
+        ConfigError: if the language model has another vocabulary.
+        SymbolError: if no target can have a forbidden text.
+    """
+    if decoding.sampling is not None:
+        return []  # samples follow the model alone
+    scorers: list[tuple[Forbidden | Fusion, float]] = []
+    forbidden = [p for text in decoding.forbidden for p in _phrases(text, target)]
+    if target.unknown is not None and not has_unknown:
+        forbidden.append([target.unknown])
+    if forbidden:
+        scorers.append((Forbidden([forbidden], target.num_symbols), 1.0))
+    if decoding.fusion is not None:
+        lm, weight = decoding.fusion
+        if lm.symbols is None or lm.model is None:
+            raise ConfigError("the language model to fuse is not fitted yet: call fit")
+        if lm.symbols.fingerprint() != target.fingerprint():
+            raise ConfigError(
+                "fusion needs a language model with the vocabulary of the targets: fit it with "
+                "symbols=translator.symbols on a list of texts"
+            )
+        scorers.append((Fusion(lm.model), weight))
+    return scorers
+
+
+def required_phrases(
+    required: Sequence[Sequence[str]] | None, decoding: Decoding, target: Vocabulary, sources: int
+) -> Phrases | None:
+    """The required texts of each source as phrases of symbols; None: nothing is required.
+
+    Raises:
+        ConfigError: if there is not one list for each source, or the settings choose something
+            other than plain beam search.
+        SymbolError: if no target can have a required text.
+    """
+    if required is None:
+        return None
+    if len(required) != sources:
+        raise ConfigError(
+            f"there are {sources:,} sources and {len(required):,} lists of required texts: give "
+            "one list for each source, empty where nothing is required"
+        )
+    decoding.check_required()
+    return [[_phrases(text, target)[0] for text in texts] for texts in required]
+
+
+def _phrases(text: str, symbols: Vocabulary) -> list[list[int]]:
+    """A text as phrases of symbols: as it is spelled inside a text, then at its beginning.
+
+    They differ where a word includes the space before it (byte-pair encoding).
     """
     if not text:
-        raise SymbolError("an empty text was required or forbidden: give one symbol at least")
+        raise SymbolError("a required or forbidden text is empty: give at least one symbol")
     unknown = symbols.unknown_symbols(text)
     if unknown:
         raise SymbolError(
@@ -201,85 +226,94 @@ def phrases_of(text: str, symbols: Vocabulary) -> list[list[int]]:
     return [inner, first] if takes_space else [first]
 
 
-def wishes_of(decoding: Decoding, target: Vocabulary, *, has_unknown: bool) -> SearchConstraints:
-    """What is forbidden and what is fused.
-
-    Args:
-        decoding: what was asked.
-        target: the symbols of the targets.
-        has_unknown: whether the training targets had `<unk>`; else no target shall.
+def check_same_symbols(members: Sequence[Vocabulary]) -> None:
+    """Check that the members of an ensemble share their target vocabulary.
 
     Raises:
-        ConfigError: a language model of other symbols.
-        SymbolError: a text that no target can have.
+        ConfigError: if they do not.
     """
-    if decoding.sampling is not None:
-        return SearchConstraints()  # samples are the model's own
-    forbidden = [p for text in decoding.forbidden for p in phrases_of(text, target)]
-    if target.unknown is not None and not has_unknown:
-        forbidden.append([target.unknown])
-    if decoding.fusion is None:
-        return SearchConstraints(forbidden)
-    lm, weight = decoding.fusion
-    if lm.symbols is None or lm.model is None:
-        raise ConfigError("the language model to fuse is not fitted yet: call fit")
-    if lm.symbols.fingerprint() != target.fingerprint():
+    if len({symbols.fingerprint() for symbols in members}) > 1:
         raise ConfigError(
-            "fusion needs a language model of the target's symbols: fit it with "
-            "symbols=translator.symbols on a list of texts"
+            "an ensemble needs the same target vocabulary in every translator: fit the others "
+            "with symbols=first.symbols"
         )
-    return SearchConstraints(forbidden, fusion=(lm.model, weight))
 
 
-def by_risk(found: Translation) -> Translation:
-    """Samples of one source by minimum Bayes risk: first the one that the others are most like.
+# ---- after the search: hypotheses to translations -----------------------------------------------
 
-    Alike is chrF (Eikema, Aziz 2020); it stands as the score. Equal samples are told once.
+
+def translations(
+    hypotheses: list[list[Hypothesis]], symbols: Vocabulary, notes: Sequence[tuple[str, ...]]
+) -> list[Translation]:
+    """The hypotheses of each source as texts: the best one, which holds the others."""
+    results = []
+    for own, source_notes in zip(hypotheses, notes, strict=True):
+        best, *others = [_translation(h, symbols, source_notes) for h in own]
+        results.append(replace(best, others=tuple(others)))
+    return results
+
+
+def _translation(h: Hypothesis, symbols: Vocabulary, notes: tuple[str, ...]) -> Translation:
+    if not h.is_ended:
+        cut = f"the target was cut at {len(h.symbols):,} symbols: the model had not ended it"
+        notes = (*notes, cut)
+    text = symbols.decode(np.asarray(h.symbols, np.int64))
+    return Translation(text, h.log_prob, h.score, h.is_ended, h.symbols, notes)
+
+
+def rank_by_risk(samples: Translation) -> Translation:
+    """The samples of one source by minimum Bayes risk, the one that agrees most with all first.
+
+    Agreement is chrF (Eikema, Aziz 2020), which becomes the score. Equal samples are merged.
     """
-    candidates = [replace(found, others=()), *found.others]
-    ranked = least_risk([c.text for c in candidates], ChrF())
+    candidates = [replace(samples, others=()), *samples.others]
+    ranked = minimum_bayes_risk([c.text for c in candidates], ChrF())
     best, *others = [replace(candidates[i], score=utility) for i, utility in ranked]
     return replace(best, others=tuple(others))
 
 
-def read_sources(
-    texts: Sequence[Text], symbols: Vocabulary, longest: int | None
-) -> tuple[list[Ids], list[tuple[str, ...]]]:
-    """The symbols of sources, and what should be known of each.
+def align(
+    model: Aligned,
+    device: torch.device,
+    sources: Sequence[Ints],
+    results: Sequence[Translation],
+    symbols: tuple[Vocabulary, Vocabulary],
+) -> list[Translation]:
+    """The translations with their alignments.
 
     Args:
-        texts: sources.
-        symbols: of the sources.
-        longest: symbols of the longest source in training, if that is known.
+        model: a model that attends to its source.
+        device: the device of the model.
+        sources: the symbols of each source.
+        results: a translation of each source.
+        symbols: the vocabularies of the sources and of the targets.
     """
-    ids = [symbols.encode(text) for text in texts]
-    notes = []
-    for text, found in zip(texts, ids, strict=True):
-        remarks = []
-        if symbols.unknown is not None and (found == symbols.unknown).any():
-            remarks.append(_unknown_note(symbols.unknown_symbols(text)))
-        if longest is not None and len(found) > longest:
-            remarks.append(
-                f"the source has {len(found):,} symbols and the longest in training had "
-                f"{longest:,}: it is translated in full, but expect less"
+    aligned = list(results)
+    if not aligned:
+        return aligned
+    corpus = PairCorpus.from_tokens(
+        (s.tolist(), t.symbols) for s, t in zip(sources, results, strict=True)
+    )
+    reader = PairReader(corpus, Boundaries(symbols[0].boundary, symbols[1].boundary))
+    sizes = reader.source_sizes, reader.target_sizes
+    order = np.lexsort(sizes)[::-1]
+    cuts = cut_batches(sizes[0][order], sizes[1][order], batch_size=1, token_budget=8192).tolist()
+    for begin, finish in pairwise(cuts):
+        group = order[begin:finish]
+        source, batch = reader.source(group).to(device), reader.batch(group).to(device)
+        weights = model.alignment(source, batch).float().cpu().numpy()
+        for row, i in enumerate(group.tolist()):
+            result = results[i]
+            length = int(sizes[1][i]) - (not result.is_ended)
+            alignment = Alignment(
+                _symbol_names(sources[i], symbols[0]),
+                _symbol_names(result.symbols, symbols[1])[:length],
+                np.array(weights[row, :length, : sizes[0][i]]),
             )
-        notes.append(tuple(remarks))
-    return ids, notes
+            aligned[i] = replace(result, alignment=alignment)
+    return aligned
 
 
-def _unknown_note(unknown: Sequence[str]) -> str:
-    """That a source has symbols which were never seen."""
-    named = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
-    return f"the source has symbols never seen in training ({named}), read as <unk>"
-
-
-def check_same_symbols(members: Sequence[Vocabulary]) -> None:
-    """
-    Raises:
-        ConfigError: the target symbols of an ensemble are not the same.
-    """
-    if len({symbols.fingerprint() for symbols in members}) > 1:
-        raise ConfigError(
-            "an ensemble needs the same target symbols in every translator: fit the others with "
-            "symbols=first.symbols"
-        )
+def _symbol_names(ids: Sequence[int] | Ints, symbols: Vocabulary) -> tuple[str, ...]:
+    """The names of symbols, and of the end."""
+    return (*(symbols.name(int(i)) for i in ids), symbols.name(symbols.boundary))

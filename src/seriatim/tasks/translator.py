@@ -31,7 +31,9 @@ from seriatim.data.pairs import (
 )
 from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
-from seriatim.decode.batched import Decoding, Ids, SearchConstraints, check_required, search
+from seriatim.decode.batched import search_sources
+from seriatim.decode.hypotheses import Ints
+from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, ModelError
 from seriatim.laws import check
 from seriatim.metrics.pairs import POSITIONS, pair_surprisals, score_pairs
@@ -48,12 +50,12 @@ from seriatim.tasks.translation import (
     LengthRule,
     Translation,
     align,
-    by_risk,
     check_same_symbols,
-    phrases_of,
+    rank_by_risk,
     read_sources,
+    required_phrases,
+    scorers_for,
     translations,
-    wishes_of,
 )
 from seriatim.tasks.translation_quality import Quality, judge
 from seriatim.tasks.translator_defaults import (
@@ -314,13 +316,7 @@ class Translator:
         """
         decoding = decoding or Decoding(beam=beam, num_best=num_best)
         texts = [texts] if isinstance(texts, str) else texts
-        wishes = self._wishes(decoding)
-        if required is not None:
-            check_required(decoding, required, len(texts))
-            target = self._fitted()[2]
-            phrases = [[phrases_of(text, target)[0] for text in row] for row in required]
-            wishes = replace(wishes, required=phrases)
-        return self._translate(texts, decoding, wishes, ensemble, alignment, first, progress)
+        return self._translate(texts, decoding, required, ensemble, alignment, first, progress)
 
     def translating(
         self,
@@ -335,17 +331,16 @@ class Translator:
 
         The results do not depend on the group.
         """
-        decoding, source = decoding or Decoding(), iter(texts)
-        wishes, first = self._wishes(decoding), 0
-        while held := list(itertools.islice(source, group)):
-            yield from self._translate(held, decoding, wishes, ensemble, alignment, first)
-            first += len(held)
+        decoding, source, first = decoding or Decoding(), iter(texts), 0
+        while batch := list(itertools.islice(source, group)):
+            yield from self._translate(batch, decoding, None, ensemble, alignment, first)
+            first += len(batch)
 
     def _translate(
         self,
         texts: Sequence[Text],
         decoding: Decoding,
-        wishes: SearchConstraints,
+        required: Sequence[Sequence[str]] | None,
         ensemble: "Sequence[Translator]",
         alignment: bool,
         first: int,
@@ -357,40 +352,39 @@ class Translator:
         read = [member._read(texts) for member in members]
         ids, notes = read[0]
         sizes, limits = self.length_rule.limits(ids, decoding.max_length)
+        facts = self.training.get("data", {}).get("train", {}).get("target", {})
 
         def bind(group: list[int]) -> SequenceModel:
             rows = [[own[i] for i in group] for own, _ in read]
             bound = [member._bound(own) for member, own in zip(members, rows, strict=True)]
             return bound[0] if len(bound) == 1 else Product(bound)
 
-        found = search(
+        hypotheses = search_sources(
             bind,
             sizes,
             limits,
             decoding,
-            wishes,
             end=target.boundary,
+            scorers=scorers_for(decoding, target, has_unknown=facts.get("unknown") != 0),
+            required=required_phrases(required, decoding, target, len(texts)),
             first=first,
             progress=progress,
         )
-        made = translations(found, target, notes)
-        made = [by_risk(t) for t in made] if decoding.least_risk else made
+        results = translations(hypotheses, target, notes)
+        if decoding.minimum_bayes_risk:
+            results = [rank_by_risk(t) for t in results]
         if not alignment:
-            return made
+            return results
         if not isinstance(model, Aligned):
-            raise ConfigError(f"{type(model).__name__} cannot say where it looked: no alignment")
-        return align(model, model.device, ids, made, (source, target))
+            raise ConfigError(f"{type(model).__name__} has no attention to its source to align by")
+        return align(model, model.device, ids, results, (source, target))
 
-    def _wishes(self, decoding: Decoding) -> SearchConstraints:
-        facts = self.training.get("data", {}).get("train", {}).get("target", {})
-        return wishes_of(decoding, self._fitted()[2], has_unknown=facts.get("unknown") != 0)
-
-    def _bound(self, sources: list[Ids]) -> SequenceModel:
+    def _bound(self, sources: list[Ints]) -> SequenceModel:
         model, source, _ = self._fitted()
         with torch.inference_mode():
             return model.bind(source_batch(sources, source.boundary).to(model.device))
 
-    def _read(self, texts: Sequence[Text]) -> tuple[list[Ids], list[tuple[str, ...]]]:
+    def _read(self, texts: Sequence[Text]) -> tuple[list[Ints], list[tuple[str, ...]]]:
         """The symbols of sources, and what should be known of each."""
         longest = self.training.get("data", {}).get("train", {}).get("longest_source")
         return read_sources(texts, self._fitted()[1], longest)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from seriatim.train.distributed import Spread
+from seriatim.train.parallel import Parallelism
 
 
 class Average:
@@ -28,13 +28,13 @@ class Average:
         tensors: by the name of the parameter, held as it is held; those in use, not copies.
     """
 
-    def __init__(self, model: nn.Module, decay: float, spread: Spread) -> None:
+    def __init__(self, model: nn.Module, decay: float, parallelism: Parallelism) -> None:
         """
         Args:
             decay: b.
-            spread: how the processes hold the model.
+            parallelism: how the processes hold the model.
         """
-        self._model, self._decay, self._spread = model, decay, spread
+        self._model, self._decay, self._parallelism = model, decay, parallelism
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.tensors = {name: p.detach().clone() for name, p in self._parameters.items()}
 
@@ -47,7 +47,10 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the model has the average; afterwards its own weights again, to the bit."""
-        held = {name: self._spread.own(p.detach()).clone() for name, p in self._parameters.items()}
+        held = {
+            name: self._parallelism.local(p.detach()).clone()
+            for name, p in self._parameters.items()
+        }
         self._put(self.tensors)
         try:
             yield
@@ -62,7 +65,7 @@ class Average:
         """
         for name, own in self.tensors.items():
             like = self._parameters[name]
-            own.copy_(self._spread.share(tensors[name], like))
+            own.copy_(self._parallelism.shard(tensors[name], like))
 
     @torch.no_grad()
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
@@ -72,4 +75,4 @@ class Average:
         torch._foreach_copy_(self._own(self._parameters), self._own(tensors))
 
     def _own(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        return [self._spread.own(t.detach()) for t in tensors.values()]
+        return [self._parallelism.local(t.detach()) for t in tensors.values()]

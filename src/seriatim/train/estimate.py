@@ -61,7 +61,7 @@ def estimate(
         trial: of a copy of the model, which is spoilt.
         steps: of the run.
     """
-    own = trial.spread.own
+    own = trial.parallelism.local
     parameters = [own(p) for p in trial.parameters]
     height, seconds = _measured_step(trial, clock)
     if trial.ranks.longest(seconds) < QUICK:
@@ -104,7 +104,9 @@ class _Kept:
     """
 
     def __init__(self, trial: Trainer) -> None:
-        self._weights = {trial.spread.own(p).untyped_storage().data_ptr() for p in trial.parameters}
+        self._weights = {
+            trial.parallelism.local(p).untyped_storage().data_ptr() for p in trial.parameters
+        }
         self._storages: dict[int, int] = {}
         self._is_forward = True
         self.most = 0
@@ -152,7 +154,7 @@ def out_of_memory(options: TrainingOptions, step: int) -> NoMemoryError:
 
 
 @contextmanager
-def memory_named(options: TrainingOptions, step: Callable[[], int]) -> Iterator[None]:
+def explain_out_of_memory(options: TrainingOptions, step: Callable[[], int]) -> Iterator[None]:
     """Inside, too little memory becomes a sentence that says what to lower.
 
     Raises:
@@ -166,7 +168,7 @@ def memory_named(options: TrainingOptions, step: Callable[[], int]) -> Iterator[
         raise out_of_memory(options, step()) from None
 
 
-def fitting(
+def fit_into_memory(
     options: TrainingOptions, most: int, trial: Callable[[TrainingOptions], Trainer]
 ) -> TrainingOptions:
     """The options with the fewest parts, 1, 2, 4 .. times those given, of which a step fits.

@@ -9,7 +9,8 @@ import torch
 from seriatim.core import tree
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import Pass
-from seriatim.train.distributed import ALONE, Ranks, own_rows
+from seriatim.train.distributed import ALONE, Ranks
+from seriatim.train.parallel import local_rows
 from seriatim.train.trainer import on_device
 
 
@@ -32,7 +33,7 @@ def mean_nats(
     model.eval()
     try:
         for reading in data.readings(limit):
-            batch = on_device(device, own_rows(reading.batch, ranks))
+            batch = on_device(device, local_rows(reading.batch, ranks))
             carry = None if reading.is_first else carry
             if carry is not None and batch.shape[0] < num_rows:
                 carry = tree.select(carry, torch.arange(batch.shape[0]))

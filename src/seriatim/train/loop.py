@@ -26,12 +26,13 @@ from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint import snapshot, store
 from seriatim.train.checkpoint.snapshot import Snapshot
 from seriatim.train.checkpoint.store import CheckpointHead, Checkpoints
-from seriatim.train.checkpoint.writer import Keeper
-from seriatim.train.distributed import Spread, check_enough, current, make_spread
-from seriatim.train.estimate import estimate, fitting, memory_named
+from seriatim.train.checkpoint.writer import CheckpointWriter
+from seriatim.train.distributed import current
+from seriatim.train.estimate import estimate, explain_out_of_memory, fit_into_memory
 from seriatim.train.optimizer import trainable
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
-from seriatim.train.precision import applied, choose
+from seriatim.train.parallel import Parallelism, check_enough, make_parallelism
+from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.run import RunContext, TrainingRun
 from seriatim.train.trainer import Trainer
 
@@ -105,23 +106,27 @@ def train(
     ranks = current()
     check_enough(source.num_targets, ranks)
     about = _about(model, source, options, checkpoints)
-    head = None if checkpoints is None else store.standing(checkpoints, about)
+    head = None if checkpoints is None else store.find_resumable(checkpoints, about)
     seed = ranks.seed(options.seed)
-    spread = make_spread(options, ranks)
-    choice = choose(options.precision, model)
+    parallelism = make_parallelism(options, ranks)
+    choice = choose_precision(options.precision, model)
     if ranks.agreed(int(choice.products == "bf16")):
         options = replace(options, precision="bf16")
     else:
         options = replace(options, precision="float32")
-    with _threads(checkpoints, head), applied(model.device), spread.held(model) as held:
-        with seeded(model.device, seed), memory_named(options, lambda: 1):
+    with (
+        _threads(checkpoints, head),
+        process_settings(model.device),
+        parallelism.distribute(model) as held,
+    ):
+        with seeded(model.device, seed), explain_out_of_memory(options, lambda: 1):
             options, plan = _prepared(
-                _Trials(held, source, spread), valid, options, head, callbacks, began
+                _Trials(held, source, parallelism), valid, options, head, callbacks, began
             )
         with seeded(model.device, seed):
             keeper = None
             if checkpoints is not None and ranks.is_main:
-                keeper = Keeper(checkpoints, about, callbacks.clock)
+                keeper = CheckpointWriter(checkpoints, about, callbacks.clock)
             folder = None if checkpoints is None else checkpoints.folder
             around = RunContext(callbacks, began, ranks, folder, keeper)
             run = TrainingRun(held, source, valid, options, plan, around)
@@ -144,14 +149,14 @@ class _Trials:
 
     model: TargetModel
     source: BatchSource
-    spread: Spread
+    parallelism: Parallelism
 
     def copied(self) -> TargetModel:
-        return self.spread.copied(self.model)
+        return self.parallelism.copy(self.model)
 
     def trainer(self, options: TrainingOptions) -> Trainer:
         model = self.copied().train()
-        return Trainer(model, self.source, options, DEFAULT_STEPS, self.spread.ranks)
+        return Trainer(model, self.source, options, DEFAULT_STEPS, self.parallelism.ranks)
 
 
 def _prepared(
@@ -168,11 +173,11 @@ def _prepared(
         recorded = {name: head.numbers[name] for name in ("accumulate", "precision")}
         return replace(options, **recorded), plan
     source = trials.source
-    if options.auto_batch and trials.spread.ranks.size > 1:
+    if options.auto_batch and trials.parallelism.ranks.size > 1:
         raise ConfigError("auto_batch tries out one process: with several, give accumulate")
     if options.auto_batch:
-        options = fitting(options, source.batch(0).shape[0], trials.trainer)
-    planner = Planner(source, valid, options, trials.spread.ranks)
+        options = fit_into_memory(options, source.batch(0).shape[0], trials.trainer)
+    planner = Planner(source, valid, options, trials.parallelism.ranks)
     if options.minutes is None:
         plan = planner.plan(asked_steps(options, source))
     else:

@@ -29,7 +29,7 @@ RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 
 BELONGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "betas": ("optimizer", ("adamw",)),
     "momentum": ("optimizer", ("sgd",)),
-    "final_share": ("schedule", ("cosine",)),
+    "final_fraction": ("schedule", ("cosine",)),
     "decay": ("schedule", ("plateau", "step")),
     "plateau_patience": ("schedule", ("plateau",)),
     "decay_after": ("schedule", ("step",)),
@@ -68,11 +68,11 @@ class TrainingOptions:
             al. 2017, activation regularization).
         temporal_penalty: beta times the mean square of their change from step to step (same,
             temporal activation regularization).
-        schedule: how the learning rate falls: "cosine" to final_share of it, "constant",
+        schedule: how the learning rate falls: "cosine" to final_fraction of it, "constant",
             "plateau" (times decay whenever validation has not improved), "step" (times decay
             every so many epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017, 5.3).
         warmup: steps in which the rate first rises linearly; at most half of all steps.
-        final_share: cosine: what is left of the learning rate at the end.
+        final_fraction: cosine: what is left of the learning rate at the end.
         decay: plateau and step: factor of the learning rate.
         plateau_patience: plateau: evaluations in a row without improvement before the rate falls.
         decay_after: step: epochs at the full rate.
@@ -118,7 +118,7 @@ class TrainingOptions:
     temporal_penalty: NotNegative = 0.0
     schedule: Literal["cosine", "constant", "plateau", "step", "inverse-sqrt"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
-    final_share: Share = 0.1
+    final_fraction: Share = 0.1
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     plateau_patience: Count = 2
     decay_after: NotNegative = 4.0

@@ -1,8 +1,8 @@
 """Precision: what a device does best, chosen once for a run, and applied around its steps.
 
-Two things are set apart. `choose` finds out whether products are taken in float32 or in bfloat16
-and says why; its answer is recorded, and a run that goes on takes the recorded one. `applied`
-and `narrow` put it into effect for a time and leave everything as it was.
+Two things are kept apart. `choose_precision` decides whether products are computed in float32 or
+in bfloat16, and says why; its answer is recorded, and a resumed run takes the recorded one.
+`process_settings` and `autocast` put it into effect for a time and restore everything after.
 
 - "float32": products exact to float32's rounding, through the fastest road that is exact. On a
   CPU torch's "medium" is oneDNN: two to three times faster and still float32, unless the
@@ -42,7 +42,9 @@ class PrecisionChoice:
     why: str
 
 
-def choose(asked: Literal["auto", "float32", "bf16"], model: nn.Module) -> PrecisionChoice:
+def choose_precision(
+    asked: Literal["auto", "float32", "bf16"], model: nn.Module
+) -> PrecisionChoice:
     """What to train a model with: what was asked for, or what its device does best.
 
     Costs a few hundredths of a second, once in a process and device.
@@ -135,7 +137,7 @@ def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def applied(device: torch.device) -> Iterator[None]:
+def process_settings(device: torch.device) -> Iterator[None]:
     """What torch and the C library keep process-wide, as training wants it, and then as before.
 
     Products of float32 take the fastest exact road, and memory that was freed is kept for the
@@ -146,7 +148,7 @@ def applied(device: torch.device) -> Iterator[None]:
         yield
 
 
-def settle(device: torch.device) -> None:
+def apply_process_settings(device: torch.device) -> None:
     """The same for the rest of the process: for a command or a server, at its start."""
     global _depth  # noqa: PLW0603
     torch.set_float32_matmul_precision(exact_float32(device).setting)
@@ -154,7 +156,7 @@ def settle(device: torch.device) -> None:
     _depth += 1  # no scope inside gives the memory back
 
 
-def narrow(products: Products, device: torch.device) -> AbstractContextManager[object]:
+def autocast(products: Products, device: torch.device) -> AbstractContextManager[object]:
     """Around a forward pass: autocast to bfloat16 where that was chosen."""
     if products == "float32":
         return nullcontext()

@@ -27,9 +27,9 @@ from seriatim.train.callbacks.history import Evaluation, History, Progress, Stop
 from seriatim.train.callbacks.monitor import Monitor, state_size
 from seriatim.train.checkpoint import snapshot
 from seriatim.train.checkpoint.snapshot import Snapshot
-from seriatim.train.checkpoint.writer import Keeper
+from seriatim.train.checkpoint.writer import CheckpointWriter
 from seriatim.train.distributed import ALONE, Ranks, Vote
-from seriatim.train.estimate import memory_named
+from seriatim.train.estimate import explain_out_of_memory
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import TrainingOptions
 from seriatim.train.signals import Signals
@@ -54,7 +54,7 @@ class RunContext:
     began: float
     ranks: Ranks = ALONE
     folder: Path | None = None
-    keeper: Keeper | None = None
+    keeper: CheckpointWriter | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -115,7 +115,7 @@ class TrainingRun:
         is_held = self.around.is_kept or self.ranks.size > 1
         try:
             self.model.train()
-            named = memory_named(self.options, lambda: self.trainer.step + 1)
+            named = explain_out_of_memory(self.options, lambda: self.trainer.step + 1)
             with Signals(is_held=is_held) as self.signals, named:
                 if self.resumed_at:
                     self._say(f"resumed at step {self.trainer.step:,} of {self.plan.steps:,}")
@@ -292,7 +292,7 @@ class TrainingRun:
         if keeper is not None:
             keeper.wait()  # the copies that it writes are about to change
         found = self.snapshot()
-        if self.trainer.spread.is_sharded and self.around.folder is not None:
+        if self.trainer.parallelism.is_sharded and self.around.folder is not None:
             from seriatim.train.checkpoint import shards
 
             rest = shards.keep(self.around.folder, found, self.ranks)
@@ -309,14 +309,14 @@ class TrainingRun:
         """The run at this instant, between two steps; its tensors are those in use."""
         state = self.trainer.state()
         self._watch()
-        weights = snapshot.distinct(self.model)
+        weights = snapshot.unique_tensors(self.model)
         best = {} if self.best is None else self.best.weights
         tensors = {
-            **snapshot.named(weights, "weights"),
-            **snapshot.named(state.moments, "moments"),
-            **snapshot.named(state.average, "average"),
-            **snapshot.named(snapshot.tree_tensors(state.carry), "carry"),
-            **snapshot.named(self._random_states(), "random"),
+            **snapshot.add_prefix(weights, "weights"),
+            **snapshot.add_prefix(state.moments, "moments"),
+            **snapshot.add_prefix(state.average, "average"),
+            **snapshot.add_prefix(snapshot.tree_to_tensors(state.carry), "carry"),
+            **snapshot.add_prefix(self._random_states(), "random"),
         }
         return Snapshot(
             numbers={**self._numbers(), "trainer": state.numbers},
@@ -352,7 +352,7 @@ class TrainingRun:
         Raises:
             ModelError: it has other tensors than this run.
         """
-        numbers, spread = found.numbers, self.trainer.spread
+        numbers, parallelism = found.numbers, self.trainer.parallelism
         own = self.model.state_dict()
         if found.shards and self.around.folder is not None:
             from seriatim.train.checkpoint import shards
@@ -360,21 +360,23 @@ class TrainingRun:
             found = shards.complete(self.around.folder, found, own)
 
         def shared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {n: spread.share(t, own[n]) if n in own else t for n, t in tensors.items()}
+            return {n: parallelism.shard(t, own[n]) if n in own else t for n, t in tensors.items()}
 
         try:
             if found.best_step is not None:
-                snapshot.set_distinct(self.model, shared(found.best))
+                snapshot.load_unique_tensors(self.model, shared(found.best))
                 self.best = _Best(found.best_step, numbers["best_nats"], self._weights())
-            snapshot.set_distinct(self.model, shared(snapshot.group(found.tensors, "weights")))
+            snapshot.load_unique_tensors(
+                self.model, shared(snapshot.select_prefix(found.tensors, "weights"))
+            )
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelError(f"the checkpoint is of another model: {reason}") from None
-        carry = snapshot.tensors_tree(snapshot.group(found.tensors, "carry"))
-        moments = snapshot.group(found.tensors, "moments")
-        average = snapshot.group(found.tensors, "average")
+        carry = snapshot.tensors_to_tree(snapshot.select_prefix(found.tensors, "carry"))
+        moments = snapshot.select_prefix(found.tensors, "moments")
+        average = snapshot.select_prefix(found.tensors, "average")
         self.trainer.restore(TrainerState(numbers["trainer"], moments, carry, average))
-        self._set_random_states(snapshot.group(found.tensors, "random"))
+        self._set_random_states(snapshot.select_prefix(found.tensors, "random"))
         self.evaluations = [Evaluation(**e) for e in numbers["evaluations"]]
         self.monitor.restore(numbers["monitor"])
         self.notes = list(numbers["notes"])
@@ -417,7 +419,7 @@ class TrainingRun:
         self._put_best_back()
 
     def _is_finite(self) -> bool:
-        whole = self.trainer.spread.whole
+        whole = self.trainer.parallelism.full
         return all(bool(whole(p.detach().isfinite().all())) for p in self.trainer.parameters)
 
     def _put_best_back(self) -> None:

@@ -59,8 +59,8 @@ class Cosine(Schedule):
 
     def share(self, step: int) -> float:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        final_share = self.options.final_share
-        return final_share + (1.0 - final_share) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        final_fraction = self.options.final_fraction
+        return final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class Step(Schedule):

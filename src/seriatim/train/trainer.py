@@ -30,11 +30,12 @@ from seriatim.errors import TrainingError
 from seriatim.layers.blocks import Unit
 from seriatim.train.averaging import Average
 from seriatim.train.compiled import Compiled
-from seriatim.train.distributed import ALONE, Ranks, make_spread, own_carry, own_rows, parts
+from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.objectives import make_objective
 from seriatim.train.optimizer import clip_gradient, make_optimizer, moments, set_moments, trainable
 from seriatim.train.options import TrainingOptions
-from seriatim.train.precision import choose, narrow
+from seriatim.train.parallel import local_carry, local_rows, make_parallelism, split_batch
+from seriatim.train.precision import autocast, choose_precision
 from seriatim.train.schedule import make_schedule
 
 MAX_PENDING = 256  # losses left on the device before they are looked at
@@ -79,13 +80,17 @@ class Trainer:
         """
         self.model, self.source = model, source
         self.ranks = ALONE if ranks is None else ranks
-        self.spread = make_spread(options, self.ranks)
+        self.parallelism = make_parallelism(options, self.ranks)
         self.device = model.device
-        self.products = choose(options.precision, model).products
+        self.products = choose_precision(options.precision, model).products
         self._laid: list[Tensor] = []
-        if self.products == "bf16" and self.device.type == "cpu" and not self.spread.is_sharded:
+        if (
+            self.products == "bf16"
+            and self.device.type == "cpu"
+            and not self.parallelism.is_sharded
+        ):
             self._laid = to_column_major(model)
-        self.called = self.spread.ready(model, source)
+        self.called = self.parallelism.wrap(model, source)
         self.compiled = Compiled(self.called) if options.compile else None
         units = [module for module in model.modules() if isinstance(module, Unit)]
         for unit in units:
@@ -98,7 +103,7 @@ class Trainer:
         self.optimizer = make_optimizer(model, options)
         self.average: Average | None = None
         if options.average is not None:
-            self.average = Average(model, options.average, self.spread)
+            self.average = Average(model, options.average, self.parallelism)
         self.schedule = make_schedule(options, steps, source.steps_per_epoch)
         self.objective = make_objective(options)
         self.clip = options.clip
@@ -129,7 +134,7 @@ class Trainer:
         goes_on = self.source.carries and not self.source.restarts(self.step + 1)
         count = batch.num_targets()
         loss, carry = self._gradient(batch, carry, goes_on)
-        norm = clip_gradient(self.parameters, self.clip, whole=self.spread.whole)
+        norm = clip_gradient(self.parameters, self.clip, whole=self.parallelism.full)
         self.rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -160,13 +165,13 @@ class Trainer:
             This rank's share of the loss, (), and its rows' carry, without their graphs.
         """
         rows = -(-batch.shape[0] // self.ranks.size)
-        own = own_rows(batch, self.ranks)
-        cut = parts(own, carry, min(self.num_parts, rows))
+        own = local_rows(batch, self.ranks)
+        cut = split_batch(own, carry, min(self.num_parts, rows))
         shares: list[Tensor] = []
         carries: list[Carry] = []
         for i, (part, before) in enumerate(cut):
-            with self.spread.summing(self.called, i == len(cut) - 1):
-                with narrow(self.products, self.device):
+            with self.parallelism.gradient_sync(self.called, i == len(cut) - 1):
+                with autocast(self.products, self.device):
                     values, after = (self.compiled or self.called)(
                         on_device(self.device, part), before, objective=self.objective, keep=goes_on
                     )
@@ -254,14 +259,14 @@ class Trainer:
         self.schedule.restore(n["schedule"])
         parameters = dict(self.model.named_parameters())
         shares = {
-            place: self.spread.share(value, parameters[place.rpartition("/")[0]])
+            place: self.parallelism.shard(value, parameters[place.rpartition("/")[0]])
             for place, value in state.moments.items()
         }
         set_moments(self.model, self.optimizer, shares)
         if self.average is not None:
             self.average.restore(state.average)
         self._num_rows = 0 if state.carry is None else tree.rows(state.carry)
-        self.carry = tree.to(own_carry(state.carry, self.ranks), self.device)
+        self.carry = tree.to(local_carry(state.carry, self.ranks), self.device)
 
 
 def broken(what: str, value: float, step: int, rate: float) -> TrainingError:

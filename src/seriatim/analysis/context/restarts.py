@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from seriatim.core.batch import Batch, TokenSequences, valid_mask
+from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
-from seriatim.decode.sampling import symbols_of
 from seriatim.errors import DataError
 from seriatim.metrics.likelihood import surprisals
 
@@ -257,7 +257,7 @@ def unconditioned(model: SequenceModel, data: Elements) -> Floats:
         for i in range(0, len(given), size):
             x = torch.from_numpy(given[i : i + size])[:, None].to(model.device)
             features, _ = model.advance(model.empty(len(x)), x, None, keep=False)
-            rows = symbols_of(model.emit(features)).dense()[:, 0]
+            rows = as_discrete(model.emit(features)).dense()[:, 0]
             total += counts[i : i + size] @ rows.double().exp().cpu().numpy()
     found: Floats = np.maximum(np.log(np.maximum(total / counts.sum(), 1e-300)), -MOST_NATS)
     return found

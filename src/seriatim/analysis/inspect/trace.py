@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.analysis.recorder import MAX_GIGABYTES, Trace, record
+from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.data.batches.pairs import source_batch
 from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.decode.sampling import symbols_of
 from seriatim.errors import ConfigError, DataError
 
 Ids = NDArray[np.int64]
@@ -198,7 +198,7 @@ class _Fold(NamedTuple):
                 end = min(begin + size, len(targets))
                 x, y = ids[:, begin:end], ids[:, begin + 1 : end + 1]
                 features, carry = model.advance(carry, x, None)
-                found = symbols_of(model.emit(features))
+                found = as_discrete(model.emit(features))
                 nats.append(-found.log_prob(y)[0].double().cpu())
                 rows += _rows(*found.top(top)) if top else [[] for _ in range(y.shape[1])]
         return cls(torch.cat(nats).numpy() / math.log(2), rows)

@@ -66,7 +66,7 @@ def _is_cut(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log, in order; a line that was cut short is left out."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -77,7 +77,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def to_all(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
+def call_all(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
     """One listener that tells several."""
 
     def tell(progress: Progress) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seriatim.errors import ModelError
 from seriatim.train.checkpoint import store
-from seriatim.train.checkpoint.snapshot import group
+from seriatim.train.checkpoint.snapshot import select_prefix
 
 _CLOCK = ("seconds", "resumed_at")
 _KINDS = {
@@ -47,7 +47,8 @@ def compare(first: Path, second: Path) -> CheckpointDiff:
     (numbers, tensors, best), (others, other_tensors, other_best) = _read(first), _read(second)
     compared, differences = [], []
     pairs = [
-        (what, group(tensors, kind), group(other_tensors, kind)) for kind, what in _KINDS.items()
+        (what, select_prefix(tensors, kind), select_prefix(other_tensors, kind))
+        for kind, what in _KINDS.items()
     ]
     for what, mine, theirs in [*pairs, ("best weights", best, other_best)]:
         compared.append(

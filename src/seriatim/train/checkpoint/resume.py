@@ -43,7 +43,7 @@ def found_run(
     if not isinstance(where, Checkpoints):
         where = Checkpoints(folder=Path(where), resume=resume)
     where = replace(where, model=model, data=data)
-    if store.standing(where, {"model": model, "data": data}) is None:
+    if store.find_resumable(where, {"model": model, "data": data}) is None:
         return where, None
     return where, [store.read_document(where.folder, name) for name in documents]
 

@@ -88,13 +88,13 @@ def keep(folder: Path, found: Snapshot, ranks: Ranks) -> Snapshot | None:
         The snapshot without them, but with their files; None: there was no room for them.
     """
     tensors, shares = _separate(found.tensors)
-    best, best_shares = _separate(snapshot.named(found.best, "best"))
+    best, best_shares = _separate(snapshot.add_prefix(found.best, "best"))
     head = store.read_head(folder) if ranks.is_main else None
     count = ranks.agreed(1 if head is None else head.count + 1)
     files = write(folder, count, {**shares, **best_shares}, ranks)
     if files is None:
         return None
-    return replace(found, tensors=tensors, best=snapshot.group(best, "best"), shards=files)
+    return replace(found, tensors=tensors, best=snapshot.select_prefix(best, "best"), shards=files)
 
 
 def complete(folder: Path, found: Snapshot, own: Mapping[str, Tensor]) -> Snapshot:
@@ -108,7 +108,7 @@ def complete(folder: Path, found: Snapshot, own: Mapping[str, Tensor]) -> Snapsh
         return own.get(name.partition(":")[2].partition("/")[0])  # moments:NAME/what it is
 
     tensors = read(folder, found.shards, like)
-    best = snapshot.group(tensors, "best")
+    best = snapshot.select_prefix(tensors, "best")
     return replace(found, tensors={**found.tensors, **tensors}, best={**found.best, **best})
 
 

@@ -56,18 +56,18 @@ class Copies:
         return self._room
 
 
-def group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with "prefix:", without it."""
     start = f"{prefix}:"
     return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
 
 
-def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The inverse of `group`."""
+def add_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The inverse of `select_prefix`."""
     return {f"{prefix}:{name}": tensor for name, tensor in tensors.items()}
 
 
-def tree_tensors(value: Tree) -> dict[str, Tensor]:
+def tree_to_tensors(value: Tree) -> dict[str, Tensor]:
     """A tree as one tensor of bytes; nothing for None."""
     if value is None:
         return {}
@@ -75,14 +75,14 @@ def tree_tensors(value: Tree) -> dict[str, Tensor]:
     return {"tree": torch.frombuffer(bytearray(data), dtype=torch.uint8)}
 
 
-def tensors_tree(tensors: Mapping[str, Tensor]) -> Tree:
-    """The inverse of `tree_tensors`, on the processor."""
+def tensors_to_tree(tensors: Mapping[str, Tensor]) -> Tree:
+    """The inverse of `tree_to_tensors`, on the processor."""
     if not tensors:
         return None
     return tree.from_bytes(tensors["tree"].numpy().tobytes(), owner=_OWNER)
 
 
-def distinct(module: nn.Module) -> dict[str, Tensor]:
+def unique_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of a module by name, tied ones once."""
     seen: set[int] = set()
     found = {}
@@ -93,13 +93,13 @@ def distinct(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def set_distinct(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Fill a module with what `distinct` gave.
+def load_unique_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Fill a module with what `unique_tensors` gave.
 
     Raises:
         RuntimeError: these are other tensors than the module has; the last line says which.
     """
-    names = distinct(module).keys()
+    names = unique_tensors(module).keys()
     found = module.load_state_dict(dict(tensors), strict=False)
     missing = [f"no {name}" for name in found.missing_keys if name in names]
     wrong = missing + [f"{name} too many" for name in found.unexpected_keys]
@@ -121,7 +121,7 @@ def shapes(module: nn.Module) -> dict[str, str]:
     """The sizes and types of a module's tensors, as JSON values."""
     return {
         name: f"{'x'.join(map(str, t.shape)) or 'one'} {str(t.dtype).removeprefix('torch.')}"
-        for name, t in distinct(module).items()
+        for name, t in unique_tensors(module).items()
     }
 
 

@@ -263,7 +263,7 @@ def read_document(folder: Path, name: str) -> Any:
 # ---- whether it is the same run -----------------------------------------------------------------
 
 
-def standing(where: Checkpoints, about: Mapping[str, Any]) -> CheckpointHead | None:
+def find_resumable(where: Checkpoints, about: Mapping[str, Any]) -> CheckpointHead | None:
     """The head of the checkpoint to go on from, if there is one.
 
     Args:

@@ -15,7 +15,7 @@ from seriatim.train.checkpoint.snapshot import Copies, Snapshot
 from seriatim.train.checkpoint.store import Checkpoints
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes the checkpoints of one run."""
 
     def __init__(

@@ -7,22 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from seriatim.core.distributions import as_discrete
 from seriatim.core.ensembles import Scorer
 from seriatim.core.model import SequenceModel
 from seriatim.decode.beam import beam_search_rows
-from seriatim.decode.constraints import (
-    Forbidden,
-    Fusion,
-    LengthReward,
-    RepetitionPenalty,
-    constrained_beam_search,
-)
+from seriatim.decode.constraints import Forbidden, Fusion, constrained_beam_search
 from seriatim.decode.diverse import diverse_beam_search
-from seriatim.decode.greedy import greedy_rows
+from seriatim.decode.greedy import greedy_search
 from seriatim.decode.hypotheses import Hypothesis
-from seriatim.decode.sampling import symbols_of
 from seriatim.errors import ConfigError
-from tests.decode.test_beam import END, _assert_same, _attention, _row, _sources, written_out
+from tests.decode.test_beam import END, _assert_same, _row, random_attention, sources, written_out
 from tests.laws.toys import ToyWindow
 
 V = 5
@@ -51,19 +45,50 @@ def _totals(scorer: Scorer, symbols: tuple[int, ...]) -> list[float]:
     return given
 
 
+class LengthReward:
+    """1 for every symbol but the end: a scorer with a positive ceiling."""
+
+    def start(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size)
+
+    def update(self, state: Tensor, x: Tensor) -> Tensor:
+        return state
+
+    def scores(self, state: Tensor) -> Tensor:
+        return (torch.arange(V) != END).double().expand(len(state), -1)
+
+    def ceiling(self) -> float:
+        return 1.0
+
+
+class RepetitionPenalty:
+    """-1 for each earlier occurrence of a symbol: a scorer whose state is a table of counts."""
+
+    def start(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, V)
+
+    def update(self, state: Tensor, x: Tensor) -> Tensor:
+        return state.scatter_add(1, x[:, None], torch.ones(len(state), 1))
+
+    def scores(self, state: Tensor) -> Tensor:
+        return -state
+
+    def ceiling(self) -> float:
+        return 0.0
+
+
 SCORERS: dict[str, Scorer] = {
     "forbidden": Forbidden([[(0,), (3, 3, 2), (2, 4)]], V),
-    "length": LengthReward(V, END),
-    "repetition": RepetitionPenalty(V),
-    "repetition, once": RepetitionPenalty(V, counts=False),
-    "fusion": Fusion(_attention(9)),
+    "length": LengthReward(),
+    "repetition": RepetitionPenalty(),
+    "fusion": Fusion(random_attention(9)),
 }
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
-    model, scorers = _attention(1), [(SCORERS[name], 0.6)]
-    state = _sources(model, 4)
+    model, scorers = random_attention(1), [(SCORERS[name], 0.6)]
+    state = sources(model, 4)
     found = beam_search_rows(
         model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
     )
@@ -81,10 +106,7 @@ def test_a_scorer_gives_what_it_says() -> None:
     assert ruled_out == [0, 0, 0, -math.inf, -math.inf, 0]
     assert _totals(SCORERS["forbidden"], (2, 4)) == [0, -math.inf]
     assert _totals(SCORERS["forbidden"], (3, 3, 3, 2)) == [0, 0, 0, -math.inf], "overlapping"
-    assert _totals(SCORERS["length"], (*symbols, END)) == [1.0] * 6 + [0.0]
-    assert _totals(SCORERS["repetition"], symbols) == [0, 0, -1, -1, 0, -2]
-    assert _totals(SCORERS["repetition, once"], symbols) == [0, 0, -1, -1, 0, -1]
-    other = _attention(9)
+    other = random_attention(9)
     expected = _log_prob(other, Hypothesis(symbols, 0.0, 0.0, False))
     with torch.no_grad():
         assert sum(_totals(SCORERS["fusion"], symbols)) == pytest.approx(expected)
@@ -101,7 +123,7 @@ def test_no_score_is_above_the_ceiling() -> None:
 
 
 def test_every_source_has_its_own_prohibitions() -> None:
-    model = _attention(2)
+    model = random_attention(2)
     state = model.start(3)
     own = [[(4,)], [], [(0, 0), (3,)]]
     found = beam_search_rows(
@@ -115,14 +137,14 @@ def test_every_source_has_its_own_prohibitions() -> None:
         _assert_same(found[i], alone[0])
         for h in found[i]:
             assert not any(_contains(h.symbols, p) for p in own[i])
-    greedy = greedy_rows(
+    greedy = greedy_search(
         model, state, max_length=6, end=END, scorers=[(Forbidden([[(4,)]], V), 1.0)]
     )
     assert all(4 not in h.symbols for h in greedy)
 
 
 def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_phrases() -> None:
-    model = _attention(3, num_symbols=4)
+    model = random_attention(3, num_symbols=4)
     phrases = [[(2, 3)], [(0,), (3, 3)], []]
     found = constrained_beam_search(
         model, model.start(3), phrases=phrases, width=400, max_length=4, end=END
@@ -138,7 +160,7 @@ def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_ph
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_as_the_model(width: int) -> None:
     for seed in range(4):
-        model = _attention(seed)
+        model = random_attention(seed)
         phrases = [[(4, 4, 0), (2,)], [(3,)], [(0, 0, 2), (2, 0)]]
         found = constrained_beam_search(
             model, model.start(3), phrases=phrases, width=width, max_length=9, end=END, alpha=0.6
@@ -151,7 +173,7 @@ def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_as_the_model(wi
 
 
 def test_a_constrained_source_finds_in_a_batch_what_it_finds_alone() -> None:
-    model = _attention(5)
+    model = random_attention(5)
     phrases = [[(4, 0)], [(2,), (3, 3)], [], [(0,)]]
     together = constrained_beam_search(
         model, model.start(4), phrases=phrases, width=4, max_length=8, end=END
@@ -168,7 +190,7 @@ def test_constraints_that_cannot_be_met_are_refused_with_the_reason() -> None:
     impossible: list[tuple[str, list[tuple[int, ...]]]] = [
         ("is empty", [()]),
         ("symbol 7", [(2, 7)]),
-        ("holds the end symbol", [(2, END)]),
+        ("nothing follows its end symbol", [(2, END)]),
         ("has 4 symbols, and max_length 4 leaves room for 3", [(2, 2, 2, 2)]),
         ("was found for row 1", [(2, 3), (0, 4), (3, 3, 2)]),
     ]
@@ -194,7 +216,7 @@ def diverse_written_out(
         for g, beam in enumerate(beams):
             extensions = []
             for symbols, p, state in beam:
-                row = symbols_of(model.predict(state)).dense()[0]
+                row = as_discrete(model.predict(state)).dense()[0]
                 for x in range(model.num_symbols):
                     total = p + float(row[x])
                     extensions.append(
@@ -222,7 +244,7 @@ def test_diverse_search_finds_what_the_algorithm_written_out_finds(
     groups: int, width: int, strength: float
 ) -> None:
     for seed in range(3):
-        model = _attention(seed)
+        model = random_attention(seed)
         with torch.no_grad():
             expected = diverse_written_out(
                 model, groups=groups, width=width, max_length=5, strength=strength
@@ -242,8 +264,8 @@ def test_diverse_search_finds_what_the_algorithm_written_out_finds(
 
 
 def test_one_group_is_plain_beam_search() -> None:
-    model = _attention(4)
-    state = _sources(model, 3)
+    model = random_attention(4)
+    state = sources(model, 3)
     plain = beam_search_rows(model, state, width=3, max_length=7, end=END, alpha=0.6)
     diverse = diverse_beam_search(
         model, state, width=3, num_groups=1, max_length=7, end=END, alpha=0.6
@@ -253,7 +275,7 @@ def test_one_group_is_plain_beam_search() -> None:
 
 
 def test_scorers_of_a_source_hold_in_all_its_groups() -> None:
-    model = _attention(4)
+    model = random_attention(4)
     own = [[(4,)], [(0,), (3,)]]
     found = diverse_beam_search(
         model,
@@ -270,7 +292,7 @@ def test_scorers_of_a_source_hold_in_all_its_groups() -> None:
 
 
 def test_groups_differ_more_the_stronger_they_are_held_apart() -> None:
-    model = _attention(6, std=0.7)
+    model = random_attention(6, std=0.7)
 
     def first_symbols(strength: float) -> int:
         found = diverse_beam_search(
@@ -289,19 +311,11 @@ def test_groups_differ_more_the_stronger_they_are_held_apart() -> None:
 
 
 def test_groups_that_cannot_share_the_beam_are_refused() -> None:
-    model = _attention(0)
+    model = random_attention(0)
     for message, options in (
-        ("cannot be parted into 3", {"num_groups": 3}),
-        ("cannot be parted into 0", {"num_groups": 0}),
-        ("draw the groups together", {"num_groups": 2, "strength": -1.0}),
+        ("cannot be split into 3", {"num_groups": 3}),
+        ("cannot be split into 0", {"num_groups": 0}),
+        ("make the groups alike", {"num_groups": 2, "strength": -1.0}),
     ):
         with pytest.raises(ConfigError, match=message):
             diverse_beam_search(model, model.start(1), width=4, max_length=3, **options)  # type: ignore[arg-type]
-
-
-def test_a_penalty_reaches_only_what_has_occurred() -> None:
-    scorer = RepetitionPenalty(V)
-    state = scorer.update(scorer.start(2), torch.tensor([1, 3]))
-    expected: Tensor = torch.zeros(2, V)
-    expected[0, 1] = expected[1, 3] = -1.0
-    assert torch.equal(scorer.scores(state), expected)
