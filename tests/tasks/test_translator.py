@@ -302,7 +302,7 @@ def test_a_source_longer_than_any_in_training_is_translated_whole_with_a_note(
 def test_what_cannot_be_done_is_refused_in_one_sentence(learned: Translator) -> None:
     with pytest.raises(ConfigError, match="a beam of 0 holds no prefix"):
         learned.translate(["a"], beam=0)
-    with pytest.raises(ConfigError, match="5 results cannot come from a beam of 4"):
+    with pytest.raises(ConfigError, match="a beam of 4 cannot return 5 results"):
         learned.translate(["a"], num_best=5)
     with pytest.raises(ConfigError, match="not fitted yet"):
         Translator("gru").translate(["a"])
