@@ -20,7 +20,7 @@ from torch import nn
 import seriatim as st
 
 STEPS, SEED = 50, 1
-WORDS = [
+WORDS = "the cat sat on a mat dog ran to red house and then blue sea".split()  # noqa: SIM905
     "the",
     "cat",
     "sat",

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_public_class_names_are_unique() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(module)
     assert not {name: where for name, where in homes.items() if len(where) > 1}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/idea.md", "CONTRIBUTING.md"])
+def test_the_pages_name_the_rooms_in_the_same_order(page: str) -> None:
+    text = (PACKAGE.parents[1] / page).read_text()
+    start = re.search(r"The rooms of the code|## Where to read on|\\| room \\| holds", text)
+    assert start is not None
+    rooms = [room for room in ROOMS if not room.startswith("_")]
+    named = [name for name in re.findall(r"`(\w+)`", text[start.start() :]) if name in rooms]
+    assert list(dict.fromkeys(named)) == rooms
 
 
 @pytest.mark.parametrize("room", GENERIC)
