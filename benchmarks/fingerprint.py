@@ -21,22 +21,6 @@ import seriatim as st
 
 STEPS, SEED = 50, 1
 WORDS = "the cat sat on a mat dog ran to red house and then blue sea".split()  # noqa: SIM905
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "dog",
-    "ran",
-    "to",
-    "red",
-    "house",
-    "and",
-    "then",
-    "blue",
-    "sea",
-]
 CONFIGS = {
     "markov": st.Markov(order=4),
     "autoregressive": st.Autoregressive(window=6, hidden_size=32, embedding_size=16),
