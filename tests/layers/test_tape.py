@@ -45,12 +45,12 @@ def push(
     chunk.view(0, keys + 0.5, keys.repeat(1, 1, 1, 2))
     k, v = chunk.view(1, keys, keys.repeat(1, 1, 1, 2))
     assert torch.equal(k, v[..., :1])
-    k = k.repeat_interleave(chunk.sight.group, 0)
+    k = k.repeat_interleave(chunk.mask.group, 0)
     visible = torch.ones(len(elements), longest, k.shape[2], dtype=torch.bool)
-    if chunk.sight.is_causal:
+    if chunk.mask.is_causal:
         visible &= torch.ones_like(visible).tril()
-    if chunk.sight.bias is not None:
-        visible &= (chunk.sight.bias == 0).reshape(-1, longest, k.shape[2])
+    if chunk.mask.bias is not None:
+        visible &= (chunk.mask.bias == 0).reshape(-1, longest, k.shape[2])
     assert visible.any(-1).all(), "a query that sees nothing makes NaN, at padding too"
     seen = [
         [set(k[row, 0, visible[row, i], 0].int().tolist()) for i in range(len(own))]
@@ -112,16 +112,16 @@ def test_level_rows_need_no_mask_for_a_single_step():
     tape = new(2)
     with torch.no_grad():
         for i in range(9):
-            assert tape.append(1, None, keep=False).sight == EVERYTHING
+            assert tape.append(1, None, keep=False).mask == EVERYTHING
             _, tape = push(tape, [[i], [i]])
 
 
 def test_a_ragged_prompt_needs_no_mask_but_the_causal_one():
     lengths = torch.tensor([3, 1])
     for keep in (True, False):
-        sight = new(2).append(3, lengths, keep=keep).sight
-        assert sight.is_causal
-        assert sight.bias is None
+        mask = new(2).append(3, lengths, keep=keep).mask
+        assert mask.is_causal
+        assert mask.bias is None
 
 
 @torch.no_grad()
@@ -293,5 +293,5 @@ def test_a_fixed_tape_never_changes_its_shape_and_leaves_the_old_one_alone():
 
 
 def test_a_capacity_that_holds_nothing_is_refused():
-    with pytest.raises(ConfigError, match="capacity is 0: give room for at least one element"):
+    with pytest.raises(ConfigError, match="capacity = 0: give 1 or more"):
         new(capacity=0)

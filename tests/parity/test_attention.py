@@ -76,9 +76,9 @@ MASKS = {
 
 @pytest.mark.parametrize("name", MASKS)
 def test_the_fast_path_equals_the_equation_in_values_and_gradients(name: str):
-    sight, mask = MASKS[name]
+    mask, visible = MASKS[name]
     q, k, v = inputs(7, 7)
-    assert_same_values_and_gradients(attend(q, k, v, sight), attention(q, k, v, mask), (q, k, v))
+    assert_same_values_and_gradients(attend(q, k, v, mask), attention(q, k, v, visible), (q, k, v))
 
 
 def test_the_band_shows_each_query_its_own_slot_and_those_just_before():
@@ -153,8 +153,8 @@ def test_cross_attention_over_a_memory_equals_that_of_torch():
     memory = torch.randn(ROWS, 5, HEADS * KEY, dtype=torch.float64)
     valid = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     expected, _ = theirs(x, memory, memory, need_weights=False, key_padding_mask=~valid)
-    sight = AttentionMask(as_bias(valid[:, None, None], torch.float64))
-    fast = m(m.project_queries(x), *m.project_memory(memory), sight)
+    mask = AttentionMask(as_bias(valid[:, None, None], torch.float64))
+    fast = m(m.project_queries(x), *m.project_memory(memory), mask)
     torch.testing.assert_close(fast, expected, rtol=1e-12, atol=1e-12)
 
 

@@ -195,7 +195,7 @@ def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Ten
     valid = _valid(records)
     counts, begins = F.pad(valid.cumsum(1), (1, 0)), np.cumsum([0, *map(_size, records)])
     spans = [_keys(r) + counts[:, at : at + 1] for r, at in zip(records, begins, strict=False)]
-    real = [s[s > taps.NOWHERE // 2] for s in spans]
+    real = [s[s > taps.NO_POSITION // 2] for s in spans]
     left = -min(0, *(int(s.min()) for s in real if len(s)))
     slots = left + int(valid.sum(1).max())
     like = records[0].value

@@ -28,7 +28,9 @@ from torch import Tensor, nn
 
 from seriatim.errors import ConfigError
 
-NOWHERE = -(2**61)  # the offset of a slot that holds nothing
+# The position of a slot that holds no element. Its offset from any real position is below half
+# of this, and that of an element never is.
+NO_POSITION = -(2**62)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Record:
             None: all.
         axis: of time; None: a single step, which has no such axis.
         keys: (W,) or (B, W) where the elements of the slots stand, counted from the first query
-            of this record: its own is at 0, earlier ones below; `NOWHERE` for a slot of
+            of this record: its own is at 0, earlier ones below; `NO_POSITION` for a slot of
             nothing. None: slots are not elements of this sequence.
     """
 

@@ -76,12 +76,12 @@ def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def block_size(length: int, context: int) -> int:
-    """How many queries of a chunk are computed together: all, unless the chunk is long."""
+    """How many queries of a chunk are computed join_groups: all, unless the chunk is long."""
     block = max(context, _SMALLEST_BLOCK)
     return block if length > 2 * block else length
 
 
-def together(q: Tensor, group: int) -> Tensor:
+def join_groups(q: Tensor, group: int) -> Tensor:
     """(B, H, L, d) as (B / group, H, group L, d): queries that look at the same keys."""
     if group == 1:
         return q
@@ -90,8 +90,8 @@ def together(q: Tensor, group: int) -> Tensor:
     return q.reshape(-1, heads, group * length, size)
 
 
-def apart(found: Tensor, group: int) -> Tensor:
-    """The inverse of `together`."""
+def split_groups(found: Tensor, group: int) -> Tensor:
+    """The inverse of `join_groups`."""
     if group == 1:
         return found
     rows, heads, _, size = found.shape
@@ -106,50 +106,50 @@ def band(length: int, size: int, context: int, device: torch.device) -> Tensor:
     return (slot <= query) & (slot > query - context)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask = EVERYTHING) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask = EVERYTHING) -> Tensor:
     """The fast path of `attention`: fused kernels, and O(context) per query in long chunks.
 
     Args:
         q: (B, H, L, d_k).
-        k: (B, H, S, d_k); with `sight.band` the last L slots belong to the queries.
+        k: (B, H, S, d_k); with `mask.band` the last L slots belong to the queries.
         v: (B, H, S, d_v).
-        sight: what each query sees.
+        mask: what each query sees.
 
     Returns:
         (B, H, L, d_v).
     """
-    return apart(_attend_rows(together(q, sight.group), k, v, sight), sight.group)
+    return split_groups(_attend_rows(join_groups(q, mask.group), k, v, mask), mask.group)
 
 
-def _attend_rows(q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask) -> Tensor:
+def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor:
     """As `attend`, where every row of queries has a row of keys."""
-    if sight.is_causal and sight.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
+    if mask.is_causal and mask.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
         return fused.causal_attention(q, k, v)
-    is_whole = sight.band is None and not sight.is_causal
+    is_whole = mask.band is None and not mask.is_causal
     if is_whole and fused.is_useful(q) and small_attention.is_short(q, k):
-        return small_attention.attend(q, k, v, sight.bias)
-    if sight.band is None:
+        return small_attention.attend(q, k, v, mask.bias)
+    if mask.band is None:
         return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=sight.bias, is_causal=sight.is_causal
+            q, k, v, attn_mask=mask.bias, is_causal=mask.is_causal
         )
-    block = sight.band.shape[0]
+    block = mask.band.shape[0]
     seen = k.shape[2] - q.shape[2] + block
     first = F.scaled_dot_product_attention(
         q[:, :, :block],
         k[:, :, :seen],
         v[:, :, :seen],
-        attn_mask=sight.bias,
-        is_causal=sight.is_causal,
+        attn_mask=mask.bias,
+        is_causal=mask.is_causal,
     )
-    behind = sight.band.shape[1] - block
+    behind = mask.band.shape[1] - block
     rest = _attend_blocks(
-        q[:, :, block:], k[:, :, seen - behind :], v[:, :, seen - behind :], sight.band
+        q[:, :, block:], k[:, :, seen - behind :], v[:, :, seen - behind :], mask.band
     )
     return torch.cat([first, rest], 2)
 
 
 def weights(
-    q: Tensor, k: Tensor, sight: AttentionMask = EVERYTHING
+    q: Tensor, k: Tensor, mask: AttentionMask = EVERYTHING
 ) -> Iterator[tuple[int, int, Tensor]]:
     """What `attend` weighs the values with, made beside it: no fused kernel shows them.
 
@@ -158,7 +158,7 @@ def weights(
     Args:
         q: (B, H, L, d_k).
         k: (B, H, S, d_k).
-        sight: as for `attend`.
+        mask: as for `attend`.
 
     Yields:
         For one block of queries after another the first query, the first slot that it looks at,
@@ -166,24 +166,24 @@ def weights(
         float32 at least.
     """
     length = q.shape[2]
-    block = length if sight.band is None else sight.band.shape[0]
+    block = length if mask.band is None else mask.band.shape[0]
     seen = k.shape[2] - length + block
-    bias = sight.bias
-    if sight.is_causal:
+    bias = mask.bias
+    if mask.is_causal:
         bias = as_bias(band(block, seen, seen, q.device), q.dtype)
     yield 0, 0, _weights(q[:, :, :block], k[:, :, :seen], bias)
-    if sight.band is None:
+    if mask.band is None:
         return
-    behind = sight.band.shape[1] - block
+    behind = mask.band.shape[1] - block
     for begin in range(block, length, block):
         size, slot = min(block, length - begin), seen - block + begin - behind
         queries, keys = q[:, :, begin : begin + size], k[:, :, slot : slot + behind + size]
-        yield begin, slot, _weights(queries, keys, sight.band[:size, : behind + size])
+        yield begin, slot, _weights(queries, keys, mask.band[:size, : behind + size])
 
 
-def weights_bytes(q: Tensor, k: Tensor, sight: AttentionMask = EVERYTHING) -> int:
+def weights_bytes(q: Tensor, k: Tensor, mask: AttentionMask = EVERYTHING) -> int:
     """How large all that `weights` yields is."""
-    slots = k.shape[2] if sight.band is None else sight.band.shape[1]
+    slots = k.shape[2] if mask.band is None else mask.band.shape[1]
     return q.shape[:3].numel() * slots * max(4, q.element_size())
 
 
@@ -267,8 +267,8 @@ class MultiHeadAttention(nn.Module):
         v = v.view(*v.shape[:2], self.num_heads, self.value_size)
         return k.transpose(1, 2), v.transpose(1, 2)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, sight: AttentionMask = EVERYTHING) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask = EVERYTHING) -> Tensor:
         """(B, L, D): every head attends, and W_o joins what they found."""
-        heads = attend(q, k, v, sight).transpose(1, 2).flatten(2)
+        heads = attend(q, k, v, mask).transpose(1, 2).flatten(2)
         joined: Tensor = self.output(heads)
         return joined

@@ -101,11 +101,11 @@ class Unit(nn.Module):
 
 def tap_weights(owner: nn.Module, name: str, q: Tensor, k: Tensor, chunk: Chunk) -> None:
     """Show recorders how queries q (B, H, L, d_k) of a chunk weigh the slots k (B, H, S, d_k)."""
-    if not taps.wanted(owner, name, weights_bytes(q, k, chunk.sight)):
+    if not taps.wanted(owner, name, weights_bytes(q, k, chunk.mask)):
         return
     offsets, lengths = chunk.offsets(), chunk.lengths
     with taps.grad_mode():
-        for first, slot, found in weights(q, k, chunk.sight):
+        for first, slot, found in weights(q, k, chunk.mask):
             size, slots = found.shape[2:]
             keys = offsets[..., slot : slot + slots] - first
             left = None if lengths is None else (lengths - first).clamp(0, size)
@@ -150,7 +150,7 @@ class Block(Unit):
         k, v = chunk.view(layer, k, v)
         if taps.is_on():
             tap_weights(self, "attention.self", q, k, chunk)
-        y: Tensor = self.attention(q, k, v, chunk.sight)
+        y: Tensor = self.attention(q, k, v, chunk.mask)
         return y
 
     def _drop(self, x: Tensor) -> Tensor:

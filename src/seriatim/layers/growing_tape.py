@@ -1,16 +1,28 @@
-"""The tape that takes room as it needs it, twice the context at most.
+"""Tapes that take room as they need it: for rows that go on by themselves, and for branches.
 
-Appending leaves the old tape as it was, and both may go on. Behind this, the tapes of one line of
-steps share buffers. Each sees its own first slots of them, and whoever appends at the tip, the
-end of what is written, writes there in place. Appending anywhere else is a branch and copies
-once.
+Appending leaves the old tape as it was, and both can be continued. Behind this, the tapes of one
+line of steps share buffers. Each sees the first slots of them, and an append at the tip, the end
+of the written part, writes in place. An append anywhere else is a branch and copies once.
 
-Knows slots and positions; no model.
+A `GrowingTape` has keys and values for each row, and takes twice the context at most. In beam
+search rows follow other rows at every step, which would copy all of them each time. There the G
+rows of one source share a pool, a `BranchedTape`, that records which slots each row has seen:
 
-Shapes: B rows, H heads, L elements of a chunk, S slots, d_k and d_v sizes of a key and a value.
+    row g of source m sees slot n        iff  seen[m, g, n]
+
+so a row follows another by copying a line of `seen`. The queries of a source attend to its pool
+together, and a mask hides from each what belongs to others (as SpecInfer verifies a tree of
+guesses at once; Miao et al. 2024, section 4.2). A beam soon agrees on all but its last symbols:
+the pool is then hardly larger than the past of one row, and is read once for all G rows. Rows
+that share too little for that, such as samples that diverge, are separated: each gets a tape of
+its own. So are rows of different lengths, and rows that append longer chunks.
+
+Knows slots and positions; no model and no search.
+
+Shapes: B rows, H heads, L elements of a chunk, S slots, d_k and d_v sizes of a key and a value; of
+branched tapes M sources, G rows of each, B = M G rows, N slots of a pool.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -19,83 +31,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seriatim.core import tree
+from seriatim.core import taps, tree
 from seriatim.core.tree import Node, Tree, register
-from seriatim.layers.attention import EVERYTHING, AttentionMask, as_bias, band, block_size
+from seriatim.layers.attention import (
+    EVERYTHING,
+    AttentionMask,
+    as_bias,
+    band,
+    block_size,
+    join_groups,
+)
 from seriatim.layers.tape_chunk import (
-    NOWHERE,
+    NO_POSITION,
     Chunk,
     Layers,
+    Ragged,
+    TapeEnd,
     join_offsets,
-    later_blocks,
-    sight_by_position,
+    later_band,
+    mask_by_position,
+    reserve,
 )
 
 _SMALLEST_ROOM = 16
 _ROOM_AFTER_SELECT = 4
-_LOCK = threading.Lock()  # guards every tip; held for one addition, so one lock serves them all
+# A pool is worth it while it has at most _SMALL slots, or this many times what one row sees: rows
+# that go on by themselves are soon better off separated, but rows that follow others would then be
+# copied at every step.
+_WORTH, _WORTH_FOLLOWING = 3, 8
+_SMALL = 64
+_STEPS_OF_ROOM = 16
 
 
-@dataclass(eq=False)
-class TapeEnd:
-    """Where the written part of shared buffers ends."""
-
-    written: int
-    is_fresh: bool = False  # nothing was appended yet: a branch may be short-lived, take no spare
-
-
-def reserve(buffer: Tensor, tip: TapeEnd, end: int, length: int) -> bool:
-    """Take `length` slots behind the first `end` of shared buffers, if nothing is written there.
-
-    Args:
-        buffer: one of them, slots in axis 2.
-        tip: theirs.
-        end: how many slots the tape uses.
-        length: how many more it wants.
-    """
-    if buffer.is_inference() and not torch.is_inference_mode_enabled():
-        return False  # torch refuses to write to it outside of inference mode
-    with _LOCK:
-        if tip.written != end or end + length > buffer.shape[2]:
-            return False
-        tip.written += length
-        return True
-
-
-@dataclass(frozen=True, eq=False)
-class Ragged:
-    """Where rows stand that have seen different numbers of elements.
-
-    Attributes:
-        held: (B, S) the position of the element in each slot, or NOWHERE.
-        seen: (B,) how many elements each row has seen.
-    """
-
-    held: Tensor
-    seen: Tensor
-
-    def after(self, positions: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the slots of a chunk at `positions` (B, L) hold, and `seen` after it."""
-        length = positions.shape[1]
-        if lengths is None:
-            return positions, self.seen + length
-        n = lengths.to(positions.device)
-        valid = torch.arange(length, device=n.device) < n[:, None]
-        return torch.where(valid, positions, NOWHERE), self.seen + n
+# ---- rows that go on by themselves --------------------------------------------------------------
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class GrowingTape(Node):
-    """A tape that takes room as it needs it.
+    """A tape whose rows have keys and values of their own.
 
     Attributes:
-        keys, values: buffers of every layer, of which this tape sees slots [0, end).
-        ragged: where each row stands; None while the rows are level, that is every slot holds
+        keys, values: the buffers of every layer, of which this tape sees slots [0, end).
+        ragged: the positions of each row; None while the rows are level, that is every slot holds
             an element of every row, in order: then no layer needs a mask for a single step.
-        context: how many elements a query sees, its own included.
-        position: how many elements every row has seen, while level.
-        end: slots in use.
+        context: the number of elements that a query sees, its own included.
+        position: the number of elements that every row has seen, while level.
+        end: the number of slots in use.
+        tip: the end of the written part of the buffers.
     """
 
     keys: Layers
@@ -118,7 +101,7 @@ class GrowingTape(Node):
 
     @classmethod
     def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
-        """A tape that shares its tip with no other."""
+        """A tape whose buffers no other tape shares."""
         keys, values, ragged = subtrees
         context, position, end = static
         ragged = None if ragged is None else Ragged(*ragged)
@@ -126,10 +109,10 @@ class GrowingTape(Node):
 
     @classmethod
     def cat_rows(cls, nodes: Sequence[Self]) -> Self:
-        """Rows of tapes of any lengths: in the shorter ones some slots will hold nothing."""
-        nodes = [node.parted() for node in nodes]
+        """Rows of tapes of any lengths: the shorter ones get slots that hold nothing."""
+        nodes = [node.separated() for node in nodes]
         if any(node.ragged or node.position != nodes[0].position for node in nodes):
-            nodes = [node._apart() for node in nodes]
+            nodes = [node._as_ragged() for node in nodes]
         trees, statics = zip(*(node.parts() for node in nodes), strict=True)
         context, position, _ = statics[0]
         slots = max(end for *_, end in statics)
@@ -143,13 +126,14 @@ class GrowingTape(Node):
 
         ragged = None
         if trees[0][2] is not None:
-            held = [F.pad(t[2][0], (g, 0), value=NOWHERE) for t, g in zip(trees, gaps, strict=True)]
-            ragged = torch.cat(held), torch.cat([t[2][1] for t in trees])
+            held, seen = zip(*(t[2] for t in trees), strict=True)
+            padded = [F.pad(t, (g, 0), value=NO_POSITION) for t, g in zip(held, gaps, strict=True)]
+            ragged = torch.cat(padded), torch.cat(seen)
         subtrees = join([t[0] for t in trees]), join([t[1] for t in trees]), ragged
         return cls.build(subtrees, (context, position, slots))
 
     def select_rows(self, index: Tensor) -> Any:
-        """The rows `index`, with room for a few steps; where they come in blocks, branched."""
+        """The rows `index`, with room for a few steps; branched if they come in blocks."""
         if torch.is_grad_enabled():
             return super().select_rows(index)
         sources, group = tree.regroup_blocks(index, 1)
@@ -171,24 +155,22 @@ class GrowingTape(Node):
         return type(self)(keys, values, ragged, context, position, end, TapeEnd(end))
 
     def repeat_rows(self, n: int) -> Any:
-        """Every row n times, branched: nothing is copied until the rows part."""
-        from seriatim.layers.branched_tape import branched  # either kind of tape makes the other
-
+        """Every row n times, branched: nothing is copied until the rows are separated."""
         if n == 1 or self.ragged is not None or torch.is_grad_enabled():
             return super().repeat_rows(n)
         return branched(self, n)
 
-    def parted(self) -> Self:
-        """Itself: every row has keys and values of its own."""
+    def separated(self) -> Self:
+        """This tape: every row has keys and values of its own."""
         return self
 
     # ---- as a tape ----
 
     def append(self, length: int, lengths: Tensor | None, *, keep: bool = True) -> Chunk:
-        """Begin a chunk. `lengths` matters only to what is kept: padding comes last, unseen."""
+        """Begin a chunk; only the tape after it depends on `lengths`, as padding is never seen."""
         is_ragged = lengths is not None and bool((lengths < length).any())
         valid = lengths if is_ragged else None
-        # What autograd has recorded must not be written over, and a chunk as long as the
+        # Tensors that autograd has recorded must not be overwritten, and a chunk as long as the
         # context replaces the tape anyway.
         if keep and length < self.context and not torch.is_grad_enabled():
             return _InPlace(self, length, valid)
@@ -210,16 +192,14 @@ class GrowingTape(Node):
             return torch.arange(self.position, self.position + length, device=device)
         return self.ragged.seen[:, None] + torch.arange(length, device=device)
 
-    def _sight(self, positions: Tensor) -> AttentionMask:
-        """What new elements see of slots [first, end) and of themselves."""
+    def _mask(self, positions: Tensor) -> AttentionMask:
+        """The mask of new elements on slots [first, end) and on themselves."""
         like, context, length = self.keys[0], self.context, positions.shape[-1]
         if self.ragged is not None:
-            return sight_by_position(
-                positions, self.ragged.held[:, : self.end], context, like.dtype
-            )
+            return mask_by_position(positions, self.ragged.held[:, : self.end], context, like.dtype)
         old = self.end - self._first()
         block = block_size(length, context)
-        later = later_blocks(length, context, like, like.dtype)
+        later = later_band(length, context, like, like.dtype)
         if length == 1:
             return EVERYTHING
         if old == 0 and block <= context:
@@ -228,8 +208,8 @@ class GrowingTape(Node):
             as_bias(band(block, old + block, context, like.device), like.dtype), band=later
         )
 
-    def _apart(self) -> Self:
-        """The same tape with a position for each row, even while they are level."""
+    def _as_ragged(self) -> Self:
+        """An equal tape with positions for each row, even while they are level."""
         if self.ragged is not None:
             return self
         rows, _, slots, _ = self.keys[0].shape
@@ -241,7 +221,7 @@ class GrowingTape(Node):
     # ---- room at the tip ----
 
     def _with_room(self, length: int) -> Self:
-        """An equal tape with `length` slots after `end` that only the caller writes to."""
+        """An equal tape with `length` slots after `end` that are reserved for the caller."""
         if reserve(self.keys[0], self.tip, self.end, length):
             return self
         is_full = self.end + length > 2 * self.context
@@ -267,14 +247,14 @@ class GrowingTape(Node):
         )
 
     def _packed(self) -> Self:
-        """Each row's last context - 1 elements, without the slots between that hold nothing.
+        """Each row's last context - 1 elements, without empty slots in between.
 
-        So a tape stays bounded even if one row never advances while others do.
+        This bounds a tape even if one row never advances while others do.
         """
         if self.ragged is None:
             return self
         slots = min(self.end, self.context - 1)
-        held, order = self.ragged.held[:, : self.end].sort(-1)  # what holds nothing goes first
+        held, order = self.ragged.held[:, : self.end].sort(-1)  # empty slots come first
         held, order = (t.narrow(1, self.end - slots, slots) for t in (held, order))
 
         def pick(t: Tensor) -> Tensor:
@@ -286,16 +266,16 @@ class GrowingTape(Node):
 
 
 class _InPlace(Chunk):
-    """A chunk written into the shared buffers, at their tip."""
+    """A chunk that is written into the shared buffers, at their tip."""
 
     def __init__(self, tape: GrowingTape, length: int, lengths: Tensor | None) -> None:
         self.positions, self.lengths = tape._positions(length), lengths
         tape = tape._with_room(length)
         self.before = tape
-        self.sight = tape._sight(self.positions)
+        self.mask = tape._mask(self.positions)
         self.first, self.begin, self.end = tape._first(), tape.end, tape.end + length
         if lengths is not None:
-            tape = tape._apart()  # after the sight: a ragged prompt after level rows needs no mask
+            tape = tape._as_ragged()  # after the mask: a ragged prompt after level rows needs none
         self.after = replace(tape, position=tape.position + length, end=self.end)
         if tape.ragged is not None:
             held, seen = tape.ragged.after(
@@ -319,14 +299,14 @@ class _InPlace(Chunk):
 
 
 class _OutOfPlace(Chunk):
-    """A chunk put behind what the tape holds in new tensors, which autograd may record."""
+    """A chunk that is joined to the old elements in new tensors, which autograd may record."""
 
     def __init__(
         self, tape: GrowingTape, length: int, lengths: Tensor | None, *, is_kept: bool
     ) -> None:
         self.tape, self.lengths, self.first, self.is_kept = tape, lengths, tape._first(), is_kept
         self.positions = tape._positions(length)
-        self.sight = tape._sight(self.positions)
+        self.mask = tape._mask(self.positions)
         self.written: list[tuple[Tensor, Tensor]] = []
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -334,13 +314,13 @@ class _OutOfPlace(Chunk):
             old = slice(self.first, self.tape.end)
             keys = torch.cat([self.tape.keys[layer][:, :, old], keys], 2)
             values = torch.cat([self.tape.values[layer][:, :, old], values], 2)
-        if self.is_kept:  # else every layer's would live until the last layer is done
+        if self.is_kept:  # else they would stay in memory until the last layer is done
             self.written.append((keys, values))
         return keys, values
 
     def keep(self) -> GrowingTape:
-        tape = self.tape if self.lengths is None else self.tape._apart()
-        dtype = tape.keys[0].dtype  # under autocast the layers may have given a narrower one
+        tape = self.tape if self.lengths is None else self.tape._as_ragged()
+        dtype = tape.keys[0].dtype  # under autocast layers may return a narrower one
         end = self.written[0][0].shape[2]
         after = replace(
             tape,
@@ -363,8 +343,225 @@ class _OutOfPlace(Chunk):
 
 
 def _trimmed(tape: GrowingTape) -> GrowingTape:
-    """A level tape without the slots that no later query sees, in memory of its own."""
+    """A level tape without the slots that no later query sees, in buffers of its own."""
     (keys, values, _), (_, _, end) = tape.parts()
-    if not torch.is_grad_enabled():  # else the graph holds the whole chunk in any case
+    if not torch.is_grad_enabled():  # else the graph keeps the whole chunk anyway
         keys, values = (tuple(t.clone() for t in layers) for layers in (keys, values))
     return replace(tape, keys=keys, values=values, end=end, tip=TapeEnd(end))
+
+
+# ---- rows that branch from a common past --------------------------------------------------------
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class BranchedTape(Node):
+    """A tape of rows at one position that share the pool of their source.
+
+    Attributes:
+        keys, values: the pools of every layer, (M, H, room, d), of which this tape uses slots
+            [0, N).
+        seen: (M, G, N) bool, which slots each row has seen.
+        held: (M, N) the position of the element in each slot.
+        context: the number of elements that a query sees, its own included.
+        position: the number of elements that every row has seen.
+        tip: the end of the written part of the pools.
+        is_following: whether a row has followed another since the pools were last packed.
+    """
+
+    keys: Layers
+    values: Layers
+    seen: Tensor
+    held: Tensor
+    context: int
+    position: int
+    tip: TapeEnd = field(repr=False)
+    is_following: bool = False
+
+    @property
+    def group(self) -> int:
+        """G."""
+        return self.seen.shape[1]
+
+    # ---- as a node of trees ----
+
+    def parts(self) -> tuple[tuple[Tree, ...], tuple[Any, ...]]:
+        """Every row with a copy of its pool."""
+        end = self.seen.shape[2]
+        pools = (
+            tuple(t[:, :, :end] for t in self.keys),
+            tuple(t[:, :, :end] for t in self.values),
+            self.held,
+        )
+        pools = tree.map_leaves(lambda t: t.repeat_interleave(self.group, 0), pools)
+        return (*pools, self.seen.flatten(0, 1)), (
+            *(self.context, self.position, self.group),
+            self.is_following,
+        )
+
+    @classmethod
+    def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
+        """Rows that share a pool if their pools are still equal, as in `Memory.build`."""
+        keys, values, held, seen = subtrees
+        context, position, group, is_following = static
+        if not all(tree.is_in_blocks(t, group) for t in tree.leaves((keys, values, held))):
+            group = 1
+        keys, values, held = tree.map_leaves(lambda t: t[::group], (keys, values, held))
+        tip = TapeEnd(held.shape[1], is_fresh=True)
+        seen = seen.view(-1, group, seen.shape[1])
+        keys, values = tuple(keys), tuple(values)
+        return cls(keys, values, seen, held, context, position, tip, is_following)
+
+    @classmethod
+    def cat_rows(cls, nodes: Sequence[Any]) -> Any:
+        """Rows of any growing or branched tapes, separated."""
+        return GrowingTape.cat_rows(nodes)
+
+    def select_rows(self, index: Tensor) -> Any:
+        """The rows `index`; if they come in blocks of one source each, nothing is copied."""
+        if torch.is_grad_enabled():
+            return super().select_rows(index)
+        sources, group = tree.regroup_blocks(index, self.group)
+        if group == 1:
+            return self.separated().select_rows(index)
+        index = index.to(self.seen.device)
+        seen = self.seen.flatten(0, 1).index_select(0, index).view(-1, group, self.seen.shape[2])
+        if torch.equal(sources, torch.arange(len(self.held))):
+            return replace(self, seen=seen, is_following=True)
+        return self._packed(seen, sources.to(seen.device), group)
+
+    def repeat_rows(self, n: int) -> Any:
+        """Every row n times: more rows of the same sources."""
+        if torch.is_grad_enabled():
+            return super().repeat_rows(n)
+        return replace(self, seen=self.seen.repeat_interleave(n, 1))
+
+    # ---- as a tape ----
+
+    def append(self, length: int, lengths: Tensor | None, *, keep: bool = True) -> Chunk:
+        """Begin a chunk; anything but one element of every row separates the rows."""
+        is_single = length == 1 and (lengths is None or bool((lengths == 1).all()))
+        tape = self
+        if is_single and not torch.is_grad_enabled() and not taps.is_on():
+            end = self.seen.shape[2]
+            if reserve(self.keys[0], self.tip, end, self.group):
+                return _InPool(self)
+            if self._is_worth_it():
+                everyone = torch.arange(len(self.held), device=self.held.device)
+                tape = self._packed(self.seen, everyone, self.group)
+                reserve(tape.keys[0], tape.tip, tape.seen.shape[2], self.group)
+                return _InPool(tape)
+        return tape.separated().append(length, lengths, keep=keep)
+
+    def separated(self) -> GrowingTape:
+        """The same rows with keys and values of their own."""
+        seen = self.seen_now()
+        slots = seen.nonzero()[:, 2].view(*seen.shape[:2], -1)  # every row has seen equally many
+        sources = torch.arange(len(seen), device=seen.device)[:, None].expand(-1, self.group)
+        keys, values = self._picked(sources.flatten(), slots.flatten(0, 1), 0)
+        end = slots.shape[2]
+        return GrowingTape(keys, values, None, self.context, self.position, end, TapeEnd(end))
+
+    def seen_now(self) -> Tensor:
+        """(M, G, N) `seen` without the slots that are out of the next element's context."""
+        if self.position < self.context:
+            return self.seen
+        return self.seen & (self.held > self.position - self.context)[:, None]
+
+    # ---- room ----
+
+    def _is_worth_it(self) -> bool:
+        size = int(self.seen_now().any(1).sum(1).max())
+        worth = _WORTH_FOLLOWING if self.is_following else _WORTH
+        return size <= max(_SMALL, worth * min(self.position, self.context))
+
+    def _packed(self, seen: Tensor, sources: Tensor, group: int) -> Self:
+        """A tape of some sources, without the slots that no row sees and with room for more.
+
+        Args:
+            seen: (M', G', N) the slots that each remaining row has seen.
+            sources: (M',) the index of each remaining source.
+            group: G'.
+        """
+        seen = replace(self, seen=seen, held=self.held[sources]).seen_now()
+        is_live = seen.any(1)
+        size = int(is_live.sum(1).max())
+        slots = (~is_live).int().argsort(dim=1, stable=True)[:, :size]
+        room = group if self.tip.is_fresh else max(_STEPS_OF_ROOM * group, size // 2)
+        keys, values = self._picked(sources, slots, room)
+        return replace(
+            self,
+            keys=keys,
+            values=values,
+            seen=seen.gather(2, slots[:, None].expand(-1, group, -1)),
+            held=self.held[sources].gather(1, slots),
+            tip=TapeEnd(size),
+            is_following=False,
+        )
+
+    def _picked(self, sources: Tensor, slots: Tensor, room: int) -> tuple[Layers, Layers]:
+        """The slots (R, n) of the pools `sources` (R,), in buffers (R, H, n + room, d)."""
+        size = slots.shape[1]
+
+        def pick(pool: Tensor) -> Tensor:
+            heads, capacity, features = pool.shape[1:]
+            first = sources[:, None] * heads + torch.arange(heads, device=slots.device)
+            index = first[:, :, None] * capacity + slots[:, None]
+            picked = pool.reshape(-1, features).index_select(0, index.flatten())
+            new = pool.new_empty(len(sources), heads, size + room, features)
+            new[:, :, :size] = picked.view(len(sources), heads, size, features)
+            return new
+
+        return tuple(map(pick, self.keys)), tuple(map(pick, self.values))
+
+
+def branched(tape: GrowingTape, group: int) -> BranchedTape:
+    """`group` rows for every row of a level tape; nothing is copied."""
+    rows, end, device = tape.keys[0].shape[0], tape.end, tape.keys[0].device
+    held = torch.arange(tape.position - end, tape.position, device=device)
+    is_seen = held > tape.position - tape.context
+    return BranchedTape(
+        tape.keys,
+        tape.values,
+        is_seen.expand(rows, group, end),
+        held.expand(rows, end),
+        tape.context,
+        tape.position,
+        tape.tip,
+    )
+
+
+class _InPool(Chunk):
+    """One element of every row, written into a slot of its own in the pool of its source."""
+
+    def __init__(self, tape: BranchedTape) -> None:
+        sources, group, end = tape.seen.shape
+        device = tape.seen.device
+        self.positions = torch.tensor([tape.position], device=device)
+        self.lengths = None
+        self.group, self.begin, self.end = group, end, end + group
+        own = torch.eye(group, dtype=torch.bool, device=device).expand(sources, -1, -1)
+        visible = torch.cat([tape.seen_now(), own], 2)
+        self.mask = AttentionMask(as_bias(visible[:, None], tape.keys[0].dtype), group=group)
+        now = self.positions.expand(sources, group)
+        self.after = replace(
+            tape,
+            seen=visible,
+            held=torch.cat([tape.held, now], 1),
+            position=tape.position + 1,
+        )
+
+    def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return self._written(self.after.keys[layer], keys), self._written(
+            self.after.values[layer], values
+        )
+
+    def _written(self, pool: Tensor, new: Tensor) -> Tensor:
+        pool[:, :, self.begin : self.end] = join_groups(new, self.group)
+        return pool[:, :, : self.end]
+
+    def keep(self) -> BranchedTape:
+        return self.after
+
+    def offsets(self) -> Tensor:
+        raise NotImplementedError("rows are separated while a recorder is active")

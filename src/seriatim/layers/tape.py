@@ -1,18 +1,18 @@
 """The tape: the keys and values of the last `context` elements of every row, for all layers.
 
-A tape is data: appending leaves the old one as it was, and both may go on.
+A tape is data: appending leaves the old one as it was, and both can be continued.
 
     tape.append(L, lengths)        begins a chunk of L elements
-    chunk.view(layer, k, v)        gives a layer's keys and values to the tape and returns
-                                   those that the chunk may look at
-    chunk.keep()                   the tape after the chunk
+    chunk.view(layer, k, v)        appends a layer's keys and values, and returns all that the
+                                   chunk attends to, under chunk.mask
+    chunk.keep()                   is the tape after the chunk
 
 Any object with this `append` is a `Tape`. `GrowingTape` takes room as it needs it, twice the
-context at most, and `BranchedTape` is what it becomes where rows share a past. `FixedTape` has
-tensors of constant shape, for compilation and export.
+context at most, and becomes a `BranchedTape` where rows share a past. `FixedTape` has tensors of
+constant shape, for compilation and export.
 
-Positions belong to rows and slots to all rows: a ragged chunk leaves slots that hold no element
-of some row, and the tape remembers which. Nothing here knows a model.
+Each row has its own positions, while slots are common to all rows: a ragged chunk leaves slots
+that hold no element of some rows, and the tape records which. Knows no model.
 
 Shapes: B rows, H heads, L elements of a chunk, S slots, d_k and d_v sizes of a key and a value.
 """
@@ -25,9 +25,9 @@ from torch import Tensor
 from seriatim.core.tree import register
 from seriatim.errors import ConfigError
 from seriatim.layers.attention import AttentionMask, as_bias
-from seriatim.layers.branched_tape import BranchedTape as BranchedTape
+from seriatim.layers.growing_tape import BranchedTape as BranchedTape
 from seriatim.layers.growing_tape import GrowingTape as GrowingTape
-from seriatim.layers.tape_chunk import NOWHERE, Layers, join_offsets, sight_by_position
+from seriatim.layers.tape_chunk import NO_POSITION, Layers, join_offsets, mask_by_position
 from seriatim.layers.tape_chunk import Chunk as Chunk
 from seriatim.layers.tape_chunk import Tape as Tape
 
@@ -43,16 +43,26 @@ def empty_tape(
     like: Tensor,
     capacity: int | None = None,
 ) -> "GrowingTape | FixedTape":
-    """A tape of nothing, in the precision and on the device of `like`.
+    """A tape before the first element.
 
     Args:
-        context: how many elements a query sees, its own included; older ones are dropped.
-        capacity: room for this many elements in tensors of constant shape. Where it is not
-            less than the context it holds any number of elements, since old ones are dropped;
-            where it is less, elements are forgotten as if the context were that short.
+        batch_size: B.
+        num_layers: the number of layers that attend.
+        num_heads: H.
+        key_size: d_k.
+        value_size: d_v.
+        context: the number of elements that a query sees, its own included; older ones are
+            dropped.
+        like: a tensor of the precision and on the device of the tape.
+        capacity: the number of elements for which tensors of constant shape have room. Any number
+            can be appended, since old ones are dropped; a capacity below the context drops them
+            as if the context were that short. None: the tape grows.
+
+    Raises:
+        ConfigError: if the capacity is below 1.
     """
     if capacity is not None and capacity < 1:
-        raise ConfigError(f"capacity is {capacity}: give room for at least one element, or None")
+        raise ConfigError(f"capacity = {capacity}: give 1 or more, or None")
     slots = 0 if capacity is None else min(capacity, context)
 
     def layers(size: int) -> Layers:
@@ -72,12 +82,12 @@ def empty_tape(
 class FixedTape:
     """A ring of S slots: the element at position p lies in slot p mod S. The context is S.
 
-    Nothing is shared, no shape changes and no Python number depends on what was seen, so it
-    passes through `torch.compile`, CUDA graphs and `torch.export`. An append makes new tensors.
+    Nothing is shared, no shape changes and no Python number depends on the past, so it works with
+    `torch.compile`, CUDA graphs and `torch.export`. An append makes new tensors.
 
     Attributes:
-        keys, values: of every layer.
-        seen: (B,) how many elements each row has seen.
+        keys, values: the rings of every layer, (B, H, S, d_k) and (B, H, S, d_v).
+        seen: (B,) the number of elements that each row has seen.
     """
 
     keys: Layers
@@ -89,18 +99,18 @@ class FixedTape:
         return _InRing(self, length, lengths)
 
     def held_at(self, seen: Tensor) -> Tensor:
-        """(B, S) the position of the last element that slot s got before `seen`, or NOWHERE."""
+        """(B, S) the position in each slot after `seen` (B,) elements, or NO_POSITION."""
         slots = self.keys[0].shape[2]
         last = seen[:, None] - 1
         held = last - (last - torch.arange(slots, device=seen.device)) % slots
-        return torch.where(held >= 0, held, NOWHERE)
+        return torch.where(held >= 0, held, NO_POSITION)
 
 
 class _InRing(Chunk):
     """A chunk for a tape of constant shape.
 
-    A single element is written first and then looks at the ring. A longer chunk looks at the
-    old ring and at itself, since its end may overwrite what its beginning still sees.
+    A single element is written first and then attends to the ring. A longer chunk attends to the
+    old ring and to itself, since its end may overwrite what its beginning still sees.
     """
 
     def __init__(self, tape: FixedTape, length: int, lengths: Tensor | None) -> None:
@@ -108,14 +118,14 @@ class _InRing(Chunk):
         self.positions = tape.seen[:, None] + torch.arange(length, device=tape.seen.device)
         self.seen = tape.seen + (length if lengths is None else lengths.to(tape.seen.device))
         held = tape.held_at(self.seen)
-        self.source = held - tape.seen[:, None]  # (B, S) which new element a slot gets; < 0: none
+        self.source = held - tape.seen[:, None]  # (B, S) the new element of each slot; < 0: none
         self.is_single = length == 1 and lengths is None
         dtype = tape.keys[0].dtype
         if self.is_single:
-            self.sight = AttentionMask(as_bias((held >= 0)[:, None, None], dtype))
+            self.mask = AttentionMask(as_bias((held >= 0)[:, None, None], dtype))
         else:
             before = tape.held_at(tape.seen)
-            self.sight = sight_by_position(self.positions, before, held.shape[1], dtype)
+            self.mask = mask_by_position(self.positions, before, held.shape[1], dtype)
         self.written: list[tuple[Tensor, Tensor]] = []
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ class DecoderBlock(Unit):
             k, v = chunk.view(layer, k, v)
             if taps.is_on():
                 tap_weights(self, "attention.masked", q, k, chunk)
-            y: Tensor = self.attention(q, k, v, chunk.sight)
+            y: Tensor = self.attention(q, k, v, chunk.mask)
             return y
 
         def look_over(x: Tensor) -> Tensor:
@@ -132,10 +132,10 @@ def _tap_cross(
     """Show recorders how queries q (B, H, L, d_k) weigh the positions of the source."""
     size = q.shape[:3].numel() * memory.keys[layer].shape[2] * max(4, q.element_size())
     if taps.wanted(owner, _CROSS, size):
-        sight = EVERYTHING if memory.bias is None else AttentionMask(memory.bias)
+        mask = EVERYTHING if memory.bias is None else AttentionMask(memory.bias)
         with taps.grad_mode():
-            ((_, _, found),) = weights(memory.together(q), memory.keys[layer], sight)
-            taps.put(owner, _CROSS, taps.Record(memory.apart(found), lengths, axis=2))
+            ((_, _, found),) = weights(memory.join_groups(q), memory.keys[layer], mask)
+            taps.put(owner, _CROSS, taps.Record(memory.split_groups(found), lengths, axis=2))
 
 
 class TransformerDecoder(Decoder):
@@ -378,11 +378,11 @@ class AdditiveDecoder(RecurrentDecoder):
         states, contexts, alphas = [], [], []
         for e_t in e.unbind(1):
             alpha = self._alpha(memory, cell.output(h))
-            c = memory.apart(alignment_scores.context(alpha, memory.values[0]))[:, 0, 0]
+            c = memory.split_groups(alignment_scores.context(alpha, memory.values[0]))[:, 0, 0]
             h = kernel.step(cell, h, torch.cat([e_t, c], -1))
             states.append(h)
             contexts.append(c)
-            alphas.append(memory.apart(alpha))
+            alphas.append(memory.split_groups(alpha))
         after = tree.map_leaves(lambda *steps: torch.stack(steps, 1), *states)
         return torch.stack(contexts, 1), after, torch.cat(alphas, 2)
 
@@ -408,7 +408,7 @@ class AdditiveDecoder(RecurrentDecoder):
 
     def _alpha(self, memory: Memory, s: Tensor) -> Tensor:
         """(M, 1, G, S) the weights of one step, from s_{t-1} (B, D)."""
-        q = memory.together(self.query(s)[:, None, None])
+        q = memory.join_groups(self.query(s)[:, None, None])
         scores = alignment_scores.additive(q[:, 0], memory.keys[0][:, 0], self.score)
         return alignment_scores.weights(scores[:, None], memory.bias)
 

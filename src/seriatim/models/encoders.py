@@ -85,8 +85,8 @@ class Encoder(nn.Module, ABC):
 class _Whole(Chunk):
     """A sequence that is there all at once: its keys and values are all there is to see."""
 
-    def __init__(self, sight: AttentionMask, positions: Tensor, lengths: Tensor | None) -> None:
-        self.sight, self.positions, self.lengths = sight, positions, lengths
+    def __init__(self, mask: AttentionMask, positions: Tensor, lengths: Tensor | None) -> None:
+        self.mask, self.positions, self.lengths = mask, positions, lengths
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return keys, values

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.tree import Node, Tree, register
-from seriatim.layers.attention import AttentionMask, apart, attend, together
+from seriatim.layers.attention import AttentionMask, attend, join_groups, split_groups
 
 Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (M, H, S, d_k) or (M, H, S, d_v)
 
@@ -128,16 +128,16 @@ class Memory(Node):
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """What queries q (B, H, L, d_k) find: (B, H, L, d_v), by `layers.attention.attend`."""
-        sight = AttentionMask(self.bias, group=self.group)
-        return attend(q, self.keys[layer], self.values[layer], sight)
+        mask = AttentionMask(self.bias, group=self.group)
+        return attend(q, self.keys[layer], self.values[layer], mask)
 
-    def together(self, q: Tensor) -> Tensor:
+    def join_groups(self, q: Tensor) -> Tensor:
         """(B, H, L, d) as (M, H, G L, d): the queries of one source side by side."""
-        return together(q, self.group)
+        return join_groups(q, self.group)
 
-    def apart(self, found: Tensor) -> Tensor:
-        """The inverse of `together`."""
-        return apart(found, self.group)
+    def split_groups(self, found: Tensor) -> Tensor:
+        """The inverse of `join_groups`."""
+        return split_groups(found, self.group)
 
 
 def _padded(t: Tensor, size: int) -> Tensor:
