@@ -100,7 +100,7 @@ def test_what_stands_where_nothing_counts_reaches_neither_values_nor_gradients()
     h, w, b, y = made()
     counted = torch.arange(N) % 4 != 1
     broken = torch.where(counted[:, None], h.detach(), torch.nan).requires_grad_()
-    distribution = LinearCategorical(broken.view(1, N, D), w, b).only(counted.view(1, N))
+    distribution = LinearCategorical(broken.view(1, N, D), w, b).masked(counted.view(1, N))
     values = distribution.log_prob(y.view(1, N))
     assert values.shape == (1, N)
     found = torch.autograd.grad(values.sum(), (broken, w, b))

@@ -53,7 +53,7 @@ def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None
     ("text", "message"),
     [
         ("[" * 100_000, "nested too deeply"),
-        ("[]", "holds no JSON object"),
+        ("[]", "does not hold a JSON object"),
         ("{", "cannot be read"),
         ('{"name": "a", "parts": {}', "cannot be read"),
     ],

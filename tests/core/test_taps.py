@@ -76,7 +76,7 @@ def test_the_bound_counts_all_records_together_and_begins_again_when_they_are_cl
     recorder = Recorder(one, max_bytes=100)
     with taps.recording(recorder):
         put(one, rows=10)
-        with pytest.raises(ConfigError, match=r"x would take 8e-08 GB, with all before it 1.6e-07"):
+        with pytest.raises(ConfigError, match=r"x would take 8e-08 GB, 1.6e-07 GB in total"):
             put(one, rows=10)
         assert len(recorder.records["x"]) == 1
         recorder.clear()

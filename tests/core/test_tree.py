@@ -87,7 +87,7 @@ def test_trees_pass_through_torchs_own_pytree() -> None:
 def test_a_batch_counts_what_is_valid_and_keeps_lengths_on_the_cpu() -> None:
     x = torch.zeros(2, 3, dtype=torch.int64)
     batch = Batch(x, x, torch.tensor([3, 1]), torch.tensor([[1.0, 0.5, 1.0], [2.0, 9.0, 9.0]]))
-    assert batch.counted().tolist() == [[1.0, 0.5, 1.0], [2.0, 0.0, 0.0]]
+    assert batch.target_weights().tolist() == [[1.0, 0.5, 1.0], [2.0, 0.0, 0.0]]
     assert batch.num_targets() == 4.5
     assert Batch(x, x, torch.tensor([3, 1])).num_targets() == 4
     moved = batch.to(torch.device("meta"))

@@ -33,7 +33,7 @@ def test_records_of_several_components_keep_their_shape() -> None:
 def test_weights_of_some_examples_are_ones_for_the_others() -> None:
     weighted = Example(torch.zeros(3), torch.zeros(3), torch.tensor([0.0, 0.5, 1.0]))
     batch = collate([weighted, example(2)])
-    assert batch.counted().tolist() == [[0.0, 0.5, 1.0], [1.0, 1.0, 0.0]]
+    assert batch.target_weights().tolist() == [[0.0, 0.5, 1.0], [1.0, 1.0, 0.0]]
 
 
 def test_sources_are_padded_on_their_own() -> None:

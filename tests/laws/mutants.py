@@ -164,7 +164,7 @@ def counts_padding() -> AbstractContextManager[Any]:
     def every_target(batch: Batch) -> Tensor:
         return torch.ones(batch.shape)
 
-    return mock.patch.object(Batch, "counted", every_target)
+    return mock.patch.object(Batch, "target_weights", every_target)
 
 
 def beam_does_not_reorder_states() -> AbstractContextManager[Any]:

@@ -255,7 +255,7 @@ def test_another_number_of_sources_than_of_rows_is_refused() -> None:
     model = build("additive")
     with pytest.raises(ConfigError, match="2 sequences cannot answer to 3 sources"):
         model.start(2, memory=model.encode(source()))
-    with pytest.raises(ConfigError, match="2 sequences cannot answer to 3 sources"):
+    with pytest.raises(ConfigError, match="3 sources do not fit 2 sequences"):
         model.bind(source()).start(2)
 
 

@@ -1,4 +1,7 @@
-"""The idea in code: states, batches, distributions, the contract of a model, ensembles."""
+"""The idea in code: states, batches, distributions, the contract of a model, ensembles.
+
+`seriatim.core.tree` handles any state; `register` there makes a dataclass part of one.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,21 +9,40 @@ from seriatim._lazy import attach
 
 if TYPE_CHECKING:
     from seriatim.core.batch import Batch as Batch
+    from seriatim.core.batch import TokenSequences as TokenSequences
+    from seriatim.core.batch import valid_mask as valid_mask
     from seriatim.core.distributions import Categorical as Categorical
     from seriatim.core.distributions import Discrete as Discrete
     from seriatim.core.distributions import Distribution as Distribution
+    from seriatim.core.distributions import LinearCategorical as LinearCategorical
+    from seriatim.core.distributions import inverse_cdf as inverse_cdf
+    from seriatim.core.distributions import top_k as top_k
+    from seriatim.core.distributions import uniforms as uniforms
     from seriatim.core.ensembles import Mixture as Mixture
     from seriatim.core.ensembles import Product as Product
     from seriatim.core.ensembles import Scorer as Scorer
+    from seriatim.core.model import BoundModel as BoundModel
     from seriatim.core.model import SequenceModel as SequenceModel
     from seriatim.core.model import State as State
+    from seriatim.core.model import TargetModel as TargetModel
+    from seriatim.core.model import log_likelihood as log_likelihood
+    from seriatim.core.taps import Recorder as Recorder
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
     {
-        "batch": ["Batch"],
-        "distributions": ["Categorical", "Discrete", "Distribution"],
+        "batch": ["Batch", "TokenSequences", "valid_mask"],
+        "distributions": [
+            "Categorical",
+            "Discrete",
+            "Distribution",
+            "LinearCategorical",
+            "inverse_cdf",
+            "top_k",
+            "uniforms",
+        ],
+        "model": ["BoundModel", "SequenceModel", "State", "TargetModel", "log_likelihood"],
         "ensembles": ["Mixture", "Product", "Scorer"],
-        "model": ["SequenceModel", "State"],
+        "taps": ["Recorder"],
     },
 )

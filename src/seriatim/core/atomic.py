@@ -1,6 +1,6 @@
-"""Files that are written whole or not at all, and that have reached the disk when it says so.
+"""Files that are written completely or not at all, and that are on disk once the call returns.
 
-Knows paths; nothing of what is in the files.
+Knows paths; nothing about file contents.
 """
 
 import contextlib
@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-PART = ".part"  # behind the name of a file that is not whole yet
+PART = ".part"  # suffix of a file that is not complete yet
 
 
 @contextlib.contextmanager
 def write(path: Path) -> Iterator[Path]:
-    """Where to write what becomes the file `path`, once all of it is on the disk.
+    """The temporary path to write to; on leaving, it is flushed and becomes the file `path`.
 
-    Whatever goes wrong, `path` is the old file or the new one; a part may be left beside it.
+    If anything fails, `path` is still the old file; a `.part` file may remain beside it.
     """
     part = path.with_name(path.name + PART)
     yield part
@@ -24,8 +24,8 @@ def write(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """See that a file, or the names in a folder, have reached the disk."""
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
+    """Wait until a file, or the entries of a folder, have reached the disk."""
+    with contextlib.suppress(PermissionError):  # Windows cannot open folders
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

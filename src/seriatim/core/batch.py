@@ -1,6 +1,6 @@
-"""What a model is given: inputs to fold and targets to score, ragged rows by their lengths.
+"""Batches: inputs to fold and targets to score, ragged rows described by their lengths.
 
-`TokenSequences` is what batches are cut from: whatever holds symbols laid end to end.
+Batches are cut from `TokenSequences`: sequences of symbols stored end to end.
 
 Shapes: B rows, L elements of a chunk.
 """
@@ -18,11 +18,11 @@ from seriatim.core.tree import Tree
 
 
 class TokenSequences(Protocol):
-    """Sequences of symbols laid end to end, in memory or mapped from a file."""
+    """Sequences of symbols stored end to end, in memory or mapped from a file."""
 
     @property
     def tokens(self) -> NDArray[np.integer[Any]]:
-        """The symbols of all sequences, boundaries not included; in a stream every symbol."""
+        """The symbols of all sequences, without boundaries; in a stream, every symbol."""
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -30,7 +30,7 @@ class TokenSequences(Protocol):
 
     @property
     def is_stream(self) -> bool:
-        """Whether this is one sequence without an end, in which the boundary is ordinary."""
+        """Whether this is one endless sequence, in which the boundary is an ordinary symbol."""
 
 
 @tree.register
@@ -39,14 +39,14 @@ class Batch:
     """B sequences, or chunks of them, side by side.
 
     Attributes:
-        inputs: (B, L, ...) what is folded, one element after another: the boundary, then
-            x_1 .. x_{L-1} of a sequence; s[i : i+L] of a stream.
-        targets: (B, L, ...) what is scored after each input: x_1 .. x_{L-1}, boundary of a
-            sequence; s[i+1 : i+L+1] of a stream.
-        lengths: (B,) int64 on the CPU: how many elements of each row are valid; they come
+        inputs: (B, L, ...) the elements to fold, in order: for a sequence the boundary, then
+            x_1 .. x_{L-1}; for a stream s[i : i+L].
+        targets: (B, L, ...) the element to score after each input: for a sequence
+            x_1 .. x_{L-1}, boundary; for a stream s[i+1 : i+L+1].
+        lengths: (B,) int64 on the CPU: the number of valid elements of each row, which come
             first. None: every row is full.
-        weights: (B, L) how much each target counts; None: every valid target counts once.
-        source: for encoder-decoders, what the targets answer to.
+        weights: (B, L) the weight of each target; None: every valid target has weight 1.
+        source: the source sequences, for encoder-decoders.
     """
 
     inputs: Tree
@@ -61,7 +61,7 @@ class Batch:
         first = tree.leaves(self.inputs)[0]
         return first.shape[0], first.shape[1]
 
-    def counted(self) -> Tensor:
+    def target_weights(self) -> Tensor:
         """(B, L) the weight of every target: 0 at padding, `weights` or 1 elsewhere."""
         rows, length = self.shape
         device = tree.leaves(self.inputs)[0].device
@@ -72,15 +72,15 @@ class Batch:
         return valid.float() if self.weights is None else torch.where(valid, self.weights, 0.0)
 
     def weigh(self, values: Tensor) -> Tensor:
-        """Values of the targets (B, L) times their weights, 0 where nothing counts."""
+        """Values of the targets (B, L) times their weights, 0 at padding and at weight 0."""
         if self.lengths is None and self.weights is None:
             return values
-        counted = self.counted().to(values.dtype)
-        # where, not a product: whatever stands at padding, NaN included, must not reach the sum.
-        return torch.where(counted != 0, values * counted, 0.0)
+        weights = self.target_weights().to(values.dtype)
+        # where, not a product: values at padding, NaN included, must not reach the sum.
+        return torch.where(weights != 0, values * weights, 0.0)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device; the lengths stay on the CPU, where layers read them."""
+        """The batch on another device; the lengths stay on the CPU, where layers read them."""
         return replace(
             self,
             inputs=tree.to(self.inputs, device),
@@ -90,13 +90,13 @@ class Batch:
         )
 
     def num_targets(self) -> float:
-        """The sum of the weights: what a mean loss divides by."""
+        """The sum of the target weights, by which a mean loss is divided."""
         if self.weights is None:
             rows, length = self.shape
             return float(rows * length if self.lengths is None else self.lengths.sum())
-        return float(self.counted().sum())
+        return float(self.target_weights().sum())
 
 
 def valid_mask(lengths: Tensor, length: int) -> Tensor:
-    """(B, L) bool, on the device of `lengths`: valid elements come first."""
+    """(B, L) bool, on the device of `lengths`: whether an element is valid (valid ones first)."""
     return torch.arange(length, device=lengths.device) < lengths[:, None]

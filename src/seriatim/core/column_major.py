@@ -1,13 +1,13 @@
-"""Weights that lie column after column in memory while they are trained on a CPU.
+"""Weights stored in column-major order while they are trained on a CPU.
 
-A layer y = x W^T reads W (out, in) in three products: y itself, dx = dy W and dW = dy^T x. Rows lie
-one after the other as torch makes them; then W^T and dy^T are read across their rows, which
-matrix units do badly: with 700 x 650 features in bfloat16 such a product takes two to three times
-as long as one whose factors both lie as they are read. Columns one after the other make y the
-quick kind, leave dx as it was, and turn dW into (x^T dy)^T, for which only x, the smaller, is
-copied across. Shapes and values are those of before; only strides differ.
+A layer y = x W^T uses W (out, in) in three products: y itself, dx = dy W and dW = dy^T x. In the
+row-major order of torch, W^T and dy^T are read against their memory order, which matrix units do
+badly: with 700 x 650 features in bfloat16 such a product takes two to three times as long as one
+that reads both factors in memory order. In column-major order y becomes the fast kind, dx stays
+as it was, and dW becomes (x^T dy)^T, for which only x, the smaller factor, is transposed. Shapes
+and values do not change; only strides do.
 
-Knows tensors and modules; knows no model and no training.
+Knows tensors and modules; no model and no training.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,37 +20,37 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class PrefersColumns(Protocol):
-    """A module that has its own road for weights by columns."""
+    """A module with a faster path for column-major weights."""
 
     def column_weights(self) -> Iterable[Tensor]:
-        """Matrices that it multiplies by faster when they lie by columns."""
+        """The matrices that are multiplied faster in column-major order."""
 
 
 def to_column_major(model: nn.Module) -> list[Tensor]:
-    """Lay the weights by columns for which a module of the model asks, and say which those are."""
-    found = [
+    """Store in column-major order the weights for which a module prefers it, and return them."""
+    weights = [
         weight
         for module in model.modules()
         if isinstance(module, PrefersColumns)
         for weight in module.column_weights()
     ]
-    for weight in found:
+    for weight in weights:
         weight.data = transposed(weight.data).t()
-    return found
+    return weights
 
 
 def to_row_major(weights: Iterable[Tensor]) -> None:
-    """The inverse: weights as torch makes them."""
+    """The inverse of `to_column_major`: the order of torch."""
     for weight in weights:
         weight.data = weight.data.contiguous()
 
 
 @contextmanager
 def transposed_weights(weights: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, W^T (in, out) stands in the place of every W that lies by columns, its gradient too.
+    """Inside, every column-major W and its gradient are replaced by W^T (in, out).
 
-    For kernels that go through memory and look at no stride, as those of optimizers do: by rows
-    W^T is contiguous.
+    For kernels that ignore strides and go through memory, such as those of optimizers: W^T is
+    contiguous.
     """
     _transpose(weights)
     try:
@@ -61,17 +61,17 @@ def transposed_weights(weights: Sequence[Tensor]) -> Iterator[None]:
 
 def _transpose(weights: Sequence[Tensor]) -> None:
     for weight in weights:
-        gradient, weight.grad = weight.grad, None  # it must have the shape of its weight
+        gradient, weight.grad = weight.grad, None  # a gradient must have the shape of its weight
         weight.data = weight.data.t()
         weight.grad = None if gradient is None else gradient.t()
 
 
 def is_column_major(weight: Tensor) -> bool:
-    """Whether a matrix lies by columns."""
+    """Whether a matrix is stored in column-major order."""
     return weight.ndim == 2 and weight.stride(0) == 1 and weight.stride(1) >= weight.shape[0] > 1
 
 
-_ROWS = 128  # copied across at once: their pages and lines stay at hand
+_ROWS = 128  # transposed at once: their pages and cache lines stay in the cache
 
 
 def transposed(x: Tensor) -> Tensor:
@@ -83,14 +83,14 @@ def transposed(x: Tensor) -> Tensor:
 
 
 def weight_gradient(dy: Tensor, x: Tensor, like: Tensor) -> Tensor:
-    """dy^T x of dy (N, out) and x (N, in), which lies as `like` does."""
+    """dy^T x for dy (N, out) and x (N, in), in the memory order of `like`."""
     if is_column_major(like):
         return (transposed(x) @ dy).t()
     return dy.t() @ x
 
 
 def cat_rows(parts: Sequence[Tensor]) -> Tensor:
-    """Matrices of as many columns one below the other, which lie as the first does."""
+    """Matrices stacked vertically, in the memory order of the first one."""
     if is_column_major(parts[0]):
         return torch.cat([part.t() for part in parts], 1).t()
     return torch.cat(list(parts))

@@ -1,12 +1,12 @@
 """Distributions of the next element: log-probabilities in nats, sampling by inverse CDF.
 
 A distribution has a batch shape, (B,) after `predict` or (B, L) inside `forward`. It may be
-lazy: `log_prob` and `top` need not build all V probabilities, `dense` does.
+lazy: `log_prob` and `top` need not compute all V probabilities; `dense` does.
 
-Randomness comes from outside as uniforms of each row's own counter, `uniforms(seed, row, step)`,
-so that what a row samples does not depend on the rows beside it.
+Randomness is passed in as uniforms from a counter of each row, `uniforms(seed, row, step)`, so
+that the samples of a row do not depend on the other rows of its batch.
 
-Shapes: V symbols, K the symbols asked of `top`.
+Shapes: V symbols, K symbols returned by `top`, N entries, D features.
 """
 
 import math
@@ -30,18 +30,18 @@ class Distribution(ABC):
 
     @abstractmethod
     def log_prob(self, x: Tree) -> Tensor:
-        """ln p(x) in nats, of the batch shape; x holds one element per batch entry."""
+        """ln p(x) in nats, with the batch shape; x holds one element per batch entry."""
 
     @abstractmethod
     def sample(self, u: Tensor) -> Tree:
-        """One element per batch entry by the inverse CDF at u, uniforms in [0, 1)."""
+        """One element per batch entry: the inverse CDF at u, uniforms in [0, 1)."""
 
-    def only(self, counted: Tensor) -> "Distribution":
-        """This distribution, whose log-probabilities are wanted where `counted` alone.
+    def masked(self, needed: Tensor) -> "Distribution":
+        """The same distribution, whose log-probabilities are only needed where `needed`.
 
         Args:
-            counted: bool, of the batch shape. Elsewhere `log_prob` may return anything, and a
-                lazy distribution need not work for it.
+            needed: bool, of the batch shape. Elsewhere `log_prob` may return anything, which
+                saves a lazy distribution work.
         """
         return self
 
@@ -58,17 +58,17 @@ class Discrete(Distribution):
     def dense(self) -> Tensor:
         """(..., V) all log-probabilities, normalized: logsumexp over the last axis is 0."""
 
-    def only(self, counted: Tensor) -> "Discrete":
+    def masked(self, needed: Tensor) -> "Discrete":
         return self
 
-    def smoothed_log_prob(self, x: Tensor, share: float) -> Tensor:
-        """(1 - e) ln p(x) + e / V sum_v ln p(v) in nats, of the batch shape; e is `share`."""
-        return torch.lerp(self.log_prob(x), self.dense().mean(-1), share)
+    def smoothed_log_prob(self, x: Tensor, smoothing: float) -> Tensor:
+        """(1 - e) ln p(x) + e / V sum_v ln p(v) in nats, with the batch shape; e is `smoothing`."""
+        return torch.lerp(self.log_prob(x), self.dense().mean(-1), smoothing)
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
-        """The k most probable: log-probabilities (..., k), falling, and symbols (..., k).
+        """The k most probable symbols: log-probabilities (..., k), descending, and ids (..., k).
 
-        Ties go to the smaller symbol, so that greedy and beam search do not depend on a kernel.
+        Ties go to the smaller id, so that greedy and beam search do not depend on a kernel.
         """
         return top_k(self.dense(), k)
 
@@ -107,11 +107,11 @@ class Categorical(Discrete):
 
 
 class LinearCategorical(Categorical):
-    """Softmax of logits that a linear layer makes of features: a = W h + b.
+    """Softmax of the logits of a linear layer: a = W h + b.
 
-    Lazy: all logits are made when they are asked for, and log-probabilities of many entries do
-    not ask for them. Those are computed group after group of entries, exactly, and so are their
-    gradients: never do N V numbers stand in memory.
+    Lazy: `dense`, `top` and `sample` compute all logits; the log-probabilities of many entries
+    and their gradients are computed exactly, one group of entries after another, so that the
+    N V logits are never in memory at once.
     """
 
     def __init__(
@@ -119,18 +119,18 @@ class LinearCategorical(Categorical):
         features: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
-        counted: Tensor | None = None,
+        needed: Tensor | None = None,
     ) -> None:
         """
         Args:
-            features: h (..., D).
-            weight: W (V, D).
-            bias: b (V,).
-            counted: (...) bool, the entries whose log-probability is wanted; None: all. The
+            features: the features h (..., D).
+            weight: the matrix W (V, D).
+            bias: the vector b (V,).
+            needed: (...) bool, the entries whose log-probability is needed; None: all. The
                 others get 0.
         """
         self.features, self.weight, self.bias = features, weight, bias
-        self.counted = counted
+        self.needed = needed
 
     @property
     def num_symbols(self) -> int:
@@ -138,11 +138,11 @@ class LinearCategorical(Categorical):
 
     @cached_property
     def logits(self) -> Tensor:  # type: ignore[override]
-        """(..., V), made once."""
+        """(..., V), computed once."""
         return F.linear(self.features, self.weight, self.bias)
 
-    def only(self, counted: Tensor) -> "LinearCategorical":
-        return LinearCategorical(self.features, self.weight, self.bias, counted)
+    def masked(self, needed: Tensor) -> "LinearCategorical":
+        return LinearCategorical(self.features, self.weight, self.bias, needed)
 
     def log_prob(self, x: Tensor) -> Tensor:
         if self._is_small(x):
@@ -150,24 +150,24 @@ class LinearCategorical(Categorical):
         values: Tensor = self._in_groups(x, 0.0)
         return values
 
-    def smoothed_log_prob(self, x: Tensor, share: float) -> Tensor:
+    def smoothed_log_prob(self, x: Tensor, smoothing: float) -> Tensor:
         if self._is_small(x):
-            return super().smoothed_log_prob(x, share)
-        values: Tensor = self._in_groups(x, share)
+            return super().smoothed_log_prob(x, smoothing)
+        values: Tensor = self._in_groups(x, smoothing)
         return values
 
     def _is_small(self, x: Tensor) -> bool:
         return x.numel() * self.num_symbols < _FEW_LOGITS
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _in_groups(self, x: Tensor, share: float) -> Tensor:
+    def _in_groups(self, x: Tensor, smoothing: float) -> Tensor:
         features, targets = self.features.reshape(-1, self.features.shape[-1]), x.reshape(-1)
         index = None
-        # On another device the number of entries would have to be waited for.
-        if self.counted is not None and x.device.type == "cpu":
-            index = self.counted.reshape(-1).nonzero()[:, 0]
+        # On an accelerator `nonzero` would wait for the number of entries.
+        if self.needed is not None and x.device.type == "cpu":
+            index = self.needed.reshape(-1).nonzero()[:, 0]
             features, targets = features.index_select(0, index), targets.index_select(0, index)
-        values = linear_log_prob(features, self.weight, self.bias, targets, share)
+        values = linear_log_prob(features, self.weight, self.bias, targets, smoothing)
         if index is not None:
             values = values.new_zeros(x.numel()).index_copy(0, index, values)
         return values.view(x.shape)
@@ -175,36 +175,36 @@ class LinearCategorical(Categorical):
 
 # ---- log-probabilities of a linear softmax in groups --------------------------------------------
 
-_FEW_LOGITS = 2**19  # up to here all logits at once are quicker
-_GROUP_BYTES = 2**26  # of the logits of a group, whose products want many rows
-_SMALLEST_GROUP = 64  # rows of a product, below which it is slow
-_ROWS = 64  # of many rows a multiple is taken
-_BLOCK = 2**18  # logits worked on at once by one function after another: they stay in the cache
+_FEW_LOGITS = 2**19  # up to this number, computing all logits at once is faster
+_GROUP_BYTES = 2**26  # size of the logits of a group, whose products need many rows
+_SMALLEST_GROUP = 64  # rows, fewer of which make a product slow
+_ROWS = 64  # large groups are padded to a multiple of this
+_BLOCK = 2**18  # logits to which all element-wise functions are applied while they are cached
 
 
 def linear_log_prob(
-    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, share: float = 0.0
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """(N,) in nats, for a = W h + b and targets y, e being `share`:
+    """(N,) in nats, for a = W h + b, targets y and label smoothing e:
 
         l = (1 - e) a_y + e / V sum_v a_v - ln sum_v exp(a_v)
 
-    with e = 0 ln softmax(a)_y. Products are in autocast's precision where it is enabled; what
-    follows is in that of the weights.
+    With e = 0 this is ln softmax(a)_y. Products use the precision of autocast where it is enabled;
+    everything else uses that of the weights.
 
     Args:
-        features: h (N, D).
-        weight: W (V, D).
-        bias: b (V,).
-        targets: y (N,).
-        share: e in [0, 1), of the target spread over all symbols.
+        features: the features h (N, D).
+        weight: the matrix W (V, D).
+        bias: the vector b (V,).
+        targets: the symbols y (N,).
+        smoothing: e in [0, 1), the fraction of the target that is spread over all symbols.
     """
     device = features.device.type
     is_autocast = torch.is_autocast_enabled(device) and weight.dtype == torch.float32
     dtype = torch.get_autocast_dtype(device) if is_autocast else weight.dtype
     is_recorded = torch.is_grad_enabled()
     values: Tensor = _LinearLogProb.apply(  # type: ignore[no-untyped-call]
-        features, weight, bias, targets, share, dtype, is_recorded
+        features, weight, bias, targets, smoothing, dtype, is_recorded
     )
     return values
 
@@ -214,11 +214,11 @@ class _LinearLogProb(torch.autograd.Function):
 
         dl / da = (1 - e) onehot(y) + e / V - softmax(a).
 
-    That of the features is each entry's own, so it can be made in the forward pass and be
-    multiplied by the upstream gradient g later. That of the weights is a sum over entries; it can
-    be made there too where g will be the same for all entries, as it is for a sum or a mean.
-    Where g turns out not to be, the logits are made again. On an accelerator looking at g would
-    stop the queue, so there everything is left to the backward pass.
+    The gradient of the features is separate for each entry, so it can be computed in the forward
+    pass and multiplied by the upstream gradient g later. That of the weights is a sum over
+    entries; it can be computed early too if g is the same for all entries, as for a sum or a
+    mean. If g turns out to differ, the logits are computed again. On an accelerator, inspecting g
+    would stall the queue, so there everything is left to the backward pass.
     """
 
     @staticmethod
@@ -228,16 +228,16 @@ class _LinearLogProb(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        share: float,
+        smoothing: float,
         dtype: torch.dtype,
         is_recorded: bool,
     ) -> Tensor:
         wanted = [is_recorded and need for need in ctx.needs_input_grad[:3]]
         ctx.is_early = any(wanted) and features.device.type == "cpu"
         h, w = features.to(dtype), weight.to(dtype)
-        sums = _Sums(h, w, bias, targets, share, weight.dtype)
+        sums = _Sums(h, w, bias, targets, smoothing, weight.dtype)
         values = sums.run(wanted if ctx.is_early else [False] * 3, None)
-        ctx.share, ctx.dtype = share, dtype
+        ctx.smoothing, ctx.dtype = smoothing, dtype
         ctx.save_for_backward(features, weight, bias, targets, *sums.gradients)
         return values
 
@@ -259,7 +259,7 @@ class _LinearLogProb(torch.autograd.Function):
                 scaled = [None if g is None else g.to(weight.dtype, copy=True) for g in of_weights]
                 return of_features, *[None if g is None else g.mul_(least) for g in scaled], *unused
         h, w = features.to(ctx.dtype), weight.to(ctx.dtype)
-        sums = _Sums(h, w, bias, targets, ctx.share, weight.dtype)
+        sums = _Sums(h, w, bias, targets, ctx.smoothing, weight.dtype)
         sums.run(wanted, upstream)
         late = list(sums.gradients)
         if ctx.is_early and early[0] is not None:
@@ -273,7 +273,7 @@ class _Sums:
     """One pass over the logits of all entries, group after group.
 
     Attributes:
-        gradients: of features, weight and bias, as far as wanted.
+        gradients: the gradients of features, weight and bias; None where not needed.
     """
 
     def __init__(
@@ -282,11 +282,11 @@ class _Sums:
         w: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        share: float,
+        smoothing: float,
         dtype: torch.dtype,
     ) -> None:
-        self.w, self.bias, self.targets, self.share = w, bias, targets, share
-        # oneDNN compiles a product of new sizes, so few sizes: rows of zeros change no sum.
+        self.w, self.bias, self.targets, self.smoothing = w, bias, targets, smoothing
+        # oneDNN compiles every new product size, so pad to few sizes: zero rows change no sum.
         self.multiple = _ROWS if len(h) >= 8 * _ROWS else 1
         missing = -len(h) % self.multiple
         self.h = F.pad(h, (0, 0, 0, missing)) if missing else h
@@ -294,7 +294,7 @@ class _Sums:
         self.gradients: list[Tensor | None] = [None, None, None]
 
     def run(self, wanted: list[bool], upstream: Tensor | None) -> Tensor:
-        """(N,) the values; gradients of their sum, weighted by `upstream` where given."""
+        """(N,) the values; sets the gradients of their sum, weighted by `upstream` if given."""
         count, num_symbols = len(self.targets), len(self.w)
         values = self.h.new_empty(count, dtype=self.dtype)
         if wanted[0]:
@@ -327,12 +327,12 @@ class _Sums:
         upstream: Tensor | None,
         with_gradient: bool,
     ) -> None:
-        """Fill in the group's values, and turn its logits into the gradient of the values."""
+        """Fill in the values of a group, and turn its logits into the gradient of the values."""
         rows = max(1, _BLOCK // logits.shape[1])
         room = None
         if logits.dtype != self.dtype:
             room = logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=self.dtype)
-        e = self.share
+        e = self.smoothing
         for begin in range(0, len(logits), rows):
             narrow = logits[begin : begin + rows]
             a = narrow if room is None else room[: len(narrow)].copy_(narrow)
@@ -347,7 +347,7 @@ class _Sums:
             total = a.sum(-1, keepdim=True)
             value = (target - highest - total.log())[:, 0]
             if even is not None:
-                # e mean(a) - e target replaces a share of the target's logit.
+                # e (mean(a) - a_y) replaces the fraction e of the logit of the target.
                 value += e * (even - target[:, 0])
             values[part] = value
             if not with_gradient:
@@ -361,7 +361,7 @@ class _Sums:
             if e:
                 a += e / a.shape[1] if upstream is None else e / a.shape[1] * g
             a.scatter_add_(1, y, of_target)
-            if self.gradients[2] is not None:  # a sum while it is in the cache, and still wide
+            if self.gradients[2] is not None:  # sum while cached and in the wider dtype
                 self.gradients[2] += a.sum(0)
             if room is not None:
                 narrow.copy_(a)
@@ -372,7 +372,7 @@ class _Sums:
             torch.mm(slopes, self.w, out=of_features[group])
         if wanted[1]:
             part = weight_gradient(slopes, self.h[group], self.w)
-            # The first is as exact as it is; sums of several need the wider type.
+            # A single group keeps its dtype; sums of several need the wider one.
             self.gradients[1] = part if of_weight is None else part + of_weight.to(self.dtype)
 
 
@@ -391,15 +391,15 @@ def as_discrete(distribution: Distribution) -> Discrete:
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of the last axis, falling, ties to the smaller index; (..., k) twice."""
+    """Values and indices (..., k) of the k largest, descending; ties go to the smaller index."""
     k = min(k, scores.shape[-1])
     if k == 1:
-        # argmax and topk leave open which of several maxima they return.
+        # argmax and topk do not specify which of several maxima they return.
         best = scores.amax(-1, keepdim=True)
         return best, (scores == best).to(torch.uint8).argmax(-1, keepdim=True)
     values, index = scores.topk(min(k + 1, scores.shape[-1]), -1)
     if k < values.shape[-1] and bool((values[..., k - 1] == values[..., k]).any()):
-        # A tie runs across the cut, and topk leaves open which of its symbols come first.
+        # A tie crosses the cut, and topk does not specify which of its indices it returns.
         values, index = scores.sort(dim=-1, descending=True, stable=True)
         return values[..., :k], index[..., :k]
     values, index = values[..., :k], index[..., :k]
@@ -409,43 +409,43 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
-    """The smallest i with p_0 + .. + p_i > u * sum(p); symbols of probability 0 never come.
+    """The smallest i with p_0 + .. + p_i > u * sum(p); never a symbol of probability 0.
 
     Args:
-        log_probs: (..., V), need not be normalized; -inf is allowed.
+        log_probs: (..., V) log-probabilities, not necessarily normalized; -inf is allowed.
         u: (...) uniforms in [0, 1).
     """
     if log_probs.numel() == log_probs.shape[-1] and log_probs.device.type == "cpu":
         return _inverse_cdf_of_one(log_probs, u)
-    # float64: a float32 sum over 50,000 symbols would move the boundaries between them.
+    # float64: a float32 sum over 50,000 symbols would shift the boundaries between them.
     weights = log_probs.double()
     cumulative = (weights - weights.amax(-1, keepdim=True)).exp_().cumsum(-1)
     total = cumulative[..., -1:]
-    # Rounding may lift u * total to total, which no cumulative probability exceeds.
+    # Rounding may raise u * total to total, which no cumulative probability exceeds.
     threshold = torch.minimum(u.double()[..., None] * total, total.nextafter(total.new_zeros(())))
     return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
 def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
-    """The same for a single row, by numpy, whose calls take less time than torch's."""
+    """`inverse_cdf` of a single row in numpy, whose calls have less overhead than torch's."""
     a = log_probs.detach().double().numpy().reshape(-1)
     weights = a - a[a.argmax()]
     cumulative = np.exp(weights, out=weights).cumsum()
     total = float(cumulative[-1])
     threshold = min(u.item() * total, math.nextafter(total, 0.0))
-    found = np.array(cumulative.searchsorted(threshold, side="right"), np.int64)
-    return torch.from_numpy(found).view(log_probs.shape[:-1])
+    index = np.array(cumulative.searchsorted(threshold, side="right"), np.int64)
+    return torch.from_numpy(index).view(log_probs.shape[:-1])
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
 
 
 def uniforms(seed: int, rows: Tensor | NDArray[np.int64], steps: int | NDArray[np.int64]) -> Tensor:
-    """Uniforms in [0, 1) as a function of (seed, row, step), float64, by broadcasting.
+    """Uniforms in [0, 1) as a function of (seed, row, step); float64, rows and steps broadcast.
 
-    A counter, no stream: the number of row r at step t is the same in any batch, order or
-    process. Mixing: the finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied once for
-    each of the three coordinates.
+    Counter-based: the number of row r at step t is the same in every batch, order and process.
+    The mixing function is the finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied once
+    for each of the three coordinates.
     """
     with np.errstate(over="ignore"):
         key = _mix(np.full((), seed % 2**64, dtype=np.uint64) + _ROW)

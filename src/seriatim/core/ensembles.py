@@ -1,8 +1,8 @@
-"""Models made of models: mixtures and normalized products; scorers for what is not normalized.
+"""Ensembles: mixtures and normalized products of models; scorers for unnormalized preferences.
 
-Members share their symbols. A mixture or product is again a `SequenceModel`: its carry is the
-tuple of its members' carries, so it streams, samples and searches like any other. Fusion
-weights, penalties and constraints are no distributions: they are `Scorer`s, added inside the
+Members share a vocabulary. A mixture or product is again a `SequenceModel`: its carry is the
+tuple of its members' carries, so it streams, samples and searches like any other model. Fusion
+weights, penalties and constraints are not distributions: they are `Scorer`s, added inside the
 search and never renormalized.
 
 Shapes: B rows, L elements, V symbols, M members, N scored symbols.
@@ -21,16 +21,19 @@ from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 
 
-class Composed(SequenceModel):
-    """Members folded side by side; a subclass says how their distributions become one."""
+class Ensemble(SequenceModel):
+    """Members folded side by side; a subclass defines how their distributions are combined."""
 
     def __init__(self, members: Sequence[SequenceModel]) -> None:
         """
+        Args:
+            members: the models, which must share their symbols.
+
         Raises:
-            ConfigError: no member, or members of different alphabets.
+            ConfigError: if there is no member, or members have different vocabularies.
         """
         if not members:
-            raise ConfigError("no model was given to compose: give at least one")
+            raise ConfigError("an ensemble has no members: give at least one model")
         first = members[0]
         for m in members[1:]:
             if (m.num_symbols, m.boundary) != (first.num_symbols, first.boundary):
@@ -40,7 +43,7 @@ class Composed(SequenceModel):
                 )
         super().__init__(first.num_symbols, first.boundary)
         self.members = nn.ModuleList(members)
-        # Finished members make a finished model: no dropout comes back by composing them.
+        # Members in evaluation mode stay so: an ensemble must not switch dropout on again.
         self.training = any(m.training for m in members)
 
     def _models(self) -> list[SequenceModel]:
@@ -57,7 +60,7 @@ class Composed(SequenceModel):
         )
 
     def encode(self, source: Batch) -> Tree:
-        """The memory of every member: each reads the source with its own encoder."""
+        """The memory of every member, from its own encoder."""
         return tuple(m.encode(source) for m in self._models())
 
     def advance(
@@ -82,7 +85,7 @@ class Composed(SequenceModel):
         return None if None in reaches else max(r for r in reaches if r is not None)
 
 
-class Mixture(Composed):
+class Mixture(Ensemble):
     """p(x | past) = sum_m w_m p_m(x | past), weights w on the simplex."""
 
     log_weights: Tensor
@@ -92,11 +95,11 @@ class Mixture(Composed):
     ) -> None:
         """
         Args:
-            members: models of one alphabet.
-            weights: not negative, of sum 1; None: equal. `fit_weights` finds good ones.
+            members: models with the same symbols.
+            weights: nonnegative weights of sum 1; None: equal weights. `fit_weights` fits them.
 
         Raises:
-            ConfigError: weights that are no distribution over the members.
+            ConfigError: if the weights are not a distribution over the members.
         """
         super().__init__(members)
         if weights is None:
@@ -104,8 +107,8 @@ class Mixture(Composed):
         w = torch.tensor(weights, dtype=torch.float64)
         if len(w) != len(members) or bool((w < 0).any()) or abs(float(w.sum()) - 1) > 1e-6:
             raise ConfigError(
-                f"weights {list(weights)} are no distribution over {len(members)} models: give "
-                "one weight a model, none negative, of sum 1"
+                f"weights {list(weights)} are not a distribution over {len(members)} models: give "
+                "one nonnegative weight per model, of sum 1"
             )
         self.register_buffer("log_weights", w.log())
 
@@ -113,12 +116,11 @@ class Mixture(Composed):
         return MixtureDistribution(self._emitted(features), self.log_weights)
 
     def fit_weights(self, batches: Iterable[Batch], *, steps: int = 100) -> list[float]:
-        """Set the weights to those of greatest likelihood on `batches` (use the validation part).
+        """Set the weights to those of greatest likelihood on `batches`, and return them.
 
-        Each batch is scored by every member from its own empty state.
-
-        Returns:
-            The weights.
+        Args:
+            batches: the validation data, each batch scored by every member from its empty state.
+            steps: the maximal number of EM steps.
         """
         with torch.no_grad():
             scored = [_scored(self._models(), batch) for batch in batches]
@@ -128,7 +130,7 @@ class Mixture(Composed):
 
 
 class MixtureDistribution(Discrete):
-    """A weighted sum of discrete distributions; lazy wherever its members are."""
+    """A weighted sum of discrete distributions, as lazy as its members."""
 
     def __init__(self, parts: Sequence[Discrete], log_weights: Tensor) -> None:
         self.parts, self.log_weights = parts, log_weights
@@ -140,8 +142,8 @@ class MixtureDistribution(Discrete):
     def log_prob(self, x: Tensor) -> Tensor:
         return self._mix([d.log_prob(x) for d in self.parts])
 
-    def only(self, counted: Tensor) -> "MixtureDistribution":
-        return MixtureDistribution([d.only(counted) for d in self.parts], self.log_weights)
+    def masked(self, needed: Tensor) -> "MixtureDistribution":
+        return MixtureDistribution([d.masked(needed) for d in self.parts], self.log_weights)
 
     def dense(self) -> Tensor:
         return self._mix([d.dense() for d in self.parts])
@@ -151,10 +153,10 @@ class MixtureDistribution(Discrete):
         return torch.logsumexp(torch.stack([v + a for v, a in zip(values, w, strict=True)]), 0)
 
 
-class Product(Composed):
+class Product(Ensemble):
     """p(x | past) proportional to prod_m p_m(x | past)^a_m, normalized at every step.
 
-    Needs the full row of every member: the normalizer is a sum over all V symbols.
+    Needs all V probabilities of every member, because the normalizer is a sum over symbols.
     """
 
     def __init__(
@@ -162,19 +164,19 @@ class Product(Composed):
     ) -> None:
         """
         Args:
-            members: models of one alphabet.
-            exponents: a_m >= 0; None: 1 / M each, the geometric mean (an ensemble).
+            members: models with the same symbols.
+            exponents: the exponents a_m >= 0; None: 1 / M each, the geometric mean.
 
         Raises:
-            ConfigError: not one exponent a member, or a negative one.
+            ConfigError: if there is not one exponent per member, or one is negative.
         """
         super().__init__(members)
         if exponents is None:
             exponents = [1.0 / len(members)] * len(members)
         if len(exponents) != len(members) or min(exponents) < 0:
             raise ConfigError(
-                f"exponents {list(exponents)} do not fit {len(members)} models: give one a model, "
-                "none negative"
+                f"exponents {list(exponents)} do not fit {len(members)} models: give one "
+                "nonnegative exponent per model"
             )
         self.exponents = tuple(exponents)
 
@@ -184,24 +186,24 @@ class Product(Composed):
 
 
 class Scorer(Protocol):
-    """Something that prefers: added to log-probabilities inside a search, never a distribution.
+    """A preference that is added to log-probabilities inside a search; not a distribution.
 
-    Language-model fusion, length rewards, repetition penalties and constraints are scorers. The
-    laws of probability do not hold for a search that uses one, so its scores are kept apart
-    from the model's `log_prob`.
+    Language-model fusion, length rewards, repetition penalties and constraints are scorers. A
+    search with scorers ranks by its own score, which is kept apart from the `log_prob` of the
+    model.
     """
 
     def start(self, batch_size: int) -> Tree:
-        """The scorer's state before the first element; batch in axis 0 of every leaf."""
+        """The state before the first element; every leaf has the batch in axis 0."""
 
     def update(self, state: Tree, x: Tensor) -> Tree:
-        """The state after one element per row, x (B,)."""
+        """The state after one symbol per row, x (B,)."""
 
     def scores(self, state: Tree) -> Tensor:
-        """(B, V) what is added to each symbol's log-probability; -inf forbids."""
+        """(B, V) the term added to the log-probability of each symbol; -inf forbids it."""
 
     def ceiling(self) -> float:
-        """An upper bound of all its scores, by which a search may stop early; inf: none known."""
+        """An upper bound of all scores, which lets a search stop early; inf: not known."""
 
 
 def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) -> Tensor:
@@ -209,29 +211,29 @@ def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) 
 
         w_m <- mean_n  w_m p_m(x_n) / sum_k w_k p_k(x_n)
 
-    The likelihood never falls from step to step (Dempster, Laird, Rubin 1977); it is concave in
-    w, so equal starting weights find the maximum.
+    The likelihood never decreases from step to step (Dempster, Laird, Rubin 1977); it is concave
+    in w, so that equal starting weights lead to the maximum.
 
     Args:
-        log_probs: (M, N) nats that each member gives to each scored symbol.
-        steps: at most this many.
-        tolerance: stop when no weight moves by more.
+        log_probs: (M, N) the log-probability of each scored symbol under each member, nats.
+        steps: the maximal number of steps.
+        tolerance: the largest change of a weight at which to stop.
 
     Returns:
-        (M,) float64.
+        The weights (M,), float64.
     """
     log_probs = log_probs.double()
     weights = torch.full((len(log_probs),), 1.0 / len(log_probs), dtype=torch.float64)
     for _ in range(steps):
         posterior = (log_probs + weights.log()[:, None]).softmax(0)
-        new = posterior.mean(1)
-        moved = float((new - weights).abs().max())
-        weights = new
-        if moved < tolerance:
+        updated = posterior.mean(1)
+        change = float((updated - weights).abs().max())
+        weights = updated
+        if change < tolerance:
             break
     return weights
 
 
 def _scored(models: Sequence[SequenceModel], batch: Batch) -> Tensor:
-    counts = batch.counted() > 0
-    return torch.stack([m.log_prob(batch)[counts].double() for m in models])
+    needed = batch.target_weights() > 0
+    return torch.stack([m.log_prob(batch)[needed].double() for m in models])

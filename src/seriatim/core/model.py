@@ -2,9 +2,9 @@
 
     p(x_1 .. x_T) = prod_t p(x_t | s_{t-1}),      s_t = fold(s_{t-1}, x_t)
 
-A family answers one question, *what to keep of the past*, in three methods: `empty` (nothing
-seen yet), `advance` (fold a chunk) and `emit` (what comes next). A family that answers to a
-source gives a fourth, `encode`. Everything else is final and written here once. This module
+A family answers one question, *what to keep of the past*, with three methods: `empty` (nothing
+seen yet), `advance` (fold a chunk) and `emit` (what comes next). A family that is conditioned on
+a source adds a fourth, `encode`. Everything else is final and written here once. This module
 knows no family, no text and no optimizer.
 
 Shapes: B rows, L elements of a chunk, V symbols, D features.
@@ -27,18 +27,18 @@ from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 
 Features: TypeAlias = Tree  # what `emit` reads, (B, ...) or (B, L, ...)
-Carry: TypeAlias = Tree  # what a family folds; every tensor leaf has B in axis 0
+Carry: TypeAlias = Tree  # the state that a family folds; every tensor leaf has B in axis 0
 Objective: TypeAlias = Callable[[Distribution, Tree, Features], Tensor]
 
 
 @tree.register
 @dataclass(frozen=True)
 class State:
-    """What a model remembers of B sequences. Data: old states stay usable for ever.
+    """What a model remembers of B sequences. Immutable: old states stay usable.
 
     Attributes:
-        features: what `emit` reads after the last valid element, (B, ...).
-        carry: what the family folds.
+        features: (B, ...) the input of `emit` after the last valid element.
+        carry: the state that the family folds.
     """
 
     features: Features
@@ -51,7 +51,7 @@ def log_likelihood(distribution: Distribution, targets: Tree, features: Features
 
 
 class TargetModel(nn.Module, ABC):
-    """Whatever scores the targets of a batch: all that training and its evaluations see."""
+    """A model that scores the targets of a batch: the interface of training and evaluation."""
 
     @abstractmethod
     def forward(
@@ -62,11 +62,11 @@ class TargetModel(nn.Module, ABC):
         objective: Objective = log_likelihood,
         keep: bool = False,
     ) -> tuple[Tensor, Carry | None]:
-        """(B, L) the objective of every target, 0 where nothing counts; and the carry, if any."""
+        """(B, L) the objective at every target, 0 at padding; and the carry, if any."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         tensors = itertools.chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
@@ -74,20 +74,20 @@ class TargetModel(nn.Module, ABC):
 class SequenceModel(TargetModel):
     """A distribution over sequences of symbols, folded from left to right.
 
-    A family implements `empty`, `advance` and `emit`, and may declare its `reach`. The methods
-    marked final make the rest; overriding one is refused when the class is made.
+    A family implements `empty`, `advance` and `emit`, and may declare its `reach`. The final
+    methods follow from these; a class that overrides one is refused at its definition.
     """
 
     def __init__(self, num_symbols: int, boundary: int) -> None:
         """
         Args:
-            num_symbols: V, the size of the alphabet, boundary included.
-            boundary: the symbol fed before the first element and, for sequences with ends,
-                predicted after the last.
+            num_symbols: V, the size of the vocabulary, boundary included.
+            boundary: the symbol that is fed before the first element and, in sequences with an
+                end, predicted after the last.
         """
         super().__init__()
         if not 0 <= boundary < num_symbols:
-            raise ValueError(f"boundary {boundary} is none of the symbols 0 .. {num_symbols - 1}")
+            raise ValueError(f"boundary {boundary} is not a symbol in 0 .. {num_symbols - 1}")
         self.num_symbols = num_symbols
         self.boundary = boundary
 
@@ -95,11 +95,11 @@ class SequenceModel(TargetModel):
         super().__init_subclass__(**kwargs)
         for name in _FINAL & cls.__dict__.keys():
             raise TypeError(
-                f"{cls.__name__} overrides {name}, which is final: a family gives empty, advance "
-                "and emit, and everything else follows from them"
+                f"{cls.__name__} overrides {name}, which is final: implement empty, advance and "
+                "emit; everything else follows from them"
             )
 
-    # ---- what a family gives --------------------------------------------------------------------
+    # ---- what a family implements ---------------------------------------------------------------
 
     @abstractmethod
     def empty(
@@ -109,62 +109,62 @@ class SequenceModel(TargetModel):
 
         Args:
             batch_size: B.
-            memory: the memory of a bound source, for models that answer to one.
-            capacity: room for this many elements, in tensors that never change their shape
-                (for compilation and export); None: as much room as it takes.
+            memory: the memory of the source, for models that take one.
+            capacity: the number of elements to reserve space for, in tensors of constant shape
+                (for compilation and export); None: grow as needed.
         """
 
     @abstractmethod
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
-        """Fold a chunk: training (L = T), a prompt (L = its length) and a step (L = 1) alike.
+        """Fold a chunk: in training (L = T), of a prompt (L = its length) and in a step (L = 1).
 
         Args:
-            carry: what was kept of the elements before; never changed.
+            carry: the carry after the preceding elements; never modified.
             x: (B, L, ...) the chunk.
-            lengths: (B,) on the CPU, how many elements of each row are valid, 0 allowed; None: all.
-            keep: whether the carry is wanted. Without it a layer may choose a kernel that does
-                not know where ragged rows ended.
+            lengths: (B,) on the CPU, the number of valid elements of each row, possibly 0; None: L.
+            keep: whether the carry is needed. Without it a layer may choose a kernel that does
+                not track where ragged rows end.
 
         Returns:
-            Features (B, L, ...) after each element (anything at padding), and the carry after
-            each row's last valid element (None is allowed when it is not wanted).
+            Features (B, L, ...) after each element (arbitrary at padding), and the carry after
+            each row's last valid element (None is allowed without `keep`).
         """
 
     @abstractmethod
     def emit(self, features: Features) -> Distribution:
-        """The distribution of the next element, of batch shape (B,) or (B, L)."""
+        """The distribution of the next element, with batch shape (B,) or (B, L)."""
 
     def encode(self, source: Batch) -> Tree:
-        """The memory of a source, for `empty(memory=...)`: every tensor has B in axis 0.
+        """The memory of a source, for `empty(memory=...)`; every tensor has B in axis 0.
 
         Args:
-            source: inputs (B, S, ...) and lengths; padding of one row never changes another.
+            source: inputs (B, S, ...) and lengths; padding of one row must not affect another.
 
         Raises:
-            ConfigError: this model answers to no source.
+            ConfigError: if this model takes no source.
         """
         raise ConfigError(
-            f"{type(self).__name__} answers to no source, but one was given: leave it out, or "
+            f"{type(self).__name__} takes no source, but one was given: leave it out, or "
             "build an encoder-decoder"
         )
 
     def first(self, batch_size: int) -> Tree:
-        """(B, 1, ...) what is folded before the first element: by default the boundary."""
+        """(B, 1, ...) the element that is folded before the first one: by default the boundary."""
         return torch.full((batch_size, 1), self.boundary, device=self.device)
 
     @property
     def reach(self) -> int | None:
-        """How many of the last inputs can change a prediction; None: there is no bound."""
+        """The number of most recent inputs that can affect a prediction; None: unbounded."""
         return None
 
     @property
     def positions_at_once(self) -> int:
-        """How many positions are best scored together, so that their rows of V stay in memory."""
+        """The number of positions to score at once, so that their rows of V fit in memory."""
         return max(1, min(16_000_000 // self.num_symbols, 32_768))
 
-    # ---- what follows from it --------------------------------------------------------------------
+    # ---- what follows from it -------------------------------------------------------------------
 
     @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
     def forward(
@@ -175,19 +175,19 @@ class SequenceModel(TargetModel):
         objective: Objective = log_likelihood,
         keep: bool = False,
     ) -> tuple[Tensor, Carry | None]:
-        """Score every target of a batch: the one way in for training, DDP, FSDP and compile.
+        """Score every target of a batch: the one entry point of training, DDP, FSDP and compile.
 
-        A batch with a source is encoded here, so that gradients reach the encoder.
+        The source of a batch is encoded here, so that gradients reach the encoder.
 
         Args:
-            batch: inputs and targets (B, L).
-            carry: what was kept of the elements before this chunk; None: nothing was.
-            objective: what is computed of (distribution, targets, features); by default the
+            batch: the inputs and targets (B, L).
+            carry: the carry after the elements before this chunk; None: start from nothing.
+            objective: a function of (distribution, targets, features); by default the
                 log-likelihood in nats.
-            keep: whether the carry after the chunk is wanted.
+            keep: whether the carry after the chunk is needed.
 
         Returns:
-            (B, L) the objective times the weights, 0 where nothing counts; and the carry.
+            (B, L) the objective times the target weights, 0 at padding; and the carry.
         """
         if carry is None:
             memory = None if batch.source is None else self.encode(batch.source)
@@ -195,26 +195,26 @@ class SequenceModel(TargetModel):
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
         distribution = self.emit(features)
         if batch.lengths is not None or batch.weights is not None:
-            distribution = distribution.only(batch.counted() != 0)
+            distribution = distribution.masked(batch.target_weights() != 0)
         return batch.weigh(objective(distribution, batch.targets, features)), carry
 
     @final
     def log_prob(self, batch: Batch) -> Tensor:
-        """(B, L) ln p(target | everything before it) in nats, 0 where nothing counts."""
+        """(B, L) ln p(target | everything before it) in nats, 0 at padding."""
         return self.forward(batch)[0]
 
     @final
     def start(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> State:
-        """The state of B sequences of which only the boundary was seen."""
+        """The state of B sequences after the boundary alone."""
         carry = self.empty(batch_size, memory=memory, capacity=capacity)
         features, carry = self.advance(carry, self.first(batch_size), None)
         return State(tree.at_last(features, None), carry)
 
     @final
     def update(self, state: State, x: Tree, lengths: Tensor | None = None) -> State:
-        """The state after a chunk x (B, L, ...); rows of length 0 stay as they were."""
+        """The state after a chunk x (B, L, ...); rows of length 0 are unchanged."""
         if tree.leaves(x)[0].shape[1] == 0:
             return state
         features, carry = self.advance(state.carry, x, lengths)
@@ -227,26 +227,26 @@ class SequenceModel(TargetModel):
 
     @final
     def predict(self, state: State) -> Distribution:
-        """The distribution of the next element of each row, of batch shape (B,)."""
+        """The distribution of the next element of each row, with batch shape (B,)."""
         return self.emit(state.features)
 
     @final
     def bind(self, source: Batch) -> "SequenceModel":
-        """This model with a source bound to it: a model like any other, sharing the weights.
+        """This model conditioned on a source: a model like any other, sharing the weights.
 
         No gradient reaches the encoder through it: training puts the source into its batches.
 
         Args:
-            source: one row, which every sequence then answers to, or a row for each.
+            source: one row for all sequences, or one row per sequence.
         """
         with torch.no_grad():
             return BoundModel(self, self.encode(source))
 
-    # ---- states as bytes -------------------------------------------------------------------------
+    # ---- states as bytes ------------------------------------------------------------------------
 
     @final
     def save_state(self, state: State) -> bytes:
-        """A state as bytes, to be continued later or elsewhere by this very model."""
+        """A state as bytes, to be resumed later or elsewhere by a model with the same weights."""
         return tree.to_bytes(state, owner=self.fingerprint())
 
     @final
@@ -254,14 +254,14 @@ class SequenceModel(TargetModel):
         """The inverse of `save_state`, on this model's device.
 
         Raises:
-            ModelError: altered bytes, or a state of another model or other weights.
+            ModelError: if the bytes are damaged, or the state is from a model with other weights.
         """
         state: State = tree.to(tree.from_bytes(data, owner=self.fingerprint()), self.device)
         return state
 
     @final
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any weight, buffer or size of the model."""
+        """16 hexadecimal digits that depend on every weight, buffer and size of the model."""
         versions = tuple(map(_identity, self.state_dict().values()))
         if self.__dict__.get("_fingerprint", (None, ""))[0] != versions:
             digest = hashlib.blake2b(digest_size=8)
@@ -270,7 +270,7 @@ class SequenceModel(TargetModel):
                 digest.update(
                     tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
                 )
-            # Hashing 60 MB of weights takes longer than a step: remember it while they stand.
+            # Hashing 60 MB of weights takes longer than a step: cache it until a weight changes.
             object.__setattr__(self, "_fingerprint", (versions, digest.hexdigest()))
         fingerprint: str = self.__dict__["_fingerprint"][1]
         return fingerprint
@@ -293,7 +293,7 @@ _FINAL = frozenset(
 
 
 class BoundModel(SequenceModel):
-    """A model and the memory of its source; see `SequenceModel.bind`."""
+    """A model conditioned on the memory of a source; see `SequenceModel.bind`."""
 
     def __init__(self, model: SequenceModel, memory: Tree) -> None:
         super().__init__(model.num_symbols, model.boundary)
@@ -301,7 +301,7 @@ class BoundModel(SequenceModel):
         self.train(model.training)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BoundModel":
-        """What moves or rounds the weights does the same to the memory."""
+        """Apply to the memory whatever moves or casts the weights."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.memory = tree.map_leaves(fn, self.memory)
         return self
@@ -309,14 +309,13 @@ class BoundModel(SequenceModel):
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        """The model's own, of the bound memory."""
+        """The carry of the model, with the bound memory."""
         if memory is not None:
-            raise ConfigError("this model is bound to a source already: bind the model it is of")
+            raise ConfigError("this model is already bound to a source: bind the original model")
         rows, memory = tree.rows(self.memory), self.memory
         if rows not in (1, batch_size):
             raise ConfigError(
-                f"{batch_size} sequences cannot answer to {rows} sources: give one source, or one "
-                "for each"
+                f"{rows} sources do not fit {batch_size} sequences: give one, or one for each"
             )
         if rows != batch_size:
             memory = tree.repeat(memory, batch_size)
@@ -325,29 +324,29 @@ class BoundModel(SequenceModel):
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
-        """The model's own."""
+        """Delegates to the model."""
         return self.model.advance(carry, x, lengths, keep=keep)
 
     def emit(self, features: Features) -> Distribution:
-        """The model's own."""
+        """Delegates to the model."""
         return self.model.emit(features)
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """What the model has, by its names."""
+        """The model under the name of the whole, so that its parts keep their names."""
         return {"": self.model}
 
     @property
     def reach(self) -> int | None:
-        """The model's own."""
+        """Delegates to the model."""
         return self.model.reach
 
     @property
     def positions_at_once(self) -> int:
-        """The model's own."""
+        """Delegates to the model."""
         return self.model.positions_at_once
 
 
 def _identity(t: Tensor) -> tuple[int, int, torch.dtype]:
-    """What changes whenever a tensor is replaced, or written to in place."""
-    # A tensor made in inference mode counts no versions, and is not trained in place either.
+    """A value that changes whenever a tensor is replaced or modified in place."""
+    # Tensors created in inference mode have no version, and are not trained in place either.
     return t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype

@@ -1,19 +1,19 @@
-"""Taps: named places inside of layers, from which a recorder takes what flows by.
+"""Taps: named points inside layers at which a recorder takes the values that pass.
 
-A layer asks whether anybody wants a value and puts it there; it never learns who, and keeps
-nothing. With no recorder at work that is one look at a variable. Recorders belong to the thread,
-or the task, that began them, so streams side by side do not see each other's.
+A layer asks whether a value is wanted and puts it; it does not know the recorder and stores
+nothing. Without a recorder this costs one read of a variable. Recorders belong to the thread or
+task that started them, so concurrent streams do not see each other's values.
 
     if taps.is_on() and taps.wanted(self, "hidden"):
         taps.put(self, "hidden", taps.Record(h, lengths))
 
-A value is known by the module that put it: its name is the path of the module in the model that
-is recorded, and the name of the tap, "layers.0.hidden". A module whose parts should go by other
-names than its attributes says so in `tap_children`.
+The name of a value is the path of the module that put it, within the recorded model, followed by
+the name of the tap: "layers.0.hidden". A module whose parts should have names other than its
+attributes defines `tap_children`.
 
-Knows modules and tensors; no layer, no model and no time but its axis.
+Knows modules and tensors; no layer and no model.
 
-Shapes: B rows, L elements of one call, H heads, W slots that a block of queries looks at.
+Shapes: B rows, L elements of one call, H heads, W slots that a block of queries attends to.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -35,16 +35,16 @@ NO_POSITION = -(2**62)
 
 @dataclass(frozen=True)
 class Record:
-    """What one call put.
+    """The value that one call put at a tap.
 
     Attributes:
-        value: (B, L, ...); a map of attention (B, H, L, W); of a single step (B, ...).
-        lengths: (B,) on the CPU, how many elements of each row are valid, which come first;
+        value: (B, L, ...); for attention weights (B, H, L, W); for a single step (B, ...).
+        lengths: (B,) on the CPU, the number of valid elements of each row, which come first;
             None: all.
-        axis: of time; None: a single step, which has no such axis.
-        keys: (W,) or (B, W) where the elements of the slots stand, counted from the first query
-            of this record: its own is at 0, earlier ones below; `NO_POSITION` for a slot of
-            nothing. None: slots are not elements of this sequence.
+        axis: the time axis; None: a single step, which has none.
+        keys: (W,) or (B, W) the positions of the elements in the slots relative to the first
+            query of this record, which is at 0; earlier ones are negative, and an empty slot is
+            near `NO_POSITION`. None: slots are not elements of this sequence.
     """
 
     value: Tensor
@@ -55,19 +55,19 @@ class Record:
 
 @runtime_checkable
 class Named(Protocol):
-    """A module that says what its parts are called."""
+    """A module that defines the names of its parts."""
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Its parts by their names; "" gives a part the name of the whole."""
+        """The parts by name; "" gives a part the name of the whole."""
 
 
 class Recorder:
-    """Takes what the modules of one model put.
+    """Collects the values that the modules of one model put.
 
     Attributes:
-        records: what came, by name, in the order in which it came.
-        max_bytes: of all records together.
-        keeps_graph: whether values come with the graph that leads to them.
+        records: the records by name, in order of arrival.
+        max_bytes: the maximal size of all records together; None: no bound.
+        keeps_graph: whether values keep their autograd graph.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Recorder:
     ) -> None:
         """
         Args:
-            module: whose taps are recorded.
-            only: patterns such as "layers.0.*" or "*.attention.self"; a name is wanted if it, or
-                something that it lies in, fits one. None: everything is.
-            gradients: keep the graph that leads to the values.
-            max_bytes: refuse to hold more; None: no bound.
+            module: the model whose taps are recorded.
+            only: patterns such as "layers.0.*" or "*.attention.self"; a name is wanted if it or
+                one of its parents matches. None: every name is wanted.
+            gradients: whether to keep the autograd graph of the values.
+            max_bytes: the maximal size of all records together; None: no bound.
         """
         self.only = None if only is None else tuple(only)
         self.max_bytes = max_bytes
@@ -97,22 +97,22 @@ class Recorder:
         """Whether this recorder takes the value.
 
         Raises:
-            ConfigError: it would, but the records would be larger than is allowed.
+            ConfigError: if the value is wanted, but the records would exceed `max_bytes`.
         """
         path = self._paths.get(owner)
-        if path is None or not self._is_asked(full := _join(path, name)):
+        if path is None or not self._matches(full := _join(path, name)):
             return False
         if self.max_bytes is not None and self._num_bytes + num_bytes > self.max_bytes:
             raise ConfigError(
-                f"recording {full} would take {_gigabytes(num_bytes)}, with all before it "
-                f"{_gigabytes(self._num_bytes + num_bytes)}, more than the "
-                f"{_gigabytes(self.max_bytes)} allowed: record a shorter text, fewer names with "
+                f"recording {full} would take {_gigabytes(num_bytes)}, "
+                f"{_gigabytes(self._num_bytes + num_bytes)} in total, more than the allowed "
+                f"{_gigabytes(self.max_bytes)}: record a shorter text or fewer names with "
                 "only=[..], or allow more with max_gigabytes"
             )
         return True
 
     def take(self, owner: nn.Module, name: str, record: Record) -> None:
-        """Keep a record, if it is wanted."""
+        """Store a record, if it is wanted."""
         if not self.wants(owner, name, record.value.nbytes):
             return
         if record.value.requires_grad and not self.keeps_graph:
@@ -121,15 +121,15 @@ class Recorder:
         self.records.setdefault(_join(self._paths[owner], name), []).append(record)
 
     def repeated(self) -> "Recorder":
-        """Wants the same and takes nothing: for what is computed a second time."""
+        """A recorder that wants the same and stores nothing: for a repeated computation."""
         return _Repeated(self)
 
     def clear(self) -> None:
-        """Forget all records."""
+        """Delete all records."""
         self.records.clear()
         self._num_bytes = 0
 
-    def _is_asked(self, name: str) -> bool:
+    def _matches(self, name: str) -> bool:
         if self.only is None:
             return True
         return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*") for p in self.only)
@@ -147,19 +147,19 @@ class _Repeated(Recorder):
 
 
 def _paths(module: nn.Module) -> dict[nn.Module, str]:
-    """Every module and its name; of one that stands in several places, the first."""
-    found: dict[nn.Module, str] = {}
+    """Every module and its name; a module in several places has the first of its names."""
+    paths: dict[nn.Module, str] = {}
 
     def visit(part: nn.Module, path: str) -> None:
-        if part in found:
+        if part in paths:
             return
-        found[part] = path
+        paths[part] = path
         named = part.tap_children() if isinstance(part, Named) else dict(part.named_children())
         for name, child in named.items():
             visit(child, _join(path, name))
 
     visit(module, "")
-    return found
+    return paths
 
 
 def _join(path: str, name: str) -> str:
@@ -176,7 +176,7 @@ _RECORDERS: ContextVar[tuple[Recorder, ...]] = ContextVar("recorders", default=(
 
 
 def is_on() -> bool:
-    """Whether anything records here. Nothing does in what is being compiled."""
+    """Whether any recorder is active here; none is while code is being compiled."""
     return not torch.compiler.is_compiling() and bool(_RECORDERS.get())
 
 
@@ -185,23 +185,23 @@ def wanted(owner: nn.Module, name: str, num_bytes: int = 0) -> bool:
 
     Args:
         owner: the module that would put it.
-        name: of the tap.
-        num_bytes: how large it would be.
+        name: the name of the tap.
+        num_bytes: the size of the value.
 
     Raises:
-        ConfigError: it is too large to be recorded.
+        ConfigError: if the value is too large to be recorded.
     """
     return is_on() and any(r.wants(owner, name, num_bytes) for r in _RECORDERS.get())
 
 
 def grad_mode() -> torch.set_grad_enabled:
-    """A `with` for what is computed for recorders alone: with a graph only if one keeps it."""
-    is_kept = any(recorder.keeps_graph for recorder in _RECORDERS.get())
-    return torch.set_grad_enabled(is_kept and torch.is_grad_enabled())
+    """A context for values computed only for recorders: no graph unless one of them keeps it."""
+    keeps_graph = any(recorder.keeps_graph for recorder in _RECORDERS.get())
+    return torch.set_grad_enabled(keeps_graph and torch.is_grad_enabled())
 
 
 def put(owner: nn.Module, name: str, record: Record) -> None:
-    """Give every recorder that wants it what `owner` has made."""
+    """Give a value of `owner` to every recorder that wants it."""
     for recorder in _RECORDERS.get():
         recorder.take(owner, name, record)
 
@@ -211,7 +211,7 @@ def put(owner: nn.Module, name: str, record: Record) -> None:
 
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
-    """Let this recorder take what is put, beside those already at work."""
+    """Activate this recorder, in addition to those already active."""
     token = _RECORDERS.set((*_RECORDERS.get(), recorder))
     try:
         yield
@@ -221,7 +221,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def recording_only(*recorders: Recorder) -> Iterator[None]:
-    """Let these take what is put, and nobody else."""
+    """Activate these recorders and no others."""
     token = _RECORDERS.set(recorders)
     try:
         yield
@@ -230,5 +230,5 @@ def recording_only(*recorders: Recorder) -> Iterator[None]:
 
 
 def recomputing() -> AbstractContextManager[None]:
-    """A `with` for a computation that was recorded here before and must run just as it did."""
+    """A context for repeating a recorded computation, which runs the same and records nothing."""
     return recording_only(*(recorder.repeated() for recorder in _RECORDERS.get()))

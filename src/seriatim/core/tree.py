@@ -1,11 +1,11 @@
 """Trees of tensors: what states, batches and features are made of.
 
 A tree is a tensor, None, a tuple, list or dict of trees, or a registered dataclass (a *node*).
-Every tensor leaf of a state has its B rows in axis 0; that one rule is what lets beam search,
-streaming and batching handle any model's memory. The functions here know nothing of models.
+Every tensor leaf of a state has its B rows in axis 0; this one rule lets beam search, streaming
+and batching handle the state of any model. The functions here know nothing about models.
 
-All of them build on torch's pytree, so a node registered here also passes through
-`torch.compile`, `torch.export`, DDP and FSDP.
+They build on torch's pytree, so a node registered here also passes through `torch.compile`,
+`torch.export`, DDP and FSDP.
 """
 
 import hashlib
@@ -32,28 +32,28 @@ _MAGIC = b"seriatim-state\x01"
 
 
 class Node(ABC):
-    """A node that has its own idea of its leaves, or of how rows of several are put together."""
+    """A node that defines its own leaves, or how the rows of several nodes are concatenated."""
 
     @abstractmethod
     def parts(self) -> tuple[tuple[Tree, ...], tuple[Any, ...]]:
-        """(subtrees, static values): what `build` needs to make an equal node."""
+        """(subtrees, static values) from which `build` makes an equal node."""
 
     @classmethod
     @abstractmethod
     def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
-        """The inverse of `parts`, with subtrees that may have other rows, types or devices."""
+        """The inverse of `parts`; the subtrees may have other rows, dtypes or devices."""
 
     @classmethod
     @abstractmethod
     def cat_rows(cls, nodes: Sequence[Self]) -> Self:
-        """One node whose rows are those of `nodes`, in order."""
+        """One node with the rows of all `nodes`, in order."""
 
     def select_rows(self, index: Tensor) -> Self:
-        """The rows `index`; a node whose rows share something may keep it shared."""
+        """The rows `index`; a node may keep storage that its rows share."""
         return self._each(lambda t: t.index_select(0, index.to(t.device)))
 
     def repeat_rows(self, n: int) -> Self:
-        """Every row n times in a row; a node may share instead of copying."""
+        """Every row n times in succession; a node may share storage instead of copying."""
         return self._each(lambda t: t.repeat_interleave(n, 0))
 
     def _each(self, f: Callable[[Tensor], Tensor]) -> Self:
@@ -62,10 +62,10 @@ class Node(ABC):
 
 
 def register(cls: type[T]) -> type[T]:
-    """Class decorator: make a dataclass a node of trees.
+    """Class decorator: register a dataclass as a node of trees.
 
-    A `Node` says itself what its leaves are. Any other dataclass has its fields as subtrees.
-    Registered names are also what a saved state may contain; nothing is ever imported by name.
+    A `Node` defines its own leaves; the subtrees of any other dataclass are its fields. A saved
+    state may contain registered classes only; nothing is ever imported by name.
     """
     name = cls.__name__
     if issubclass(cls, Node):
@@ -94,7 +94,7 @@ def register(cls: type[T]) -> type[T]:
         cls,
         flatten,
         unflatten,
-        flatten_with_keys_fn=flatten_with_keys,  # torch.export asks for it
+        flatten_with_keys_fn=flatten_with_keys,  # torch.export requires it
         serialized_type_name=f"seriatim.{name}",
         to_dumpable_context=list,
         from_dumpable_context=tuple,
@@ -111,22 +111,22 @@ def leaves(tree: Tree) -> list[Tensor]:
 
 
 def map_leaves(f: Callable[..., Tensor], tree: Tree, *rest: Tree) -> Tree:
-    """f applied to the tensors of trees of one shape; None stays None."""
-    if isinstance(tree, Tensor):  # most trees, and pytree takes longer than a step's product
+    """f applied to the tensors of trees of equal structure; None stays None."""
+    if isinstance(tree, Tensor):  # the most frequent case, for which pytree would be slow
         return f(tree, *rest)
     return pytree.tree_map(lambda *t: f(*t) if isinstance(t[0], Tensor) else t[0], tree, *rest)
 
 
 def rows(tree: Tree) -> int:
-    """B, the number of rows that every leaf has in axis 0."""
-    for leaf in pytree.tree_iter(tree):  # only as far as needed: a node may have to make its leaves
+    """B, the number of rows, which every leaf has in axis 0."""
+    for leaf in pytree.tree_iter(tree):  # lazily: a node may have to compute its leaves
         if isinstance(leaf, Tensor):
             return leaf.shape[0]
     raise ValueError("a tree without tensors has no rows")
 
 
 def select(tree: Tree, index: Tensor) -> Tree:
-    """The rows `index` (K,), in that order, repeats allowed: what beam search does to a state."""
+    """The rows `index` (K,), in that order, with repeats allowed, as in beam search."""
 
     def pick(part: Any) -> Any:
         if isinstance(part, Node):
@@ -137,15 +137,15 @@ def select(tree: Tree, index: Tensor) -> Tree:
 
 
 def regroup_blocks(index: Tensor, size: int) -> tuple[Tensor, int]:
-    """How rows that are picked out of blocks of `size` rows come in blocks again.
+    """The largest blocks into which rows selected from blocks of `size` rows fall again.
 
     Args:
-        index: (K,) rows; row r lies in block r // size.
-        size: of the old blocks.
+        index: (K,) the selected rows; row r belongs to block r // size.
+        size: the size of the old blocks.
 
     Returns:
-        The old block (K / n,) of each new one, on the CPU, and n, as large as it can be: rows
-        i n .. (i + 1) n - 1 of those picked all lie in the same old block.
+        The old block (K / n,) of each new block, on the CPU, and the largest block size n such
+        that the selected rows i n .. (i + 1) n - 1 all belong to one old block.
     """
     blocks, runs = torch.unique_consecutive(index.cpu() // size, return_counts=True)
     n = math.gcd(*runs.tolist()) or 1
@@ -153,14 +153,14 @@ def regroup_blocks(index: Tensor, size: int) -> tuple[Tensor, int]:
 
 
 def is_in_blocks(t: Tensor, size: int) -> bool:
-    """Whether the rows of t come in blocks of `size` equal ones."""
+    """Whether the rows of t come in blocks of `size` equal rows."""
     if t.is_meta or t.shape[0] % size:
         return False
     return torch.equal(t, t[::size].repeat_interleave(size, 0))
 
 
 def repeat(tree: Tree, n: int) -> Tree:
-    """Every row n times in a row: r0 r0 .. r1 r1 .. (never r0 r1 .. r0 r1 ..)."""
+    """Every row n times in succession: r0 r0 .. r1 r1 .. (not r0 r1 .. r0 r1 ..)."""
 
     def stretch(part: Any) -> Any:
         if isinstance(part, Node):
@@ -171,7 +171,7 @@ def repeat(tree: Tree, n: int) -> Tree:
 
 
 def cat(trees: Sequence[Tree]) -> Tree:
-    """The rows of several trees of one structure, in order."""
+    """The rows of several trees of equal structure, in order."""
 
     def join(*nodes: Any) -> Any:
         if isinstance(nodes[0], Node):
@@ -183,7 +183,7 @@ def cat(trees: Sequence[Tree]) -> Tree:
 
 
 def where_rows(chosen: Tensor, new: Tree, old: Tree) -> Tree:
-    """The rows of `new` that are chosen (B,), those of `old` elsewhere; leaves (B, ...)."""
+    """The rows of `new` where `chosen` (B,) is true, those of `old` elsewhere; leaves (B, ...)."""
 
     def choose(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(chosen.to(b.device).view(-1, *[1] * (b.ndim - 1)), a, b)
@@ -192,11 +192,11 @@ def where_rows(chosen: Tensor, new: Tree, old: Tree) -> Tree:
 
 
 def at_last(states: Tree, lengths: Tensor | None) -> Tree:
-    """What stands at each row's last valid element, at the first one where none is valid.
+    """The values at each row's last valid element, or at its first if no element is valid.
 
     Args:
-        states: leaves (B, L, ...), one for each element.
-        lengths: (B,) how many elements of each row are valid; None: all L.
+        states: a tree with leaves (B, L, ...), one value per element.
+        lengths: (B,) the number of valid elements of each row; None: all L.
     """
 
     def pick(t: Tensor) -> Tensor:
@@ -209,18 +209,18 @@ def at_last(states: Tree, lengths: Tensor | None) -> Tree:
 
 
 def last_valid(new: Tree, lengths: Tensor | None, old: Tree) -> Tree:
-    """As `at_last`; `old`, leaves (B, ...), of rows without a valid element."""
+    """As `at_last`, with the values of `old`, leaves (B, ...), in rows without a valid element."""
     last = at_last(new, lengths)
     return last if lengths is None else where_rows(lengths > 0, last, old)
 
 
 def detach(tree: Tree) -> Tree:
-    """The same values, cut from the graph: between chunks of truncated backpropagation."""
+    """The same values, detached from the graph, as between chunks of truncated backpropagation."""
     return map_leaves(Tensor.detach, tree)
 
 
 def to(tree: Tree, target: torch.device | torch.dtype | str) -> Tree:
-    """Every leaf on another device; or, given a dtype, every floating leaf in that precision."""
+    """Every leaf on another device; for a dtype, every floating-point leaf in that precision."""
     if isinstance(target, torch.dtype):
         return map_leaves(lambda t: t.to(target) if t.is_floating_point() else t, tree)
     return map_leaves(lambda t: t.to(target), tree)
@@ -235,9 +235,14 @@ def num_bytes(tree: Tree) -> int:
 
 
 def to_bytes(tree: Tree, *, owner: str) -> bytes:
-    """A tree as bytes: structure as JSON, tensors as safetensors. `owner` names whose it is.
+    """A tree as bytes: structure as JSON, tensors as safetensors.
 
-    Layout: magic, two lengths (little-endian uint64), JSON header, safetensors block.
+    Layout: magic, BLAKE2b digest of the rest (16 bytes), two lengths (little-endian uint64), JSON
+    header, safetensors block.
+
+    Args:
+        tree: the tree to save.
+        owner: an identifier of the model that the state belongs to.
     """
     tensors: dict[str, Tensor] = {}
     header = json.dumps({"owner": owner, "tree": _describe(tree, tensors)}).encode()
@@ -250,14 +255,14 @@ def from_bytes(data: bytes, *, owner: str) -> Tree:
     """The inverse of `to_bytes`.
 
     Raises:
-        ModelError: not such bytes, truncated or altered, or written for another owner.
+        ModelError: if the bytes are not a saved tree, are truncated or altered, or belong to
+            another owner.
     """
     start = len(_MAGIC) + 16
     body = data[start:]
     if not data.startswith(_MAGIC):
         raise ModelError(
-            f"these {len(data)} bytes are not a saved state: expected the bytes that save_state "
-            "returned; was the right file read?"
+            f"these {len(data)} bytes are not a saved state: give the bytes from save_state"
         )
     if hashlib.blake2b(body, digest_size=16).digest() != data[len(_MAGIC) : start]:
         raise ModelError("the saved state is truncated or altered; save it again from the source")
@@ -273,9 +278,9 @@ def from_bytes(data: bytes, *, owner: str) -> Tree:
 
 
 def _describe(tree: Tree, tensors: dict[str, Tensor]) -> Any:
-    if tree is None or isinstance(tree, Tensor):
-        if tree is None:
-            return None
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
         tensors[str(len(tensors))] = tree.detach().cpu().contiguous().clone()
         return "tensor"
     if isinstance(tree, dict):
@@ -285,7 +290,7 @@ def _describe(tree: Tree, tensors: dict[str, Tensor]) -> Any:
     name = type(tree).__name__
     if _NODES.get(name) is not type(tree):
         raise TypeError(
-            f"a state holds a {name}, which is no tensor, tuple, list, dict or registered node: "
+            f"a state holds a {name}, which is not a tensor, tuple, list, dict or registered node: "
             "decorate its dataclass with seriatim.core.tree.register"
         )
     if isinstance(tree, Node):
