@@ -235,12 +235,12 @@ def score_rounds(
 
 def _in_words(symbols: Any, text: str) -> Any:
     """A text of lines as a corpus of known words."""
-    from seriatim.data.corpus import Corpus, Figures
+    from seriatim.data.corpus import Corpus, CorpusStatistics
 
     ids = symbols.encode(text)
     ends = np.flatnonzero(ids == symbols.boundary)
     offsets = np.concatenate([[0], ends - np.arange(len(ends))])
-    figures = Figures(num_sequences=len(ends), num_tokens=len(ids) - len(ends))
+    figures = CorpusStatistics(num_sequences=len(ends), num_tokens=len(ids) - len(ends))
     return Corpus(np.delete(ids, ends), offsets, False, figures, "")
 
 

@@ -494,7 +494,7 @@ def _our_run(train_lines: list[str], valid: list[str], seed: int) -> dict[str, f
         "perplexity": math.exp(last["valid_nats"]),
         "num_weights": sum(p.numel() for p in lm.model.parameters()),
         "batches_per_epoch": found["steps_per_epoch"],
-        "padding_share": found["padding_share"],
+        "padding_fraction": found["padding_fraction"],
     }
 
 

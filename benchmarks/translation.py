@@ -39,7 +39,7 @@ from torch import Tensor, nn
 import seriatim as st
 from benchmarks.training import machine
 from seriatim.core import tree
-from seriatim.data.batches.pairs import Boundaries, PairBatches, PairReader, source_batch
+from seriatim.data.batches.pairs import PairBatches, PairBoundaries, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
 from seriatim.decode.batched import search_sources
 from seriatim.decode.settings import Decoding
@@ -233,7 +233,7 @@ def training(given: Given) -> dict[str, Any]:
     config, options = configuration(0.1), {"token_budget": 4_096, "steps": 10**6}
 
     def batches() -> PairBatches:
-        boundaries = Boundaries(BOUNDARY, BOUNDARY)
+        boundaries = PairBoundaries(BOUNDARY, BOUNDARY)
         return PairBatches(pairs, boundaries, seed=0, token_budget=options["token_budget"])
 
     torch.manual_seed(0)
@@ -387,7 +387,7 @@ def _difference(model: Any, peer: Any, names: list[str]) -> float:
         (s.tolist(), t.tolist()) for s, t in zip(sources, targets, strict=True)
     )
     with torch.no_grad():
-        reader = PairReader(pairs, Boundaries(BOUNDARY, BOUNDARY))
+        reader = PairReader(pairs, PairBoundaries(BOUNDARY, BOUNDARY))
         ours = model.log_prob(reader.batch(np.arange(32))).numpy()
     return max(
         float(np.abs(np.array(found.log_probs) - row[: len(found.log_probs)]).max())

@@ -116,11 +116,11 @@ def test_kinds_have_curves_of_their_own() -> None:
         x[t] = x[t - 6] if t % 3 and t > 6 else rng.integers(0, 4) // 2 * 2
         x[t] = rng.choice([1, 3]) if t % 3 == 0 else x[t]
     model = Lag(6)
-    kinds = {"copied": [0, 2], "chance": [1, 3], "absent": []}
-    found = effective_context(model, stream(x), contexts=(1, 6, 12), kinds=kinds)
-    assert set(found.kinds) == {"copied", "chance"}
-    assert found.kinds["copied"].effective == 6
-    assert found.kinds["copied"].targets + found.kinds["chance"].targets == 6000
+    categories = {"copied": [0, 2], "chance": [1, 3], "absent": []}
+    found = effective_context(model, stream(x), contexts=(1, 6, 12), categories=categories)
+    assert set(found.categories) == {"copied", "chance"}
+    assert found.categories["copied"].effective == 6
+    assert found.categories["copied"].targets + found.categories["chance"].targets == 6000
 
 
 def test_a_model_that_is_led_astray_by_the_far_past_is_told_so() -> None:
@@ -199,7 +199,7 @@ def test_the_json_holds_what_plots_ask_for() -> None:
         model,
         text,
         contexts=(1, 2, 9),
-        kinds={"zero": [0]},
+        categories={"zero": [0]},
         shuffled=True,
         replaced=True,
         gradients=True,
@@ -209,7 +209,7 @@ def test_the_json_holds_what_plots_ask_for() -> None:
     assert record["contexts"] == [1, 2, 9]
     for name in ("bits", "intervals"):
         assert len(record[name]) == 3
-        assert len(record["kinds"]["zero"][name]) == 3
+        assert len(record["categories"]["zero"][name]) == 3
         assert len(record["shuffled"][name]) == len(record["shuffled"]["at"])
     assert {"full", "full_interval", "effective", "effective_interval", "reach"} <= record.keys()
     assert record["targets"] == 130

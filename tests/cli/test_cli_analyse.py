@@ -35,7 +35,7 @@ def test_the_effective_context_is_a_table_and_a_sentence(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["context", str(place / "markov"), str(place / "text.txt")]
-    assert main([*command, "--contexts", "1", "2", "5", "--kinds", "--shuffled"]) == 0
+    assert main([*command, "--contexts", "1", "2", "5", "--categories", "--shuffled"]) == 0
     out = capsys.readouterr().out
     head, *_ = out.splitlines()
     assert head.startswith("elements seen")

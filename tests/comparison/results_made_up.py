@@ -122,7 +122,7 @@ def effective_context(*, memory: float = 20.0, gradients: bool = True) -> dict[s
         "reach": None,
         "targets": 100_000,
         "unit": "bits per symbol",
-        "kinds": {
+        "categories": {
             kind: {"bits": [b * f for b in bits], "full": 2.0 * f, "effective": 30, "targets": 9000}
             for kind, f in {"letter": 1.1, "space": 0.5, "punctuation": 1.4}.items()
         },

@@ -331,8 +331,8 @@ def test_no_more_text_is_held_back_than_scoring_is_worth() -> None:
 def test_the_beginning_of_a_text_is_whole_sequences_or_whole_symbols(is_stream: bool) -> None:
     source = open_source(lines(20), sequences="stream" if is_stream else "line")
     lm = LanguageModel(st.Markov(order=2)).fit(source, valid=source)
-    assert lm.symbols is not None
-    corpus: Corpus = build_corpus(source, lm.symbols)
+    assert lm.vocabulary is not None
+    corpus: Corpus = build_corpus(source, lm.vocabulary)
     head = beginning(corpus, 100)
     assert head.num_tokens == (100 if is_stream else 80)
     assert (head.tokens == corpus.tokens[: head.num_tokens]).all()

@@ -31,8 +31,8 @@ from seriatim.train.loop import batches_of
 def text() -> tuple[Vocabulary, Corpus]:
     letters = np.random.default_rng(0).choice(list("abcdefgh\n"), 20_000)
     source = open_source(["".join(letters)], sequences="stream")
-    symbols = fit_vocabulary("char", source.texts(), sequences="stream")
-    return symbols, build_corpus(source, symbols)
+    vocabulary = fit_vocabulary("char", source.texts(), sequences="stream")
+    return vocabulary, build_corpus(source, vocabulary)
 
 
 def prepared(text: tuple[Vocabulary, Corpus], config: ModelConfig, **budget: Any) -> Prepared:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seriatim.core.batch import Batch
 from seriatim.data.batches.corpus import (
     BatchSource,
-    Buckets,
+    LengthBuckets,
     SequenceBatches,
     StreamChunks,
     StreamWindows,
@@ -228,7 +228,7 @@ def test_a_token_budget_without_room_for_a_row_is_refused() -> None:
 
 
 def test_a_piece_wider_than_the_budget_is_a_batch_by_itself() -> None:
-    buckets = Buckets(np.array([3, 40, 3, 41]), batch_size=8, seed=0, token_budget=10)
+    buckets = LengthBuckets(np.array([3, 40, 3, 41]), batch_size=8, seed=0, token_budget=10)
     epoch = [sorted(buckets.pieces(i).tolist()) for i in range(buckets.steps_per_epoch)]
     assert sorted(epoch) == [[0, 2], [1], [3]]
 
@@ -314,12 +314,12 @@ def test_one_pass_reads_every_pair_once_and_rows_go_on(
     assert all_pairs([r.batch for r in readings]) == expected_pairs(corpus)
     assert num_targets(corpus) == len(expected_pairs(corpus))
     for before, after in pairwise(readings):
-        assert before.goes_on == (not after.is_first)
-        if before.goes_on:
+        assert before.continues == (not after.is_first)
+        if before.continues:
             alive = after.batch.shape[0]
             ends = before.batch.targets[:alive, -1]
             assert torch.equal(after.batch.inputs[:, 0], ends)
-    assert readings[0].is_first and not readings[-1].goes_on
+    assert readings[0].is_first and not readings[-1].continues
     assert all(np.prod(r.batch.shape) <= rows * length for r in readings)
 
 

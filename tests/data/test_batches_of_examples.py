@@ -68,9 +68,9 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
 def test_a_pass_reads_everything_once_and_a_limit_spreads_over_the_whole() -> None:
     examples = [example(2, 10 * i) for i in range(10)]
     whole = ExamplePass(examples, batch_size=3)
-    found = [int(x) for r in whole.readings() for x in r.batch.inputs[:, 0]]
+    found = [int(x) for r in whole.batches() for x in r.batch.inputs[:, 0]]
     assert sorted(found) == [10 * i for i in range(10)]
-    some = [int(x) for r in whole.readings(limit=10) for x in r.batch.inputs[:, 0]]
+    some = [int(x) for r in whole.batches(limit=10) for x in r.batch.inputs[:, 0]]
     assert sorted(some) == [0, 20, 40, 60, 80]
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from seriatim.core.batch import Batch
 from seriatim.data.batches.pairs import (
-    Boundaries,
     PairBatches,
+    PairBoundaries,
     PairPass,
     PairReader,
     cut_batches,
@@ -21,7 +21,7 @@ from seriatim.errors import DataError
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("steady")
 
-ENDS = Boundaries(source=1, target=9)
+ENDS = PairBoundaries(source=1, target=9)
 
 
 def corpus_of(sizes: list[tuple[int, int]]) -> PairCorpus:
@@ -110,8 +110,8 @@ def test_little_of_a_batch_is_padding_and_the_share_is_told_as_it_is() -> None:
             assert side is not None
             places += side.inputs.numel()
             valid += int(side.num_targets())
-    assert batches.padding_share == pytest.approx(1 - valid / places, abs=0.01)
-    assert batches.padding_share < 0.08
+    assert batches.padding_fraction == pytest.approx(1 - valid / places, abs=0.01)
+    assert batches.padding_fraction < 0.08
 
 
 def test_rows_are_counted_where_there_is_no_budget() -> None:
@@ -131,16 +131,16 @@ def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own_and_said_so() -> No
 @given(sizes)
 def test_a_pass_has_every_pair_once_and_counts_its_targets(found: list[tuple[int, int]]) -> None:
     data = PairPass(corpus_of(found), ENDS, token_budget=40)
-    seen = [row for reading in data.readings() for row in rows_of(reading.batch)]
+    seen = [row for reading in data.batches() for row in rows_of(reading.batch)]
     assert sorted(len(targets) for _, _, targets in seen) == sorted(t + 1 for _, t in found)
     assert data.num_targets == sum(t + 1 for _, t in found)
-    assert all(reading.is_first and not reading.goes_on for reading in data.readings())
+    assert all(reading.is_first and not reading.continues for reading in data.batches())
 
 
 def test_a_limited_pass_reads_about_so_many_targets_from_all_over() -> None:
     found = random_sizes(1000)
     data = PairPass(corpus_of(found), ENDS)
-    chosen = [int(row) for rows, _ in data.batches(1000) for row in rows]
+    chosen = [int(row) for rows, _ in data.indexed_batches(1000) for row in rows]
     count = sum(found[i][1] + 1 for i in chosen)
     assert 800 <= count <= 1200
     assert min(chosen) < 50
@@ -191,4 +191,4 @@ def test_few_shapes_come_again_and_again_with_little_padding() -> None:
     assert len(set(shapes)) < 85
     # What products see are rows times positions, of one side.
     assert len({b * length for (b, length), _ in shapes}) < 35
-    assert batches.padding_share < 0.08
+    assert batches.padding_fraction < 0.08

@@ -194,18 +194,18 @@ def test_tokens_in_memory_make_a_corpus() -> None:
     ],
 )
 def test_the_reason_why_a_text_is_lost_is_given(line: str, message: str) -> None:
-    symbols = fit_vocabulary("word", ["a b"], sequences="line")
+    vocabulary = fit_vocabulary("word", ["a b"], sequences="line")
     for sequences in ("line", "stream"):
         source = open_source(["a b", line, "a"], sequences=sequences)
-        corpus = build_corpus(source, symbols)
+        corpus = build_corpus(source, vocabulary)
         assert corpus.lossless_reason is not None
         assert re.search(message, corpus.lossless_reason)
         assert corpus.num_unknown == ("z" in line)
 
 
 def test_a_literal_unk_is_counted_and_spells_itself() -> None:
-    symbols = fit_vocabulary("word", ["a b"], sequences="line")
-    corpus = build_corpus(open_source(["a <unk>"], sequences="line"), symbols)
+    vocabulary = fit_vocabulary("word", ["a b"], sequences="line")
+    corpus = build_corpus(open_source(["a <unk>"], sequences="line"), vocabulary)
     assert corpus.num_unknown == 1 and corpus.lossless_reason is None
 
 
@@ -330,17 +330,17 @@ def test_no_room_anywhere_is_said(text: Path, cache: Path, monkeypatch: pytest.M
 def test_the_cache_is_where_the_environment_says(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    symbols = ByteVocabulary(is_document=False)
+    vocabulary = ByteVocabulary(is_document=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SERIATIM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    name = build_corpus(open_source(text), symbols).fingerprint
+    name = build_corpus(open_source(text), vocabulary).fingerprint
     assert entries(tmp_path / "home" / ".cache" / "seriatim") == [name]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    build_corpus(open_source(text), symbols)
+    build_corpus(open_source(text), vocabulary)
     assert entries(tmp_path / "xdg" / "seriatim") == [name]
     monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path / "own"))
-    build_corpus(open_source(text), symbols)
+    build_corpus(open_source(text), vocabulary)
     assert entries(tmp_path / "own") == [name]
 
 
@@ -364,9 +364,9 @@ def test_building_does_not_hold_the_text(tmp_path: Path, cache: Path, sequences:
     path = tmp_path / "large.txt"
     path.write_text(("a line of one hundred characters".ljust(100, ".") + "\n") * 300_000)
     source = open_source(path, sequences=sequences)
-    symbols = fit_vocabulary("char", ["a line of one hundred characters."], sequences="line")
+    vocabulary = fit_vocabulary("char", ["a line of one hundred characters."], sequences="line")
     tracemalloc.start()
-    corpus = build_corpus(source, symbols, cache)
+    corpus = build_corpus(source, vocabulary, cache)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert corpus.num_characters == path.stat().st_size > 30_000_000

@@ -11,9 +11,9 @@ import pytest
 
 from seriatim.data.pairs import (
     PairCorpus,
-    PairTexts,
+    PairList,
     build_pair_corpus,
-    first_suspicious,
+    first_misalignment,
     open_pairs,
     split_pairs,
 )
@@ -118,12 +118,12 @@ def test_the_place_where_lines_are_missing_is_found_from_either_side() -> None:
     lengths = rng.integers(1, 100, 300)
     for place in (0, 17, 150, 290):
         fewer = np.delete(2 * lengths, [place, place + 1, place + 2])
-        assert abs(first_suspicious(lengths, fewer) - place) <= 1
-        assert abs(first_suspicious(fewer, lengths) - place) <= 1
+        assert abs(first_misalignment(lengths, fewer) - place) <= 1
+        assert abs(first_misalignment(fewer, lengths) - place) <= 1
 
 
 def test_an_empty_side_is_suspicious_from_the_first_line() -> None:
-    assert first_suspicious(np.array([3, 4]), np.array([], np.int64)) == 0
+    assert first_misalignment(np.array([3, 4]), np.array([], np.int64)) == 0
 
 
 def test_bad_pairs_are_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_corpus_of_pairs_is_mapped_from_the_cache_and_restores_both_sides(tmp_
 
 def test_the_fingerprint_changes_with_either_side_and_with_their_exchange() -> None:
     def fingerprint(items: list[tuple[str, str]]) -> str:
-        return PairTexts(tuple(items)).sources.fingerprint()
+        return PairList(tuple(items)).sources.fingerprint()
 
     assert len({fingerprint(p) for p in ([("a", "b")], [("a", "c")], [("b", "a")])}) == 3
 

@@ -44,8 +44,8 @@ def fitted(spec: str, sequences: str) -> Vocabulary:
     return fit_vocabulary(spec, [SAMPLE], sequences=sequences)  # type: ignore[arg-type]
 
 
-def pushed(symbols: Vocabulary, ids: Sequence[int]) -> str:
-    decoder = symbols.decoder()
+def pushed(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    decoder = vocabulary.decoder()
     return "".join(decoder.push(int(i)) for i in ids) + decoder.flush()
 
 
@@ -67,17 +67,17 @@ def test_bytes_and_bpe_restore_every_text(spec: str, sequences: str, text: str) 
 @pytest.mark.parametrize("sequences", KINDS)
 @given(text=st.one_of(any_text, odd_text))
 def test_characters_restore_every_text_that_they_were_fitted_to(sequences: str, text: str) -> None:
-    symbols = fit_vocabulary("char", [text + "x"], sequences=sequences)  # type: ignore[arg-type]
-    assert symbols.decode(symbols.encode(text)) == text
-    assert symbols.is_known(text)
+    vocabulary = fit_vocabulary("char", [text + "x"], sequences=sequences)  # type: ignore[arg-type]
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert vocabulary.is_known(text)
 
 
 @given(st.lists(st.lists(st.text("abé\x85\xa0\r", min_size=1))))
 def test_words_restore_lines_of_words_with_one_space_between(lines: list[list[str]]) -> None:
     text = "".join(" ".join(line) + "\n" for line in lines)
-    symbols = fit_vocabulary("word", [text + "x"], sequences="stream")
-    assert symbols.decode(symbols.encode(text)) == text
-    assert pushed(symbols, symbols.encode(text)) == text
+    vocabulary = fit_vocabulary("word", [text + "x"], sequences="stream")
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert pushed(vocabulary, vocabulary.encode(text)) == text
 
 
 @pytest.mark.parametrize("sequences", KINDS)
@@ -98,8 +98,8 @@ def test_a_decoder_waits_for_the_last_byte_of_a_character() -> None:
 
 
 def test_words_decode_with_spaces_between_words_only() -> None:
-    symbols = fit_vocabulary("word", ["a b\nc"], sequences="stream")
-    assert symbols.decode(symbols.encode(" a  b\t\n\n c ")) == "a b\n\nc"
+    vocabulary = fit_vocabulary("word", ["a b\nc"], sequences="stream")
+    assert vocabulary.decode(vocabulary.encode(" a  b\t\n\n c ")) == "a b\n\nc"
 
 
 # ---- ids and boundaries -------------------------------------------------------------------------
@@ -126,8 +126,8 @@ def test_numbers_of_symbols_are_exact() -> None:
 
 
 def test_ids_go_by_falling_frequency_then_by_symbol() -> None:
-    symbols = fit_vocabulary("char", ["cbb", "aa"], sequences="line")
-    assert [symbols.name(i) for i in range(5)] == ["<unk>", "\\n", "a", "b", "c"]
+    vocabulary = fit_vocabulary("char", ["cbb", "aa"], sequences="line")
+    assert [vocabulary.name(i) for i in range(5)] == ["<unk>", "\\n", "a", "b", "c"]
     words = fit_vocabulary("word", ["c b b", "a a a"], sequences="document")
     assert [words.name(i) for i in range(5)] == ["<unk>", "<end>", "a", "b", "c"]
 
@@ -145,8 +145,8 @@ def test_min_count_and_max_size_cut_off_the_rare() -> None:
 
 
 def test_only_ascii_space_tab_and_line_end_separate_words() -> None:
-    symbols = fit_vocabulary("word", ["a\x85b\tc\u00a0d e\x0bf\n"], sequences="stream")
-    assert [symbols.name(i) for i in symbols.encode("a\x85b\tc\u00a0d e\x0bf\n")] == [
+    vocabulary = fit_vocabulary("word", ["a\x85b\tc\u00a0d e\x0bf\n"], sequences="stream")
+    assert [vocabulary.name(i) for i in vocabulary.encode("a\x85b\tc\u00a0d e\x0bf\n")] == [
         "a\\x85b",
         "c\\xa0d",
         "e\\x0bf",
@@ -156,11 +156,11 @@ def test_only_ascii_space_tab_and_line_end_separate_words() -> None:
 
 def test_events_are_symbols_as_they_are() -> None:
     events = [["log in", "open", "\n"], ["open", "log out", "\n"]]
-    symbols = fit_vocabulary("word", events, sequences="stream")
-    assert symbols.num_symbols == 5
-    assert len(symbols.encode(events[0])) == 3
-    assert symbols.decode(symbols.encode(events[0])) == "log in open\n"
-    assert symbols.unknown_symbols(["open", "log off"]) == ["log off"]
+    vocabulary = fit_vocabulary("word", events, sequences="stream")
+    assert vocabulary.num_symbols == 5
+    assert len(vocabulary.encode(events[0])) == 3
+    assert vocabulary.decode(vocabulary.encode(events[0])) == "log in open\n"
+    assert vocabulary.unknown_symbols(["open", "log off"]) == ["log off"]
     with pytest.raises(ConfigError, match="--symbols word, not char"):
         fit_vocabulary("char", events, sequences="stream")
     with pytest.raises(ConfigError, match="of kind byte"):
@@ -168,9 +168,9 @@ def test_events_are_symbols_as_they_are() -> None:
 
 
 def test_events_with_line_ends_inside_are_not_mended() -> None:
-    symbols = fit_vocabulary("word", [["a\n b", "c"]], sequences="line")
-    ids = symbols.encode(["a\n b", "c"])
-    assert symbols.decode(ids) == pushed(symbols, ids) == "a\n b c"
+    vocabulary = fit_vocabulary("word", [["a\n b", "c"]], sequences="line")
+    ids = vocabulary.encode(["a\n b", "c"])
+    assert vocabulary.decode(ids) == pushed(vocabulary, ids) == "a\n b c"
 
 
 def test_unknown_symbols_are_named_once_in_order() -> None:
@@ -201,8 +201,8 @@ def test_ids_out_of_range_are_refused() -> None:
 
 
 def test_names_make_everything_visible() -> None:
-    symbols = fit_vocabulary("char", [" \t\x85\u200b🐈"], sequences="line")
-    names = [symbols.name(i) for i in range(2, 7)]
+    vocabulary = fit_vocabulary("char", [" \t\x85\u200b🐈"], sequences="line")
+    names = [vocabulary.name(i) for i in range(2, 7)]
     assert names == ["\\t", "␣", "\\x85", "\\u200b", "🐈"]
     of_bytes = ByteVocabulary(is_document=False)
     assert [of_bytes.name(i) for i in (0x0A, 0x20, 0x41, 0x80)] == ["\\n", "␣", "A", "<0x80>"]
@@ -222,10 +222,10 @@ def test_sizes_of_bytes_sum_to_the_text(spec: str, text: str) -> None:
 
 @given(any_text)
 def test_sizes_of_characters_sum_to_the_text(text: str) -> None:
-    symbols = fit_vocabulary("char", [text + "x"], sequences="stream")
-    ids = symbols.encode(text)
-    assert symbols.num_characters[ids].sum() == len(text)
-    assert symbols.num_bytes[ids].sum() == len(text.encode())
+    vocabulary = fit_vocabulary("char", [text + "x"], sequences="stream")
+    ids = vocabulary.encode(text)
+    assert vocabulary.num_characters[ids].sum() == len(text)
+    assert vocabulary.num_bytes[ids].sum() == len(text.encode())
 
 
 words = st.lists(st.sampled_from(["a", "bé", "日本"]))
@@ -234,12 +234,12 @@ words = st.lists(st.sampled_from(["a", "bé", "日本"]))
 @given(st.lists(words))
 def test_sizes_of_words_sum_to_the_text_with_spaces_and_empty_lines(lines: list[list[str]]) -> None:
     text = "".join(" ".join(line) + "\n" for line in lines)
-    symbols = fit_vocabulary("word", ["a bé 日本"], sequences="stream")
-    ids = symbols.encode(text)
-    characters, in_bytes = symbols.text_sizes(ids)
+    vocabulary = fit_vocabulary("word", ["a bé 日本"], sequences="stream")
+    ids = vocabulary.encode(text)
+    characters, in_bytes = vocabulary.text_sizes(ids)
     assert (characters.sum(), in_bytes.sum()) == (len(text), len(text.encode()))
     if all(lines):  # the constants alone are exact where no line is empty
-        assert symbols.num_characters[ids].sum() == len(text)
+        assert vocabulary.num_characters[ids].sum() == len(text)
 
 
 @given(st.lists(words, min_size=1))
@@ -247,9 +247,9 @@ def test_sizes_of_words_sum_to_documents_that_end_without_a_line_end(
     lines: list[list[str]],
 ) -> None:
     text = "\n".join(" ".join(line) for line in lines)
-    symbols = fit_vocabulary("word", ["a bé 日本\n"], sequences="document")
-    ids = np.append(symbols.encode(text), symbols.boundary)
-    characters, in_bytes = symbols.text_sizes(ids)
+    vocabulary = fit_vocabulary("word", ["a bé 日本\n"], sequences="document")
+    ids = np.append(vocabulary.encode(text), vocabulary.boundary)
+    characters, in_bytes = vocabulary.text_sizes(ids)
     assert (characters.sum(), in_bytes.sum()) == (len(text), len(text.encode()))
 
 
@@ -272,13 +272,13 @@ def test_encoding_in_parts_equals_encoding_at_once(text: str) -> None:
 def test_a_text_without_spaces_is_cut_into_units() -> None:
     """The trainer's time grows with the square of a unit's length."""
     letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 50_000))
-    symbols = fit_vocabulary("bpe:300", [letters], sequences="stream")
-    assert isinstance(symbols, bpe.BPEVocabulary)
-    ids = symbols.encode(letters)
-    assert symbols.decode(ids) == letters and len(ids) < 30_000
-    ends = np.cumsum(symbols.num_bytes[ids])
+    vocabulary = fit_vocabulary("bpe:300", [letters], sequences="stream")
+    assert isinstance(vocabulary, bpe.BPEVocabulary)
+    ids = vocabulary.encode(letters)
+    assert vocabulary.decode(ids) == letters and len(ids) < 30_000
+    ends = np.cumsum(vocabulary.num_bytes[ids])
     assert set(range(256, 50_000, 256)) <= set(ends.tolist())
-    assert ids.tolist() == symbols._tokenizer.encode(letters).ids
+    assert ids.tolist() == vocabulary._tokenizer.encode(letters).ids
 
 
 def test_white_space_is_the_same_characters_for_us_as_for_the_tokenizer() -> None:
@@ -294,10 +294,10 @@ def test_white_space_is_the_same_characters_for_us_as_for_the_tokenizer() -> Non
 
 
 def test_the_line_end_is_merged_with_nothing() -> None:
-    symbols = fit_vocabulary("bpe:400", ["a\n\nb\n\n" * 50], sequences="stream")
-    names = [symbols.name(i) for i in range(symbols.num_symbols)]
+    vocabulary = fit_vocabulary("bpe:400", ["a\n\nb\n\n" * 50], sequences="stream")
+    names = [vocabulary.name(i) for i in range(vocabulary.num_symbols)]
     assert [name for name in names if "\\n" in name] == ["\\n"]
-    assert (symbols.encode("a\n\nb\n") == symbols.boundary).sum() == 3
+    assert (vocabulary.encode("a\n\nb\n") == vocabulary.boundary).sum() == 3
 
 
 def test_text_that_spells_a_special_token_is_text() -> None:
@@ -434,17 +434,17 @@ def shared() -> Path:
 
 def test_tinyshakespeare_has_65_characters(shared: Path) -> None:
     source = open_source(shared / "tinyshakespeare" / "input.txt")
-    symbols = fit_vocabulary("char", source.texts(), sequences="stream")
-    assert symbols.num_symbols == 66  # 65 and <unk>; the line end is one of the 65
+    vocabulary = fit_vocabulary("char", source.texts(), sequences="stream")
+    assert vocabulary.num_symbols == 66  # 65 and <unk>; the line end is one of the 65
 
 
 def test_every_naughty_string_goes_through_every_kind(shared: Path) -> None:
     source = open_source(shared / "blns" / "blns.txt", sequences="line")
     for spec in ("byte", "char", "bpe:500"):
-        symbols = fit_vocabulary(spec, source.texts(), sequences="line")
+        vocabulary = fit_vocabulary(spec, source.texts(), sequences="line")
         for text in source.texts():
-            ids = symbols.encode(text)
-            assert symbols.decode(ids) == pushed(symbols, ids) == text
+            ids = vocabulary.encode(text)
+            assert vocabulary.decode(ids) == pushed(vocabulary, ids) == text
     words = fit_vocabulary("word", source.texts(), sequences="line")
     for text in source.texts():
         assert isinstance(text, str)

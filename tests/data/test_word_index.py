@@ -10,7 +10,7 @@ from seriatim.data.sources import open_source
 from seriatim.data.splits import split_source
 from seriatim.data.vocab import word_index as words_module
 from seriatim.data.vocab.fit import fit_vocabulary
-from seriatim.data.vocab.word_index import WordIndex, cut, cut_ahead, words_of
+from seriatim.data.vocab.word_index import WordIndex, cut_ahead, cut_words, split_words
 from seriatim.data.word_corpus import can_read_words, read_words
 from seriatim.errors import DataError
 
@@ -32,16 +32,16 @@ ODD = [
 
 
 def plain(text: str) -> list[str]:
-    return [word for word in words_of(text) if word != "\n"]
+    return [word for word in split_words(text) if word != "\n"]
 
 
 @pytest.mark.parametrize("text", ODD)
 def test_words_are_those_of_the_plain_way(text: str) -> None:
     index = WordIndex()
-    found = index.add(cut(text))
+    found = index.add(cut_words(text))
     assert [index.words[i] for i in found] == plain(text)
     assert len(set(index.words)) == len(index.words)
-    ends = cut(text).line_ends.tolist()
+    ends = cut_words(text).line_ends.tolist()
     assert ends == [len(plain(text[:i])) for i, c in enumerate(text) if c == "\n"]
 
 
@@ -51,7 +51,7 @@ def test_numbers_stay_the_same_from_text_to_text() -> None:
     found = np.concatenate([index.add(text) for text in cut_ahead(texts)])
     assert [index.words[i] for i in found] == plain("".join(texts))
     np.testing.assert_array_equal(
-        index.find(cut("common never w5")), [2, -1, index.words.index("w5")]
+        index.find(cut_words("common never w5")), [2, -1, index.words.index("w5")]
     )
 
 
@@ -64,11 +64,11 @@ def test_words_whose_hashes_collide_stay_apart(bits: int, monkeypatch: pytest.Mo
     texts += ["short words too", "longer-word-1- longer-word-1-x longer-word-1"]
     index = WordIndex()
     for text in texts:
-        assert [index.words[i] for i in index.add(cut(text))] == plain(text)
+        assert [index.words[i] for i in index.add(cut_words(text))] == plain(text)
     assert len(set(index.words)) == len(index.words)
     for text in texts:
-        assert [index.words[i] for i in index.find(cut(text))] == plain(text)
-    assert index.find(cut("longer-word-99-")).tolist() == [-1]
+        assert [index.words[i] for i in index.find(cut_words(text))] == plain(text)
+    assert index.find(cut_words("longer-word-99-")).tolist() == [-1]
     assert WordIndex(index.words).words == index.words
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from seriatim.data.sources import Files, open_source
+from seriatim.data.sources import FileSource, open_source
 from seriatim.data_profile.kind import DataKind, kind_of
 
 
 def kind(path: Path, **given: str) -> DataKind:
     source = open_source(path)
-    assert isinstance(source, Files)
+    assert isinstance(source, FileSource)
     return kind_of(source.paths, source.formats, "utf-8", dict(given))
 
 

@@ -168,7 +168,7 @@ def test_a_fitted_model_comes_back_bit_by_bit(order: int, name: str, tmp_path: P
     lm = fitted(order)
     language_model_to_arpa(lm, tmp_path / name)
     back = language_model_from_arpa(tmp_path / name)
-    assert back.symbols.to_json() == lm.symbols.to_json()
+    assert back.vocabulary.to_json() == lm.vocabulary.to_json()
     assert same(back.model.table.backoffs(), lm.model.table.backoffs())
     language_model_to_arpa(back, tmp_path / f"again-{name}")
     unpack = gzip.decompress if name.endswith("gz") else bytes

@@ -12,7 +12,7 @@ import torch
 
 import seriatim as st
 from seriatim.cli import main
-from seriatim.data.batches.pairs import Boundaries, PairReader, source_batch
+from seriatim.data.batches.pairs import PairBoundaries, PairReader, source_batch
 from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.decode.beam import beam_search_rows
@@ -80,7 +80,7 @@ def test_given_targets_have_our_log_probabilities(name: str, tmp_path: Path) -> 
     sources, targets = sentences(8, 0), sentences(8, 1)
     theirs = exported(model, tmp_path / "m").score_batch(named(sources), named(targets))
     reader = PairReader(
-        PairCorpus.from_tokens(zip(sources, targets, strict=True)), Boundaries(END, END)
+        PairCorpus.from_tokens(zip(sources, targets, strict=True)), PairBoundaries(END, END)
     )
     with torch.no_grad():
         ours = model.log_prob(reader.batch(np.arange(8)))
@@ -145,8 +145,8 @@ def test_a_translator_is_exported_with_the_names_of_its_symbols(
     out = str(tmp_path / "c")
     assert main(["export", str(tmp_path / "m"), "--to", "ctranslate2", "--out", out]) == 0
     texts = ["zahl 7", "13 zahl", "x"]
-    names = [names_of(s) for s in (translator.source_symbols, translator.symbols)]
-    sources = [[names[0][i] for i in translator.source_symbols.encode(text)] for text in texts]
+    names = [names_of(s) for s in (translator.source_vocabulary, translator.vocabulary)]
+    sources = [[names[0][i] for i in translator.source_vocabulary.encode(text)] for text in texts]
     theirs = ctranslate2.Translator(out, compute_type="float32").translate_batch(
         sources, beam_size=1, min_decoding_length=0, max_decoding_length=12
     )
@@ -159,9 +159,9 @@ def test_a_translator_is_exported_with_the_names_of_its_symbols(
 
 
 def test_names_are_never_alike() -> None:
-    symbols = fit_vocabulary("char", ["<a ␣"], sequences="document")  # a space is shown as ␣
-    names = names_of(symbols)
-    assert len(set(names)) == symbols.num_symbols
+    vocabulary = fit_vocabulary("char", ["<a ␣"], sequences="document")  # a space is shown as ␣
+    names = names_of(vocabulary)
+    assert len(set(names)) == vocabulary.num_symbols
 
 
 def test_recurrent_layers_are_refused_in_one_sentence(tmp_path: Path) -> None:

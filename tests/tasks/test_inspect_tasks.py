@@ -239,7 +239,7 @@ class LineCounter(st.Cell):
 def test_a_users_own_cell_that_counts_is_found_out() -> None:
     config = st.Latent(cell=LineCounter, hidden_size=1, embedding_size=4)
     lm = fitted(config, device="cpu")
-    model, symbols = lm.model, lm.symbols
+    model, symbols = lm.model, lm.vocabulary
     assert model is not None
     assert symbols is not None
     with torch.no_grad():

@@ -104,8 +104,8 @@ def test_a_stream_goes_on_from_saved_bytes(lstm: st.LanguageModel) -> None:
 
 
 def test_next_is_a_distribution(lstm: st.LanguageModel) -> None:
-    assert lstm.symbols is not None
-    found = lstm.next("the ca", k=lstm.symbols.num_symbols)
+    assert lstm.vocabulary is not None
+    found = lstm.next("the ca", k=lstm.vocabulary.num_symbols)
     assert sum(p.probability for p in found) == pytest.approx(1, abs=1e-4)
     assert [p.probability for p in found] == sorted((p.probability for p in found), reverse=True)
 
@@ -172,9 +172,9 @@ def test_going_on_from_a_model_improves_it_on_new_data(text_file: Path) -> None:
     lm = st.LanguageModel(SMALL["lstm"]).fit(text_file, options=QUICK)
     new = st.open_source(["mat on the dog\n" * 100], sequences="stream")
     before = lm.score(new).nats
-    symbols = lm.symbols
+    vocabulary = lm.vocabulary
     lm.fit(new, options=QUICK)
-    assert lm.symbols is symbols
+    assert lm.vocabulary is vocabulary
     assert lm.score(new).nats < before
 
 
@@ -241,11 +241,11 @@ def test_a_mixture_fitted_on_validation_beats_its_members(text_file: Path) -> No
 
     members = [st.LanguageModel(SMALL[n]).fit(text_file, options=QUICK) for n in ("markov", "gru")]
     models = [m.model for m in members if m.model is not None]
-    symbols = members[0].symbols
-    assert symbols is not None
-    corpus = Corpus.from_tokens([symbols.encode(TEXT[-500:])], is_stream=True)
+    vocabulary = members[0].vocabulary
+    assert vocabulary is not None
+    corpus = Corpus.from_tokens([vocabulary.encode(TEXT[-500:])], is_stream=True)
     mixture = st.Mixture(models)
-    weights = mixture.fit_weights(as_batches(corpus, symbols.boundary, length=1000))
+    weights = mixture.fit_weights(as_batches(corpus, vocabulary.boundary, length=1000))
     assert sum(weights) == pytest.approx(1)
     best = min(float(np.sum(surprisals(m, corpus)[0])) for m in models)
     assert float(np.sum(surprisals(mixture, corpus)[0])) <= best * 1.0001

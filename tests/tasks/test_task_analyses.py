@@ -28,12 +28,12 @@ PAIRS = [(w, w[::-1]) for w in WORDS]
 
 
 def test_a_language_model_says_how_far_back_it_looks(lm: st.LanguageModel) -> None:
-    found = lm.effective_context([TEXT], contexts=(1, 2, 3, 8), kinds=True)
+    found = lm.effective_context([TEXT], contexts=(1, 2, 3, 8), categories=True)
     assert found.reach == 3
     assert found.seen_reach == 3
     assert found.effective is not None
     assert 1 <= found.effective <= 3
-    assert {"ends", "letters", "spaces", "digits", "punctuation"} == set(found.kinds)
+    assert {"ends", "letters", "spaces", "digits", "punctuation"} == set(found.categories)
     assert "its declared reach is 3" in sentence(found)
     score = lm.score([TEXT])
     assert found.curve.full == pytest.approx(score.bits_per_symbol, rel=1e-6)

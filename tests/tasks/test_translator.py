@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import seriatim as st
-from seriatim.data.batches.pairs import Boundaries, PairReader
+from seriatim.data.batches.pairs import PairBoundaries, PairReader
 from seriatim.data.pairs import PairCorpus, build_pair_corpus, open_pairs
 from seriatim.decode.sampling import Sampling
 from seriatim.decode.settings import Decoding
@@ -94,7 +94,7 @@ def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:
     record = learned.training
     assert record["data"]["train"]["pairs"] == 300
     assert record["data"]["train"]["longest_source"] == 3
-    assert 0 <= record["fit"]["padding_share"] < 0.3
+    assert 0 <= record["fit"]["padding_fraction"] < 0.3
     assert record["test"]["bits_per_symbol"] < 0.5
     assert record["length_rule"] == {"slope": 2.0, "extra": 20}
     assert record["fit"]["options"]["label_smoothing"] == 0.0
@@ -123,9 +123,9 @@ def test_a_fitted_translator_goes_on_with_its_symbols(learned: Translator, tmp_p
     learned.save(tmp_path / "m")
     again = Translator.load(tmp_path / "m")
     again.fit([("ab", "xy"), ("b", "y")] * 10, valid=[("ab", "ba")], steps=1)
-    assert again.symbols is not None
-    assert learned.symbols is not None
-    assert again.symbols.fingerprint() == learned.symbols.fingerprint()
+    assert again.vocabulary is not None
+    assert learned.vocabulary is not None
+    assert again.vocabulary.fingerprint() == learned.vocabulary.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_the_two_sides_have_the_symbols_they_are_given(
         configured("gru", SMALL), symbols=symbols, source_symbols=source_symbols, device="cpu"
     )
     found.fit(pairs, steps=1)
-    assert found.symbols is not None
-    assert found.source_symbols is not None
-    assert found.symbols.kind == symbols
-    assert found.source_symbols.kind == (source_symbols or symbols)
+    assert found.vocabulary is not None
+    assert found.source_vocabulary is not None
+    assert found.vocabulary.kind == symbols
+    assert found.source_vocabulary.kind == (source_symbols or symbols)
     assert len(found.translate("w1 x")) == 1
 
 
@@ -150,9 +150,9 @@ def test_joint_symbols_are_one_alphabet_of_both_sides() -> None:
     found = Translator(configured("gru", SMALL), symbols="char", joint=True, device="cpu")
     pairs = [("ab", "yz"), ("b", "z"), ("a", "y")]
     found.fit(pairs, valid=pairs, steps=1)
-    assert found.symbols is found.source_symbols
-    assert found.symbols is not None
-    assert not found.symbols.unknown_symbols("abyz")
+    assert found.vocabulary is found.source_vocabulary
+    assert found.vocabulary is not None
+    assert not found.vocabulary.unknown_symbols("abyz")
     with pytest.raises(ConfigError, match="leave out source_symbols"):
         Translator(symbols="char", source_symbols="word", joint=True)
 
@@ -237,7 +237,7 @@ def test_scores_are_those_of_the_model_row_by_row(untrained: Translator) -> None
     pairs = reversals(9, seed=3)
     corpus = build_pair_corpus(open_pairs(pairs), *untrained._alphabets())
     source, target = untrained._alphabets()
-    reader = PairReader(corpus, Boundaries(source.boundary, target.boundary))
+    reader = PairReader(corpus, PairBoundaries(source.boundary, target.boundary))
     assert untrained.model is not None
     expected = []
     with torch.inference_mode():
@@ -361,8 +361,8 @@ def test_constraints_that_cannot_be_met_name_the_source(untrained: Translator) -
 def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
     untrained: Translator,
 ) -> None:
-    assert untrained.symbols is not None
-    lm = st.LanguageModel(st.Markov(order=2), symbols=untrained.symbols)
+    assert untrained.vocabulary is not None
+    lm = st.LanguageModel(st.Markov(order=2), symbols=untrained.vocabulary)
     lm.fit(["dddd", "ddd", "dd"] * 20)
     alone = untrained.translate("abc", decoding=Decoding(max_length=6))[0]
     fused = untrained.translate("abc", decoding=Decoding(max_length=6, fusion=(lm, 5.0)))[0]

@@ -366,8 +366,8 @@ def test_a_language_model_goes_on_with_its_symbols_also_on_other_data(tmp_path: 
     allowed = Checkpoints(folder=tmp_path / "c", resume=True, allow_changed_data=True)
     again = language_model(other, checkpoints=allowed)
     assert again.training["fit"]["stopped"] == "finished"
-    assert again.symbols is not None and lm.symbols is not None
-    assert again.symbols.to_json() == lm.symbols.to_json()
+    assert again.vocabulary is not None and lm.vocabulary is not None
+    assert again.vocabulary.to_json() == lm.vocabulary.to_json()
     with pytest.raises(ConfigError, match="another model: symbols"):
         st.LanguageModel(st.GRU(hidden_size=4), symbols="byte", sequences="line").fit(
             other, valid=other, options=small(), checkpoints=allowed

@@ -369,8 +369,8 @@ def test_a_corpus_shorter_than_a_window_still_trains() -> None:
 def test_padding_is_reported() -> None:
     exact = fit(Bigram(), stream(), None, small())
     ragged = fit(Bigram(), lines(), None, small())
-    assert exact.padding_share == 0.0
-    assert 0.0 < ragged.padding_share < 0.5
+    assert exact.padding_fraction == 0.0
+    assert 0.0 < ragged.padding_fraction < 0.5
 
 
 # ---- clipping and decay --------------------------------------------------------------------------

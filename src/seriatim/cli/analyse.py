@@ -27,7 +27,7 @@ def context(
     contexts: Annotated[
         tuple[int, ...], Parameter(consume_multiple=True, negative_iterable=(), show_default=False)
     ] = (),
-    kinds: Flag = False,
+    categories: Flag = False,
     shuffled: Flag = False,
     replaced: Flag = False,
     gradients: Flag = False,
@@ -49,7 +49,8 @@ def context(
         model: a model folder.
         data: a file or a folder, read as the training text was.
         contexts: numbers of elements to show, rising. [1 to 512]
-        kinds: by kind of symbol too: letters, digits, punctuation, spaces; words by frequency.
+        categories: also by category of symbol: letters, digits, punctuation, spaces; of words,
+            by frequency.
         shuffled: with everything further back shuffled, too.
         replaced: with everything further back replaced by another place of the text, too.
         gradients: the influence of each past position, and gradients through time, too.
@@ -72,7 +73,7 @@ def context(
     found = lm.effective_context(
         source,
         contexts=contexts or CONTEXTS,
-        kinds=kinds,
+        categories=categories,
         shuffled=shuffled,
         replaced=replaced,
         gradients=gradients,
@@ -183,16 +184,16 @@ def _told(reporter: Reporter, doing: str) -> Callable[[float], None]:
 
 
 def _context_lines(found: "EffectiveContext") -> str:
-    curve, kinds = found.curve, found.kinds
+    curve, categories = found.curve, found.categories
     head = ["elements seen", "bits per symbol", "95 %", "more than full"]
     rows = [head, _row("none", curve, 0)]
     rows += [_row(str(k), curve, k) for k in found.contexts]
     low, high = curve.full_interval
     rows.append(["everything", f"{curve.full:.4f}", f"{low:.4f} to {high:.4f}", ""])
     parts = [text_table(rows)]
-    if kinds:
+    if categories:
         head = ["kind", "symbols", "bits", "looks back"]
-        lines = [[n, f"{c.targets:,}", f"{c.full:.4f}", _back(c)] for n, c in kinds.items()]
+        lines = [[n, f"{c.targets:,}", f"{c.full:.4f}", _back(c)] for n, c in categories.items()]
         parts.append(text_table([head, *lines]))
     disturbed = {"shuffled": found.shuffled, "replaced": found.replaced}
     if found.disturbed_at:

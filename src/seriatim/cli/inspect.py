@@ -132,11 +132,15 @@ def _source(text: str, encoding: str, sequences: Any) -> Any:
 
 
 def _lines(text: str, encoding: str) -> list[str]:
-    from seriatim.data.files import blocks, lines
+    from seriatim.data.files import read_blocks, split_lines
 
     if text == "-":
         return sys.stdin.read().splitlines()
-    return list(lines(blocks(Path(text), encoding))) if _is_file(text) else text.splitlines()
+    return (
+        list(split_lines(read_blocks(Path(text), encoding)))
+        if _is_file(text)
+        else text.splitlines()
+    )
 
 
 def _pairs(lines: Sequence[str], target: str | None) -> list[tuple[str, str | None]]:
@@ -155,12 +159,12 @@ def _labels(path: Path, encoding: str) -> "Labels":
     """Lists of labels by name; of a file with one, the file's own name."""
     import json
 
-    from seriatim.data.files import blocks, lines
+    from seriatim.data.files import read_blocks, split_lines
 
     if path.suffix != ".json":
-        return {path.stem: list(lines(blocks(path, encoding)))}
+        return {path.stem: list(split_lines(read_blocks(path, encoding)))}
     try:
-        found = json.loads("".join(blocks(path, encoding)))
+        found = json.loads("".join(read_blocks(path, encoding)))
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     by_name = found if isinstance(found, dict) else {path.stem: found}

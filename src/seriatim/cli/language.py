@@ -210,13 +210,13 @@ def surprisal(
 
 
 def _text(text: str | None, file: Path | None, encoding: str) -> str:
-    from seriatim.data.files import blocks
+    from seriatim.data.files import read_blocks
     from seriatim.errors import ConfigError
 
     if text is not None and file is not None:
         raise ConfigError("a text and --file were given: give one of them")
     if file is not None:
-        return "".join(blocks(file, encoding))
+        return "".join(read_blocks(file, encoding))
     return sys.stdin.read() if text is None else text
 
 

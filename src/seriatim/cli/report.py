@@ -89,7 +89,7 @@ def _measure(
     voice.say(f"{name}: looking back")
     looked = lm.effective_context(
         source,
-        kinds=True,
+        categories=True,
         shuffled=True,
         replaced=True,
         gradients=True,

@@ -176,7 +176,7 @@ class Prepared:
 def prepare(
     entrant: Entrant,
     budget: Budget,
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
     train: Corpus,
     *,
     share: float,
@@ -189,7 +189,7 @@ def prepare(
     Args:
         entrant: which model.
         budget: what it may spend.
-        symbols: its alphabet.
+        vocabulary: its alphabet.
         train: the text that it is trained on.
         share: of that text, that a budget in tokens is.
         training: options of everybody.
@@ -200,11 +200,11 @@ def prepare(
         TooSmallError: the budget is too small for one step.
         ConfigError: no width gives so many parameters.
     """
-    config, alphabet = entrant.config, (symbols.num_symbols, symbols.boundary)
+    config, alphabet = entrant.config, (vocabulary.num_symbols, vocabulary.boundary)
     is_counted = isinstance(weightless(config, *alphabet), ClosedForm)
     if budget.parameters is not None and not is_counted:
         config = sized(config, *alphabet, budget.parameters)
-    lm = LanguageModel(config, symbols=symbols, device=device)
+    lm = LanguageModel(config, symbols=vocabulary, device=device)
     given = {**training, **entrant.training, "seed": seed}
     spent = {name: getattr(budget, name) for name in BUDGETS if getattr(budget, name) is not None}
     if is_counted:  # it reads the text once, whatever the budget
@@ -213,8 +213,8 @@ def prepare(
         targets = share * train.num_scored
         options = lm.training_options(given, preset=entrant.preset)
         if budget.operations is not None:
-            targets = _targets(config, symbols, budget.operations)
-        spent = {"steps": _steps(config, symbols, train, options, targets, budget)}
+            targets = _targets(config, vocabulary, budget.operations)
+        spent = {"steps": _steps(config, vocabulary, train, options, targets, budget)}
     options = lm.training_options({**given, **spent}, preset=entrant.preset)
     announce = None
     if budget.minutes is not None:
@@ -222,23 +222,23 @@ def prepare(
     return Prepared(lm, options, announce)
 
 
-def _targets(config: ModelConfig, symbols: Vocabulary, operations: float) -> float:
+def _targets(config: ModelConfig, vocabulary: Vocabulary, operations: float) -> float:
     """Symbols that can be trained on with so many operations."""
     with seeded(torch.device("cpu"), 0):
-        model = build_model(config, symbols.num_symbols, symbols.boundary)
+        model = build_model(config, vocabulary.num_symbols, vocabulary.boundary)
     return operations / ((1 + BACKWARD) * operations_per_symbol(model))
 
 
 def _steps(
     config: ModelConfig,
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
     train: Corpus,
     options: TrainingOptions,
     targets: float,
     budget: Budget,
 ) -> int:
     """Of training, on so many symbols."""
-    model = weightless(config, symbols.num_symbols, symbols.boundary)
+    model = weightless(config, vocabulary.num_symbols, vocabulary.boundary)
     step = batches_of(model, train, options).targets_per_step
     if targets < step:
         raise TooSmallError(

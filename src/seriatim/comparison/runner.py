@@ -276,9 +276,9 @@ def _open_arena(
     return _SharedData(parts, record, source.name, specs, alphabets, corpora, spelling)
 
 
-def _spelling(parts: Mapping[str, Source], symbols: Vocabulary) -> float:
-    speller = fit_speller(parts["train"].texts(), symbols)
-    return 0.0 if speller is None else spelling_bits(speller, parts["test"].texts(), symbols)
+def _spelling(parts: Mapping[str, Source], vocabulary: Vocabulary) -> float:
+    speller = fit_speller(parts["train"].texts(), vocabulary)
+    return 0.0 if speller is None else spelling_bits(speller, parts["test"].texts(), vocabulary)
 
 
 def _split(source: Source, shares: Shares) -> tuple[Any, dict[str, Any]]:

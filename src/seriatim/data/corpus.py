@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from seriatim.core import atomic
 from seriatim.data.sources import Source
-from seriatim.data.vocab.vocabulary import LINE_END, Ids, Text, Vocabulary, batches
+from seriatim.data.vocab.vocabulary import LINE_END, Ids, Text, Vocabulary, join_texts
 from seriatim.errors import ConfigError, OutputError
 
 Tokens: TypeAlias = NDArray[Any]
@@ -40,7 +40,7 @@ _FILES = ("tokens", "offsets")
 
 
 @dataclass(frozen=True)
-class Figures:
+class CorpusStatistics:
     """What is counted while a corpus is built.
 
     Attributes:
@@ -78,7 +78,7 @@ class Corpus:
     tokens: Tokens
     offsets: NDArray[np.int64]
     is_stream: bool
-    figures: Figures
+    figures: CorpusStatistics
     fingerprint: str
 
     @classmethod
@@ -90,7 +90,7 @@ class Corpus:
         arrays = [np.asarray(s, np.int64).reshape(-1) for s in sequences]
         tokens = np.concatenate([*arrays, np.zeros(0, np.int64)])
         lengths = [len(tokens)] if is_stream else [len(a) for a in arrays]
-        figures = Figures(
+        figures = CorpusStatistics(
             num_sequences=len(lengths),
             num_tokens=len(tokens),
             lossless_reason="it was made of symbols, not of text",
@@ -144,7 +144,7 @@ class Corpus:
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
 
-def build_corpus(source: Source, symbols: Vocabulary, cache: Path | None = None) -> Corpus:
+def build_corpus(source: Source, vocabulary: Vocabulary, cache: Path | None = None) -> Corpus:
     """The source as symbols: found in the cache, or built there.
 
     A source in memory stays in memory. If the cache cannot be written, a temporary folder takes
@@ -152,7 +152,7 @@ def build_corpus(source: Source, symbols: Vocabulary, cache: Path | None = None)
 
     Args:
         source: what to read.
-        symbols: made for sequences of the same kind.
+        vocabulary: made for sequences of the same kind.
         cache: a folder; None: $SERIATIM_CACHE, else $XDG_CACHE_HOME/seriatim, else
             ~/.cache/seriatim.
 
@@ -161,29 +161,29 @@ def build_corpus(source: Source, symbols: Vocabulary, cache: Path | None = None)
         DataError: the source cannot be read.
         OutputError: there is no room for the tokens anywhere.
     """
-    if symbols.is_document != (source.sequences == "document"):
-        made_for = "documents" if symbols.is_document else "lines and streams"
+    if vocabulary.is_document != (source.sequences == "document"):
+        made_for = "documents" if vocabulary.is_document else "lines and streams"
         raise ConfigError(
             f"the symbols were made for {made_for} and {source.name} is read as "
             f"{source.sequences}: read it as the model was fitted, or fit the symbols anew"
         )
-    fingerprint = _fingerprint(source, symbols)
+    fingerprint = _fingerprint(source, vocabulary)
     if source.is_in_memory:
-        return _build_in_memory(source, symbols, fingerprint)
+        return _build_in_memory(source, vocabulary, fingerprint)
     entry = (_default_cache() if cache is None else cache) / fingerprint
-    found = _open(entry, source, symbols, fingerprint)
+    found = _open(entry, source, vocabulary, fingerprint)
     if found is not None:
         return found
     try:
-        _build_entry(entry, source, symbols)
-        found = _open(entry, source, symbols, fingerprint)
+        _build_entry(entry, source, vocabulary)
+        found = _open(entry, source, vocabulary, fingerprint)
     except OSError:
         found = None
-    return found or _build_for_now(source, symbols, fingerprint)
+    return found or _build_for_now(source, vocabulary, fingerprint)
 
 
-def _fingerprint(source: Source, symbols: Vocabulary) -> str:
-    parts = [FORMAT_VERSION, source.sequences, source.fingerprint(), symbols.fingerprint()]
+def _fingerprint(source: Source, vocabulary: Vocabulary) -> str:
+    parts = [FORMAT_VERSION, source.sequences, source.fingerprint(), vocabulary.fingerprint()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -251,26 +251,26 @@ def _dtype(num_symbols: int) -> np.dtype[Any]:
     return np.dtype("<u1" if num_symbols <= 1 << 8 else "<u2" if num_symbols <= 1 << 16 else "<u4")
 
 
-def _fill(sink: _Sink, source: Source, symbols: Vocabulary) -> Figures:
+def _fill(sink: _Sink, source: Source, vocabulary: Vocabulary) -> CorpusStatistics:
     """Encode the whole source into the sink, compare it with its decoding, and count."""
     encoder = {"line": _encoded_lines, "document": _encoded, "stream": _encoded_stream}
     sequences = tokens = characters = in_bytes = unknown = 0
     reason, is_respelled = None, True
-    for part in encoder[source.sequences](source.texts(), symbols):
+    for part in encoder[source.sequences](source.texts(), vocabulary):
         sink.write(part.ids, part.lengths)
         sequences += len(part.lengths)
         tokens += len(part.ids)
         characters += len(part.text)
         in_bytes += len(part.text) if part.text.isascii() else len(part.text.encode())
-        missed = 0 if symbols.unknown is None else int((part.ids == symbols.unknown).sum())
+        missed = 0 if vocabulary.unknown is None else int((part.ids == vocabulary.unknown).sum())
         unknown += missed
         if part.restored != part.text:
             reason = reason or _difference(part.text, part.restored, missed > 0)
-            is_respelled = is_respelled and part.respelled(symbols) == part.text
+            is_respelled = is_respelled and part.respelled(vocabulary) == part.text
     if source.sequences == "stream":
         sink.write(np.zeros(0, np.int64), [tokens])
         sequences = 1
-    return Figures(sequences, tokens, characters, in_bytes, unknown, reason, is_respelled)
+    return CorpusStatistics(sequences, tokens, characters, in_bytes, unknown, reason, is_respelled)
 
 
 @dataclass(frozen=True)
@@ -296,50 +296,50 @@ class _Part:
     after: str = ""
     all_ids: Ids | None = None
 
-    def respelled(self, symbols: Vocabulary) -> str:
+    def respelled(self, vocabulary: Vocabulary) -> str:
         """What decoding gives back once the unknown symbols are spelled."""
         ids = self.ids if self.all_ids is None else self.all_ids
-        return self.before + symbols.respell(ids, symbols.spellings(self.given)) + self.after
+        return self.before + vocabulary.respell(ids, vocabulary.spellings(self.given)) + self.after
 
 
-def _encoded(texts: Iterable[Text], symbols: Vocabulary, after: str = "") -> Iterator[_Part]:
+def _encoded(texts: Iterable[Text], vocabulary: Vocabulary, after: str = "") -> Iterator[_Part]:
     """Every text a sequence."""
     for text in texts:
-        ids = symbols.encode(text)
-        whole = text if isinstance(text, str) else symbols.separator.join(text)
-        restored = symbols.decode(ids) + after
+        ids = vocabulary.encode(text)
+        whole = text if isinstance(text, str) else vocabulary.separator.join(text)
+        restored = vocabulary.decode(ids) + after
         yield _Part(whole + after, text, ids, restored, [len(ids)], after=after)
 
 
-def _encoded_lines(texts: Iterable[Text], symbols: Vocabulary) -> Iterator[_Part]:
+def _encoded_lines(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Part]:
     """Many lines at once, found again by the boundary, which is the line end."""
     for is_text, group in itertools.groupby(texts, key=_is_text):
         if not is_text:
-            yield from _encoded(group, symbols, after=LINE_END)
+            yield from _encoded(group, vocabulary, after=LINE_END)
             continue
-        for joined in batches(group, LINE_END, symbols.kind):
+        for joined in join_texts(group, LINE_END, vocabulary.kind):
             text = joined + LINE_END
-            ids = symbols.encode(text)
-            ends = np.flatnonzero(ids == symbols.boundary)
+            ids = vocabulary.encode(text)
+            ends = np.flatnonzero(ids == vocabulary.boundary)
             lengths = (np.diff(ends, prepend=-1) - 1).tolist()
             inner = np.delete(ids, ends)
-            yield _Part(text, text, inner, symbols.decode(ids), lengths, all_ids=ids)
+            yield _Part(text, text, inner, vocabulary.decode(ids), lengths, all_ids=ids)
 
 
-def _encoded_stream(texts: Iterable[Text], symbols: Vocabulary) -> Iterator[_Part]:
+def _encoded_stream(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Part]:
     """Pieces of one sequence. One that goes on in a line restores what separates symbols too."""
     is_inside_line = False
     for is_text, group in itertools.groupby(texts, key=_is_text):
-        for given in batches(group, "", symbols.kind) if is_text else group:
-            ids = symbols.encode(given)
+        for given in join_texts(group, "", vocabulary.kind) if is_text else group:
+            ids = vocabulary.encode(given)
             before = ""
             if isinstance(given, str):
-                before = symbols.separator * is_inside_line
+                before = vocabulary.separator * is_inside_line
                 is_inside_line = not given.endswith(LINE_END)
                 text = given
             else:
-                text = symbols.separator.join(given[:-1]) + LINE_END
-            yield _Part(text, given, ids, before + symbols.decode(ids), [], before=before)
+                text = vocabulary.separator.join(given[:-1]) + LINE_END
+            yield _Part(text, given, ids, before + vocabulary.decode(ids), [], before=before)
 
 
 def _is_text(text: Text) -> bool:
@@ -360,15 +360,15 @@ def _difference(text: str, restored: str, has_unknown: bool) -> str:
     )
 
 
-def _build_in_memory(source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus:
-    sink = _Memory(_dtype(symbols.num_symbols))
-    figures = _fill(sink, source, symbols)
+def _build_in_memory(source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus:
+    sink = _Memory(_dtype(vocabulary.num_symbols))
+    figures = _fill(sink, source, vocabulary)
     offsets = np.array([0, *itertools.accumulate(sink.lengths)], np.int64)
     is_stream = source.sequences == "stream"
     return Corpus(np.concatenate(sink.tokens), offsets, is_stream, figures, fingerprint)
 
 
-def _build_entry(entry: Path, source: Source, symbols: Vocabulary) -> None:
+def _build_entry(entry: Path, source: Source, vocabulary: Vocabulary) -> None:
     """Build beside the entry and put it in place; whoever comes first wins.
 
     Raises:
@@ -377,7 +377,7 @@ def _build_entry(entry: Path, source: Source, symbols: Vocabulary) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
-        _write(unfinished, source, symbols)
+        _write(unfinished, source, vocabulary)
         if entry.exists():  # damaged, or it would have been used
             shutil.rmtree(entry, ignore_errors=True)
         try:
@@ -390,10 +390,10 @@ def _build_entry(entry: Path, source: Source, symbols: Vocabulary) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(folder: Path, source: Source, symbols: Vocabulary) -> None:
-    sink = _Disk(folder, _dtype(symbols.num_symbols))
+def _write(folder: Path, source: Source, vocabulary: Vocabulary) -> None:
+    sink = _Disk(folder, _dtype(vocabulary.num_symbols))
     try:
-        figures = _fill(sink, source, symbols)
+        figures = _fill(sink, source, vocabulary)
         digest = sink.close()
     finally:
         sink.abandon()
@@ -403,14 +403,14 @@ def _write(folder: Path, source: Source, symbols: Vocabulary) -> None:
     atomic.flush(folder)
 
 
-def _build_for_now(source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus:
+def _build_for_now(source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus:
     """Build in a temporary folder that goes with the corpus."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="seriatim-"))
         entry = folder / fingerprint
         try:
-            _build_entry(entry, source, symbols)
-            corpus = _open(entry, source, symbols, fingerprint)
+            _build_entry(entry, source, vocabulary)
+            corpus = _open(entry, source, vocabulary, fingerprint)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -429,14 +429,14 @@ def _build_for_now(source: Source, symbols: Vocabulary, fingerprint: str) -> Cor
 # ---- opening ------------------------------------------------------------------------------------
 
 
-def _open(entry: Path, source: Source, symbols: Vocabulary, fingerprint: str) -> Corpus | None:
+def _open(entry: Path, source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus | None:
     """The corpus of a cache entry; None if there is none, or a damaged one."""
     try:
         record = json.loads((entry / "corpus.json").read_bytes())
-        tokens = _mapped(entry / "tokens", _dtype(symbols.num_symbols))
+        tokens = _mapped(entry / "tokens", _dtype(vocabulary.num_symbols))
         offsets = np.fromfile(entry / "offsets", "<i8")
         digest, version = record.pop("tokens"), record.pop("version")
-        figures = Figures(**record)
+        figures = CorpusStatistics(**record)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     is_whole = (

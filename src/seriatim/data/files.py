@@ -37,14 +37,14 @@ def check_encoding(encoding: str) -> None:
         ) from None
 
 
-def similar(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """A clause for messages: "; did you mean 'x'?", or nothing."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @contextmanager
-def opened(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
+def open_bytes(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
     """The bytes of a file, unpacked when its name ends in .gz unless told otherwise.
 
     Raises:
@@ -62,7 +62,7 @@ def opened(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def blocks(path: Path, encoding: str) -> Iterator[str]:
+def read_blocks(path: Path, encoding: str) -> Iterator[str]:
     """The text of a file in blocks of at most `BLOCK_BYTES` characters or so, none empty.
 
     Raises:
@@ -73,7 +73,7 @@ def blocks(path: Path, encoding: str) -> Iterator[str]:
     offset = 0
     at_start = True
     held = ""  # a CR at the end of a block waits for the LF that may follow
-    with opened(path) as file:
+    with open_bytes(path) as file:
         while True:
             data = file.read(BLOCK_BYTES)
             text = held + _decode(decoder, data, offset, path, encoding)
@@ -106,7 +106,7 @@ def _decode(
         ) from None
 
 
-def lines(parts: Iterable[str]) -> Iterator[str]:
+def split_lines(parts: Iterable[str]) -> Iterator[str]:
     """The lines of a text given in parts, without their line ends; the last needs none."""
     pending: list[str] = []
     for part in parts:
@@ -121,7 +121,7 @@ def lines(parts: Iterable[str]) -> Iterator[str]:
         yield last
 
 
-def pieces(parts: Iterable[str]) -> Iterator[str]:
+def split_pieces(parts: Iterable[str]) -> Iterator[str]:
     """The same text in pieces that may be cut into symbols one by one; the last line ends.
 
     A piece ends after a line end. A line longer than `PIECE_CHARACTERS` is cut before a space

@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from seriatim.data.files import blocks, lines
-from seriatim.data.pairs import USUAL, Pair, PairData, Pairs, open_pairs
+from seriatim.data.files import read_blocks, split_lines
+from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, open_pairs
 from seriatim.data.sources import open_source
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
 
-_USUAL = (("text", "label"), *USUAL)
+_USUAL = (("text", "label"), *USUAL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelFiles(Pairs):
     def pairs(self) -> Iterator[Pair]:
         """Every line with the name of its file; empty lines are left out."""
         for file in self.files:
-            for line in lines(blocks(file, self.encoding)):
+            for line in split_lines(read_blocks(file, self.encoding)):
                 if line:
                     yield line, file.stem
 
@@ -56,7 +56,7 @@ class LabelFiles(Pairs):
 
 
 @dataclass(frozen=True)
-class TaggedLines(Pairs):
+class TaggedFile(Pairs):
     """A file with one element and its label in a line, and an empty line after each sequence.
 
     The label is what stands behind the last tab, or behind the last space where there is no tab.
@@ -77,7 +77,7 @@ class TaggedLines(Pairs):
 
     def pairs(self) -> Iterator[Pair]:
         """Each sequence as a list of elements and a list of labels."""
-        numbered = enumerate(lines(blocks(self.path, self.encoding)), 1)
+        numbered = enumerate(split_lines(read_blocks(self.path, self.encoding)), 1)
         for is_sequence, group in itertools.groupby(numbered, lambda line: bool(line[1].strip())):
             if is_sequence:
                 couples = [self._couple(number, line) for number, line in group]
@@ -131,7 +131,7 @@ def open_labelled(
                 )
             return LabelFiles(files, encoding)
         if format == "conll" or (format is None and path.suffix in (".conll", ".bio")):
-            return TaggedLines(path, encoding)
+            return TaggedFile(path, encoding)
     return open_pairs(
         data,
         format=format,

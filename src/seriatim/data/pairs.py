@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from seriatim.data import tables
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.files import check_encoding
-from seriatim.data.sources import Files, Sequences, Source, open_source
+from seriatim.data.sources import FileSource, Sequences, Source, open_source
 from seriatim.data.splits import SequencePart, split_source
 from seriatim.data.tables import Text
 from seriatim.data.vocab.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ from seriatim.errors import ConfigError, DataError
 Pair: TypeAlias = tuple[Text, Text]
 
 # Names that say by themselves which column is which.
-USUAL = (("source", "target"), ("src", "tgt"), ("input", "output"))
+USUAL_COLUMNS = (("source", "target"), ("src", "tgt"), ("input", "output"))
 
 
 class Pairs(ABC):
@@ -121,11 +121,11 @@ class PairSide(Source):
 
 
 @dataclass(frozen=True)
-class PairLines(Pairs):
+class ParallelFiles(Pairs):
     """Two text files of equally many lines: line i of one belongs to line i of the other."""
 
-    source: Files
-    target: Files
+    source: FileSource
+    target: FileSource
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ class PairLines(Pairs):
 
     def _uneven(self) -> DataError:
         lengths = [_lengths(self.source), _lengths(self.target)]
-        line = first_suspicious(*lengths) + 1
+        line = first_misalignment(*lengths) + 1
         return DataError(
             f"{self.source.name} has {len(lengths[0]):,} lines and {self.target.name} has "
             f"{len(lengths[1]):,}: line i of one must belong to line i of the other; look near "
@@ -207,7 +207,7 @@ class PairTable(Pairs):
 
 
 @dataclass(frozen=True)
-class PairTexts(Pairs):
+class PairList(Pairs):
     """Pairs in memory."""
 
     items: tuple[Pair, ...]
@@ -269,7 +269,7 @@ def open_pairs(
     source_column: str | None = None,
     target_column: str | None = None,
     encoding: str = "utf-8",
-    usual: Sequence[tuple[str, str]] = USUAL,
+    usual: Sequence[tuple[str, str]] = USUAL_COLUMNS,
 ) -> Pairs:
     """Pairs from files, or from a list in memory.
 
@@ -306,13 +306,13 @@ def open_pairs(
             "list: leave them out"
         )
     if files:
-        return PairLines(_lines_of(files[0], encoding), _lines_of(files[1], encoding))
-    return PairTexts(tuple(_checked(data)))
+        return ParallelFiles(_lines_of(files[0], encoding), _lines_of(files[1], encoding))
+    return PairList(tuple(_checked(data)))
 
 
-def _lines_of(path: Path, encoding: str) -> Files:
+def _lines_of(path: Path, encoding: str) -> FileSource:
     found = open_source(path, format="text", sequences="line", encoding=encoding)
-    if not isinstance(found, Files) or len(found.paths) != 1:
+    if not isinstance(found, FileSource) or len(found.paths) != 1:
         raise ConfigError(f"{path} is a folder: pairs of lines come from two files")
     return found
 
@@ -326,7 +326,7 @@ def _table(
 ) -> PairTable:
     source, target = named
     opened = open_source(path, format=format, sequences="document", encoding=encoding)
-    found = opened.formats[0] if isinstance(opened, Files) and len(opened.paths) == 1 else None
+    found = opened.formats[0] if isinstance(opened, FileSource) and len(opened.paths) == 1 else None
     if found is None:
         raise ConfigError(f"{path} is a folder: pairs come from one file of records, or from two")
     if found == "text":
@@ -389,7 +389,7 @@ def _plain(text: Text) -> Text:
 # ---- files of different length ------------------------------------------------------------------
 
 
-def first_suspicious(source: NDArray[np.int64], target: NDArray[np.int64]) -> int:
+def first_misalignment(source: NDArray[np.int64], target: NDArray[np.int64]) -> int:
     """Where two files of different numbers of lines most likely part.
 
     With N > M lines and d = N - M, lines before the place k belong together as they stand, and
@@ -408,7 +408,7 @@ def first_suspicious(source: NDArray[np.int64], target: NDArray[np.int64]) -> in
         k, counted from 0.
     """
     if len(source) < len(target):
-        return first_suspicious(target, source)
+        return first_misalignment(target, source)
     a, b = np.log(source + 1.0), np.log(target + 1.0)
     count, d = len(b), len(a) - len(b)
     if count == 0:
@@ -496,7 +496,10 @@ class PairCorpus:
 
 
 def build_pair_corpus(
-    pairs: Pairs, source_symbols: Vocabulary, target_symbols: Vocabulary, cache: Path | None = None
+    pairs: Pairs,
+    source_vocabulary: Vocabulary,
+    target_vocabulary: Vocabulary,
+    cache: Path | None = None,
 ) -> PairCorpus:
     """Pairs as symbols; see `build_corpus`.
 
@@ -504,8 +507,8 @@ def build_pair_corpus(
         DataError: the pairs cannot be read.
     """
     return PairCorpus(
-        build_corpus(pairs.sources, source_symbols, cache),
-        build_corpus(pairs.targets, target_symbols, cache),
+        build_corpus(pairs.sources, source_vocabulary, cache),
+        build_corpus(pairs.targets, target_vocabulary, cache),
     )
 
 

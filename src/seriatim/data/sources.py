@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from seriatim.data import tables
-from seriatim.data.files import blocks, check_encoding, lines, opened, pieces, similar
+from seriatim.data.files import (
+    check_encoding,
+    open_bytes,
+    read_blocks,
+    split_lines,
+    split_pieces,
+    suggestion,
+)
 from seriatim.data.tables import Columns, Text
 from seriatim.errors import ConfigError, DataError
 
@@ -62,7 +69,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class Files(Source):
+class FileSource(Source):
     """Sequences in files; use `open_source`, which checks the options.
 
     Attributes:
@@ -107,10 +114,10 @@ class Files(Source):
         if format != "text":
             records = tables.values(path, format, self.columns, self.encoding)
             return _from_records(records, self.sequences)
-        parts = blocks(path, self.encoding)
+        parts = read_blocks(path, self.encoding)
         if self.sequences == "line":
-            return lines(parts)
-        return pieces(parts) if self.sequences == "stream" else _document(parts)
+            return split_lines(parts)
+        return split_pieces(parts) if self.sequences == "stream" else _document(parts)
 
     def fingerprint(self) -> str:
         """A digest of the files' bytes, in order, and of the options; not of their names."""
@@ -125,7 +132,7 @@ class Files(Source):
 
 
 @dataclass(frozen=True)
-class Texts(Source):
+class TextSource(Source):
     """Sequences in memory, each a text or a list of symbols; read as records of a table are.
 
     Attributes:
@@ -217,7 +224,7 @@ def open_source(
         raise DataError(f"{data} is empty: there is nothing to read in it")
     is_text = all(f == "text" for f in formats)
     return _skipping(
-        Files(
+        FileSource(
             tuple(paths),
             formats,
             sequences or ("stream" if is_text else "document"),
@@ -252,7 +259,7 @@ def _from_records(records: Iterable[Text], sequences: Sequences) -> Iterator[Tex
                 yield from text[:-1].split("\n")
 
 
-def _texts(data: object, sequences: Sequences, skip_empty: bool) -> Texts:
+def _texts(data: object, sequences: Sequences, skip_empty: bool) -> TextSource:
     if not isinstance(data, Sequence):
         raise DataError(
             f"data is a {type(data).__name__}: expected the path of a file or a list of texts"
@@ -266,7 +273,7 @@ def _texts(data: object, sequences: Sequences, skip_empty: bool) -> Texts:
                 f"item {i} of the list is {item!r:.60}: expected a text or a list of symbols (str)"
             )
     items = tuple(item if isinstance(item, str) else list(item) for item in data)
-    return Texts(items, sequences, skip_empty)
+    return TextSource(items, sequences, skip_empty)
 
 
 # ---- options ------------------------------------------------------------------------------------
@@ -284,7 +291,7 @@ def _files_at(path: Path) -> list[Path]:
         return sorted(found, key=lambda file: file.relative_to(path).as_posix())
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"there is no file {str(path)!r}{similar(path.name, beside)}")
+        raise DataError(f"there is no file {str(path)!r}{suggestion(path.name, beside)}")
     return [path]
 
 
@@ -328,7 +335,7 @@ def _refuse(options: dict[str, str | None], whose: str) -> None:
             raise ConfigError(f"{name} = {value!r} belongs to {whose}: leave it out")
 
 
-def _skipping(source: Files | Texts) -> Source:
+def _skipping(source: FileSource | TextSource) -> Source:
     if source.skip_empty and source.sequences == "stream":
         raise ConfigError("skip_empty belongs to lines and documents: a stream keeps every line")
     return source
@@ -350,7 +357,7 @@ def _digest(path: Path) -> str:
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     """The digest of a file's bytes; read once for each size and time of change."""
     digest = hashlib.blake2b(digest_size=16)
-    with opened(path, unpack=False) as file:
+    with open_bytes(path, unpack=False) as file:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()

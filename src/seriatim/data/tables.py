@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seriatim.data.files import blocks, lines, similar
+from seriatim.data.files import read_blocks, split_lines, suggestion
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 
 Text: TypeAlias = str | list[str]
@@ -120,7 +120,7 @@ def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
                 )
         if name not in known:
             raise ConfigError(
-                f"{path} has no {name!r}, but {', '.join(known)}{similar(name, known)}"
+                f"{path} has no {name!r}, but {', '.join(known)}{suggestion(name, known)}"
             )
         positions.append(known.index(name))
     return positions
@@ -130,7 +130,7 @@ def known_columns(path: Path, format: str, encoding: str) -> list[str]:
     """The names in the first row of a table, or of the fields of the first record."""
     if format == "parquet":
         return list(_parquet(path)[1].read_schema(path).names)
-    for line in lines(blocks(path, encoding)):
+    for line in split_lines(read_blocks(path, encoding)):
         if not line.strip():
             continue
         if format != "jsonl":
@@ -146,7 +146,7 @@ def known_columns(path: Path, format: str, encoding: str) -> list[str]:
 
 
 def _json_rows(path: Path, wanted: Wanted, encoding: str) -> Iterator[tuple[str, list[Any]]]:
-    for number, line in enumerate(lines(blocks(path, encoding)), 1):
+    for number, line in enumerate(split_lines(read_blocks(path, encoding)), 1):
         if not line.strip():
             continue
         place = f"line {number:,}"
@@ -171,7 +171,7 @@ def _csv_rows(
     """CSV with quotes (RFC 4180); TSV without any (the IANA definition)."""
     # The limit is the process's and 128 kB at first, less than a document: only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
-    reader = _csv_reader((line + "\n" for line in lines(blocks(path, encoding))), format)
+    reader = _csv_reader((line + "\n" for line in split_lines(read_blocks(path, encoding))), format)
     positions: list[int] | None = None
     width = 0
     try:

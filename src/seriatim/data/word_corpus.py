@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.data.corpus import Corpus, Figures, _difference, _dtype, _fingerprint
-from seriatim.data.files import blocks, pieces
-from seriatim.data.sources import Files, Source
+from seriatim.data.corpus import Corpus, CorpusStatistics, _difference, _dtype, _fingerprint
+from seriatim.data.files import read_blocks, split_pieces
+from seriatim.data.sources import FileSource, Source
 from seriatim.data.splits import SequencePart, StreamPart
 from seriatim.data.vocab.vocabulary import (
     LINE_END,
     UNKNOWN,
     WordVocabulary,
-    batches,
     check_characters,
+    join_texts,
 )
 from seriatim.data.vocab.word_index import CutText, Ids, Ints, WordIndex, by_frequency, cut_ahead
 from seriatim.errors import ConfigError, DataError
@@ -33,7 +33,7 @@ def can_read_words(source: Source) -> bool:
     while isinstance(whole, (SequencePart, StreamPart)):
         whole = whole.source
     return (
-        isinstance(whole, Files)
+        isinstance(whole, FileSource)
         and set(whole.formats) == {"text"}
         and source.sequences in ("line", "stream")
     )
@@ -62,30 +62,30 @@ def read_words(
     for text in cut_ahead(_texts(source)):
         reading.take(text)
     words, new = reading.number_words(min_count, max_size)
-    symbols = WordVocabulary(words, is_document=False)
-    dtype = _dtype(symbols.num_symbols)
+    vocabulary = WordVocabulary(words, is_document=False)
+    dtype = _dtype(vocabulary.num_symbols)
     parts = [new[ids].astype(dtype) for ids in reading.ids]
     reading.ids.clear()
     tokens = np.concatenate([np.zeros(0, dtype), *parts])
     is_stream = source.sequences == "stream"
     ends = np.concatenate(reading.line_ends)
-    figures = reading.figures(symbols, tokens, is_stream)
+    figures = reading.figures(vocabulary, tokens, is_stream)
     if is_stream:
-        tokens = np.insert(tokens, ends, dtype.type(symbols.boundary))
+        tokens = np.insert(tokens, ends, dtype.type(vocabulary.boundary))
         ends = np.array([len(tokens)])
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return symbols, Corpus(tokens, offsets, is_stream, figures, _fingerprint(source, symbols))
+    return vocabulary, Corpus(tokens, offsets, is_stream, figures, _fingerprint(source, vocabulary))
 
 
 def _texts(source: Source) -> Iterator[str]:
     """Large pieces that end with lines, wherever lines are not enormous."""
-    if isinstance(source, Files) and not source.skip_empty:
+    if isinstance(source, FileSource) and not source.skip_empty:
         for path in source.paths:
-            yield from batches(pieces(blocks(path, source.encoding)), "", "word")
+            yield from join_texts(split_pieces(read_blocks(path, source.encoding)), "", "word")
     elif source.sequences == "line":
-        yield from (text + LINE_END for text in batches(source.texts(), LINE_END, "word"))
+        yield from (text + LINE_END for text in join_texts(source.texts(), LINE_END, "word"))
     else:
-        yield from batches(source.texts(), "", "word")
+        yield from join_texts(source.texts(), "", "word")
 
 
 @dataclass
@@ -138,17 +138,17 @@ class _Reading:
         return words, new
 
     def figures(
-        self, symbols: WordVocabulary, tokens: NDArray[np.integer], is_stream: bool
-    ) -> Figures:
+        self, vocabulary: WordVocabulary, tokens: NDArray[np.integer], is_stream: bool
+    ) -> CorpusStatistics:
         """As `build_corpus` counts them."""
         num_lines = sum(map(len, self.line_ends))
-        unknown = int((tokens == symbols.unknown).sum())
+        unknown = int((tokens == vocabulary.unknown).sum())
         reason = None
         if unknown:
             reason = _difference("", "", True)
         elif self.odd is not None:
-            reason = _difference(self.odd, symbols.decode(symbols.encode(self.odd)), False)
-        return Figures(
+            reason = _difference(self.odd, vocabulary.decode(vocabulary.encode(self.odd)), False)
+        return CorpusStatistics(
             num_sequences=1 if is_stream else num_lines,
             num_tokens=len(tokens) + (num_lines if is_stream else 0),
             num_characters=self.num_bytes - self.num_continued,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from seriatim.data.vocab.nfd import decomposed
+from seriatim.data.vocab.nfd import decompose
 from seriatim.data_profile.examine import DataProfile, Part
 from seriatim.data_profile.predictability import Predictability
 from seriatim.data_profile.text_facts import TextFacts
@@ -256,7 +256,7 @@ _APART = ", which takes characters apart that are put together from few parts"
 
 def _characters_for_reading(source: TextFacts) -> str:
     """Characters, or their parts where those are far fewer, as of Korean."""
-    parts = set(decomposed("".join(source.of_characters)))
+    parts = set(decompose("".join(source.of_characters)))
     return "nfd" if len(source.of_characters) > 4 * len(parts) else "char"
 
 

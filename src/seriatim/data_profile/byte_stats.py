@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.data.files import opened
+from seriatim.data.files import open_bytes
 from seriatim.errors import DataError
 
 _BLOCK = 1 << 20
@@ -184,7 +184,7 @@ def _scan(
     decoder = codecs.getincrementaldecoder("utf-8")()
     seen, line, width = 0, 1, 0
     tail, has_crlf, last = b"", False, b"\n"
-    with opened(path) as file:
+    with open_bytes(path) as file:
         while data := file.read(_BLOCK):
             if not seen:
                 _begin(path, data, facts)

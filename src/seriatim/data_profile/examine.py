@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seriatim.data.files import blocks, lines
+from seriatim.data.files import read_blocks, split_lines
 from seriatim.data.labels import open_labelled
 from seriatim.data.pairs import Pairs, open_pairs
-from seriatim.data.sources import Files, Sequences, Source, Texts, open_source
+from seriatim.data.sources import FileSource, Sequences, Source, TextSource, open_source
 from seriatim.data.splits import split_source
 from seriatim.data.tables import Text
 from seriatim.data_profile import text_facts as figures
@@ -224,7 +224,7 @@ def _on_disk(path: Path, reading: ProfileReading, limit: int, kept: ExitStack, s
         order=reading.order,
         encoding=reading.encoding or "utf-8",
     )
-    if not isinstance(whole, Files):
+    if not isinstance(whole, FileSource):
         raise DataError(f"{path} holds no files")
     part = Part(str(path), whole.paths, sample=Sample(whole.paths))
     text = [p for p, f in zip(whole.paths, whole.formats, strict=True) if f != "parquet"]
@@ -260,7 +260,9 @@ def _reads(part: Part, reading: ProfileReading) -> dict[str, Read]:
     if kind.name == "labelled" and len(part.files) > 1:
         for file in part.sample.paths:
             if file.suffix == ".txt":
-                part.labels[file.stem] = sum(bool(x) for x in lines(blocks(file, part.encoding)))
+                part.labels[file.stem] = sum(
+                    bool(x) for x in split_lines(read_blocks(file, part.encoding))
+                )
         own = tuple(file for file in part.sample.paths if file.suffix == ".txt")
         return {"text": _text_lines(replace_paths(part, own))}
     if kind.name in ("pairs", "labelled", "tagged"):
@@ -286,13 +288,13 @@ def replace_paths(part: Part, paths: tuple[Path, ...]) -> Part:
 
 def _formats(part: Part, reading: ProfileReading) -> tuple[str, ...]:
     opened = open_source(list(part.sample.paths), format=reading.format)
-    return opened.formats if isinstance(opened, Files) else ()
+    return opened.formats if isinstance(opened, FileSource) else ()
 
 
 def _text_lines(part: Part) -> Read:
     def read() -> Iterator[Text]:
         for path in part.sample.paths:
-            yield from lines(blocks(path, part.encoding))
+            yield from split_lines(read_blocks(path, part.encoding))
 
     return read
 
@@ -477,7 +479,7 @@ def _split(
         return None
     if seen.sequences == "stream":  # larger pieces of it are split much faster
         items = list(_joined(items))
-    texts = Texts(tuple(items), seen.sequences)
+    texts = TextSource(tuple(items), seen.sequences)
     try:
         parts, _ = split_source(texts, shares)
     except DataError as error:

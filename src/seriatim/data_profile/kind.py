@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from seriatim.data import tables
-from seriatim.data.files import blocks, lines
+from seriatim.data.files import read_blocks, split_lines
 from seriatim.errors import ConfigError, DataError
 
 Task: TypeAlias = Literal["language", "translation", "label"]
@@ -109,7 +109,7 @@ def kind_of(
 
 
 def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
-    return list(islice(lines(blocks(path, encoding)), count))
+    return list(islice(split_lines(read_blocks(path, encoding)), count))
 
 
 # ---- lines --------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _json_in(path: Path, full: list[str], encoding: str) -> DataKind | None:
     if path.stat().st_size > _JSON_BYTES:
         return None
     try:
-        value = json.loads("".join(blocks(path, encoding)))
+        value = json.loads("".join(read_blocks(path, encoding)))
     except ValueError:
         return None
     what = f"a list of {len(value):,}" if isinstance(value, list) else f"a {type(value).__name__}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seriatim.data.corpus import build_corpus
-from seriatim.data.sources import Sequences, Texts
+from seriatim.data.sources import Sequences, TextSource
 from seriatim.data.splits import split_source
 from seriatim.data.tables import Text
 from seriatim.data.vocab.fit import fit_vocabulary
@@ -69,7 +69,7 @@ def predictability(
     Returns:
         None: too few sequences, or too short a text, to hold a part out.
     """
-    source = Texts(tuple(texts), sequences)
+    source = TextSource(tuple(texts), sequences)
     try:
         (train_part, _, test_part), _ = split_source(source, (0.9, 0.0, 0.1))
         alphabet = fit_vocabulary(symbols, train_part.texts(), sequences=sequences)
@@ -119,7 +119,7 @@ def gain_across_lines(lines: Sequence[str], symbols: str) -> float | None:
     for is_stream in (False, True):
         sequences: Sequences = "stream" if is_stream else "line"
         parts = [
-            Texts(("".join(line + LINE_END for line in part),), sequences)
+            TextSource(("".join(line + LINE_END for line in part),), sequences)
             for part in (lines[:cut], lines[cut:])
         ]
         alphabet = fit_vocabulary(symbols, parts[0].texts(), sequences=sequences)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seriatim.data.files import opened
+from seriatim.data.files import open_bytes
 
 PIECES = 64  # of a large file
 _GZIP_GROWTH = 4  # how much larger unpacked text is, about
@@ -75,7 +75,7 @@ def mended(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
             target = folder / str(i) / path.name.removesuffix(".gz")
             target.parent.mkdir()
             decoder = codecs.getincrementaldecoder("utf-8")("ignore")
-            with opened(path) as file, target.open("wb") as out:
+            with open_bytes(path) as file, target.open("wb") as out:
                 while data := file.read(1 << 20):
                     out.write(decoder.decode(data).encode())
             found.append(target)
@@ -137,7 +137,7 @@ def _spread(path: Path, target: Path, limit: int) -> None:
 
 
 def _beginning(path: Path, target: Path, limit: int) -> None:
-    with opened(path) as file, target.open("wb") as out:
+    with open_bytes(path) as file, target.open("wb") as out:
         left = limit
         while left > 0 and (data := file.read(min(left, 1 << 20))):
             out.write(data)

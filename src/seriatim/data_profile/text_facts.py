@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.data.tables import Text
-from seriatim.data.vocab.vocabulary import printable
-from seriatim.data.vocab.word_index import WordIndex, cut
+from seriatim.data.vocab.vocabulary import make_visible
+from seriatim.data.vocab.word_index import WordIndex, cut_words
 
 Hashes = NDArray[np.uint64]
 
@@ -178,7 +178,7 @@ def frequencies(counts: Counter[str], top: int = 12) -> dict[str, Any]:
         "type_token_ratio": len(values) / total if total else None,
         "entropy_bits": max(0.0, float(-(p * np.log2(p)).sum())) if total else None,
         "top": [
-            {"symbol": printable(s), "count": c, "share": c / total}
+            {"symbol": make_visible(s), "count": c, "share": c / total}
             for s, c in counts.most_common(top)
         ],
         "types_for": {
@@ -288,7 +288,7 @@ class Overlap:
             widths = [len(t) if isinstance(t, str) else len(" ".join(t)) for t in texts]
             return codes.astype(np.int64), np.repeat(np.arange(len(widths)), widths)
         plain = [t.replace("\n", " ") if isinstance(t, str) else _as_words(t) for t in texts]
-        found = cut("\n".join(plain).encode("utf-8", "replace").decode() + "\n")
+        found = cut_words("\n".join(plain).encode("utf-8", "replace").decode() + "\n")
         ids = self._index.add(found).astype(np.int64)
         sizes = np.diff(found.line_ends, prepend=0)
         return ids, np.repeat(np.arange(len(sizes)), sizes)

@@ -21,7 +21,7 @@ class FusedModel(Protocol):
         """The model of symbols; None before fitting."""
 
     @property
-    def symbols(self) -> Vocabulary | None:
+    def vocabulary(self) -> Vocabulary | None:
         """The vocabulary of the model; None before fitting."""
 
 

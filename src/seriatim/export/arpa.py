@@ -26,9 +26,9 @@ def language_model_from_arpa(
         DataError: the file is truncated or contradicts itself; see `read_arpa`.
     """
     arpa = read_arpa(Path(path))
-    symbols = WordVocabulary(arpa.words, is_document=False)
+    vocabulary = WordVocabulary(arpa.words, is_document=False)
     config = Markov(order=len(arpa.backoffs.starts) - 1, smoothing="arpa")
-    model = MarkovModel(config, symbols.num_symbols, symbols.boundary)
+    model = MarkovModel(config, vocabulary.num_symbols, vocabulary.boundary)
     model.table.fill(arpa.backoffs)
     record = {
         "name": Path(path).name,
@@ -38,7 +38,7 @@ def language_model_from_arpa(
     return LanguageModel.of_model(
         model,
         config=config,
-        symbols=symbols,
+        vocabulary=vocabulary,
         sequences="line",
         words=arpa.words,
         training={"arpa": record},
@@ -56,7 +56,7 @@ def language_model_to_arpa(model: LanguageModel, path: str | PathLike[str]) -> N
         DataError: a symbol cannot stand in an ARPA file.
         OutputError: the disk cannot hold it.
     """
-    markov, symbols = model.model, model.symbols
+    markov, symbols = model.model, model.vocabulary
     if not isinstance(markov, MarkovModel) or symbols is None:
         raise ConfigError(
             f"only counted models can be written as ARPA, and this is a {model.config.family} "

@@ -27,7 +27,7 @@ from typing import IO, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.data.files import blocks, lines
+from seriatim.data.files import read_blocks, split_lines
 from seriatim.errors import DataError, OutputError
 from seriatim.models.ngram.counting import Ints, symbol_bits
 from seriatim.models.ngram.smoothing import Backoffs, Floats
@@ -176,7 +176,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = enumerate(lines(blocks(path, "utf-8")), start=1)
+        self.lines = enumerate(split_lines(read_blocks(path, "utf-8")), start=1)
         self.ids: dict[str, int] = {UNKNOWN: 0, BEGIN: 1, END: 1, UNKNOWN.upper(): 0}
         self.words: list[str] = []
 

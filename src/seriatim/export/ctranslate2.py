@@ -60,7 +60,7 @@ def translator_to_ctranslate2(
         OutputError: something stands there.
         MissingExtraError: CTranslate2 is not installed.
     """
-    model, source, target = translator.model, translator.source_symbols, translator.symbols
+    model, source, target = translator.model, translator.source_vocabulary, translator.vocabulary
     if model is None or source is None or target is None:
         raise ConfigError("the translator is not fitted yet: call fit")
     if not isinstance(model, Seq2SeqModel):
@@ -80,14 +80,14 @@ def translator_to_ctranslate2(
             (place / f"{side}_tokenizer.json").write_text(symbols.tokenizer_json(), "utf-8")
 
 
-def names_of(symbols: Vocabulary) -> list[str]:
+def names_of(vocabulary: Vocabulary) -> list[str]:
     """A name for every symbol, no two alike."""
-    if isinstance(symbols, BPEVocabulary):
-        found = [END] * symbols.num_symbols
-        for token, i in symbols.to_json()["tokenizer"]["model"]["vocab"].items():
+    if isinstance(vocabulary, BPEVocabulary):
+        found = [END] * vocabulary.num_symbols
+        for token, i in vocabulary.to_json()["tokenizer"]["model"]["vocab"].items():
             found[i] = token
         return found
-    found = [symbols.name(i) for i in range(symbols.num_symbols)]
+    found = [vocabulary.name(i) for i in range(vocabulary.num_symbols)]
     count = Counter(found)
     return [name if count[name] == 1 else f"{name}#{i}" for i, name in enumerate(found)]
 

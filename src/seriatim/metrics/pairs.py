@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seriatim.core.batch import valid_mask
 from seriatim.core.model import SequenceModel
-from seriatim.data.batches.pairs import Boundaries, PairPass
+from seriatim.data.batches.pairs import PairBoundaries, PairPass
 from seriatim.data.pairs import PairCorpus
 from seriatim.metrics.likelihood import Nats, likelihood, unknown_targets
 from seriatim.metrics.score import Score, score_text
@@ -25,7 +25,7 @@ POSITIONS = 8_192  # scored at once, of both sides
 def pair_surprisals(
     model: SequenceModel,
     corpus: PairCorpus,
-    boundaries: Boundaries,
+    boundaries: PairBoundaries,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
@@ -49,7 +49,7 @@ def pair_surprisals(
     data = PairPass(corpus, boundaries, token_budget=min(POSITIONS, 2 * model.positions_at_once))
     done = 0
     with torch.inference_mode():
-        for rows, batch in data.batches():
+        for rows, batch in data.indexed_batches():
             values = model.log_prob(batch.to(model.device)).float().cpu().numpy()
             valid = valid_mask(torch.from_numpy(sizes[rows]), values.shape[1]).numpy()
             nats[(bounds[rows, None] + np.arange(values.shape[1]))[valid]] = -values[valid]
@@ -62,7 +62,7 @@ def pair_surprisals(
 def score_pairs(
     model: SequenceModel,
     corpus: PairCorpus,
-    boundaries: Boundaries,
+    boundaries: PairBoundaries,
     unknown: int | None,
     *,
     progress: Callable[[int], None] | None = None,

@@ -16,7 +16,7 @@ from seriatim.analysis.robustness.measure import Robustness, pair_robustness
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.pairs import Pairs
 from seriatim.data.sources import Source
-from seriatim.data.vocab.categories import CategoryChoice, kinds_of
+from seriatim.data.vocab.categories import CategoryChoice, categories_of
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.decode.mbr import ChrF
 from seriatim.errors import ConfigError, SymbolError
@@ -30,13 +30,13 @@ Ids: TypeAlias = NDArray[np.int64]
 PAIRS = 200  # that are translated for each perturbation, unless more are asked for
 
 
-def known_corpus(source: Source, symbols: Vocabulary) -> Corpus:
+def known_corpus(source: Source, vocabulary: Vocabulary) -> Corpus:
     """A source in the symbols of a model.
 
     Raises:
         SymbolError: most of it is unknown to the model, so figures would say nothing of it.
     """
-    corpus = build_corpus(source, symbols)
+    corpus = build_corpus(source, vocabulary)
     if corpus.num_unknown > corpus.num_tokens / 2:
         raise SymbolError(
             f"{corpus.num_unknown:,} of the {corpus.num_tokens:,} symbols of {source.name} are "
@@ -45,10 +45,12 @@ def known_corpus(source: Source, symbols: Vocabulary) -> Corpus:
     return corpus
 
 
-def kinds_in(corpus: Corpus, symbols: Vocabulary, asked: CategoryChoice) -> dict[str, list[int]]:
+def categories_in(
+    corpus: Corpus, vocabulary: Vocabulary, asked: CategoryChoice
+) -> dict[str, list[int]]:
     """The symbols of each kind, frequent ones being those that are frequent in this corpus."""
-    counts = np.bincount(np.asarray(corpus.tokens), minlength=symbols.num_symbols)
-    return kinds_of(symbols, counts, asked)
+    counts = np.bincount(np.asarray(corpus.tokens), minlength=vocabulary.num_symbols)
+    return categories_of(vocabulary, counts, asked)
 
 
 # ---- pairs --------------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ def kinds_in(corpus: Corpus, symbols: Vocabulary, asked: CategoryChoice) -> dict
 
 def output_robustness(
     pairs: Pairs,
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
     translate: Callable[[list[str]], list[str]],
     figure: Figure,
     *,
@@ -72,7 +74,7 @@ def output_robustness(
 
     Args:
         pairs: sources and references.
-        symbols: of the sources.
+        vocabulary: of the sources.
         translate: the outputs of texts, in order.
         figure: by which outputs are held against references.
         strengths, seeds, seed, progress: as in `analysis.robustness.measure.pair_robustness`.
@@ -89,14 +91,14 @@ def output_robustness(
     if limit is not None and limit < len(held):
         kept = np.linspace(0, len(held) - 1, max(0, limit)).astype(np.int64)
         held = [held[i] for i in kept.tolist()]
-    references = [y if isinstance(y, str) else symbols.separator.join(y) for _, y in held]
+    references = [y if isinstance(y, str) else vocabulary.separator.join(y) for _, y in held]
     measured = _FIGURES[figure]
 
     def measure(sources: list[Ids]) -> Floats:
-        return measured.count(translate([symbols.decode(x) for x in sources]), references)
+        return measured.count(translate([vocabulary.decode(x) for x in sources]), references)
 
     return pair_robustness(
-        [symbols.encode(x) for x, _ in held],
+        [vocabulary.encode(x) for x, _ in held],
         measure,
         measured.metric,
         name=measured.name,

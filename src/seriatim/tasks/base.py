@@ -48,7 +48,7 @@ def open_parts(
 
 def in_symbols(
     parts: Mapping[str, Source],
-    symbols: Vocabulary | None,
+    vocabulary: Vocabulary | None,
     *,
     spec: str,
     cut: tuple[int, int | None],
@@ -58,19 +58,19 @@ def in_symbols(
 
     Args:
         parts: by name; one is "train".
-        symbols: the alphabet, if there is one.
+        vocabulary: the alphabet, if there is one.
         spec: which kind to choose; see `fit_vocabulary`.
         cut: how often a symbol must be seen, and how many symbols at most.
         say: told in a sentence what is being done.
     """
     train, (min_count, max_size) = parts["train"], cut
     corpora: dict[str, Corpus] = {}
-    if symbols is None and spec == "word" and can_read_words(train):
+    if vocabulary is None and spec == "word" and can_read_words(train):
         say("reading the words of the train text")
-        symbols, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
-    if symbols is None:
+        vocabulary, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
+    if vocabulary is None:
         say(f"choosing {spec} symbols")
-        symbols = fit_vocabulary(
+        vocabulary = fit_vocabulary(
             spec,
             train.texts(),
             sequences=train.sequences,
@@ -79,8 +79,8 @@ def in_symbols(
         )
     for name in [name for name in parts if name not in corpora]:
         say(f"turning the {name} text into symbols")
-        corpora[name] = build_corpus(parts[name], symbols)
-    return symbols, {name: corpora[name] for name in parts}
+        corpora[name] = build_corpus(parts[name], vocabulary)
+    return vocabulary, {name: corpora[name] for name in parts}
 
 
 def scores(

@@ -136,11 +136,11 @@ def inspect_text(
     Raises:
         DataError: an empty text, a window behind its end, labels of another number.
     """
-    if lm.model is None or lm.symbols is None:
+    if lm.model is None or lm.vocabulary is None:
         raise ConfigError("this language model is not fitted yet: call fit, or load one")
-    reader = _Reader(lm.model, lm.symbols, lm.sequences != "stream", top)
+    reader = _Reader(lm.model, lm.vocabulary, lm.sequences != "stream", top)
     notes: list[str] = []
-    whole = _encoded(_texts(lm, text), lm.symbols, notes)
+    whole = _encoded(_texts(lm, text), lm.vocabulary, notes)
     kept, window = _cut(whole, window or Window(), notes)
     names = list(reader.passage(kept[0][:_TASTE], only).taps)
     if only and not names:
@@ -158,7 +158,7 @@ def inspect_text(
         passages,
         looked=[reader.passage(ids, maps) for ids in few],
         title=title,
-        labels=_own_labels(labels, whole, window, passages, lm.symbols),
+        labels=_own_labels(labels, whole, window, passages, lm.vocabulary),
         notes=notes,
         top=top,
     )
@@ -186,9 +186,13 @@ def inspect_pair(
     Raises:
         DataError: nothing to read.
     """
-    if translator.model is None or translator.symbols is None or translator.source_symbols is None:
+    if (
+        translator.model is None
+        or translator.vocabulary is None
+        or translator.source_vocabulary is None
+    ):
         raise ConfigError("this translator is not fitted yet: call fit, or load one")
-    alphabets = translator.source_symbols, translator.symbols
+    alphabets = translator.source_vocabulary, translator.vocabulary
     notes: list[str] = []
     read = _encoded([source for source, _ in pairs], alphabets[0], notes, is_cut=False)
     passages = []
@@ -233,17 +237,19 @@ def inspect_labelled(
     Raises:
         DataError: nothing to read.
     """
-    symbols = labeller.symbols
-    if labeller.model is None or symbols is None:
+    vocabulary = labeller.vocabulary
+    if labeller.model is None or vocabulary is None:
         raise ConfigError("this labeller is not fitted yet: call fit, or load one")
     notes: list[str] = []
     passages = []
-    for text, ids in zip(texts, _encoded(texts, symbols, notes, is_cut=False), strict=True):
+    for text, ids in zip(texts, _encoded(texts, vocabulary, notes, is_cut=False), strict=True):
         if not len(ids):
             continue
         with record(labeller.model, only=only) as trace:
             labeller.label([text])
-        passages.append(Passage(_side([*ids.tolist(), symbols.boundary], symbols), _rows(trace)))
+        passages.append(
+            Passage(_side([*ids.tolist(), vocabulary.boundary], vocabulary), _rows(trace))
+        )
     return inspect_passages(passages, title=title, notes=notes, top=top)
 
 
@@ -261,20 +267,20 @@ def _texts(lm: LanguageModel, text: str | Source) -> list[Text]:
 
 
 def _encoded(
-    texts: Sequence[Text], symbols: Vocabulary, notes: list[str], *, is_cut: bool = True
+    texts: Sequence[Text], vocabulary: Vocabulary, notes: list[str], *, is_cut: bool = True
 ) -> list[Ids]:
     """Texts in symbols; what is unknown is noted, and empty ones are left out where asked.
 
     Raises:
         DataError: there is no symbol at all.
     """
-    unknown = list(dict.fromkeys(u for t in texts for u in symbols.unknown_symbols(t)))
+    unknown = list(dict.fromkeys(u for t in texts for u in vocabulary.unknown_symbols(t)))
     if unknown:
         shown = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
         what = "symbol of the text is" if len(unknown) == 1 else "symbols of the text are"
-        name = symbols.name(symbols.unknown or 0)
+        name = vocabulary.name(vocabulary.unknown or 0)
         notes.append(f"{len(unknown):,} {what} unknown to the model and read as {name}: {shown}")
-    read = [symbols.encode(text) for text in texts]
+    read = [vocabulary.encode(text) for text in texts]
     if not any(len(ids) for ids in read):
         raise DataError("the text is empty, so there is nothing to inspect: give some text")
     return [ids for ids in read if len(ids)] if is_cut else read
@@ -319,7 +325,7 @@ def _own_labels(
     whole: Sequence[Ids],
     window: Window,
     passages: Sequence[Passage],
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
 ) -> list[Label]:
     """The user's labels of the symbols that were read in these passages.
 
@@ -330,7 +336,7 @@ def _own_labels(
     sizes = [len(p.read.symbols) - p.read.start for p in passages]
     for name, given in (labels or {}).items():
         ids = [i for part in whole for i in part.tolist()]
-        values = given(_pieces(ids, symbols)) if callable(given) else given
+        values = given(_pieces(ids, vocabulary)) if callable(given) else given
         if len(values) != len(ids):
             raise DataError(
                 f"{len(values):,} labels {name!r} were given for {len(ids):,} symbols: give one "
@@ -357,7 +363,7 @@ def _sizes(whole: Sequence[Ids], window: Window) -> list[int]:
 @dataclass(frozen=True)
 class _Reader:
     model: SequenceModel
-    symbols: Vocabulary
+    vocabulary: Vocabulary
     has_ends: bool
     top: int
 
@@ -367,19 +373,19 @@ class _Reader:
             only = [_NOTHING]
         trace = trace_text(
             self.model,
-            self.symbols,
+            self.vocabulary,
             [ids],
             has_ends=self.has_ends,
             top=self.top,
             only=only,
         )
-        boundary = self.symbols.boundary
+        boundary = self.vocabulary.boundary
         targets = [*ids.tolist(), *([boundary] if self.has_ends else [])]
         return Passage(
-            read=_side([boundary, *targets[:-1]], self.symbols, start=1),
+            read=_side([boundary, *targets[:-1]], self.vocabulary, start=1),
             taps=_rows(trace.taps),
             targets=trace.symbols,
-            target_pieces=_pieces([boundary, *targets], self.symbols)[1:],
+            target_pieces=_pieces([boundary, *targets], self.vocabulary)[1:],
             bits=torch.from_numpy(trace.bits),
             alternatives=trace.alternatives,
         )
@@ -406,14 +412,14 @@ def _pair_passage(
     )
 
 
-def _side(ids: list[int], symbols: Vocabulary, *, start: int = 0) -> InspectedSide:
-    names = [symbols.name(i) for i in ids]
-    return InspectedSide(_pieces(ids, symbols), torch.tensor(ids), names, start)
+def _side(ids: list[int], vocabulary: Vocabulary, *, start: int = 0) -> InspectedSide:
+    names = [vocabulary.name(i) for i in ids]
+    return InspectedSide(_pieces(ids, vocabulary), torch.tensor(ids), names, start)
 
 
-def _pieces(ids: Sequence[int], symbols: Vocabulary) -> list[str]:
+def _pieces(ids: Sequence[int], vocabulary: Vocabulary) -> list[str]:
     """The text that each symbol adds to those before it."""
-    decoder = symbols.decoder()
+    decoder = vocabulary.decoder()
     return [decoder.push(i) for i in ids]
 
 

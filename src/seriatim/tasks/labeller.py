@@ -115,7 +115,7 @@ class Labeller:
         """
         self.config = configure_encoder(model) if isinstance(model, str) else model
         self.training: dict[str, Any] = {}
-        self.symbols: Vocabulary | None = None
+        self.vocabulary: Vocabulary | None = None
         self.labels: LabelSet | None = None
         self.model: SequenceLabels | ElementLabels | None = None
         self.temperature = 1.0
@@ -161,7 +161,7 @@ class Labeller:
             check_labelled(part, self.labels)
         say("choosing symbols")
         is_element = self.labels.per == "element"
-        self.symbols = fit_vocabulary(
+        self.vocabulary = fit_vocabulary(
             "word" if is_element else self._spec,
             parts["train"].sources.texts(),
             sequences="document",
@@ -221,7 +221,7 @@ class Labeller:
         return replace(asked, model=model, data=data)
 
     def _build(self, seed: int) -> None:
-        symbols, labels = self.symbols, self.labels
+        symbols, labels = self.vocabulary, self.labels
         if symbols is None or labels is None:
             raise ConfigError("this labeller is not fitted yet: call fit, or load one")
         with seeded(torch.device("cpu"), seed):
@@ -242,9 +242,9 @@ class Labeller:
         return torch.from_numpy(np.append(symbols.encode(text), symbols.boundary).astype(np.int64))
 
     def _fitted(self) -> "tuple[SequenceLabels | ElementLabels, Vocabulary, LabelSet]":
-        if self.model is None or self.symbols is None or self.labels is None:
+        if self.model is None or self.vocabulary is None or self.labels is None:
             raise ConfigError("this labeller is not fitted yet: call fit, or load one")
-        return self.model, self.symbols, self.labels
+        return self.model, self.vocabulary, self.labels
 
     # ---- using ----------------------------------------------------------------------------------
 
@@ -372,7 +372,7 @@ class Labeller:
         if config.get("task") != "labelling":
             raise ModelError(f"{path} holds a model for {config.get('task')}, not a labeller")
         found = cls(EncoderConfig(**config["encoder"]), device=device)
-        found.symbols = vocabulary_from_json(storage.read_document(path, "symbols"))
+        found.vocabulary = vocabulary_from_json(storage.read_document(path, "symbols"))
         found.labels = LabelSet(tuple(config["labels"]), config["per"])
         found.temperature = config["temperature"]
         found._build(0)

@@ -22,7 +22,7 @@ from seriatim.analysis.robustness.measure import LIMIT as TARGETS
 from seriatim.analysis.robustness.measure import SEEDS, STRENGTHS, Robustness, measure_robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel, State
-from seriatim.data.batches.corpus import check_room
+from seriatim.data.batches.corpus import check_token_budget
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Sequences, Source, open_source
 from seriatim.data.splits import split_source
@@ -40,7 +40,7 @@ from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import kinds_in, known_corpus
+from seriatim.tasks.analyses import categories_in, known_corpus
 from seriatim.tasks.base import Say, Shares, corpus_facts, in_symbols, open_parts, scores
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
 from seriatim.tasks.text_stream import Prediction, Surprisal, TextStream
@@ -89,7 +89,7 @@ class LanguageModel:
         self.config = configure(model, {}) if isinstance(model, str) else model
         self.sequences = sequences
         self.training: dict[str, Any] = {}
-        self.symbols = symbols if isinstance(symbols, Vocabulary) else None
+        self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
         self.model: SequenceModel | None = None
         self._speller: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
@@ -147,7 +147,7 @@ class LanguageModel:
             checkpoints, resume, model=self._identity(), data=data, documents=["symbols"]
         )
         if found is not None:
-            self.symbols = vocabulary_from_json(found[0])
+            self.vocabulary = vocabulary_from_json(found[0])
         with current().main_first():  # it fills the cache, and the others map its files
             corpora = self._corpora(parts, say)
         self.training = {
@@ -173,11 +173,11 @@ class LanguageModel:
 
     def _corpora(self, parts: Mapping[str, Source], say: Say) -> dict[str, Corpus]:
         """The parts as symbols; chooses the symbols first, where that was not done."""
-        self.symbols, corpora = in_symbols(
-            parts, self.symbols, spec=self._spec, cut=self._cut, say=say
+        self.vocabulary, corpora = in_symbols(
+            parts, self.vocabulary, spec=self._spec, cut=self._cut, say=say
         )
         if self._speller is None:
-            self._speller = fit_speller(parts["train"].texts(), self.symbols)
+            self._speller = fit_speller(parts["train"].texts(), self.vocabulary)
         return corpora
 
     def _identity(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class LanguageModel:
         if given.keys() & set(BUDGETS):
             recipe = {name: value for name, value in recipe.items() if name not in BUDGETS}
         options = configure_training({**recipe, **given})
-        check_room(options.token_budget, options.length)
+        check_token_budget(options.token_budget, options.length)
         return options
 
     def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
@@ -412,7 +412,7 @@ class LanguageModel:
         data: Data,
         *,
         contexts: Sequence[int] = CONTEXTS,
-        kinds: CategoryChoice = False,
+        categories: CategoryChoice = False,
         shuffled: bool = False,
         replaced: bool = False,
         gradients: bool = False,
@@ -425,7 +425,8 @@ class LanguageModel:
         Args:
             data: a path, a `Source`, or texts.
             contexts: numbers of elements to show, rising.
-            kinds: True for curves by the usual kinds of symbols, or what `kinds_of` takes.
+            categories: True for curves by the usual categories of symbols, or what
+                `categories_of` takes.
             shuffled, replaced: what stands further back is shuffled, or replaced, too.
             gradients: the influence of each position, and gradients through time, too.
             limit: only the first so many symbols are looked at; None: all.
@@ -438,7 +439,7 @@ class LanguageModel:
             model,
             corpus,
             contexts=contexts,
-            kinds=kinds_in(corpus, symbols, kinds),
+            categories=categories_in(corpus, symbols, categories),
             shuffled=shuffled,
             replaced=replaced,
             gradients=gradients,
@@ -495,14 +496,14 @@ class LanguageModel:
         }
 
     def _alphabet(self) -> Vocabulary:
-        if self.symbols is None:
+        if self.vocabulary is None:
             raise ConfigError("there are no symbols yet: call fit")
-        return self.symbols
+        return self.vocabulary
 
     def _fitted(self) -> tuple[SequenceModel, Vocabulary]:
-        if self.model is None or self.symbols is None:
+        if self.model is None or self.vocabulary is None:
             raise ConfigError("this language model is not fitted yet: call fit, or load one")
-        return self.model, self.symbols
+        return self.model, self.vocabulary
 
     def _prompt(self, prompt: str) -> list[int]:
         _, symbols = self._fitted()
@@ -530,7 +531,7 @@ class LanguageModel:
         model: SequenceModel,
         *,
         config: ModelConfig,
-        symbols: Vocabulary,
+        vocabulary: Vocabulary,
         sequences: Sequences,
         words: Sequence[str] = (),
         training: Mapping[str, Any] | None = None,
@@ -541,15 +542,15 @@ class LanguageModel:
         Args:
             model: of these symbols.
             config: what it was built by.
-            symbols: its alphabet.
+            vocabulary: its alphabet.
             sequences: what one sequence is.
             words: from which the spelling of unknown ones is learnt.
             training: the record of how it came about, JSON values.
             device: where to compute; None: a GPU if there is one.
         """
-        found = cls(config, symbols=symbols, sequences=sequences, device=device)
+        found = cls(config, symbols=vocabulary, sequences=sequences, device=device)
         found.model = model.to(found._device).eval()
-        found._speller = fit_speller([list(words)], symbols)
+        found._speller = fit_speller([list(words)], vocabulary)
         found.training = dict(training or {})
         return found
 
@@ -588,13 +589,13 @@ class LanguageModel:
         """
         path = Path(path)
         config = storage.read_config(path, task="language")
-        symbols = vocabulary_from_json(storage.read_document(path, "symbols"))
+        vocabulary = vocabulary_from_json(storage.read_document(path, "symbols"))
         model_config = restore(config["model"], classes)
-        found = cls(model_config, symbols=symbols, sequences=config["sequences"], device=device)
+        found = cls(model_config, symbols=vocabulary, sequences=config["sequences"], device=device)
         with seeded(torch.device("cpu"), 0):  # the weights made here are replaced at once
-            model = build_model(model_config, symbols.num_symbols, symbols.boundary)
+            model = build_model(model_config, vocabulary.num_symbols, vocabulary.boundary)
         modules = {"model": model}
-        if symbols.unknown is not None:
+        if vocabulary.unknown is not None:
             found._speller = modules["speller"] = speller()
         storage.read_weights(path, modules)
         found.model = model.to(found._device).eval()

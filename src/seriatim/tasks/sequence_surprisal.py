@@ -60,7 +60,7 @@ def sequence_surprises(
         ConfigError: the model is not fitted, or reads a stream, which is one sequence.
         DataError: nothing to score.
     """
-    if lm.model is None or lm.symbols is None:
+    if lm.model is None or lm.vocabulary is None:
         raise ConfigError("this language model is not fitted yet: call fit, or load one")
     if lm.sequences == "stream":
         raise ConfigError(
@@ -68,7 +68,7 @@ def sequence_surprises(
             "sequences line or document to have one for each, or use surprisal for each symbol"
         )
     source = open_source(data, sequences=lm.sequences)
-    corpus = build_corpus(source, lm.symbols)
+    corpus = build_corpus(source, lm.vocabulary)
     if corpus.num_scored == 0:
         raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
     nats, bounds = surprisals(lm.model, corpus, progress=progress)
@@ -76,7 +76,7 @@ def sequence_surprises(
     for i, (start, stop) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         own, ids = bits[start:stop], corpus.sequence(i)
         worst = int(own.argmax())
-        symbol = lm.symbols.boundary if worst == len(ids) else int(ids[worst])
+        symbol = lm.vocabulary.boundary if worst == len(ids) else int(ids[worst])
         yield SequenceSurprisal(
             number=i + 1,
             symbols=len(own),
@@ -84,5 +84,5 @@ def sequence_surprises(
             bits_per_symbol=float(own.mean()),
             highest=float(own[worst]),
             at=worst + 1,
-            symbol=lm.symbols.name(symbol),
+            symbol=lm.vocabulary.name(symbol),
         )

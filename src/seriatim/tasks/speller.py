@@ -32,19 +32,19 @@ def speller() -> SequenceModel:
     return build_model(Markov(order=4, smoothing="witten-bell"), 257, 256)
 
 
-def fit_speller(texts: Iterable[Text], symbols: Vocabulary) -> SequenceModel | None:
+def fit_speller(texts: Iterable[Text], vocabulary: Vocabulary) -> SequenceModel | None:
     """A byte model of the rare words of a training text; None where nothing is ever unknown.
 
     Rare are the words that are unknown already in training; where they are few, those that come
     once.
     """
-    if symbols.unknown is None:
+    if vocabulary.unknown is None:
         return None
     counts: Counter[str] = Counter()
     unknown: set[str] = set()
     for text in islice(texts, _PIECES):
-        counts.update(_words(text, symbols))
-        unknown.update(symbols.unknown_symbols(text))
+        counts.update(_words(text, vocabulary))
+        unknown.update(vocabulary.unknown_symbols(text))
     once = sorted(word for word, n in counts.items() if n == 1)
     rare = sorted(unknown) if len(unknown) >= _ENOUGH else sorted(unknown.union(once))
     model = speller()
@@ -53,9 +53,9 @@ def fit_speller(texts: Iterable[Text], symbols: Vocabulary) -> SequenceModel | N
     return model
 
 
-def spelling_bits(model: SequenceModel, texts: Iterable[Text], symbols: Vocabulary) -> float:
+def spelling_bits(model: SequenceModel, texts: Iterable[Text], vocabulary: Vocabulary) -> float:
     """The bits that spell every unknown symbol of the texts, each time it comes."""
-    counts = Counter(word for text in texts for word in symbols.spellings(text))
+    counts = Counter(word for text in texts for word in vocabulary.spellings(text))
     if not counts:
         return 0.0
     nats, bounds = surprisals(model, _as_bytes(counts))
@@ -63,10 +63,10 @@ def spelling_bits(model: SequenceModel, texts: Iterable[Text], symbols: Vocabula
     return float(each @ np.array(list(counts.values())) / np.log(2))
 
 
-def _words(text: Text, symbols: Vocabulary) -> Iterator[str]:
+def _words(text: Text, vocabulary: Vocabulary) -> Iterator[str]:
     if not isinstance(text, str):
         yield from text
-    elif symbols.separator:
+    elif vocabulary.separator:
         yield from text.split()
     else:
         yield from text

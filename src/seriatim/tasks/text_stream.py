@@ -33,8 +33,8 @@ class TextStream:
     The sum over a text equals what `surprisal` and `score` say of it.
     """
 
-    def __init__(self, stream: Stream, symbols: Vocabulary) -> None:
-        self._stream, self._symbols = stream, symbols
+    def __init__(self, stream: Stream, vocabulary: Vocabulary) -> None:
+        self._stream, self._symbols = stream, vocabulary
 
     def push(self, element: str) -> float:
         """Fold a piece of text in (a character, a word, a line end) and return its bits."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core.batch import Batch
-from seriatim.data.batches.pairs import Boundaries, PairReader, cut_batches
+from seriatim.data.batches.pairs import PairBoundaries, PairReader, cut_batches
 from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.decode.constraints import Forbidden, Fusion
@@ -124,26 +124,26 @@ class Translation:
 
 
 def read_sources(
-    texts: Sequence[Text], symbols: Vocabulary, longest: int | None
+    texts: Sequence[Text], vocabulary: Vocabulary, longest: int | None
 ) -> tuple[list[Ints], list[tuple[str, ...]]]:
     """The symbols of the sources, and warnings about each.
 
     Args:
         texts: the sources.
-        symbols: the vocabulary of the sources.
+        vocabulary: the vocabulary of the sources.
         longest: the number of symbols of the longest source in training; None: not known.
     """
-    ids = [symbols.encode(text) for text in texts]
+    ids = [vocabulary.encode(text) for text in texts]
     return ids, [
-        tuple(_source_notes(text, source, symbols, longest))
+        tuple(_source_notes(text, source, vocabulary, longest))
         for text, source in zip(texts, ids, strict=True)
     ]
 
 
-def _source_notes(text: Text, ids: Ints, symbols: Vocabulary, longest: int | None) -> list[str]:
+def _source_notes(text: Text, ids: Ints, vocabulary: Vocabulary, longest: int | None) -> list[str]:
     notes = []
-    if symbols.unknown is not None and (ids == symbols.unknown).any():
-        unknown = symbols.unknown_symbols(text)
+    if vocabulary.unknown is not None and (ids == vocabulary.unknown).any():
+        unknown = vocabulary.unknown_symbols(text)
         shown = ", ".join(repr(u) for u in unknown[:5]) + (", .." if len(unknown) > 5 else "")
         notes.append(f"the source has symbols never seen in training ({shown}), read as <unk>")
     if longest is not None and len(ids) > longest:
@@ -176,12 +176,12 @@ def scorers_for(decoding: Decoding, target: Vocabulary, *, has_unknown: bool) ->
         scorers.append((Forbidden([forbidden], target.num_symbols), 1.0))
     if decoding.fusion is not None:
         lm, weight = decoding.fusion
-        if lm.symbols is None or lm.model is None:
+        if lm.vocabulary is None or lm.model is None:
             raise ConfigError("the language model to fuse is not fitted yet: call fit")
-        if lm.symbols.fingerprint() != target.fingerprint():
+        if lm.vocabulary.fingerprint() != target.fingerprint():
             raise ConfigError(
                 "fusion needs a language model with the vocabulary of the targets: fit it with "
-                "symbols=translator.symbols on a list of texts"
+                "symbols=translator.vocabulary on a list of texts"
             )
         scorers.append((Fusion(lm.model), weight))
     return scorers
@@ -208,20 +208,20 @@ def required_phrases(
     return [[_phrases(text, target)[0] for text in texts] for texts in required]
 
 
-def _phrases(text: str, symbols: Vocabulary) -> list[list[int]]:
+def _phrases(text: str, vocabulary: Vocabulary) -> list[list[int]]:
     """A text as phrases of symbols: as it is spelled inside a text, then at its beginning.
 
     They differ where a word includes the space before it (byte-pair encoding).
     """
     if not text:
         raise SymbolError("a required or forbidden text is empty: give at least one symbol")
-    unknown = symbols.unknown_symbols(text)
+    unknown = vocabulary.unknown_symbols(text)
     if unknown:
         raise SymbolError(
             f"{text!r} has symbols that no target of this translator can have "
             f"({', '.join(map(repr, unknown[:5]))}): leave it out"
         )
-    first, inner = symbols.encode(text).tolist(), symbols.encode(" " + text).tolist()
+    first, inner = vocabulary.encode(text).tolist(), vocabulary.encode(" " + text).tolist()
     takes_space = len(inner) <= len(first) and inner != first
     return [inner, first] if takes_space else [first]
 
@@ -235,7 +235,7 @@ def check_same_symbols(members: Sequence[Vocabulary]) -> None:
     if len({symbols.fingerprint() for symbols in members}) > 1:
         raise ConfigError(
             "an ensemble needs the same target vocabulary in every translator: fit the others "
-            "with symbols=first.symbols"
+            "with symbols=first.vocabulary"
         )
 
 
@@ -243,21 +243,21 @@ def check_same_symbols(members: Sequence[Vocabulary]) -> None:
 
 
 def translations(
-    hypotheses: list[list[Hypothesis]], symbols: Vocabulary, notes: Sequence[tuple[str, ...]]
+    hypotheses: list[list[Hypothesis]], vocabulary: Vocabulary, notes: Sequence[tuple[str, ...]]
 ) -> list[Translation]:
     """The hypotheses of each source as texts: the best one, which holds the others."""
     results = []
     for own, source_notes in zip(hypotheses, notes, strict=True):
-        best, *others = [_translation(h, symbols, source_notes) for h in own]
+        best, *others = [_translation(h, vocabulary, source_notes) for h in own]
         results.append(replace(best, others=tuple(others)))
     return results
 
 
-def _translation(h: Hypothesis, symbols: Vocabulary, notes: tuple[str, ...]) -> Translation:
+def _translation(h: Hypothesis, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Translation:
     if not h.is_ended:
         cut = f"the target was cut at {len(h.symbols):,} symbols: the model had not ended it"
         notes = (*notes, cut)
-    text = symbols.decode(np.asarray(h.symbols, np.int64))
+    text = vocabulary.decode(np.asarray(h.symbols, np.int64))
     return Translation(text, h.log_prob, h.score, h.is_ended, h.symbols, notes)
 
 
@@ -277,7 +277,7 @@ def align(
     device: torch.device,
     sources: Sequence[Ints],
     results: Sequence[Translation],
-    symbols: tuple[Vocabulary, Vocabulary],
+    vocabularies: tuple[Vocabulary, Vocabulary],
 ) -> list[Translation]:
     """The translations with their alignments.
 
@@ -286,7 +286,7 @@ def align(
         device: the device of the model.
         sources: the symbols of each source.
         results: a translation of each source.
-        symbols: the vocabularies of the sources and of the targets.
+        vocabularies: the vocabularies of the sources and of the targets.
     """
     aligned = list(results)
     if not aligned:
@@ -294,7 +294,7 @@ def align(
     corpus = PairCorpus.from_tokens(
         (s.tolist(), t.symbols) for s, t in zip(sources, results, strict=True)
     )
-    reader = PairReader(corpus, Boundaries(symbols[0].boundary, symbols[1].boundary))
+    reader = PairReader(corpus, PairBoundaries(vocabularies[0].boundary, vocabularies[1].boundary))
     sizes = reader.source_sizes, reader.target_sizes
     order = np.lexsort(sizes)[::-1]
     cuts = cut_batches(sizes[0][order], sizes[1][order], batch_size=1, token_budget=8192).tolist()
@@ -306,14 +306,14 @@ def align(
             result = results[i]
             length = int(sizes[1][i]) - (not result.is_ended)
             alignment = Alignment(
-                _symbol_names(sources[i], symbols[0]),
-                _symbol_names(result.symbols, symbols[1])[:length],
+                _symbol_names(sources[i], vocabularies[0]),
+                _symbol_names(result.symbols, vocabularies[1])[:length],
                 np.array(weights[row, :length, : sizes[0][i]]),
             )
             aligned[i] = replace(result, alignment=alignment)
     return aligned
 
 
-def _symbol_names(ids: Sequence[int] | Ints, symbols: Vocabulary) -> tuple[str, ...]:
+def _symbol_names(ids: Sequence[int] | Ints, vocabulary: Vocabulary) -> tuple[str, ...]:
     """The names of symbols, and of the end."""
-    return (*(symbols.name(int(i)) for i in ids), symbols.name(symbols.boundary))
+    return (*(vocabulary.name(int(i)) for i in ids), vocabulary.name(vocabulary.boundary))

@@ -53,7 +53,7 @@ class Quality:
 def judge(
     found: Sequence[Translation],
     references: Sequence[Text],
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
     seconds: float,
     *,
     lowercase: bool = False,
@@ -64,16 +64,16 @@ def judge(
     Args:
         found: one for each reference.
         references: the targets that were given.
-        symbols: of the targets.
+        vocabulary: of the targets.
         seconds: that translating took.
         lowercase, tokenize: of BLEU and chrF; see `evaluate.translation`.
 
     Raises:
         DataError: there is no reference.
     """
-    given = [r if isinstance(r, str) else symbols.separator.join(r) for r in references]
+    given = [r if isinstance(r, str) else vocabulary.separator.join(r) for r in references]
     texts = [t.text for t in found]
-    own = [symbols.encode(r).tolist() for r in references]
+    own = [vocabulary.encode(r).tolist() for r in references]
     scores, notes = [], []
     try:
         scores = [

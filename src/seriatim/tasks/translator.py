@@ -20,7 +20,7 @@ from seriatim.analysis.inspect.trace import PairTrace, trace_pair
 from seriatim.analysis.robustness.measure import STRENGTHS, Robustness
 from seriatim.core.ensembles import Product
 from seriatim.core.model import SequenceModel
-from seriatim.data.batches.pairs import Boundaries, PairPass, source_batch
+from seriatim.data.batches.pairs import PairBoundaries, PairPass, source_batch
 from seriatim.data.pairs import (
     PairCorpus,
     PairData,
@@ -125,9 +125,9 @@ class Translator:
         self.is_joint = joint
         self.length_rule = LengthRule()
         self.training: dict[str, Any] = {}
-        self.symbols = symbols if isinstance(symbols, Vocabulary) else None
+        self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
         own = symbols if joint else source_symbols
-        self.source_symbols = own if isinstance(own, Vocabulary) else None
+        self.source_vocabulary = own if isinstance(own, Vocabulary) else None
         self.model: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         given = source_symbols if source_symbols is not None else self._spec
@@ -241,14 +241,14 @@ class Translator:
             documents=["source_symbols", "symbols"],
         )
         if found is not None:
-            source, self.symbols = map(vocabulary_from_json, found)
-            self.source_symbols = self.symbols if self.is_joint else source
+            source, self.vocabulary = map(vocabulary_from_json, found)
+            self.source_vocabulary = self.vocabulary if self.is_joint else source
         return kept
 
     def _fit_symbols(self, pairs: Pairs, say: Say) -> None:
-        self.source_symbols, self.symbols = suited_alphabets(
+        self.source_vocabulary, self.vocabulary = suited_alphabets(
             pairs,
-            (self.source_symbols, self.symbols),
+            (self.source_vocabulary, self.vocabulary),
             None if self.is_joint else self._source_spec,
             self._spec,
             cut=self._cut,
@@ -270,7 +270,7 @@ class Translator:
         history = run(self.model, batches, judged, options)
         self.training["fit"] = {
             **history.to_json(),
-            "padding_share": batches.padding_share,  # of both sides, not of the targets alone
+            "padding_fraction": batches.padding_fraction,  # of both sides, not of the targets alone
         }
 
     def _built(self, seed: int) -> SequenceModel:
@@ -526,18 +526,18 @@ class Translator:
         }
 
     def _fitted(self) -> tuple[SequenceModel, Vocabulary, Vocabulary]:
-        if self.model is None or self.symbols is None or self.source_symbols is None:
+        if self.model is None or self.vocabulary is None or self.source_vocabulary is None:
             raise ConfigError("this translator is not fitted yet: call fit, or load one")
-        return self.model, self.source_symbols, self.symbols
+        return self.model, self.source_vocabulary, self.vocabulary
 
     def _alphabets(self) -> tuple[Vocabulary, Vocabulary]:
-        if self.symbols is None or self.source_symbols is None:
+        if self.vocabulary is None or self.source_vocabulary is None:
             raise ConfigError("there are no symbols yet: call fit")
-        return self.source_symbols, self.symbols
+        return self.source_vocabulary, self.vocabulary
 
-    def _boundaries(self) -> Boundaries:
+    def _boundaries(self) -> PairBoundaries:
         source, target = self._alphabets()
-        return Boundaries(source.boundary, target.boundary)
+        return PairBoundaries(source.boundary, target.boundary)
 
     # ---- on disk --------------------------------------------------------------------------------
 

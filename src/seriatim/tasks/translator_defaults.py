@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from seriatim.data.batches.pairs import Boundaries, PairBatches
+from seriatim.data.batches.pairs import PairBatches, PairBoundaries
 from seriatim.data.corpus import Corpus
 from seriatim.data.pairs import PairCorpus, Pairs
-from seriatim.data.vocab.fit import COUNTED, fit_vocabulary
+from seriatim.data.vocab.fit import COUNTED_VOCABULARIES, fit_vocabulary
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError
 from seriatim.models.options.encoder_decoder import Seq2Seq
@@ -54,7 +54,7 @@ def suited_options(
     recipe: Mapping[str, Any],
     given: Mapping[str, Any],
     corpus: PairCorpus | None,
-    boundaries: Callable[[], Boundaries],
+    boundaries: Callable[[], PairBoundaries],
 ) -> TrainingOptions:
     """Training options: those given, then what suits the model and the data, then defaults.
 
@@ -85,7 +85,7 @@ def suited_options(
 
 
 def pair_batches(
-    corpus: PairCorpus, boundaries: Boundaries, options: TrainingOptions
+    corpus: PairCorpus, boundaries: PairBoundaries, options: TrainingOptions
 ) -> PairBatches:
     """The batches that the options ask for."""
     return PairBatches(
@@ -154,7 +154,7 @@ def suited_symbols(
     if spec == "bpe":
         size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
         spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
-    min_count, max_size = cut if spec in COUNTED else (1, None)
+    min_count, max_size = cut if spec in COUNTED_VOCABULARIES else (1, None)
     return fit_vocabulary(
         spec,
         chain.from_iterable(side() for side in sides),

@@ -9,7 +9,7 @@ import statistics
 from dataclasses import dataclass
 
 from seriatim.core.model import TargetModel
-from seriatim.data.batches.corpus import BatchSource, Pass
+from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.train.callbacks.callbacks import Clock
 from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.evaluation import mean_nats
@@ -41,7 +41,7 @@ class Planner:
     """Turns a number of steps, or a deadline, into a plan."""
 
     source: BatchSource
-    valid: Pass | None
+    valid: EvaluationPass | None
     options: TrainingOptions
     ranks: Ranks = ALONE
 

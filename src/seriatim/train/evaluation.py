@@ -8,7 +8,7 @@ import torch
 
 from seriatim.core import tree
 from seriatim.core.model import TargetModel
-from seriatim.data.batches.corpus import Pass
+from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.parallel import local_rows
 from seriatim.train.trainer import on_device
@@ -16,7 +16,7 @@ from seriatim.train.trainer import on_device
 
 @torch.no_grad()
 def mean_nats(
-    model: TargetModel, data: Pass, *, limit: int | None = None, ranks: Ranks = ALONE
+    model: TargetModel, data: EvaluationPass, *, limit: int | None = None, ranks: Ranks = ALONE
 ) -> float:
     """Mean of -ln p(target) over one pass, with the state carried; nats per target.
 
@@ -32,13 +32,13 @@ def mean_nats(
     count, num_rows, carry = 0.0, 0, None
     model.eval()
     try:
-        for reading in data.readings(limit):
+        for reading in data.batches(limit):
             batch = on_device(device, local_rows(reading.batch, ranks))
             carry = None if reading.is_first else carry
             if carry is not None and batch.shape[0] < num_rows:
                 carry = tree.select(carry, torch.arange(batch.shape[0]))
             num_rows = batch.shape[0]
-            nats, carry = model(batch, carry, keep=reading.goes_on)
+            nats, carry = model(batch, carry, keep=reading.continues)
             total -= nats.sum(dtype=torch.float64)
             count += reading.batch.num_targets()
     finally:

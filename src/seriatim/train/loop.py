@@ -18,7 +18,7 @@ import torch
 
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel, TargetModel
-from seriatim.data.batches.corpus import BatchSource, CorpusPass, Pass, batch_source
+from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
 from seriatim.train.budget import Plan, Planner, asked_steps, evaluation_size
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -64,7 +64,7 @@ def fit(
 def train(
     model: TargetModel,
     source: BatchSource,
-    valid: Pass | None,
+    valid: EvaluationPass | None,
     options: TrainingOptions,
     *,
     callbacks: Callbacks | None = None,
@@ -161,7 +161,7 @@ class _Trials:
 
 def _prepared(
     trials: _Trials,
-    valid: Pass | None,
+    valid: EvaluationPass | None,
     options: TrainingOptions,
     head: CheckpointHead | None,
     callbacks: Callbacks,
@@ -204,7 +204,7 @@ def batches_of(
     )
 
 
-def _check_validation(valid: Pass | None, options: TrainingOptions) -> None:
+def _check_validation(valid: EvaluationPass | None, options: TrainingOptions) -> None:
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
     for name, is_asked in needs.items():
         if is_asked and valid is None:

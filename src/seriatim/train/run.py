@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from seriatim.core.model import TargetModel
-from seriatim.data.batches.corpus import BatchSource, Pass
+from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.errors import ModelError, TrainingError
 from seriatim.train.budget import Plan
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -76,7 +76,7 @@ class TrainingRun:
         self,
         model: TargetModel,
         source: BatchSource,
-        valid: Pass | None,
+        valid: EvaluationPass | None,
         options: TrainingOptions,
         plan: Plan,
         around: RunContext,
@@ -442,7 +442,7 @@ class TrainingRun:
             best_step=0 if self.best is None else self.best.step,
             best_valid_nats=None if self.best is None else self.best.nats,
             num_targets=round(trainer.num_targets),
-            padding_share=1.0 - trainer.num_targets / places if trainer.step else 0.0,
+            padding_fraction=1.0 - trainer.num_targets / places if trainer.step else 0.0,
             seconds=now - self.began,
             tokens_per_second=self._tokens_per_second(now),
             notes=(*self.source.notes, *self._warmup_note(), *self.trainer.notes, *self.notes),

@@ -64,7 +64,7 @@ class EffectiveContext:
     Attributes:
         contexts: k at which the curves are shown; `curve` has every k up to the greatest.
         curve: of all targets.
-        kinds: of the targets of each kind, by name.
+        categories: of the targets of each kind, by name.
         reach: how many of the last inputs can change a prediction, as the model declares; None:
             no bound.
         seen_reach: the smallest k with which no sampled prediction differs from the full one by
@@ -77,7 +77,7 @@ class EffectiveContext:
 
     contexts: tuple[int, ...]
     curve: ContextCurve
-    kinds: Mapping[str, ContextCurve]
+    categories: Mapping[str, ContextCurve]
     reach: int | None
     seen_reach: int | None
     shuffled: ContextCurve | None = None
@@ -100,9 +100,9 @@ class EffectiveContext:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        kinds = {
+        categories = {
             name: {**curve.at(self.contexts), **curve.figures()}
-            for name, curve in self.kinds.items()
+            for name, curve in self.categories.items()
         }
         return {
             "contexts": list(self.contexts),
@@ -113,7 +113,7 @@ class EffectiveContext:
             "reach": self.reach,
             "seen_reach": self.seen_reach,
             "unit": "bits per symbol",
-            "kinds": kinds,
+            "categories": categories,
             "shuffled": self._disturbed(self.shuffled),
             "replaced": self._disturbed(self.replaced),
             "influence": None if self.influence is None else self.influence.to_json(),
@@ -171,7 +171,7 @@ def effective_context(
     corpus: TokenSequences,
     *,
     contexts: Sequence[int] = CONTEXTS,
-    kinds: Mapping[str, Sequence[int]] | None = None,
+    categories: Mapping[str, Sequence[int]] | None = None,
     shuffled: bool = False,
     replaced: bool = False,
     gradients: bool = False,
@@ -185,7 +185,7 @@ def effective_context(
         model: any model of symbols.
         corpus: in symbols of this model.
         contexts: numbers of elements to show, rising; every k up to the last is measured.
-        kinds: sets of symbols; the targets among each make a curve of their own.
+        categories: sets of symbols; the targets among each make a curve of their own.
         shuffled, replaced: measure these curves too, at k up to 128.
         gradients: measure the influence of each position and the decay of gradients too.
         limit: look at the first so many elements only; None: at all.
@@ -211,14 +211,14 @@ def effective_context(
     samples = _restarted(model, data, longest, seed, stages.next())
     nothing = -unconditioned(model, data)[data.targets]
     measure = partial(estimate, data, samples, most, nothing=nothing, seed=seed)
-    members = _members(kinds or {}, data, model.num_symbols)
+    members = _members(categories or {}, data, model.num_symbols)
     after = min(longest, _AFTER)
     pasts: dict[str, Past | None] = {"shuffled": _shuffled_past if shuffled else None}
     pasts["replaced"] = _replaced_past if replaced else None
     return EffectiveContext(
         contexts=tuple(contexts),
         curve=measure(),
-        kinds={name: measure(among=among) for name, among in members.items()},
+        categories={name: measure(among=among) for name, among in members.items()},
         reach=model.reach,
         seen_reach=_seen_reach(data, samples, nothing, most),
         disturbed_at=tuple(k for k in contexts if k <= after) if shuffled or replaced else (),
@@ -263,11 +263,11 @@ def _check(contexts: Sequence[int]) -> None:
 
 
 def _members(
-    kinds: Mapping[str, Sequence[int]], data: Elements, num_symbols: int
+    categories: Mapping[str, Sequence[int]], data: Elements, num_symbols: int
 ) -> dict[str, NDArray[np.bool_]]:
-    """(N,) which targets are of each kind, for kinds that occur often enough."""
+    """(N,) which targets are of each kind, for categories that occur often enough."""
     found = {}
-    for name, symbols in kinds.items():
+    for name, symbols in categories.items():
         is_one = np.zeros(num_symbols, bool)
         is_one[np.asarray(symbols, np.int64)] = True
         if is_one[data.targets].sum() >= _LEAST_OF_A_KIND:

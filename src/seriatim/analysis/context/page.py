@@ -136,17 +136,19 @@ def _effective_plot(contexts: Named, names: Sequence[str]) -> Plot:
 def _kind_plots(contexts: Named, unit: str) -> list[Plot]:
     made = []
     for name, h in contexts:
-        kinds = h.get("kinds") or {}
-        curves = [LineSeries(kind, h["contexts"], found["bits"]) for kind, found in kinds.items()]
+        categories = h.get("categories") or {}
+        curves = [
+            LineSeries(name, h["contexts"], found["bits"]) for name, found in categories.items()
+        ]
         made.append(
             line_plot(
                 curves,
-                f"By kind of symbol: {name}",
-                "The loss on symbols of each kind; dashed, with the whole past.",
+                f"By category of symbol: {name}",
+                "The loss on symbols of each category; dashed, with the whole past.",
                 x=_SEEN,
                 y=unit,
                 x_scale="symlog",
-                rules={kind: found["full"] for kind, found in kinds.items()},
+                rules={name: found["full"] for name, found in categories.items()},
             )
         )
     return made

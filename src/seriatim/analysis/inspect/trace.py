@@ -83,7 +83,7 @@ class PairTrace:
 
 def trace_text(
     model: SequenceModel,
-    symbols: Vocabulary,
+    vocabulary: Vocabulary,
     sequences: Sequence[Ids],
     *,
     has_ends: bool,
@@ -95,7 +95,7 @@ def trace_text(
 
     Args:
         model: of these symbols.
-        symbols: of the sequences.
+        vocabulary: of the sequences.
         sequences: T symbols each.
         has_ends: whether the end of each is predicted, too.
         top: alternatives at each position.
@@ -106,7 +106,7 @@ def trace_text(
         ConfigError: a negative number of alternatives.
         DataError: nothing to read.
     """
-    ends = [symbols.boundary] if has_ends else []
+    ends = [vocabulary.boundary] if has_ends else []
     targets = [np.concatenate([ids, np.array(ends, np.int64)]) for ids in sequences]
     if not sum(len(ids) for ids in sequences):
         raise DataError("the text is empty, so there is nothing to look into: give some text")
@@ -114,10 +114,10 @@ def trace_text(
         folds = [_Fold.of(model, t, top) for t in targets]
     starts = np.cumsum([0, *(len(t) for t in targets)])
     return TextTrace(
-        [symbols.name(i) for t in targets for i in (symbols.boundary, *t[:-1].tolist())],
-        [symbols.name(i) for t in targets for i in t.tolist()],
+        [vocabulary.name(i) for t in targets for i in (vocabulary.boundary, *t[:-1].tolist())],
+        [vocabulary.name(i) for t in targets for i in t.tolist()],
         np.concatenate([fold.bits for fold in folds]),
-        [_named(row, symbols) for fold in folds for row in fold.alternatives],
+        [_named(row, vocabulary) for fold in folds for row in fold.alternatives],
         starts[:-1].tolist(),
         taps,
     )
@@ -172,8 +172,8 @@ def trace_pair(
 Row = list[tuple[int, float]]  # symbols and their probabilities
 
 
-def _named(row: Row, symbols: Vocabulary) -> list[Alternative]:
-    return [Alternative(symbols.name(i), p) for i, p in row]
+def _named(row: Row, vocabulary: Vocabulary) -> list[Alternative]:
+    return [Alternative(vocabulary.name(i), p) for i, p in row]
 
 
 class _Fold(NamedTuple):

@@ -127,7 +127,7 @@ class StreamChunks(BatchSource):
         return self._read.pieces(rows, self._begins[:-1] + begin, end - begin, lengths)
 
 
-class Buckets:
+class LengthBuckets:
     """Which pieces of similar length stand side by side, in another order every epoch.
 
     Pieces are sorted by length class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), by
@@ -209,7 +209,7 @@ class SequenceBatches(BatchSource):
         self._read = _Reader(corpus, boundary)
         pairs = self._read.num_pairs
         self._sequence, self._first, self._size = _cut(pairs, length)
-        self._buckets = Buckets(
+        self._buckets = LengthBuckets(
             self._size,
             batch_size=batch_size,
             seed=seed,
@@ -226,7 +226,7 @@ class SequenceBatches(BatchSource):
         return self._read.pieces(self._sequence[pieces], self._first[pieces], int(size.max()), size)
 
 
-def check_room(token_budget: int | None, length: int) -> None:
+def check_token_budget(token_budget: int | None, length: int) -> None:
     """A row that is cut to `length` must fit into the budget.
 
     Raises:
@@ -256,7 +256,7 @@ def batch_source(
         ConfigError: a token budget for a stream, or one without room for a row.
     """
     if not corpus.is_stream:
-        check_room(token_budget, length)
+        check_token_budget(token_budget, length)
         return SequenceBatches(
             corpus,
             boundary,
@@ -276,21 +276,21 @@ def batch_source(
 
 
 @dataclass(frozen=True)
-class BatchReading:
+class EvaluationBatch:
     """One chunk of a pass over a corpus.
 
     Attributes:
         batch: its first rows go on where those of the batch before ended.
         is_first: the state is fresh.
-        goes_on: the next chunk needs the state after this one.
+        continues: the next chunk needs the state after this one.
     """
 
     batch: Batch
     is_first: bool
-    goes_on: bool
+    continues: bool
 
 
-class Pass(ABC):
+class EvaluationPass(ABC):
     """Something that can be read once through, as often as one likes: what is evaluated.
 
     Attributes:
@@ -300,11 +300,11 @@ class Pass(ABC):
     num_targets: int
 
     @abstractmethod
-    def readings(self, limit: int | None = None) -> Iterator[BatchReading]:
+    def batches(self, limit: int | None = None) -> Iterator[EvaluationBatch]:
         """Every target once, or about `limit` of them, spread over the whole."""
 
 
-class CorpusPass(Pass):
+class CorpusPass(EvaluationPass):
     """A corpus, read as `one_pass` reads it."""
 
     def __init__(
@@ -314,7 +314,7 @@ class CorpusPass(Pass):
         self._corpus, self._boundary = corpus, boundary
         self._size = (batch_size, length)
 
-    def readings(self, limit: int | None = None) -> Iterator[BatchReading]:
+    def batches(self, limit: int | None = None) -> Iterator[EvaluationBatch]:
         batch_size, length = self._size
         return one_pass(
             self._corpus, self._boundary, batch_size=batch_size, length=length, limit=limit
@@ -323,7 +323,7 @@ class CorpusPass(Pass):
 
 def one_pass(
     corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
-) -> Iterator[BatchReading]:
+) -> Iterator[EvaluationBatch]:
     """Every target of a corpus once, with the state carried: what an evaluation reads.
 
     A stream is read as `StreamChunks` reads it. Sequences stand side by side, longest first, in
@@ -342,7 +342,7 @@ def one_pass(
         share = 1.0 if limit is None else min(1.0, limit / source.num_targets)
         steps = max(1, round(source.steps_per_epoch * share))
         for step in range(steps):
-            yield BatchReading(source.batch(step), step == 0, step + 1 < steps)
+            yield EvaluationBatch(source.batch(step), step == 0, step + 1 < steps)
         return
     read = _Reader(corpus, boundary)
     pairs = read.num_pairs
@@ -357,13 +357,15 @@ def one_pass(
         yield from _side_by_side(read, group, pairs[group], length)
 
 
-def _side_by_side(read: "_Reader", group: Ints, pairs: Ints, length: int) -> Iterator[BatchReading]:
+def _side_by_side(
+    read: "_Reader", group: Ints, pairs: Ints, length: int
+) -> Iterator[EvaluationBatch]:
     """A group of sequences of falling length, chunk after chunk."""
     for first in range(0, int(pairs[0]), length):
         rows = int((pairs > first).sum())
         sizes = np.minimum(pairs[:rows] - first, length)
         batch = read.pieces(group[:rows], np.full(rows, first), int(sizes[0]), sizes)
-        yield BatchReading(batch, first == 0, first + length < int(pairs[0]))
+        yield EvaluationBatch(batch, first == 0, first + length < int(pairs[0]))
 
 
 def num_targets(corpus: TokenSequences) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seriatim.core.batch import Batch
-from seriatim.data.batches.corpus import BatchReading, BatchSource, Buckets, Pass
+from seriatim.data.batches.corpus import BatchSource, EvaluationBatch, EvaluationPass, LengthBuckets
 from seriatim.errors import DataError
 
 
@@ -63,7 +63,9 @@ class ExampleBatches(BatchSource):
         _check(examples)
         self._examples = examples
         sizes = np.array([e.num_places for e in examples])
-        self._buckets = Buckets(sizes, batch_size=batch_size, seed=seed, token_budget=token_budget)
+        self._buckets = LengthBuckets(
+            sizes, batch_size=batch_size, seed=seed, token_budget=token_budget
+        )
         self.num_targets = round(sum(e.num_targets for e in examples))
         self.steps_per_epoch = self._buckets.steps_per_epoch
         self.targets_per_step = self.num_targets / self.steps_per_epoch
@@ -72,7 +74,7 @@ class ExampleBatches(BatchSource):
         return collate([self._examples[i] for i in self._buckets.pieces(step)])
 
 
-class ExamplePass(Pass):
+class ExamplePass(EvaluationPass):
     """Examples once through, the longest first."""
 
     def __init__(self, examples: Sequence[Example], *, batch_size: int) -> None:
@@ -84,10 +86,10 @@ class ExamplePass(Pass):
         self._examples, self._batch_size = examples, batch_size
         self.num_targets = round(sum(e.num_targets for e in examples))
 
-    def readings(self, limit: int | None = None) -> Iterator[BatchReading]:
+    def batches(self, limit: int | None = None) -> Iterator[EvaluationBatch]:
         for rows in self.rows(limit):
             batch = collate([self._examples[i] for i in rows])
-            yield BatchReading(batch, is_first=True, goes_on=False)
+            yield EvaluationBatch(batch, is_first=True, continues=False)
 
     def rows(self, limit: int | None = None) -> list[list[int]]:
         """Which examples stand in each batch of `readings`."""

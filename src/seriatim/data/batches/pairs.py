@@ -21,14 +21,20 @@ from numpy.typing import NDArray
 
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import uniforms
-from seriatim.data.batches.corpus import BatchReading, BatchSource, Ints, Pass, length_class
+from seriatim.data.batches.corpus import (
+    BatchSource,
+    EvaluationBatch,
+    EvaluationPass,
+    Ints,
+    length_class,
+)
 from seriatim.data.corpus import Corpus
 from seriatim.data.pairs import PairCorpus
 from seriatim.errors import DataError
 
 
 @dataclass(frozen=True)
-class Boundaries:
+class PairBoundaries:
     """The boundary of the sources' symbols, which ends a source, and that of the targets'."""
 
     source: int
@@ -45,13 +51,13 @@ class PairBatches(BatchSource):
     order. Every pair comes once an epoch.
 
     Attributes:
-        padding_share: share of the places of an epoch that hold padding.
+        padding_fraction: share of the places of an epoch that hold padding.
     """
 
     def __init__(
         self,
         corpus: PairCorpus,
-        boundaries: Boundaries,
+        boundaries: PairBoundaries,
         *,
         seed: int,
         batch_size: int = 32,
@@ -76,7 +82,7 @@ class PairBatches(BatchSource):
         self.num_targets = int(sizes[1].sum())
         self.steps_per_epoch = len(self._cuts) - 1
         self.targets_per_step = self.num_targets / self.steps_per_epoch
-        self.padding_share = self._padding(order)
+        self.padding_fraction = self._padding(order)
         self.notes = _too_long(sizes[0] + sizes[1], token_budget)
         self._epoch = -1
         self._pairs: Ints = np.empty(0, np.int64)
@@ -107,11 +113,11 @@ class PairBatches(BatchSource):
         return 1.0 - self._read.num_places / places
 
 
-class PairPass(Pass):
+class PairPass(EvaluationPass):
     """Every pair once, those of similar length side by side, longest first: for evaluation."""
 
     def __init__(
-        self, corpus: PairCorpus, boundaries: Boundaries, *, token_budget: int = 8192
+        self, corpus: PairCorpus, boundaries: PairBoundaries, *, token_budget: int = 8192
     ) -> None:
         """
         Args:
@@ -121,12 +127,12 @@ class PairPass(Pass):
         self._budget = token_budget
         self.num_targets = int(self._read.target_sizes.sum())
 
-    def readings(self, limit: int | None = None) -> Iterator[BatchReading]:
+    def batches(self, limit: int | None = None) -> Iterator[EvaluationBatch]:
         """Every pair, each with a fresh state; or about `limit` targets, spread over the whole."""
-        for _, batch in self.batches(limit):
-            yield BatchReading(batch, is_first=True, goes_on=False)
+        for _, batch in self.indexed_batches(limit):
+            yield EvaluationBatch(batch, is_first=True, continues=False)
 
-    def batches(self, limit: int | None = None) -> Iterator[tuple[Ints, Batch]]:
+    def indexed_batches(self, limit: int | None = None) -> Iterator[tuple[Ints, Batch]]:
         """Which pairs (B,) are in each batch, and the batch."""
         count = len(self._read.target_sizes)
         chosen = np.arange(count)
@@ -149,7 +155,7 @@ class PairReader:
         target_sizes: (N,) L of every target, its end included.
     """
 
-    def __init__(self, corpus: PairCorpus, boundaries: Boundaries) -> None:
+    def __init__(self, corpus: PairCorpus, boundaries: PairBoundaries) -> None:
         """
         Raises:
             DataError: there is no pair.

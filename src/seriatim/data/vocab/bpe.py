@@ -29,8 +29,8 @@ from seriatim.data.vocab.vocabulary import (
     TextDecoder,
     Utf8Decoder,
     Vocabulary,
-    batches,
     check_characters,
+    join_texts,
     name_of_bytes,
 )
 from seriatim.errors import ConfigError, DataError
@@ -215,7 +215,7 @@ def fit_bpe(texts: Iterable[Text], size: str, *, is_document: bool) -> BPEVocabu
         show_progress=False,
         special_tokens=[],
     )
-    seen = _Counted(_thinned(batches(texts, LINE_END, "bpe")))
+    seen = _Counted(_thinned(join_texts(texts, LINE_END, "bpe")))
     tokenizer.train_from_iterator(seen, trainer)
     if not seen.num_characters:
         raise DataError("the text has no symbol in it but line ends: there is nothing to learn")

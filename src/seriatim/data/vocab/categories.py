@@ -23,8 +23,8 @@ _BANDS = (("frequent words", 0.5), ("middling words", 0.8), ("rare words", 1.0))
 _CATEGORIES = {"L": "letters", "N": "digits", "P": "punctuation", "S": "punctuation", "Z": "spaces"}
 
 
-def kinds_of(
-    symbols: Vocabulary, counts: NDArray[np.int64], asked: CategoryChoice
+def categories_of(
+    vocabulary: Vocabulary, counts: NDArray[np.int64], asked: CategoryChoice
 ) -> dict[str, list[int]]:
     """The symbols of each kind.
 
@@ -34,7 +34,7 @@ def kinds_of(
     symbol are kinds of their own.
 
     Args:
-        symbols: of the text.
+        vocabulary: of the text.
         counts: (V,) how often each occurs in it.
         asked: True for the usual kinds; a function that names the kind of a symbol's text (None:
             none); or the texts of the symbols of each kind.
@@ -42,19 +42,19 @@ def kinds_of(
     Raises:
         ConfigError: texts that are no symbols.
     """
-    own = {symbols.boundary: "ends"}
-    if symbols.unknown is not None:
-        own[symbols.unknown] = "unknown"
-    others = [i for i in range(symbols.num_symbols) if i not in own]
+    own = {vocabulary.boundary: "ends"}
+    if vocabulary.unknown is not None:
+        own[vocabulary.unknown] = "unknown"
+    others = [i for i in range(vocabulary.num_symbols) if i not in own]
     if isinstance(asked, Mapping):
-        return {name: _ids(name, texts, symbols) for name, texts in asked.items()}
+        return {name: _ids(name, texts, vocabulary) for name, texts in asked.items()}
     if callable(asked):
-        return _grouped({i: asked(symbols.decode([i])) for i in range(symbols.num_symbols)})
+        return _grouped({i: asked(vocabulary.decode([i])) for i in range(vocabulary.num_symbols)})
     if not asked:
         return {}
-    if symbols.separator:
+    if vocabulary.separator:
         return _grouped(own | _by_frequency(np.array(others, np.int64), counts))
-    return _grouped(own | {i: _category(symbols.decode([i])) for i in others})
+    return _grouped(own | {i: _category(vocabulary.decode([i])) for i in others})
 
 
 def _grouped(kinds: Mapping[int, str | None]) -> dict[str, list[int]]:
@@ -65,10 +65,10 @@ def _grouped(kinds: Mapping[int, str | None]) -> dict[str, list[int]]:
     return found
 
 
-def _ids(name: str, texts: Collection[str], symbols: Vocabulary) -> list[int]:
+def _ids(name: str, texts: Collection[str], vocabulary: Vocabulary) -> list[int]:
     wanted, found = set(texts), {}
-    for i in range(symbols.num_symbols):
-        text = symbols.decode([i])
+    for i in range(vocabulary.num_symbols):
+        text = vocabulary.decode([i])
         if text in wanted:
             found[text] = i
     missing = sorted(wanted - found.keys())

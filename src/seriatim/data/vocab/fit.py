@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seriatim.data.vocab.bpe import BPEVocabulary, fit_bpe
-from seriatim.data.vocab.nfd import DecomposedVocabulary, decomposed
+from seriatim.data.vocab.nfd import DecomposedVocabulary, decompose
 from seriatim.data.vocab.vocabulary import (
     LINE_END,
     UNKNOWN,
@@ -20,14 +20,14 @@ from seriatim.data.vocab.vocabulary import (
     Text,
     Vocabulary,
     WordVocabulary,
-    batches,
     check_characters,
+    join_texts,
 )
-from seriatim.data.vocab.word_index import words_of
+from seriatim.data.vocab.word_index import split_words
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
 # Symbols that are counted, so that rare ones may be left out.
-COUNTED: Mapping[str, type[CharVocabulary | WordVocabulary]] = {
+COUNTED_VOCABULARIES: Mapping[str, type[CharVocabulary | WordVocabulary]] = {
     c.kind: c for c in (CharVocabulary, WordVocabulary, DecomposedVocabulary)
 }
 
@@ -70,8 +70,8 @@ def fit_vocabulary(
             "symbols cannot be nfd where they are predicted: give nfd to source_symbols, or use "
             "char"
         )
-    if spec not in COUNTED:
-        close = get_close_matches(kind, ["byte", "bpe", *COUNTED], n=1, cutoff=0.5)
+    if spec not in COUNTED_VOCABULARIES:
+        close = get_close_matches(kind, ["byte", "bpe", *COUNTED_VOCABULARIES], n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]}?" if close else ""
         apart = ", nfd" if is_only_read else ""
         raise ConfigError(
@@ -82,7 +82,7 @@ def fit_vocabulary(
     for own in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
         counts.pop(own, None)
     kept = _most_frequent(counts, min_count, max_size)
-    return COUNTED[spec](kept, is_document=is_document)
+    return COUNTED_VOCABULARIES[spec](kept, is_document=is_document)
 
 
 def _refuse_counts(kind: str, min_count: int, max_size: int | None) -> None:
@@ -108,9 +108,9 @@ def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -
 
 def _count_characters(texts: Iterable[Text], kind: str) -> Counter[str]:
     counts = np.zeros(0, np.int64)
-    for text in batches(texts, "", kind):
+    for text in join_texts(texts, "", kind):
         check_characters(text)
-        text = decomposed(text) if kind == DecomposedVocabulary.kind else text
+        text = decompose(text) if kind == DecomposedVocabulary.kind else text
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
         found = np.bincount(codes, minlength=len(counts))
         found[: len(counts)] += counts
@@ -121,7 +121,7 @@ def _count_characters(texts: Iterable[Text], kind: str) -> Counter[str]:
 def _count_words(texts: Iterable[Text]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(words_of(text) if isinstance(text, str) else text)
+        counts.update(split_words(text) if isinstance(text, str) else text)
     for word in counts:
         check_characters(word)
     return counts
@@ -134,7 +134,11 @@ def vocabulary_from_json(data: Any) -> Vocabulary:
         ModelError: not the JSON of symbols.
     """
 
-    kinds: dict[str, type[Vocabulary]] = {"byte": ByteVocabulary, "bpe": BPEVocabulary, **COUNTED}
+    kinds: dict[str, type[Vocabulary]] = {
+        "byte": ByteVocabulary,
+        "bpe": BPEVocabulary,
+        **COUNTED_VOCABULARIES,
+    }
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         raise ModelError(

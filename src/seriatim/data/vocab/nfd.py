@@ -9,7 +9,7 @@ from typing import ClassVar
 from seriatim.data.vocab.vocabulary import CharVocabulary, Ids, Text
 
 
-def decomposed(text: str) -> str:
+def decompose(text: str) -> str:
     """The canonical decomposition, NFD (Unicode Standard Annex 15)."""
     return text if text.isascii() else unicodedata.normalize("NFD", text)
 
@@ -25,8 +25,8 @@ class DecomposedVocabulary(CharVocabulary):
     kind: ClassVar[str] = "nfd"
 
     def _encode(self, text: str) -> Ids:
-        return super()._encode(decomposed(text))
+        return super()._encode(decompose(text))
 
     def spellings(self, text: Text) -> list[str]:
         """The parts never seen."""
-        return super().spellings(decomposed(text) if isinstance(text, str) else text)
+        return super().spellings(decompose(text) if isinstance(text, str) else text)

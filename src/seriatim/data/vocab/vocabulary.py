@@ -25,7 +25,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seriatim.data.vocab.word_index import CutText, WordIndex, cut_ahead, parts_of, words_of
+from seriatim.data.vocab.word_index import CutText, WordIndex, cut_ahead, split_parts, split_words
 from seriatim.errors import ConfigError, SymbolError
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -189,7 +189,7 @@ class Vocabulary(ABC):
         """What `symbols_from_json` calls; raises ConfigError, KeyError or TypeError."""
 
 
-def printable(text: str) -> str:
+def make_visible(text: str) -> str:
     """A text on one line, with everything that cannot be seen made visible."""
     return "".join(c if c.isprintable() and c != " " else _shown(c) for c in text)
 
@@ -238,7 +238,7 @@ class Utf8Decoder(TextDecoder):
 def name_of_bytes(piece: bytes) -> str:
     """A symbol made of bytes, for people: <0x80> where it is not UTF-8."""
     try:
-        return printable(piece.decode())
+        return make_visible(piece.decode())
     except UnicodeDecodeError:
         return "".join(f"<0x{byte:02X}>" for byte in piece)
 
@@ -347,8 +347,8 @@ class CharVocabulary(Vocabulary):
 
     def name(self, symbol: int) -> str:
         """The character, or an escape."""
-        return {0: UNKNOWN, 1: printable(self._texts[1]) or END}.get(
-            symbol, printable(self._texts[symbol])
+        return {0: UNKNOWN, 1: make_visible(self._texts[1]) or END}.get(
+            symbol, make_visible(self._texts[symbol])
         )
 
     def unknown_symbols(self, text: Text) -> list[str]:
@@ -385,8 +385,8 @@ class _Lookup(dict[str, int]):
 
 
 class _WordDecoder(TextDecoder):
-    def __init__(self, symbols: "WordVocabulary") -> None:
-        self._symbols = symbols
+    def __init__(self, vocabulary: "WordVocabulary") -> None:
+        self._symbols = vocabulary
         self._is_after_word = False
 
     def push(self, symbol: int) -> str:
@@ -488,10 +488,11 @@ class WordVocabulary(Vocabulary):
 
     def _encode(self, text: str) -> Ids:
         if len(text) < _LONG_TEXT:
-            return self._encode_items(list(words_of(text)))
+            return self._encode_items(list(split_words(text)))
         line_end = self._ids.get(LINE_END, 0)
         parts = [
-            self._looked_up(part, line_end) for part in cut_ahead(parts_of(text, BATCH_CHARACTERS))
+            self._looked_up(part, line_end)
+            for part in cut_ahead(split_parts(text, BATCH_CHARACTERS))
         ]
         return np.concatenate(parts)
 
@@ -519,16 +520,16 @@ class WordVocabulary(Vocabulary):
 
     def name(self, symbol: int) -> str:
         """The word."""
-        return printable(self._texts[symbol]) or END
+        return make_visible(self._texts[symbol]) or END
 
     def unknown_symbols(self, text: Text) -> list[str]:
         """The words never seen, or seen too seldom, each once; not `<unk>` itself."""
-        items = list(words_of(text)) if isinstance(text, str) else text
+        items = list(split_words(text)) if isinstance(text, str) else text
         return [item for item in dict.fromkeys(items) if item not in self._ids]
 
     def spellings(self, text: Text) -> list[str]:
         """The words never seen, or seen too seldom, and `<unk>` itself."""
-        items = words_of(text) if isinstance(text, str) else text
+        items = split_words(text) if isinstance(text, str) else text
         return [item for item in items if self._ids[item] == 0]
 
     def respell(self, ids: Ids, spellings: Sequence[str]) -> str:
@@ -576,7 +577,7 @@ def _strings(symbols: Any) -> list[str]:
     return symbols
 
 
-def batches(texts: Iterable[Text], separator: str, kind: str) -> Iterator[str]:
+def join_texts(texts: Iterable[Text], separator: str, kind: str) -> Iterator[str]:
     """The texts joined into larger ones, of about `BATCH_CHARACTERS`.
 
     Raises:

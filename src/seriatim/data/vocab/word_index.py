@@ -35,7 +35,7 @@ _IS_HASH = np.uint64(1 << 63)
 _FREE = -1
 
 
-def words_of(text: str) -> Iterator[str]:
+def split_words(text: str) -> Iterator[str]:
     """What stands between ASCII spaces, tabs and line ends, and every line end.
 
     Nothing else separates words: a no-break space or U+0085 is part of one.
@@ -122,7 +122,7 @@ def between(size: Ints) -> Iterator[tuple[int, Ints]]:
         rest = rest[size[rest] > _WINDOW * (i + 1)]
 
 
-def cut(text: str) -> CutText:
+def cut_words(text: str) -> CutText:
     """Cut a text into words and give each its key; time O(N)."""
     data = np.frombuffer(b" " + text.encode() + bytes(2 * _WINDOW), np.uint8)
     body = data[: len(data) - 2 * _WINDOW]
@@ -157,7 +157,7 @@ def _is_plain(size: Ints, line_ends: Ints, num_bytes: int) -> bool:
     return int(size.sum()) + gaps + len(line_ends) == num_bytes
 
 
-def as_given(words: Sequence[str]) -> CutText:
+def index_words(words: Sequence[str]) -> CutText:
     """Words already cut, which may hold spaces (and then no text has them)."""
     pieces = [word.encode() for word in words]
     size = np.array([len(piece) for piece in pieces], np.int64)
@@ -178,11 +178,11 @@ class WordIndex:
         self._clear()
         known = list(words)
         if known:
-            self.add(as_given(known))
+            self.add(index_words(known))
         if self.words != known:  # two share a hash, and the second was numbered after all others
             self._clear()
             for word in known:
-                self.add(as_given([word]))
+                self.add(index_words([word]))
 
     def _clear(self) -> None:
         self.words: list[str] = []
@@ -307,13 +307,13 @@ def cut_ahead(texts: Iterable[str], *, num_threads: int = 2) -> Iterator[CutText
     """`cut` of every text, in order, a few texts ahead in other threads."""
     texts = iter(texts)
     with ThreadPoolExecutor(num_threads) as threads:
-        ahead = [threads.submit(cut, text) for text in islice(texts, 2 * num_threads)]
+        ahead = [threads.submit(cut_words, text) for text in islice(texts, 2 * num_threads)]
         while ahead:
             yield ahead.pop(0).result()
-            ahead += [threads.submit(cut, text) for text in islice(texts, 1)]
+            ahead += [threads.submit(cut_words, text) for text in islice(texts, 1)]
 
 
-def parts_of(text: str, size: int) -> Iterator[str]:
+def split_parts(text: str, size: int) -> Iterator[str]:
     """A text in parts of about `size` characters that cut no word."""
     begin = 0
     while begin < len(text):

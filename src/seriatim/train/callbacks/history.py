@@ -88,7 +88,7 @@ class History:
         best_step: updates behind the weights that the model has now.
         best_valid_nats: their validation loss; None where it was not measured.
         num_targets: targets trained on.
-        padding_share: share of the places of all batches that held padding.
+        padding_fraction: share of the places of all batches that held padding.
         seconds: of the whole run.
         tokens_per_second: targets trained on per second of training, evaluations not counted.
         notes: sentences for the user: what could not be done as asked, and what looked wrong.
@@ -107,7 +107,7 @@ class History:
     best_step: int
     best_valid_nats: float | None
     num_targets: int
-    padding_share: float
+    padding_fraction: float
     seconds: float
     tokens_per_second: float
     notes: tuple[str, ...] = ()
