@@ -191,23 +191,22 @@ def beam_forgets_what_ended() -> AbstractContextManager[Any]:
 
 def beam_returns_its_score() -> AbstractContextManager[Any]:
     """A length penalty that leaks into the reported log-probability."""
-    honest = hypotheses._result
+    honest = hypotheses.Hypothesis
 
-    def scored(*arguments: Any) -> Any:
-        h = honest(*arguments)
-        return dataclasses.replace(h, log_prob=h.score)
+    def scored(symbols: Any, log_prob: float, score: float, is_ended: bool) -> Any:
+        return honest(symbols, score, score, is_ended)
 
-    return mock.patch.object(hypotheses, "_result", scored)
+    return mock.patch.object(hypotheses, "Hypothesis", scored)
 
 
 def beam_takes_the_rows_of_its_first_source() -> AbstractContextManager[Any]:
     """Seen in pytorch-seq2seq #122: rows of different sources mixed."""
-    honest = search.Search._leave
+    honest = search.BeamSearch._leave
 
     def mixed(self: Any, rows: Any, length: int) -> Any:
         return honest(self, rows % (self.num_rows // len(rows)), length)
 
-    return mock.patch.object(search.Search, "_leave", mixed)
+    return mock.patch.object(search.BeamSearch, "_leave", mixed)
 
 
 def any_model_may_load() -> AbstractContextManager[Any]:

@@ -7,7 +7,7 @@ from seriatim.errors import ConfigError, DataError, MissingExtraError
 from seriatim.metrics import bleu_chrf
 from seriatim.metrics.bootstrap import (
     block_sums,
-    bootstrap,
+    bootstrap_interval,
     paired_bootstrap,
     ratio,
     resampled_sums,
@@ -23,7 +23,7 @@ def _counts(values: np.ndarray) -> np.ndarray:
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem() -> None:
     values = RNG.normal(3.0, 2.0, 400)
-    mean, (low, high) = bootstrap(_counts(values), ratio, resamples=4000)
+    mean, (low, high) = bootstrap_interval(_counts(values), ratio, resamples=4000)
     half = 1.96 * values.std() / 20
     assert mean == pytest.approx(values.mean())
     assert (low, high) == (
@@ -79,9 +79,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(DataError, match="same items"):
         paired_bootstrap(np.ones((3, 2)), np.ones((4, 2)), ratio)
     with pytest.raises(DataError, match="1 items says nothing"):
-        bootstrap(np.ones((1, 2)), ratio)
+        bootstrap_interval(np.ones((1, 2)), ratio)
     with pytest.raises(ConfigError, match="level 2"):
-        bootstrap(np.ones((3, 2)), ratio, level=2)
+        bootstrap_interval(np.ones((3, 2)), ratio, level=2)
     with pytest.raises(DataError, match="one for each"):
         block_sums(ONES, np.array([1]))
 
@@ -130,7 +130,7 @@ def test_bleu_of_counts_is_sacrebleu_where_matches_are_missing() -> None:
 def test_a_better_system_wins_the_paired_bootstrap(measure) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("sacrebleu")
     good, bad = measure(GOOD, REFERENCES), measure(BAD, REFERENCES)
-    found = bleu_chrf.compare(good, bad)
+    found = bleu_chrf.compare_scores(good, bad)
     assert found.difference == pytest.approx(good.score - bad.score)
     assert found.p_value < 0.01 and found.wins == 1.0
     assert found.interval[0] > 0
@@ -141,7 +141,7 @@ def test_scores_of_other_kinds_are_not_compared() -> None:
     cased = bleu_chrf.bleu(GOOD, REFERENCES)
     lower = bleu_chrf.bleu(GOOD, REFERENCES, lowercase=True)
     with pytest.raises(DataError, match="measure both systems alike"):
-        bleu_chrf.compare(cased, lower)
+        bleu_chrf.compare_scores(cased, lower)
     with pytest.raises(DataError, match="20 translations do not fit 1 references"):
         bleu_chrf.bleu(GOOD, ["one"])
 

@@ -11,7 +11,12 @@ from seriatim.core.batch import Batch
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError
 from seriatim.metrics import likelihood as scoring
-from seriatim.metrics.likelihood import bootstrap_interval, likelihood, surprisals, unknown_targets
+from seriatim.metrics.likelihood import (
+    mean_interval,
+    summarize_surprisals,
+    surprisals,
+    unknown_targets,
+)
 from tests.laws.toys import ToyAttention
 
 
@@ -81,7 +86,7 @@ def test_unknown_targets_stand_where_their_surprises_stand() -> None:
 
 def test_figures_follow_from_the_surprises() -> None:
     nats = np.log(np.array([2, 4, 8, 16], np.float32))
-    found = likelihood(nats, np.array([0, 4]), np.array([False, False, False, True]))
+    found = summarize_surprisals(nats, np.array([0, 4]), np.array([False, False, False, True]))
     assert found.bits_per_symbol == pytest.approx((1 + 2 + 3 + 4) / 4)
     assert found.perplexity == pytest.approx(2**2.5)
     assert found.perplexity_known == pytest.approx(4)
@@ -95,7 +100,7 @@ def test_the_interval_covers_the_true_mean_of_dependent_blocks() -> None:
     for seed in range(200):
         blocks = rng.exponential(1.0, 60).astype(np.float32)
         nats = np.repeat(blocks, 50)
-        found = bootstrap_interval(nats, np.array([0, len(nats)]), block=50, seed=seed)
+        found = mean_interval(nats, np.array([0, len(nats)]), block=50, seed=seed)
         assert found is not None
         hits += found[0] <= 1.0 <= found[1]
     assert 170 <= hits <= 198

@@ -22,7 +22,7 @@ from seriatim.comparison.store import TrainedRun
 from seriatim.comparison.text import Candidate, advice, family_sentence, text_sentence
 from seriatim.core.ensembles import Mixture
 from seriatim.errors import ConfigError, DataError, ModelError
-from seriatim.metrics.bootstrap import Floats, bootstrap, ratio
+from seriatim.metrics.bootstrap import Floats, bootstrap_interval, ratio
 from seriatim.metrics.significance import (
     MIN_BLOCKS,
     MIN_SEEDS,
@@ -306,7 +306,7 @@ def _interval(c: Compared, bits: Floats) -> list[float] | None:
     if c.blocks.count < MIN_BLOCKS:
         return None
     try:
-        return list(bootstrap(np.stack([bits, c.sizes], 1), ratio)[1])
+        return list(bootstrap_interval(np.stack([bits, c.sizes], 1), ratio)[1])
     except DataError:
         return None
 

@@ -44,7 +44,7 @@ from seriatim.data.splits import split_source
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from seriatim.metrics.cost import generation_speed, num_bytes, operations_per_symbol, state_sizes
-from seriatim.metrics.likelihood import likelihood, surprisals, unknown_targets
+from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
 from seriatim.metrics.score import score_text
 from seriatim.metrics.size import num_parameters
 from seriatim.models.options.registry import describe
@@ -446,7 +446,9 @@ class _ComparisonRun:
         seconds = time.perf_counter() - scored
         head = beginning(corpora["valid"], MOST_VALID)
         valid, _ = surprisals(model, head, restart_every=PIECE if head.is_stream else None)
-        fitted = likelihood(test, bounds, unknown_targets(corpora["test"], symbols.unknown))
+        fitted = summarize_surprisals(
+            test, bounds, unknown_targets(corpora["test"], symbols.unknown)
+        )
         lm.training["test"] = score_text(fitted, corpora["test"], seconds).to_json()
         trained, num_trained, history = _training(lm, corpora["train"])
         record = {

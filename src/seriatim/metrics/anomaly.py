@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.bootstrap import (
-    bootstrap,
+    bootstrap_interval,
     check_resampling,
     percentile_interval,
     resampling_weights,
@@ -98,7 +98,7 @@ def roc_auc(normal: ArrayLike, odd: ArrayLike) -> float:
 
 def auc_interval(
     normal: ArrayLike,
-    odd: ArrayLike,
+    anomalous: ArrayLike,
     *,
     resamples: int = 1000,
     level: float = 0.95,
@@ -165,7 +165,9 @@ def detect(
         is_odd = np.repeat([False, True], [len(a), len(b)])
         is_called = np.concatenate([a, b]) > threshold
         counts = np.stack([is_odd & is_called, ~is_odd & is_called, is_odd & ~is_called], 1)
-        interval = bootstrap(counts.astype(np.float64), _f1, resamples=resamples, seed=seed)[1]
+        interval = bootstrap_interval(
+            counts.astype(np.float64), _f1, resamples=resamples, seed=seed
+        )[1]
     return Detection(
         threshold=float(threshold),
         precision=true_positives / called if called else None,

@@ -110,7 +110,7 @@ def chrf(
     return TranslationScore("chrF", float(score.score), str(metric.get_signature()), np.array(rows))
 
 
-def compare(
+def compare_scores(
     a: TranslationScore, b: TranslationScore, *, resamples: int = 1000, seed: int = 0
 ) -> PairedComparison:
     """Paired bootstrap of two systems by the same metric on the same sentences.

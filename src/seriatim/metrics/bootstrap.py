@@ -96,7 +96,7 @@ def paired_bootstrap(
     )
 
 
-def bootstrap(
+def bootstrap_interval(
     counts: Floats,
     metric: Metric,
     *,

@@ -170,7 +170,9 @@ class Likelihood:
     nats_known: float
 
 
-def likelihood(nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]) -> Likelihood:
+def summarize_surprisals(
+    nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]
+) -> Likelihood:
     """The figures of surprises.
 
     Args:
@@ -181,7 +183,7 @@ def likelihood(nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]
     total, count = float(nats.sum(dtype=np.float64)), len(nats)
     known = count - int(unknown.sum())
     nats_known = float(nats[~unknown].sum(dtype=np.float64)) if known < count else total
-    interval = bootstrap_interval(nats, bounds)
+    interval = mean_interval(nats, bounds)
     return Likelihood(
         symbols=count,
         nats=total,
@@ -208,7 +210,7 @@ def unknown_targets(corpus: TokenSequences, unknown: int | None) -> NDArray[np.b
     return is_unknown
 
 
-def bootstrap_interval(
+def mean_interval(
     nats: Nats,
     bounds: NDArray[np.int64],
     *,

@@ -16,7 +16,7 @@ from seriatim.core.batch import valid_mask
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.pairs import PairBoundaries, PairPass
 from seriatim.data.pairs import PairCorpus
-from seriatim.metrics.likelihood import Nats, likelihood, unknown_targets
+from seriatim.metrics.likelihood import Nats, summarize_surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
 
 POSITIONS = 8_192  # scored at once, of both sides
@@ -75,5 +75,5 @@ def score_pairs(
     started = time.perf_counter()
     nats, bounds = pair_surprisals(model, corpus, boundaries, progress=progress)
     seconds = time.perf_counter() - started
-    found = likelihood(nats, bounds, unknown_targets(corpus.target, unknown))
+    found = summarize_surprisals(nats, bounds, unknown_targets(corpus.target, unknown))
     return score_text(found, corpus.target, seconds)

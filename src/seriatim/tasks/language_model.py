@@ -33,7 +33,7 @@ from seriatim.decode.sampling import Sampling, sample
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError, SymbolError
 from seriatim.laws import check
-from seriatim.metrics.likelihood import likelihood, surprisals, unknown_targets
+from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
 from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.build import build_model
@@ -295,7 +295,7 @@ class LanguageModel:
         started = time.perf_counter()
         nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
         seconds = time.perf_counter() - started
-        found = likelihood(nats, bounds, unknown_targets(corpus, symbols.unknown))
+        found = summarize_surprisals(nats, bounds, unknown_targets(corpus, symbols.unknown))
         bits = None
         if found.unknown and corpus.is_respelled and self._speller is not None:
             bits = spelling_bits(self._speller, source.texts(), symbols)
