@@ -110,7 +110,7 @@ def auc_interval(
         DataError: as `roc_auc`.
         ConfigError: no resample, or a level outside (0, 1).
     """
-    a, b = _checked(normal, odd)
+    a, b = _checked(normal, anomalous)
     check_resampling(resamples, level)
     values, place = np.unique(np.concatenate([a, b]), return_inverse=True)
     of_a, of_b = place[: len(a)], place[len(a) :]
