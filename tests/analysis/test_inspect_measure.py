@@ -241,7 +241,7 @@ def test_lines_are_no_wider_than_asked() -> None:
 
 def test_a_long_text_is_shown_in_part_and_that_is_said() -> None:
     text = summary(inspect_passages([passage({}, "y" * 900)], title="m"), most_symbols=100)
-    assert "Surprise of the first 100 of 900 symbols" in text
+    assert "Surprisal of the first 100 of 900 symbols" in text
     assert sum(line.count("y") for line in text.splitlines() if set(line) == {"y"}) == 100
 
 
@@ -252,7 +252,7 @@ def test_the_page_has_a_section_for_every_kind_of_finding_and_a_table_beside_eve
     pytest.importorskip("altair")
     report = of_every_kind().report()
     titles = [section.title for section in report.sections]
-    assert titles == ["Surprise", "Matched context", "Neurons", "States", "Gates", "Attention"]
+    assert titles == ["Surprisal", "Matched context", "Neurons", "States", "Gates", "Attention"]
     for plot in report.plots:
         assert plot.spec, plot.title
         assert plot.caption.strip()
@@ -264,7 +264,7 @@ def test_the_page_has_a_section_for_every_kind_of_finding_and_a_table_beside_eve
 def test_the_page_needs_no_plot_where_there_is_nothing_to_say() -> None:
     pytest.importorskip("altair")
     report = inspect_passages([passage({}, "ab")], title="m").report()
-    assert [section.title for section in report.sections] == ["Surprise"]
+    assert [section.title for section in report.sections] == ["Surprisal"]
 
 
 @pytest.mark.slow

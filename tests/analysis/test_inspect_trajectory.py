@@ -51,8 +51,8 @@ def test_the_path_is_the_plane_that_the_states_lie_in() -> None:
     angle = torch.arange(100) * 0.2
     flat = torch.stack([3 * angle.cos(), angle.sin()], 1).double()
     turn = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=draw)).Q
-    path, shares = project(flat @ turn[:2])
-    assert sum(shares) == pytest.approx(1.0)
+    path, fractions = project(flat @ turn[:2])
+    assert sum(fractions) == pytest.approx(1.0)
     # Equal points are 0 apart, which the square root of a rounding error is not.
     assert torch.cdist(path, path).allclose(torch.cdist(flat, flat), atol=1e-6)
 
@@ -60,9 +60,9 @@ def test_the_path_is_the_plane_that_the_states_lie_in() -> None:
 def test_the_path_and_its_shares_are_those_of_a_singular_value_decomposition() -> None:
     states = autoregressive(0.7, 60, 6, seed=3)
     u, s, _ = torch.linalg.svd(states - states.mean(0), full_matrices=False)
-    path, shares = project(states)
+    path, fractions = project(states)
     assert path.abs().allclose((u[:, :2] * s[:2]).abs())
-    assert shares == pytest.approx((s.square() / s.square().sum())[:2].tolist())
+    assert fractions == pytest.approx((s.square() / s.square().sum())[:2].tolist())
 
 
 def test_speed_is_the_way_in_units_of_the_spread() -> None:
@@ -72,8 +72,8 @@ def test_speed_is_the_way_in_units_of_the_spread() -> None:
 
 
 def test_a_state_of_one_unit_has_a_path_on_a_line() -> None:
-    path, shares = project(torch.tensor([[1.0], [2.0], [4.0]]))
-    assert shares == pytest.approx((1.0, 0.0))
+    path, fractions = project(torch.tensor([[1.0], [2.0], [4.0]]))
+    assert fractions == pytest.approx((1.0, 0.0))
     assert path[:, 1].tolist() == [0.0, 0.0, 0.0]
 
 

@@ -32,8 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("gru", ["layers.0.hidden", "layers.0.update", "is kept is halved after"]),
-        ("markov", ["symbols matched", "of it for backing off"]),
+        ("gru", ["layers.0.hidden", "layers.0.update", "median half-life"]),
+        ("markov", ["symbols matched", "of which backing off"]),
         ("transformer", ["layers.0.attention.self", "entropy"]),
     ],
 )

@@ -258,7 +258,9 @@ def test_a_picture_shows_where_the_model_looked_for_the_first_line(
     assert main([*command, "--picture", str(picture)]) == 0
     assert lines_of(capsys) == plain  # no other line out
     drawn = picture.read_text()
-    assert drawn.startswith("<svg") and drawn.count("looks at") >= 4  # the source has four symbols
-    assert "looks at d" not in drawn  # that is the second line's
+    assert (
+        drawn.startswith("<svg") and drawn.count("attends to") >= 4
+    )  # the source has four symbols
+    assert "attends to d" not in drawn  # that is the second line's
     assert main([*command, "--picture", str(tmp_path / "no" / "where.svg")]) == 5
     assert "cannot write the picture" in capsys.readouterr().err

@@ -138,9 +138,9 @@ def test_colours_belong_to_names_and_not_to_places() -> None:
 
 
 def test_fourteen_names_look_different_each() -> None:
-    looks = series_styles([str(i) for i in range(14)])
-    assert len(set(zip(looks["colours"], map(tuple, looks["dashes"]), strict=True))) == 14
-    assert len(set(zip(looks["colours"], looks["shapes"], strict=True))) == 14
+    styles = series_styles([str(i) for i in range(14)])
+    assert len({(style.colour, tuple(style.dash)) for style in styles}) == 14
+    assert len({(style.colour, style.shape) for style in styles}) == 14
 
 
 def _contrast(a: str, b: str) -> float:
@@ -188,7 +188,7 @@ def test_what_a_saves_against_b_stands_in_the_row_of_a() -> None:
     assert found[2, 1]["verdict"] == "row is worse"
     uncertain = {("a", "b"): Verdict(0.5, -0.4, 1.4, False)}
     plot = pairwise_matrix(uncertain, ["a", "b"], "T", "C.", unit="bits")
-    assert plot.spec["datasets"]["figures"][0]["verdict"] == "not told apart"
+    assert plot.spec["datasets"]["figures"][0]["verdict"] == "not distinguished"
 
 
 def test_recolouring_lets_data_and_scales_of_numbers_alone() -> None:

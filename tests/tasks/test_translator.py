@@ -87,7 +87,7 @@ def test_an_alignment_is_drawn_as_an_svg_with_a_square_for_every_weight() -> Non
     squares = root.findall(f"{tag}rect")[1:]
     assert [float(s.attrib["fill-opacity"]) for s in squares] == [0.9, 0.1, 0.03, 1.0, 0.5, 0.5]
     assert [t.text for t in root.findall(f"{tag}text")] == ["<a>", "b", "x", "y", "&"]
-    assert squares[4].findtext(f"{tag}title") == "& looks at <a>: 0.50"
+    assert squares[4].findtext(f"{tag}title") == "& attends to <a>: 0.50"
 
 
 def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:

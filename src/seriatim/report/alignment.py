@@ -9,14 +9,14 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-_CELL, _FONT, _WIDE = 22, 13, 9  # pixels: a square, a letter's height, a letter's width at most
+_CELL, _FONT, _WIDE = 22, 13, 9  # pixels: a square, the height of a letter, its greatest width
 _INK = "#1f3a5f"
 
 
 def alignment_svg(
     source: Sequence[str], target: Sequence[str], weights: NDArray[np.float32]
 ) -> str:
-    """The source from left to right, the target from top to bottom, darker where it looked more.
+    """The source from left to right, the target from top to bottom; darker squares weigh more.
 
     Args:
         source: (S,) names.
@@ -38,11 +38,11 @@ def alignment_svg(
         y = top + _CELL * t + 16
         parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end">{escape(name)}</text>')
         for s, weight in enumerate(weights[t].tolist()):
-            place = f'x="{left + _CELL * s}" y="{top + _CELL * t}"'
+            position = f'x="{left + _CELL * s}" y="{top + _CELL * t}"'
             size = f'width="{_CELL - 1}" height="{_CELL - 1}"'
+            tip = f"{escape(target[t])} attends to {escape(source[s])}: {weight:.2f}"
             parts.append(
-                f'<rect {place} {size} fill="{_INK}" fill-opacity="{max(weight, 0.03):.2f}">'
-                f"<title>{escape(target[t])} looks at {escape(source[s])}: {weight:.2f}</title>"
-                "</rect>"
+                f'<rect {position} {size} fill="{_INK}" fill-opacity="{max(weight, 0.03):.2f}">'
+                f"<title>{tip}</title></rect>"
             )
     return "\n".join([*parts, "</svg>", ""])

@@ -1,9 +1,9 @@
-"""The forms that plots take: lines with bands, estimates with intervals, bars, points.
+"""Line plots with bands, estimates with intervals, bars and points.
 
 Knows what is drawn and how it stays readable: on a phone the plot is as narrow as the page, so
-names stand above their bars and not beside them, the unit stands above its axis, and a legend has
-as many columns as fit. A form takes figures and gives a `Plot`; what is not a finite number is
-not drawn, and stays in the table.
+names are above their bars and not beside them, the unit is above its axis, and a legend has as
+many columns as fit. Each function takes values and returns a `Plot`; a value that is not finite is
+not drawn but stays in the table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +27,10 @@ from seriatim.report.style import (
 from seriatim.report.tables import Cell
 
 Values: TypeAlias = Sequence[float | None]
+Record: TypeAlias = dict[str, Any]  # the values of one mark by field
 
 
-_NAMED = 24  # points of a path that have their names beside them
+_NAMED = 24  # the most points of a path with names beside them
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class LineSeries:
     """One line: y at x, with an interval at each where there is one.
 
     Attributes:
-        name: in the legend.
-        x, y: places and figures, equally many; None where there is none.
-        low, high: the band's edges, or None.
+        name: the name in the legend.
+        x, y: coordinates, equally many; None where a value is missing.
+        low, high: the edges of the band; None for no band.
     """
 
     name: str
@@ -51,7 +52,7 @@ class LineSeries:
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A figure with its interval, and perhaps the single figures that it is of (seeds)."""
+    """An estimate with its interval, and optionally the samples (seeds) it summarizes."""
 
     name: str
     value: float | None
@@ -86,17 +87,17 @@ def line_plot(
     """Lines, with bands where the curves have intervals.
 
     Args:
-        curves: what is drawn; those without a finite point are left to the table.
-        title: of the plot.
+        curves: the lines; those without a finite point appear only in the table.
+        title: the title of the plot.
         caption: how to read it.
-        x: name and unit of the places.
-        y: name and unit of the figures.
-        x_scale: how the places are spread; symlog is logarithmic with a place for 0.
-        y_scale: how the figures are spread.
-        names: of all that may be drawn in plots beside this one, so that colours stay.
-        rules: a level for some of the curves, by name: a thin dashed line.
-        y_covers: figures that the axis reaches in any case, so that next to nothing looks it.
-        height: of the drawn part, in pixels.
+        x: the name and unit of the x axis.
+        y: the name and unit of the y axis.
+        x_scale: the scale of the x axis; symlog is logarithmic but includes 0.
+        y_scale: the scale of the y axis.
+        names: all names in this and neighbouring plots, so that each keeps its colour.
+        rules: a level for some of the curves, by name, drawn as a thin dashed line.
+        y_covers: values that the y axis includes in any case, so that tiny differences look tiny.
+        height: the height of the drawn part, in pixels.
     """
     rows = [row for c in curves for row in _curve_rows(c)]
     has_band = any(c.low is not None for c in curves)
@@ -111,29 +112,29 @@ def line_plot(
         return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     all_names = merge_names(names, [c.name for c in curves])
     drawn = {record["name"] for record in records}
-    kept = [n for n in all_names if n in drawn]
+    present = [n for n in all_names if n in drawn]
     figures = {"figures": records}
     figures |= {"bands": [r for r in records if "low" in r and "high" in r]} if has_band else {}
     levels = [{"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)]
     figures |= {"levels": levels} if levels else {}
-    alt, encodings = require("altair"), series(all_names, kept)
-    places = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
+    alt, encodings = require("altair"), series(all_names, present)
+    across = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
     drawn_at = [r[key] for r in records for key in ("y", "low", "high") if key in r]
-    heights = axis(alt.Y, "y", y, y_scale, drawn_at, covers=y_covers)
-    base = alt.Chart(named("figures")).encode(x=places, y=heights, color=encodings["color"])
+    up = axis(alt.Y, "y", y, y_scale, drawn_at, covers=y_covers)
+    base = alt.Chart(named("figures")).encode(x=across, y=up, color=encodings.colour)
     layers = []
     if has_band:
         edges = axis(alt.Y, "low", y, y_scale, drawn_at, covers=y_covers)
         band = alt.Chart(named("bands")).mark_area(opacity=0.16)
-        layers.append(band.encode(x=places, y=edges, y2="high:Q", color=encodings["color"]))
+        layers.append(band.encode(x=across, y=edges, y2="high:Q", color=encodings.colour))
     if levels:
         level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
-        layers.append(level.encode(y="y:Q", color=encodings["color"]))
-    layers.append(base.mark_line(strokeWidth=2).encode(strokeDash=encodings["strokeDash"]))
+        layers.append(level.encode(y="y:Q", color=encodings.colour))
+    layers.append(base.mark_line(strokeWidth=2).encode(strokeDash=encodings.dash))
     size = 46 if len(records) <= 40 * len(drawn) else 0
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
     points = base.mark_point(size=size, filled=True, opacity=1)
-    layers.append(points.encode(shape=encodings["shape"], tooltip=tips))
+    layers.append(points.encode(shape=encodings.shape, tooltip=tips))
     spec = finished(alt.layer(*layers), title, height, figures)
     return Plot(title, caption, spec, columns, table, keys(all_names, drawn))
 
@@ -148,16 +149,16 @@ def interval_plot(
     digits: int = 3,
     from_zero: bool = False,
 ) -> Plot:
-    """A dot with its interval for each name, in the order given; bars where they start at 0.
+    """A dot with its interval for each name, in the given order; or bars that start at 0.
 
     Args:
-        values: what is drawn, from top to bottom.
-        title: of the plot.
+        values: the estimates from top to bottom.
+        title: the title of the plot.
         caption: how to read it.
-        x: name and unit of the figures.
-        names: of all that may be drawn in plots beside this one, so that colours stay.
-        digits: after the point, of the figures beside the names.
-        from_zero: draw bars from 0 in place of dots; for amounts, of which 0 is the least.
+        x: the name and unit of the values.
+        names: all names in this and neighbouring plots, so that each keeps its colour.
+        digits: the decimals of the values written beside the names.
+        from_zero: whether to draw bars from 0 instead of dots, for amounts that cannot be negative.
     """
     columns = ["name", x, "from", "to"]
     table: list[list[Cell]] = [[v.name, v.value, v.low, v.high] for v in values]
@@ -172,14 +173,14 @@ def interval_plot(
     spread = alt.Scale(zero=from_zero, nice=True, padding=0 if from_zero else 12)
     place = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=5, titleAnchor="start"))
     tips = [alt.Tooltip("name:N"), alt.Tooltip("figure:N", title=x)]
-    base = alt.Chart(named("figures")).encode(y=down, color=encodings["color"], tooltip=tips)
+    base = alt.Chart(named("figures")).encode(y=down, color=encodings.colour, tooltip=tips)
     layers = []
     if from_zero:
         layers.append(base.mark_bar(height=14, yOffset=9).encode(x=place))
     if any("low" in r and "high" in r for r in records):
         figures["intervals"] = [r for r in records if "low" in r and "high" in r]
         width, opacity = (1.5, 1) if from_zero else (3, 0.55)
-        shade = alt.value(LIGHT["ink"]) if from_zero else encodings["color"]
+        shade = alt.value(LIGHT["ink"]) if from_zero else encodings.colour
         rule = alt.Chart(named("intervals")).mark_rule(
             strokeWidth=width, opacity=opacity, yOffset=9
         )
@@ -187,7 +188,7 @@ def interval_plot(
         layers.append(rule.encode(y=down, x=edge, x2="high:Q", color=shade, tooltip=tips))
     if not from_zero:
         dot = base.mark_point(size=90, filled=True, opacity=1, yOffset=9)
-        layers.append(dot.encode(x=place, shape=encodings["shape"]))
+        layers.append(dot.encode(x=place, shape=encodings.shape))
     singles = [{"row": i, "single": s} for i, v in enumerate(drawn) for s in v.samples]
     if singles:
         figures["singles"] = singles
@@ -201,11 +202,11 @@ def interval_plot(
 
 
 def _row_labels(down: Any, longest: int) -> list[Any]:
-    """Names above the rows at the left, figures at the right: no margin is spent on names.
+    """Names above the rows at the left, values at the right, so that names take no margin.
 
     Args:
         down: the encoding of the rows.
-        longest: characters of a figure; what they leave is the names'.
+        longest: the characters of the longest value; names have the rest of the width.
     """
     alt = require("altair")
     room = f"max(60, width - {6.6 * longest + 14:.0f})"
@@ -227,10 +228,10 @@ def bar_plot(
     names: Sequence[str] = (),
     digits: int = 3,
 ) -> Plot:
-    """A bar from 0 for each name, in the order given."""
+    """A bar from 0 for each name, in the given order."""
     pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
-    made = [IntervalEstimate(name, value) for name, value in pairs]
-    plot = interval_plot(made, title, caption, x=x, names=names, digits=digits, from_zero=True)
+    values = [IntervalEstimate(name, value) for name, value in pairs]
+    plot = interval_plot(values, title, caption, x=x, names=names, digits=digits, from_zero=True)
     return Plot(title, plot.caption, plot.spec, ["name", x], [[n, v] for n, v in pairs])
 
 
@@ -247,33 +248,33 @@ def scatter_plot(
     is_path: bool = False,
     height: int = 280,
 ) -> Plot:
-    """Named points; with `is_path` joined in their order, and the names of few beside them."""
+    """Named points; with `is_path` joined in their order, with names beside them if few."""
     columns, table = ["name", x, y], [[p.name, p.x, p.y] for p in points]
-    kept = [p for p in points if has_position(p.x, x_scale) and has_position(p.y, y_scale)]
-    if not kept:
+    shown = [p for p in points if has_position(p.x, x_scale) and has_position(p.y, y_scale)]
+    if not shown:
         return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
-    records = [{"name": p.name, "x": p.x, "y": p.y, "at": i} for i, p in enumerate(kept)]
+    records = [{"name": p.name, "x": p.x, "y": p.y, "at": i} for i, p in enumerate(shown)]
     room = 20 if is_path else 0
     alt = require("altair")
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
     base = alt.Chart(named("figures")).encode(
-        x=axis(alt.X, "x", x, x_scale, [p.x for p in kept], padding=room),
-        y=axis(alt.Y, "y", y, y_scale, [p.y for p in kept], padding=room),
+        x=axis(alt.X, "x", x, x_scale, [p.x for p in shown], padding=room),
+        y=axis(alt.Y, "y", y, y_scale, [p.y for p in shown], padding=room),
     )
-    drawn, all_names = {p.name for p in kept}, merge_names(names, [p.name for p in points])
+    drawn, all_names = {p.name for p in shown}, merge_names(names, [p.name for p in points])
     if is_path:
-        layers, legend = _path_layers(base, len(kept), tips), []
+        layers, legend = _path_layers(base, len(shown), tips), []
     else:
         encodings = series(all_names, [n for n in all_names if n in drawn])
-        dot = base.mark_point(size=110 if len(kept) <= 100 else 30, filled=True, opacity=1)
-        layers = [dot.encode(color=encodings["color"], shape=encodings["shape"], tooltip=tips)]
+        dot = base.mark_point(size=110 if len(shown) <= 100 else 30, filled=True, opacity=1)
+        layers = [dot.encode(color=encodings.colour, shape=encodings.shape, tooltip=tips)]
         legend = keys(all_names, drawn, has_lines=False)
     spec = finished(alt.layer(*layers), title, height, {"figures": records})
     return Plot(title, caption, spec, columns, table, legend)
 
 
 def _path_layers(base: Any, count: int, tips: Sequence[Any]) -> list[Any]:
-    """A thin line in the order of the points, and the points, from dark to bright."""
+    """A thin line in the order of the points, and the points from dark to bright."""
     alt = require("altair")
     line = base.mark_line(strokeWidth=1, opacity=0.5, color=LIGHT["muted"])
     shade = alt.Color(
@@ -294,15 +295,15 @@ def _curve_rows(curve: LineSeries) -> list[list[Cell]]:
     return [[curve.name, *row] for row in figures]
 
 
-def _estimate_record(row: int, value: IntervalEstimate, digits: int) -> dict[str, Any]:
+def _estimate_record(row: int, value: IntervalEstimate, digits: int) -> Record:
     figure = f"{value.value:,.{digits}f}"
     if is_finite(value.low) and is_finite(value.high):
         figure += f"  ({value.low:,.{digits}f} to {value.high:,.{digits}f})"
-    record = {"row": row, "name": value.name, "value": value.value, "figure": figure}
+    record: Record = {"row": row, "name": value.name, "value": value.value, "figure": figure}
     return record | _record(("low", "high"), (value.low, value.high))
 
 
-def _record(fields: Iterable[str], row: Iterable[Cell]) -> dict[str, Any]:
+def _record(fields: Iterable[str], row: Iterable[Cell]) -> Record:
     return {
         field: value
         for field, value in zip(fields, row, strict=True)

@@ -167,7 +167,7 @@ def _section_text(section: Section, width: int) -> str:
     blocks = [
         section.title,
         _wrapped(section.text, width, indent="  "),
-        *(f"  {item}" for item in section.items),
+        *(_wrapped(item, width, indent="  ", hanging="  ") for item in section.items),
         section.preformatted,
         *(_table_text(table, section.title, width) for table in section.tables),
         *(_plot_text(plot, width) for plot in section.plots),
@@ -187,10 +187,11 @@ def _plot_text(plot: Plot, width: int) -> str:
     return _table_text(Table(plot.title, plot.columns, plot.rows[:_PLOT_ROWS], note), "", width)
 
 
-def _wrapped(text: str, width: int, *, indent: str = "") -> str:
-    """Paragraphs as lines of at most `width` columns."""
+def _wrapped(text: str, width: int, *, indent: str = "", hanging: str = "") -> str:
+    """Paragraphs as lines of at most `width` columns; all but their first lines have `hanging`."""
+    rest = indent + hanging
     return "\n\n".join(
-        textwrap.fill(part.strip(), width, initial_indent=indent, subsequent_indent=indent)
+        textwrap.fill(part.strip(), width, initial_indent=indent, subsequent_indent=rest)
         for part in text.split("\n\n")
         if part.strip()
     )

@@ -1,6 +1,6 @@
-"""The forms that are made of squares: heat maps, and every name against every other.
+"""Plots made of squares: heat maps, and matrices of every name against every other.
 
-Knows how they stay readable; a form takes figures and gives a `Plot`.
+Knows how they stay readable; each function takes values and returns a `Plot`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ from seriatim.report.tables import Cell
 _VERDICTS = {
     "row is better": LIGHT["blue"],
     "row is worse": LIGHT["orange"],
-    "not told apart": LIGHT["grid"],
+    "not distinguished": LIGHT["grid"],
 }
-_WRITTEN = 8  # names at most, for figures to have room in their squares
+_WRITTEN = 8  # the most names at which figures fit into their squares
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one saves against another, with its interval, and whether the two are told apart."""
+    """What one name saves against another, its interval, and whether the difference is real."""
 
     saved: float
     low: float
@@ -45,23 +45,23 @@ def pairwise_matrix(
     *,
     unit: str,
 ) -> Plot:
-    """A square of every name against every other: what the row saves against the column.
+    """A matrix of every name against every other: what the row saves against the column.
 
-    Columns bear the numbers of the rows, for names would not fit above them.
+    Columns have the numbers of the rows, since names would not fit above them.
 
     Args:
-        pairs: by (row, column).
-        names: from top to bottom.
-        title: of the plot.
+        pairs: the verdicts by (row, column).
+        names: the names from top to bottom.
+        title: the title of the plot.
         caption: how to read it.
-        unit: of what is saved.
+        unit: the unit of what is saved.
     """
-    columns = ["row", "column", f"saved, {unit}", "from", "to", "told apart"]
-    found = [(a, b, pairs[a, b]) for a in names for b in names if (a, b) in pairs]
+    columns = ["row", "column", f"saved, {unit}", "from", "to", "real"]
+    present = [(a, b, pairs[a, b]) for a in names for b in names if (a, b) in pairs]
     table: list[list[Cell]] = [
-        [a, b, v.saved, v.low, v.high, "yes" if v.is_real else "no"] for a, b, v in found
+        [a, b, v.saved, v.low, v.high, "yes" if v.is_real else "no"] for a, b, v in present
     ]
-    if not found:
+    if not present:
         return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
     alt = require("altair")
     number = {name: i for i, name in enumerate(names, 1)}
@@ -86,14 +86,14 @@ def pairwise_matrix(
         ink = alt.Color("verdict:N", scale=scale, legend=None)
         layers.append(base.mark_text(fontSize=size).encode(text="figure:N", color=ink))
     chart = alt.layer(*layers).resolve_scale(color="independent").add_params(labels)
-    records = [_verdict_record(number, a, b, v) for a, b, v in found]
+    records = [_verdict_record(number, a, b, v) for a, b, v in present]
     spec = finished(chart, title, 34 * len(names), {"figures": records})
     legend = [Key(name, colour) for name, colour in _VERDICTS.items()]
     return Plot(title, caption, spec, columns, table, legend)
 
 
-def _verdict_record(number: Mapping[str, int], a: str, b: str, found: Verdict) -> dict[str, Any]:
-    verdict = "not told apart"
+def _verdict_record(number: Mapping[str, int], a: str, b: str, found: Verdict) -> dict[str, Cell]:
+    verdict = "not distinguished"
     if found.is_real:
         verdict = "row is better" if found.saved > 0 else "row is worse"
     return {
@@ -119,22 +119,24 @@ def heat_map(
     y_title: str = "",
     unit: str = "",
     cell: int = 14,
+    has_slanted_names: bool = False,
 ) -> Plot:
     """Values as colours: a row for each of `y`, from top to bottom, a column for each of `x`.
 
-    Values on both sides of 0 get two colours that meet at 0, others one scale from least to
-    most. More columns than fit the page make a plot that is moved sideways.
+    Values on both sides of 0 get two colours that meet at 0; others get one scale from minimum to
+    maximum. A plot with more columns than fit the page scrolls sideways.
 
     Args:
-        values: (len(y), len(x)) figures; None leaves a cell empty.
-        x: names of the columns; they may repeat, as the symbols of a text do.
-        y: names of the rows.
-        title: of the plot.
+        values: (len(y), len(x)) numbers; None leaves a cell empty.
+        x: the names of the columns; they may repeat, as the symbols of a text do.
+        y: the names of the rows.
+        title: the title of the plot.
         caption: how to read it.
         x_title: what the columns are.
         y_title: what the rows are.
-        unit: of the figures.
-        cell: the least width and height of a cell, in pixels.
+        unit: the unit of the values.
+        cell: the minimum width and height of a cell, in pixels.
+        has_slanted_names: whether the names of the columns are written at an angle, for long names.
     """
     columns = [y_title or "row", *x]
     table: list[list[Cell]] = [[name, *row] for name, row in zip(y, values, strict=True)]
@@ -145,9 +147,10 @@ def heat_map(
     low, high = min(finite), max(finite)
     scale = alt.Scale(scheme="viridis")
     if low < 0 < high:
-        reach = max(-low, high)
-        scale = alt.Scale(scheme="blueorange", domain=[-reach, reach])
-    across = _names("x_names[datum.value]", labelAngle=0, labelSeparation=2)
+        bound = max(-low, high)
+        scale = alt.Scale(scheme="blueorange", domain=[-bound, bound])
+    slant = {"labelAngle": -60, "labelLimit": 100} if has_slanted_names else {"labelAngle": 0}
+    across = _names("x_names[datum.value]", labelSeparation=2, **slant)
     down = _names("y_names[datum.value]", labelLimit=110)
     chart = (
         alt.Chart(named("figures"))
@@ -172,10 +175,10 @@ def heat_map(
     records = [{"row": i, "value": [rounded(v) for v in row]} for i, row in enumerate(values)]
     spec = finished(chart, title, cell * len(y), {"figures": records})
     if len(x) * cell > PICTURE_WIDTH:
-        spec["width"] = len(x) * cell
+        spec = {**spec, "width": len(x) * cell}
     return Plot(title, caption, spec, columns, table)
 
 
 def _names(expression: str, **options: Any) -> Any:
-    """An axis of names: no ticks, no line."""
+    """An axis of names, without ticks or line."""
     return require("altair").Axis(labelExpr=expression, ticks=False, domain=False, **options)

@@ -1,9 +1,9 @@
-"""One HTML page that needs nothing but itself: style, script and plots are inside.
+"""A self-contained HTML page: style, script and plots are inside.
 
-Knows HTML, colours for light, dark and print, and how Vega draws in a page; no result and no
-model. Every text is escaped; the specs travel as JSON in which no `<` is left, and the policy in
-the page's head forbids the browser every request and every script but the two that are written
-here. Colours of the specs become CSS variables, so that one drawing serves day, night and paper.
+Knows HTML, the colours of light mode, dark mode and print, and how Vega draws in a page; no result
+and no model. Every text is escaped. The specifications are JSON without any `<`, and the content
+security policy forbids every request and every script but the two that are written here. Colours
+of the specifications become CSS variables, so that one drawing serves light, dark and paper.
 """
 
 import base64
@@ -19,15 +19,16 @@ from seriatim.report.plots import (
     LIGHT,
     Key,
     Plot,
+    Spec,
     recoloured,
     require,
     vega_lite_version,
 )
 from seriatim.report.tables import table_html
 
-_PRINTED = 40  # rows of a folded table that are printed with its plot
+_PRINTED = 40  # the most rows of a folded table that is printed with its plot
 
-# The shapes of points that Vega knows by these names, about the middle, in pixels.
+# Vega's shapes of points as SVG paths around their centre, in pixels.
 _SHAPES = {
     "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
     "square": "M-4 -4H4V4H-4Z",
@@ -69,6 +70,7 @@ figcaption { margin: 0.25rem 0 0.5rem; max-width: 44rem; }
 .plot svg { display: block; }
 .scroll { overflow-x: auto; margin: 0.5rem 0 1rem; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); }
+pre { overflow-x: auto; font-size: 0.875rem; }
 .tall { max-height: 24rem; overflow-y: auto; }
 .keys { padding: 0; margin: 0.5rem 0; list-style: none; display: flex; flex-wrap: wrap;
         gap: 0 1rem; font-size: 0.8rem; line-height: 1.5; }
@@ -131,27 +133,27 @@ addEventListener("afterprint", () => unfolded.forEach((one) => { one.open = fals
 
 
 def paragraphs(text: str) -> str:
-    """Plain text as paragraphs, split at empty lines."""
+    """Plain text as HTML paragraphs, split at empty lines."""
     parts = [part.strip() for part in text.split("\n\n")]
     return "\n".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
 
 
 def figure_block(plot: Plot, identity: str) -> str:
-    """A plot's place, its caption, and its figures to unfold."""
+    """The element of a plot, its caption, and its folded table."""
     title, caption = html.escape(plot.title), html.escape(plot.caption)
-    place = ""
+    element = ""
     if plot.spec:
-        place = (
+        element = (
             f'<div class="plot" id="{identity}" role="img" aria-label="{title}: {caption}"></div>\n'
         )
     return (
-        f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.keys)}{place}'
+        f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.keys)}{element}'
         f"<figcaption>{caption}</figcaption></div>\n{_folded(plot)}</figure>"
     )
 
 
 def _legend(keys: Sequence[Key]) -> str:
-    """The names of a plot, each with its line and shape, in as many lines as they take."""
+    """The names of a plot, each with its line and shape; the list wraps where it is too wide."""
     if not keys:
         return ""
     parts = [f"<li>{_swatch(key)}{html.escape(key.name)}</li>" for key in keys]
@@ -190,15 +192,15 @@ def _folded(plot: Plot) -> str:
 
 
 def whole_page(title: str, body: str, plots: dict[str, Plot]) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
-        title: of the document.
-        body: HTML, every text in it escaped.
-        plots: by the identity of their places in `body`.
+        title: the title of the document.
+        body: HTML in which every text is escaped.
+        plots: the plots by the ids of their elements in `body`.
 
     Raises:
-        MissingExtraError: there are plots, and vl-convert is not installed.
+        MissingExtraError: if there are plots and vl-convert is not installed.
     """
     drawn = {identity: _in_page(plot) for identity, plot in plots.items() if plot.spec}
     scripts = [bundle(), _SCRIPT] if drawn else []
@@ -219,39 +221,40 @@ def whole_page(title: str, body: str, plots: dict[str, Plot]) -> str:
 
 
 def style() -> str:
-    """The page's style, with the colours of both schemes."""
+    """The style sheet, with the colours of both schemes."""
     light = {**LIGHT, "link": LIGHT["blue"]}
     dark = {**DARK, "link": DARK["sky"]}
     return _STYLE % {"light": _variables(light), "dark": _variables(dark)}
 
 
-def _in_page(plot: Plot) -> dict[str, Any]:
-    """A plot's spec in the page's colours; without legends of names where the page writes one."""
+def _in_page(plot: Plot) -> Spec:
+    """A plot's specification in the page's colours; without legends that the page writes itself."""
     spec = on_page(plot.spec)
-    made = _without_legends(spec) if plot.keys else spec
-    assert isinstance(made, dict)
-    return made
+    return _without_legends(spec) if plot.keys else spec
 
 
-def _without_legends(part: Any) -> Any:
-    if isinstance(part, dict):
-        off = {"legend": None} if part.get("type") == "nominal" and part.get("legend") else {}
-        kept = ("data", "datasets")
-        return {k: v if k in kept else _without_legends(v) for k, v in part.items()} | off
-    return [_without_legends(one) for one in part] if isinstance(part, list) else part
+def _without_legends(part: Spec) -> Spec:
+    def inside(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _without_legends(value)
+        return [inside(one) for one in value] if isinstance(value, list) else value
+
+    off = {"legend": None} if part.get("type") == "nominal" and part.get("legend") else {}
+    data = ("data", "datasets")
+    return {key: v if key in data else inside(v) for key, v in part.items()} | off
 
 
-def on_page(spec: Any) -> dict[str, Any]:
-    """A spec with CSS variables in place of its colours."""
+def on_page(spec: Spec) -> Spec:
+    """A specification with CSS variables in place of its colours."""
     return recoloured(spec, {colour: f"var(--{name})" for name, colour in LIGHT.items()})
 
 
 @functools.cache
 def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, about 0.9 MB; takes seconds the first time."""
-    made = str(require("vl_convert").javascript_bundle(vl_version=vega_lite_version()))
-    # Within a script element these would end or change it; in JavaScript strings they are the same.
-    return made.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    """Vega, Vega-Lite and Vega-Embed as one script of 0.9 MB; the first call takes seconds."""
+    script = str(require("vl_convert").javascript_bundle(vl_version=vega_lite_version()))
+    # These would end or change a script element; in JavaScript strings the escapes mean the same.
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _sha256(script: str) -> str:

@@ -1,69 +1,65 @@
-"""A path through a plane, with names at as many of its points as have room.
+"""A path through a plane, with names at as many of its points as there is room for.
 
-Knows points in their order, and how large letters are; not what the directions mean.
+Knows points in their order and how large letters are; not what the directions mean.
 """
 
 from collections.abc import Sequence
 
 from seriatim.report.charts import Point
 from seriatim.report.plots import LIGHT, Plot, require
-from seriatim.report.style import NO_FIGURES, axis, finished
+from seriatim.report.style import NO_FIGURES, axis, finished, gradient
 from seriatim.report.tables import Cell
 
 _WIDTH, _HEIGHT = 260, 280  # pixels of the drawn part on a phone: elsewhere there is more room
 _LETTER, _LINE = 9, 16
-_RIGHT, _UP = 6, 7  # where a name stands from its point
+_RIGHT, _UP = 6, 7  # offset of a name from its point
 
 
 def path_plot(points: Sequence[Point], title: str, caption: str, *, x: str, y: str) -> Plot:
     """Points joined in their order, shaded from first to last.
 
-    Every point tells its name when it is pointed at; beside it stands the name only where it
-    covers no other.
+    Every point has a tooltip with its name; the name is also written beside it where it covers no
+    other name.
 
     Args:
-        points: in order, all with figures.
-        title: of the plot.
+        points: the points in order; without all their values, nothing is drawn.
+        title: the title of the plot.
         caption: how to read it.
-        x, y: what the directions are.
+        x, y: the names of the directions.
     """
     columns: list[str] = ["name", x, y]
     rows: list[list[Cell]] = [[p.name, p.x, p.y] for p in points]
-    places = [(p.x, p.y) for p in points if p.x is not None and p.y is not None]
-    if len(places) < max(2, len(points)):
+    positions = [(p.x, p.y) for p in points if p.x is not None and p.y is not None]
+    if len(positions) < max(2, len(points)):
         return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, rows)
     alt = require("altair")
-    named = _with_room([p.name for p in points], places)
+    labelled = _with_room([p.name for p in points], positions)
     records = [
-        {"name": p.name, "x": p.x, "y": p.y, "at": i, "label": p.name if i in named else ""}
+        {"name": p.name, "x": p.x, "y": p.y, "at": i, "label": p.name if i in labelled else ""}
         for i, p in enumerate(points)
     ]
     base = alt.Chart(alt.InlineData(values=records)).encode(
-        x=axis(alt.X, "x", x, "linear", [p[0] for p in places]),
-        y=axis(alt.Y, "y", y, "linear", [p[1] for p in places]),
+        x=axis(alt.X, "x", x, "linear", [p[0] for p in positions]),
+        y=axis(alt.Y, "y", y, "linear", [p[1] for p in positions]),
     )
-    tips = [alt.Tooltip("at:Q", title="place"), alt.Tooltip("name:N", title="after")]
-    shade = alt.Color(
-        "at:Q",
-        title="from first to last",
-        scale=alt.Scale(scheme="viridis"),
-        legend=alt.Legend(orient="bottom", direction="horizontal", gradientLength=120),
-    )
+    tips = [alt.Tooltip("at:Q", title="position"), alt.Tooltip("name:N", title="after")]
+    scale = alt.Scale(scheme="viridis")
+    shade = alt.Color("at:Q", title="from first to last", scale=scale, legend=gradient())
     line = base.mark_line(strokeWidth=1, opacity=0.4, color=LIGHT["muted"]).encode(order="at:Q")
     dot = base.mark_point(size=34, filled=True, opacity=1).encode(color=shade, tooltip=tips)
     text = base.mark_text(dx=_RIGHT, dy=-_UP, align="left").encode(text="label:N")
-    chart = finished(alt.layer(line, dot, text), title, _HEIGHT)
-    return Plot(title, caption, chart, columns, rows)
+    spec = finished(alt.layer(line, dot, text), title, _HEIGHT)
+    return Plot(title, caption, spec, columns, rows)
 
 
-def _with_room(names: Sequence[str], places: Sequence[tuple[float, float]]) -> set[int]:
-    """Whose name covers no name before it, and stays within the frame."""
-    columns = list(zip(*places, strict=True))
+def _with_room(names: Sequence[str], positions: Sequence[tuple[float, float]]) -> set[int]:
+    """The points whose name covers no name before it and stays within the frame."""
+    columns = list(zip(*positions, strict=True))
     low, high = [min(c) for c in columns], [max(c) for c in columns]
     spread = [max(b - a, 1e-12) for a, b in zip(low, high, strict=True)]
     taken: list[tuple[float, float, float]] = []
-    kept = set()
-    for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+    labelled = set()
+    for i, (name, (x, y)) in enumerate(zip(names, positions, strict=True)):
         left = _RIGHT + _WIDTH * (x - low[0]) / spread[0]
         top = _HEIGHT * (1 - (y - low[1]) / spread[1]) - _UP
         right = left + _LETTER * len(name)
@@ -71,5 +67,5 @@ def _with_room(names: Sequence[str], places: Sequence[tuple[float, float]]) -> s
             continue
         if all(right < a or left > b or abs(top - t) > _LINE for a, b, t in taken):
             taken.append((left, right, top))
-            kept.add(i)
-    return kept
+            labelled.add(i)
+    return labelled

@@ -1,11 +1,11 @@
-"""A plot: a Vega-Lite spec, and the same figures as a table beside it.
+"""A plot: a Vega-Lite specification, and the same figures as a table beside it.
 
-Knows Altair, colours and how a plot becomes a picture; no model and no result: who has figures
-calls one of the forms in `forms`. Altair and vl-convert (the extra `report`) are imported when a
-plot is made or drawn, and not before; tables need neither.
+Knows Altair, colours and how a plot becomes a picture; no model and no result: `charts`,
+`heat_maps`, `path_plots` and `text_map` make plots of figures. Altair and vl-convert (the extra
+`report`) are imported when a plot is made or drawn, not before; tables need neither.
 
-A spec holds plain colours, those of `LIGHT`, so that it is a whole plot for any tool. A page that
-is read in the dark puts others in their place, name by name.
+A specification has literal colours, those of `LIGHT`, so that any tool can draw it. A page in dark
+mode replaces them name by name.
 """
 
 import base64
@@ -14,13 +14,16 @@ import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from seriatim.core.records import Json
 from seriatim.errors import DataError, MissingExtraError
 from seriatim.report.tables import Cell, table_html
 
-# Okabe and Ito (2008): told apart by every common kind of colour blindness. Their yellow is left
-# out, for it does not show on white; ink, which is black or white, takes its place.
+Spec: TypeAlias = dict[str, Any]  # Vega-Lite
+
+# Okabe and Ito (2008): distinguishable with every common kind of colour blindness. Their yellow,
+# invisible on white, is replaced by ink, which is black or white.
 SERIES = ("blue", "vermilion", "green", "purple", "orange", "sky", "ink")
 LIGHT = {
     "blue": "#0072b2",
@@ -46,14 +49,14 @@ DARK = {
 }
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
 DASHES: tuple[list[float], ...] = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-PICTURE_WIDTH = 600  # pixels of a plot that fits itself to its page, where there is no page
+PICTURE_WIDTH = 600  # pixels of a plot as wide as its page, where there is no page
 
 
 def require(module: str) -> Any:
-    """The module `altair` or `vl_convert`, or the sentence that says how to get it.
+    """The module `altair` or `vl_convert`.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: if it is not installed; the message says how to install it.
     """
     import importlib
 
@@ -67,7 +70,7 @@ def require(module: str) -> Any:
 
 
 def vega_lite_version() -> str:
-    """The version of Vega-Lite, such as 6.4, that the installed Altair writes."""
+    """The version of Vega-Lite that the installed Altair writes, such as 6.4."""
     return ".".join(require("altair").SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
@@ -76,10 +79,10 @@ class Key:
     """How one name is drawn: an entry of the legend that a page writes above a plot.
 
     Attributes:
-        name: of the curve, point or colour.
-        colour: as the spec writes it.
-        shape: of its points.
-        dash: of its line; empty: there is no line.
+        name: the name of the curve, point or colour.
+        colour: its colour as in the specification.
+        shape: the shape of its points.
+        dash: the dashes of its line; empty for no line.
     """
 
     name: str
@@ -94,26 +97,26 @@ class Plot:
 
     Attributes:
         title: what is shown, in a few words.
-        caption: how to read it, in a sentence or two; also what is read aloud in its place.
-        spec: Vega-Lite; empty where there is nothing to draw, and then the caption says so.
-        columns: the head of the table.
-        rows: its rows.
-        keys: the legend, for a page: it writes its own, in as many lines as it takes. A picture
-            has the legend that is in the spec.
+        caption: how to read it, in a sentence or two; also what a screen reader reads.
+        spec: the Vega-Lite specification; empty if there is nothing to draw, as the caption says.
+        columns: the names of the table's columns.
+        rows: the rows of the table.
+        keys: the legend of a page, which may take several lines; a picture has the legend of the
+            specification.
     """
 
     title: str
     caption: str
-    spec: Mapping[str, Any]
+    spec: Spec
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     keys: Sequence[Key] = ()
 
-    def picture(self, *, colours: Mapping[str, str] = LIGHT) -> dict[str, Any]:
-        """The spec with its title, a width and a ground: a picture that stands by itself.
+    def picture(self, *, colours: Mapping[str, str] = LIGHT) -> Spec:
+        """The specification with title, width and background: a picture outside of a page.
 
         Raises:
-            DataError: there is nothing to draw.
+            DataError: if there is nothing to draw.
         """
         if not self.spec:
             raise DataError(f"the plot '{self.title}' has no figures to draw: {self.caption}")
@@ -132,19 +135,19 @@ class Plot:
 
     def svg(self, *, colours: Mapping[str, str] = LIGHT) -> str:
         """The picture as SVG."""
-        made = require("vl_convert").vegalite_to_svg(
+        svg = require("vl_convert").vegalite_to_svg(
             self.picture(colours=colours), vl_version=vega_lite_version(), allowed_base_urls=[]
         )
-        return str(made)
+        return str(svg)
 
     def png(
         self, path: str | Path, *, scale: float = 2.0, colours: Mapping[str, str] = LIGHT
     ) -> None:
-        """Write the picture as PNG, `scale` dots for each pixel."""
+        """Write the picture as PNG with `scale` dots per pixel."""
         Path(path).write_bytes(png_bytes(self.picture(colours=colours), scale=scale))
 
     def _repr_html_(self) -> str:
-        """For notebooks: a picture without scripts, its caption, and the table to unfold."""
+        """For notebooks: a picture without scripts, its caption, and the folded table."""
         title, caption = html.escape(self.title), html.escape(self.caption)
         if not self.spec:
             return f"<p><strong>{title}</strong>: {caption}</p>"
@@ -158,8 +161,8 @@ class Plot:
 
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
-    ) -> dict[str, Any]:
-        """HTML with the table for a notebook; the spec itself or a PNG where they are asked for."""
+    ) -> Json:
+        """HTML with the table for a notebook; on request the specification itself or a PNG."""
         version = vega_lite_version().split(".")[0]
         vega = f"application/vnd.vegalite.v{version}+json"
         makers: dict[str, Callable[[], Any]] = {
@@ -172,35 +175,33 @@ class Plot:
         return {kind: make() for kind, make in makers.items() if kind in wanted}
 
 
-def png_bytes(spec: Mapping[str, Any], *, scale: float = 2.0) -> bytes:
-    """A whole Vega-Lite spec as PNG."""
-    made = require("vl_convert").vegalite_to_png(
-        dict(spec), vl_version=vega_lite_version(), scale=scale, allowed_base_urls=[]
+def png_bytes(spec: Spec, *, scale: float = 2.0) -> bytes:
+    """A whole Vega-Lite specification as PNG."""
+    png = require("vl_convert").vegalite_to_png(
+        spec, vl_version=vega_lite_version(), scale=scale, allowed_base_urls=[]
     )
-    return bytes(made)
+    return bytes(png)
 
 
-def recoloured(spec: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any]:
-    """A spec with other colours in place of its own; data and scales of numbers are let alone.
+def recoloured(spec: Spec, colours: Mapping[str, str]) -> Spec:
+    """A specification with its colours replaced; data and quantitative scales stay as they are.
 
-    Between the colours of a scale of numbers others are computed, so that they must be colours.
+    A quantitative scale interpolates between its colours, so they must stay literal colours.
 
     Args:
-        spec: Vega-Lite.
-        colours: from one to the other, as the spec writes them.
+        spec: the specification.
+        colours: the new colour for each old one, as written in the specification.
     """
+
+    def replaced(key: str, value: Any, parent: Spec) -> Any:
+        is_scale = key == "scale" and parent.get("type") == "quantitative"
+        return value if key in ("data", "datasets") or is_scale else put(value)
 
     def put(value: Any) -> Any:
         if isinstance(value, str):
             return colours.get(value, value)
-        if isinstance(value, Mapping):
-            kept = {"data", "datasets"}
-            kept |= {"scale"} if value.get("type") == "quantitative" else set()
-            return {k: v if k in kept else put(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [put(v) for v in value]
-        return value
+        if isinstance(value, dict):
+            return {key: replaced(key, v, value) for key, v in value.items()}
+        return [put(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    made = put(spec)
-    assert isinstance(made, dict)
-    return made
+    return {key: replaced(key, value, spec) for key, value in spec.items()}

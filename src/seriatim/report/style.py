@@ -1,22 +1,23 @@
-"""How every plot looks: fonts, axes, and the colour, shape and dash of each name.
+"""The look of every plot: fonts, axes, and the colour, shape and dash of each name.
 
-Knows Altair's words for these; no form and no figure.
+Knows Altair's terms for these; no kind of plot and no figures.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeGuard
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
-from seriatim.report.plots import DASHES, LIGHT, PICTURE_WIDTH, SERIES, SHAPES, Key, require
+from seriatim.report.plots import DASHES, LIGHT, PICTURE_WIDTH, SERIES, SHAPES, Key, Spec, require
 from seriatim.report.tables import Cell
 
 Scale: TypeAlias = Literal["linear", "log", "symlog"]
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
-_LETTER = 7.2  # pixels of a letter of 12 pixels, rather too much
-_NAME = 190  # pixels of a name at most
+_LETTER = 7.2  # pixels of a letter at a font size of 12; an upper estimate
+_NAME = 190  # the most pixels of a name
 NO_FIGURES = "There is nothing to show."
-CONFIG: dict[str, Any] = {
+CONFIG: Spec = {
     "background": LIGHT["paper"],
     "font": _FONT,
     "view": {"stroke": None},
@@ -57,32 +58,34 @@ CONFIG: dict[str, Any] = {
 }
 
 
-# 1e-5 and 1e-4, then 0.001 to 999, then 1k, 1M
+# Tick labels: 1e-5 and 1e-4, then 0.001 to 999, then 1k and 1M.
 _POWERS = (
     "format(datum.value, datum.value >= 1000 ? '~s' : datum.value >= 0.001 || datum.value == 0 "
     "? '~g' : '~e')"
 )
 
 
-def series_styles(names: Sequence[str]) -> dict[str, Any]:
-    """The scales that give each name its own colour, shape and dash: the same in every plot."""
+def series_styles(names: Sequence[str]) -> list[Key]:
+    """The colour, shape and dash of each name, different for each and the same in every plot."""
     count = len(SERIES)
-    return {
-        "colours": [LIGHT[SERIES[i % count]] for i in range(len(names))],
-        "shapes": [SHAPES[(i + i // count) % len(SHAPES)] for i in range(len(names))],
-        "dashes": [DASHES[(i // count) % len(DASHES)] for i in range(len(names))],
-    }
+    return [
+        Key(
+            name,
+            LIGHT[SERIES[i % count]],
+            SHAPES[(i + i // count) % len(SHAPES)],
+            DASHES[(i // count) % len(DASHES)],
+        )
+        for i, name in enumerate(names)
+    ]
 
 
 def keys(names: Sequence[str], drawn: Iterable[str], *, has_lines: bool = True) -> list[Key]:
-    """The legend of what is drawn; none for a single name."""
-    looks, wanted = series_styles(names), set(drawn)
-    made = [
-        Key(name, colour, shape, dash if has_lines else ())
-        for name, colour, shape, dash in zip(names, *looks.values(), strict=True)
-        if name in wanted
-    ]
-    return made if len(made) > 1 else []
+    """The legend of the names that are drawn; none for a single name."""
+    shown = set(drawn)
+    styles = [style for style in series_styles(names) if style.name in shown]
+    if len(styles) < 2:
+        return []
+    return styles if has_lines else [replace(style, dash=()) for style in styles]
 
 
 def axis(
@@ -95,16 +98,16 @@ def axis(
     padding: int = 0,
     covers: Sequence[float] = (),
 ) -> Any:
-    """An encoding of numbers, with ticks that can be read on any scale.
+    """An encoding of numbers, with readable ticks on any scale.
 
     Args:
         channel: Altair's X or Y.
-        field: of the figures.
-        title: name and unit.
-        scale: how they are spread.
-        values: what is drawn.
-        padding: pixels to leave free at both ends of a linear scale.
-        covers: what a linear scale has a place for in any case.
+        field: the field of the values.
+        title: the name and unit of the values.
+        scale: the scale of the axis.
+        values: the values that are drawn.
+        padding: the pixels left free at both ends of a linear scale.
+        covers: values that a linear scale includes in any case.
     """
     alt = require("altair")
     if scale == "linear":
@@ -125,7 +128,7 @@ def axis(
 
 
 def _ticks(values: Sequence[float], scale: Scale) -> list[float]:
-    """0 and the powers of 2, or 1, 2, 5 and their tenfolds, or tens alone where they are many."""
+    """0 and powers of 2 on symlog; on log, powers of 10, with steps between if they are few."""
     positive = [v for v in values if v > 0]
     if not positive:
         return []
@@ -142,24 +145,32 @@ def _ticks(values: Sequence[float], scale: Scale) -> list[float]:
     return []
 
 
-def series(names: Sequence[str], drawn: Sequence[str], *, legend: bool = True) -> dict[str, Any]:
+class SeriesEncoding(NamedTuple):
+    """Altair's encodings of the names of a plot."""
+
+    colour: Any
+    shape: Any
+    dash: Any
+
+
+def series(names: Sequence[str], drawn: Sequence[str], *, legend: bool = True) -> SeriesEncoding:
     """Colour, shape and dash by name, with one legend for the three; none for a single name."""
     alt = require("altair")
     shown = legend_of(drawn) if legend and len(drawn) > 1 else None
-    looks = series_styles(names)
+    styles = series_styles(names)
 
-    def scaled(key: str) -> Any:
-        return alt.Scale(domain=list(names), range=looks[key])
+    def scale(values: Sequence[Any]) -> Any:
+        return alt.Scale(domain=list(names), range=list(values))
 
-    return {
-        "color": alt.Color("name:N", scale=scaled("colours"), legend=shown),
-        "shape": alt.Shape("name:N", scale=scaled("shapes"), legend=shown),
-        "strokeDash": alt.StrokeDash("name:N", scale=scaled("dashes"), legend=shown),
-    }
+    return SeriesEncoding(
+        alt.Color("name:N", scale=scale([s.colour for s in styles]), legend=shown),
+        alt.Shape("name:N", scale=scale([s.shape for s in styles]), legend=shown),
+        alt.StrokeDash("name:N", scale=scale([s.dash for s in styles]), legend=shown),
+    )
 
 
 def legend_of(drawn: Sequence[str]) -> Any:
-    """A legend below the plot, in as many columns as a picture has room for."""
+    """A legend below the plot, in as many columns as fit a picture."""
     widest = min(_NAME, max(_LETTER * len(name) for name in drawn)) + 34
     return require("altair").Legend(
         orient="bottom",
@@ -171,53 +182,53 @@ def legend_of(drawn: Sequence[str]) -> Any:
 
 
 def gradient() -> Any:
-    """The legend of a scale of numbers: above the plot, narrow enough for a phone."""
+    """The legend of a quantitative scale: below the plot, narrow enough for a phone."""
     return require("altair").Legend(
         orient="bottom", direction="horizontal", gradientLength=160, titleOrient="top"
     )
 
 
 def merge_names(names: Sequence[str], drawn: Iterable[str]) -> list[str]:
-    """All names once, those that fix the colours first."""
+    """All names once, first those that fix the colours."""
     return list(dict.fromkeys([*names, *drawn]))
 
 
 def named(name: str) -> Any:
-    """The data that `finished` puts under this name.
+    """The data that `finished` stores under this name.
 
-    They do not pass through Altair, which would look into every figure: a report of six models
-    takes a third of the time.
+    They bypass Altair, which would validate every record: a report of six models takes a third of
+    the time.
     """
     return require("altair").NamedData(name=name)
 
 
 def finished(
     chart: Any, title: str, height: float, figures: Mapping[str, Sequence[Any]] | None = None
-) -> dict[str, Any]:
-    """The spec as wide as its page, described by its title.
+) -> Spec:
+    """The specification of a chart as wide as its page, described by its title.
 
     Args:
-        chart: Altair's.
-        title: what is read aloud.
-        height: of the drawn part, in pixels.
+        chart: Altair's chart.
+        title: the description for screen readers.
+        height: the height of the drawn part, in pixels.
         figures: the records of `named` data.
     """
     sized = chart.properties(width="container", height=height, description=title)
-    spec: dict[str, Any] = sized.to_dict(validate=False)
+    spec: Spec = sized.to_dict(validate=False)
     datasets = {**spec.get("datasets", {}), **(figures or {})}
     return {**spec, "datasets": datasets, "config": CONFIG}
 
 
 def has_position(value: Cell, scale: Scale) -> bool:
-    """Whether a figure has a place on the scale."""
+    """Whether a value has a position on the scale."""
     return is_finite(value) and (scale != "log" or float(value or 0) > 0)
 
 
 def is_finite(value: Cell) -> TypeGuard[float]:
-    """Whether there is a number to draw."""
+    """Whether a value is a number that can be drawn."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def rounded(value: float | None) -> float | None:
-    """Four digits: what a colour shows, and less to carry."""
+    """A value to four digits: enough for a colour, and a smaller page."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

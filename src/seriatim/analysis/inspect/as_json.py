@@ -1,13 +1,9 @@
-"""An inspection as JSON values: what programs read of it.
+"""An inspection as JSON values, for programs.
 
 Knows findings; nothing is computed here but quantiles.
 """
 
 import math
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from seriatim.analysis.inspect.findings import (
     Findings,
@@ -17,25 +13,28 @@ from seriatim.analysis.inspect.findings import (
     Passage,
     StateFindings,
 )
+from seriatim.analysis.inspect.head_names import NamedHead
+from seriatim.analysis.inspect.probes import Neuron, Probe
+from seriatim.analysis.inspect.tables import quartiles
+from seriatim.core.records import Json
 
 
-def as_json(found: Findings) -> dict[str, Any]:
-    """All findings; figures that are not finite are None."""
+def as_json(findings: Findings) -> Json:
+    """All findings; figures that are not finite become None."""
     record = {
-        "title": found.title,
-        "notes": list(found.notes),
-        "bits_per_symbol": found.bits,
-        "passages": [_passage(p) for p in found.passages],
-        "states": [_state(s) for s in found.states],
-        "gates": [_gate(g) for g in found.gates],
-        "attention": [_map(m) for m in found.maps],
-        "orders": [_order(o) for o in found.orders],
+        "title": findings.title,
+        "notes": list(findings.notes),
+        "bits_per_symbol": findings.bits,
+        "passages": [_passage(p) for p in findings.passages],
+        "states": [_state(s) for s in findings.states],
+        "gates": [_gate(g) for g in findings.gates],
+        "attention": [_map(m) for m in findings.maps],
+        "orders": [_order(o) for o in findings.orders],
     }
-    made: dict[str, Any] = _finite(record)
-    return made
+    return {key: _finite(value) for key, value in record.items()}
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -43,17 +42,8 @@ def _finite(value: Any) -> Any:
     return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def quartiles(values: Tensor) -> list[float] | None:
-    """The least, the quarters and the largest of those that are finite; None: there are none."""
-    kept = values[values.isfinite()].double()
-    if not len(kept):
-        return None
-    cuts: list[float] = torch.quantile(kept, torch.linspace(0, 1, 5).double()).tolist()
-    return cuts
-
-
-def _passage(p: Passage) -> dict[str, Any]:
-    record: dict[str, Any] = {"read": list(p.read.names)}
+def _passage(p: Passage) -> Json:
+    record: dict[str, object] = {"read": list(p.read.names)}
     if p.source is not None:
         record["source"] = list(p.source.names)
     if p.bits is not None:
@@ -65,42 +55,45 @@ def _passage(p: Passage) -> dict[str, Any]:
     return record
 
 
-def _state(s: StateFindings) -> dict[str, Any]:
+def _state(s: StateFindings) -> Json:
+    speed = s.trajectory.speed[1:]
     return {
         "name": s.name,
         "units": s.size,
         "half_life": s.trajectory.half_life,
         "unit_half_lives": quartiles(s.trajectory.unit_half_lives),
-        "principal_shares": list(s.trajectory.shares),
-        "mean_speed": float(s.trajectory.speed[1:].mean()) if len(s.trajectory.speed) > 1 else None,
+        "variance_fractions": list(s.trajectory.variance_fractions),
+        "mean_speed": float(speed.mean()) if len(speed) else None,
         "path": s.trajectory.path.tolist(),
-        "neurons": [
-            {
-                "unit": n.index,
-                "label": n.label,
-                "correlation": n.correlation,
-                "p_value": n.p_value,
-                "named": n.is_named,
-            }
-            for n in s.neurons
-        ],
-        "probes": [
-            {
-                "label": p.label,
-                "measure": p.measure,
-                "score": p.score,
-                "chance": p.chance,
-                "by_symbol": p.by_symbol,
-                "control": p.control,
-                "selectivity": p.selectivity,
-                "held_out": p.positions,
-            }
-            for p in s.probes
-        ],
+        "neurons": [_neuron(n) for n in s.neurons],
+        "probes": [_probe(p) for p in s.probes],
     }
 
 
-def _gate(g: GateFindings) -> dict[str, Any]:
+def _neuron(n: Neuron) -> Json:
+    return {
+        "unit": n.index,
+        "label": n.label,
+        "correlation": n.correlation,
+        "p_value": n.p_value,
+        "named": n.is_named,
+    }
+
+
+def _probe(p: Probe) -> Json:
+    return {
+        "label": p.label,
+        "measure": p.measure,
+        "score": p.score,
+        "chance": p.chance,
+        "by_symbol": p.by_symbol,
+        "control": p.control,
+        "selectivity": p.selectivity,
+        "held_out": p.positions,
+    }
+
+
+def _gate(g: GateFindings) -> Json:
     lives = g.gate.half_lives
     return {
         "name": g.name,
@@ -114,34 +107,27 @@ def _gate(g: GateFindings) -> dict[str, Any]:
     }
 
 
-def _map(m: MapFindings) -> dict[str, Any]:
+def _map(m: MapFindings) -> Json:
+    return {"name": m.name, "heads": [_head(h) for h in m.heads]}
+
+
+def _head(h: NamedHead) -> Json:
     return {
-        "name": m.name,
-        "heads": [
-            {
-                "head": h.index,
-                "names": h.names,
-                "entropy": h.entropy,
-                "even_entropy": h.even_entropy,
-                "distance": h.distance,
-                "even_distance": h.even_distance,
-                "monotone": h.monotone,
-                "scores": [
-                    {
-                        "pattern": s.pattern,
-                        "score": s.score,
-                        "chance": s.chance,
-                        "named": s.is_named,
-                    }
-                    for s in h.scores
-                ],
-            }
-            for h in m.heads
+        "head": h.index,
+        "names": h.names,
+        "entropy": h.entropy,
+        "even_entropy": h.even_entropy,
+        "distance": h.distance,
+        "even_distance": h.even_distance,
+        "monotone": h.monotone,
+        "scores": [
+            {"pattern": s.pattern, "score": s.score, "chance": s.chance, "named": s.is_named}
+            for s in h.scores
         ],
     }
 
 
-def _order(o: OrderFindings) -> dict[str, Any]:
+def _order(o: OrderFindings) -> Json:
     return {
         "name": o.name,
         "orders": o.orders.tolist(),

@@ -1,6 +1,6 @@
 """The findings of an inspection: what was read, and what was found in each tap.
 
-Knows no model and no renderer; `measure` computes them, `text`, `page` and `as_json` show them.
+`measure` computes them; `text`, `page` and `as_json` show them. Knows no model and no renderer.
 
 Shapes: T positions of a passage, S of its source, D units, H heads, N positions of all passages.
 """
@@ -19,13 +19,13 @@ from seriatim.analysis.inspect.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class InspectedSide:
-    """Symbols in the order in which they were read.
+    """One side of a passage: symbols in the order in which they were read.
 
     Attributes:
-        pieces: their texts; "" for a boundary that is none.
+        pieces: the text of each symbol; "" for a boundary without text.
         symbols: (T,) ids.
-        names: for people.
-        start: how many of them stand before the text: its beginning.
+        names: the names of the symbols, for people.
+        start: the number of positions before the text itself, such as a boundary.
     """
 
     pieces: Sequence[str]
@@ -36,17 +36,17 @@ class InspectedSide:
 
 @dataclass(frozen=True)
 class Passage:
-    """One sequence, and what was seen of the model while it read it.
+    """One sequence, and what was recorded while the model read it.
 
     Attributes:
-        read: what was folded.
-        taps: by name, (T, ...) after each symbol; maps (H, T, T), or (H, T, S) over the source;
-            those of the encoder are about the source.
-        source: of a pair.
-        targets: names of the symbols that were predicted after each; empty: nothing was.
-        target_pieces: their texts.
-        bits: (T,) surprise of each.
-        alternatives: of each, the most probable symbols and their probabilities.
+        read: the symbols that were read.
+        taps: recorded tensors by name, (T, ...) after each symbol; attention maps (H, T, T), or
+            (H, T, S) over the source; those of the encoder belong to the source.
+        source: the source, if this is a pair.
+        targets: the names of the symbols predicted after each position; empty if none were.
+        target_pieces: the texts of the targets.
+        bits: (T,) the surprisal of each target.
+        alternatives: for each target, the most probable symbols and their probabilities.
     """
 
     read: InspectedSide
@@ -57,10 +57,15 @@ class Passage:
     bits: Tensor | None = None
     alternatives: Sequence[Sequence[tuple[str, float]]] = ()
 
+    @property
+    def size(self) -> int:
+        """The number of symbols that were predicted, or read where none were predicted."""
+        return len(self.targets) or len(self.read.symbols)
+
     def side_of(self, name: str) -> InspectedSide:
-        """What the positions of a tap are."""
-        is_source = self.source is not None and name.startswith("encoder.")
-        return self.source if is_source and self.source is not None else self.read
+        """The side that the positions of a tap belong to."""
+        is_encoder = name.startswith("encoder.")
+        return self.source if self.source is not None and is_encoder else self.read
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,11 @@ class StateFindings:
     """A layer's state.
 
     Attributes:
-        name: of the tap.
+        name: the name of the tap.
         size: D.
-        trajectory: its path is that of the longest passage.
-        neurons: ranked for each label; empty where there is too little text.
-        probes: of the layer.
+        trajectory: how the state moves; its path is that of the longest passage.
+        neurons: the neurons ranked for each label; empty if there is too little text.
+        probes: the linear probes of the layer.
     """
 
     name: str
@@ -84,7 +89,7 @@ class StateFindings:
 
 @dataclass(frozen=True)
 class GateFindings:
-    """A layer's gate; `values` (T, D) and the `names` of the symbols are of the longest passage."""
+    """A layer's gate; `values` (T, D) and the symbols' `names` are those of the longest passage."""
 
     name: str
     gate: Gate
@@ -97,8 +102,8 @@ class MapFindings:
     """A layer's attention.
 
     Attributes:
-        name: of the tap.
-        heads: scored over all passages.
+        name: the name of the tap.
+        heads: the heads, scored over all passages.
         weights: (H, T, S) of the longest passage.
         queries, keys: the names of the T symbols that attend and of the S attended to.
     """
@@ -112,14 +117,14 @@ class MapFindings:
 
 @dataclass(frozen=True)
 class Matches:
-    """All positions whose longest match had so many symbols of context.
+    """The positions whose longest match had `order` symbols of context.
 
     Attributes:
-        order: how many symbols.
-        positions: how many positions.
-        bits: mean surprise; None: there is no such position.
-        backoff: mean bits of it that were paid for falling back from longer contexts that had
-            been seen, but not before this symbol; below 0 where that is a gain.
+        order: the length of the match, in symbols.
+        positions: the number of positions.
+        bits: their mean surprisal; None if nothing was predicted.
+        backoff: the mean part of it paid for backing off from longer contexts, which occurred in
+            training but never before this symbol; below 0 where backing off is a gain.
     """
 
     order: int
@@ -133,11 +138,11 @@ class OrderFindings:
     """How many symbols of context a counting model had counts for.
 
     Attributes:
-        name: of the tap.
-        orders: (N,) of every position.
-        path: (N, n) bits paid at each length of context: for the match at its own, for falling
-            back at longer ones; they sum to the surprise. None: not recorded.
-        table: for each order that occurs.
+        name: the name of the tap.
+        orders: (N,) the length of the match at every position.
+        path: (N, n) bits paid at each length of context: for the match at its own, for backing
+            off at longer ones; a row sums to the surprisal. None if it was not recorded.
+        table: the positions of each order that occurs.
     """
 
     name: str
@@ -146,7 +151,7 @@ class OrderFindings:
     table: Sequence[Matches]
 
     def steps(self, position: int) -> list[tuple[int, float]]:
-        """(length of context, bits) from the longest that was known down to the match."""
+        """(length of context, bits) from the longest known context down to the match."""
         if self.path is None:
             return []
         order = int(self.orders[position])
@@ -160,11 +165,11 @@ class Findings:
     """All findings about one text.
 
     Attributes:
-        title: what was inspected.
+        title: the name of what was inspected.
         passages: what was read.
-        states, gates, maps, orders: findings, tap after tap.
-        notes: what should be known: what was cut, unknown or left out.
-        top: alternatives and neurons shown for each.
+        states, gates, maps, orders: the findings of each kind, in the order of the taps.
+        notes: what a reader should know: what was cut, unknown or left out.
+        top: the number of alternatives of each symbol, and of neurons for each label.
     """
 
     title: str
@@ -177,22 +182,22 @@ class Findings:
     top: int
 
     @property
-    def longest(self) -> Passage:
-        """The passage that pictures show."""
-        return max(self.passages, key=lambda p: len(p.read.symbols))
+    def num_symbols(self) -> int:
+        """The number of symbols in all passages."""
+        return sum(passage.size for passage in self.passages)
 
     @property
     def bits(self) -> float | None:
-        """Mean surprise, bits per symbol; None where nothing was predicted."""
+        """Mean surprisal in bits per symbol; None where nothing was predicted."""
         values = [p.bits for p in self.passages if p.bits is not None and len(p.bits)]
         return float(torch.cat(values).double().mean()) if values else None
 
     def most_surprising(self, count: int) -> list[tuple[int, int]]:
-        """(passage, position) of the symbols with the most bits, in falling order."""
-        places = [
+        """(passage, position) of the symbols with the most bits, in decreasing order."""
+        ranked = [
             (-float(b), i, t)
             for i, p in enumerate(self.passages)
             if p.bits is not None
             for t, b in enumerate(p.bits.tolist())
         ]
-        return [(i, t) for _, i, t in sorted(places)[:count]]
+        return [(i, t) for _, i, t in sorted(ranked)[:count]]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from seriatim.analysis.inspect.as_json import as_json
 from seriatim.analysis.inspect.findings import Findings
-from seriatim.analysis.inspect.page import report_of
+from seriatim.analysis.inspect.page import inspection_page
 from seriatim.analysis.inspect.text import summary
 from seriatim.core.records import Json
 from seriatim.report.document import Report
@@ -20,7 +20,7 @@ class Inspection(Findings):
 
     def report(self) -> Report:
         """The findings as a page of text, tables and plots."""
-        return report_of(self)
+        return inspection_page(self)
 
     def __str__(self) -> str:
         return summary(self)

@@ -26,14 +26,14 @@ class Trajectory:
 
     Attributes:
         path: (T, 2) the projection on the two principal components, of the longest passage.
-        shares: of the variance that each of them accounts for.
+        variance_fractions: the fraction of the variance along each of them.
         speed: (T,), 0 at the first.
         half_life: of the whole state, in symbols; None: never reached in this text.
         unit_half_lives: (D,) of each unit; NaN where it is not reached or nothing changes.
     """
 
     path: Tensor
-    shares: tuple[float, float]
+    variance_fractions: tuple[float, float]
     speed: Tensor
     half_life: float | None
     unit_half_lives: Tensor
@@ -45,12 +45,12 @@ def follow(passages: Sequence[Tensor]) -> Trajectory:
     The path and the speed are those of the longest passage; half-lives are of all together.
     """
     longest = max(passages, key=len)
-    path, shares = project(longest)
+    path, fractions = project(longest)
     product, pairs = autocovariance(passages)
     units = [half_life(unit, pairs) for unit in product.unbind(1)]
     return Trajectory(
         path=path,
-        shares=shares,
+        variance_fractions=fractions,
         speed=speed(longest),
         half_life=half_life(product.sum(1), pairs),
         unit_half_lives=torch.tensor(
