@@ -188,7 +188,7 @@ def score_rounds(
     model = MarkovModel(Markov(order=order), symbols.num_symbols, symbols.boundary)
     model.fit_closed_form(corpus)
     names = [symbols.name(i) for i in range(symbols.num_symbols)]
-    write_arpa(folder / "m.arpa", model.table.backoffs(), names, boundary=symbols.boundary)
+    write_arpa(folder / "m.arpa", model.table.backoff_model(), names, boundary=symbols.boundary)
     theirs = kenlm.Model(str(folder / "m.arpa"))
 
     text = "\n".join(kept_out) + "\n"

@@ -1,4 +1,4 @@
-"""The shell's options of counted models."""
+"""Command-line options of Markov models."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from seriatim.cli import main
 from seriatim.tasks.registry import load
 
 
-def test_prune_takes_its_counts_after_one_option(
+def test_prune_takes_several_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path / "cache"))

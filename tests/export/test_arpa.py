@@ -1,4 +1,4 @@
-"""ARPA files: exact both ways, readable by others, and refused with one clear sentence."""
+"""ARPA files: written and read exactly, readable by other tools, refused with a clear message."""
 
 import gzip
 import itertools
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from seriatim.errors import ConfigError, DataError, OutputError
-from seriatim.export import arpa_files as format_module
+from seriatim.export import arpa_files
 from seriatim.export.arpa import language_model_from_arpa, language_model_to_arpa
 from seriatim.export.arpa_files import read_arpa, write_arpa
 from seriatim.models import LSTM, Markov
 from seriatim.models.build import build_model
-from seriatim.models.ngram.smoothing import Backoffs
+from seriatim.models.ngram.backoff_model import BackoffModel
 from seriatim.tasks.language_model import LanguageModel
 
 TOY = """\
@@ -58,7 +58,7 @@ def fitted(order: int = 3, sequences: str = "line", **options: object) -> Langua
     return lm.fit(lines, valid=lines[:5])
 
 
-def same(one: Backoffs, other: Backoffs) -> bool:
+def same(one: BackoffModel, other: BackoffModel) -> bool:
     names = ("starts", "key", "log_prob", "log_backoff")
     return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
 
@@ -70,12 +70,12 @@ def test_a_file_becomes_a_model_with_the_probabilities_it_states(tmp_path: Path)
     lm = language_model_from_arpa(toy(tmp_path))
     bits = [s.bits * np.log10(2) for s in lm.surprisal("the cat")]
     assert bits == pytest.approx([0.1, 0.05, 0.6 - 0.1], abs=1e-7)
-    # "the cat" goes on with "cat </s>", and the backoff 0.1 of "the cat" is above 0, as it may be.
+    # "the cat" continues with "cat </s>"; its backoff 0.1 is above 0, which is allowed.
     bits = [s.bits * np.log10(2) for s in lm.surprisal("cat dog")]
     assert bits == pytest.approx([0.5 + 0.5, 1.0 + 0.25, 0.75], abs=1e-7)
 
 
-def test_it_has_everything_a_model_has(tmp_path: Path) -> None:
+def test_a_model_read_from_a_file_scores_generates_and_streams(tmp_path: Path) -> None:
     language_model_to_arpa(fitted(), tmp_path / "m.arpa")
     lm = language_model_from_arpa(tmp_path / "m.arpa")
     assert lm.check(budget_s=5).ok
@@ -91,10 +91,10 @@ def test_it_has_everything_a_model_has(tmp_path: Path) -> None:
 def test_spaces_for_tabs_capital_unk_and_missing_backoffs_are_read(tmp_path: Path) -> None:
     plain = read_arpa(toy(tmp_path))
     text = TOY.replace("\t", "  ").replace("<unk>", "<UNK>").replace("\n\n\\", "\n\n\n\\")
-    assert same(read_arpa(toy(tmp_path, text)).backoffs, plain.backoffs)
+    assert same(read_arpa(toy(tmp_path, text)).model, plain.model)
     packed = tmp_path / "toy.arpa.gz"
     packed.write_bytes(gzip.compress(TOY.encode()))
-    assert same(read_arpa(packed).backoffs, plain.backoffs)
+    assert same(read_arpa(packed).model, plain.model)
 
 
 def test_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
@@ -102,22 +102,26 @@ def test_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
     at = lines.index("\\2-grams:\n")
     lines[at + 1 : at + 5] = lines[at + 4 : at : -1]
     shuffled = read_arpa(toy(tmp_path, "".join(lines)))
-    assert same(shuffled.backoffs, read_arpa(toy(tmp_path)).backoffs)
+    assert same(shuffled.model, read_arpa(toy(tmp_path)).model)
 
 
-def test_without_unk_unknown_words_get_what_kenlm_gives_them(tmp_path: Path) -> None:
+def test_without_unk_unknown_words_have_the_probability_of_kenlm(tmp_path: Path) -> None:
     text = TOY.replace("-1.0\t<unk>\n", "").replace("ngram 1=5", "ngram 1=4")
-    found = read_arpa(toy(tmp_path, text))
-    assert not found.has_unknown
-    assert found.backoffs.log_prob[0] == -100
+    arpa = read_arpa(toy(tmp_path, text))
+    assert not arpa.has_unknown
+    assert arpa.model.log_prob[0] == -100
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ngram 2=4", "ngram 2=5", "says 5 n-grams of order 2 and the next section begins before"),
-        ("ngram 2=4", "ngram 2=3", "says 3 n-grams of order 2 and line 18 is one more"),
-        ("-0.7\tcat the", "-0.7\tthe cat", "the 2-gram 'the cat' is given twice"),
+        (
+            "ngram 2=4",
+            "ngram 2=5",
+            "promises 5 n-grams of order 2 and the next section begins before",
+        ),
+        ("ngram 2=4", "ngram 2=3", "promises 3 n-grams of order 2 and line 18 is one more"),
+        ("-0.7\tcat the", "-0.7\tthe cat", "the 2-gram 'the cat' is listed twice"),
         ("-0.7\tcat the", "-0.7\tcat dog", "has the word 'dog', which is no unigram"),
         ("-0.7\tcat the", "0.7\tcat the", "above 0, which is no probability"),
         ("-0.7\tcat the", "nan\tcat the", "expected a log10 probability, 2 words"),
@@ -125,17 +129,15 @@ def test_without_unk_unknown_words_get_what_kenlm_gives_them(tmp_path: Path) -> 
         ("-0.7\tcat the", "-0.7\tcat", "expected a log10 probability, 2 words"),
         ("-0.7\tcat the", "-0.7\tcat the the the the", "expected a log10 probability, 2 words"),
         ("-0.05\t<s> the cat", "-0.05\tthe the cat", "its first 2 words are no 2-gram"),
-        ("-0.4\tthe\t-0.125", "-0.4\tcat\t-0.125", "gives 'cat' a second time"),
-        ("-0.75\t</s>\n", "-0.75\tdog\n", "it has no </s>"),
-        ("\\3-grams:", "\\4-grams:", "expected \\3-grams: and found \\4-grams:"),
-        ("ngram 1=5\n", "", "and not `ngram 1=COUNT`"),
+        ("-0.4\tthe\t-0.125", "-0.4\tcat\t-0.125", "lists 'cat' a second time"),
+        ("-0.75\t</s>\n", "-0.75\tdog\n", "there is no </s>"),
+        ("\\3-grams:", "\\4-grams:", "expected \\3-grams: but found \\4-grams:"),
+        ("ngram 1=5\n", "", "expected `ngram 1=COUNT`"),
         ("\\data\\", "data", "ends before \\data\\"),
         ("\\end\\", "", "ends before \\end\\"),
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(
-    old: str, new: str, message: str, tmp_path: Path
-) -> None:
+def test_an_inconsistent_file_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in TOY
     with pytest.raises(DataError, match=re.escape(message)):
         read_arpa(toy(tmp_path, TOY.replace(old, new, 1)))
@@ -143,12 +145,12 @@ def test_a_file_that_contradicts_itself_is_refused(
 
 def test_a_missing_order_is_named(tmp_path: Path) -> None:
     begin, end = TOY.index("\\2-grams:"), TOY.index("\\3-grams:")
-    with pytest.raises(DataError, match=r"expected \\2-grams: and found .*3-grams:"):
+    with pytest.raises(DataError, match=r"expected \\2-grams: but found .*3-grams:"):
         read_arpa(toy(tmp_path, TOY[:begin] + TOY[end:]))
 
 
 def test_truncated_anywhere_it_is_refused(tmp_path: Path) -> None:
-    """At every line: no prefix of the file is taken for a whole one."""
+    """Cut at every line: no prefix of the file is accepted as complete."""
     lines = TOY.splitlines(keepends=True)
     for cut in range(len(lines) - 1):
         with pytest.raises(DataError):
@@ -164,61 +166,63 @@ def test_truncated_anywhere_it_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_a_fitted_model_comes_back_bit_by_bit(order: int, name: str, tmp_path: Path) -> None:
+def test_a_fitted_model_is_read_back_bit_by_bit(order: int, name: str, tmp_path: Path) -> None:
     lm = fitted(order)
     language_model_to_arpa(lm, tmp_path / name)
     back = language_model_from_arpa(tmp_path / name)
     assert back.vocabulary.to_json() == lm.vocabulary.to_json()
-    assert same(back.model.table.backoffs(), lm.model.table.backoffs())
+    assert same(back.model.table.backoff_model(), lm.model.table.backoff_model())
     language_model_to_arpa(back, tmp_path / f"again-{name}")
     unpack = gzip.decompress if name.endswith("gz") else bytes
     first, again = ((tmp_path / n).read_bytes() for n in (name, f"again-{name}"))
     assert unpack(first) == unpack(again)
 
 
-def test_files_longer_than_what_is_held_at_once_come_back_too(
+def test_files_longer_than_a_chunk_are_read_back_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(format_module, "_AT_ONCE", 7)
+    monkeypatch.setattr(arpa_files, "_CHUNK", 7)
     lm = fitted(3)
     language_model_to_arpa(lm, tmp_path / "m.arpa")
-    found = read_arpa(tmp_path / "m.arpa")
-    assert same(found.backoffs, lm.model.table.backoffs())
+    arpa = read_arpa(tmp_path / "m.arpa")
+    assert same(arpa.model, lm.model.table.backoff_model())
 
 
-def test_a_stream_comes_back_with_its_line_ends_inside(tmp_path: Path) -> None:
+def test_a_stream_model_is_read_back_with_its_line_ends_inside(tmp_path: Path) -> None:
     lm = fitted(3, "stream")
     language_model_to_arpa(lm, tmp_path / "m.arpa")
     assert " </s> " in (tmp_path / "m.arpa").read_text()
-    found = read_arpa(tmp_path / "m.arpa")
-    assert same(found.backoffs, lm.model.table.backoffs())
+    arpa = read_arpa(tmp_path / "m.arpa")
+    assert same(arpa.model, lm.model.table.backoff_model())
 
 
 # ---- writing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("word", ["<s>", "</s>", "two words", "", "cat"])
-def test_a_word_that_arpa_cannot_hold_is_refused(word: str, tmp_path: Path) -> None:
+def test_a_word_that_arpa_cannot_represent_is_refused(word: str, tmp_path: Path) -> None:
     table = build_model(LanguageModel(Markov(order=1)).config, 4, 1).table
-    with pytest.raises(DataError, match=re.escape(f"the symbol {word!r} cannot stand")):
-        write_arpa(tmp_path / "m.arpa", table.backoffs(), ["<unk>", "", "cat", word], boundary=1)
+    with pytest.raises(DataError, match=re.escape(f"cannot represent the symbol {word!r}")):
+        write_arpa(
+            tmp_path / "m.arpa", table.backoff_model(), ["<unk>", "", "cat", word], boundary=1
+        )
     assert not list(tmp_path.iterdir())
 
 
-def test_only_counted_models_are_written(tmp_path: Path) -> None:
+def test_only_markov_models_are_written(tmp_path: Path) -> None:
     lm = LanguageModel(LSTM(hidden_size=4), symbols="char")
-    with pytest.raises(ConfigError, match="ARPA, and this is a lstm model"):
+    with pytest.raises(ConfigError, match="this model is of family lstm"):
         language_model_to_arpa(lm, tmp_path / "m.arpa")
 
 
-def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nothing was left there"):
         language_model_to_arpa(fitted(1), tmp_path / "no" / "m.arpa")
 
 
-def test_a_model_that_was_read_is_not_fitted() -> None:
+def test_a_model_read_from_a_file_cannot_be_fitted() -> None:
     model = build_model(Markov(order=2, smoothing="arpa"), 4, 1)
     tokens = np.array(list(itertools.repeat(2, 5)), np.uint8)
     corpus = type("C", (), {"tokens": tokens, "offsets": np.array([0, 5]), "is_stream": False})()
-    with pytest.raises(ConfigError, match="was read from a file and is not fitted"):
+    with pytest.raises(ConfigError, match="was read from a file and cannot be fitted"):
         model.fit_closed_form(corpus)

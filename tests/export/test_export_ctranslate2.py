@@ -46,8 +46,8 @@ VARIANTS = {
 }
 
 
-def made(config: st.Seq2Seq) -> Any:
-    """A model all of whose weights are random, biases and norms too, so that none can be lost."""
+def random_model(config: st.Seq2Seq) -> Any:
+    """A model whose weights, biases and norms are all random, so that a lost one is seen."""
     torch.manual_seed(1)
     model = build_model(config, V, END).eval()
     with torch.no_grad():
@@ -76,7 +76,7 @@ def named(rows: list[list[int]]) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_given_targets_have_our_log_probabilities(name: str, tmp_path: Path) -> None:
-    model = made(VARIANTS[name])
+    model = random_model(VARIANTS[name])
     sources, targets = sentences(8, 0), sentences(8, 1)
     theirs = exported(model, tmp_path / "m").score_batch(named(sources), named(targets))
     reader = PairReader(
@@ -94,7 +94,7 @@ def ending(config: st.Seq2Seq, logit: float) -> Any:
 
     The last norm adds 3 in every direction, which only the row of the end looks at.
     """
-    model = made(replace(config, tie_embeddings=False, share_embeddings=False))
+    model = random_model(replace(config, tie_embeddings=False, share_embeddings=False))
     ones = torch.ones(config.model_size)
     with torch.no_grad():
         norm = model.decoder.blocks[-1].feedforward_norm
@@ -158,26 +158,26 @@ def test_a_translator_is_exported_with_the_names_of_its_symbols(
         assert [tokenizer.encode(text).tokens for text in texts] == sources
 
 
-def test_names_are_never_alike() -> None:
+def test_names_are_distinct() -> None:
     vocabulary = fit_vocabulary("char", ["<a ␣"], sequences="document")  # a space is shown as ␣
     names = names_of(vocabulary)
     assert len(set(names)) == vocabulary.num_symbols
 
 
-def test_recurrent_layers_are_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_recurrent_layers_are_refused(tmp_path: Path) -> None:
     model = build_model(st.Seq2Seq(encoder="lstm", decoder="lstm", model_size=16), V, END)
-    with pytest.raises(ConfigError, match="layers for Transformers, and these are lstm and lstm"):
+    with pytest.raises(ConfigError, match="knows Transformer layers, and these are lstm and lstm"):
         exported(model, tmp_path / "m")
 
 
 def test_values_of_another_size_are_refused(tmp_path: Path) -> None:
     model = build_model(st.Seq2Seq(**SMALL, value_size=16), V, END)
-    with pytest.raises(ConfigError, match="values of 16 differ from keys of 8"):
+    with pytest.raises(ConfigError, match="values and keys of one size, and these are 16 and 8"):
         exported(model, tmp_path / "m")
 
 
-def test_nothing_is_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
-        exported(made(CLASSIC), tmp_path)
+        exported(random_model(CLASSIC), tmp_path)
     assert (tmp_path / "kept").read_text() == "mine"

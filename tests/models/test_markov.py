@@ -81,7 +81,7 @@ def test_every_row_is_finite_and_sums_to_one(corpus: Sequences, order: int, smoo
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_looking_up_one_symbol_agrees_with_the_whole_row(order: int) -> None:
+def test_log_prob_of_one_symbol_agrees_with_the_whole_row(order: int) -> None:
     model = fitted(random_lines(1), order=order)
     features, _ = model.advance(model.empty(8), random_symbols(8, 30), None)
     distribution = model.emit(features)
@@ -92,7 +92,7 @@ def test_looking_up_one_symbol_agrees_with_the_whole_row(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 3])
-def test_sequences_ended_within_t_and_prefixes_of_length_t_share_all_probability(
+def test_sequences_ended_within_t_and_prefixes_of_length_t_have_all_probability(
     order: int,
 ) -> None:
     model = fitted(random_lines(2), order=order)
@@ -110,7 +110,7 @@ def test_sequences_ended_within_t_and_prefixes_of_length_t_share_all_probability
     assert total == pytest.approx(1, abs=1e-12)
 
 
-def test_before_fitting_it_is_uniform_and_remembers_nothing() -> None:
+def test_before_fitting_it_is_uniform_and_has_no_memory() -> None:
     model = MarkovModel(Markov(order=4), V, BOUNDARY)
     x = random_symbols(2, 5)
     torch.testing.assert_close(
@@ -119,7 +119,7 @@ def test_before_fitting_it_is_uniform_and_remembers_nothing() -> None:
     assert model.reach == 0
 
 
-def test_it_reaches_back_exactly_order_minus_one_symbols() -> None:
+def test_its_reach_is_order_minus_one_symbols() -> None:
     rng = np.random.default_rng(3)
     model = fitted(lines(*rng.choice([0, 1, 3, 4], (40, 12)).tolist()), order=4)
     assert model.reach == 3
@@ -211,7 +211,7 @@ def test_chunks_steps_and_the_whole_give_the_same_numbers(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
-def test_ragged_rows_go_on_as_if_alone(order: int) -> None:
+def test_ragged_rows_continue_as_if_alone(order: int) -> None:
     model = fitted(random_lines(9), order=order)
     x, more = random_symbols(4, 6), random_symbols(4, 3, seed=1)
     lengths = [0, 6, 1, 3]
@@ -237,7 +237,7 @@ def test_padding_changes_nothing_and_scores_nothing() -> None:
     assert float(one[0, 2:].abs().sum() + one[2].abs().sum()) == 0
 
 
-def test_a_state_comes_back_from_bytes() -> None:
+def test_a_state_is_restored_from_bytes() -> None:
     model = fitted(random_lines(11), order=4)
     state = model.update(model.start(2), random_symbols(2, 5))
     back = model.load_state(model.save_state(state))
@@ -248,7 +248,7 @@ def test_a_state_comes_back_from_bytes() -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_weights_on_disk_make_the_same_model_without_the_corpus(order: int, tmp_path: Path) -> None:
+def test_saved_weights_give_the_same_model_without_the_corpus(order: int, tmp_path: Path) -> None:
     model = fitted(random_lines(12), order=order)
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     loaded = MarkovModel(Markov(order=order), V, BOUNDARY)
@@ -261,9 +261,9 @@ def test_weights_on_disk_make_the_same_model_without_the_corpus(order: int, tmp_
 
 def test_a_table_of_other_sizes_is_refused() -> None:
     weights = fitted(random_lines(13), order=3).state_dict()
-    with pytest.raises(RuntimeError, match="of order 3 over 6 symbols and this one of order 4"):
+    with pytest.raises(RuntimeError, match="has order 3 over 6 symbols and this model order 4"):
         MarkovModel(Markov(order=4), V, BOUNDARY).load_state_dict(weights)
-    with pytest.raises(RuntimeError, match="over 6 symbols and this one of order 3 over 7"):
+    with pytest.raises(RuntimeError, match="over 6 symbols and this model order 3 over 7"):
         MarkovModel(Markov(order=3), V + 1, BOUNDARY).load_state_dict(weights)
     cut = {**weights, "table.key": weights["table.key"][:-1]}
     with pytest.raises(RuntimeError, match="has key of shape"):
@@ -285,7 +285,7 @@ def test_copies_and_double_precision_change_nothing() -> None:
 # ---- bad input ----------------------------------------------------------------------------------
 
 
-def test_nothing_to_count_is_said() -> None:
+def test_a_corpus_without_symbols_is_refused() -> None:
     model = MarkovModel(Markov(order=3), V, BOUNDARY)
     with pytest.raises(DataError, match="no symbols to count"):
         model.fit_closed_form(stream([]))
@@ -293,9 +293,9 @@ def test_nothing_to_count_is_said() -> None:
         model.fit_closed_form(lines())
 
 
-def test_a_symbol_of_another_alphabet_is_refused_and_the_old_fit_stays() -> None:
+def test_a_symbol_outside_the_vocabulary_is_refused_and_the_old_fit_stays() -> None:
     model = fitted(random_lines(16), order=3)
     before = model.fingerprint()
-    with pytest.raises(DataError, match=r"holds symbols 0 \.\. 6 and the model knows 0 \.\. 5"):
+    with pytest.raises(DataError, match=r"has symbols 0 \.\. 6 and the model knows 0 \.\. 5"):
         model.fit_closed_form(lines([0, 6]))
     assert model.fingerprint() == before

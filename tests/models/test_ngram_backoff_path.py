@@ -1,4 +1,4 @@
-"""The path of a backoff: what is found and what is paid adds up, whatever was done to the table."""
+"""The backoff path: the match and the backoffs add up to ln p, for every kind of table."""
 
 import numpy as np
 import pytest
@@ -39,25 +39,25 @@ def fitted(name: str) -> MarkovModel:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_what_each_length_gives_sums_to_the_log_probability(name: str) -> None:
+def test_the_parts_of_all_context_lengths_sum_to_the_log_probability(name: str) -> None:
     model = fitted(name)
     x = np.random.default_rng(2).integers(0, V, (4, 60))
     context = model.table.fold(np.full((4, model.config.order - 1), -1), x)
     targets = np.random.default_rng(3).integers(0, V, (4, 60))
-    order, paid = backoff_path(
+    order, nats = backoff_path(
         model.table, context.reshape(240, model.config.order - 1), targets.reshape(-1)
     )
-    assert paid.shape == (240, model.config.order)
+    assert nats.shape == (240, model.config.order)
     np.testing.assert_allclose(
-        paid.sum(1), model.table.score(context, targets).reshape(-1), rtol=1e-12
+        nats.sum(1), model.table.score(context, targets).reshape(-1), rtol=1e-12
     )
-    assert (paid[np.arange(240), order] < 0).all()
+    assert (nats[np.arange(240), order] < 0).all()
     shorter = np.arange(model.config.order) < order[:, None]
-    assert (paid[shorter] == 0).all(), "shorter matches than the one found give nothing"
+    assert (nats[shorter] == 0).all(), "contexts shorter than the match contribute nothing"
 
 
 @pytest.mark.parametrize("name", ["kneser-ney", "pruned", "pruned by entropy"])
-def test_the_match_is_the_longest_that_the_table_holds(name: str) -> None:
+def test_the_match_is_the_longest_ngram_in_the_table(name: str) -> None:
     model = fitted(name)
     table, n = model.table, model.config.order
     keys: dict[int, tuple[int, ...]] = {i: (i,) for i in range(V)}
@@ -77,10 +77,10 @@ def test_the_match_is_the_longest_that_the_table_holds(name: str) -> None:
         assert known[t - 1] == max([0, *contexts])
 
 
-def test_without_any_context_the_path_is_one_symbol() -> None:
+def test_without_context_the_path_is_a_unigram() -> None:
     model = fitted("order 1")
     x = torch.arange(V).numpy()
-    order, paid = backoff_path(model.table, np.empty((V, 0), np.int64), x)
+    order, nats = backoff_path(model.table, np.empty((V, 0), np.int64), x)
     assert order.tolist() == [0] * V
-    np.testing.assert_allclose(np.exp(paid).sum(), 1.0)
+    np.testing.assert_allclose(np.exp(nats).sum(), 1.0)
     assert known_context(np.empty((V, 0), np.int64)).tolist() == [0] * V

@@ -1,4 +1,4 @@
-"""Counting: blocks and merged runs against plain dictionaries; runs on disk, kills and updates."""
+"""Counting: blocks and merged runs against dictionaries; runs on disk, kills and updates."""
 
 import itertools
 import json
@@ -18,17 +18,11 @@ from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export.arpa_files import spell
 from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
-from seriatim.models.ngram import counting, on_disk, ranking
+from seriatim.models.ngram import counting, on_disk, prefix_doubling
 from seriatim.models.ngram.counting import Counts, count_block
-from seriatim.models.ngram.layout import Layout, count_layout
-from seriatim.models.ngram.merging import merge_counts
-from seriatim.models.ngram.on_disk import (
-    count_on_disk,
-    load_counts,
-    parse_memory,
-    save_counts,
-    update_counts,
-)
+from seriatim.models.ngram.merging import merge_counts, update_counts
+from seriatim.models.ngram.on_disk import count_on_disk, load_counts, parse_memory, save_counts
+from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
 
 BOUNDARY, V = 1, 12
 
@@ -43,36 +37,36 @@ def sequences(seed: int, number: int = 120, longest: int = 14) -> list[list[int]
     ]
 
 
-def laid_out(lines: list[list[int]], *, is_stream: bool = False) -> Layout:
+def padded_corpus(lines: list[list[int]], *, is_stream: bool = False) -> PaddedCorpus:
     tokens = np.array(list(itertools.chain(*lines)), dtype=np.uint16)
     offsets = np.cumsum([0, *map(len, lines)])
-    return Layout(tokens, offsets, boundary=BOUNDARY, is_stream=is_stream)
+    return PaddedCorpus(tokens, offsets, boundary=BOUNDARY, is_stream=is_stream)
 
 
 def counted(lines: list[list[int]], order: int = 4, *, is_stream: bool = False) -> Counts:
-    return count_layout(laid_out(lines, is_stream=is_stream), order=order, num_symbols=V)
+    return count_corpus(padded_corpus(lines, is_stream=is_stream), order=order, num_symbols=V)
 
 
 def by_hand(lines: list[list[int]], order: int, *, is_stream: bool) -> list[Counter]:
-    """Per order, how often each n-gram ends in a prediction; straight from the definition."""
+    """For each order, how often each n-gram ends in a prediction, by the definition."""
     if is_stream:
         lines = [list(itertools.chain(*lines))]
-    found = [Counter() for _ in range(order)]
+    counts = [Counter() for _ in range(order)]
     for line in lines:
         padded = [BOUNDARY, *line] if is_stream else [BOUNDARY, *line, BOUNDARY]
         for end in range(2, len(padded) + 1):
             for m in range(1, min(order, end) + 1):
-                found[m - 1][tuple(padded[end - m : end])] += 1
-    return found
+                counts[m - 1][tuple(padded[end - m : end])] += 1
+    return counts
 
 
 def as_dictionaries(counts: Counts) -> list[dict[tuple[int, ...], int]]:
-    found = []
+    by_order = []
     for m in range(1, counts.order + 1):
         ids = np.arange(counts.starts[m - 1], counts.starts[m])
         grams = zip(*(s.tolist() for s in spell(counts.starts, counts.key, ids, m)), strict=True)
-        found.append(dict(zip(grams, counts.count[ids].tolist(), strict=True)))
-    return found
+        by_order.append(dict(zip(grams, counts.count[ids].tolist(), strict=True)))
+    return by_order
 
 
 def assert_equal(one: Counts, other: Counts) -> None:
@@ -84,10 +78,10 @@ def assert_equal(one: Counts, other: Counts) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3, 5, 8])
 def test_every_count_is_the_number_of_occurrences(order: int, is_stream: bool) -> None:
     lines = sequences(order)
-    found = as_dictionaries(counted(lines, order, is_stream=is_stream))
+    result = as_dictionaries(counted(lines, order, is_stream=is_stream))
     expected = by_hand(lines, order, is_stream=is_stream)
-    assert {g: n for g, n in found[0].items() if n} == expected[0]
-    assert found[1:] == expected[1:]
+    assert {g: n for g, n in result[0].items() if n} == expected[0]
+    assert result[1:] == expected[1:]
 
 
 def test_keys_rise_and_suffixes_are_the_ngrams_without_their_oldest_symbol() -> None:
@@ -101,22 +95,22 @@ def test_keys_rise_and_suffixes_are_the_ngrams_without_their_oldest_symbol() -> 
             np.testing.assert_array_equal(a, b)
 
 
-def test_beginnings_are_counted_apart() -> None:
+def test_beginnings_of_sequences_are_counted_separately() -> None:
     lines = [[0, 2], [0, 2], [0], []]
     counts = counted(lines, 3)
     at, times = counts.beginnings(2)
     grams = spell(counts.starts, counts.key, at + counts.starts[1], 2)
-    found = {(int(a), int(b)): int(n) for a, b, n in zip(*grams, times, strict=True)}
-    assert found == {(BOUNDARY, 0): 3, (BOUNDARY, BOUNDARY): 1}
+    result = {(int(a), int(b)): int(n) for a, b, n in zip(*grams, times, strict=True)}
+    assert result == {(BOUNDARY, 0): 3, (BOUNDARY, BOUNDARY): 1}
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
 @pytest.mark.parametrize("size", [3, 17, 200])
 def test_blocks_cut_anywhere_merge_into_the_whole(size: int, is_stream: bool) -> None:
     lines = sequences(1)
-    layout = laid_out(lines, is_stream=is_stream)
+    corpus = padded_corpus(lines, is_stream=is_stream)
     parts = [
-        count_block(layout.block(a, b, 4), order=4, num_symbols=V) for a, b in layout.spans(size)
+        count_block(corpus.block(a, b, 4), order=4, num_symbols=V) for a, b in corpus.spans(size)
     ]
     assert len(parts) > 2
     assert_equal(merge_counts(parts), counted(lines, is_stream=is_stream))
@@ -126,11 +120,11 @@ def test_blocks_cut_anywhere_merge_into_the_whole(size: int, is_stream: bool) ->
     assert_equal(merged, counted(lines, is_stream=is_stream))
 
 
-def test_shares_by_first_symbol_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partitions_by_first_symbol_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = sequences(2)
     whole = counted(lines)
     for size in (1, 50, 300):
-        monkeypatch.setattr(ranking, "SHARE_PLACES", size)
+        monkeypatch.setattr(prefix_doubling, "PARTITION_SIZE", size)
         assert_equal(counted(lines), whole)
 
 
@@ -140,11 +134,11 @@ def test_a_block_whose_ranks_do_not_fit_together_is_counted_in_halves(
     lines = sequences(3, number=40)
     for order in (5, 7):
         whole = counted(lines, order)
-        layout = laid_out(lines)
-        block = layout.block(0, layout.num_places, order)
+        corpus = padded_corpus(lines)
+        block = corpus.block(0, corpus.num_positions, order)
         with monkeypatch.context() as patch:
-            patch.setattr(ranking, "KEY_BITS", 15)
-            with pytest.raises(ranking.BlockTooLargeError):
+            patch.setattr(prefix_doubling, "KEY_BITS", 15)
+            with pytest.raises(prefix_doubling.BlockTooLargeError):
                 count_block(block, order=order, num_symbols=V)
             assert_equal(counted(lines, order), whole)
 
@@ -160,29 +154,29 @@ def test_adding_and_removing_text_equals_counting_from_scratch(order: int) -> No
     assert_equal(updated, counted(old + new, order))
 
 
-def test_removing_what_was_never_there_is_refused() -> None:
-    with pytest.raises(DataError, match="taken away that was never counted"):
+def test_removing_text_that_was_never_counted_is_refused() -> None:
+    with pytest.raises(DataError, match="removed text was never counted"):
         update_counts(counted([[0, 2]]), removed=[counted([[2, 0]])])
 
 
-def test_counts_of_another_order_or_alphabet_do_not_mix() -> None:
-    with pytest.raises(DataError, match="order 3 over 12 symbols do not go with order 4"):
+def test_counts_of_another_order_or_vocabulary_cannot_be_merged() -> None:
+    with pytest.raises(DataError, match="order 3 over 12 symbols cannot be merged with order 4"):
         update_counts(counted([[0]]), added=[counted([[0]], 3)])
 
 
 # ---- on disk ------------------------------------------------------------------------------------
 
-MEMORY = 40_000  # about 180 places a block
+MEMORY = 40_000  # about 180 positions per block
 
 
-def counted_on_disk(layout: Layout, folder: Path, memory: int = MEMORY) -> Counts:
-    return count_on_disk(layout, folder, order=4, num_symbols=V, memory=memory)
+def counted_on_disk(corpus: PaddedCorpus, folder: Path, memory: int = MEMORY) -> Counts:
+    return count_on_disk(corpus, folder, order=4, num_symbols=V, memory=memory)
 
 
 @pytest.fixture
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_disk, "_SMALLEST", 100)
-    monkeypatch.setattr(on_disk, "_AT_ONCE", 3)
+    monkeypatch.setattr(on_disk, "_SMALLEST_BLOCK", 100)
+    monkeypatch.setattr(on_disk, "_FAN_IN", 3)
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -190,19 +184,20 @@ def test_counting_in_bounded_memory_gives_the_same_numbers(
     is_stream: bool, tmp_path: Path, small_runs: None
 ) -> None:
     lines = sequences(7, number=400)
-    layout = laid_out(lines, is_stream=is_stream)
-    assert layout.num_places > 12 * MEMORY // counting.bytes_per_place(4)  # two levels of merging
-    assert_equal(counted_on_disk(layout, tmp_path / "runs"), counted(lines, is_stream=is_stream))
+    corpus = padded_corpus(lines, is_stream=is_stream)
+    block_size = MEMORY // counting.bytes_per_position(4)
+    assert corpus.num_positions > 12 * block_size  # two levels of merging
+    assert_equal(counted_on_disk(corpus, tmp_path / "runs"), counted(lines, is_stream=is_stream))
     left = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert left == ["plan.json", "run-3-00000"]
 
 
-def test_stopped_at_any_step_it_goes_on_to_the_same_result(
+def test_interrupted_at_any_step_it_resumes_to_the_same_result(
     tmp_path: Path, small_runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step fails once, half-written, before it is done; no finished step is done again."""
-    layout = laid_out(sequences(8, number=200))
-    make, done, stopped = on_disk._make, [], set()
+    """Every step fails once, half-written, before it succeeds; no finished step is repeated."""
+    corpus = padded_corpus(sequences(8, number=200))
+    make, done, stopped = on_disk._write_folder, [], set()
 
     def failing(path: Path, work: object) -> None:
         if path.name not in stopped:
@@ -214,20 +209,20 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_result(
         make(path, work)  # type: ignore[arg-type]
         done.append(path.name)
 
-    monkeypatch.setattr(on_disk, "_make", failing)
+    monkeypatch.setattr(on_disk, "_write_folder", failing)
     for _ in range(100):
         try:
-            found = counted_on_disk(layout, tmp_path / "runs")
+            result = counted_on_disk(corpus, tmp_path / "runs")
             break
         except KeyboardInterrupt:
             continue
     assert len(done) == len(set(done)) == len(stopped) > 8
-    assert_equal(found, count_layout(layout, order=4, num_symbols=V))
+    assert_equal(result, count_corpus(corpus, order=4, num_symbols=V))
 
 
 @pytest.mark.slow
-def test_killed_it_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    """A process that is killed by the system while it counts, a few times, then is left alone."""
+def test_killed_it_resumes_to_the_same_result(tmp_path: Path) -> None:
+    """A counting process that is killed by the system a few times, then runs to its end."""
     lines = sequences(9, number=300)
     (tmp_path / "lines.json").write_text(json.dumps(lines))
     code = (
@@ -235,10 +230,10 @@ def test_killed_it_goes_on_to_the_same_result(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from seriatim.core import atomic\n"
         "from seriatim.models.ngram import on_disk\n"
-        "from seriatim.models.ngram.layout import Layout\n"
+        "from seriatim.models.ngram.padded_corpus import PaddedCorpus\n"
         "place, steps = Path(sys.argv[1]), int(sys.argv[2])\n"
         "lines = json.loads((place / 'lines.json').read_text())\n"
-        "on_disk._SMALLEST, on_disk._AT_ONCE = 100, 3\n"
+        "on_disk._SMALLEST_BLOCK, on_disk._FAN_IN = 100, 3\n"
         "flush, left = atomic.flush, [steps]\n"
         "def dying(path):\n"
         "    left[0] -= 1\n"
@@ -246,9 +241,10 @@ def test_killed_it_goes_on_to_the_same_result(tmp_path: Path) -> None:
         "    flush(path)\n"
         "atomic.flush = dying\n"
         "tokens = np.array(list(itertools.chain(*lines)), np.uint16)\n"
-        "layout = Layout(tokens, np.cumsum([0, *map(len, lines)]), boundary=1, is_stream=False)\n"
+        "offsets = np.cumsum([0, *map(len, lines)])\n"
+        "corpus = PaddedCorpus(tokens, offsets, boundary=1, is_stream=False)\n"
         f"sizes = dict(order=4, num_symbols={V}, memory={MEMORY})\n"
-        "on_disk.count_on_disk(layout, place / 'runs', **sizes)\n"
+        "on_disk.count_on_disk(corpus, place / 'runs', **sizes)\n"
     )
     for steps in (5, 50, 90):
         command = [sys.executable, "-c", code, str(tmp_path), str(steps)]
@@ -263,28 +259,30 @@ def test_another_corpus_or_order_does_not_use_the_runs_of_the_first(
     tmp_path: Path, small_runs: None
 ) -> None:
     first, other = sequences(10), sequences(11)
-    counted_on_disk(laid_out(first), tmp_path / "runs")
-    assert_equal(counted_on_disk(laid_out(other), tmp_path / "runs"), counted(other))
-    found = count_on_disk(laid_out(other), tmp_path / "runs", order=2, num_symbols=V, memory=MEMORY)
-    assert_equal(found, counted(other, 2))
+    counted_on_disk(padded_corpus(first), tmp_path / "runs")
+    assert_equal(counted_on_disk(padded_corpus(other), tmp_path / "runs"), counted(other))
+    result = count_on_disk(
+        padded_corpus(other), tmp_path / "runs", order=2, num_symbols=V, memory=MEMORY
+    )
+    assert_equal(result, counted(other, 2))
 
 
-def test_runs_counted_in_less_memory_are_used_again_with_more(
+def test_runs_counted_in_less_memory_are_reused_with_more(
     tmp_path: Path, small_runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout = laid_out(sequences(10))
-    first = counted_on_disk(layout, tmp_path / "runs")
-    monkeypatch.setattr(on_disk, "_make", None)  # nothing is left to be made
-    assert_equal(counted_on_disk(layout, tmp_path / "runs", 3 * MEMORY), first)
+    corpus = padded_corpus(sequences(10))
+    first = counted_on_disk(corpus, tmp_path / "runs")
+    monkeypatch.setattr(on_disk, "_write_folder", None)  # no run is left to be counted
+    assert_equal(counted_on_disk(corpus, tmp_path / "runs", 3 * MEMORY), first)
 
 
-def test_memory_that_smoothing_does_not_fit_in_says_what_it_needs(
+def test_memory_too_small_for_smoothing_says_how_much_is_needed(
     tmp_path: Path, small_runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path))
     text = Corpus.from_tokens([np.array(line) for line in sequences(16)])
     tight = MarkovModel(Markov(order=4, memory=str(MEMORY)), V, BOUNDARY)
-    with pytest.raises(ConfigError, match=r"smoothing its [\d,]+ n-grams needs 1MB"):
+    with pytest.raises(ConfigError, match=r"smoothing the [\d,]+ n-grams of the corpus needs 1MB"):
         tight.fit_closed_form(text)
     wide, free = (MarkovModel(Markov(order=4, memory=m), V, BOUNDARY) for m in ("1MB", None))
     wide.fit_closed_form(text)
@@ -295,13 +293,13 @@ def test_memory_that_smoothing_does_not_fit_in_says_what_it_needs(
 def test_a_folder_of_other_files_is_not_touched(tmp_path: Path, small_runs: None) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="holds files that are no runs"):
-        counted_on_disk(laid_out(sequences(12)), tmp_path)
+        counted_on_disk(padded_corpus(sequences(12)), tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_memory_too_small_says_what_is_needed(tmp_path: Path) -> None:
+def test_memory_too_small_for_counting_says_how_much_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="too small for 12 symbols: give at least 1MB"):
-        counted_on_disk(laid_out(sequences(13)), tmp_path / "runs", memory=1000)
+        counted_on_disk(padded_corpus(sequences(13)), tmp_path / "runs", memory=1000)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on the size of files here")
@@ -309,18 +307,18 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path, small_
     lines = sequences(14, number=400)
     folder = tmp_path / "runs"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # runs fit, their merger does not
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # runs fit, their merge does not
     try:
         with pytest.raises(OutputError, match="free some space and run it again"):
-            counted_on_disk(laid_out(lines), folder)
+            counted_on_disk(padded_corpus(lines), folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert len(list(folder.iterdir())) > 3  # the runs are kept
-    assert_equal(counted_on_disk(laid_out(lines), folder), counted(lines))
+    assert_equal(counted_on_disk(padded_corpus(lines), folder), counted(lines))
 
 
-def test_counts_come_back_from_disk_and_a_damaged_folder_is_refused(tmp_path: Path) -> None:
+def test_counts_are_loaded_from_disk_and_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     counts = counted(sequences(15))
     save_counts(counts, tmp_path / "counts")
     assert_equal(load_counts(tmp_path / "counts"), counts)
@@ -341,11 +339,11 @@ def test_counts_come_back_from_disk_and_a_damaged_folder_is_refused(tmp_path: Pa
         ("1GiB", 10**9),
     ],
 )
-def test_amounts_of_memory_are_read(text: str | int, expected: int) -> None:
+def test_amounts_of_memory_are_parsed(text: str | int, expected: int) -> None:
     assert parse_memory(text) == expected
 
 
 @pytest.mark.parametrize("text", ["much", "", "-2GB", "0", "2 apples"])
-def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+def test_text_that_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no amount"):
         parse_memory(text)

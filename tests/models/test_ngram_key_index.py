@@ -1,4 +1,4 @@
-"""The index of keys: exact, whatever the keys, by arrays and one by one."""
+"""The hash table of keys is exact for all keys, by arrays and one by one."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from seriatim.models.ngram.key_index import index_keys
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000, 30_000])
 @pytest.mark.parametrize("key_bits", [20, 40, 60])
-def test_every_key_has_its_rank_and_nothing_else_has_one(size: int, key_bits: int) -> None:
-    """At 60 bits, key and rank do not fit into one integer together."""
+def test_every_key_has_its_rank_and_no_other_value_has_one(size: int, key_bits: int) -> None:
+    """At 60 bits, a key and a rank do not fit into one integer."""
     rng = np.random.default_rng(size)
     key = np.unique(rng.integers(0, 1 << key_bits, size))
     index = index_keys(key, key_bits)
@@ -22,13 +22,13 @@ def test_every_key_has_its_rank_and_nothing_else_has_one(size: int, key_bits: in
     assert [index.find_one(int(k)) for k in sought[some]] == expected[some].tolist()
 
 
-def test_keys_that_crowd_together_are_pushed_on_and_found() -> None:
-    """All keys want the last slots: they go past the end, and absent ones are still absent."""
+def test_keys_with_crowded_home_slots_are_displaced_and_found() -> None:
+    """All home slots are the last ones: keys are displaced past them, absent keys stay absent."""
     bits = 24
     everything = np.arange(1 << 16)
     home = (everything ^ (everything >> (bits // 2))) * -7046029254386353131 & ((1 << bits) - 1)
     key = np.sort(everything[np.argsort(home)[-3000:]])
     index = index_keys(key, bits)
-    found = index.find(everything)
-    np.testing.assert_array_equal(found >= 0, np.isin(everything, key))
-    np.testing.assert_array_equal(found[key], np.arange(3000))
+    rank = index.find(everything)
+    np.testing.assert_array_equal(rank >= 0, np.isin(everything, key))
+    np.testing.assert_array_equal(rank[key], np.arange(3000))

@@ -1,4 +1,4 @@
-"""Pruning by counts and by entropy: what goes, what stays, and that rows still sum to 1."""
+"""Count and entropy pruning: what is dropped, what stays, and that rows still sum to 1."""
 
 import itertools
 import math
@@ -33,9 +33,9 @@ def test_thresholds_of_zero_prune_nothing() -> None:
 
 @pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell"])
 def test_backoff_weights_are_those_that_normalize(smoothing: str) -> None:
-    backoffs = fitted(4, smoothing).table.backoffs()
-    again = normalize(backoffs)
-    np.testing.assert_allclose(again.log_backoff, backoffs.log_backoff, atol=1e-12)
+    backoff_model = fitted(4, smoothing).table.backoff_model()
+    again = normalize(backoff_model)
+    np.testing.assert_allclose(again.log_backoff, backoff_model.log_backoff, atol=1e-12)
 
 
 def test_the_loss_of_an_ngram_is_the_relative_entropy_it_costs() -> None:
@@ -44,32 +44,36 @@ def test_the_loss_of_an_ngram_is_the_relative_entropy_it_costs() -> None:
     D = p(h) sum of p(w|h) ln p(w|h) / q(w|h), with q the model without it and renormalized.
     """
     model = fitted(2, "witten-bell")
-    table, backoffs = model.table, model.table.backoffs()
-    single = 10 ** backoffs.log_prob[:V]
-    contexts_, last = spell(backoffs.starts, backoffs.key, np.arange(V, V + len(backoffs.key)), 2)
+    table, backoff_model = model.table, model.table.backoff_model()
+    single = 10 ** backoff_model.log_prob[:V]
+    contexts_, last = spell(
+        backoff_model.starts, backoff_model.key, np.arange(V, V + len(backoff_model.key)), 2
+    )
     costs = []
     for h, w in zip(contexts_, last, strict=True):
         row = np.exp(table.rows(np.array([[h]]))[0])
-        seen = [int(x) for x in table.followers(np.array([h]))[1] if x != w]
+        seen = [int(x) for x in table.successors(np.array([h]))[1] if x != w]
         other = single * (1 - row[seen].sum()) / (1 - single[seen].sum())
         other[seen] = row[seen]
         costs.append(math.expm1(single[h] * float((row * np.log(row / other)).sum())))
     ranked = np.sort(costs)
-    real = int((ranked < 1e-9).sum())  # where every symbol was seen, one of them is free to go
+    real = int(
+        (ranked < 1e-9).sum()
+    )  # after contexts that saw every symbol, one of them costs nothing
     for cut in (real, real + 9, len(ranked) - 9):
         threshold = (ranked[cut] + ranked[cut + 1]) / 2
-        kept = prune_by_entropy(backoffs, threshold)
-        np.testing.assert_array_equal(kept.key, backoffs.key[np.array(costs) >= threshold])
+        pruned = prune_by_entropy(backoff_model, threshold)
+        np.testing.assert_array_equal(pruned.key, backoff_model.key[np.array(costs) >= threshold])
 
 
-def test_what_a_longer_ngram_begins_with_stays() -> None:
-    pruned = prune_by_entropy(fitted(4).table.backoffs(), 1e-3)
+def test_prefixes_of_longer_ngrams_stay() -> None:
+    pruned = prune_by_entropy(fitted(4).table.backoff_model(), 1e-3)
     sizes = np.diff(pruned.starts)
     assert sizes[3] > 0
     bits = 4
     prefixes = pruned.key >> bits
     assert bool((prefixes < np.repeat(pruned.starts[1:-1], sizes[1:])).all())
-    everything = prune_by_entropy(fitted(4).table.backoffs(), 1e9)
+    everything = prune_by_entropy(fitted(4).table.backoff_model(), 1e9)
     assert np.diff(everything.starts).tolist() == [V, 0, 0, 0]
 
 
@@ -82,17 +86,17 @@ def test_what_a_longer_ngram_begins_with_stays() -> None:
         ({"prune": (0, 1), "smoothing": "add-k"}, "add-k cannot be pruned"),
     ],
 )
-def test_thresholds_that_make_no_sense_are_refused(options: dict, message: str) -> None:
+def test_invalid_thresholds_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configure("markov", options)
 
 
-def test_pruned_models_are_sampled_by_their_rows_shares() -> None:
+def test_samples_of_a_pruned_model_follow_its_rows() -> None:
     model = fitted(3, prune_entropy=1e-3)
     grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
     for h in itertools.islice(range(V), 3):
         nodes = model.advance(model.empty(1), torch.tensor([[h]]), None)[0][0]
         drawn = model.emit(nodes.expand(2000, -1)).sample(grid)
-        share = torch.bincount(drawn, minlength=V).double() / 2000
+        fraction = torch.bincount(drawn, minlength=V).double() / 2000
         expected = model.emit(nodes).dense()[0].exp()
-        torch.testing.assert_close(share, expected, rtol=0, atol=4 / 2000)
+        torch.testing.assert_close(fraction, expected, rtol=0, atol=4 / 2000)

@@ -1,4 +1,4 @@
-"""Quantized probabilities: rows that still sum to one, few values, the same answers everywhere."""
+"""Quantized probabilities: rows that sum to one, few values, the same results everywhere."""
 
 from pathlib import Path
 
@@ -62,9 +62,9 @@ def test_every_row_is_finite_and_sums_to_one(options: dict, bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [4, 6])
-def test_an_order_has_no_more_values_than_codes_but_for_those_that_are_kept(bits: int) -> None:
+def test_an_order_has_no_more_values_than_codes_beside_exact_ones(bits: int) -> None:
     table = fitted(bits, order=4).table
-    starts, log_prob = table.starts.tolist(), table.backoffs().log_prob
+    starts, log_prob = table.starts.tolist(), table.backoff_model().log_prob
     kept = set(table.kept.tolist())
     for m in range(2, 5):
         coded = [log_prob[i] for i in range(starts[m - 1], starts[m]) if i not in kept]
@@ -72,7 +72,7 @@ def test_an_order_has_no_more_values_than_codes_but_for_those_that_are_kept(bits
 
 
 @pytest.mark.parametrize("options", OPTIONS[1:], ids=str)
-def test_with_more_values_than_ngrams_nothing_is_lost(options: dict) -> None:
+def test_with_more_values_than_ngrams_quantization_is_exact(options: dict) -> None:
     """24 n-grams of an order at most: each is its own value of 255, as are their weights."""
     text = Corpus.from_tokens([np.array([0, 2, 3]), np.array([0, 2, 4, 4])])
     exact, coded = fitted(None, text, **options), fitted(8, text, **options)
@@ -88,16 +88,16 @@ def test_a_probability_becomes_the_nearest_value_or_the_one_below_it() -> None:
         low, high = table.starts[m - 1 : m + 1].tolist()
         own = exact.log_prob.numpy()[low:high]
         book = codebook(own, 31)
-        found = table.log_probs(np.arange(low, high))
+        result = table.log_probs(np.arange(low, high))
         gap = np.diff(book).max()
         is_kept = np.isin(np.arange(low, high), table.kept.numpy())
-        np.testing.assert_array_equal(found[is_kept], own[is_kept])
-        assert np.isin(found[~is_kept], book).all()
-        assert (found <= own + gap / 2).all()
-        assert (found >= own - gap).all()
+        np.testing.assert_array_equal(result[is_kept], own[is_kept])
+        assert np.isin(result[~is_kept], book).all()
+        assert (result <= own + gap / 2).all()
+        assert (result >= own - gap).all()
 
 
-def test_values_stand_for_parts_of_equal_size() -> None:
+def test_values_are_means_of_bins_of_equal_population() -> None:
     values = np.array([-9.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -8.0, -7.0])
     np.testing.assert_allclose(codebook(values, 3), [-9.0, -5.0, -2.0])
     np.testing.assert_array_equal(codebook(values, 100), np.sort(values))
@@ -107,21 +107,21 @@ def test_values_stand_for_parts_of_equal_size() -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_a_corpus_at_once_has_the_surprises_of_its_batches_and_of_a_stream(
+def test_a_corpus_at_once_has_the_surprisals_of_its_batches_and_of_a_stream(
     options: dict, is_stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fitted(5, corpus(0, is_stream=is_stream), **options)
     text = corpus(1, is_stream=is_stream)
-    found, _ = surprisals(model, text)
-    monkeypatch.setattr(likelihood, "ScoresCorpora", str)  # what no model is
-    np.testing.assert_array_equal(found, surprisals(model, text)[0])
+    result, _ = surprisals(model, text)
+    monkeypatch.setattr(likelihood, "ScoresCorpora", str)  # no model is a str
+    np.testing.assert_array_equal(result, surprisals(model, text)[0])
     if is_stream:
         state, one_by_one = model.start(1), []
         for symbol in text.tokens[:50].tolist():
             x = torch.tensor([symbol])
             one_by_one.append(-model.predict(state).log_prob(x).item())
             state = model.update(state, x[:, None])
-        np.testing.assert_allclose(one_by_one, found[:50], rtol=1e-6)
+        np.testing.assert_allclose(one_by_one, result[:50], rtol=1e-6)
 
 
 LINES = ["the cat sat on the mat", "the dog sat on the log", "a cat and a dog", ""] * 3
@@ -156,7 +156,7 @@ def test_weights_of_another_width_or_cut_are_refused() -> None:
         MarkovModel(st.Markov(order=3, quantize_bits=4), V, BOUNDARY).load_state_dict(cut)
 
 
-def test_the_record_says_how_many_ngrams_keep_their_numbers() -> None:
+def test_the_record_says_how_many_ngrams_are_not_quantized() -> None:
     model = MarkovModel(st.Markov(order=2, quantize_bits=4), V, BOUNDARY)
     facts = model.fit_closed_form(corpus(0, num_lines=5000))
     assert facts["not_quantized"] == len(model.table.kept)

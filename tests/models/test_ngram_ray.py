@@ -1,4 +1,4 @@
-"""Counting on a cluster: a local Ray of two workers gives the numbers of one process."""
+"""Counting on a cluster: a local Ray of two workers gives the counts of one process."""
 
 import sys
 import warnings
@@ -11,9 +11,9 @@ from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError
 from seriatim.models import Markov, configure
 from seriatim.models.markov import MarkovModel
-from seriatim.models.ngram import ranking, ray
+from seriatim.models.ngram import prefix_doubling, ray
 from seriatim.models.ngram.counting import Counts, count_block
-from seriatim.models.ngram.layout import Layout, count_layout
+from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
 from seriatim.models.ngram.ray import count_on_cluster
 
 V, BOUNDARY = 12, 1
@@ -27,9 +27,9 @@ def corpus(*, is_stream: bool = False) -> Corpus:
     return Corpus.from_tokens(lines, is_stream=is_stream)
 
 
-def layout(*, is_stream: bool = False) -> Layout:
+def padded(*, is_stream: bool = False) -> PaddedCorpus:
     text = corpus(is_stream=is_stream)
-    return Layout(text.tokens, text.offsets, boundary=BOUNDARY, is_stream=is_stream)
+    return PaddedCorpus(text.tokens, text.offsets, boundary=BOUNDARY, is_stream=is_stream)
 
 
 def assert_equal(one: Counts, other: Counts) -> None:
@@ -58,33 +58,33 @@ def local_ray() -> Iterator[None]:
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_two_workers_count_what_one_process_counts(is_stream: bool) -> None:
-    text = layout(is_stream=is_stream)
-    expected = count_layout(text, order=5, num_symbols=V)
-    for places in (None, 150):  # two blocks, and ten that are merged in two steps
-        found = count_on_cluster(text, order=5, num_symbols=V, workers=2, places=places)
-        assert_equal(found, expected)
+    text = padded(is_stream=is_stream)
+    expected = count_corpus(text, order=5, num_symbols=V)
+    for size in (None, 150):  # two blocks, and ten that are merged in two steps
+        result = count_on_cluster(text, order=5, num_symbols=V, workers=2, block_size=size)
+        assert_equal(result, expected)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("local_ray")
-def test_a_model_fitted_by_workers_is_the_same_bit_for_bit() -> None:
+def test_a_model_fitted_by_workers_is_bit_identical() -> None:
     one, two = (MarkovModel(Markov(order=4, workers=workers), V, BOUNDARY) for workers in (None, 2))
     assert one.fit_closed_form(corpus()) == two.fit_closed_form(corpus())
     assert one.fingerprint() == two.fingerprint()
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_a_task_with_too_large_a_block_counts_its_halves(
+def test_a_task_counts_the_halves_of_a_block_that_is_too_large(
     is_stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = layout(is_stream=is_stream)
+    text = padded(is_stream=is_stream)
     block = text.block(100, 900, 5)
     expected = count_block(block, order=5, num_symbols=V)
-    monkeypatch.setattr(ranking, "KEY_BITS", 16)
-    found = ray._count(block, 5, V)
-    assert found.count.sum() == expected.count.sum()
-    kept = [merged.count[merged.count > 0] for merged in (found, expected)]
-    np.testing.assert_array_equal(*kept)
+    monkeypatch.setattr(prefix_doubling, "KEY_BITS", 16)
+    result = ray._count(block, 5, V)
+    assert result.count.sum() == expected.count.sum()
+    positive = [run.count[run.count > 0] for run in (result, expected)]
+    np.testing.assert_array_equal(*positive)
 
 
 def test_without_ray_workers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

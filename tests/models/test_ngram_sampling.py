@@ -9,10 +9,10 @@ import torch
 
 from seriatim.core.distributions import Discrete, inverse_cdf, top_k
 from seriatim.models import Markov
-from seriatim.models.markov import Backoff, MarkovModel
+from seriatim.models.markov import BackoffDistribution, MarkovModel
 from seriatim.models.ngram import table as table_module
-from seriatim.models.ngram.sampling import mixture, sample_halving
-from seriatim.models.ngram.smoothing import Backoffs
+from seriatim.models.ngram.backoff_model import BackoffModel
+from seriatim.models.ngram.sampling import as_mixture, sample_bisection
 from seriatim.models.ngram.table import NgramTable
 
 V, BOUNDARY = 9, 1
@@ -36,7 +36,7 @@ def fitted(order: int, smoothing: str = "kneser-ney", **options: object) -> Mark
     return model
 
 
-def contexts(model: MarkovModel, number: int = 40) -> Backoff:
+def contexts(model: MarkovModel, number: int = 40) -> BackoffDistribution:
     """The model after random symbols: contexts seen and not, of every length."""
     x = torch.randint(V, (number, 6), generator=torch.Generator().manual_seed(0))
     return model.emit(model.advance(model.empty(number), x, None)[0])
@@ -44,7 +44,7 @@ def contexts(model: MarkovModel, number: int = 40) -> Backoff:
 
 @pytest.mark.parametrize("smoothing", METHODS)
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_every_symbol_is_sampled_on_a_share_of_the_unit_interval_equal_to_its_probability(
+def test_each_symbol_is_sampled_on_a_fraction_of_the_unit_interval_equal_to_its_probability(
     order: int, smoothing: str
 ) -> None:
     model = fitted(order, smoothing)
@@ -53,9 +53,9 @@ def test_every_symbol_is_sampled_on_a_share_of_the_unit_interval_equal_to_its_pr
     rows = distribution.dense().exp().flatten(0, 1)
     for nodes, row in list(zip(distribution.nodes.flatten(0, 1), rows, strict=True))[::7]:
         drawn = model.emit(nodes.expand(4000, -1)).sample(grid)
-        share = torch.bincount(drawn, minlength=V) / 4000
-        # Each end of an interval is met to half a step, and a symbol has at most `order` of them.
-        torch.testing.assert_close(share.double(), row, rtol=0, atol=(order + 1) / 4000)
+        fraction = torch.bincount(drawn, minlength=V) / 4000
+        # Each end of an interval is met to half a step, and a symbol has at most `order` intervals.
+        torch.testing.assert_close(fraction.double(), row, rtol=0, atol=(order + 1) / 4000)
 
 
 VARIANTS = [
@@ -67,7 +67,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
-def test_whatever_the_method_it_is_sampled_without_rows(
+def test_every_method_is_sampled_without_rows(
     options: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distribution = contexts(fitted(3, **options))
@@ -79,14 +79,14 @@ def test_whatever_the_method_it_is_sampled_without_rows(
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("order", [2, 4])
-def test_halving_the_alphabet_gives_the_symbol_that_the_whole_row_gives(
+def test_bisecting_the_vocabulary_gives_the_symbol_of_the_whole_row(
     order: int, options: dict
 ) -> None:
     model = fitted(order, **options)
     distribution = contexts(model)
     u = torch.rand(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     nodes = distribution.nodes.flatten(0, 1).numpy()
-    drawn = sample_halving(model.table, mixture(model.table), nodes, u.flatten().numpy())
+    drawn = sample_bisection(model.table, as_mixture(model.table), nodes, u.flatten().numpy())
     np.testing.assert_array_equal(drawn, inverse_cdf(distribution.dense(), u).flatten())
 
 
@@ -101,26 +101,26 @@ def test_a_sample_does_not_depend_on_the_rows_beside_it(smoothing: str) -> None:
     assert torch.equal(together[:, 0], torch.cat(alone))
 
 
-def test_a_table_without_shares_is_sampled_by_its_probabilities_and_without_rows(
+def test_an_improper_mixture_is_sampled_by_its_probabilities_and_without_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """p(2 | 0) = 0.1 is less than what the backoff weight 0.8 would give it: 0.8 · 0.4."""
     key = np.array([(0 << 2) | 2, (0 << 2) | 3])
     p = np.log10([0.2, 0.2, 0.4, 0.2, 0.1, 0.42])
-    left = np.log10((1 - 0.52) / (1 - 0.6))
+    weight = np.log10((1 - 0.52) / (1 - 0.6))
     table = NgramTable(2, 4)
-    table.fill(Backoffs(np.array([0, 4, 6]), key, p, np.array([left, 0.0, 0.0, 0.0])))
-    assert not mixture(table).has_shares
+    table.fill(BackoffModel(np.array([0, 4, 6]), key, p, np.array([weight, 0.0, 0.0, 0.0])))
+    assert not as_mixture(table).is_proper
     monkeypatch.setattr(NgramTable, "rows", None)
     grid = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    drawn = Backoff(table, torch.zeros(1000, 1, dtype=torch.int64)).sample(grid)
-    share = torch.bincount(drawn, minlength=4) / 1000
-    torch.testing.assert_close(share, torch.tensor([0.24, 0.24, 0.1, 0.42]), rtol=0, atol=1e-3)
+    drawn = BackoffDistribution(table, torch.zeros(1000, 1, dtype=torch.int64)).sample(grid)
+    fraction = torch.bincount(drawn, minlength=4) / 1000
+    torch.testing.assert_close(fraction, torch.tensor([0.24, 0.24, 0.1, 0.42]), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("smoothing", ["kneser-ney", "witten-bell", "maximum-likelihood", "add-k"])
-def test_what_is_interpolated_has_shares(smoothing: str) -> None:
-    assert mixture(fitted(3, smoothing).table).has_shares
+def test_interpolated_methods_are_proper_mixtures(smoothing: str) -> None:
+    assert as_mixture(fitted(3, smoothing).table).is_proper
 
 
 @pytest.mark.parametrize("smoothing", METHODS)
@@ -131,20 +131,20 @@ def test_the_top_k_are_those_of_the_whole_row_ties_included(k: int, smoothing: s
         assert torch.equal(found, expected)
 
 
-def test_looking_up_is_the_same_by_search_and_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_look_ups_by_bisection_and_by_index_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     table = fitted(4).table
-    monkeypatch.setattr(table_module, "_WORTH", 0)  # an index is never worth it
+    monkeypatch.setattr(table_module, "_NGRAMS_PER_LOOKUP", 0)  # an index is never built
     grams = np.array(list(itertools.product(range(V), repeat=2)))
     by_search = table.find(grams[:, 0], grams[:, 1])
     assert table._index is None
-    monkeypatch.setattr(table_module, "_WORTH", 10**9)
+    monkeypatch.setattr(table_module, "_NGRAMS_PER_LOOKUP", 10**9)
     by_index = table.find(grams[:, 0], grams[:, 1])
     assert table._index is not None
     np.testing.assert_array_equal(by_search, by_index)
     assert (by_search < 0).any()
 
 
-def test_whatever_the_targets_one_look_up_agrees_with_the_whole_row() -> None:
+def test_log_prob_of_any_target_agrees_with_the_whole_row() -> None:
     model = fitted(5)
     generator = torch.Generator().manual_seed(2)
     x, y = (torch.randint(V, (30, 8), generator=generator) for _ in range(2))

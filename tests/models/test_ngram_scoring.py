@@ -1,4 +1,4 @@
-"""Scoring a corpus at once equals scoring it batch by batch, number by number."""
+"""Scoring a corpus at once equals scoring it batch by batch, bit for bit."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def corpus(seed: int, *, is_stream: bool = False) -> Corpus:
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("at_once", [7, 64, 1 << 15])
+@pytest.mark.parametrize("chunk", [7, 64, 1 << 15])
 @pytest.mark.parametrize(
     "options",
     [
@@ -41,19 +41,19 @@ def corpus(seed: int, *, is_stream: bool = False) -> Corpus:
     ],
     ids=str,
 )
-def test_a_corpus_at_once_has_the_surprises_of_its_batches(
-    options: dict, at_once: int, is_stream: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_corpus_at_once_has_the_surprisals_of_its_batches(
+    options: dict, chunk: int, is_stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = MarkovModel(Markov(**options), V, BOUNDARY)
     model.fit_closed_form(corpus(0, is_stream=is_stream))
     text = corpus(1, is_stream=is_stream)
     text.tokens[5] = V - 1
-    monkeypatch.setattr(scoring, "AT_ONCE", at_once)
-    found, bounds = surprisals(model, text)
-    monkeypatch.setattr(likelihood, "ScoresCorpora", str)  # what no model is
+    monkeypatch.setattr(scoring, "CHUNK", chunk)
+    result, bounds = surprisals(model, text)
+    monkeypatch.setattr(likelihood, "ScoresCorpora", str)  # no model is a str
     expected, expected_bounds = surprisals(model, text)
     np.testing.assert_array_equal(bounds, expected_bounds)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_corpus_at_once_has_the_surprises_of_its_batches(
     [{"order": 5}, {"order": 5, "prune": (0, 0, 1)}, {"order": 3, "smoothing": "add-k"}],
     ids=str,
 )
-def test_a_table_said_to_be_closed_has_the_suffix_of_every_ngram(options: dict) -> None:
+def test_a_closed_table_has_the_suffix_of_every_ngram(options: dict) -> None:
     model = MarkovModel(Markov(**options), V, BOUNDARY)
     model.fit_closed_form(corpus(0))
     assert model.table.is_closed
@@ -75,5 +75,5 @@ def test_a_table_said_to_be_closed_has_the_suffix_of_every_ngram(options: dict) 
         assert bool((node >= 0).all())
 
 
-def test_a_table_pruned_by_entropy_is_not_said_to_be_closed() -> None:
+def test_an_entropy_pruned_table_is_not_closed() -> None:
     assert not MarkovModel(Markov(order=4, prune_entropy=1e-3), V, BOUNDARY).table.is_closed

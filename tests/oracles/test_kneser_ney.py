@@ -1,7 +1,7 @@
-"""The estimates of the Markov family against slow textbook code, hand calculation and KenLM.
+"""The smoothing methods of n-grams against slow textbook code, hand calculation and KenLM.
 
 The textbook code works on dictionaries of tuples, one n-gram at a time, straight from the
-definitions; nothing of it is shared with the package.
+definitions; it shares no code with the package.
 """
 
 import gzip
@@ -30,7 +30,7 @@ needs_kenlm = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Lines:
-    """Sequences in memory, as the package reads them."""
+    """A corpus in memory, as `fit_closed_form` takes it."""
 
     sequences: list[list[int]]
     is_stream: bool = False
@@ -158,13 +158,13 @@ METHODS = ["kneser-ney", "witten-bell", "stupid-backoff", "maximum-likelihood"]
 
 @pytest.mark.parametrize("smoothing", METHODS)
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_every_probability_is_the_textbook_s(order: int, smoothing: str) -> None:
+def test_every_probability_is_that_of_the_textbook(order: int, smoothing: str) -> None:
     corpus = rare_and_frequent(seed=order, num_sequences=30, length=8, num_symbols=7)
     assert_agree(corpus, 7, order, smoothing)
 
 
 @pytest.mark.parametrize("smoothing", METHODS)
-def test_every_probability_of_a_stream_is_the_textbook_s(smoothing: str) -> None:
+def test_every_probability_of_a_stream_is_that_of_the_textbook(smoothing: str) -> None:
     rng = np.random.default_rng(5)
     corpus = Lines([rng.integers(0, 6, 150).tolist()], is_stream=True)
     assert_agree(corpus, 6, 3, smoothing)
@@ -192,7 +192,7 @@ def test_add_k_is_lidstone_s_law(order: int) -> None:
 
 
 @pytest.mark.slow
-def test_orders_up_to_eight_are_the_textbook_s() -> None:
+def test_orders_up_to_eight_are_those_of_the_textbook() -> None:
     corpus = rare_and_frequent(seed=8, num_sequences=25, length=12, num_symbols=3)
     assert_agree(corpus, 3, 8, "kneser-ney")
 
@@ -208,7 +208,7 @@ def test_discounts_are_estimated_where_counts_of_counts_allow_it() -> None:
 
 
 def test_discounts_of_one_order_are_those_computed_by_hand() -> None:
-    """t_1 .. t_4 = 3, 2, 1, 1:  Y = 3/7,  D = 3/7, 19/14, 9/7,  left = 46/7 / 14 = 23/49."""
+    """t_1 .. t_4 = 3, 2, 1, 1:  Y = 3/7,  D = 3/7, 19/14, 9/7,  gamma = 46/7 / 14 = 23/49."""
     stream = [2, 3, 4] + [5] * 2 + [6] * 2 + [7] * 3 + [0] * 4
     model, facts = fitted(Lines([stream], is_stream=True), 8, order=1)
     assert facts["discounts"] == [pytest.approx([3 / 7, 19 / 14, 9 / 7], rel=1e-14)]
@@ -221,7 +221,7 @@ def test_discounts_of_one_order_are_those_computed_by_hand() -> None:
     assert float(p[0]) == pytest.approx((4 - 9 / 7) / 14 + uniform, rel=1e-14)
 
 
-def test_lower_orders_count_left_neighbours_not_occurrences() -> None:
+def test_lower_orders_use_continuation_counts() -> None:
     """Francisco: seen three times, always after San, so alone it counts once.
 
     The lines are  san francisco  three times,  a dog  and  the dog.  Different symbols before:

@@ -1,4 +1,4 @@
-"""What `kenlm` (PyPI) says of our files: log10 of every word, sequence by sequence."""
+"""Our ARPA files in `kenlm` (PyPI): log10 p of every word, sequence by sequence."""
 
 from pathlib import Path
 
@@ -56,5 +56,5 @@ def test_every_word_has_the_log10_that_kenlm_reads_from_our_file(
     for line in test[:150]:
         expected = [p for p, _, _ in theirs.full_scores(line)]
         for model in (lm, back):
-            found = [-s.bits * np.log10(2) for s in model.surprisal(line + LINE_END)]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+            log10 = [-s.bits * np.log10(2) for s in model.surprisal(line + LINE_END)]
+            np.testing.assert_allclose(log10, expected, rtol=0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""`seriatim export`: a model in a format of other tools."""
+"""`seriatim export`: write a model in the format of another tool."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ from seriatim.errors import OutputError
 def export(
     model: Path, /, *, to: Literal["arpa", "ctranslate2"], out: Path, overwrite: Flag = False
 ) -> None:
-    """Write a model in a format of other tools.
+    """Write a model in the format of another tool.
 
     Args:
-        model: a model folder.
-        to: arpa, for Markov models: read by KenLM, SRILM and others; .gz packs it. ctranslate2,
-            for translators of Transformer layers: a folder that CTranslate2 decodes from.
-        out: the file or folder to write.
-        overwrite: replace the file if it exists; folders are never replaced.
+        model: The model folder.
+        to: The format. arpa, for Markov models: a file that KenLM, SRILM and others read.
+            ctranslate2, for translators of Transformer layers: a folder that CTranslate2 loads.
+        out: The file or folder to write; an ARPA file whose name ends in .gz is packed.
+        overwrite: Replace the file if it exists; folders are never replaced.
     """
     if out.exists() and not (overwrite and out.is_file()):
         raise OutputError(

@@ -1,1 +1,18 @@
-"""Models in the forms that other tools read."""
+"""Models in the formats of other tools: ARPA files, and CTranslate2 folders."""
+
+from typing import TYPE_CHECKING
+
+from seriatim._lazy import attach
+
+if TYPE_CHECKING:
+    from seriatim.export.arpa import language_model_from_arpa as language_model_from_arpa
+    from seriatim.export.arpa import language_model_to_arpa as language_model_to_arpa
+    from seriatim.export.ctranslate2 import translator_to_ctranslate2 as translator_to_ctranslate2
+
+__all__, __getattr__, __dir__ = attach(
+    __name__,
+    {
+        "arpa": ["language_model_from_arpa", "language_model_to_arpa"],
+        "ctranslate2": ["translator_to_ctranslate2"],
+    },
+)

@@ -1,7 +1,6 @@
-"""Language models from ARPA files, and counted ones to ARPA files.
+"""Language models from ARPA files, and Markov models to ARPA files.
 
-Knows language models, words and the Markov family; the file format is in
-`seriatim.export.arpa_files`.
+Knows language models, words and the Markov family; the file format is in `arpa_files`.
 """
 
 from os import PathLike
@@ -18,18 +17,22 @@ from seriatim.tasks.language_model import LanguageModel
 def language_model_from_arpa(
     path: str | PathLike[str], *, device: str | None = None
 ) -> LanguageModel:
-    """A language model of lines of words from the ARPA file of any tool, .gz too.
+    """A language model of lines of words from the ARPA file of any tool.
 
-    It does all that a fitted one does: score, generate, stream, mix with other families.
+    It scores, generates, streams and mixes with other families as a fitted one does.
+
+    Args:
+        path: the file; one whose name ends in .gz is unpacked.
+        device: the device of states and results; None: the CPU.
 
     Raises:
-        DataError: the file is truncated or contradicts itself; see `read_arpa`.
+        DataError: the file is truncated or inconsistent; see `read_arpa`.
     """
     arpa = read_arpa(Path(path))
     vocabulary = WordVocabulary(arpa.words, is_document=False)
-    config = Markov(order=len(arpa.backoffs.starts) - 1, smoothing="arpa")
+    config = Markov(order=arpa.model.order, smoothing="arpa")
     model = MarkovModel(config, vocabulary.num_symbols, vocabulary.boundary)
-    model.table.fill(arpa.backoffs)
+    model.table.fill(arpa.model)
     record = {
         "name": Path(path).name,
         "ngrams": model.table.num_ngrams,
@@ -47,20 +50,24 @@ def language_model_from_arpa(
 
 
 def language_model_to_arpa(model: LanguageModel, path: str | PathLike[str]) -> None:
-    """Write a counted language model as an ARPA file, packed if the name ends in .gz.
+    """Write a fitted Markov language model as an ARPA file.
 
-    Words are written as they are, other symbols by their names. `<unk>` is written `<unk>`.
+    Words are written as they are, other symbols by their names, the unknown symbol as `<unk>`.
+
+    Args:
+        model: the language model.
+        path: the file to write; packed if its name ends in .gz.
 
     Raises:
-        ConfigError: the model is not counted, or not fitted yet.
-        DataError: a symbol cannot stand in an ARPA file.
-        OutputError: the disk cannot hold it.
+        ConfigError: the model is of another family, or not fitted yet.
+        DataError: an ARPA file cannot represent a symbol.
+        OutputError: the disk cannot hold the file.
     """
-    markov, symbols = model.model, model.vocabulary
-    if not isinstance(markov, MarkovModel) or symbols is None:
+    markov, vocabulary = model.model, model.vocabulary
+    if not isinstance(markov, MarkovModel) or vocabulary is None:
         raise ConfigError(
-            f"only counted models can be written as ARPA, and this is a {model.config.family} "
-            "model: fit one with --model markov"
+            f"only Markov models can be written as ARPA files, and this model is of family "
+            f"{model.config.family}: fit one with --model markov"
         )
-    names = [symbols.name(i) for i in range(symbols.num_symbols)]
-    write_arpa(Path(path), markov.table.backoffs(), names, boundary=symbols.boundary)
+    names = [vocabulary.name(i) for i in range(vocabulary.num_symbols)]
+    write_arpa(Path(path), markov.table.backoff_model(), names, boundary=vocabulary.boundary)

@@ -1,11 +1,11 @@
 """Translators of Transformer layers for CTranslate2, which decodes them in C++.
 
 CTranslate2 looks weights up by the names of its specification; the equations are the same, so
-nothing is computed here but two tables: sinusoids, which it cannot make in the paper's layout,
-and zeros where its norms have a bias and ours have none. It goes by the names of symbols, adds
-the end of a source itself, and knows no position beyond the table.
+only two tables are computed here: sinusoids, which it cannot compute in the paper's layout, and
+zeros where its norms have a bias and ours have none. It identifies symbols by name, adds the end
+of a source itself, and knows no position beyond the table.
 
-Knows encoder-decoders, symbols and CTranslate2's specification; no decoding.
+Knows encoder-decoders, vocabularies and CTranslate2's specification; no decoding.
 
 Shapes: D features, H heads, d_k the size of a key of one head, P positions.
 """
@@ -34,7 +34,7 @@ from seriatim.tasks.translator import Translator
 
 Spec: TypeAlias = Any  # CTranslate2 has no types of its own
 
-NUM_POSITIONS = 4096  # of the table of sinusoids: the longest source or target, its end included
+NUM_POSITIONS = 4096  # of the sinusoid table: the longest source or target, its end included
 _ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
 
 
@@ -46,29 +46,32 @@ def translator_to_ctranslate2(
 ) -> None:
     """Write a fitted translator as a folder that `ctranslate2.Translator` opens.
 
-    A source is given as names of symbols, without its end. Of byte-pair encoding these are the
-    tokens of the tokenizer, which is written beside the weights (source_tokenizer.json and
-    target_tokenizer.json); of other symbols what `Symbols.name` says.
+    CTranslate2 takes a source as names of symbols, without its end. For byte-pair encoding these
+    are the tokens of the tokenizer, which is written beside the weights (source_tokenizer.json and
+    target_tokenizer.json); for other vocabularies those of `Vocabulary.name`.
 
     Args:
-        translator: of Transformer layers, fitted.
+        translator: a fitted translator of Transformer layers.
         path: the folder; it must not exist, or be empty.
         num_positions: as in `model_to_ctranslate2`.
 
     Raises:
-        ConfigError: not fitted, or layers that CTranslate2 does not have.
-        OutputError: something stands there.
+        ConfigError: the translator is not fitted, or has layers that CTranslate2 does not have.
+        OutputError: the folder is not empty.
         MissingExtraError: CTranslate2 is not installed.
     """
     model, source, target = translator.model, translator.source_vocabulary, translator.vocabulary
     if model is None or source is None or target is None:
         raise ConfigError("the translator is not fitted yet: call fit")
     if not isinstance(model, Seq2SeqModel):
-        raise ConfigError(f"{type(model).__name__} is no encoder-decoder that CTranslate2 knows")
-    place = Path(path)
+        raise ConfigError(
+            f"CTranslate2 cannot run a {type(model).__name__}: fit a translator of Transformer "
+            "layers"
+        )
+    folder = Path(path)
     model_to_ctranslate2(
         model,
-        place,
+        folder,
         source_names=names_of(source),
         target_names=names_of(target),
         source_boundary=source.boundary,
@@ -77,19 +80,19 @@ def translator_to_ctranslate2(
     )
     for side, symbols in (("source", source), ("target", target)):
         if isinstance(symbols, BPEVocabulary):
-            (place / f"{side}_tokenizer.json").write_text(symbols.tokenizer_json(), "utf-8")
+            (folder / f"{side}_tokenizer.json").write_text(symbols.tokenizer_json(), "utf-8")
 
 
 def names_of(vocabulary: Vocabulary) -> list[str]:
-    """A name for every symbol, no two alike."""
+    """A distinct name for every symbol."""
     if isinstance(vocabulary, BPEVocabulary):
-        found = [END] * vocabulary.num_symbols
+        names = [END] * vocabulary.num_symbols
         for token, i in vocabulary.to_json()["tokenizer"]["model"]["vocab"].items():
-            found[i] = token
-        return found
-    found = [vocabulary.name(i) for i in range(vocabulary.num_symbols)]
-    count = Counter(found)
-    return [name if count[name] == 1 else f"{name}#{i}" for i, name in enumerate(found)]
+            names[i] = token
+        return names
+    names = [vocabulary.name(i) for i in range(vocabulary.num_symbols)]
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name}#{i}" for i, name in enumerate(names)]
 
 
 def model_to_ctranslate2(
@@ -104,22 +107,24 @@ def model_to_ctranslate2(
 ) -> None:
     """Write an encoder-decoder of Transformer layers as a folder for CTranslate2.
 
-    The weights are in float32; `compute_type` chooses at loading what they are computed in.
+    The weights are in float32; CTranslate2's `compute_type` sets the type of the computation when
+    the folder is loaded.
 
     Args:
-        model: what `unsupported` finds nothing against.
+        model: an encoder-decoder that `unsupported` accepts.
         path: the folder; it must not exist, or be empty.
-        source_names: of the symbols of the sources, no two alike.
-        target_names: of those of the targets.
+        source_names: distinct names of the source symbols.
+        target_names: distinct names of the target symbols.
         source_boundary: the symbol that ends a source.
-        unknown: the symbol of a source that stands for names it does not know; None: there is
-            none, and such a name ends the source.
-        num_positions: P, the longest source or target, its end included, where positions are
-            sinusoids: CTranslate2 stops with an error beyond it.
+        unknown: the source symbol of unknown names; None: there is none, and an unknown name
+            ends the source.
+        num_positions: P, the longest source or target, its end included, of a model with
+            sinusoidal positions: CTranslate2 stops with an error beyond it.
 
     Raises:
-        ConfigError: layers that CTranslate2 does not have, or boundaries of different names.
-        OutputError: something stands there.
+        ConfigError: the model has layers that CTranslate2 does not have, or its source and target
+            end with different names.
+        OutputError: the folder is not empty.
         MissingExtraError: CTranslate2 is not installed.
     """
     reason = unsupported(model.config)
@@ -128,12 +133,13 @@ def model_to_ctranslate2(
     end = target_names[model.boundary]
     if source_names[source_boundary] != end:
         raise ConfigError(
-            f"CTranslate2 has one name for the end of both sides, and the source ends with "
-            f"{source_names[source_boundary]!r}, the target with {end!r}: fit with joint symbols"
+            f"CTranslate2 has one name for the end of both sides, but the source ends with "
+            f"{source_names[source_boundary]!r} and the target with {end!r}: fit with a joint "
+            "vocabulary"
         )
-    place = Path(path)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise OutputError(f"{place} exists: choose another name, or remove it first")
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists: choose another name, or remove it first")
     spec = _spec(model, num_positions)
     spec.register_source_vocabulary(list(source_names))
     spec.register_target_vocabulary(list(target_names))
@@ -143,18 +149,21 @@ def model_to_ctranslate2(
     config.add_source_eos = True
     config.layer_norm_epsilon = _epsilon(model)
     spec.validate()
-    spec.optimize(quantization=None)  # weights that are shared are written once
-    place.mkdir(parents=True, exist_ok=True)
-    spec.save(str(place))
+    spec.optimize(quantization=None)  # shared weights are written once
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.save(str(folder))
 
 
 def unsupported(config: Seq2Seq) -> str | None:
-    """Why CTranslate2 cannot run such a model, and what to do; None: it can."""
+    """Why CTranslate2 cannot run a configuration, and what to do; None: it can."""
     if config.parts != ("transformer", "transformer"):
         kinds = " and ".join(config.parts)
-        return f"it has layers for Transformers, and these are {kinds}: fit a Transformer"
+        return f"it knows Transformer layers, and these are {kinds}: fit a Transformer"
     if config.value_size not in (None, config.head_size):
-        return f"values of {config.value_size} differ from keys of {config.head_size}: equal them"
+        return (
+            f"it needs values and keys of one size, and these are {config.value_size} and "
+            f"{config.head_size}: fit without --value-size"
+        )
     return None
 
 
@@ -171,7 +180,7 @@ def _library(module: str) -> Any:
 
 
 def _spec(model: Seq2SeqModel, num_positions: int) -> Spec:
-    """The specification with the weights in it."""
+    """The specification, filled with the weights."""
     specs, config = _library("specs.transformer_spec"), model.config
     activation = _library("specs.common_spec").Activation[_ACTIVATIONS[config.feedforward]]
     is_rotary = config.positions == "rotary"
@@ -180,28 +189,28 @@ def _spec(model: Seq2SeqModel, num_positions: int) -> Spec:
         "activation": activation,
         "ffn_glu": config.feedforward == "swiglu",
         "rms_norm": config.norm == "rms",
-        "rotary_dim": 0 if is_rotary else None,  # 0: all of a head
+        "rotary_dim": 0 if is_rotary else None,  # 0: the whole head
         "rotary_interleave": False,
         "head_dim": config.head_size,
     }
     encoder = specs.TransformerEncoderSpec(config.encoder_layers, config.num_heads, **options)
     decoder = specs.TransformerDecoderSpec(config.decoder_layers, config.num_heads, **options)
-    ours: Any = model
-    embedding = ours.encoder.embedding
+    parts: Any = model
+    embedding = parts.encoder.embedding
     encoder.embeddings[0].weight = _array(embedding.weight)
     decoder.embeddings.weight = _array(model.embedding.weight)
     _linear(decoder.projection, model.embedding if model.head is None else model.head)
     table = sinusoids(torch.arange(num_positions), config.model_size, torch.float32)
-    for spec, part in ((encoder, ours.encoder), (decoder, ours.decoder)):
+    for spec, part in ((encoder, parts.encoder), (decoder, parts.decoder)):
         spec.scale_embeddings = config.scale_embeddings
         if not is_rotary:
             spec.position_encodings.encodings = table.numpy()
         if config.norm_first:
             _norm(spec.layer_norm, part.norm)
-    for layer, block in zip(encoder.layer, ours.encoder.blocks, strict=True):
+    for layer, block in zip(encoder.layer, parts.encoder.blocks, strict=True):
         _self_attention(layer.self_attention, block)
         _feedforward(layer.ffn, block)
-    for layer, block in zip(decoder.layer, ours.decoder.blocks, strict=True):
+    for layer, block in zip(decoder.layer, parts.decoder.blocks, strict=True):
         _self_attention(layer.self_attention, block)
         _cross_attention(layer.attention, block)
         _feedforward(layer.ffn, block)
@@ -225,7 +234,7 @@ def _cross_attention(spec: Spec, block: Any) -> None:
 
 
 def _rows(spec: Spec, attention: MultiHeadAttention, begin: int, end: int) -> None:
-    """Some rows of W_q, W_k and W_v as a layer."""
+    """Rows of the joint weight of W_q, W_k and W_v as a layer."""
     spec.weight = _array(attention.weight[begin:end])
     if attention.bias is not None:
         spec.bias = _array(attention.bias[begin:end])
@@ -248,19 +257,19 @@ def _feedforward(spec: Spec, block: Any) -> None:
 
 
 def _linear(spec: Spec, layer: nn.Module) -> None:
-    """A linear layer, or an embedding as one."""
-    made: Any = layer
-    spec.weight = _array(made.weight)
+    """The weights of a linear layer, or of an embedding as one."""
+    typed: Any = layer
+    spec.weight = _array(typed.weight)
     bias = dict(layer.named_parameters()).get("bias")
     if bias is not None:
         spec.bias = _array(bias)
 
 
 def _norm(spec: Spec, norm: nn.Module) -> None:
-    made: Any = norm
-    spec.gamma = _array(made.weight)
+    typed: Any = norm
+    spec.gamma = _array(typed.weight)
     if not isinstance(norm, RMSNorm):
-        spec.beta = _array(made.bias if made.bias is not None else torch.zeros_like(made.weight))
+        spec.beta = _array(torch.zeros_like(typed.weight) if typed.bias is None else typed.bias)
 
 
 def _epsilon(model: Seq2SeqModel) -> float:

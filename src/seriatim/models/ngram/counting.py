@@ -2,26 +2,21 @@
 
 Two pure functions do it: `count_block` counts a block of text into a sorted run, `merge_counts`
 (in `merging`) merges runs. Nothing else is needed for a corpus larger than memory, for a cluster,
-or to add text to a count and to take it away again.
+or to add text to a count and to remove it again.
 
 A sequence x_1 .. x_T is counted over  b x_1 .. x_T b:  the first boundary b is a context and
-never a prediction, the last is a prediction and never a context, and no context reaches into
+never a prediction, the last is a prediction and never a context, and no context crosses into
 another sequence, so contexts at the start are shorter than n - 1. A stream s_1 .. s_T is counted
 over  b s_1 .. s_T  with nothing after its end; inside it b is an ordinary symbol.
 
-One sort gives all orders: the n symbols that begin at a place are packed into one integer, and in
-sorted order an n-gram of any lower order is a run of neighbours that begin alike. Five symbols do
-not fit in 63 bits, so pairs of symbols are ranked first, and 5 symbols are two ranks and a symbol.
-Sorting plain 64-bit integers is the fastest thing numpy does to an array (several times faster
-than argsort, and as fast as one random read).
+One sort gives all orders (`prefix_doubling`): in sorted order the n-grams of any lower order are
+groups of neighbours with a common prefix.
 
 Knows blocks of symbols; no corpora, files or probabilities.
 
-Shapes: V symbols, N n-grams of all orders, N_m of order m, M places where a symbol stands, U
-different texts of n symbols.
+Shapes: V symbols, N n-grams of all orders, N_m of order m, M positions.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,41 +26,38 @@ import numpy as np
 import numpy.typing as npt
 
 from seriatim.errors import DataError
+from seriatim.models.ngram.arrays import Int32s, Ints, Tokens, concatenated, symbol_bits
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
-from seriatim.models.ngram.ranking import RankBlock, Ranking
+from seriatim.models.ngram.prefix_doubling import CorpusBlock, PrefixDoubling
 
-Ints = npt.NDArray[np.int64]
-Tokens = npt.NDArray[np.integer[Any]]
-
-NUM_THREADS = 2
-MOST_NGRAMS = 2**31 - 1  # ids are int32 where they are stored
-_AT_ONCE = 1 << 16  # look-ups whose arrays stay in the caches
+MOST_NGRAMS = 2**31 - 1  # ids are stored as int32
+_CHUNK = 1 << 16  # look-ups whose arrays stay in the caches
 
 
 @dataclass(frozen=True)
 class Counts:
     """All n-grams of orders 1 .. n of a corpus, as a trie kept in flat arrays.
 
-    An n-gram has an id. Ids rise with the order, and within an order with the n-grams
-    themselves, compared symbol by symbol. Order 1 lists every symbol of the alphabet, counted
-    or not, so that the id of a symbol alone is the symbol.
+    Ids of n-grams rise with the order, and within an order lexicographically. Order 1 lists
+    every symbol of the vocabulary, counted or not, so that the id of a single symbol is the
+    symbol.
 
     Attributes:
         num_symbols: V.
-        starts: (n + 1,) ids of order m are starts[m - 1] .. starts[m] - 1; starts[1] = V.
-        key: (N - V,) int64, rising: of each n-gram of orders 2 .. n, the id of its first m - 1
+        starts: (n + 1,); the ids of order m are starts[m - 1] .. starts[m] - 1, and starts[1] = V.
+        key: (N - V,) int64, rising: for each n-gram of orders 2 .. n, the id of its first m - 1
             symbols shifted left by `symbol_bits(V)`, plus its last symbol.
-        suffix: (N - V,) int32: the id of its last m - 1 symbols.
-        count: (N,) integers: how often it occurs as a prediction after its context.
-        first: ids of n-grams of orders 2 .. n - 1 that begin a sequence, rising.
-        num_first: how often each does.
+        suffix: (N - V,) int32, the id of its last m - 1 symbols.
+        count: (N,) integers, the occurrences of its last symbol as a prediction after the others.
+        first: ids of the n-grams of orders 2 .. n - 1 that begin a sequence, rising.
+        num_first: how often each of them does.
     """
 
     num_symbols: int
     starts: Ints
     key: Ints
-    suffix: npt.NDArray[np.int32]
-    count: npt.NDArray[np.integer[Any]]
+    suffix: Int32s
+    count: Tokens
     first: Ints
     num_first: Ints
 
@@ -75,7 +67,7 @@ class Counts:
         return len(self.starts) - 1
 
     def size(self, m: int) -> int:
-        """N_m; 1 for order 0, which has nothing in it but the empty context."""
+        """N_m; 1 for order 0, which holds only the empty context."""
         return int(self.starts[m] - self.starts[m - 1]) if m else 1
 
     def ids(self, m: int) -> slice:
@@ -83,11 +75,11 @@ class Counts:
         return slice(int(self.starts[m - 1]), int(self.starts[m]))
 
     def stored(self, m: int) -> slice:
-        """Where order m >= 2 stands in `key` and `suffix`."""
+        """The indices of order m >= 2 in `key` and `suffix`."""
         return slice(*(int(s) - self.num_symbols for s in self.starts[m - 1 : m + 1]))
 
     def prefixes(self, m: int, low: int = 0, high: int | None = None) -> Ints:
-        """Rank in order m - 1 of the first m - 1 symbols, of n-grams low .. high - 1 of order m;
+        """Ranks in order m - 1 of the first m - 1 symbols of n-grams low .. high - 1 of order m;
         0 for order 1."""
         if m == 1:
             return np.zeros(len(range(self.num_symbols)[low:high]), dtype=np.int64)
@@ -96,14 +88,14 @@ class Counts:
         return prefixes
 
     def suffixes(self, m: int, low: int = 0, high: int | None = None) -> Ints:
-        """The same of the last m - 1 symbols."""
+        """As `prefixes`, for the last m - 1 symbols."""
         if m == 1:
             return np.zeros(len(range(self.num_symbols)[low:high]), dtype=np.int64)
         suffixes: Ints = self.suffix[self.stored(m)][low:high] - self.starts[m - 2]
         return suffixes
 
     def contexts(self, m: int, size: int = 1 << 20) -> list[tuple[int, int]]:
-        """Order m in parts of about `size` n-grams that divide no context's followers."""
+        """Order m in ranges of about `size` n-grams that divide no context's successors."""
         total = self.size(m)
         if m == 1 or total == 0:
             return [(0, total)] if total else []
@@ -114,76 +106,75 @@ class Counts:
         return list(pairwise(cuts))
 
     def beginnings(self, m: int) -> tuple[Ints, Ints]:
-        """Ranks of the n-grams of order m < n that begin a sequence, and how often they do."""
+        """Ranks of the n-grams of order m < n that begin a sequence, and how often each does."""
         low, high = np.searchsorted(self.first, self.starts[m - 1 : m + 1])
         return self.first[low:high] - self.starts[m - 1], self.num_first[low:high]
 
 
-def bytes_per_place(order: int) -> int:
-    """What a block takes while it is counted, for each of its places, where little is repeated.
+def bytes_per_position(order: int) -> int:
+    """Bytes per position that counting a block takes if few n-grams repeat.
 
-    Measured: 172 (5.6 M places) to 216 (1.7 M) for order 5, and 251 for order 8.
+    Measured: 172 (5.6 M positions) to 216 (1.7 M) for order 5, and 251 for order 8.
     """
     return 120 + 24 * order
 
 
-def symbol_bits(num_symbols: int) -> int:
-    """Bits that hold every symbol."""
-    return max(1, (num_symbols - 1).bit_length())
-
-
 def count_block(
-    block: RankBlock, *, order: int, num_symbols: int, threads: Executor | None = None
+    block: CorpusBlock, *, order: int, num_symbols: int, threads: Executor | None = None
 ) -> Counts:
     """The sorted run of one block; time O(M log M).
 
-    An n-gram belongs to the block in which it begins. Those that begin in what follows the block
-    are listed, because longer ones of the block end with them, and add nothing to any count.
+    An n-gram belongs to the block in which it begins. Those that begin after the block's own
+    positions are listed, because longer ones of the block end with them, with a count of 0.
+
+    Args:
+        block: the symbols.
+        order: n.
+        num_symbols: V.
+        threads: the executor that sorts partitions in parallel; None: this thread.
 
     Raises:
-        DataError: more n-grams than ids.
-        BlockTooLargeError: count it in halves.
+        DataError: there are more n-grams than ids.
+        BlockTooLargeError: the block cannot be sorted; count it in halves.
     """
-    parts = Ranking(block, order, num_symbols, threads).count() if order > 1 else []
+    parts = PrefixDoubling(block, order, num_symbols, threads).count() if order > 1 else []
     bits = symbol_bits(num_symbols)
     starts, keys = [0, num_symbols], []
     counts: list[npt.NDArray[Any]] = [_predicted(block, num_symbols)]
     first, num_first = [], []
-    offsets = [0] * len(parts)  # of the ids of the last order, by part
+    offsets = [0] * len(parts)  # of the ids of the order below, by partition
     for m in range(2, order + 1):
-        found = [part.pop(0) for part in parts]
-        for part, offset in zip(found, offsets, strict=True):
+        partitions = [part.pop(0) for part in parts]
+        for part, offset in zip(partitions, offsets, strict=True):
             part.key += offset << bits
-        sizes = [len(part.key) for part in found]
+        sizes = [len(part.key) for part in partitions]
         *offsets, end = np.cumsum([starts[-1], *sizes]).tolist()
         starts.append(end)
-        keys += [part.key for part in found]
-        counts += [part.count for part in found]
-        for part, offset in zip(found, offsets, strict=True):
+        keys += [part.key for part in partitions]
+        counts += [part.count for part in partitions]
+        for part, offset in zip(partitions, offsets, strict=True):
             if part.first is not None and m < order:
-                at = np.flatnonzero(part.first)
-                first.append(at + offset)
-                num_first.append(part.first[at])
+                ranks = np.flatnonzero(part.first)
+                first.append(ranks + offset)
+                num_first.append(part.first[ranks])
     if starts[-1] > MOST_NGRAMS:
-        raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
-    key = _joined_and_freed(keys, np.int64)
+        raise DataError(f"the corpus has more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+    key = _concatenated_and_freed(keys, np.int64)
     return Counts(
         num_symbols=num_symbols,
         starts=np.array(starts),
         key=key,
         suffix=find_suffixes(np.array(starts), key, threads),
-        count=_joined_and_freed(counts, np.int32),
-        first=joined(first),
-        num_first=joined(num_first),
+        count=_concatenated_and_freed(counts, np.int32),
+        first=concatenated(first),
+        num_first=concatenated(num_first),
     )
 
 
-def find_suffixes(
-    starts: Ints, key: Ints, threads: Executor | None = None
-) -> npt.NDArray[np.int32]:
+def find_suffixes(starts: Ints, key: Ints, threads: Executor | None = None) -> Int32s:
     """(N - V,) the ids of all n-grams of orders 2 .. n without their oldest symbols.
 
-    The suffix of  h w  is the suffix of h, which has an id of the order below, and then w.
+    The suffix of  h w  is the suffix of h, an id of the order below, followed by w.
     """
     num_symbols = int(starts[1])
     bits = symbol_bits(num_symbols)
@@ -201,46 +192,31 @@ def find_suffixes(
         def fill(
             begin: int, index: KeyIndex = index, base: int = base, m: int = m, high: int = high
         ) -> None:
-            own = key[begin : min(begin + _AT_ONCE, high)]
-            sought = suffix.take((own >> bits) - num_symbols).astype(np.int64)
+            keys = key[begin : min(begin + _CHUNK, high)]
+            sought = suffix.take((keys >> bits) - num_symbols).astype(np.int64)
             sought <<= bits
-            sought |= own & ((1 << bits) - 1)
+            sought |= keys & ((1 << bits) - 1)
             sought -= base
-            suffix[begin : begin + len(own)] = index.find(sought) + int(starts[m - 2])
+            suffix[begin : begin + len(keys)] = index.find(sought) + int(starts[m - 2])
 
-        list(run(fill, range(low, high, _AT_ONCE)))
+        list(run(fill, range(low, high, _CHUNK)))
     return suffix
 
 
-def _predicted(block: RankBlock, num_symbols: int) -> Ints:
-    """(V,) how often each symbol is predicted, which the beginning of a sequence never is."""
+def _predicted(block: CorpusBlock, num_symbols: int) -> Ints:
+    """(V,) how often each symbol is predicted; the boundary that begins a sequence never is."""
     counts = np.bincount(block.symbols[: block.num_own], minlength=num_symbols)
     begins = block.begins[block.begins < block.num_own]
     counts -= np.bincount(block.symbols[begins], minlength=num_symbols)
     return counts
 
 
-def groups(ordered: Ints) -> tuple[Ints, Ints]:
-    """Where runs of equal values begin, and (of every value) which run it is in."""
-    is_new = np.empty(len(ordered), dtype=bool)
-    is_new[:1] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
-    rank = np.cumsum(is_new, dtype=np.int64)
-    rank -= 1
-    return np.flatnonzero(is_new), rank
-
-
-def joined(arrays: Sequence[npt.NDArray[Any]], dtype: Any = np.int64) -> npt.NDArray[Any]:
-    """Arrays end to end; none is an empty one."""
-    return np.concatenate([np.zeros(0, dtype), *arrays])
-
-
-def _joined_and_freed(arrays: list[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    """`joined`, with every array given back as soon as it is copied."""
-    found, end = np.empty(sum(map(len, arrays)), dtype), 0
+def _concatenated_and_freed(arrays: list[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    """The arrays end to end; each is released as soon as it is copied."""
+    result, end = np.empty(sum(map(len, arrays)), dtype), 0
     arrays.reverse()
     while arrays:
         array = arrays.pop()
-        found[end : end + len(array)] = array
+        result[end : end + len(array)] = array
         end += len(array)
-    return found
+    return result

@@ -1,14 +1,15 @@
-"""An index of sorted keys: the rank of a key in one read of memory, exactly.
+"""A hash table of sorted keys: the rank of a key in one read of memory, exactly.
 
-A key of K bits is mixed by a bijection x -> y of K bits; its high bits say where it lives. The
-slot there holds the low bits of y and the rank, packed into 64 bits,
+Compact hashing (Cleary 1984): a key of K bits is mixed by a bijection x -> y of K bits, whose high
+bits are its home slot. The slot holds the low bits of y and the rank of the key, packed into 64
+bits,
 
     slot = (y shifted left by R) + rank,       R bits for a rank, all modulo 2^64
 
-so what is read minus (y shifted left) *is* the rank, if the key is there, and out of range if
-it is not. Keys stand in the order of their y, each at its own place or pushed on by those before
-it, so that difference also says where to go on: below 0, the slot belongs to a smaller y and the
-next one is looked at; else the key is absent. A free slot holds what no key can reach.
+so the slot minus (y shifted left) *is* the rank if the key is there, and out of range otherwise.
+Slots are ordered by y, with linear probing, so a negative difference means that the slot belongs
+to a smaller y and the next one is to be read; any other value out of range means that the key is
+absent. A free slot holds a value that no key can reach.
 
 Knows sorted arrays of integers; no n-grams and no probabilities.
 """
@@ -16,21 +17,20 @@ Knows sorted arrays of integers; no n-grams and no probabilities.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from seriatim.models.ngram.arrays import Ints
 
 _MIX = np.int64(-7046029254386353131)  # 2^64 over the golden ratio, odd
 
 
 @dataclass(frozen=True)
 class KeyIndex:
-    """Where keys are found.
+    """The hash table.
 
     Attributes:
-        slots: the packed slots, and room past the last for what is pushed over the end.
+        slots: the packed slots, with some beyond the last home slot for keys displaced past it.
         key_bits: K.
-        slot_bits: of the number of slots.
+        slot_bits: the number of bits of a home slot.
         rank_bits: R.
     """
 
@@ -40,27 +40,27 @@ class KeyIndex:
     rank_bits: int
 
     def find(self, key: Ints) -> Ints:
-        """(P,) the ranks of keys; -1 where there is none."""
+        """(P,) the ranks of keys; -1 for an absent key."""
         y = _mixed(key, self.key_bits)
         slot = y >> (self.key_bits - self.slot_bits)
         y <<= self.rank_bits
-        found: Ints = self.slots.take(slot, mode="clip")
-        found -= y
-        # What goes on is selected by its places: a mask costs several times as much, because
-        # every element of an unpredictable mask is a branch guessed wrong.
-        absent = np.flatnonzero(found.view(np.uint64) >= np.uint64(1 << self.rank_bits))
-        pushed = absent[np.flatnonzero(found.take(absent) < 0)]
-        found[absent] = -1
-        if len(pushed):
-            slot, y = slot.take(pushed), y.take(pushed)
-        while len(pushed):
+        rank: Ints = self.slots.take(slot, mode="clip")
+        rank -= y
+        # Selected by indices: a mask costs several times as much, because every element of an
+        # unpredictable mask is a mispredicted branch.
+        absent = np.flatnonzero(rank.view(np.uint64) >= np.uint64(1 << self.rank_bits))
+        displaced = absent[np.flatnonzero(rank.take(absent) < 0)]
+        rank[absent] = -1
+        if len(displaced):
+            slot, y = slot.take(displaced), y.take(displaced)
+        while len(displaced):
             slot += 1
-            there = self.slots.take(slot, mode="clip") - y
-            here = np.flatnonzero(there.view(np.uint64) < np.uint64(1 << self.rank_bits))
-            found[pushed.take(here)] = there.take(here)
-            on = np.flatnonzero(there < 0)
-            pushed, slot, y = pushed.take(on), slot.take(on), y.take(on)
-        return found
+            difference = self.slots.take(slot, mode="clip") - y
+            here = np.flatnonzero(difference.view(np.uint64) < np.uint64(1 << self.rank_bits))
+            rank[displaced.take(here)] = difference.take(here)
+            further = np.flatnonzero(difference < 0)
+            displaced, slot, y = displaced.take(further), slot.take(further), y.take(further)
+        return rank
 
     def find_one(self, key: int) -> int:
         """`find` of one key, without arrays."""
@@ -69,16 +69,16 @@ class KeyIndex:
         slot = y >> (self.key_bits - self.slot_bits)
         y = _signed(y << rank_bits)
         while True:
-            found = _signed(slots.item(slot) - y)
-            if found >= 0:
-                return found if found < 1 << rank_bits else -1
+            rank = _signed(slots.item(slot) - y)
+            if rank >= 0:
+                return rank if rank < 1 << rank_bits else -1
             slot += 1
 
 
 def index_keys(key: Ints, key_bits: int) -> KeyIndex:
-    """The index of distinct keys below 2^K, made by one sort and no loop over keys.
+    """The index of distinct keys below 2^K, built by one sort and no loop over keys.
 
-    Sorted by y, a key takes the first free slot from its own onwards:
+    In the order of y, a key takes the first free slot from its home slot onwards:
     slot_i = max(home_i, slot_{i-1} + 1), which is i + the running maximum of home_i - i.
     """
     rank_bits = max(1, (len(key) - 1).bit_length())
@@ -101,16 +101,17 @@ def index_keys(key: Ints, key_bits: int) -> KeyIndex:
 
 
 def _sorted_with_ranks(y: Ints, key_bits: int, rank_bits: int) -> tuple[Ints, Ints]:
-    """y sorted, and where each was: by sorts in parts of like high bits, packed with the place."""
+    """y sorted, and the rank of each key: packed into one integer and sorted, in parts of equal
+    high bits if the two do not fit."""
     if key_bits + rank_bits <= 63:
         y <<= rank_bits
         y |= np.arange(len(y))
         y.sort()
         return y >> rank_bits, y & ((1 << rank_bits) - 1)
-    spare = key_bits + rank_bits - 63  # high bits that do not fit: the parts
+    spare = key_bits + rank_bits - 63  # high bits that do not fit: they select a part
     part_of = (y >> (key_bits - spare)).astype(np.int16)
     low = y & ((1 << (key_bits - spare)) - 1)
-    found, ranks = [], []
+    sorted_parts, ranks = [], []
     for part in range(1 << spare):
         at = np.flatnonzero(part_of == part)
         packed = low[at]
@@ -120,12 +121,12 @@ def _sorted_with_ranks(y: Ints, key_bits: int, rank_bits: int) -> tuple[Ints, In
         ranks.append(packed & ((1 << rank_bits) - 1))
         packed >>= rank_bits
         packed |= part << (key_bits - spare)
-        found.append(packed)
-    return np.concatenate(found), np.concatenate(ranks)
+        sorted_parts.append(packed)
+    return np.concatenate(sorted_parts), np.concatenate(ranks)
 
 
 def _mixed(key: Ints, key_bits: int) -> Ints:
-    """y of every key: each step can be undone, so different keys have different y."""
+    """y of every key: each step is invertible, so different keys have different y."""
     y: Ints = key >> (key_bits // 2)
     y ^= key
     y *= _MIX
@@ -138,5 +139,5 @@ def _mixed_one(key: int, key_bits: int) -> int:
 
 
 def _signed(value: int) -> int:
-    """Modulo 2^64, from -2^63 on."""
+    """The value modulo 2^64, as a signed integer."""
     return ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)

@@ -1,4 +1,4 @@
-"""Merging runs of counts: to count what is larger than memory, to add text and to take it away.
+"""Merging runs of counts: to count a corpus larger than memory, to add text and to remove it.
 
 Knows `Counts`, and at most a folder in which the result grows; no corpora and no probabilities.
 
@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from seriatim.errors import DataError
-from seriatim.models.ngram.counting import (
-    MOST_NGRAMS,
+from seriatim.models.ngram.arrays import (
     NUM_THREADS,
-    Counts,
     Ints,
-    groups,
-    joined,
+    Mask,
+    concatenated,
+    is_group_start,
     symbol_bits,
 )
+from seriatim.models.ngram.counting import MOST_NGRAMS, Counts
 
-_BYTES_PER_MERGED = 40
+_BYTES_PER_NGRAM = 40  # of the parts that are merged at once
 
 
 def merge_counts(
@@ -37,20 +37,21 @@ def merge_counts(
     memory: int | None = None,
     folder: Path | None = None,
 ) -> Counts:
-    """The counts of several runs together: equal to counting all their text at once.
+    """The sum of several runs, equal to counting all their text at once.
 
-    The ids of a run are translated order by order; as the translation rises with the id,
-    translated keys are sorted still, and every array is read and written in order.
+    The ids of a run are translated order by order; as the translation is monotonic, translated
+    keys stay sorted, and every array is read and written in order.
 
     Args:
-        runs: of one alphabet and one order.
-        signs: 1 adds a run, -1 takes it away; None: all are added.
-        threads: work on parts of an order at once.
-        memory: bytes that these parts may take together; None: as many as it takes.
-        folder: where the result grows in mapped files named as its fields; None: in memory.
+        runs: counts of one vocabulary and one order.
+        signs: 1 for a run to add, -1 for one to subtract; None: all are added.
+        threads: the executor that merges parts of an order in parallel; None: this thread.
+        memory: the bytes that these parts may take together; None: unlimited.
+        folder: the folder of the mapped files, named as its fields, in which the result grows;
+            None: memory.
 
     Raises:
-        DataError: a run is taken away whose text was never counted, or there are too many
+        DataError: a subtracted run has text that was never counted, or there are too many
             n-grams for 32-bit ids.
     """
     signs = [1] * len(runs) if signs is None else signs
@@ -63,8 +64,29 @@ def merge_counts(
     return merged if min(signs) > 0 else _without_zeros(merged)
 
 
+def update_counts(
+    counts: Counts, *, added: Sequence[Counts] = (), removed: Sequence[Counts] = ()
+) -> Counts:
+    """Counts with the text of some runs added and of others removed.
+
+    Equal, number by number, to counting the resulting text from scratch.
+
+    Raises:
+        DataError: another vocabulary or order, or removed text that was never counted.
+    """
+    for other in (*added, *removed):
+        if (other.num_symbols, other.order) != (counts.num_symbols, counts.order):
+            raise DataError(
+                f"counts of order {other.order} over {other.num_symbols} symbols cannot be merged "
+                f"with order {counts.order} over {counts.num_symbols}: count with the same "
+                "vocabulary and order"
+            )
+    runs = [counts, *added, *removed]
+    return merge_counts(runs, signs=[1] * (1 + len(added)) + [-1] * len(removed))
+
+
 class _Merger:
-    """Translates runs into one, order by order; `maps[b]` turns ids of run b into new ones."""
+    """Merges runs order by order; `maps[b]` translates the ids of run b into new ones."""
 
     def __init__(
         self,
@@ -78,20 +100,20 @@ class _Merger:
         self.num_symbols = runs[0].num_symbols
         self.bits = symbol_bits(self.num_symbols)
         most = sum(len(run.key) for run in runs)
-        # Pages that are never written cost nothing, so the most there can be is a fair size.
-        self.key = self._room("key", most, np.int64)
-        self.suffix = self._room("suffix", most, np.int32)
-        self.count = self._room("count", most + self.num_symbols, np.int64)
+        # Pages that are never written cost nothing, so arrays have the largest possible size.
+        self.key = self._zeros("key", most, np.int64)
+        self.suffix = self._zeros("suffix", most, np.int32)
+        self.count = self._zeros("count", most + self.num_symbols, np.int64)
         self.starts = [0, self.num_symbols]
         self.maps = [
-            self._room(f"map-{b}", int(run.starts[-1]), np.int32) for b, run in enumerate(runs)
+            self._zeros(f"map-{b}", int(run.starts[-1]), np.int32) for b, run in enumerate(runs)
         ]
         for run, sign, new in zip(runs, signs, self.maps, strict=True):
             new[: self.num_symbols] = np.arange(self.num_symbols)
             self.count[: self.num_symbols] += sign * run.count[: self.num_symbols]
 
-    def _room(self, name: str, size: int, dtype: Any) -> npt.NDArray[Any]:
-        """Zeros, in memory or in a mapped file, whose place on the disk is taken at once."""
+    def _zeros(self, name: str, size: int, dtype: Any) -> npt.NDArray[Any]:
+        """Zeros, in memory or in a mapped file whose space on the disk is allocated at once."""
         if self.folder is None or size == 0:
             return np.zeros(size, dtype)
         with (self.folder / name).open("wb") as file:
@@ -104,7 +126,7 @@ class _Merger:
         return np.asarray(np.memmap(self.folder / name, dtype, mode="r+", shape=(size,)))
 
     def merge_order(self, m: int, threads: Executor | None) -> None:
-        """Order m, in parts by ranges of keys, once all lower orders are done."""
+        """Merge order m, in parts by ranges of keys, after all lower orders."""
         run = map if threads is None else threads.map
         at_once = 1 if threads is None else NUM_THREADS
         cuts = self._cuts(m, at_once * self._num_rounds(m))
@@ -112,40 +134,39 @@ class _Merger:
         for i in range(0, len(cuts), at_once):  # no more parts in memory than threads
             parts = cuts[i : i + at_once]
             columns = list(zip(*parts, strict=True))
-            for part, found in zip(parts, list(run(self._merge_part, *columns)), strict=True):
-                base = self._place(base, *part, *found)
+            for part, merged in zip(parts, list(run(self._merge_part, *columns)), strict=True):
+                base = self._append(base, *part, *merged)
             list(run(self._fill_part, *columns))
         self.starts.append(base)
 
-    def _place(
+    def _append(
         self, base: int, lows: list[int], highs: list[int], key: Ints, ranks: list[Ints]
     ) -> int:
-        """Take in what a part found, whose ids begin at `base`; where the next one's begin."""
+        """Append a merged part, whose ids begin at `base`; where those of the next part begin."""
         if base + len(key) > MOST_NGRAMS:
-            raise DataError(f"more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+            raise DataError(
+                f"the corpus has more than {MOST_NGRAMS:,} n-grams: choose a smaller order"
+            )
         self.key[base - self.num_symbols : base - self.num_symbols + len(key)] = key
         for new, low, high, rank in zip(self.maps, lows, highs, ranks, strict=True):
             np.add(rank, base, out=new[low:high], casting="unsafe")
         return base + len(key)
 
     def _num_rounds(self, m: int) -> int:
-        """How often all threads have a part to do, for the memory to suffice."""
+        """The number of rounds, one part for each thread, in which the memory suffices."""
         size = sum(run.size(m) for run in self.runs)
-        return 1 if self.memory is None else max(1, -(-size * _BYTES_PER_MERGED // self.memory))
+        return 1 if self.memory is None else max(1, -(-size * _BYTES_PER_NGRAM // self.memory))
 
     def _cuts(self, m: int, num_parts: int) -> list[tuple[list[int], list[int]]]:
-        """For each part, where it begins and where it ends in the ids of every run."""
-        largest = max(range(len(self.runs)), key=lambda b: len(self.runs[b].key[self._at(b, m)]))
-        key = self.runs[largest].key[self._at(largest, m)]
+        """For each part, its first and last ids in every run."""
+        largest = max(range(len(self.runs)), key=lambda b: self.runs[b].size(m))
+        key = self.runs[largest].key[self.runs[largest].stored(m)]
         picked = [key[len(key) * i // num_parts] for i in range(1, num_parts) if len(key)]
         bounds = [[int(run.starts[m - 1]) for run in self.runs]]
         for prefix in (self.maps[largest][k >> self.bits] for k in picked):
             bounds.append([self._first_of(b, m, int(prefix)) for b in range(len(self.runs))])
         bounds.append([int(run.starts[m]) for run in self.runs])
         return list(pairwise(bounds))
-
-    def _at(self, b: int, m: int) -> slice:
-        return self.runs[b].stored(m)
 
     def _first_of(self, b: int, m: int, prefix: int) -> int:
         """The first id of order m in run b whose context has a new id of at least `prefix`."""
@@ -173,8 +194,10 @@ class _Merger:
         packed.sort()
         which = (packed & ((1 << run_bits) - 1)).astype(np.uint8 if run_bits <= 8 else np.int32)
         packed >>= run_bits
-        begins, rank = groups(packed)
-        return packed[begins], [rank.compress(which == b) for b in range(len(self.runs))]
+        is_first = is_group_start(packed)
+        rank = np.cumsum(is_first, dtype=np.int64)
+        rank -= 1
+        return packed[is_first], [rank.compress(which == b) for b in range(len(self.runs))]
 
     def _fill_part(self, lows: list[int], highs: list[int]) -> None:
         """Counts and suffixes of a part; parts have no n-gram in common."""
@@ -191,8 +214,8 @@ class _Merger:
         size = self.starts[-1]
         pairs = zip(self.runs, self.maps, self.signs, strict=True)
         firsts = [(new[run.first], sign * run.num_first) for run, new, sign in pairs]
-        first, rank = np.unique(joined([ids for ids, _ in firsts]), return_inverse=True)
-        times = np.bincount(rank, joined([n for _, n in firsts]), len(first)).astype(np.int64)
+        first, rank = np.unique(concatenated([ids for ids, _ in firsts]), return_inverse=True)
+        times = np.bincount(rank, concatenated([n for _, n in firsts]), len(first)).astype(np.int64)
         return Counts(
             num_symbols=self.num_symbols,
             starts=np.array(self.starts),
@@ -205,35 +228,34 @@ class _Merger:
 
 
 def _without_zeros(counts: Counts) -> Counts:
-    """After a run was taken away: what occurs nowhere any more is gone.
+    """The counts, after a subtraction, without n-grams that occur no more.
 
     Raises:
-        DataError: something was taken away more often than it was there.
+        DataError: more of an n-gram was subtracted than was counted.
     """
     if len(counts.count) and counts.count.min() < 0:
         raise DataError(
-            "text was taken away that was never counted: give exactly the lines or documents "
-            "that were added"
+            "the removed text was never counted: remove exactly the lines or documents that were "
+            "added"
         )
-    kept = counts.count > 0
-    kept[: counts.num_symbols] = True
-    return subset(counts, kept)
+    is_kept = counts.count > 0
+    is_kept[: counts.num_symbols] = True
+    return _subset(counts, is_kept)
 
 
-def subset(counts: Counts, kept: npt.NDArray[np.bool_]) -> Counts:
-    """The counts of the n-grams (N,) that are kept: all symbols, and with an n-gram its prefix
-    and its suffix."""
-    new = np.cumsum(kept, dtype=np.int64) - 1
+def _subset(counts: Counts, is_kept: Mask) -> Counts:
+    """The counts of some n-grams (N,): all symbols and, with an n-gram, its prefix and suffix."""
+    new = np.cumsum(is_kept, dtype=np.int64) - 1
     bits = symbol_bits(counts.num_symbols)
-    stored = np.flatnonzero(kept[counts.num_symbols :])
+    stored = np.flatnonzero(is_kept[counts.num_symbols :])
     key = counts.key[stored]
-    is_there = (counts.num_first > 0) & kept[counts.first]
+    begins = (counts.num_first > 0) & is_kept[counts.first]
     return Counts(
         num_symbols=counts.num_symbols,
         starts=np.concatenate([[0], new[counts.starts[1:] - 1] + 1]),
         key=(new[key >> bits] << bits) | (key & ((1 << bits) - 1)),
         suffix=new[counts.suffix[stored]].astype(np.int32),
-        count=counts.count[kept],
-        first=new[counts.first[is_there]],
-        num_first=counts.num_first[is_there],
+        count=counts.count[is_kept],
+        first=new[counts.first[begins]],
+        num_first=counts.num_first[begins],
     )

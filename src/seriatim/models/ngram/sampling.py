@@ -1,39 +1,37 @@
-"""Choosing the next symbol without its whole row: sampling, and the k most probable.
+"""The next symbol without its whole row: sampling, and the k most probable.
 
-A row of V probabilities is never built; what is read are the symbols seen after a context, and
-so time does not grow with the alphabet.
+A row of V probabilities is never built; only the successors of a context are read, so time does
+not grow with the vocabulary.
 
 Sampling reads a backoff model as a mixture,
 
-    p(w | h) = kept(h w) + left(h) · p(w | h'),        left(h) = 10^log_backoff of h
+    p(w | h) = alpha(h w) + gamma(h) p(w | h'),        gamma(h) = 10^log_backoff of h
 
-with kept(h w) = p(w | h) - left(h) · p(w | h') where h w is listed, and 0 elsewhere. Where no
-n-gram keeps less than 0, [0, 1) is divided between what h keeps, symbol after symbol, then what h'
-keeps of the rest, and so on down to single symbols (`sample_shares`). A symbol has several
-intervals, of the right length together.
+with alpha(h w) = p(w | h) - gamma(h) p(w | h') where h w is listed, and 0 elsewhere. If every
+alpha is at least 0, [0, 1) is divided between the alphas of h, symbol after symbol, then those of
+h' in the rest, and so on down to single symbols (`sample_mixture`). A symbol has several intervals,
+of the right length together.
 
-Elsewhere (stupid backoff, pruned, quantized and most files of others, where a symbol seen seldom
-after h may be less probable than what it is passed on) intervals of kept have no length. Their
+Otherwise (stupid backoff, pruned and quantized models and most files of other tools, where a
+symbol seen seldom after h may be less probable than by its backoff) some alphas are negative. Their
 sums still give the cumulative distribution, for it is linear in p:
 
-    F(w | h) = sum of kept(h v) over v <= w  +  left(h) · F(w | h'),    F(w | nothing) = sum of p(v)
+    F(w | h) = sum of alpha(h v) over v <= w  +  gamma(h) F(w | h'),    F(w | nothing) = sum of p(v)
 
-n running sums at one symbol, so the smallest w with F(w | h) > u is found by halving the alphabet
-log2 V times (`sample_halving`).
+These are n running sums at one symbol, so the smallest w with F(w | h) > u is found by bisecting
+the vocabulary log2 V times (`sample_bisection`).
 
-Shapes: P contexts, n order, V symbols, N n-grams of all orders, K the symbols asked for.
+Shapes: P contexts, n order, V symbols, N n-grams of all orders, K the number of symbols of `top`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from seriatim.models.ngram.counting import Ints, symbol_bits
-from seriatim.models.ngram.smoothing import LOG_10, Floats
-from seriatim.models.ngram.table import NgramTable
+from seriatim.models.ngram.arrays import LOG_10, Floats, Ints, is_group_start, symbol_bits
+from seriatim.models.ngram.table import NgramTable, lower_order
 
-_ROUNDING = 1e-6  # kept may be so far below 0 in a file written with few digits
+_ROUNDING = 1e-6  # how far below 0 an alpha may be in a file written with few digits
 
 
 @dataclass(frozen=True)
@@ -41,106 +39,73 @@ class NgramMixture:
     """What sampling reads beside the table.
 
     Attributes:
-        kept_before: (N - V + 1,) running sum of what n-grams of orders 2 .. n keep.
-        symbols_before: (V,) running sum of p of single symbols, itself included.
-        has_shares: whether none keeps less than 0.
+        alpha_sums: (N - V + 1,) running sum of the alphas of n-grams of orders 2 .. n.
+        unigram_sums: (V,) running sum of p of single symbols, itself included.
+        is_proper: whether every alpha is at least 0.
     """
 
-    kept_before: Floats
-    symbols_before: Floats
-    has_shares: bool
+    alpha_sums: Floats
+    unigram_sums: Floats
+    is_proper: bool
 
 
-def mixture(table: NgramTable) -> NgramMixture:
-    """The table read as a mixture.
+def as_mixture(table: NgramTable) -> NgramMixture:
+    """The table read as a mixture, which is proper for interpolated methods.
 
-    Interpolated methods have shares; see above for the others.
-    Time: a look-up or two for each n-gram. Sums of N shares are exact to about 1e-9.
+    Time: a look-up or two for each n-gram. Sums of N alphas are exact to about 1e-9.
     """
     starts = table.starts.numpy()
     suffix = np.full(int(starts[-1]), -1, dtype=np.int64)
-    kept = np.empty(len(table.key))
+    alpha = np.empty(len(table.key))
     for m in range(2, table.order + 1):
         low, high = (int(s) for s in starts[m - 1 : m + 1])
-        prefix, below = shorter(table, suffix, m)
-        passed_on = 10.0 ** (below + table.log_backoff.numpy()[prefix])
-        own = 10.0 ** table.log_probs(np.arange(low, high))
-        kept[low - table.num_symbols : high - table.num_symbols] = own - passed_on
-    has_shares = not (len(kept) and kept.min() < -_ROUNDING)
-    if has_shares:
-        np.maximum(kept, 0.0, out=kept)
-    before = np.concatenate([[0.0], np.cumsum(kept)])
-    symbols_before = np.cumsum(10.0 ** table.log_prob.numpy()[: table.num_symbols])
-    return NgramMixture(before, symbols_before, has_shares)
+        prefix, lower = lower_order(table, suffix, m)
+        backed_off = 10.0 ** (lower + table.log_backoff.numpy()[prefix])
+        p = 10.0 ** table.log_probs(np.arange(low, high))
+        alpha[low - table.num_symbols : high - table.num_symbols] = p - backed_off
+    is_proper = not (len(alpha) and alpha.min() < -_ROUNDING)
+    if is_proper:
+        np.maximum(alpha, 0.0, out=alpha)
+    alpha_sums = np.concatenate([[0.0], np.cumsum(alpha)])
+    unigram_sums = np.cumsum(10.0 ** table.log_prob.numpy()[: table.num_symbols])
+    return NgramMixture(alpha_sums, unigram_sums, is_proper)
 
 
-def shorter(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
-    """What the n-grams of order m would be predicted as without their oldest symbols.
-
-    Args:
-        table: the n-grams.
-        suffix: (N,) the longest proper suffix of each n-gram that is in the table, filled in
-            for lower orders, and here for order m; -1 for order 1.
-        m: at least 2.
-
-    Returns:
-        The node of each n-gram's prefix, and log10 p of its last symbol after one symbol less.
-    """
-    starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
-    bits = symbol_bits(table.num_symbols)
-    low, high = (int(s) for s in starts[m - 1 : m + 1])
-    key = table.key.numpy()[low - table.num_symbols : high - table.num_symbols]
-    prefix, symbol = key >> bits, key & ((1 << bits) - 1)
-    context, below = suffix[prefix], np.zeros(len(prefix))
-    node, at = symbol.copy(), np.flatnonzero(context >= 0)
-    while len(at):
-        found = table.find(context[at], symbol[at])
-        is_here = found >= 0
-        node[at[is_here]] = found[is_here]
-        at = at[~is_here]
-        below[at] += log_backoff[context[at]]
-        context[at] = suffix[context[at]]
-        at = at[context[at] >= 0]
-    below += table.log_probs(node)
-    suffix[low:high] = node
-    return prefix, below
-
-
-def sample(table: NgramTable, shares: NgramMixture, context: Ints, u: Floats) -> Ints:
+def sample(table: NgramTable, mixture: NgramMixture, context: Ints, u: Floats) -> Ints:
     """One symbol for each context, by its uniform.
 
     Args:
         table: the n-grams.
-        shares: of this table.
+        mixture: `as_mixture` of this table.
         context: (P, n - 1) nodes.
         u: (P,) uniforms in [0, 1).
     """
-    draw = sample_shares if shares.has_shares else sample_halving
-    return draw(table, shares, context, u)
+    draw = sample_mixture if mixture.is_proper else sample_bisection
+    return draw(table, mixture, context, u)
 
 
-def sample_halving(table: NgramTable, shares: NgramMixture, context: Ints, u: Floats) -> Ints:
+def sample_bisection(table: NgramTable, mixture: NgramMixture, context: Ints, u: Floats) -> Ints:
     """`sample` by the cumulative distribution: the smallest symbol for which it exceeds u.
 
     Time: n log2 V searches of the sorted keys.
     """
-    bits, before, key = symbol_bits(table.num_symbols), shares.kept_before, table.key.numpy()
-    lengths = []
-    for m in range(1, table.order):  # from the shortest context, for what it gives is passed on
+    bits, sums, key = symbol_bits(table.num_symbols), mixture.alpha_sums, table.key.numpy()
+    contexts = []
+    for m in range(1, table.order):  # from the shortest context, whose F longer ones use
         at = np.flatnonzero(context[:, m - 1] >= 0)
         node = context[at, m - 1]
         first, end = table.spans(node)
-        lengths.append((at, node << bits, first, end, 10.0 ** table.log_backoff.numpy()[node]))
+        contexts.append((at, node << bits, first, end, 10.0 ** table.log_backoff.numpy()[node]))
 
     def cumulative(symbol: Ints) -> Floats:
-        found = shares.symbols_before.take(symbol)
-        for at, low, first, end, left in lengths:
-            seen = search_between(key, low + symbol[at], first, end)
-            found[at] = before[seen] - before[first] + left * found[at]
-        return found
+        total = mixture.unigram_sums.take(symbol)
+        for at, low, first, end, gamma in contexts:
+            seen = _count_up_to(key, low + symbol[at], first, end)
+            total[at] = sums[seen] - sums[first] + gamma * total[at]
+        return total
 
     low, high = np.zeros(len(u), np.int64), np.full(len(u), table.num_symbols - 1)
-    sought = u * cumulative(high)  # a file of few digits sums to something near 1
+    sought = u * cumulative(high)  # a file of few digits sums to about 1
     for _ in range(bits):
         middle = (low + high) >> 1
         is_above = cumulative(middle) > sought
@@ -149,8 +114,8 @@ def sample_halving(table: NgramTable, shares: NgramMixture, context: Ints, u: Fl
     return high
 
 
-def search_between(key: Ints, sought: Ints, low: Ints, high: Ints) -> Ints:
-    """How many keys are at most `sought` (P,), known to be from `low` to `high`."""
+def _count_up_to(key: Ints, sought: Ints, low: Ints, high: Ints) -> Ints:
+    """The number of keys that are at most `sought` (P,), known to be from `low` to `high`."""
     low, high = low.copy(), high.copy()
     for _ in range(int((high - low).max(initial=0)).bit_length()):
         middle = (low + high) >> 1
@@ -160,63 +125,62 @@ def search_between(key: Ints, sought: Ints, low: Ints, high: Ints) -> Ints:
     return low
 
 
-def sample_shares(table: NgramTable, shares: NgramMixture, context: Ints, u: Floats) -> Ints:
-    """`sample` by the shares of a mixture.
+def sample_mixture(table: NgramTable, mixture: NgramMixture, context: Ints, u: Floats) -> Ints:
+    """`sample` by the components of a proper mixture.
 
-    The order of the intervals: symbols seen after the longest context by their numbers, then
-    those of the next shorter one, and in the end single symbols, all by number.
+    The order of the intervals: successors of the longest context by id, then those of the next
+    shorter one, and in the end all single symbols by id.
     """
     u, symbol = u.astype(np.float64), np.full(len(u), -1, dtype=np.int64)
-    last = (1 << symbol_bits(table.num_symbols)) - 1
-    before, key = shares.kept_before, table.key.numpy()
+    mask = (1 << symbol_bits(table.num_symbols)) - 1
+    sums, key = mixture.alpha_sums, table.key.numpy()
     for m in range(table.order - 1, 0, -1):
         at = np.flatnonzero((symbol < 0) & (context[:, m - 1] >= 0))
         first, end = table.spans(context[at, m - 1])
-        kept = before[end] - before[first]
-        is_here = u[at] < kept
+        mass = sums[end] - sums[first]
+        is_here = u[at] < mass
         row, low, high = at[is_here], first[is_here], end[is_here]
-        rank = np.searchsorted(before, before[low] + u[row], side="right") - 1
-        symbol[row] = key[np.clip(rank, low, high - 1)] & last
-        row, rest = at[~is_here], kept[~is_here]
-        u[row] = np.minimum((u[row] - rest) / np.maximum(1.0 - rest, 1e-300), 1.0)
+        rank = np.searchsorted(sums, sums[low] + u[row], side="right") - 1
+        symbol[row] = key[np.clip(rank, low, high - 1)] & mask
+        row, mass = at[~is_here], mass[~is_here]
+        u[row] = np.minimum((u[row] - mass) / np.maximum(1.0 - mass, 1e-300), 1.0)
     at = np.flatnonzero(symbol < 0)
-    alone = shares.symbols_before
-    found = np.searchsorted(alone, u[at] * alone[-1], side="right")
-    symbol[at] = np.minimum(found, table.num_symbols - 1)
+    unigrams = mixture.unigram_sums
+    drawn = np.searchsorted(unigrams, u[at] * unigrams[-1], side="right")
+    symbol[at] = np.minimum(drawn, table.num_symbols - 1)
     return symbol
 
 
-def by_frequency(table: NgramTable) -> Ints:
-    """(V,) symbols by falling probability, ties by number."""
+def unigram_ranking(table: NgramTable) -> Ints:
+    """(V,) symbols by falling probability, ties by id."""
     return np.argsort(-table.log_prob.numpy()[: table.num_symbols], kind="stable")
 
 
-def top(table: NgramTable, frequent: Ints, context: Ints, k: int) -> tuple[Floats, Ints]:
+def top(table: NgramTable, ranking: Ints, context: Ints, k: int) -> tuple[Floats, Ints]:
     """The k most probable symbols: log-probabilities in nats and symbols, (P, K) each.
 
-    Candidates are all symbols seen after any suffix of the context, and so many of the most
-    frequent symbols that k of them are none of these. Ties go to the smaller symbol.
+    Candidates are the successors of every suffix of the context, and enough of the most frequent
+    symbols that k of them are none of these. Ties go to the smaller symbol.
 
     Args:
         table: the n-grams.
-        frequent: `by_frequency` of this table.
+        ranking: `unigram_ranking` of this table.
         context: (P, n - 1) nodes.
-        k: at most V.
+        k: the number of symbols, at most V.
     """
     num_contexts = len(context)
-    column = [context[:, m] for m in range(table.order - 1)]
     rows, symbols, nodes = [], [], []
-    for nodes_of in column:
-        known = np.flatnonzero(nodes_of >= 0)
-        row, symbol, node = table.followers(nodes_of[known])
+    for m in range(table.order - 1):
+        known = np.flatnonzero(context[:, m] >= 0)
+        row, symbol, node = table.successors(context[known, m])
         rows.append(known[row])
         symbols.append(symbol)
         nodes.append(node)
     seen = np.bincount(np.concatenate([np.zeros(0, np.int64), *rows]), minlength=num_contexts)
     size = np.minimum(k + seen, table.num_symbols)
-    place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+    rank = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
     rows.append(np.repeat(np.arange(num_contexts), size))
-    symbols.append(frequent[place])
+    symbols.append(ranking[rank])
     nodes.append(symbols[-1])
     row, symbol, node = _longest(
         np.concatenate(rows), np.concatenate(symbols), np.concatenate(nodes)
@@ -233,17 +197,17 @@ def _longest(row: Ints, symbol: Ints, node: Ints) -> tuple[Ints, Ints, Ints]:
     """Of the candidates for one symbol in one row, the n-gram of the highest order."""
     order = np.lexsort((node, symbol, row))
     row, symbol, node = row[order], symbol[order], node[order]
-    is_last: npt.NDArray[np.bool_] = np.ones(len(row), dtype=bool)
-    is_last[:-1] = (row[1:] != row[:-1]) | (symbol[1:] != symbol[:-1])
+    is_first = is_group_start(row) | is_group_start(symbol)
+    is_last = np.append(is_first[1:], np.ones(min(len(row), 1), dtype=bool))
     return row[is_last], symbol[is_last], node[is_last]
 
 
 def _log_prob(table: NgramTable, context: Ints, row: Ints, node: Ints) -> Floats:
-    """log10 p of nodes by the backoffs of all longer contexts, summed as whole rows are."""
+    """log10 p of nodes by the backoffs of all longer contexts, summed as in whole rows."""
     starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
-    found = table.log_probs(node)
+    log_prob = table.log_probs(node)
     for m in range(1, table.order):
         own = context[row, m - 1]
-        passed = np.flatnonzero((node < starts[m]) & (own >= 0))
-        found[passed] += log_backoff[own[passed]]
-    return found
+        backed_off = np.flatnonzero((node < starts[m]) & (own >= 0))
+        log_prob[backed_off] += log_backoff[own[backed_off]]
+    return log_prob

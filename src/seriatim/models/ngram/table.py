@@ -1,48 +1,52 @@
 """The table of n-grams: contexts as nodes, log-probabilities by the longest match, whole rows.
 
-A module that holds the backoff form in buffers, so that it is saved, loaded, mapped and copied
+A module that holds a `BackoffModel` in buffers, so that it is saved, loaded, mapped and copied
 with its model. It stays in the memory of the CPU wherever its model goes, and works on numpy
 arrays: look-ups are random reads of memory, and numpy does them faster than torch there.
-It knows nothing of how the numbers were estimated.
+It knows nothing of how the probabilities were estimated.
 
 A *node* is the id of an n-gram, and ids rise with the order. A negative node is an n-gram never
-seen, or one that would reach back before the beginning. A context is given as nodes (P, n - 1):
-column m - 1 holds the node of its last m symbols. Everything works on all positions at once, and
-`find` is the one place that searches.
+seen, or one that would begin before its sequence. A context is nodes (P, n - 1): column m - 1
+holds the node of its last m symbols. Everything works on all positions at once, and only `find`
+searches.
 
 Shapes: B rows, L elements of a chunk, V symbols, N n-grams of all orders, P positions.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seriatim.models.ngram.codebook import Codes
-from seriatim.models.ngram.counting import Ints, symbol_bits
+from seriatim.models.ngram.arrays import LOG_10, Floats, Ints, symbol_bits
+from seriatim.models.ngram.backoff_model import BackoffModel
+from seriatim.models.ngram.codebook import QuantizedLogProbs
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
-from seriatim.models.ngram.smoothing import LOG_10, Backoffs, Floats
 
 Derived = TypeVar("Derived")
 
+_INDEXING = threading.Lock()
+
 _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
-_OF_CODES = ("code", "books", "kept")
-_WORTH = 8  # an index is made after one look-up for each so many n-grams
+_CODE_ARRAYS = ("code", "books", "kept")
+_NGRAMS_PER_LOOKUP = 8  # an index is built after one look-up for each so many n-grams
 
 
 class NgramTable(nn.Module):
     """N-grams of orders 1 .. n in backoff form; uniform until it is filled.
 
-    The buffers are the arrays of `Backoffs`. Probabilities are float64, so that rows sum to 1
-    to the last digits. A quantized table has codes for them, and `log_prob` then holds what is
-    kept as it is: the buffers are those of `Codes`, and the weights.
+    The buffers are the arrays of `BackoffModel`. Probabilities are float64, so that rows sum to 1
+    to the last digits. A quantized table has the arrays of `QuantizedLogProbs` and the weights.
 
     Attributes:
-        is_closed: every n-gram without its oldest symbol is an n-gram too, which spares
-            look-ups. True of all that is counted; not of what others, or pruning by entropy, made.
+        is_closed: whether every n-gram without its oldest symbol is an n-gram too, which saves
+            look-ups: true of counted models, not of files of other tools and entropy pruning.
+        quantize_bits: the bits of a code; None: the table is not quantized.
+        order: n.
+        num_symbols: V.
     """
 
     starts: Tensor
@@ -52,7 +56,7 @@ class NgramTable(nn.Module):
     code: Tensor
     books: Tensor
     kept: Tensor
-    _num_found: int
+    _num_lookups: int
     _derived: "dict[Callable[[NgramTable], Any], Any]"
     _index: KeyIndex | None
 
@@ -79,7 +83,7 @@ class NgramTable(nn.Module):
         self.register_buffer("log_backoff", torch.zeros(num_contexts, dtype=torch.float64))
         self._arrays: tuple[str, ...] = _ARRAYS
         if quantize_bits is not None:
-            self._arrays += _OF_CODES
+            self._arrays += _CODE_ARRAYS
             shape = (max(order - 1, 1), 1 << quantize_bits)
             self.register_buffer("code", torch.zeros(0, dtype=torch.uint8))
             self.register_buffer("books", torch.zeros(shape, dtype=torch.float64))
@@ -87,19 +91,19 @@ class NgramTable(nn.Module):
 
     @property
     def num_ngrams(self) -> list[int]:
-        """How many n-grams the table holds of order 1, 2 .. n."""
+        """The number of n-grams of orders 1, 2 .. n."""
         return [int(size) for size in self.starts.diff()]
 
-    def fill(self, backoffs: Backoffs, codes: Codes | None = None) -> None:
+    def fill(self, model: BackoffModel, quantized: QuantizedLogProbs | None = None) -> None:
         """Replace the contents; arrays in memory are shared, mapped ones are copied.
 
         Args:
-            backoffs: the model.
-            codes: its probabilities as codes, if the table is quantized.
+            model: the model.
+            quantized: its probabilities as codes, if the table is quantized.
         """
-        arrays = {name: getattr(backoffs, name) for name in _ARRAYS}
-        if codes is not None:
-            arrays |= {name: getattr(codes, name) for name in ("log_prob", *_OF_CODES)}
+        arrays = {name: getattr(model, name) for name in _ARRAYS}
+        if quantized is not None:
+            arrays |= {name: getattr(quantized, name) for name in ("log_prob", *_CODE_ARRAYS)}
         for name, array in arrays.items():
             array = array if array.flags.writeable else array.copy()
             # numpy's empty array has a stride of 0, which a view as bytes refuses
@@ -107,24 +111,25 @@ class NgramTable(nn.Module):
             setattr(self, name, tensor)
         self._forget_index()
 
-    def backoffs(self) -> Backoffs:
-        """The contents, as arrays that share their memory; quantized ones as the numbers that
-        the codes mean, newly made."""
-        codes = self._codes
-        log_prob = self.log_prob.numpy() if codes is None else codes.all()
-        return Backoffs(self.starts.numpy(), self.key.numpy(), log_prob, self.log_backoff.numpy())
+    def backoff_model(self) -> BackoffModel:
+        """The contents, as arrays that share their memory; quantized probabilities are decoded."""
+        quantized = self._quantized
+        log_prob = self.log_prob.numpy() if quantized is None else quantized.all()
+        return BackoffModel(
+            self.starts.numpy(), self.key.numpy(), log_prob, self.log_backoff.numpy()
+        )
 
     @property
-    def _codes(self) -> Codes | None:
+    def _quantized(self) -> QuantizedLogProbs | None:
         if self.quantize_bits is None:
             return None
         arrays = (self.starts, self.code, self.books, self.kept, self.log_prob)
-        return Codes(*(array.numpy() for array in arrays))
+        return QuantizedLogProbs(*(array.numpy() for array in arrays))
 
     def log_probs(self, node: Ints) -> Floats:
-        """log10 p of nodes (P,): of their last symbols after the symbols before."""
-        codes = self._codes
-        return self.log_prob.numpy().take(node) if codes is None else codes.take(node)
+        """log10 p of nodes (P,): p of the last symbol after the symbols before it."""
+        quantized = self._quantized
+        return self.log_prob.numpy().take(node) if quantized is None else quantized.take(node)
 
     def _log_prob_one(self, node: int) -> float:
         if self.quantize_bits is None:
@@ -132,13 +137,13 @@ class NgramTable(nn.Module):
         return float(self.log_probs(np.array([node]))[0])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Stay as it is, whatever device or precision the model is taken to."""
+        """Stay unchanged, whatever device or precision the model is moved to."""
         return self
 
     # ---- search ----------------------------------------------------------------------------------
 
     def find(self, prefix: Ints, symbol: Ints) -> Ints:
-        """The nodes of n-grams given by the nodes of their prefixes and their last symbols."""
+        """The nodes of n-grams, by the nodes of their prefixes and their last symbols."""
         prefix, symbol = np.broadcast_arrays(prefix, symbol)
         flat = prefix.reshape(-1)
         at = np.flatnonzero(flat >= 0)
@@ -152,8 +157,8 @@ class NgramTable(nn.Module):
     def find_nodes(self, prefix: Ints, symbol: Ints) -> Ints:
         """`find` where every prefix is a node, (P,).
 
-        The first look-ups search the sorted keys, which touches few pages of a mapped file; as
-        soon as it is worth it, an index is made, and from then on a look-up is a read or two.
+        The first look-ups bisect the sorted keys, which touches few pages of a mapped file; once
+        there are enough of them, an index is built, and a look-up is a read or two.
         """
         sought = prefix << self._bits
         sought |= symbol
@@ -161,22 +166,22 @@ class NgramTable(nn.Module):
         if len(key) == 0:
             return np.full(len(prefix), -1, dtype=np.int64)
         if self._index is None:
-            self._num_found += len(sought)
-            if self._num_found * _WORTH < len(key):
+            self._num_lookups += len(sought)
+            if self._num_lookups * _NGRAMS_PER_LOOKUP < len(key):
                 rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
                 return np.where(key[rank] == sought, rank + self.num_symbols, -1)
             with _INDEXING:
-                self._index = self._index or self._make_index()
+                self._index = self._index or self._build_index()
         node = self._index.find(sought)
         node += np.int64(self.num_symbols) * (node >= 0)
         return node
 
-    def _make_index(self) -> KeyIndex:
+    def _build_index(self) -> KeyIndex:
         most = int(self.starts[-2]) << self._bits  # above every key
         return index_keys(self.key.numpy(), most.bit_length())
 
     def find_one(self, prefix: int, symbol: int) -> int:
-        """`find` of one n-gram, without arrays; -1 for no prefix."""
+        """`find` of one n-gram, without arrays; -1 if the prefix is none."""
         if prefix < 0:
             return -1
         if self._index is not None:
@@ -184,15 +189,15 @@ class NgramTable(nn.Module):
             return rank + self.num_symbols if rank >= 0 else -1
         return int(self.find(np.array([prefix]), np.array([symbol]))[0])
 
-    def derived(self, make: "Callable[[NgramTable], Derived]") -> Derived:
-        """make(self), made when it is first asked for and kept until the contents change."""
-        if make not in self._derived:
-            self._derived[make] = make(self)
-        found: Derived = self._derived[make]
-        return found
+    def derived(self, compute: "Callable[[NgramTable], Derived]") -> Derived:
+        """compute(self), cached until the contents change."""
+        if compute not in self._derived:
+            self._derived[compute] = compute(self)
+        value: Derived = self._derived[compute]
+        return value
 
     def _forget_index(self) -> None:
-        self._num_found = 0
+        self._num_lookups = 0
         self._derived = {}
         self._index = None
 
@@ -214,7 +219,7 @@ class NgramTable(nn.Module):
             longer = self.find(carry[:, :-1], x)
             return np.concatenate([x, longer], axis=1)[:, None, : self.order - 1]
         nodes = np.empty((self.order - 1, *x.shape), dtype=np.int64)
-        for m in range(self.order - 1):  # one search for each length, over all positions
+        for m in range(self.order - 1):  # one search per length, over all positions
             if m == 0:
                 nodes[0] = x
                 continue
@@ -231,61 +236,62 @@ class NgramTable(nn.Module):
         if x.shape[1] == 1:
             return self._score_alone(context[:, 0], x)
         log_backoff, sought = self.log_backoff.numpy(), x.reshape(-1)
-        node, passed_on = sought.copy(), np.zeros(len(sought))
+        node, log10 = sought.copy(), np.zeros(len(sought))
         is_open = np.ones(len(sought), dtype=bool)
-        for m in range(self.order - 1, 0, -1):  # the longest first; what is found is done
+        for m in range(self.order - 1, 0, -1):  # the longest first; a match is final
             prefix = context[:, :, m - 1].reshape(-1)
             at = np.flatnonzero(is_open & (prefix >= 0))
             match = self.find_nodes(prefix[at], sought[at])
-            here, there = np.flatnonzero(match >= 0), np.flatnonzero(match < 0)
-            node[at[here]] = match[here]
-            is_open[at[here]] = False
-            passed_on[at[there]] += log_backoff[prefix[at[there]]]
-        passed_on += self.log_probs(node)
-        passed_on *= LOG_10
-        return passed_on.reshape(x.shape)
+            is_match = match >= 0
+            matched, backed_off = np.flatnonzero(is_match), np.flatnonzero(~is_match)
+            node[at[matched]] = match[matched]
+            is_open[at[matched]] = False
+            log10[at[backed_off]] += log_backoff[prefix[at[backed_off]]]
+        log10 += self.log_probs(node)
+        log10 *= LOG_10
+        return log10.reshape(x.shape)
 
     def _fold_one(self, carry: list[int], symbol: int) -> list[int]:
         """`fold` of one symbol in one row."""
         return [symbol, *(self.find_one(prefix, symbol) for prefix in carry[:-1])]
 
     def _score_one(self, context: list[int], symbol: int) -> float:
-        """`score` of one symbol after one context, log10 being summed in the same order."""
-        node, passed_on = symbol, 0.0
+        """`score` of one symbol after one context; log10 is summed in the same order."""
+        node, log10 = symbol, 0.0
         for prefix in reversed(context):
             match = self.find_one(prefix, symbol)
             if match >= 0:
                 node = match
                 break
             if prefix >= 0:
-                passed_on += float(self.log_backoff.numpy()[prefix])
-        return (passed_on + self._log_prob_one(node)) * LOG_10
+                log10 += float(self.log_backoff.numpy()[prefix])
+        return (log10 + self._log_prob_one(node)) * LOG_10
 
     def _score_alone(self, context: Ints, x: Ints) -> Floats:
         """`score` of single elements (B, 1), with all lengths of context in one search."""
         match = np.concatenate([x, self.find(context, x)], axis=1)
         order = self.order - 1 - np.argmax(match[:, ::-1] >= 0, axis=1, keepdims=True)
         node = np.take_along_axis(match, order, axis=1)
-        is_passed = (context >= 0) & (np.arange(self.order - 1) >= order)
-        passed_on = np.zeros(context.shape)
-        passed_on[is_passed] = self.log_backoff.numpy()[context[is_passed]]
-        found: Floats = self.log_probs(node[:, 0])[:, None] + passed_on.sum(1, keepdims=True)
-        return found * LOG_10
+        is_backed_off = (context >= 0) & (np.arange(self.order - 1) >= order)
+        log_backoff = np.zeros(context.shape)
+        log_backoff[is_backed_off] = self.log_backoff.numpy()[context[is_backed_off]]
+        log10: Floats = self.log_probs(node[:, 0])[:, None] + log_backoff.sum(1, keepdims=True)
+        return log10 * LOG_10
 
     def rows(self, context: Ints) -> Floats:
         """ln p of every symbol in nats (P, V); context (P, n - 1) nodes."""
         rows = np.empty((len(context), self.num_symbols))
         rows[:] = self.log_prob.numpy()[: self.num_symbols]
-        for m in range(1, self.order):  # the longer a match, the later it is written
+        for m in range(1, self.order):  # longer matches overwrite shorter ones
             known = np.flatnonzero(context[:, m - 1] >= 0)
             rows[known] += self.log_backoff.numpy()[context[known, m - 1], None]
-            row, symbol, node = self.followers(context[known, m - 1])
+            row, symbol, node = self.successors(context[known, m - 1])
             rows[known[row], symbol] = self.log_probs(node)
         rows *= LOG_10
         return rows
 
-    def followers(self, node: Ints) -> tuple[Ints, Ints, Ints]:
-        """All that was seen after contexts (P,): which context, the symbol, the node."""
+    def successors(self, node: Ints) -> tuple[Ints, Ints, Ints]:
+        """The n-grams that extend contexts (P,) by a symbol: the context's row, symbol, node."""
         first, end = self.spans(node)
         size = end - first
         shift = first - (np.cumsum(size) - size)  # from the rank in this list to the rank in key
@@ -294,7 +300,7 @@ class NgramTable(nn.Module):
         return np.repeat(np.arange(len(node)), size), symbol, rank + self.num_symbols
 
     def spans(self, node: Ints) -> tuple[Ints, Ints]:
-        """Where the n-grams that begin with a context stand in `key`: first and end."""
+        """The range, first and end, of the n-grams in `key` that extend each context (P,)."""
         key = self.key.numpy()
         low, high = node << self._bits, (node + 1) << self._bits
         return np.searchsorted(key, low), np.searchsorted(key, high)
@@ -303,36 +309,36 @@ class NgramTable(nn.Module):
 
     def _load_from_state_dict(
         self,
-        state_dict: dict[str, Any],
+        state_dict: Mapping[str, Any],
         prefix: str,
-        local_metadata: dict[str, Any],
+        local_metadata: Mapping[str, Any],
         strict: bool,
         missing_keys: list[str],
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
         # Sizes are known only after counting, and tables may be mapped files larger than the
-        # memory: what comes takes the place of what was, if it fits together.
-        given = {name: state_dict.get(prefix + name) for name in self._arrays}
-        found = {name: value for name, value in given.items() if isinstance(value, Tensor)}
-        missing_keys += [prefix + name for name in given if name not in found]
-        if len(found) < len(given):
+        # memory: the loaded tensors replace the buffers, if their shapes agree.
+        values = {name: state_dict.get(prefix + name) for name in self._arrays}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        missing_keys += [prefix + name for name in values if name not in tensors]
+        if len(tensors) < len(values):
             return
-        complaint = self._misfit(found)
-        if complaint:
-            error_msgs.append(complaint)
+        problem = self._mismatch(tensors)
+        if problem:
+            error_msgs.append(problem)
             return
-        for name, value in found.items():
+        for name, value in tensors.items():
             setattr(self, name, value.detach().cpu())
         self._forget_index()
 
-    def _misfit(self, found: dict[str, Tensor]) -> str | None:
-        """Why tensors cannot be this table's contents, if they cannot."""
-        starts = [int(start) for start in found["starts"].flatten()]
+    def _mismatch(self, tensors: Mapping[str, Tensor]) -> str | None:
+        """Why tensors cannot be this table's contents; None: they can."""
+        starts = [int(start) for start in tensors["starts"].flatten()]
         if len(starts) != self.order + 1 or starts[1] != self.num_symbols:
             order, size = len(starts) - 1, starts[1] if len(starts) > 1 else 0
             return (
-                f"the n-gram table to load is of order {order} over {size} symbols and this one of "
+                f"the saved n-gram table has order {order} over {size} symbols and this model "
                 f"order {self.order} over {self.num_symbols}: build the model with the "
                 "configuration it was saved with"
             )
@@ -342,16 +348,45 @@ class NgramTable(nn.Module):
             "log_backoff": (starts[-2],),
         }
         if self.quantize_bits is not None:
-            kept = found["kept"].numel()
+            kept = tensors["kept"].numel()
             expected |= {"log_prob": (self.num_symbols + kept,), "kept": (kept,)}
             expected |= {"code": expected["key"], "books": tuple(self.books.shape)}
         for name, shape in expected.items():
-            if found[name].shape != shape:
+            if tensors[name].shape != shape:
                 return (
-                    f"the n-gram table to load has {name} of shape {tuple(found[name].shape)}, "
+                    f"the saved n-gram table has {name} of shape {tuple(tensors[name].shape)}, "
                     f"expected {shape}: the file was altered"
                 )
         return None
 
 
-_INDEXING = threading.Lock()
+def lower_order(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
+    """The contexts of the n-grams of order m, and their p without their oldest symbols.
+
+    Args:
+        table: the n-grams.
+        suffix: (N,) the longest proper suffix of each n-gram that is in the table, filled in
+            for lower orders, and here for order m; -1 for order 1.
+        m: the order, at least 2.
+
+    Returns:
+        The node h of each n-gram h w, and log10 p(w | h').
+    """
+    starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
+    bits = symbol_bits(table.num_symbols)
+    low, high = (int(s) for s in starts[m - 1 : m + 1])
+    key = table.key.numpy()[low - table.num_symbols : high - table.num_symbols]
+    prefix, symbol = key >> bits, key & ((1 << bits) - 1)
+    context, log10 = suffix[prefix], np.zeros(len(prefix))
+    node, at = symbol.copy(), np.flatnonzero(context >= 0)
+    while len(at):
+        match = table.find(context[at], symbol[at])
+        is_match = match >= 0
+        node[at[is_match]] = match[is_match]
+        at = at[~is_match]
+        log10[at] += log_backoff[context[at]]
+        context[at] = suffix[context[at]]
+        at = at[context[at] >= 0]
+    log10 += table.log_probs(node)
+    suffix[low:high] = node
+    return prefix, log10
