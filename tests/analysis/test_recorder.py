@@ -49,7 +49,7 @@ class Two(st.Cell):
         slow = torch.lerp(h[1], new.tanh(), gate.sigmoid())
         return slow.sin(), slow
 
-    def inside(
+    def inner_values(
         self, h: tuple[Tensor, Tensor], x: Tensor, after: tuple[Tensor, Tensor]
     ) -> dict[str, Tensor]:
         return {"gate": self.W(torch.cat([x, h[0]], -1)).chunk(2, -1)[0].sigmoid()}

@@ -10,10 +10,11 @@ from seriatim.analysis.recorder import Trace, record
 from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.layers.cells import LSTMCell
+from seriatim.layers.kernels.dispatch import LSTMKernel
 from seriatim.layers.kernels.recurrence import scan
 from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.build import build_model
-from seriatim.models.recurrent import LSTMKernel, Recurrent
+from seriatim.models.recurrent import Recurrent
 
 V, D, B, L = 7, 5, 3, 9
 RAGGED = torch.tensor([L, 0, 4])
@@ -54,7 +55,7 @@ def by_hand(model: Recurrent, x: Tensor) -> dict[str, Tensor]:
     for i, (cell, h) in enumerate(zip(model.layers, model.empty(len(x)), strict=True)):
         for t, x_t in enumerate(y):
             after = cell(h, x_t)
-            shown = {"hidden": cell.output(after), **cell.inside(h, x_t, after)}
+            shown = {"hidden": cell.output(after), **cell.inner_values(h, x_t, after)}
             for name, value in shown.items():
                 found.setdefault(f"layers.{i}.{name}", []).append(value)
             h, y[t] = after, cell.output(after)
@@ -128,7 +129,7 @@ def test_gates_of_a_thinned_lstm_are_those_that_made_its_states(config: LSTM) ->
         before = torch.cat([torch.zeros_like(c[:, :1]), c[:, :-1]], 1)
         torch.testing.assert_close(c, f * before + g_i * g, **CLOSE)
         # A wrong mask of U, or of h, would give other gates than those that made h.
-        torch.testing.assert_close(h, o * cell.seen(c).tanh().detach(), **CLOSE)
+        torch.testing.assert_close(h, o * cell.normalize_cell(c).tanh().detach(), **CLOSE)
 
 
 def test_gates_of_a_thinned_gru_are_those_that_made_its_states() -> None:

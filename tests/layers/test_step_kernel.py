@@ -62,11 +62,11 @@ X = torch.randint(0, V, (B, 6), generator=torch.Generator().manual_seed(2))
 def test_steps_equal_the_equations(
     name: str, table_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recurrent, "TABLE_SIZE", table_size)
+    monkeypatch.setattr(recurrent, "MAX_TABLE_SIZE", table_size)
     model = built(name)
     found = stepped(model, X)
-    assert model._ready is not None
-    assert (model._ready.table is None) == (table_size == 0)
+    assert model._prepared is not None
+    assert (model._prepared.table is None) == (table_size == 0)
     torch.testing.assert_close(found, [t.detach() for t in by_equations(model, X)], **EXACT)
 
 
@@ -97,7 +97,7 @@ CHANGES = [_written, _trained, _replaced, _loaded, _converted]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__[1:])
-def test_what_was_made_ready_goes_when_a_weight_changes(
+def test_prepared_weights_are_dropped_when_a_weight_changes(
     change: Callable[[Recurrent], None],
 ) -> None:
     model = built("lstm")
@@ -112,7 +112,7 @@ def test_a_copy_of_a_model_makes_its_own() -> None:
     model = built("lstm")
     stepped(model, X)
     other = copy.deepcopy(model)
-    assert other._ready is None
+    assert other._prepared is None
     with torch.no_grad():
         model.layers[0].weight_hh.add_(0.1)
         other.layers[0].weight_hh.mul_(0.5)

@@ -149,7 +149,7 @@ def test_dropout_keeps_its_expectation(is_variational: bool) -> None:
 # ---- recurrent dropout, DropConnect -------------------------------------------------------------
 
 
-def test_thinned_layers_keep_their_expectation() -> None:
+def test_dropped_layers_layers_keep_their_expectation() -> None:
     torch.manual_seed(0)
     model = build_model(
         LSTM(hidden_size=D, recurrent_dropout=0.4, weight_dropout=0.3), V, 1
@@ -159,7 +159,7 @@ def test_thinned_layers_keep_their_expectation() -> None:
     whole = model.layers[0].weight_hh
     weights, masks = [], []
     for _ in range(3000):
-        (layer,) = model._thinned(B)
+        (layer,) = model._dropped_layers(B)
         assert isinstance(layer, DroppedCell) and layer.mask is not None
         weights.append(layer.weight_hh.detach())
         masks.append(layer.mask)
@@ -177,8 +177,8 @@ def test_dropconnect_is_the_model_whose_recurrent_weights_lack_some(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = built(family(hidden_size=D, weight_dropout=0.5)).train()
-    layers = model._thinned(B)
-    monkeypatch.setattr(model, "_thinned", lambda _: layers)
+    layers = model._dropped_layers(B)
+    monkeypatch.setattr(model, "_dropped_layers", lambda _: layers)
     scores = model(batch(lengths))[0]
     lacking = built(family(hidden_size=D)).eval()
     with torch.no_grad():
@@ -202,7 +202,7 @@ def test_what_a_gru_lets_through_is_whole_under_recurrent_dropout() -> None:
 
 def test_each_chunk_and_each_row_leave_other_units_out() -> None:
     model = built(LSTM(hidden_size=50, recurrent_dropout=0.5)).train()
-    first, second = model._thinned(B)[0].mask, model._thinned(B)[0].mask
+    first, second = model._dropped_layers(B)[0].mask, model._dropped_layers(B)[0].mask
     assert first is not None and second is not None
     assert len({tuple(row.tolist()) for row in [*first, *second]}) == 2 * B
 

@@ -17,8 +17,9 @@ from seriatim.layers.cells import (
     StackedCell,
 )
 from seriatim.layers.kernels import recurrence
+from seriatim.layers.kernels.dispatch import HiddenKernel, Kernel
 from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
-from seriatim.models.recurrent import KINDS, HiddenKernel, Kernel
+from seriatim.models.recurrent_stack import cell_kind
 
 B, L, E, D = 4, 9, 3, 5
 EXACT = {"rtol": 1e-13, "atol": 1e-12}
@@ -39,7 +40,7 @@ def made(
     name: str, size: int = D, dtype: torch.dtype = torch.float64
 ) -> tuple[StackedCell, Kernel]:
     torch.manual_seed(0)
-    kind = KINDS[type(CONFIGS[name])](CONFIGS[name])
+    kind = cell_kind(CONFIGS[name])
     cell = kind.cell(E, size).to(dtype)
     for parameter in cell.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -60,7 +61,7 @@ def by_equations(cell: StackedCell, h: tree.Tree, x: Tensor, mask: Tensor) -> tr
     """One element after another by `fold`: what Gal and Ghahramani write."""
     states = []
     for t in range(x.shape[1]):
-        h = cell.fold(h, cell.of_input(x[:, t]), cell.split(cell.weight_hh), mask)
+        h = cell.fold(h, cell.project_input(x[:, t]), cell.split(cell.weight_hh), mask)
         states.append(h)
     return tree.map_leaves(lambda *steps: torch.stack(steps, 1), *states)
 
@@ -132,7 +133,7 @@ def test_what_trains_by_hand_reads_by_torch_and_both_are_one(
     assert isinstance(kernel, HiddenKernel)
     ours = found(lambda: kernel.chunk([cell], (h,), x, 0.0)[0])
     assert calls == [1]
-    torchs = found(lambda: kernel.layers([cell], h[None], x, 0.0)[0])
+    torchs = found(lambda: kernel.torch_layers([cell], h[None], x, 0.0)[0])
     with torch.no_grad():
         read, _ = kernel.chunk([cell], (h,), x, 0.0)
     assert calls == [1]
@@ -282,5 +283,5 @@ def test_gates_of_a_normalized_lstm_make_its_step() -> None:
     gates = cell.gates(h, x)
     new = gates.forget * c + gates.input * gates.update
     torch.testing.assert_close(
-        cell((h, c), x), (gates.output * cell.seen(new).tanh(), new), **EXACT
+        cell((h, c), x), (gates.output * cell.normalize_cell(new).tanh(), new), **EXACT
     )

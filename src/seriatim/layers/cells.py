@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from seriatim.core.tree import Tree
 from seriatim.layers.kernels.recurrence import scan
 
-Folding: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
+Fold: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
 
 
 class Cell(nn.Module, ABC):
@@ -55,7 +55,7 @@ class Cell(nn.Module, ABC):
         shown: Tensor = h[0] if isinstance(h, tuple) else h
         return shown
 
-    def inside(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
+    def inner_values(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
         """What a recorder is shown of a step beside the output, such as gates: by default nothing.
 
         Args:
@@ -88,17 +88,17 @@ class Layer(Protocol):
     def mask(self) -> Tensor | None:
         """(B, D) what h is multiplied by where it meets U; None: nothing."""
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """(..., G D) what the gates get of x."""
 
-    def folding(self) -> Folding:
+    def make_fold(self) -> Fold:
         """The steps of one chunk: the state after an element of which the gates get wx (B, G D)."""
 
     def output(self, h: Tree) -> Tensor:
         """(B, D) what the state shows."""
 
-    def recovered(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
-        """As `StackedCell.recovered`."""
+    def chunk_values(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
+        """As `StackedCell.chunk_values`."""
 
 
 class StackedCell(Cell):
@@ -111,10 +111,10 @@ class StackedCell(Cell):
         weight_hh: (G D, D) acts on h.
         bias_ih: (G D,) added to the first product.
         bias_hh: (G D,) added to the second product.
-        parts: the names of what is inside, beside what the cell shows.
+        value_names: the names of what is inside, beside what the cell shows.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ()
+    value_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int, num_gates: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -144,18 +144,18 @@ class StackedCell(Cell):
         """Itself."""
         return self
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """(..., G D) W x + b_W of all gates."""
         return F.linear(x, self.weight_ih, self.bias_ih)
 
-    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+    def project_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
         """(..., G D) U h + b_U of all gates; u in place of U, if given."""
         return F.linear(h, self.weight_hh if u is None else u, self.bias_hh)
 
     def forward(self, h: Tree, x: Tensor) -> Tree:
-        return self.folding()(h, self.of_input(x))
+        return self.make_fold()(h, self.project_input(x))
 
-    def folding(self, u: Tensor | None = None, mask: Tensor | None = None) -> Folding:
+    def make_fold(self, u: Tensor | None = None, mask: Tensor | None = None) -> Fold:
         """`fold` for the steps of one chunk.
 
         Args:
@@ -174,7 +174,7 @@ class StackedCell(Cell):
 
     @abstractmethod
     def fold(self, h: Tree, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tree:
-        """The state after an element of which the gates get wx, as `of_input` makes it.
+        """The state after an element of which the gates get wx, as `project_input` makes it.
 
         Args:
             h: the state before.
@@ -183,14 +183,14 @@ class StackedCell(Cell):
             mask: (B, D) what h is multiplied by where it meets U; None: nothing.
         """
 
-    def inside(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        return self.gated(h, self.of_input(x), after)
+    def inner_values(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
+        return self.step_values(h, self.project_input(x), after)
 
-    def gated(self, h: Tree, wx: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        """`inside`, of what the gates get of x: every name in `parts`."""
+    def step_values(self, h: Tree, wx: Tensor, after: Tree) -> Mapping[str, Tensor]:
+        """`inner_values`, of what the gates get of x: every name in `value_names`."""
         return {}
 
-    def recovered(
+    def chunk_values(
         self,
         h: Tree,
         x: Tensor,
@@ -211,7 +211,7 @@ class StackedCell(Cell):
             mask: (B, D) what h is multiplied by where it meets U.
 
         Returns:
-            For every name in `parts` (B, L, D).
+            For every name in `value_names` (B, L, D).
         """
         return {}
 
@@ -247,13 +247,13 @@ class DroppedCell:
         """The cell's, with what is left of U."""
         return [self.cell.weight_ih, self.weight_hh, self.cell.bias_ih, self.cell.bias_hh]
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """The cell's own."""
-        return self.cell.of_input(x)
+        return self.cell.project_input(x)
 
-    def folding(self) -> Folding:
+    def make_fold(self) -> Fold:
         """The cell's own, thinned."""
-        return self.cell.folding(self.weight_hh, self.mask)
+        return self.cell.make_fold(self.weight_hh, self.mask)
 
     def output(self, h: Tree) -> Tensor:
         """The cell's own."""
@@ -264,9 +264,9 @@ class DroppedCell:
         """The whole cell."""
         return self.cell
 
-    def recovered(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
+    def chunk_values(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
         """The cell's own, thinned."""
-        return self.cell.recovered(h, x, shown, self.weight_hh, self.mask)
+        return self.cell.chunk_values(h, x, shown, self.weight_hh, self.mask)
 
 
 def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
@@ -291,7 +291,7 @@ class RNNCell(StackedCell):
         self.nonlinearity = NONLINEARITIES[nonlinearity]
 
     def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
-        return self.nonlinearity(wx + self.of_hidden(_masked(h, mask), *u))
+        return self.nonlinearity(wx + self.project_hidden(_masked(h, mask), *u))
 
 
 class LayerNormRNNCell(RNNCell):
@@ -310,16 +310,16 @@ class LayerNormRNNCell(RNNCell):
         super().__init__(input_size, hidden_size, nonlinearity)
         self.gain = nn.Parameter(torch.ones(hidden_size))
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """(..., D) W x."""
         return F.linear(x, self.weight_ih)
 
-    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+    def project_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
         """(..., D) U h."""
         return F.linear(h, self.weight_hh if u is None else u)
 
     def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
-        a = wx + self.of_hidden(_masked(h, mask), *u)
+        a = wx + self.project_hidden(_masked(h, mask), *u)
         return self.nonlinearity(_layer_norm(a, self.gain, self.bias_ih + self.bias_hh))
 
 
@@ -353,7 +353,7 @@ class LSTMCell(StackedCell):
     The state is (h, c). Weights are stacked in torch's order: input, forget, update, output.
     """
 
-    parts = ("forget", "input", "output", "candidate", "cell")
+    value_names = ("forget", "input", "output", "candidate", "cell")
 
     def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         """
@@ -376,23 +376,23 @@ class LSTMCell(StackedCell):
         They do not depend on the cell, so one call gives the gates of a whole sequence whose
         hidden states are known.
         """
-        return self._gates(self.of_input(x) + self.of_hidden(h))
+        return self._gates(self.project_input(x) + self.project_hidden(h))
 
     def fold(
         self, h: tuple[Tensor, Tensor], wx: Tensor, u: Sequence[Tensor], mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         hidden, cell = h
-        gates = self._gates(wx + self.of_hidden(_masked(hidden, mask), *u))
+        gates = self._gates(wx + self.project_hidden(_masked(hidden, mask), *u))
         cell = gates.forget * cell + gates.input * gates.update
-        return gates.output * self.seen(cell).tanh(), cell
+        return gates.output * self.normalize_cell(cell).tanh(), cell
 
-    def gated(
+    def step_values(
         self, h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
     ) -> Mapping[str, Tensor]:
         """The gates, c~ by the name of candidate, and the cell."""
-        return {**_by_name(self._gates(wx + self.of_hidden(h[0]))), "cell": after[1]}
+        return {**_by_name(self._gates(wx + self.project_hidden(h[0]))), "cell": after[1]}
 
-    def recovered(
+    def chunk_values(
         self,
         h: tuple[Tensor, Tensor],
         x: Tensor,
@@ -401,12 +401,12 @@ class LSTMCell(StackedCell):
         mask: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
         """The gates by one product, and c_t = f_t * c_{t-1} + i_t * c~_t from them."""
-        product = self.of_hidden(_before(h[0], shown, mask), u)
-        gates = self._gates(product.add_(self.of_input(x)))
+        product = self.project_hidden(_before(h[0], shown, mask), u)
+        gates = self._gates(product.add_(self.project_input(x)))
         cell = scan(gates.forget, gates.input * gates.update, h[1])
         return {**_by_name(gates), "cell": cell}
 
-    def seen(self, cell: Tensor) -> Tensor:
+    def normalize_cell(self, cell: Tensor) -> Tensor:
         """(..., D) what the output gate is given of c_t, before its tanh: all of it."""
         return cell
 
@@ -445,16 +445,16 @@ class LayerNormLSTMCell(LSTMCell):
         self.gain_cell = nn.Parameter(torch.ones(hidden_size))
         self.bias_cell = nn.Parameter(torch.zeros(hidden_size))
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """(..., 4 D) LN(W x; g_W, b_W)."""
         return _layer_norm(F.linear(x, self.weight_ih), self.gain_ih, self.bias_ih)
 
-    def of_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
+    def project_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
         """(..., 4 D) LN(U h; g_U, b_U)."""
         product = F.linear(h, self.weight_hh if u is None else u)
         return _layer_norm(product, self.gain_hh, self.bias_hh)
 
-    def seen(self, cell: Tensor) -> Tensor:
+    def normalize_cell(self, cell: Tensor) -> Tensor:
         """(..., D) LN(c_t; g_c, b_c)."""
         return _layer_norm(cell, self.gain_cell, self.bias_cell)
 
@@ -482,7 +482,7 @@ class GRUCell(StackedCell):
     Weights are stacked in torch's order: reset, update, candidate.
     """
 
-    parts = ("reset", "update", "candidate")
+    value_names = ("reset", "update", "candidate")
 
     def __init__(
         self, input_size: int, hidden_size: int, reset: Literal["before", "after"] = "after"
@@ -492,13 +492,13 @@ class GRUCell(StackedCell):
 
     def gates(self, h: Tensor, x: Tensor) -> GRUGates:
         """The gates from h_{t-1} (..., D) and x_t (..., E)."""
-        return self._gates(h, self.of_input(x), self.split(self.weight_hh))
+        return self._gates(h, self.project_input(x), self.split(self.weight_hh))
 
-    def gated(self, h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
+    def step_values(self, h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
         """The gates and the candidate."""
         return self._gates(h, wx, self.split(self.weight_hh))._asdict()
 
-    def recovered(
+    def chunk_values(
         self,
         h: Tensor,
         x: Tensor,
@@ -508,7 +508,7 @@ class GRUCell(StackedCell):
     ) -> Mapping[str, Tensor]:
         """The gates by one product (two, if the reset comes before it)."""
         parts = self.split(self.weight_hh if u is None else u)
-        return self._gates(_before(h, shown, mask), self.of_input(x), parts)._asdict()
+        return self._gates(_before(h, shown, mask), self.project_input(x), parts)._asdict()
 
     def split(self, u: Tensor) -> Sequence[Tensor]:
         """The rows of the reset and the update gate, and those of the candidate."""
@@ -518,23 +518,23 @@ class GRUCell(StackedCell):
         gates = self._gates(_masked(h, mask), wx, u)
         return gates.update * h + (1 - gates.update) * gates.candidate
 
-    def of_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
+    def project_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
         """(..., 2 D) U h + b_U of the reset and the update gate, u (2 D, D) their rows."""
         return F.linear(h, u, self.bias_hh[: 2 * self.hidden_size])
 
-    def of_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
+    def project_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
         """(..., D) U h + b_U of the candidate, u (D, D) its rows."""
         return F.linear(h, u, self.bias_hh[2 * self.hidden_size :])
 
     def _gates(self, h: Tensor, wx: Tensor, u: Sequence[Tensor]) -> GRUGates:
         u_gates, u_candidate = u
         w_r, w_z, w_n = wx.chunk(3, -1)
-        u_r, u_z = self.of_hidden_gates(h, u_gates).chunk(2, -1)
+        u_r, u_z = self.project_hidden_gates(h, u_gates).chunk(2, -1)
         r = (w_r + u_r).sigmoid()
         if self.resets_before:
-            n = w_n + self.of_hidden_candidate(r * h, u_candidate)
+            n = w_n + self.project_hidden_candidate(r * h, u_candidate)
         else:
-            n = w_n + r * self.of_hidden_candidate(h, u_candidate)
+            n = w_n + r * self.project_hidden_candidate(h, u_candidate)
         return GRUGates(reset=r, update=(w_z + u_z).sigmoid(), candidate=n.tanh())
 
 
@@ -561,7 +561,7 @@ class LayerNormGRUCell(GRUCell):
         self.gain_ih = nn.Parameter(torch.ones(3 * hidden_size))
         self.gain_hh = nn.Parameter(torch.ones(3 * hidden_size))
 
-    def of_input(self, x: Tensor) -> Tensor:
+    def project_input(self, x: Tensor) -> Tensor:
         """(..., 3 D) of the gates and of the candidate."""
         rows = 2 * self.hidden_size
         product = F.linear(x, self.weight_ih)
@@ -569,12 +569,12 @@ class LayerNormGRUCell(GRUCell):
         candidate = _layer_norm(product[..., rows:], self.gain_ih[rows:], self.bias_ih[rows:])
         return torch.cat([gates, candidate], -1)
 
-    def of_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
+    def project_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
         """(..., 2 D) LN(U_g h)."""
         rows = 2 * self.hidden_size
         return _layer_norm(F.linear(h, u), self.gain_hh[:rows], self.bias_hh[:rows])
 
-    def of_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
+    def project_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
         """(..., D) LN(U h)."""
         rows = 2 * self.hidden_size
         return _layer_norm(F.linear(h, u), self.gain_hh[rows:], self.bias_hh[rows:])

@@ -1,7 +1,7 @@
-"""What recurrent layers show to recorders: hidden states, and what was inside.
+"""Taps of recurrent layers: their hidden states, and inner values such as gates.
 
-Fused kernels show the hidden states alone. From them the cells recover their gates, for all steps
-at once; nothing is run a second time, and nothing is made that nobody wants.
+Fused kernels return the hidden states alone. From these the cells recover their gates, for all
+steps at once; no layer runs a second time, and only values that a recorder wants are computed.
 
 Knows cells and taps; no kernel and no model.
 
@@ -18,61 +18,61 @@ from seriatim.core.taps import Record
 from seriatim.core.tree import Tree
 from seriatim.layers.cells import Layer, StackedCell
 
-Turn: TypeAlias = Callable[[Tensor], Tensor]
+Reorder: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def tap_chunk(
     layer: Layer,
     h: Tree,
     x: Tensor,
-    shown: Tensor,
+    outputs: Tensor,
     lengths: Tensor | None,
-    turn: Turn | None = None,
+    reorder: Reorder | None = None,
 ) -> None:
-    """Show what a layer made of a chunk.
+    """Put the values of a layer over a chunk.
 
     Args:
-        layer: as it ran.
-        h: its state before.
-        x: (B, L, E).
-        shown: (B, L, D) what it put out.
-        lengths: (B,) on the CPU, valid elements of each row; None: all.
-        turn: brings (B, L, ...) into the order of the sequence, if the layer read another.
+        layer: the layer, as it ran.
+        h: its state before the chunk.
+        x: (B, L, E) its inputs.
+        outputs: (B, L, D) its outputs.
+        lengths: (B,) on the CPU, the number of valid elements of each row; None: all.
+        reorder: brings (B, L, ...) into the order of the sequence, if the layer read another.
     """
     owner = layer.owner
-    found: dict[str, Tensor] = {"hidden": shown}
-    if any(taps.wanted(owner, name, shown.nbytes) for name in owner.parts):
+    values: dict[str, Tensor] = {"hidden": outputs}
+    if any(taps.wanted(owner, name, outputs.nbytes) for name in owner.value_names):
         with taps.grad_mode():
-            found.update(layer.recovered(h, x, shown))
-    for name, value in found.items():
+            values.update(layer.chunk_values(h, x, outputs))
+    for name, value in values.items():
         if taps.wanted(owner, name, value.nbytes):
-            taps.put(owner, name, Record(value if turn is None else turn(value), lengths))
+            taps.put(owner, name, Record(value if reorder is None else reorder(value), lengths))
 
 
 def tap_step(
     cell: StackedCell,
     after: Tree,
     lengths: Tensor | None,
-    inside: Callable[[], Mapping[str, Tensor]],
+    inner_values: Callable[[], Mapping[str, Tensor]],
 ) -> None:
-    """Show what a layer made of one element.
+    """Put the values of a layer after one element.
 
-    The tensors of the state itself are shown: with the graph kept, later steps depend on them.
+    These are the tensors of the state itself: where the graph is kept, later steps depend on them.
 
     Args:
-        cell: whose layer it is.
+        cell: the cell of the layer.
         after: the state after the element.
-        lengths: (B,) on the CPU, 0 for rows that have no such element; None: all have.
-        inside: gives its parts, if they are wanted.
+        lengths: (B,) on the CPU, 0 for rows that have no such element; None: all have one.
+        inner_values: computes the gates and other inner values, if they are wanted.
     """
-    found: dict[str, Tensor] = {"hidden": cell.output(after)}
-    if any(taps.wanted(cell, name) for name in cell.parts):
+    values: dict[str, Tensor] = {"hidden": cell.output(after)}
+    if any(taps.wanted(cell, name) for name in cell.value_names):
         with taps.grad_mode():
-            found.update(inside())
-    put_step(cell, found, lengths)
+            values.update(inner_values())
+    put_step(cell, values, lengths)
 
 
-def put_step(owner: nn.Module, found: Mapping[str, Tensor], lengths: Tensor | None) -> None:
-    """Show values (B, ...) of one element."""
-    for name, value in found.items():
+def put_step(owner: nn.Module, values: Mapping[str, Tensor], lengths: Tensor | None) -> None:
+    """Put values (B, ...) of one element."""
+    for name, value in values.items():
         taps.put(owner, name, Record(value, lengths, axis=None))

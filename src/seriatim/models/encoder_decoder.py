@@ -5,7 +5,7 @@ was read; any encoder goes with any decoder. A source is x_1 .. x_{S-1} and the 
 of its alphabet, so that none is ever empty.
 
 Knows how symbols are embedded and predicted; how sources are read and targets folded is known
-by `families.encoders` and `families.decoders`.
+by `models.encoders` and `models.decoders`.
 
 Shapes: B rows, L elements of the target, S positions of the source, D features, V symbols.
 """
@@ -20,10 +20,9 @@ from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 from seriatim.models.decoders import Decoder, make_decoder
-from seriatim.models.encoders import Encoder, make_encoder, scaled_embedding
+from seriatim.models.encoders import Encoder, make_embedding, make_encoder, scaled_embedding
 from seriatim.models.memory import Memory
 from seriatim.models.options.encoder_decoder import Seq2Seq
-from seriatim.models.recurrent_stack import make_embedding
 
 
 class Seq2SeqModel(SequenceModel):

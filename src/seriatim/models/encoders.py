@@ -27,8 +27,9 @@ from seriatim.layers.cells import Cell
 from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.tape import Chunk, Tape
 from seriatim.models.options.encoder_decoder import EncoderConfig
-from seriatim.models.recurrent_stack import RecurrentStack, make_embedding
+from seriatim.models.recurrent_stack import RecurrentStack
 from seriatim.models.transformer_parts import (
+    STD,
     embed,
     initialize_blocks,
     make_block,
@@ -234,7 +235,7 @@ class RecurrentEncoder(Encoder):
             h = self._dropped(h) if i else h
             zeros = ahead.zeros(len(x))
             there, _ = ahead(zeros, h, lengths, keep=False)
-            again, _ = back(zeros, turned(h), lengths, keep=False, turn=turned)
+            again, _ = back(zeros, turned(h), lengths, keep=False, reorder=turned)
             h = torch.cat([there, turned(again)], -1)
         return self._dropped(h)
 
@@ -255,6 +256,18 @@ class RecurrentEncoder(Encoder):
 
     def _dropped(self, x: Tensor) -> Tensor:
         return dropout(x, self.config.dropout, is_training=self.training)
+
+
+def make_embedding(config: EncoderConfig, num_symbols: int) -> nn.Embedding:
+    """An embedding that can also be the output layer.
+
+    N(0, 1 / D): scaled by sqrt(D) its outputs have variance 1, and as the output layer it gives
+    logits of about the size of one feature. Unscaled in front of norms it is N(0, 0.02^2).
+    """
+    embedding = nn.Embedding(num_symbols, config.model_size)
+    is_small = "transformer" in config.parts and not config.scale_embeddings
+    nn.init.normal_(embedding.weight, std=STD if is_small else config.model_size**-0.5)
+    return embedding
 
 
 def scaled_embedding(embedding: nn.Embedding, x: Tensor, config: EncoderConfig) -> Tensor:

@@ -86,7 +86,7 @@ class LatentModel(SequenceModel):
         says of itself."""
         parts = tree.leaves(new)
         states = {f"state.{i}": part for i, part in enumerate(parts)} if len(parts) > 1 else {}
-        return {"hidden": self.cell.output(new), **states, **self.cell.inside(h, x, new)}
+        return {"hidden": self.cell.output(new), **states, **self.cell.inner_values(h, x, new)}
 
     def tap_children(self) -> Mapping[str, nn.Module]:
         """The cell is the one layer."""

@@ -3,7 +3,7 @@
     p(x_t | past) = prod_k  q_k^x_k (1 - q_k)^(1 - x_k),    q = sigmoid(V h_t + b)
 
 Boulanger-Lewandowski, Bengio, Vincent 2012, section 3, with independent keys. The recurrence is
-that of `families.recurrent`; here are only its inputs and its distribution.
+that of `models.recurrent`; here are only its inputs and its distribution.
 
 Shapes: B rows, L steps, K components of a vector, D features.
 """

@@ -1,6 +1,6 @@
 """A recurrent layer that looks at a source before every step, with its backward pass by hand.
 
-`families.decoders.AdditiveDecoder` has the equations; a test holds the two equal in values and
+`models.decoders.AdditiveDecoder` has the equations; a test holds the two equal in values and
 gradients. Left to autograd, every step would add to the gradient of every weight and of the
 whole source. Here the products with a weight are collected and its gradient is one product over
 all steps.
