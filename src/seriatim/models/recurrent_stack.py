@@ -6,7 +6,7 @@ options that choose a cell; does not know what a stack is for.
 Shapes: B rows, L elements of a chunk, E and D features of the input and of a layer, N layers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -76,7 +76,7 @@ _CONFIGS: Mapping[str, type[RecurrentConfig]] = {"rnn": RNN, "lstm": LSTM, "gru"
 
 def fold_element(
     kernel: Kernel,
-    cells: nn.ModuleList,
+    cells: Iterable[StackedCell],
     carry: Carry,
     x: Tensor,
     lengths: Tensor | None,
