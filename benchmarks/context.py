@@ -1,10 +1,10 @@
-"""The time that measuring an effective context takes: contexts 1 to 512 on 100,000 symbols.
+"""The time it takes to measure an effective context: contexts 1 to 512 on 100,000 symbols.
 
     python -m benchmarks.context --write benchmarks/results/context.json
 
-The models are not trained: the work is the same. Symbols are drawn by chance, 66 kinds. Each model
-is measured once a round, by turns; the table has medians. Seconds of the processor are given
-beside those of the clock, for machines that are shared.
+The models are not trained, since that does not change the work. The symbols are random, of 66
+kinds. Each model is measured once per round, in turn, and the table has medians. Processor time is
+given beside wall time, for machines that are shared.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""`./run gpu`: how much of a GPU each family uses, after the tests that need one.
+"""`./run gpu`: how much of a GPU each family uses; runs after the tests that need a GPU.
 
 Training tokens/s of every family, counted as 6 operations per weight and token, beside the rate of
-a 4,096 x 4,096 bfloat16 product measured in the same run; medians of some rounds. `--device cpu`
-tries the script where there is no GPU, and its figures mean nothing then.
+a 4,096 x 4,096 bfloat16 product measured in the same run; medians over rounds. `--device cpu` tries
+the script without a GPU, in which case the figures mean nothing.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CONFIGS: dict[str, ModelConfig] = {
 
 
 def _seconds(step: Any, device: torch.device, repeats: int) -> float:
-    """The median of so many calls, each waited for."""
+    """The median seconds of repeated calls, each synchronized."""
     found = []
     for _ in range(repeats + 2):
         began = time.perf_counter()
@@ -54,7 +54,7 @@ def _product_rate(device: torch.device, size: int, repeats: int) -> float:
 def measure(
     config: ModelConfig, device: torch.device, rows: int, length: int, repeats: int
 ) -> dict[str, Any]:
-    """Tokens/s of training, and the operations per second that they come to."""
+    """Tokens/s of training, and the equivalent operations per second."""
     torch.manual_seed(0)
     model = build_model(config, V, 1).to(device).train()
     choice = choose_precision("auto", model)

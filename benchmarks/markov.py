@@ -2,9 +2,9 @@
 
     python -m benchmarks.markov --data FOLDER [--write]
 
-The text is what the .txt files of a folder hold, white space normalized, repeated to each size
-with another shuffle of its lines every time. A fit is a fresh process: read the file, give every
-word a number, count, smooth, and answer one question; its peak memory is that of the process,
+The text comes from the .txt files of a folder, with white space normalized, and is repeated to each
+size with a new shuffle of its lines every time. Each fit is a fresh process: read the file, number
+the words, count, smooth, and answer one query; its peak memory is that of the process,
 torch included. `lmplz` is not on PyPI and is not run: the ratio is to what it did on this kind of
 machine, 0.46 to 0.60 M tokens/s.
 
@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "markov.json"
 
 
 def main() -> None:
-    """Run it all; a table, then a line of JSON."""
+    """Run everything; print a table, then a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder of .txt files")
     parser.add_argument("--order", type=int, default=5)
@@ -77,13 +77,13 @@ def main() -> None:
 
 
 def read_lines(folder: Path) -> list[str]:
-    """The lines of all .txt files, one space between words."""
+    """The lines of all .txt files, with one space between words."""
     texts = [p.read_text(encoding="utf-8-sig") for p in sorted(folder.glob("*.txt"))]
     return [" ".join(line.split()) for text in texts for line in text.split("\n")]
 
 
 def repeated(lines: list[str], num_tokens: int, seed: int = 0) -> Iterator[str]:
-    """Shuffles of the lines, until there are enough tokens."""
+    """Shuffles of the lines, one after another, until there are enough tokens."""
     rng = np.random.default_rng(seed)
     while True:
         for i in rng.permutation(len(lines)):
@@ -94,7 +94,7 @@ def repeated(lines: list[str], num_tokens: int, seed: int = 0) -> Iterator[str]:
 
 
 def write_text(lines: Iterator[str], path: Path) -> None:
-    """One line a line."""
+    """Write the lines to a file."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)
 
@@ -103,7 +103,7 @@ def write_text(lines: Iterator[str], path: Path) -> None:
 
 
 def fit_one(path: Path, order: int) -> dict[str, Any]:
-    """Text to queryable model in this process."""
+    """From text to a queryable model, in this process."""
     from seriatim.data.sources import open_source
     from seriatim.data.word_corpus import read_words
     from seriatim.models import Markov
@@ -127,7 +127,7 @@ def fit_one(path: Path, order: int) -> dict[str, Any]:
 
 
 def corpus_start(boundary: int) -> Any:
-    """One question: does the first line end at once?"""
+    """One query: does the first line end at once?"""
     import torch
 
     return torch.tensor([boundary])
@@ -136,7 +136,7 @@ def corpus_start(boundary: int) -> Any:
 def fit_rounds(
     lines: list[str], num_tokens: int, order: int, rounds: int, folder: Path
 ) -> dict[str, Any]:
-    """Fits of one size in fresh processes: the medians, and the best."""
+    """Fits of one size in fresh processes: the medians and the best."""
     path = folder / f"{num_tokens}.txt"
     write_text(repeated(lines, num_tokens), path)
     command = [sys.executable, "-m", "benchmarks.markov", "--fit-one", str(path)]

@@ -1,4 +1,4 @@
-"""The most memory that this process has had."""
+"""The peak memory of this process."""
 
 import re
 import resource
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Of this program alone, where the system says it.
+    """The peak of this program alone, where the system reports it.
 
-    `ru_maxrss` is handed on from whoever started the program: beside a large parent, everything
-    would be as large as the parent. VmHWM begins anew with each program.
+    `ru_maxrss` is inherited from the parent process, so under a large parent everything would seem
+    as large as the parent. VmHWM starts anew with each program.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -38,7 +38,7 @@ def tokens(num_symbols: int, size: int = 400_000) -> np.ndarray:
 
 
 def cases(V: int) -> dict[str, tuple[Any, Callable[[], torch.nn.Module]]]:
-    """Each family by gradients: ours, and the same model written plainly."""
+    """Each family trained by gradients: ours, and the same model in plain PyTorch."""
     return {
         "autoregressive": (
             st.Autoregressive(window=8, embedding_size=64, hidden_size=512),
@@ -55,7 +55,7 @@ def cases(V: int) -> dict[str, tuple[Any, Callable[[], torch.nn.Module]]]:
 
 
 def rate(step: Iterator[Any], seconds: float) -> float:
-    """Items per second, after two that are not counted."""
+    """Items per second, after a warm-up of two."""
     next(step), next(step)
     began, count = time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < seconds or count < 2:
@@ -67,7 +67,7 @@ def rate(step: Iterator[Any], seconds: float) -> float:
 def paired(
     ours: Iterator[Any], peer: Iterator[Any], seconds: float, rounds: int
 ) -> dict[str, float]:
-    """Medians of rates taken in turn, ours then the peer's, and of their ratios."""
+    """Medians of both rates, measured in turn, and of their ratios."""
     pairs = [(rate(ours, seconds), rate(peer, seconds)) for _ in range(rounds)]
     return {
         "ours": statistics.median(a for a, _ in pairs),
@@ -77,7 +77,7 @@ def paired(
 
 
 def matrix_rate(seconds: float) -> float:
-    """FLOP/s of a float32 product of 1,024 x 1,024 matrices: the machine's own limit here."""
+    """FLOP/s of a float32 product of 1,024 x 1,024 matrices: the limit of the machine."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
 
     def products() -> Iterator[None]:
@@ -89,7 +89,7 @@ def matrix_rate(seconds: float) -> float:
 
 
 def our_steps(model: st.SequenceModel, corpus: Corpus, options: TrainingOptions) -> Iterator[None]:
-    """The training loop's own steps, one per item taken."""
+    """The training loop's own steps, one per item."""
     source = batch_source(
         corpus,
         model.boundary,
@@ -106,7 +106,7 @@ def our_steps(model: st.SequenceModel, corpus: Corpus, options: TrainingOptions)
 
 
 def our_symbols(model: st.SequenceModel) -> Iterator[Any]:
-    """Symbols sampled alone, one per item taken."""
+    """Symbols sampled one sequence at a time, one per item."""
     model.eval()
     with torch.inference_mode():
         state = model.start(1)
@@ -114,7 +114,7 @@ def our_symbols(model: st.SequenceModel) -> Iterator[Any]:
 
 
 def training(V: int, seconds: float, rounds: int, peak: float) -> list[dict[str, Any]]:
-    """Tokens/s of training: ours beside plain PyTorch, and as a share of the product rate."""
+    """Tokens/s of training: ours beside plain PyTorch, and as a fraction of the product rate."""
     data = tokens(V)
     corpus = Corpus.from_tokens([data], is_stream=True)
     options = TrainingOptions(batch_size=B, length=L, steps=10**6)
@@ -129,8 +129,8 @@ def training(V: int, seconds: float, rounds: int, peak: float) -> list[dict[str,
             rounds,
         )
         weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-        # Forward and backward: 6 operations per weight of a matrix and token; looking up an
-        # embedding is no product, unless the head uses the same weights.
+        # Forward and backward: 6 operations per matrix weight and token. An embedding look-up is
+        # not a product, unless the head shares its weights.
         products = weights - (0 if config_ties(config) else model.embedding.weight.numel())
         rows.append(
             {
@@ -149,7 +149,7 @@ def config_ties(config: Any) -> bool:
 
 
 def generation(V: int, seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """Symbols/s, one sequence alone."""
+    """Symbols/s of a single sequence."""
     rows = []
     for name, (config, peer) in cases(V).items():
         torch.manual_seed(0)
@@ -161,7 +161,7 @@ def generation(V: int, seconds: float, rounds: int) -> list[dict[str, Any]]:
 
 
 def counting(seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """The Markov model: counting against a dictionary of counters, and symbols/s."""
+    """The Markov model: counting beside a dictionary of counters, and symbols/s."""
     V, data = 100, tokens(100)
     corpus = Corpus.from_tokens([data], is_stream=True)
     model = build_model(st.Markov(order=5), V, 1)
@@ -188,7 +188,7 @@ def counting(seconds: float, rounds: int) -> list[dict[str, Any]]:
 
 
 def single_steps(seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """Symbols/s alone, of the sizes that the targets name."""
+    """Symbols/s of a single sequence, for the model sizes of the targets."""
     named = {
         "lstm 256, V = 100": (st.LSTM(hidden_size=256), 100, 3000),
         "transformer 6 x 384, V = 10,000": (
@@ -231,8 +231,8 @@ def peak_memory(megabytes: int) -> float:
 def train_on(megabytes: int) -> None:
     """Train on a text of this size, from the file on, and print the peak memory in MB.
 
-    Anonymous memory: pages of the mapped token file are not counted, which the system takes
-    back whenever it needs them.
+    Anonymous memory only: pages of the mapped token file, which the system can reclaim at any
+    time, are not counted.
     """
     import tempfile
     import threading
@@ -262,7 +262,7 @@ def train_on(megabytes: int) -> None:
 
 
 def main() -> None:
-    """Run all of it."""
+    """Run everything."""
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one rate")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rates")

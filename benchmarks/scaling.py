@@ -1,4 +1,4 @@
-"""Several processes: measured on this machine, computed for machines that are not here.
+"""Several processes: measured on this machine, computed for machines that we do not have.
 
     python -m benchmarks.scaling                    # the computed tables
     python -m benchmarks.scaling --measure          # beside them two processes on two cores
@@ -43,7 +43,7 @@ RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class Machine:
-    """One rank and its network, as assumed."""
+    """The assumptions about one rank and its network."""
 
     name: str
     weights: float  # W
@@ -62,7 +62,7 @@ MACHINES = (
 
 @dataclass(frozen=True)
 class Row:
-    """What the formula says of so many ranks; bytes are sent by each rank in each step."""
+    """The formula's figures for a number of ranks; bytes are per rank and step."""
 
     ranks: int
     tokens_per_second: float
@@ -135,7 +135,7 @@ SYMBOLS, WARM_UP = 10_000, 3
 
 
 def work(name: str, seconds: float, threads: int) -> None:
-    """Train for some seconds, and print how fast; one process, or a rank of several."""
+    """Train for some seconds and print the speed, as one process or a rank of several."""
     import numpy as np
     import torch
 
@@ -182,7 +182,7 @@ class _Stream:
 
 
 def measured(name: str, seconds: float, rounds: int) -> dict[str, Any]:
-    """Both ways in turn, and the median ratio of their pairs."""
+    """Both ways in turn, and the median ratio of the pairs."""
     one, two = [], []
     for _ in range(rounds):
         two.append(_rate(name, seconds, processes=2))

@@ -1,12 +1,12 @@
 """`python -m benchmarks.training`: speed and memory of training, in one run with peers and limits.
 
-Everything in one run, as ratios: what is compared is timed in turn, ours then the peer's, and
+Everything is measured in one run and reported as ratios: ours and the peer's are timed in turn, and
 medians are taken. The machine's own limits (products in float32 and bfloat16, copying) are
 measured in the same rounds. See benchmarks/README.md for the protocol. Prints a line for every
-measurement and, as its last line, JSON. `--only NAME` takes one part, `--write` writes the file.
+measurement and, as its last line, JSON. `--only NAME` runs one part, `--write` writes the file.
 
-Peers that are not installed are left out by name: transformers (any version with GPT-2), and rau
-in an environment of its own, given by `--rau PATH/bin/rau`.
+Peers: transformers (any version with GPT-2; a plain Transformer stands in where it is missing), and
+rau in an environment of its own, given by `--rau PATH/bin/rau`.
 """
 
 import argparse
@@ -45,8 +45,8 @@ Steps = Iterator[Any]
 
 
 @dataclass(frozen=True)
-class Given:
-    """How long is measured: rounds of pairs of rates, each over so many seconds."""
+class Protocol:
+    """How long to measure: rounds of paired rates, and the seconds of each rate."""
 
     seconds: float
     rounds: int
@@ -68,7 +68,7 @@ def products(dtype: torch.dtype, seconds: float, size: int = 1024) -> float:
 
 
 def copying(seconds: float) -> float:
-    """GB/s of reading and writing, for 200 MB."""
+    """GB/s read and written while copying 200 MB."""
     a, b = torch.ones(50_000_000), torch.empty(50_000_000)
 
     def steps() -> Steps:
@@ -78,8 +78,8 @@ def copying(seconds: float) -> float:
     return rate(steps(), seconds) * 2 * a.nbytes / 1e9
 
 
-def machine(given: Given) -> dict[str, Any]:
-    """The processor, and what it can do at best."""
+def machine(protocol: Protocol) -> dict[str, Any]:
+    """The processor and its limits."""
     names = [
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -87,7 +87,7 @@ def machine(given: Given) -> dict[str, Any]:
     ]
     found = [
         (products(torch.float32, 0.3), products(torch.bfloat16, 0.3), copying(0.3))
-        for _ in range(given.rounds)
+        for _ in range(protocol.rounds)
     ]
     float32, bf16, copies = (statistics.median(column) for column in zip(*found, strict=True))
     return {
@@ -123,24 +123,24 @@ def trainer(config: Any, rows: int, length: int, num_symbols: int = V, **options
 
 
 def our_steps(made: Trainer) -> Steps:
-    """The training loop's own steps, with what a run sets process-wide set around each."""
+    """The training loop's own steps."""
     while True:
         made.update()
         yield
 
 
 def settled(ours: Steps, seconds: float) -> float:
-    """The rate of ours inside the scope in which a run trains."""
+    """The rate of our steps under the process-wide settings of a training run."""
     with process_settings(CPU):
         return rate(ours, seconds)
 
 
-def paired(ours: Steps, peer: Steps, per_step: int, given: Given) -> dict[str, Any]:
-    """Tokens/s of both in turn, medians, and the bf16 product rate of the same rounds."""
+def paired(ours: Steps, peer: Steps, per_step: int, protocol: Protocol) -> dict[str, Any]:
+    """The median tokens/s of both, in turn, and the bf16 product rate of the same rounds."""
     found = []
-    for _ in range(given.rounds):
-        a = settled(ours, given.seconds) * per_step
-        b = rate(peer, given.seconds) * per_step
+    for _ in range(protocol.rounds):
+        a = settled(ours, protocol.seconds) * per_step
+        b = rate(peer, protocol.seconds) * per_step
         found.append((a, b, a / b, products(torch.bfloat16, 0.2)))
     a, b, ratio, peak = (statistics.median(column) for column in zip(*found, strict=True))
     return {
@@ -154,7 +154,7 @@ def paired(ours: Steps, peer: Steps, per_step: int, given: Given) -> dict[str, A
 
 
 def profile(step: Callable[[], object], most: int = 12) -> list[dict[str, Any]]:
-    """Where a step's time goes, by operation."""
+    """Where the time of a step goes, by operation."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
@@ -176,7 +176,7 @@ def profile(step: Callable[[], object], most: int = 12) -> list[dict[str, Any]]:
 # ---- the parts -----------------------------------------------------------------------------------
 
 
-def transformer(given: Given) -> dict[str, Any]:
+def transformer(protocol: Protocol) -> dict[str, Any]:
     """6 x 384, context 256, batch 16, 10k symbols, beside GPT-2 of transformers in its defaults."""
     rows, length, size, layers = 16, 256, 384, 6
     config = st.Transformer(
@@ -184,10 +184,10 @@ def transformer(given: Given) -> dict[str, Any]:
     )
     made = trainer(config, rows, length)
     weights = sum(p.numel() for p in made.parameters if p.ndim == 2)
-    # Six operations for each weight of a matrix and token, forward and backward; and the four
-    # products of attention, of whose squares causality needs half: 6 L D a layer and token.
+    # Six operations per matrix weight and token, forward and backward, and the products of
+    # attention, of which causality needs half: 6 L D per layer and token.
     per_token = 6 * weights + 6 * layers * length * size
-    found = paired(our_steps(made), _gpt2(rows, length, size, layers), rows * length, given)
+    found = paired(our_steps(made), _gpt2(rows, length, size, layers), rows * length, protocol)
     share = found["ours"] * per_token / 1e9 / found["bf16_product_gflops"]
     with process_settings(CPU):
         where = profile(made.update)
@@ -237,7 +237,7 @@ def _gpt2_steps(model: Any, rows: int, length: int) -> Steps:
         yield
 
 
-def recurrent(given: Given) -> dict[str, Any]:
+def recurrent(protocol: Protocol) -> dict[str, Any]:
     """LSTM and GRU, 2 layers, batch 20 x 35, 10k symbols, beside the plain loop in defaults."""
     rows, length = 20, 35
     found = {}
@@ -245,7 +245,7 @@ def recurrent(given: Given) -> dict[str, Any]:
         for size in (650, 200):
             made = trainer(config(hidden_size=size, num_layers=2), rows, length)
             peer = plain.training_steps(plain.Recurrent(name, V, size, 2), tokens(V), rows, length)
-            part = paired(our_steps(made), peer, rows * length, given)
+            part = paired(our_steps(made), peer, rows * length, protocol)
             with process_settings(CPU):
                 where = profile(made.update, 8)
             found[f"{name} 2 x {size}"] = {
@@ -257,7 +257,7 @@ def recurrent(given: Given) -> dict[str, Any]:
     return found
 
 
-def streaming(given: Given) -> dict[str, Any]:
+def streaming(protocol: Protocol) -> dict[str, Any]:
     """One LSTM of 256 over 100 symbols, sampling alone; and its two products alone."""
     torch.manual_seed(0)
     ours, products = (
@@ -265,7 +265,8 @@ def streaming(given: Given) -> dict[str, Any]:
         _two_products(256, 100),
     )
     pairs = [
-        (rate(ours, given.seconds), rate(products, given.seconds / 4)) for _ in range(given.rounds)
+        (rate(ours, protocol.seconds), rate(products, protocol.seconds / 4))
+        for _ in range(protocol.rounds)
     ]
     rates, limits = zip(*pairs, strict=True)
     return {
@@ -277,7 +278,7 @@ def streaming(given: Given) -> dict[str, Any]:
 
 
 def _two_products(size: int, num_symbols: int) -> Iterator[Any]:
-    """The least that a symbol takes: h U, added to what the symbol gives, and the logits."""
+    """The least work for a symbol: h U, added to the input's row, and the logits."""
     h, u = torch.randn(1, size), torch.randn(size, 4 * size)
     row, head, bias = (
         torch.randn(*s) for s in ((1, 4 * size), (num_symbols, size), (num_symbols,))
@@ -288,10 +289,10 @@ def _two_products(size: int, num_symbols: int) -> Iterator[Any]:
             yield torch.nn.functional.linear(h, head, bias)
 
 
-def memory(given: Given) -> dict[str, Any]:
+def memory(protocol: Protocol) -> dict[str, Any]:
     """An LSTM of 256 over 50,000 symbols, batch 16 x 256: in groups, and with all logits."""
     found: dict[str, list[dict[str, float]]] = {"groups": [], "full": []}
-    for _ in range(max(1, min(3, given.rounds))):
+    for _ in range(max(1, min(3, protocol.rounds))):
         for kind in found:
             command = [sys.executable, "-m", "benchmarks.training", "--peak", kind]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -314,9 +315,9 @@ def memory(given: Given) -> dict[str, Any]:
 
 
 def peak(kind: str) -> None:
-    """In a process of its own: train for a few steps, print the peak in MB and the speed.
+    """In a process of its own: train for a few steps; print the peak memory in MB and the speed.
 
-    `before` is the peak with the weights, their gradients and the optimizer's moments in place.
+    `before` is the peak once the weights, gradients and moments of the optimizer are allocated.
     """
     if kind == "full":
         distributions._FEW_LOGITS = 2**62
@@ -336,8 +337,8 @@ def peak(kind: str) -> None:
     print(json.dumps({"megabytes": after, "before": before, "seconds": min(times[1:])}))
 
 
-def checkpoints(given: Given) -> dict[str, Any]:
-    """What one checkpoint costs a run of the 6 x 384 Transformer, as a share of a minute."""
+def checkpoints(protocol: Protocol) -> dict[str, Any]:
+    """The cost of a checkpoint of the 6 x 384 Transformer, as a fraction of a minute."""
     config = st.Transformer(model_size=384, num_layers=6, num_heads=6, context=256)
     torch.manual_seed(0)
     corpus = Corpus.from_tokens([tokens(V)], is_stream=True)
@@ -356,8 +357,8 @@ def checkpoints(given: Given) -> dict[str, Any]:
             return time.perf_counter() - began
 
     seconds(None)
-    # After every step, and only at the beginning and the end: the same run, `steps` - 1 less.
-    found = [(seconds(0.0) - seconds(60.0)) / (steps - 1) for _ in range(given.rounds)]
+    # A checkpoint after every step against one at the beginning and end: `steps` - 1 fewer.
+    found = [(seconds(0.0) - seconds(60.0)) / (steps - 1) for _ in range(protocol.rounds)]
     cost = statistics.median(found)
     return {"seconds": cost, "share_at_one_a_minute": cost / 60, "target": 0.01}
 
@@ -367,15 +368,15 @@ def checkpoints(given: Given) -> dict[str, Any]:
 _EPOCHS, _PLACES, _RATE, _CLIP, _SEEDS = 6, 2048, 0.002, 5.0, (0, 1)
 
 
-def rau(given: Given) -> dict[str, Any]:
-    """rau's own commands beside ours, in turn: the same lines, words, model, batches, optimizer.
+def rau(protocol: Protocol) -> dict[str, Any]:
+    """rau's own commands and ours, in turn: the same lines, words, model, batches and optimizer.
 
-    What must be said to make them the same: rau's language models tie the embedding and learn
-    the first hidden state; its loss is the mean over lines of a line's sum, where ours is a mean
-    over targets, so its threshold of the gradient is ours times the mean length of a line. Both are
-    judged once, after the last epoch, by all targets of the same lines, ends counted.
+    To make them equal: rau's language models tie the embedding and learn the first hidden state.
+    Its loss is the mean over lines of a line's sum and ours is a mean over targets, so its clipping
+    threshold is ours times the mean length of a line. Both are evaluated once, after the last
+    epoch, on all targets of the same lines, ends included.
     """
-    if given.rau is None:
+    if protocol.rau is None:
         return {"left_out": "give --rau PATH/bin/rau (pip install rau, in its own environment)"}
     text = Path(__file__).parents[2] / "shared" / "data" / "wikitext-2"
     if not text.is_dir():
@@ -384,7 +385,7 @@ def rau(given: Given) -> dict[str, Any]:
     runs = []
     for seed in _SEEDS:
         with tempfile.TemporaryDirectory() as place:
-            theirs = _rau_run(given.rau, Path(place), *lines, seed)
+            theirs = _rau_run(protocol.rau, Path(place), *lines, seed)
         runs.append({"seed": seed, "rau": theirs, "ours": _our_run(*lines, seed)})
 
     def median(who: str, what: str) -> float:
@@ -500,7 +501,7 @@ def _our_run(train_lines: list[str], valid: list[str], seed: int) -> dict[str, f
 
 # ---- all of it -----------------------------------------------------------------------------------
 
-PARTS: dict[str, Callable[[Given], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Protocol], dict[str, Any]]] = {
     "machine": machine,
     "transformer": transformer,
     "recurrent": recurrent,
@@ -512,7 +513,7 @@ PARTS: dict[str, Callable[[Given], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run all of it, or one part."""
+    """Run everything, or one part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one rate")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rates")
@@ -524,10 +525,10 @@ def main() -> None:
     if asked.peak:
         peak(asked.peak)
         return
-    given = Given(asked.seconds, asked.rounds, asked.rau)
+    protocol = Protocol(asked.seconds, asked.rounds, asked.rau)
     record = {}
     for name in asked.only or PARTS:
-        record[name] = PARTS[name](given)
+        record[name] = PARTS[name](protocol)
         print(f"{name}: {json.dumps(record[name])}", flush=True)
     record["precision"] = {"why": choose_precision("auto", torch.nn.Linear(1000, 1000)).why}
     if asked.write:

@@ -1,9 +1,9 @@
 """`python -m benchmarks.translation`: encoder-decoders beside nn.Transformer and CTranslate2.
 
 The model is the Transformer of the paper in a small size: 4 + 4 layers of 256, 8 heads, 8,000
-symbols shared by source, target and output. Its weights are random, so what it says means nothing
-and would end anywhere. The work is therefore made equal: every search takes the same number of
-steps for every sentence, and no end symbol is ever taken (ours and the plain one search without an
+symbols shared by source, target and output. Its weights are random, so its output means nothing and
+could end anywhere. The work is therefore made equal: every search takes the same number of steps
+for every sentence, and never takes the end symbol (ours and the plain one search without an
 end, CTranslate2 has its shortest length set to its longest). Scores of given targets show that
 the converted weights are the same function.
 
@@ -59,7 +59,7 @@ Sentences = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Given:
-    """How much is measured: rounds of pairs, seconds of a rate, sentences of a search."""
+    """How much to measure: rounds of pairs, seconds per rate, sentences per search."""
 
     seconds: float
     rounds: int
@@ -67,7 +67,7 @@ class Given:
 
 
 def configuration(dropout: float) -> st.Seq2Seq:
-    """The Transformer of the paper, small."""
+    """The Transformer of the paper in a small size."""
     return st.Seq2Seq.classic(
         encoder_layers=LAYERS,
         decoder_layers=LAYERS,
@@ -79,13 +79,13 @@ def configuration(dropout: float) -> st.Seq2Seq:
 
 
 def our_model() -> Any:
-    """With random weights, for searching."""
+    """A model with random weights, for searching."""
     torch.manual_seed(0)
     return build_model(configuration(0.0), V, BOUNDARY).eval()
 
 
 def sentences(count: int, seed: int) -> Sentences:
-    """Random symbols, but not the boundary."""
+    """Sentences of random symbols, without the boundary."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(SHORTEST, LONGEST + 1, count)
     return [rng.integers(BOUNDARY + 1, V, n) for n in lengths]

@@ -1,4 +1,4 @@
-"""Every family on one text, by the same six lines: fitted, scored, sampled."""
+"""Every family on one text: fitted, scored and sampled by the same lines of code."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An encoder-decoder that learns to write numbers backwards, and shows where it looked."""
+"""An encoder-decoder that learns to write numbers backwards, and shows its attention."""
 
 import random
 
@@ -12,8 +12,8 @@ model = st.Seq2Seq(
     encoder="gru", decoder="gru", model_size=64, encoder_layers=1, decoder_layers=1, dropout=0.0
 )
 translator = st.Translator(model, symbols="char").fit(pairs, steps=400, seed=1)
-for found in translator.translate(["123", "2026"], beam=4, alignment=True):
-    print(found.text, f"ln p = {found.log_prob:.2f}")
-    if found.alignment is not None:
-        looked_at = found.alignment.weights.argmax(1)
-        print("  looked at:", [found.alignment.source[s] for s in looked_at])
+for result in translator.translate(["123", "2026"], beam=4, alignment=True):
+    print(result.text, f"ln p = {result.log_prob:.2f}")
+    if result.alignment is not None:
+        attended = result.alignment.weights.argmax(1)
+        print("  attended to:", [result.alignment.source[s] for s in attended])

@@ -1,8 +1,7 @@
-"""`./run reference NAME`: train what was published, as published, and write down what comes out.
+"""`./run reference NAME`: reproduce a published experiment and record the results.
 
-A reference is a list of parts; each part that has ended is kept in the work folder, and the
-training inside a part goes on from its last checkpoint, so a run may be cut off at any moment
-and started again.
+A reference is a list of parts. Each finished part is stored in the work folder, so a run may be
+interrupted at any moment and started again.
 """
 
 import argparse
@@ -23,7 +22,7 @@ REFERENCES = {
     "enja": "English to Japanese: Transformer, LSTM with attention and without",
     "scan": "SCAN, simple and length split",
     "names": "the language of a surname",
-    "hdfs": "anomalies among sessions of events, by their surprise, all families",
+    "hdfs": "anomalies among sessions of events, by their surprisal, all families",
     "adding": "the adding problem, lengths 200 and 600",
 }
 
@@ -37,10 +36,16 @@ def main() -> int:
         "name", choices=list(REFERENCES), help="; ".join(f"{k}: {v}" for k, v in REFERENCES.items())
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--only", nargs="*", help="parts to run; all that are missing if not given")
-    parser.add_argument("--threads", type=int, help="of the processor; all cores if not given")
-    parser.add_argument("--gather", action="store_true", help="write what stands, run nothing")
-    parser.add_argument("--list", action="store_true", help="the parts, and which of them stand")
+    parser.add_argument("--only", nargs="*", help="parts to run [all that are missing]")
+    parser.add_argument("--threads", type=int, help="processor threads [all cores]")
+    parser.add_argument(
+        "--gather",
+        action="store_true",
+        help="write the results file from the finished parts; run nothing",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the parts and which of them are finished"
+    )
     given = parser.parse_args()
     if given.threads:
         import torch
@@ -56,7 +61,7 @@ def main() -> int:
             parser.error(f"{given.name} has no part {name!r}; it has {', '.join(jobs)}")
     if given.list:
         for name in jobs:
-            print(f"{name}: {'done' if parts.stands(name) else 'missing'}")
+            print(f"{name}: {'done' if parts.is_done(name) else 'missing'}")
         return 0
     for name, job in jobs.items():
         if not given.gather and (not given.only or name in given.only):

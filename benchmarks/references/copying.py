@@ -1,10 +1,10 @@
-"""Copy memory: ten symbols, a long row of blanks, a mark, and the ten symbols again.
+"""Copy memory: ten symbols, a long run of blanks, a mark, and the ten symbols again.
 
-As Bai, Kolter, Koltun 2018, with lag T = 1,000 (and 100): the loss is the mean over all T + 20
+As in Bai, Kolter, Koltun 2018, with lag T = 1,000 (and 100): the loss is the mean over all T + 20
 positions, of which only the ten copied symbols cost anything; guessing them is 10 ln 8 / (T + 20),
 0.0204 for T = 1,000. Published for T = 1,000: LSTM 0.0204, GRU 0.0197, RNN 0.0202. One difference:
-here every family is a model of the whole sequence, so while it copies it reads the symbols copied
-so far, and what stands before the mark has weight 0. New sequences at every step; 400 for the test.
+here every family models the whole sequence, so while copying it reads the symbols copied so far,
+and everything before the mark has weight 0. New sequences at every step; 400 in the test.
 """
 
 import math
@@ -46,7 +46,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """Ours beside the published figure and guessing."""
+    """Our figure beside the published one and that of guessing."""
     return {
         name: {
             "loss": round(part["loss"], 5),

@@ -1,8 +1,8 @@
-"""English to Japanese, 50,000 short sentences: BLEU and chrF on the 500 of test.
+"""English to Japanese, 50,000 short sentences: BLEU and chrF on the 500 test sentences.
 
-The text is tokenized already, so symbols are words (those seen twice or more) and BLEU is taken on
-them as they stand; beam 4. Three models of about the same size, each within 30 minutes on two
-cores: a Transformer, an LSTM with attention and an LSTM without.
+The text is already tokenized, so symbols are words (those seen at least twice) and BLEU uses the
+words as they are; beam 4. Three models of about the same size, each trained within 30 minutes on
+two cores: a Transformer, an LSTM with attention and an LSTM without.
 """
 
 from functools import partial
@@ -46,7 +46,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """BLEU and chrF, and by how much attention wins."""
+    """BLEU and chrF, and what attention gains."""
     found: dict[str, Any] = {
         name: {"bleu": part["bleu"], "chrf": part["chrf"]} for name, part in parts.items()
     }

@@ -1,15 +1,15 @@
-"""Events of the Hadoop file system: surprise as an anomaly score, six families.
+"""Events of the Hadoop file system: surprisal as an anomaly score, six families.
 
-4,855 normal sessions (the training file of DeepLog) in the order of the file: the first 60 % train,
-the next 10 % stop the training early, the next 10 % set the threshold, the last 20 % (971 sessions)
-are the normal half of the test; the anomalies are all 16,838 of the abnormal file. A session's
-score is its surprise under a model that saw normal sessions only: the mean over its events, its end
-included, and the highest of them. Scored so: the area under the ROC curve; F1 with the threshold
-above which 1 % of the sessions set aside for it score; and the best F1 that any threshold has,
-which looks at the answers. Intervals: 95 %, 1,000 resamples of the sessions. The published test
-has 553,366 normal sessions and is not here, so F1 is also given at its share of anomalies (2.95 %),
-with the rates of detection and of false alarms found here. `exact` is no model: it calls whatever
-session does not stand in the training part, event for event, an anomaly.
+The 4,855 normal sessions (the training file of DeepLog), in file order: the first 60 % are for
+training, the next 10 % for early stopping, the next 10 % set the threshold, and the last 20 % (971
+sessions) are the normal half of the test; the anomalies are all 16,838 sessions of the abnormal
+file. A session's score is its surprisal under a model that saw only normal sessions: the mean over
+its events, its end included, or the highest of them. Reported are the area under the ROC curve; F1
+at the threshold that 1 % of the sessions set aside for it exceed; and the best F1 of any threshold,
+which knows the answers. Intervals: 95 %, 1,000 resamples of the sessions. The published test set
+has 553,366 normal sessions, which we do not have, so F1 is also given at its rate of anomalies
+(2.95 %), from the detection and false alarm rates measured here. `exact` is not a model: it calls
+every session an anomaly that does not occur, event for event, in the training part.
 """
 
 import time
@@ -40,7 +40,7 @@ SEEDS = (0, 1)
 
 
 def jobs(data: Path) -> dict[str, Job]:
-    """One part for each family and seed (counting has none), and the look-up."""
+    """One part for each family and seed (counting has no seed), and the look-up."""
     folder = data / "deeplog-hdfs"
     found: dict[str, Job] = {"exact": partial(_exact, folder)}
     for seed in SEEDS:
@@ -50,7 +50,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """Of each family, the mean over its seeds."""
+    """The mean over the seeds of each family."""
     found: dict[str, Any] = {}
     for family in ("exact", *CONFIGS):
         own = [part for name, part in parts.items() if name.split("-")[0] == family]
@@ -68,7 +68,7 @@ _SHOWN = ("auc", "f1", "recall", "false_alarms", "best_f1", "f1_published_share"
 
 
 def sessions(folder: Path) -> tuple[list[list[list[str]]], list[list[str]]]:
-    """Normal sessions in four parts, and the anomalies; each session a list of events."""
+    """Normal sessions in four parts, and the anomalies; a session is a list of events."""
     normal, odd = (
         [line.split() for line in (folder / name).read_text().splitlines()]
         for name in ("hdfs_train", "hdfs_test_abnormal")
@@ -105,7 +105,7 @@ def _run(family: str, seed: int, data: Path, folder: Path) -> dict[str, Any]:
 
 
 def _exact(data: Path, folder: Path) -> dict[str, Any]:
-    """Whether a session is new, without any model."""
+    """The look-up: whether a session is new, without any model."""
     (train, _, calibration, normal), odd = sessions(data)
     known = {tuple(session) for session in train}
 

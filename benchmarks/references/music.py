@@ -1,10 +1,10 @@
 """JSB chorales and Nottingham: nats per step, summed over the 88 keys, of the test pieces.
 
-As Bai, Kolter, Koltun 2018 (table 1, and their code): the first step is given, the rest scored,
-the mean is over all scored steps of all test pieces. Their networks: 2 layers of 200, dropout
-0.2, gradient clipped at 1. Published: JSB LSTM 8.45, GRU 8.43, RNN 8.91; Nottingham LSTM 3.29,
-GRU 3.46, RNN 4.05. Ours: the same sizes and clip, dropout 0.5 (JSB)
-and 0.2 (Nottingham), AdamW with a cosine, the best weights by the validation pieces.
+As in Bai, Kolter, Koltun 2018 (table 1, and their code): the first step is given and the rest are
+scored; the mean is over all scored steps of all test pieces. Their networks: 2 layers of 200,
+dropout 0.2, gradient clipped at 1. Published: JSB LSTM 8.45, GRU 8.43, RNN 8.91; Nottingham LSTM
+3.29, GRU 3.46, RNN 4.05. Ours: the same sizes and clip, dropout 0.5 (JSB) and 0.2 (Nottingham),
+AdamW with a cosine, the best weights by the validation pieces.
 """
 
 import json
@@ -45,7 +45,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """Ours beside the published figure."""
+    """Our figure beside the published one."""
     return {
         name: {"nats": round(part["test_nats"], 3), "published": part["published"]}
         for name, part in parts.items()
@@ -82,7 +82,7 @@ def _run(corpus: str, family: str, file: Path, folder: Path) -> dict[str, Any]:
 
 
 def _examples(pieces: list[list[list[int]]]) -> list[Example]:
-    """Each piece as its steps but the last, and its steps but the first."""
+    """Each piece as its steps without the last, and its steps without the first."""
     examples = []
     for piece in pieces:
         x = torch.zeros(len(piece), KEYS)

@@ -1,4 +1,4 @@
-"""Parts of a reference run: each is run once, kept when it has ended, and gathered at the end."""
+"""Parts of a reference run: each runs once, is stored when finished, and all are gathered."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ import torch
 
 import seriatim
 
-Job: TypeAlias = Callable[[Path], dict[str, Any]]  # given a folder of its own for checkpoints
+Job: TypeAlias = Callable[[Path], dict[str, Any]]  # takes a folder of its own
 
 
 class Parts:
@@ -21,13 +21,13 @@ class Parts:
     def __init__(self, name: str, work: Path, results: Path) -> None:
         self.name, self.work, self.results = name, work, results
 
-    def stands(self, part: str) -> bool:
-        """Whether a part has ended."""
+    def is_done(self, part: str) -> bool:
+        """Whether a part has finished."""
         return self._file(part).exists()
 
     def run(self, part: str, job: Job) -> None:
-        """Run a part unless it has ended before."""
-        if self.stands(part):
+        """Run a part unless it has already finished."""
+        if self.is_done(part):
             return
         folder = self.work / part
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,26 +48,26 @@ class Parts:
         summary: Callable[[dict[str, Any]], dict[str, Any]] | None,
         order: Iterable[str],
     ) -> None:
-        """The results file: all parts that have ended, and what follows from them."""
-        found = {p: json.loads(self._file(p).read_text()) for p in order if self.stands(p)}
+        """Write the results file: all finished parts, and a summary of them."""
+        done = {p: json.loads(self._file(p).read_text()) for p in order if self.is_done(p)}
         record = {
             "protocol": " ".join(protocol.split()),
             "machine": machine(),
             "versions": {"seriatim": seriatim.__version__, "torch": torch.__version__},
-            "parts": found,
-            "missing": [p for p in order if p not in found],
+            "parts": done,
+            "missing": [p for p in order if p not in done],
         }
-        if summary is not None and found:
-            record["summary"] = summary(found)
+        if summary is not None and done:
+            record["summary"] = summary(done)
         self.results.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        print(json.dumps(record.get("summary", found), ensure_ascii=False))
+        print(json.dumps(record.get("summary", done), ensure_ascii=False))
 
     def _file(self, part: str) -> Path:
         return self.work / f"{part}.json"
 
 
 def machine() -> str:
-    """The processor, as the system names it."""
+    """The processor, as the operating system names it."""
     cpuinfo = Path("/proc/cpuinfo")
     names = []
     if cpuinfo.exists():

@@ -1,10 +1,11 @@
 """SIGMORPHON 2021 task 1, pronunciation: word error rate on test, the ten medium languages.
 
-8,000 training words a language; characters in, phones out. The best weights by the loss on the
-1,000 development words; beam 5; a word is wrong unless all its phones are right. Published: the
-baseline's mean of 10.64. Ours: the normalized product of two `Translator`s a language that differ
-in their seed, with one set of options for all; the first one alone is beside it. Korean syllables
-are taken apart, as `seriatim look` advises (1,089 of them have 67 parts).
+8,000 training words per language; characters in, phones out. The weights are those with the best
+loss on the 1,000 development words; beam 5; a word is wrong unless all its phones are right.
+Published: the baseline's mean of 10.64. Ours: the normalized product of two `Translator`s per
+language that differ in their seed, with one set of options for all languages; the first alone is
+reported beside it. Korean syllables are decomposed, as `seriatim look` advises (1,089 of them have
+67 parts).
 """
 
 from collections.abc import Sequence
@@ -37,9 +38,9 @@ CONFIG = st.Seq2Seq(
     decoder_layers=1,
     dropout=0.3,
 )
-# Small batches: what the attention has to learn first takes steps, not words.
+# Small batches: learning to attend takes steps, not words.
 OPTIONS = {"steps": 5000, "token_budget": 700, "average": 0.99}
-# Not 0: with it the attention of hbs_latn settled on wrong places, 0.25 nats a phone, not 0.20.
+# Not 0: with it the attention of hbs_latn settled on wrong positions, 0.25 nats a phone, not 0.20.
 SEEDS = (1, 2)
 
 
@@ -50,7 +51,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """The means of the languages that have been run, beside the baseline."""
+    """The means over the languages run so far, beside the baseline."""
 
     def mean(name: str) -> float:
         return round(sum(part[name] for part in parts.values()) / len(parts), 2)

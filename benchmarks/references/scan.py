@@ -27,7 +27,7 @@ MODELS = {
 }
 SPLITS = ("simple", "length")
 STEPS = 2000
-PLACES = {"simple": 3544, "length": 3028}  # of a batch: about 100 steps an epoch
+POSITIONS = {"simple": 3544, "length": 3028}  # in a batch: about 100 steps an epoch
 PUBLISHED = {"simple": "near 99.8", "length": "14 to 21, recurrent models"}
 
 
@@ -41,7 +41,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def summary(parts: dict[str, Any]) -> dict[str, Any]:
-    """Exact match in per cent beside what is published."""
+    """Exact match in per cent beside the published figure."""
     return {
         name: {"exact_match": part["exact_match"], "published": PUBLISHED[name.split("-")[0]]}
         for name, part in parts.items()
@@ -51,7 +51,7 @@ def summary(parts: dict[str, Any]) -> dict[str, Any]:
 def _run(split: str, name: str, data: Path, folder: Path) -> dict[str, Any]:
     train, test = (_pairs(data / f"tasks_{part}_{split}.txt") for part in ("train", "test"))
     translator = st.Translator(MODELS[name], symbols="word")
-    options = {"steps": STEPS, "token_budget": PLACES[split]}
+    options = {"steps": STEPS, "token_budget": POSITIONS[split]}
     translator.fit(
         train,
         test=test,

@@ -1,10 +1,10 @@
-"""Six families on tiny-shakespeare's characters, each trained on the same number of symbols.
+"""Six families on the characters of tiny-shakespeare, each trained on the same number of symbols.
 
-Protocol: the first 90 % of the characters train, the rest is scored. 2,000 steps of 12 x 64
-symbols, seed 0. Two figures in nats per character: *blocks*, in disjoint blocks of 64 that each
-see only the one character before them (every position scored), and *stream*, the whole part as
-one sequence with the state carried from its first character to its last. The Markov model
-counts the training part once and has no steps. Speed is measured elsewhere (`./run bench`).
+Protocol: the first 90 % of the characters are for training, the rest is scored. 2,000 steps of 12 x
+64 symbols, seed 0. Two figures in nats per character: *blocks*, in disjoint blocks of 64 that each
+see only the one character before them (every position is scored), and *stream*, the whole part as
+one sequence with the state carried from the first character to the last. The Markov model counts
+the training part once and has no steps. Speed is measured elsewhere (`./run bench`).
 """
 
 from functools import partial
@@ -38,7 +38,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 
 def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
-    """Train one family and score it both ways."""
+    """Train one family and score it in both ways."""
     config, options = CONFIGS[name]
     text = data.read_text(encoding="utf-8")
     cut = int(len(text) * 0.9)
@@ -51,7 +51,7 @@ def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
         paths["train"],
         valid=paths["valid"],
         options=lm.training_options({**TRAINING, **options}),
-        say=print,
+        callbacks=st.Callbacks(message=print),
     )
     blocks = lm.score(paths["valid"], restart_every=64)
     stream = lm.score(paths["valid"])

@@ -1,11 +1,11 @@
-"""WikiText-2 as a small corpus: its validation text trains, its test text tests; word perplexity.
+"""WikiText-2 as a small corpus, trained on its validation text and tested on its test text.
 
 The 217,646 tokens of the validation file, one end for each line, are split nine to one into
-training and validation; words seen once are `<unk>`. The LSTM is `--preset zaremba-small`: 2 x 200,
-no regularization, 13 epochs of SGD, as Zaremba, Sutskever, Vinyals 2014 trained theirs on the Penn
-Treebank (test perplexity 114.5 to 115.9 there; this corpus is a fourth of that one's size and has
-no published figure). Beside it: counts, and an LSTM with the switches of Gal, Ghahramani 2016 and
-Merity et al. 2017.
+training and validation; words seen once are `<unk>`. Figures are word perplexities. The LSTM is
+`--preset zaremba-small`: 2 x 200, no regularization, 13 epochs of SGD, as Zaremba, Sutskever,
+Vinyals 2014 trained theirs on the Penn Treebank (test perplexity 114.5 to 115.9 there; this corpus
+is a fourth of that size and has no published figure). Beside it: counting, and an LSTM regularized
+as in Gal, Ghahramani 2016 and Merity et al. 2017.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""A surprise score for every event of a log, as it comes: the state is all that is kept."""
+"""A surprisal for every event of a log as it arrives; only the state is kept."""
 
 import seriatim as st
 
@@ -10,5 +10,5 @@ for event in ["open", "read", "write", "read", "close"]:
     print(f"{event:6s} {stream.push(event):6.2f} bits")
 print(f"{'end':6s} {stream.end():6.2f} bits")
 
-saved = stream.save()  # a few hundred bytes: put them down, go on elsewhere
+saved = stream.save()  # a few hundred bytes, to resume from anywhere
 print(f"{len(saved)} bytes of state; next most probable: {lm.stream(saved).top(1)[0].symbol}")
