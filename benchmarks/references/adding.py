@@ -18,9 +18,7 @@ from benchmarks.references.parts import Job
 from seriatim.core.batch import Batch
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.data.batches.examples import Example, ExamplePass
-from seriatim.models.encoders import CausalEncoder
-from seriatim.models.heads import Number
-from seriatim.models.vectors import VectorModel
+from seriatim.models import CausalEncoder, SequenceNumber, VectorModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train
 from seriatim.train.options import configure_training
@@ -90,7 +88,7 @@ def _run(family: str, length: int, folder: Path) -> dict[str, Any]:
         }
     )
     with seeded(torch.device("cpu"), 0):
-        model = Number(CausalEncoder(VectorModel(CONFIGS[family](hidden_size=128), 2)))
+        model = SequenceNumber(CausalEncoder(VectorModel(CONFIGS[family](hidden_size=128), 2)))
     valid, test = (_held_out(length, seed) for seed in (10**9, 2 * 10**9))
     history = train(
         model, _Sums(length, 0), valid, options, callbacks=st.Callbacks(progress=_report)

@@ -17,7 +17,7 @@ import torch
 import seriatim as st
 from benchmarks.references.parts import Job
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass
-from seriatim.models.vectors import VectorModel
+from seriatim.models import VectorModel
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import seeded, train
 from seriatim.train.options import configure_training

@@ -8,9 +8,7 @@ from seriatim.cli import main
 from seriatim.tasks.registry import load
 
 
-def test_prune_takes_several_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_takes_several_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path / "cache"))
     text = tmp_path / "text.txt"
     text.write_text("a cat ran\n" * 3 + "the cat sat on the mat\nthe dog sat on the rug\n" * 20)

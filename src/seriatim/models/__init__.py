@@ -7,6 +7,8 @@ from seriatim._lazy import attach
 if TYPE_CHECKING:
     from seriatim.models.build import build_labeller as build_labeller
     from seriatim.models.build import build_model as build_model
+    from seriatim.models.encoders import CausalEncoder as CausalEncoder
+    from seriatim.models.encoders import make_encoder as make_encoder
     from seriatim.models.options.autoregressive import Autoregressive as Autoregressive
     from seriatim.models.options.base import ModelConfig as ModelConfig
     from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
     from seriatim.models.options.registry import restore as restore
     from seriatim.models.options.transformer import Transformer as Transformer
     from seriatim.models.options.transformer import TransformerConfig as TransformerConfig
+    from seriatim.models.readouts import ElementLabels as ElementLabels
+    from seriatim.models.readouts import SequenceLabels as SequenceLabels
+    from seriatim.models.readouts import SequenceNumber as SequenceNumber
+    from seriatim.models.vectors import VectorModel as VectorModel
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
     {
         "build": ["build_labeller", "build_model"],
+        "encoders": ["CausalEncoder", "make_encoder"],
         "options.autoregressive": ["Autoregressive"],
         "options.base": ["ModelConfig"],
         "options.encoder_decoder": ["EncoderConfig", "Seq2Seq"],
@@ -42,5 +49,7 @@ __all__, __getattr__, __dir__ = attach(
             *("describe", "register", "restore"),
         ],
         "options.transformer": ["Transformer", "TransformerConfig"],
+        "readouts": ["ElementLabels", "SequenceLabels", "SequenceNumber"],
+        "vectors": ["VectorModel"],
     },
 )

@@ -1,7 +1,17 @@
-"""From a configuration to a model: the only module that knows which class each family has.
+"""From options to a model: the only module that knows which class each family has.
 
-Knows every family and its options. Whoever needs a model of a configuration calls this; whoever
-has a model never asks which family it is.
+A model of your own needs nothing of this: a subclass of `SequenceModel` with `empty`, `advance` and
+`emit` can be passed to `check_model`, to training, to beam search and to every analysis as it is.
+A family inside seriatim is three pieces:
+
+    models/options/NAME.py     the options: a subclass of `ModelConfig` under `@option_class`,
+                               listed in `FAMILIES` (models/options/registry.py)
+    models/NAME.py             the model: a `SequenceModel` made as Model(config, num_symbols,
+                               boundary)
+    models/build.py            one line in `_MODELS`, from the first to the second
+
+and a configuration in tests/laws/test_families.py. The command line, comparison, saving and loading
+follow from the options.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +22,6 @@ from seriatim.errors import ConfigError
 from seriatim.models.autoregressive import AutoregressiveModel
 from seriatim.models.encoder_decoder import Seq2SeqModel
 from seriatim.models.encoders import make_encoder
-from seriatim.models.heads import ElementLabels, SequenceLabels
 from seriatim.models.latent import LatentModel
 from seriatim.models.markov import MarkovModel
 from seriatim.models.options.autoregressive import Autoregressive
@@ -22,10 +31,12 @@ from seriatim.models.options.latent import Latent
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.transformer import Transformer
+from seriatim.models.readouts import ElementLabels, SequenceLabels
 from seriatim.models.recurrent import Recurrent
 from seriatim.models.transformer import TransformerModel
 
-MODELS: Mapping[type[ModelConfig], Callable[..., SequenceModel]] = {
+# A model of symbols is made as Model(config, num_symbols, boundary).
+_MODELS: Mapping[type[ModelConfig], Callable[[Any, int, int], SequenceModel]] = {
     Markov: MarkovModel,
     Autoregressive: AutoregressiveModel,
     RNN: Recurrent,
@@ -33,7 +44,6 @@ MODELS: Mapping[type[ModelConfig], Callable[..., SequenceModel]] = {
     GRU: Recurrent,
     Latent: LatentModel,
     Transformer: TransformerModel,
-    Seq2Seq: Seq2SeqModel,
 }
 
 
@@ -43,35 +53,40 @@ def build_model(
     """The model that a configuration describes, with fresh weights from torch's global generator.
 
     Args:
-        config: of any family.
+        config: the configuration of any family.
         num_symbols: V, the size of the vocabulary; of an encoder-decoder, of the target's.
         boundary: the id of the symbol that begins and ends a sequence.
-        num_source_symbols: the size of the source's vocabulary; None: the same as the target's.
+        num_source_symbols: the size of the source's vocabulary; None: source and target have the
+            same symbols.
 
     Raises:
-        ConfigError: a configuration of no known family, or a source for a family that takes none.
+        ConfigError: if the configuration is of no known family, or sizes of a source are given to
+            a family that takes none.
     """
-    model = MODELS.get(type(config))
+    if isinstance(config, Seq2Seq):
+        return Seq2SeqModel(config, num_symbols, boundary, num_source_symbols)
+    model = _MODELS.get(type(config))
     if model is None:
-        raise ConfigError(f"{type(config).__name__} is not the configuration of a known family")
-    more: tuple[Any, ...] = ()
+        raise ConfigError(
+            f"{type(config).__name__} is not the configuration of a known family: give one of "
+            f"{', '.join(known.__name__ for known in (*_MODELS, Seq2Seq))}, or pass a model of "
+            "your own in place of a configuration"
+        )
     if num_source_symbols is not None:
-        if not isinstance(config, Seq2Seq):
-            raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
-        more = (num_source_symbols,)
-    return model(config, num_symbols, boundary, *more)
+        raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
+    return model(config, num_symbols, boundary)
 
 
 def build_labeller(
     config: EncoderConfig, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]
 ) -> SequenceLabels | ElementLabels:
-    """An encoder with a head that reads labels from its states, with fresh weights.
+    """An encoder and a readout of labels, with fresh weights from torch's global generator.
 
     Args:
-        config: of the encoder.
+        config: the configuration of the encoder.
         num_symbols: V, the size of the vocabulary.
-        num_labels: C.
-        per: what has a label, a whole sequence or each of its elements.
+        num_labels: C, the number of labels.
+        per: whether a whole sequence has a label, or each of its elements.
     """
-    head = SequenceLabels if per == "sequence" else ElementLabels
-    return head(make_encoder(config, num_symbols), num_labels)
+    readout = SequenceLabels if per == "sequence" else ElementLabels
+    return readout(make_encoder(config, num_symbols), num_labels)

@@ -36,7 +36,7 @@ from seriatim.train.loop import seeded, train
 from seriatim.train.options import TrainingOptions, configure_training
 
 if TYPE_CHECKING:
-    from seriatim.models.heads import ElementLabels, SequenceLabels
+    from seriatim.models.readouts import ElementLabels, SequenceLabels
 
 ROWS = 64  # labelled at once
 # Where every label of the validation part is right, its likelihood asks for a temperature of 0.

@@ -1,4 +1,4 @@
-"""What is read off an encoder: gradients reach it, padding of one row changes no other."""
+"""Readouts of an encoder: gradients reach it, padding of one row changes no other."""
 
 import math
 
@@ -9,7 +9,7 @@ from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError
 from seriatim.models import EncoderConfig
 from seriatim.models.encoders import make_encoder
-from seriatim.models.heads import ElementLabels, Normal, Number, SequenceLabels
+from seriatim.models.readouts import ElementLabels, Normal, SequenceLabels, SequenceNumber
 
 V, C = 7, 3
 
@@ -61,7 +61,7 @@ def test_a_number_costs_its_squared_error() -> None:
     x = torch.tensor([1.0, 3.0], dtype=torch.float64)
     found = Normal(torch.tensor([0.0, 3.5], dtype=torch.float64)).log_prob(x)
     assert torch.allclose(-2 * found - math.log(2 * math.pi), torch.tensor([1.0, 0.25]).double())
-    model = Number(encoder()).double()
+    model = SequenceNumber(encoder()).double()
     y = torch.tensor([[0.5], [1.5]], dtype=torch.float64)
     nats, _ = model(Batch(y, y, source=source([4, 2])))
     assert nats.shape == (2, 1)

@@ -1,10 +1,10 @@
-"""What is read off an encoder: a label of a sequence or of each element, or a number.
+"""Readouts of an encoder: a label of a sequence or of each element, or a number.
 
-    sequence:  p(label | x) = softmax(W s(x) + b),      s the encoder's states pooled
-    element:   p(label_t | x) = softmax(W h_t + b),     h_t its state at element t
+    sequence:  p(label | x) = softmax(W s(x) + b),      s the pooled states of the encoder
+    element:   p(label_t | x) = softmax(W h_t + b),     h_t the state at element t
     number:    p(y | x) = N(w s(x) + b, 1)              so that -2 ln p is the squared error
 
-All are distributions of targets given a source: training sees a `TargetModel` like any other.
+All are distributions of targets given a source, so training sees a `TargetModel` as any other.
 
 Shapes: B rows, S positions of a source, L targets of a row (1 for a whole sequence), D features.
 """
@@ -23,7 +23,7 @@ from seriatim.models.encoders import Encoder
 
 
 class Readout(TargetModel):
-    """A distribution of targets (B, L) that answer to a source."""
+    """A distribution of targets (B, L), given a source."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Readout(TargetModel):
 
     @abstractmethod
     def features(self, source: Batch) -> Tensor:
-        """(B, L, D) what is read of a source (B, S)."""
+        """(B, L, D) the features of a source (B, S), one vector for each target."""
 
     @abstractmethod
     def emit(self, features: Tensor) -> Distribution:
@@ -45,9 +45,13 @@ class Readout(TargetModel):
         objective: Objective = log_likelihood,
         keep: bool = False,
     ) -> tuple[Tensor, Carry | None]:
-        """(B, L) the objective of every target; nothing is carried."""
+        """(B, L) the objective of every target; there is no carry.
+
+        Raises:
+            ConfigError: if the batch has no source.
+        """
         if batch.source is None:
-            raise ConfigError("a label answers to a source: give Batch(..., source=Batch(...))")
+            raise ConfigError("a label needs a source: give Batch(..., source=Batch(...))")
         features = self.features(batch.source)[:, : batch.shape[1]]
         return batch.weigh(objective(self.emit(features), batch.targets, features)), None
 
@@ -60,7 +64,7 @@ class SequenceLabels(Readout):
         self.head = _head(encoder.size, num_labels)
 
     def features(self, source: Batch) -> Tensor:
-        """(B, 1, D) the states pooled."""
+        """(B, 1, D) the pooled states."""
         return _pooled(self.encoder, source)
 
     def emit(self, features: Tensor) -> LinearCategorical:
@@ -69,14 +73,14 @@ class SequenceLabels(Readout):
 
 
 class ElementLabels(Readout):
-    """One label for each element; the boundary behind the last has none."""
+    """One label for each element; the boundary after the last has none."""
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
         super().__init__(encoder)
         self.head = _head(encoder.size, num_labels)
 
     def features(self, source: Batch) -> Tensor:
-        """(B, S, D) the states; that of the boundary is not asked for."""
+        """(B, S, D) the states; that of the boundary is not used."""
         return self.encoder.encode(source.inputs, source.lengths)
 
     def emit(self, features: Tensor) -> LinearCategorical:
@@ -84,15 +88,15 @@ class ElementLabels(Readout):
         return LinearCategorical(features, self.head.weight, self.head.bias)
 
 
-class Number(Readout):
-    """One number for each sequence, with errors of a normal distribution of variance 1."""
+class SequenceNumber(Readout):
+    """One number for each sequence, with normally distributed errors of variance 1."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
         self.head = _head(encoder.size, 1)
 
     def features(self, source: Batch) -> Tensor:
-        """(B, 1, D) the states pooled."""
+        """(B, 1, D) the pooled states."""
         return _pooled(self.encoder, source)
 
     def emit(self, features: Tensor) -> "Normal":
