@@ -10,10 +10,10 @@ from cyclopts import Group, Parameter
 
 from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
-from seriatim.cli.output import Flag, Reporter, duration, print_json, size, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.errors import ConfigError
 from seriatim.models.options.registry import configure
-from seriatim.report.terminal import text_table
+from seriatim.report.terminal import format_bytes, format_duration, text_table
 from seriatim.train.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -253,8 +253,8 @@ def summary(found: "ModelComparison", out: Path | None) -> str:
     overhead = record["overhead"]
     lines += [
         "",
-        f"{duration(overhead['training_seconds'])} of training, "
-        f"{duration(overhead['other_seconds'])} of everything else.",
+        f"{format_duration(overhead['training_seconds'])} of training, "
+        f"{format_duration(overhead['other_seconds'])} of everything else.",
     ]
     if out is not None:
         if (out / "report.html").is_file():
@@ -302,13 +302,13 @@ def _row(m: Mapping[str, Any]) -> list[str]:
         f"{m['bits']:.4f}",
         low_high,
         "counts" if m["is_counted"] else f"{m['parameters']:,}",
-        size(m["bytes"]),
-        size(states[min(states)]),
-        size(states[max(states)]),
+        format_bytes(m["bytes"]),
+        format_bytes(states[min(states)]),
+        format_bytes(states[max(states)]),
         f"{m['train_symbols_per_second']:,.0f}",
         f"{m['generate_symbols_per_second']:,.0f}",
         f"{m['operations_per_symbol']:,.0f}",
-        duration(m["train_seconds"]),
+        format_duration(m["train_seconds"]),
     ]
 
 

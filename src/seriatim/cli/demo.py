@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from seriatim.cli.compare import Voice, conclusions
-from seriatim.cli.output import Flag, print_json, size, use_threads
+from seriatim.cli.output import Flag, print_json, use_threads
 from seriatim.models.options.registry import configure
+from seriatim.report.terminal import format_bytes
 
 if TYPE_CHECKING:
     from seriatim.tasks.language_model import LanguageModel
@@ -139,7 +140,7 @@ class _Table:
                 [
                     record["name"],
                     f"{record['parameters']:,}",
-                    size(dict(record["state_bytes"])[512]),
+                    format_bytes(dict(record["state_bytes"])[512]),
                     f"{record['train_seconds']:.1f}",
                     f"{record['train_symbols_per_second']:,.0f}",
                     f"{record['bits_per_character']:.3f}",

@@ -10,12 +10,13 @@ from seriatim.cli.fit_run import fit_and_tell
 from seriatim.cli.label import fit_labeller
 from seriatim.cli.launch import check_processes
 from seriatim.cli.options import shell_families, split_options, with_options
-from seriatim.cli.output import Flag, duration, print_json, score_lines, use_threads
+from seriatim.cli.output import Flag, print_json, score_lines, use_threads
 from seriatim.cli.pairs import PairOptions, fit_translator
 from seriatim.cli.run_folder import KeepOptions, RunFolder
 from seriatim.errors import ConfigError
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure
+from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
@@ -199,7 +200,7 @@ def _summary(info: dict[str, Any], out: Path) -> str:
     lines.append(
         f"{info['model']['family']}: {info['parameters']:,} parameters, "
         f"{info['symbols']['number']:,} {info['symbols']['kind']} symbols, "
-        f"fitted in {duration(training['seconds'])}"
+        f"fitted in {format_duration(training['seconds'])}"
     )
     fitted = training["fit"]
     if "steps_done" in fitted:

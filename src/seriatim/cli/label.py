@@ -10,12 +10,12 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.fit_run import fit_and_tell
-from seriatim.cli.output import Flag, Reporter, duration, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.cli.pairs import PairFile, PairOptions, refuse
 from seriatim.cli.translate import line_groups
 from seriatim.errors import ConfigError
 from seriatim.models.options.registry import configure_encoder
-from seriatim.report.terminal import text_table
+from seriatim.report.terminal import format_duration, text_table
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
@@ -121,7 +121,7 @@ def _summary(info: dict[str, Any], place: Path) -> str:
     lines = [
         f"{info['encoder']['encoder']}: {info['parameters']:,} parameters, "
         f"{len(info['labels']):,} labels, one for each {info['per']}, fitted in "
-        f"{duration(training['seconds'])}",
+        f"{format_duration(training['seconds'])}",
         f"{fitted['steps_done']:,} steps ({fitted['stopped']}); best after step "
         f"{fitted['best_step']:,}",
     ]

@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import ReadingOptions
 from seriatim.cli.label import label_rows, score_labels
-from seriatim.cli.output import Flag, Reporter, print_json, score_lines, size, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, score_lines, use_threads
 from seriatim.cli.pairs import PairFile, info_rows, refuse, score_pairs
 from seriatim.errors import ContractError
-from seriatim.report.terminal import text_table
+from seriatim.report.terminal import format_bytes, text_table
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
@@ -248,7 +248,7 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
         ["symbols", f"{found['symbols']['number']:,} ({found['symbols']['kind']})"],
         ["sequences", str(found["sequences"])],
         ["parameters", f"{found['parameters']:,}"],
-        ["state after 512", size(found["state_bytes"])],
+        ["state after 512", format_bytes(found["state_bytes"])],
         ["looks back", reach],
         ["fingerprint", found["fingerprint"]],
     ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from seriatim.errors import ConfigError
+from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
     from seriatim.metrics.score import Score
@@ -118,28 +119,8 @@ def _progress_line(p: "Progress") -> str:
     if p.valid is not None:
         parts.append(f"valid {p.valid / math.log(2):.3f} bits per symbol")
     parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
-    parts.append(f"{duration(p.seconds_left)} left")
+    parts.append(f"{format_duration(p.seconds_left)} left")
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min 20 s, 2 h 5 min."""
-    whole = max(0, round(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 100:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def size(num_bytes: float) -> str:
-    """Bytes for people: 512 B, 2.0 kB, 1.3 MB."""
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} GB"
 
 
 def score_lines(score: "Score") -> str:

@@ -9,8 +9,9 @@ from cyclopts import Group, Parameter
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.fit_run import fit_and_tell
 from seriatim.cli.launch import check_processes
-from seriatim.cli.output import Flag, Reporter, duration, print_json, score_lines
+from seriatim.cli.output import Flag, Reporter, print_json, score_lines
 from seriatim.errors import ConfigError
+from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
@@ -125,7 +126,7 @@ def _summary(info: dict[str, Any], place: Path) -> str:
     lines = [
         f"{options['encoder']} to {options['decoder']}: {info['parameters']:,} parameters, "
         f"{source['number']:,} {source['kind']} symbols to {target['number']:,} {target['kind']} "
-        f"symbols, fitted in {duration(training['seconds'])}"
+        f"symbols, fitted in {format_duration(training['seconds'])}"
     ]
     if "steps_done" in fitted:
         lines.append(

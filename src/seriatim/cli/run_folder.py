@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.output import Flag, Reporter, duration, print_json, size
+from seriatim.cli.output import Flag, Reporter, print_json
 from seriatim.errors import ConfigError, MissingExtraError, OutputError
+from seriatim.report.terminal import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from seriatim.train.callbacks.history import Progress
@@ -196,7 +197,8 @@ def estimate_line(found: "Estimate") -> str:
     """What a run will cost, for people."""
     return (
         f"{found.parameters:,} parameters; {found.steps:,} steps in about "
-        f"{duration(found.seconds)}, evaluations not counted; about {size(found.bytes)} of memory "
-        f"beside the program's own ({size(found.weight_bytes)} weights, "
-        f"{size(found.moment_bytes)} optimizer, {size(found.step_bytes)} a step)"
+        f"{format_duration(found.seconds)}, evaluations not counted; about "
+        f"{format_bytes(found.bytes)} of memory beside the program's own "
+        f"({format_bytes(found.weight_bytes)} weights, "
+        f"{format_bytes(found.moment_bytes)} optimizer, {format_bytes(found.step_bytes)} a step)"
     )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.output import Flag, Reporter, duration, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 from seriatim.cli.pairs import PairFile
 from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
-from seriatim.report.terminal import text_table
+from seriatim.report.terminal import format_duration, text_table
 
 if TYPE_CHECKING:
     from seriatim.decode.settings import Decoding
@@ -360,7 +360,7 @@ def evaluate(
     scores = [("BLEU", found.bleu), ("chrF", found.chrf)]
     named = zip([(n, v) for n, v in scores if v is not None], found.signatures, strict=True)
     rows += [[name, f"{value:.2f}  ({signature})"] for (name, value), signature in named]
-    rows.append(["pairs", f"{found.pairs:,} in {duration(found.seconds)}"])
+    rows.append(["pairs", f"{found.pairs:,} in {format_duration(found.seconds)}"])
     print(text_table(rows, left=(0, 1)))
     for note in found.notes:
         reporter.note(note)

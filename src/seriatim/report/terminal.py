@@ -39,3 +39,23 @@ def text_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -
             cells.append(cell + padding if i in left else padding + cell)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds for people: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Bytes for people: 512 B, 2.0 kB, 1.3 MB."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"
