@@ -35,7 +35,7 @@ def cut_short(arguments: list[str], out: Path, number: int) -> tuple[int, str]:
     ) as process:
         while process.poll() is None:
             head = store.read_head(out / "checkpoints")
-            if head is not None and head.numbers["step"] >= 60:
+            if head is not None and head.numbers.step >= 60:
                 break
             time.sleep(0.01)
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""A checkpoint on disk: whole or not at all, never trusted blindly, and never the end of a run."""
+"""A checkpoint on disk: whole or not at all, checked when read, and never the end of a run."""
 
 import errno
 import json
@@ -17,22 +17,45 @@ from seriatim.core import atomic
 from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.models.build import build_model
-from seriatim.train.callbacks.history import Progress
+from seriatim.train.budget import Plan
+from seriatim.train.callbacks.history import Evaluation, Progress
+from seriatim.train.callbacks.monitor import Monitor
 from seriatim.train.checkpoint import snapshot, store, writer
 from seriatim.train.checkpoint.diff import compare
+from seriatim.train.checkpoint.numbers import RunNumbers, RunSeconds
 from seriatim.train.checkpoint.snapshot import Snapshot
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions
+from seriatim.train.schedule import PlateauState
+from seriatim.train.trainer import TrainerNumbers
 from tests.train.test_resume import CASES, built, corpus
 
 ABOUT = {"model": {"size": 3}, "options": {"seed": 0}, "data": {"train": "a"}}
 LSTM = CASES["lstm on a stream with carried state"]
 
 
+def numbers(step: int) -> RunNumbers:
+    return RunNumbers(
+        step=step,
+        plan=Plan(12, 4, 100),
+        accumulate=1,
+        precision="float32",
+        threads=1,
+        processes=1,
+        evaluations=(Evaluation(0, 0.0, None, 1.9, 0.002, None, 0.1, True),),
+        best_nats=1.9,
+        monitor=Monitor(1.0).state(),
+        notes=("a note",),
+        resumed_at=(),
+        seconds=RunSeconds(3.0, 2.0, 1.0),
+        trainer=TrainerNumbers(step, PlateauState(1.9, 0, 0), 40.0, 44, 3.5, 4.0, 0.002, 0.7),
+    )
+
+
 def a_snapshot(value: float = 1.0, best_step: int | None = 5) -> Snapshot:
     tensors = {"weights:w": torch.full((3, 2), value), "random:cpu": torch.get_rng_state()}
-    return Snapshot({"step": int(value)}, tensors, {"w": torch.full((3, 2), 9.0)}, best_step)
+    return Snapshot(numbers(int(value)), tensors, {"w": torch.full((3, 2), 9.0)}, best_step)
 
 
 def value_of(folder: Path) -> float:
@@ -40,7 +63,7 @@ def value_of(folder: Path) -> float:
     assert head is not None
     tensors, best = store.read_tensors(folder, head)
     assert float(best["w"][0, 0]) == 9.0
-    assert head.numbers["step"] == int(tensors["weights:w"][0, 0])
+    assert head.numbers == numbers(int(tensors["weights:w"][0, 0]))
     return float(tensors["weights:w"][0, 0])
 
 
@@ -78,7 +101,7 @@ def after(steps: int) -> Callable[[], bool]:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def test_what_is_written_comes_back_and_only_the_last_stays(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_as_written_and_only_the_last_stays(tmp_path: Path) -> None:
     for value in (1.0, 2.0, 3.0):
         store.write(tmp_path, a_snapshot(value), ABOUT)
     assert value_of(tmp_path) == 3.0
@@ -98,7 +121,7 @@ def test_the_best_weights_are_written_when_they_change_and_not_before(tmp_path: 
 
 
 @pytest.mark.parametrize("when", range(8))
-def test_whenever_the_disk_fails_the_old_or_the_new_checkpoint_stands_whole(
+def test_whenever_the_disk_fails_the_old_or_the_new_checkpoint_is_whole(
     when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write(tmp_path, a_snapshot(1.0), ABOUT)
@@ -145,12 +168,30 @@ def test_altered_truncated_missing_and_newer_files_are_refused(tmp_path: Path) -
     file = tmp_path / "checkpoint.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "format": 99}))
-    with pytest.raises(ModelError, match=r"has format 99 .* update seriatim"):
+    with pytest.raises(ModelError, match=r"has format 99.*: update seriatim"):
         store.read_head(tmp_path)
-    for text in ("{half", "[]", '{"format": 1}'):
-        file.write_text(text)
-        with pytest.raises(ModelError, match=r"checkpoint\.json cannot be read"):
-            store.read_head(tmp_path)
+    file.write_text(json.dumps({**content, "format": 1}))
+    with pytest.raises(ModelError, match=r"format 1 of an older version"):
+        store.read_head(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{half", "cannot be read"),
+        ("[]", "does not hold a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{}", "names no format"),
+        ('{"format": 2}', r"checkpoint\.json is damaged: about: field required"),
+        ('{"format": 2, "about": {}, "numbers": {"step": "3"}}', r"numbers\.step: input should be"),
+    ],
+)
+def test_a_damaged_head_is_refused_in_one_sentence(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.json").write_text(text)
+    with pytest.raises(ModelError, match=reason) as error:
+        store.read_head(tmp_path)
+    assert str(error.value).startswith(f"the checkpoint in {tmp_path} is damaged: ")
+    assert str(error.value).endswith("; restore it, or remove it and start again")
 
 
 def test_removing_a_checkpoint_leaves_other_files_alone(tmp_path: Path) -> None:
@@ -174,7 +215,7 @@ def test_tied_weights_are_stored_once_and_stay_tied() -> None:
     snapshot.load_unique_tensors(new, found)
     assert new.head.weight is new.embed.weight
     assert torch.equal(new.head.weight, old.head.weight)
-    with pytest.raises(RuntimeError, match=r"no embed.weight, other too many"):
+    with pytest.raises(RuntimeError, match=r"embed.weight is missing, other is unexpected"):
         snapshot.load_unique_tensors(new, {"other": torch.zeros(1)})
 
 
@@ -185,7 +226,7 @@ def test_copies_do_not_change_with_what_was_copied() -> None:
     assert first["w"].sum() == 0
     again = copies({"w": weight})
     assert again["w"].sum() == 3
-    assert again["w"].data_ptr() == first["w"].data_ptr(), "the room is used again"
+    assert again["w"].data_ptr() == first["w"].data_ptr(), "the buffer is reused"
 
 
 # ---- a run ---------------------------------------------------------------------------------------
@@ -200,19 +241,19 @@ def test_a_run_holds_json_and_safetensors_and_its_last_checkpoint_says_it_is_don
     assert (again.stopped, again.steps_done, again.resumed_at) == ("finished", 12, (12,))
 
 
-def test_a_run_that_was_stopped_goes_on_and_says_so(tmp_path: Path) -> None:
-    told: list[Progress] = []
+def test_a_stopped_run_is_resumed_and_says_so(tmp_path: Path) -> None:
+    reports: list[Progress] = []
     first = run(tmp_path / "a", stop=after(7))
     assert (first.stopped, first.steps_done) == ("stopped", 7)
-    history = run(tmp_path / "a", report=told.append)
+    history = run(tmp_path / "a", report=reports.append)
     run(tmp_path / "b")
     assert not compare(tmp_path / "a", tmp_path / "b").differences
     assert history.resumed_at == (7,)
     assert [e.step for e in history.evaluations] == [0, 4, 8, 12]
-    assert any("resumed at step 7 of 12" in note for p in told for note in p.notes)
+    assert any("resumed at step 7 of 12" in note for p in reports for note in p.notes)
 
 
-def test_runs_of_another_seed_are_found_to_differ(tmp_path: Path) -> None:
+def test_runs_with_different_learning_rates_differ(tmp_path: Path) -> None:
     run(tmp_path / "a", options=small(learning_rate=1e-3))
     run(tmp_path / "b", options=small(learning_rate=2e-3))
     found = compare(tmp_path / "a", tmp_path / "b").differences
@@ -221,7 +262,7 @@ def test_runs_of_another_seed_are_found_to_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "said"),
+    ("change", "error", "message"),
     [
         ({"options": small(seed=1)}, ConfigError, "other options: seed was 0 and is 1"),
         ({"options": small(steps=13)}, ConfigError, "other options: steps was 12 and is 13"),
@@ -231,14 +272,14 @@ def test_runs_of_another_seed_are_found_to_differ(tmp_path: Path) -> None:
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
-    change: dict[str, Any], error: type[Exception], said: str, tmp_path: Path
+    change: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     run(tmp_path, stop=after(7))
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         run(tmp_path, **change)
 
 
-def test_changed_data_is_gone_on_with_when_that_is_said(tmp_path: Path) -> None:
+def test_a_run_is_resumed_on_changed_data_if_allowed(tmp_path: Path) -> None:
     run(tmp_path, stop=after(7))
     history = run(tmp_path, data=corpus(701, 5), allow_changed_data=True)
     assert (history.stopped, history.resumed_at) == ("finished", (7,))
@@ -252,11 +293,13 @@ def test_a_checkpoint_of_a_model_of_another_size_is_refused(tmp_path: Path) -> N
         fit(model, corpus(700, 0), corpus(300, 1), small(), checkpoints=where)
 
 
-def test_a_run_goes_on_with_the_threads_it_began_with_and_puts_them_back(tmp_path: Path) -> None:
+def test_a_resumed_run_uses_as_many_threads_as_before_and_restores_the_setting(
+    tmp_path: Path,
+) -> None:
     before = torch.get_num_threads()
     run(tmp_path, stop=after(3))
     head = store.read_head(tmp_path)
-    assert head is not None and head.numbers["threads"] == before
+    assert head is not None and head.numbers.threads == before
     file = tmp_path / "checkpoint.json"
     content = json.loads(file.read_text())
     content["numbers"]["threads"] = before + 1
@@ -275,7 +318,7 @@ def test_minutes_between_checkpoints_are_not_negative() -> None:
 # ---- a full disk ---------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_said_once_and_tried_again_and_training_goes_on(
+def test_a_full_disk_is_reported_once_and_training_continues_while_writing_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, tries, notes = store.write, 0, list[str]()
@@ -294,12 +337,11 @@ def test_a_full_disk_is_said_once_and_tried_again_and_training_goes_on(
         report=lambda p: notes.extend(p.notes),
     )
     assert history.stopped == "finished"
-    said = [note for note in notes if "checkpoint" in note]
-    assert len(said) == 2
-    assert "could not be written" in said[0] and "No space left on device" in said[0]
-    assert "are written to" in said[1] and "again" in said[1]
+    failing, working = [note for note in notes if "checkpoint" in note]
+    assert "could not be written" in failing and "No space left on device" in failing
+    assert "are written to" in working and "again" in working
     head = store.read_head(tmp_path / "c")
-    assert head is not None and head.numbers["step"] == 30
+    assert head is not None and head.numbers.step == 30
 
 
 # ---- signals -------------------------------------------------------------------------------------
@@ -313,25 +355,25 @@ def raise_at(step: int, number: int) -> Callable[[Progress], None]:
     return report
 
 
-def test_ctrl_c_waits_for_the_checkpoint_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
+def test_ctrl_c_waits_for_the_checkpoint_and_the_run_is_resumed_from_there(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     history = run(tmp_path / "a", report=raise_at(4, signal.SIGINT))
     assert (history.stopped, history.steps_done) == ("interrupted", 4)
     head = store.read_head(tmp_path / "a")
-    assert head is not None and head.numbers["step"] == 4
+    assert head is not None and head.numbers.step == 4
     assert signal.getsignal(signal.SIGINT) is before
     run(tmp_path / "a")
     run(tmp_path / "b")
     assert not compare(tmp_path / "a", tmp_path / "b").differences
 
 
-def test_sigterm_does_what_it_would_have_done_after_the_checkpoint(tmp_path: Path) -> None:
-    came: list[int] = []
+def test_sigterm_is_delivered_after_the_checkpoint(tmp_path: Path) -> None:
+    delivered_at: list[int] = []
 
     def handler(number: int, frame: Any) -> None:
         head = store.read_head(tmp_path)
         assert head is not None
-        came.append(head.numbers["step"])
+        delivered_at.append(head.numbers.step)
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
@@ -339,13 +381,13 @@ def test_sigterm_does_what_it_would_have_done_after_the_checkpoint(tmp_path: Pat
         assert signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert came == [8]
+    assert delivered_at == [8]
 
 
 # ---- a language model ----------------------------------------------------------------------------
 
 
-def test_a_language_model_goes_on_with_its_symbols_also_on_other_data(tmp_path: Path) -> None:
+def test_a_language_model_is_resumed_with_its_vocabulary_even_on_other_data(tmp_path: Path) -> None:
     first, other = ["abcab", "bcabc", "cabca"] * 8, ["abab", "baba"] * 8
     where = Checkpoints(folder=tmp_path / "c", minutes=0.0)
 

@@ -1,4 +1,4 @@
-"""What is said of gradients and states that explode or vanish, of costs, and what is logged."""
+"""Warnings about exploding and vanishing gradients and states, cost estimates, and logs."""
 
 import json
 import math
@@ -10,13 +10,14 @@ import torch
 
 import seriatim as st
 from seriatim.core.model import SequenceModel
+from seriatim.core.records import from_json, to_json
 from seriatim.data.batches.corpus import StreamChunks
 from seriatim.errors import TrainingError
 from seriatim.models.build import build_model
 from seriatim.train.callbacks.history import Evaluation, Progress
-from seriatim.train.callbacks.log import JsonLines, call_all, read_log
+from seriatim.train.callbacks.log import JsonLines, call_all
 from seriatim.train.callbacks.loss_curve import draw_losses
-from seriatim.train.callbacks.monitor import Monitor, state_size
+from seriatim.train.callbacks.monitor import Monitor, MonitorState, state_size
 from seriatim.train.estimate import estimate, fit_into_memory, is_out_of_memory
 from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions
@@ -43,33 +44,40 @@ A_PROGRESS = Progress(
 # ---- monitors ------------------------------------------------------------------------------------
 
 
-def test_a_gradient_far_above_the_usual_is_said_once() -> None:
+def test_a_gradient_far_above_the_usual_is_reported_once() -> None:
     monitor = Monitor(clip=None)
     assert monitor.see_gradients([1.0] * 30 + [99.0], 31) == []
-    (said,) = monitor.see_gradients([1.0, 101.0, 500.0], 34)
-    assert "exploded: its norm is 101 at step 33" in said and "set clip" in said
+    (warning,) = monitor.see_gradients([1.0, 101.0, 500.0], 34)
+    assert "exploded: its norm is 101 at step 33" in warning and "set clip" in warning
     (clipped,) = Monitor(clip=1.0).see_gradients([1.0] * 30 + [1e4], 31)
-    assert "clip cut it to 1" in clipped
+    assert "it was clipped to 1" in clipped
 
 
-def test_a_gradient_that_vanishes_is_said_after_twenty_steps() -> None:
+def test_a_vanishing_gradient_is_reported_after_twenty_steps() -> None:
     monitor = Monitor(clip=1.0)
     assert monitor.see_gradients([1.0] * 5 + [1e-9] * 19, 24) == []
-    (said,) = monitor.see_gradients([1e-9] * 5, 29)
-    assert "vanished: its norm is 1.0e-09 at step 25" in said
+    (warning,) = monitor.see_gradients([1e-9] * 5, 29)
+    assert "vanished: its norm is 1.0e-09 at step 25" in warning
 
 
-def test_what_is_said_does_not_depend_on_when_the_norms_are_brought() -> None:
+def test_warnings_do_not_depend_on_when_the_norms_arrive() -> None:
     norms = [1.0, 2.0] * 20 + [300.0] + [1.0] * 9 + [1e-8] * 30
     whole, parts = Monitor(None), Monitor(None)
-    said = []
+    warnings = []
     for i, norm in enumerate(norms, 1):
-        said += parts.see_gradients([norm], i)
-        later = Monitor(None)
-        later.restore(json.loads(json.dumps(parts.state())))
-        parts = later
-    assert said == whole.see_gradients(norms, len(norms))
-    assert len(said) == 2
+        warnings += parts.see_gradients([norm], i)
+        resumed = Monitor(None)
+        resumed.restore(from_json(MonitorState, to_json(parts.state()), name="state"))
+        parts = resumed
+    assert warnings == whole.see_gradients(norms, len(norms))
+    assert len(warnings) == 2
+
+
+def test_a_state_that_overflows_can_be_written_as_json() -> None:
+    monitor = Monitor(None)
+    for i, size in enumerate((1.0, 1.0, math.inf)):
+        monitor.see_state(size, i)
+    assert to_json(monitor.state())["states"]["recent"] == [1.0, 1.0]
 
 
 def test_the_size_of_a_state_is_its_root_mean_square() -> None:
@@ -78,15 +86,15 @@ def test_the_size_of_a_state_is_its_root_mean_square() -> None:
     assert state_size(None) is None
     monitor = Monitor(None)
     assert [monitor.see_state(x, i) for i, x in enumerate((1.0, 1.0, 50.0))] == [[], [], []]
-    (said,) = monitor.see_state(1e4, 3)
-    assert "the carried state grows without bound" in said
+    (warning,) = monitor.see_state(1e4, 3)
+    assert "the carried state grows without bound" in warning
 
 
-def test_a_run_that_explodes_says_so_in_its_history() -> None:
+def test_a_run_whose_gradient_explodes_has_a_note_of_it() -> None:
     model = build_model(st.RNN(hidden_size=8, nonlinearity="relu"), 7, 1)
     options = small(steps=40, learning_rate=1e-4)
 
-    class Spoilt(StreamChunks):
+    class Damaged(StreamChunks):
         def batch(self, step: int) -> st.Batch:
             if step == 30:
                 with torch.no_grad():
@@ -95,23 +103,23 @@ def test_a_run_that_explodes_says_so_in_its_history() -> None:
 
     from seriatim.train.loop import train
 
-    source = Spoilt(corpus(700, 0), 1, batch_size=4, length=10)
-    told: list[str] = []
+    source = Damaged(corpus(700, 0), 1, batch_size=4, length=10)
+    notes: list[str] = []
     history = train(
         model,
         source,
         None,
         options,
-        callbacks=st.Callbacks(progress=lambda p: told.extend(p.notes)),
+        callbacks=st.Callbacks(progress=lambda p: notes.extend(p.notes)),
     )
     assert any("the gradient exploded" in note for note in history.notes)
-    assert any("the gradient exploded" in note for note in told)
+    assert any("the gradient exploded" in note for note in notes)
 
 
 # ---- costs ---------------------------------------------------------------------------------------
 
 
-def test_an_estimate_counts_parameters_moments_and_what_a_step_keeps() -> None:
+def test_an_estimate_counts_parameters_moments_and_the_memory_of_a_step() -> None:
     model = build_model(st.LSTM(hidden_size=8), 7, 1)
     number = sum(p.numel() for p in model.parameters())
 
@@ -120,19 +128,19 @@ def test_an_estimate_counts_parameters_moments_and_what_a_step_keeps() -> None:
         options = small(batch_size=batch_size, accumulate=accumulate)
         return Trainer(model.train(), source, options, 9)
 
-    found = estimate(trainer(4), 100, iter(range(99)).__next__)
-    assert (found.parameters, found.steps, found.seconds) == (number, 100, 100.0)
-    assert found.weight_bytes == 3 * 4 * number
-    assert 2 * 4 * number <= found.moment_bytes <= 2 * 4 * number + 100
+    small_batch = estimate(trainer(4), 100, iter(range(99)).__next__)
+    assert (small_batch.parameters, small_batch.steps, small_batch.seconds) == (number, 100, 100.0)
+    assert small_batch.weight_bytes == 3 * 4 * number
+    assert 2 * 4 * number <= small_batch.moment_bytes <= 2 * 4 * number + 100
     large = estimate(trainer(32), 100)
-    assert 4.0 < large.step_bytes / found.step_bytes < 12.0, "eight times the rows"
+    assert 4.0 < large.step_bytes / small_batch.step_bytes < 12.0, "eight times the rows"
     parts = estimate(trainer(32, accumulate=8), 100)
     assert parts.step_bytes < 0.4 * large.step_bytes, "parts one after another need less"
 
 
-@pytest.mark.parametrize(("seconds", "asked"), [(1.0, [0, 0]), (10.0, [0])])
+@pytest.mark.parametrize(("seconds", "batches"), [(1.0, [0, 0]), (10.0, [0])])
 def test_an_estimate_measures_one_batch_again_if_that_is_quick(
-    seconds: float, asked: list[int]
+    seconds: float, batches: list[int]
 ) -> None:
     """Another batch might have sizes of its own, whose kernels are set up in its first step."""
     seen: list[int] = []
@@ -146,25 +154,23 @@ def test_an_estimate_measures_one_batch_again_if_that_is_quick(
     source = Watched(corpus(4000, 0), 1, batch_size=4, length=10)
     clock = (seconds * i for i in range(99))
     estimate(Trainer(model.train(), source, small(batch_size=4), 9), 100, clock.__next__)
-    assert seen == asked
+    assert seen == batches
 
 
-class Greedy(torch.nn.Module):
-    """A model's forward that takes at most so many rows."""
+def limit_rows(model: SequenceModel, rows: int) -> None:
+    """Let the model run out of memory with more rows."""
 
-    @staticmethod
-    def limit(model: SequenceModel, rows: int) -> None:
-        def refuse(module: torch.nn.Module, args: tuple[st.Batch, ...]) -> None:
-            if args[0].shape[0] > rows:
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+    def refuse(module: torch.nn.Module, args: tuple[st.Batch, ...]) -> None:
+        if args[0].shape[0] > rows:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
 
-        model.register_forward_pre_hook(refuse)
+    model.register_forward_pre_hook(refuse)
 
 
 def test_auto_batch_halves_the_rows_until_a_step_fits_and_learns_the_same() -> None:
     limited, free = (build_model(st.GRU(hidden_size=8), 7, 1) for _ in range(2))
     free.load_state_dict(limited.state_dict())
-    Greedy.limit(limited, 3)
+    limit_rows(limited, 3)
     data = corpus(700, 0)
     history = fit(limited, data, None, small(batch_size=8, auto_batch=True))
     assert history.options["accumulate"] == 4
@@ -173,20 +179,20 @@ def test_auto_batch_halves_the_rows_until_a_step_fits_and_learns_the_same() -> N
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_too_little_memory_names_the_batch_and_what_to_lower() -> None:
+def test_out_of_memory_names_the_batch_and_what_to_lower() -> None:
     model = build_model(st.GRU(hidden_size=8), 7, 1)
     before = [p.clone() for p in model.parameters()]
-    Greedy.limit(model, 3)
+    limit_rows(model, 3)
     with pytest.raises(TrainingError, match=r"batches of 8 rows x 10: use --auto-batch, raise acc"):
         fit(model, corpus(700, 0), None, small(batch_size=8))
     for old, new in zip(before, model.parameters(), strict=True):
         assert torch.equal(old, new)
-    Greedy.limit(model, 0)
+    limit_rows(model, 0)
     with pytest.raises(TrainingError, match=r"8 rows x 10 in 8 parts"):
         fit(model, corpus(700, 0), None, small(batch_size=8, auto_batch=True))
 
 
-def test_other_errors_are_not_taken_for_too_little_memory() -> None:
+def test_other_errors_are_not_taken_for_out_of_memory() -> None:
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
@@ -207,34 +213,35 @@ def test_a_log_has_a_line_for_each_evaluation_and_note_and_few_between(tmp_path:
     log(replace(A_PROGRESS, notes=("look out",)))
     for now in (1.0, 5.0, 9.0, 11.0, 12.0):  # the clock reads it
         log(replace(A_PROGRESS, is_evaluation=False, step=int(now)))
-    found = read_log(tmp_path / "new" / "log.jsonl")
-    assert [r["event"] for r in found] == ["note", "evaluation", "progress"]
-    assert found[0]["text"] == "look out"
-    assert found[1]["valid"] == 2.0 and found[1]["step"] == 3
-    assert found[2]["step"] == 11
+    lines = (tmp_path / "new" / "log.jsonl").read_text().splitlines()
+    note, evaluation, progress = map(json.loads, lines)
+    assert (note["event"], note["text"]) == ("note", "look out")
+    assert (evaluation["event"], evaluation["valid"], evaluation["step"]) == ("evaluation", 2.0, 3)
+    assert (progress["event"], progress["step"]) == ("progress", 11)
 
 
 def test_a_line_cut_by_a_kill_does_not_swallow_the_next(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"event": "evaluation", "step": 1}\n{"event": "eval')
     JsonLines(path)(A_PROGRESS)
-    assert [r["step"] for r in read_log(path)] == [1, 3]
+    first, cut, last = path.read_text().splitlines()
+    assert (json.loads(first)["step"], cut, json.loads(last)["step"]) == (1, '{"event": "eval', 3)
 
 
-def test_a_log_that_cannot_be_written_ends_and_nothing_else_does(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told: list[Progress] = []
-    tell = call_all(JsonLines(tmp_path / "file" / "log.jsonl"), told.append)
-    tell(A_PROGRESS)
-    tell(A_PROGRESS)
-    assert len(told) == 2
+    reports: list[Progress] = []
+    progress = call_all(JsonLines(tmp_path / "file" / "log.jsonl"), reports.append)
+    progress(A_PROGRESS)
+    progress(A_PROGRESS)
+    assert len(reports) == 2
 
 
 def test_the_curve_of_the_loss_is_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("altair")
     pytest.importorskip("vl_convert")
-    looks = [Evaluation(i, i / 9, 2.0 / i, 3.0 / i, 1e-3, 1.0, 1.0, True) for i in (1, 2, 3)]
-    draw_losses(looks, tmp_path / "loss.png")
+    evaluations = [Evaluation(i, i / 9, 2.0 / i, 3.0 / i, 1e-3, 1.0, 1.0, True) for i in (1, 2, 3)]
+    draw_losses(evaluations, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["loss.png"]
 

@@ -143,16 +143,16 @@ def test_a_run_killed_at_random_instants_ends_with_the_bits_of_one_that_was_not(
         kills += 1
         head = store.read_head(killed)
         assert head is not None
-        steps.append(head.numbers["step"])
+        steps.append(head.numbers.step)
     assert kills, "the run was over before it could be killed"
     run(name, killed)
     head = store.read_head(killed)
     assert head is not None
     if "minutes" in CASES[name].options:
         # The number of steps was measured at first: the run is that of so many steps.
-        run(name, whole, steps=head.numbers["plan"]["steps"])
+        run(name, whole, steps=head.numbers.plan.steps)
     else:
         run(name, whole)
     assert_same_bits(killed, whole)
-    assert head.numbers["resumed_at"] == sorted(head.numbers["resumed_at"])
-    assert head.numbers["resumed_at"][-1] >= steps[-1]
+    assert head.numbers.resumed_at == tuple(sorted(head.numbers.resumed_at))
+    assert head.numbers.resumed_at[-1] >= steps[-1]

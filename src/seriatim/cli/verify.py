@@ -62,7 +62,7 @@ def verify_resume(
         _end(_start(arguments, whole, ["--keep-checkpoints"]))
         head, training = _head(whole), _training(whole)
         seconds = min(time.monotonic() - began, training["fit"]["seconds"])
-        again = _with_steps(arguments, head.numbers["plan"]["steps"])
+        again = _with_steps(arguments, head.numbers.plan.steps)
         where = _kill(again, killed, seconds, reporter)
         reporter.note("resuming it")
         _end(_start(again, killed, ["--resume", "--keep-checkpoints"]))
@@ -89,7 +89,7 @@ class _Verdict:
         compared.append(f"the saved model: {(whole / name).stat().st_size:,} bytes of {name}")
         if (whole / name).read_bytes() != (killed / name).read_bytes():
             differences.append(f"{name} of the saved model differs")
-        steps = _head(whole).numbers["step"]
+        steps = _head(whole).numbers.step
         return cls(killed_at, steps, CheckpointDiff(tuple(compared), tuple(differences)))
 
 
@@ -137,7 +137,7 @@ def _kill(arguments: Sequence[str], out: Path, seconds: float, reporter: Reporte
         is_over = process.poll() is not None
         _kill_all(process)
         if not is_over and _has_begun(out):
-            step: int = _head(out).numbers["step"]
+            step: int = _head(out).numbers.step
             reporter.note(f"killed it {wait:.2f} s into training, its checkpoint at step {step:,}")
             return step
     raise TrainingError(

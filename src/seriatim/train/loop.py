@@ -9,15 +9,15 @@ afterwards. A budget in minutes is turned into a number of steps before the firs
 copies that leave no trace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel, TargetModel
+from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
 from seriatim.train.budget import Plan, Planner, asked_steps, evaluation_size
@@ -169,9 +169,9 @@ def _prepared(
 ) -> tuple[TrainingOptions, Plan]:
     """How the run goes, as its checkpoint says or as is found out now."""
     if head is not None:
-        plan = Plan(**head.numbers["plan"])
-        recorded = {name: head.numbers[name] for name in ("accumulate", "precision")}
-        return replace(options, **recorded), plan
+        recorded = head.numbers
+        options = replace(options, accumulate=recorded.accumulate, precision=recorded.precision)
+        return options, recorded.plan
     source = trials.source
     if options.auto_batch and trials.parallelism.ranks.size > 1:
         raise ConfigError("auto_batch tries out one process: with several, give accumulate")
@@ -231,7 +231,7 @@ def _about(
     source: BatchSource,
     options: TrainingOptions,
     checkpoints: Checkpoints | None,
-) -> dict[str, Any]:
+) -> Mapping[str, Json]:
     """What must be the same for a checkpoint to be of this run."""
     if checkpoints is None:
         return {}
@@ -253,7 +253,7 @@ def _threads(checkpoints: Checkpoints | None, head: CheckpointHead | None) -> It
     before = torch.get_num_threads()
     asked = before
     if checkpoints is not None and head is not None:
-        asked = checkpoints.threads or head.numbers["threads"]
+        asked = checkpoints.threads or head.numbers.threads
     if asked != before:
         torch.set_num_threads(asked)
     try:

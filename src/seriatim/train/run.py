@@ -11,9 +11,8 @@ one of them knows (the clock, Ctrl-C) is voted on, so that all do the same at th
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped
 from seriatim.train.callbacks.monitor import Monitor, state_size
 from seriatim.train.checkpoint import snapshot
+from seriatim.train.checkpoint.numbers import RunNumbers, RunSeconds
 from seriatim.train.checkpoint.snapshot import Snapshot
 from seriatim.train.checkpoint.writer import CheckpointWriter
 from seriatim.train.distributed import ALONE, Ranks, Vote
@@ -33,7 +33,7 @@ from seriatim.train.estimate import explain_out_of_memory
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import TrainingOptions
 from seriatim.train.signals import Signals
-from seriatim.train.trainer import Trainer, TrainerState, broken
+from seriatim.train.trainer import Trainer, TrainerNumbers, TrainerState, broken
 
 SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -66,7 +66,7 @@ class RunContext:
 class _Best:
     step: int
     nats: float | None
-    weights: dict[str, Any]
+    weights: dict[str, Tensor]
 
 
 class TrainingRun:
@@ -319,32 +319,29 @@ class TrainingRun:
             **snapshot.add_prefix(self._random_states(), "random"),
         }
         return Snapshot(
-            numbers={**self._numbers(), "trainer": state.numbers},
+            numbers=self._numbers(state.numbers),
             tensors=tensors,
             best={name: tensor for name, tensor in best.items() if name in weights},
             best_step=None if self.best is None else self.best.step,
         )
 
-    def _numbers(self) -> dict[str, Any]:
+    def _numbers(self, trainer: TrainerNumbers) -> RunNumbers:
         now = self.clock()
-        return {
-            "step": self.trainer.step,
-            "plan": asdict(self.plan),
-            "accumulate": self.options.accumulate,
-            "precision": self.options.precision,
-            "threads": torch.get_num_threads(),
-            "processes": self.ranks.size,
-            "evaluations": [asdict(e) for e in self.evaluations],
-            "best_nats": None if self.best is None else self.best.nats,
-            "monitor": self.monitor.state(),
-            "notes": list(self.notes),
-            "resumed_at": list(self.resumed_at),
-            "seconds": {
-                "all": now - self.began,
-                "running": now - self.started,
-                "evaluating": self.evaluating,
-            },
-        }
+        return RunNumbers(
+            step=trainer.step,
+            plan=self.plan,
+            accumulate=self.options.accumulate,
+            precision=self.options.precision,
+            threads=torch.get_num_threads(),
+            processes=self.ranks.size,
+            evaluations=tuple(self.evaluations),
+            best_nats=None if self.best is None else self.best.nats,
+            monitor=self.monitor.state(),
+            notes=tuple(self.notes),
+            resumed_at=tuple(self.resumed_at),
+            seconds=RunSeconds(now - self.began, now - self.started, self.evaluating),
+            trainer=trainer,
+        )
 
     def restore(self, found: Snapshot) -> None:
         """Stand where a snapshot was taken.
@@ -365,7 +362,7 @@ class TrainingRun:
         try:
             if found.best_step is not None:
                 snapshot.load_unique_tensors(self.model, shared(found.best))
-                self.best = _Best(found.best_step, numbers["best_nats"], self._weights())
+                self.best = _Best(found.best_step, numbers.best_nats, self._weights())
             snapshot.load_unique_tensors(
                 self.model, shared(snapshot.select_prefix(found.tensors, "weights"))
             )
@@ -375,15 +372,15 @@ class TrainingRun:
         carry = snapshot.tensors_to_tree(snapshot.select_prefix(found.tensors, "carry"))
         moments = snapshot.select_prefix(found.tensors, "moments")
         average = snapshot.select_prefix(found.tensors, "average")
-        self.trainer.restore(TrainerState(numbers["trainer"], moments, carry, average))
+        self.trainer.restore(TrainerState(numbers.trainer, moments, carry, average))
         self._set_random_states(snapshot.select_prefix(found.tensors, "random"))
-        self.evaluations = [Evaluation(**e) for e in numbers["evaluations"]]
-        self.monitor.restore(numbers["monitor"])
-        self.notes = list(numbers["notes"])
-        self.resumed_at = [*numbers["resumed_at"], self.trainer.step]
-        seconds, now = numbers["seconds"], self.clock()
-        self.began, self.started = now - seconds["all"], now - seconds["running"]
-        self.evaluating = seconds["evaluating"]
+        self.evaluations = list(numbers.evaluations)
+        self.monitor.restore(numbers.monitor)
+        self.notes = list(numbers.notes)
+        self.resumed_at = [*numbers.resumed_at, self.trainer.step]
+        seconds, now = numbers.seconds, self.clock()
+        self.began, self.started = now - seconds.total, now - seconds.running
+        self.evaluating = seconds.evaluating
 
     def _random_states(self) -> dict[str, Tensor]:
         """The generators of all ranks, (P, bytes). A collective."""
@@ -428,7 +425,7 @@ class TrainingRun:
 
     def _history(self, stopped: Stopped) -> History:
         now, trainer = self.clock(), self.trainer
-        places = max(1, trainer.num_places)
+        places = max(1, trainer.num_positions)
         return History(
             options=self.options.to_json(),
             steps=self.plan.steps,

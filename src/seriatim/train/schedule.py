@@ -1,16 +1,32 @@
-"""Learning rates, step by step.
+"""Learning rate schedules.
 
 Knows numbers of steps and, for the plateau, validation losses; knows no optimizer, no model.
-A schedule is asked for the rate of update t = 0, 1, 2 .. of `steps`. Every one begins with a
+A schedule gives the learning rate of update t = 0, 1, 2 .. of `steps`. Every one begins with a
 linear warm-up over W steps, peak * (t + 1) / W for t < W.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, final
+from dataclasses import dataclass
+from typing import final
 
 from seriatim.train.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class PlateauState:
+    """What the plateau schedule remembers of evaluations.
+
+    Attributes:
+        best: the best validation loss; None: there was none.
+        waited: the number of evaluations since then.
+        falls: the number of times that the rate has fallen.
+    """
+
+    best: float | None
+    waited: int
+    falls: int
 
 
 class Schedule(ABC):
@@ -27,49 +43,49 @@ class Schedule(ABC):
         """The learning rate of update `step`, counted from 0."""
         if step < self.warmup:
             return self.options.peak_rate * (step + 1) / self.warmup
-        return self.options.peak_rate * self.share(step)
+        return self.options.peak_rate * self.fraction(step)
 
     @abstractmethod
-    def share(self, step: int) -> float:
-        """The share of the peak rate at an update after the warm-up."""
+    def fraction(self, step: int) -> float:
+        """The fraction of the peak rate at an update after the warm-up."""
 
     def observe(self, valid_nats: float) -> None:  # noqa: B027
-        """Take note of an evaluation; most schedules do not listen."""
+        """Take in the validation loss of an evaluation; most schedules ignore it."""
 
-    def state(self) -> dict[str, Any]:
-        """What evaluations have changed, as JSON values; most schedules remember nothing."""
-        return {}
+    def state(self) -> PlateauState | None:
+        """What evaluations have changed; most schedules remember nothing."""
+        return None
 
-    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """The inverse of `state`."""
+    def restore(self, state: PlateauState | None) -> None:  # noqa: B027
+        """Resume from a state."""
 
 
 class Constant(Schedule):
-    """The peak, always."""
+    """The peak rate at every step."""
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
         return 1.0
 
 
 class Cosine(Schedule):
-    """f + (1 - f) (1 + cos(pi t / T)) / 2 over the T steps after the warm-up, f the final share.
+    """f + (1 - f) (1 + cos(pi t / T)) / 2 over the T steps after the warm-up, f the final fraction.
 
     Loshchilov, Hutter 2017, equation 5, without restarts.
     """
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         final_fraction = self.options.final_fraction
         return final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class Step(Schedule):
-    """1 for `decay_after` epochs, then times `decay` at once and every `decay_every` epochs.
+    """1 for `decay_after` epochs, then times `decay` at once and after every `decay_every` epochs.
 
     Zaremba et al. 2014, section 4.1: decay_after 4, decay 0.5, decay_every 1.
     """
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
         late = step // self.steps_per_epoch - self.options.decay_after
         if late < 0:
             return 1.0
@@ -77,7 +93,7 @@ class Step(Schedule):
 
 
 class Plateau(Schedule):
-    """Times `decay` at every `plateau_patience`-th evaluation in a row that is no improvement."""
+    """Times `decay` after every `plateau_patience` evaluations in a row without improvement."""
 
     def __init__(self, options: TrainingOptions, steps: int, steps_per_epoch: int) -> None:
         super().__init__(options, steps, steps_per_epoch)
@@ -85,7 +101,7 @@ class Plateau(Schedule):
         self.waited = 0
         self.falls = 0
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
         return self.options.decay**self.falls
 
     def observe(self, valid_nats: float) -> None:
@@ -94,13 +110,14 @@ class Plateau(Schedule):
         if self.waited == self.options.plateau_patience:
             self.falls, self.waited = self.falls + 1, 0
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> PlateauState:
         best = self.best if math.isfinite(self.best) else None  # JSON has no infinity
-        return {"best": best, "waited": self.waited, "falls": self.falls}
+        return PlateauState(best, self.waited, self.falls)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.best = math.inf if state["best"] is None else state["best"]
-        self.waited, self.falls = state["waited"], state["falls"]
+    def restore(self, state: PlateauState | None) -> None:
+        if state is not None:
+            self.best = math.inf if state.best is None else state.best
+            self.waited, self.falls = state.waited, state.falls
 
 
 class InverseSqrt(Schedule):
@@ -109,7 +126,7 @@ class InverseSqrt(Schedule):
     Vaswani et al. 2017, equation 3, is this with the peak (D W)^-1/2.
     """
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
         warmup = max(1, self.warmup)
         return math.sqrt(warmup / max(warmup, step + 1))
 

@@ -11,7 +11,6 @@ with n the mean number of targets of a batch, so that every target of an epoch c
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,23 +35,48 @@ from seriatim.train.optimizer import clip_gradient, make_optimizer, moments, set
 from seriatim.train.options import TrainingOptions
 from seriatim.train.parallel import local_carry, local_rows, make_parallelism, split_batch
 from seriatim.train.precision import autocast, choose_precision
-from seriatim.train.schedule import make_schedule
+from seriatim.train.schedule import PlateauState, make_schedule
 
 MAX_PENDING = 256  # losses left on the device before they are looked at
 
 
 @dataclass(frozen=True)
-class TrainerState:
-    """All that updates have changed beside the weights and torch's generators.
+class TrainerNumbers:
+    """The numbers that updates change.
 
     Attributes:
-        numbers: JSON values: the step, the schedule, the sums of the loss.
+        step: the number of updates done.
+        schedule: the state of the learning rate schedule; None: it has none.
+        num_targets: the number of targets trained on.
+        num_positions: the number of positions of all batches, padding included.
+        nats: the sum of the loss since the last evaluation.
+        counted: the number of targets in that sum.
+        rate: the learning rate of the last update.
+        gradient_norm: the norm of the last gradient, before clipping.
+    """
+
+    step: int
+    schedule: PlateauState | None
+    num_targets: float
+    num_positions: int
+    nats: float
+    counted: float
+    rate: float
+    gradient_norm: float | None
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that updates have changed, except the weights and torch's generators.
+
+    Attributes:
+        numbers: the step, the schedule, the sums of the loss.
         moments: what the optimizer remembers, as "parameter name/what it is".
         carry: the state of the stream's rows, if they go on.
         average: of the weights, by parameter name, if one is kept.
     """
 
-    numbers: dict[str, Any]
+    numbers: TrainerNumbers
     moments: dict[str, Tensor]
     carry: Carry | None
     average: dict[str, Tensor] = field(default_factory=dict)
@@ -112,7 +136,7 @@ class Trainer:
         self.rate = self.schedule.rate(0)
         self.gradient_norm: float | None = None
         self.norms: list[float] = []  # of the steps flushed since somebody took them
-        self.num_targets, self.num_places = 0.0, 0
+        self.num_targets, self.num_positions = 0.0, 0
         self._num_rows = 0  # of the last batch
         self._pending: list[tuple[Tensor, Tensor, float]] = []
         self._nats, self._counted = 0.0, 0.0
@@ -146,7 +170,7 @@ class Trainer:
         if self.average is not None:
             self.average.take(self.step)
         self.num_targets += count
-        self.num_places += math.prod(batch.shape)
+        self.num_positions += math.prod(batch.shape)
         self._num_rows = batch.shape[0]
         self._pending.append((loss, norm, count))
         if len(self._pending) >= MAX_PENDING:
@@ -236,16 +260,16 @@ class Trainer:
         they hold shares of the moments, these are left as they are.
         """
         self.flush()
-        numbers = {
-            "step": self.step,
-            "schedule": self.schedule.state(),
-            "num_targets": self.num_targets,
-            "num_places": self.num_places,
-            "nats": self._nats,
-            "counted": self._counted,
-            "rate": self.rate,
-            "gradient_norm": self.gradient_norm,
-        }
+        numbers = TrainerNumbers(
+            step=self.step,
+            schedule=self.schedule.state(),
+            num_targets=self.num_targets,
+            num_positions=self.num_positions,
+            nats=self._nats,
+            counted=self._counted,
+            rate=self.rate,
+            gradient_norm=self.gradient_norm,
+        )
         carry = self.ranks.gather_rows(self.carry, self._num_rows)
         average = {} if self.average is None else self.average.tensors
         return TrainerState(numbers, moments(self.model, self.optimizer), carry, average)
@@ -253,10 +277,10 @@ class Trainer:
     def restore(self, state: TrainerState) -> None:
         """Stand where `state` was taken."""
         n = state.numbers
-        self.step, self.rate, self.gradient_norm = n["step"], n["rate"], n["gradient_norm"]
-        self.num_targets, self.num_places = n["num_targets"], n["num_places"]
-        self._nats, self._counted, self._pending = n["nats"], n["counted"], []
-        self.schedule.restore(n["schedule"])
+        self.step, self.rate, self.gradient_norm = n.step, n.rate, n.gradient_norm
+        self.num_targets, self.num_positions = n.num_targets, n.num_positions
+        self._nats, self._counted, self._pending = n.nats, n.counted, []
+        self.schedule.restore(n.schedule)
         parameters = dict(self.model.named_parameters())
         shares = {
             place: self.parallelism.shard(value, parameters[place.rpartition("/")[0]])

@@ -1,8 +1,8 @@
-"""A log of training as JSON lines: one per evaluation, and one now and then between them.
+"""A log of training as JSON lines: one per evaluation, and one every few seconds between them.
 
-Knows what a run tells and a file that is only ever appended to; knows no model. Losses are nats
-per scored symbol. Of a run that was cut short and goes on, the steps after its
-last checkpoint come again: the later line of a step counts.
+Knows the progress of a run and a file that is only ever appended to; knows no model. Losses are
+nats per scored symbol. A resumed run repeats the steps after its last checkpoint: the later line
+of a step counts.
 """
 
 import json
@@ -11,28 +11,28 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from seriatim.core.records import Json
 from seriatim.train.callbacks.history import Progress
 
 SECONDS_BETWEEN_LINES = 10.0  # evaluations not counted
 
 
 class JsonLines:
-    """A listener of training that appends to a file; a full disk ends the log, not the run."""
+    """A progress callback that appends to a file; a full disk ends the log, not the run."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """
         Args:
-            path: made, with its folder, at the first line.
-            clock: seconds, from any origin.
+            path: the file, created with its folder at the first line.
+            clock: returns seconds, from any origin.
         """
         self._path, self._clock = path, clock
         self._last = clock()
         self._is_broken = False
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of where training stands."""
+        """Log the progress of training."""
         for note in progress.notes:
             self.write({"event": "note", "text": note})
         now = self._clock()
@@ -43,7 +43,7 @@ class JsonLines:
             event = "evaluation" if progress.is_evaluation else "progress"
             self.write({"event": event, **record})
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Json) -> None:
         """Append one line, with the time of day in seconds since 1970."""
         if self._is_broken:
             return
@@ -52,7 +52,7 @@ class JsonLines:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
                 if _is_cut(self._path):
-                    file.write(b"\n")  # the last line was cut by a kill: it must not swallow this
+                    file.write(b"\n")  # a kill cut the last line: do not append to it
                 file.write(line.encode())
         except OSError:
             self._is_broken = True
@@ -66,22 +66,11 @@ def _is_cut(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, in order; a line that was cut short is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+def call_all(*callbacks: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """One progress callback that calls several."""
 
+    def call(progress: Progress) -> None:
+        for callback in callbacks:
+            callback(progress)
 
-def call_all(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """One listener that tells several."""
-
-    def tell(progress: Progress) -> None:
-        for listener in listeners:
-            listener(progress)
-
-    return tell
+    return call

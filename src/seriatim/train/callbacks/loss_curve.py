@@ -1,41 +1,41 @@
-"""The curve of the loss as a picture.
+"""The loss curve as a picture.
 
 Knows the evaluations of a run; knows no model. Altair and vl-convert, of the extra `report`,
-are imported when a picture is drawn, and not before.
+are imported only when a picture is drawn.
 """
 
 import importlib.util
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from seriatim.core import atomic
+from seriatim.core.records import Json
 from seriatim.errors import MissingExtraError
 from seriatim.train.callbacks.history import Evaluation
 
 
 def can_draw() -> bool:
-    """Whether the packages that draw are here."""
+    """Whether the packages for drawing are installed."""
     return all(importlib.util.find_spec(name) for name in ("altair", "vl_convert"))
 
 
 def draw_losses(evaluations: Iterable[Evaluation], path: Path) -> None:
     """Write training and validation loss, in bits per symbol over steps, as a PNG.
 
-    The training loss is the mean since the evaluation before, with dropout; the point is where
-    the best weights were found.
+    The training loss is the mean since the previous evaluation, with dropout; the point marks the
+    best weights.
 
     Raises:
-        MissingExtraError: altair or vl-convert is not here.
-        OSError: the file cannot be written.
+        MissingExtraError: if altair or vl-convert is not installed.
+        OSError: if the file cannot be written.
     """
     try:
         import altair
         import vl_convert
     except ImportError:
         raise MissingExtraError(
-            "the picture of the loss needs altair and vl-convert: pip install 'seriatim[report]'"
+            "the loss curve needs altair and vl-convert: pip install 'seriatim[report]'"
         ) from None
     points = _points(list(evaluations))
     base = altair.Chart(altair.InlineData(values=points)).encode(
@@ -50,13 +50,13 @@ def draw_losses(evaluations: Iterable[Evaluation], path: Path) -> None:
         part.write_bytes(picture)
 
 
-def _points(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
+def _points(evaluations: list[Evaluation]) -> list[Json]:
     best = max((e.step for e in evaluations if e.is_best), default=0)
-    found = []
+    points = []
     for e in evaluations:
         for loss, nats in (("training", e.train_nats), ("validation", e.valid_nats)):
             if nats is not None:
                 is_best = e.step == best and loss == "validation"
                 bits = nats / math.log(2)
-                found.append({"step": e.step, "loss": loss, "bits": bits, "is_best": is_best})
-    return found
+                points.append({"step": e.step, "loss": loss, "bits": bits, "is_best": is_best})
+    return points

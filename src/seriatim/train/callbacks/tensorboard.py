@@ -1,7 +1,7 @@
-"""Training as TensorBoard shows it.
+"""A log of training for TensorBoard.
 
-Knows what a run tells and torch's writer of event files; knows no model. The package
-`tensorboard` is imported when a log is made, and not before.
+Knows the progress of a run and torch's writer of event files; knows no model. The package
+`tensorboard` is imported only when a log is created.
 """
 
 import math
@@ -15,15 +15,15 @@ from seriatim.train.callbacks.history import Progress
 
 
 class TensorBoard:
-    """A listener of training; use it in a `with`, or close it."""
+    """A progress callback that writes event files; use it in a `with`, or close it."""
 
     def __init__(self, folder: Path) -> None:
         """
         Args:
-            folder: for the event files; made when there is something to write.
+            folder: the folder of the event files, created at the first write.
 
         Raises:
-            MissingExtraError: there is no `tensorboard` here.
+            MissingExtraError: if `tensorboard` is not installed.
         """
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -38,7 +38,7 @@ class TensorBoard:
     def __call__(self, progress: Progress) -> None:
         """Write a point of each curve; losses are bits per symbol."""
         if self._writer is None:
-            # Of a run that goes on, what was written after its last checkpoint is dropped.
+            # In a resumed run, what was written after its last checkpoint is dropped.
             purge = progress.step + 1 if progress.step else None
             self._writer = self._make(str(self._folder), purge_step=purge)
         curves = {"speed/tokens per second": progress.tokens_per_second}
@@ -57,7 +57,7 @@ class TensorBoard:
             self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is pending, and close the files."""
         if self._writer is not None:
             self._writer.close()
 

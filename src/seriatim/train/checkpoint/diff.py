@@ -1,21 +1,21 @@
-"""Whether two runs stand at the same bits, from their checkpoints.
+"""The difference of two runs, from their checkpoints, bit by bit.
 
-Knows checkpoints; knows no model and no loop. What the clock says, and where a run was cut
-short, may differ; nothing else may.
+Knows checkpoints; knows no model and no loop. Only the times, and the steps at which a run was
+resumed, may differ.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from seriatim.core.records import to_json
 from seriatim.errors import ModelError
 from seriatim.train.checkpoint import store
+from seriatim.train.checkpoint.numbers import RunNumbers, RunSeconds
 from seriatim.train.checkpoint.snapshot import select_prefix
 
-_CLOCK = ("seconds", "resumed_at")
 _KINDS = {
     "weights": "weights",
     "moments": "moments of the optimizer",
@@ -30,55 +30,65 @@ class CheckpointDiff:
     """What was compared, and what differs.
 
     Attributes:
-        compared: clauses, such as "weights: 12 tensors, 1,234 numbers".
-        differences: clauses; none where the runs are the same to the bit.
+        compared: clauses, such as "weights: 12 tensors, 1,234 bytes".
+        differences: clauses; none where the runs are equal to the bit.
     """
 
     compared: tuple[str, ...]
     differences: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Content:
+    numbers: RunNumbers  # without times
+    tensors: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_step: int | None
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Content":
+        head = store.read_head(folder)
+        if head is None:
+            raise ModelError(f"there is no checkpoint in {folder}: give the folder of a run")
+        evaluations = tuple(replace(e, seconds=0.0) for e in head.numbers.evaluations)
+        numbers = replace(
+            head.numbers, seconds=RunSeconds(0.0, 0.0, 0.0), resumed_at=(), evaluations=evaluations
+        )
+        return cls(numbers, *store.read_tensors(folder, head), head.best_step)
+
+
 def compare(first: Path, second: Path) -> CheckpointDiff:
     """Compare the checkpoints in two folders.
 
     Raises:
-        ModelError: a folder holds none, or a damaged one.
+        ModelError: if a folder holds no checkpoint, or a damaged one.
     """
-    (numbers, tensors, best), (others, other_tensors, other_best) = _read(first), _read(second)
-    compared, differences = [], []
+    mine, other = _Content.read(first), _Content.read(second)
     pairs = [
-        (what, select_prefix(tensors, kind), select_prefix(other_tensors, kind))
+        (what, select_prefix(mine.tensors, kind), select_prefix(other.tensors, kind))
         for kind, what in _KINDS.items()
     ]
-    for what, mine, theirs in [*pairs, ("best weights", best, other_best)]:
-        compared.append(
-            f"{what}: {len(mine):,} tensors, {sum(t.nbytes for t in mine.values()):,} bytes"
-        )
-        differences += [f"{what}: {clause}" for clause in _differences(mine, theirs)]
+    compared, differences = [], []
+    for what, a, b in [*pairs, ("best weights", mine.best, other.best)]:
+        compared.append(f"{what}: {len(a):,} tensors, {sum(t.nbytes for t in a.values()):,} bytes")
+        differences += [f"{what}: {clause}" for clause in _differences(a, b)]
     compared.append(
-        f"step {numbers['step']:,} (with the seed, the position in the data), schedule, patience, "
-        f"{len(numbers['evaluations']):,} evaluations, plan, options, data"
+        f"step {mine.numbers.step:,} (with the seed, the position in the data), schedule, "
+        f"patience, {len(mine.numbers.evaluations):,} evaluations, plan, options, data"
     )
-    change = store.first_change(numbers, others)
+    change = store.first_change(
+        {**to_json(mine.numbers), "best_step": mine.best_step},
+        {**to_json(other.numbers), "best_step": other.best_step},
+    )
     return CheckpointDiff(tuple(compared), (*differences, *([] if change is None else [change])))
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    head = store.read_head(folder)
-    if head is None:
-        raise ModelError(f"there is no checkpoint in {folder}: give a folder that a run has kept")
-    tensors, best = store.read_tensors(folder, head)
-    numbers = {key: value for key, value in head.numbers.items() if key not in _CLOCK}
-    looks = [{k: v for k, v in e.items() if k != "seconds"} for e in numbers["evaluations"]]
-    return {**numbers, "evaluations": looks, "best_step": head.best_step}, tensors, best
-
-
 def _differences(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> list[str]:
-    found = [f"{name} is in one of them only" for name in first.keys() ^ second.keys()]
+    clauses = [f"{name} is in one of them only" for name in first.keys() ^ second.keys()]
     for name in first.keys() & second.keys():
-        mine, theirs = first[name], second[name]
-        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-            found.append(f"{name} has another shape or type")
-        elif mine.numpy().tobytes() != theirs.numpy().tobytes():
-            found.append(f"{name} differs")
-    return sorted(found)
+        a, b = first[name], second[name]
+        if a.shape != b.shape or a.dtype != b.dtype:
+            clauses.append(f"{name} has another shape or type")
+        elif a.numpy().tobytes() != b.numpy().tobytes():
+            clauses.append(f"{name} differs")
+    return sorted(clauses)
