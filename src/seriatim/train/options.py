@@ -1,32 +1,30 @@
 """The options of training, each defined once, as a frozen dataclass.
 
 Knows names, defaults, ranges and contradictions. Does not know torch, models or data: the
-command line reads this module for its help and must start at once.
+command line reads this module for its help and must start quickly.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import pydantic
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from seriatim.core.validation import explain
-from seriatim.errors import ConfigError
+from seriatim.core.records import Json
+from seriatim.core.validation import option_class
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Below1 = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 DEFAULT_STEPS = 2000
 BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
-# (learning rate, weight decay) where none is given: they mean other things to each optimizer.
+# The default (learning rate, weight decay) of each optimizer, to which they mean different things.
 RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}
 # Options that only some choice of another option reads.
-BELONGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+CONDITIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "betas": ("optimizer", ("adamw",)),
     "momentum": ("optimizer", ("sgd",)),
     "final_fraction": ("schedule", ("cosine",)),
@@ -37,67 +35,72 @@ BELONGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@option_class
 class TrainingOptions:
-    """How a model is trained by gradients. At most one of steps, epochs and minutes is given.
+    """How a model is trained by gradients. At most one of steps, epochs and minutes may be given.
 
     Attributes:
-        steps: updates of the weights. With none of the three: 2,000, which costs the same
-            whatever the size of the corpus.
-        epochs: passes over the training corpus; a fraction is allowed.
-        minutes: time for everything, evaluations included. The number of steps is measured
-            first, then fixed, and stands in the history.
-        batch_size: rows B of a batch.
-        length: symbols L of a row: chunks and windows of a stream, the longest piece of a
-            sequence.
-        token_budget: for line and document sequences: as many rows as fit in this many places,
-            padding included; None: batch_size rows.
+        steps: the number of updates of the weights. With none of the three: 2,000, which costs
+            the same whatever the size of the corpus.
+        epochs: the number of passes over the training corpus; a fraction is allowed.
+        minutes: the time for everything, evaluations included. It is turned into a number of
+            steps by measurement, which is then fixed and recorded in the history.
+        batch_size: the number B of rows of a batch.
+        length: the number L of symbols of a row: chunks and windows of a stream, the longest
+            piece of a sequence.
+        token_budget: for line and document sequences: the number of positions of a batch,
+            padding included, which decides the number of rows; None: batch_size rows.
         carry: for streams: True reads batch_size parts of the stream chunk after chunk and
             carries the state (truncated backpropagation through time); False takes random
             windows with a fresh state; None: carries unless the model's reach is bounded.
         optimizer: "adamw" (Loshchilov, Hutter 2019) or "sgd".
-        learning_rate: the highest; None: 0.002 for adamw, 1 for sgd.
-        weight_decay: share of each matrix taken off, times the learning rate; biases, norms
-            and embeddings are left alone. None: 0.01 for adamw, 0 for sgd.
-        betas: memory of adamw's averages of the gradient and of its square.
-        momentum: memory of sgd's step.
-        clip: the greatest global norm of the gradient; None: any.
-        label_smoothing: share e of the target spread over all symbols, (1 - e) ln p(target) +
-            e mean ln p (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
+        learning_rate: the peak learning rate; None: 0.002 for adamw, 1 for sgd.
+        weight_decay: the fraction of each matrix taken off, times the learning rate; biases,
+            norms and embeddings are left alone. None: 0.01 for adamw, 0 for sgd.
+        betas: the decay rates of adamw's averages of the gradient and of its square.
+        momentum: the momentum of sgd.
+        clip: the maximum global norm of the gradient; None: no clipping.
+        label_smoothing: the fraction e of the target spread over all symbols, (1 - e) ln
+            p(target) + e mean ln p (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
         activation_penalty: alpha times the mean square of the dropped-out features (Merity et
             al. 2017, activation regularization).
         temporal_penalty: beta times the mean square of their change from step to step (same,
             temporal activation regularization).
-        schedule: how the learning rate falls: "cosine" to final_fraction of it, "constant",
-            "plateau" (times decay whenever validation has not improved), "step" (times decay
-            every so many epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017, 5.3).
-        warmup: steps in which the rate first rises linearly; at most half of all steps.
-        final_fraction: cosine: what is left of the learning rate at the end.
-        decay: plateau and step: factor of the learning rate.
-        plateau_patience: plateau: evaluations in a row without improvement before the rate falls.
-        decay_after: step: epochs at the full rate.
-        decay_every: step: epochs between later falls.
-        evaluate_every: steps between evaluations; None: about 20 in all, fewer in short runs.
-        evaluate_symbols: the most symbols of the validation corpus that one evaluation reads;
-            None: a quarter of those trained on between two evaluations, at least 16,384.
+        schedule: how the learning rate falls: "cosine" to final_fraction of the peak,
+            "constant", "plateau" (times decay whenever validation has not improved), "step"
+            (times decay every few epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017,
+            5.3).
+        warmup: the number of steps of the linear warm-up; at most half of all steps count.
+        final_fraction: cosine: the fraction of the learning rate left at the end.
+        decay: plateau and step: the factor of the learning rate.
+        plateau_patience: plateau: the number of evaluations in a row without improvement before
+            the rate falls.
+        decay_after: step: the number of epochs at the full rate.
+        decay_every: step: the number of epochs between later falls.
+        evaluate_every: the number of steps between evaluations; None: about 20 evaluations in
+            all, fewer in short runs.
+        evaluate_symbols: the maximum number of symbols of the validation corpus that one
+            evaluation reads; None: a quarter of those trained on between two evaluations, at
+            least 16,384.
         precision: "float32", "bf16" (products in bfloat16, weights and sums in float32), or
             "auto": what the device does best.
-        accumulate: parts into which a batch is cut, one after another, to need less memory; the
-            gradient is that of the whole batch.
-        auto_batch: where a step does not fit into memory, cut its batch into 2, 4, 8 .. times as
-            many parts, until one does.
-        average: decay b of an exponential average of the weights, such as 0.995: about the last
-            1 / (1 - b) updates count, which should be no more than a fifteenth of the run. The
-            average is what validation judges and what a run ends with (Polyak, Juditsky 1992;
+        accumulate: the number of parts into which a batch is cut, one after another, to need
+            less memory; the gradient is that of the whole batch.
+        auto_batch: whether to cut a batch whose step does not fit into memory into 2, 4, 8 ..
+            times as many parts, until it does.
+        average: the decay b of an exponential average of the weights, such as 0.995: about the
+            last 1 / (1 - b) updates count, which should be at most a fifteenth of the run. The
+            average is what is validated and what a run ends with (Polyak, Juditsky 1992;
             Vaswani et al. 2017, 6.1, average checkpoints). It helps where the learning rate is
-            still high at the end; None: the weights as they are.
-        recompute: keep only what enters each block, and compute the rest again when gradients
-            are taken: less memory, more time (Chen et al. 2016).
-        compile: let torch.compile fuse the model.
+            still high at the end; None: no averaging.
+        recompute: whether to keep only the input of each block and recompute the rest for the
+            gradients: less memory, more time (Chen et al. 2016).
+        compile: whether torch.compile fuses the model.
         distributed: how several processes hold the model: "ddp", each has all weights (Li et al.
-            2020), or "fsdp", each a share of every tensor (Zhao et al. 2023).
-        patience: stop after this many evaluations in a row without improvement; None: never.
-        seed: of the order of the data and of dropout.
+            2020), or "fsdp", each has some rows of every tensor (Zhao et al. 2023).
+        patience: early stopping: the number of evaluations in a row without improvement after
+            which training stops; None: never.
+        seed: the seed of the order of the data and of dropout.
     """
 
     steps: Count | None = None
@@ -118,7 +121,7 @@ class TrainingOptions:
     temporal_penalty: NotNegative = 0.0
     schedule: Literal["cosine", "constant", "plateau", "step", "inverse-sqrt"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
-    final_fraction: Share = 0.1
+    final_fraction: Fraction = 0.1
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     plateau_patience: Count = 2
     decay_after: NotNegative = 4.0
@@ -140,42 +143,35 @@ class TrainingOptions:
         if len(budgets) > 1:
             raise ValueError(f"{' and '.join(budgets)} are two budgets: give one of them")
         for field in fields(self):
-            owner, choices = BELONGS.get(field.name, ("", ()))
+            owner, choices = CONDITIONS.get(field.name, ("", ()))
             changed = getattr(self, field.name) != field.default
             if owner and changed and getattr(self, owner) not in choices:
                 raise ValueError(
-                    f"{field.name} belongs to {owner} {' and '.join(choices)}, and {owner} is "
+                    f"{field.name} applies to {owner} {' and '.join(choices)}, and {owner} is "
                     f"{getattr(self, owner)}: leave it out, or change {owner}"
                 )
 
     @property
     def peak_rate(self) -> float:
-        """The learning rate, given or the optimizer's own."""
+        """The peak learning rate, given or the optimizer's default."""
         return RATES[self.optimizer][0] if self.learning_rate is None else self.learning_rate
 
     @property
     def decay_rate(self) -> float:
-        """The weight decay, given or the optimizer's own."""
+        """The weight decay, given or the optimizer's default."""
         return RATES[self.optimizer][1] if self.weight_decay is None else self.weight_decay
 
-    def to_json(self) -> dict[str, Any]:
-        """Every option as JSON values, with the optimizer's own rates filled in."""
+    def to_json(self) -> Json:
+        """Every option as JSON values, with the optimizer's default rates filled in."""
         chosen = {"learning_rate": self.peak_rate, "weight_decay": self.decay_rate}
         return {**asdict(self), "betas": list(self.betas), **chosen}
 
 
-def configure_training(options: Mapping[str, Any]) -> TrainingOptions:
+def configure_training(options: Json) -> TrainingOptions:
     """Training options from strings or JSON values.
 
     Raises:
-        ConfigError: an option that does not exist, a value out of its range, or two options
-            that contradict each other.
+        ConfigError: if an option does not exist, a value is out of its range, or two options
+            contradict each other.
     """
-    known = [f.name for f in fields(TrainingOptions)]
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"{name} is no option of training; it takes {', '.join(known)}")
-    try:
-        return pydantic.TypeAdapter(TrainingOptions).validate_python(dict(options))
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"training: {explain(error)}") from None
+    return TrainingOptions(**options)

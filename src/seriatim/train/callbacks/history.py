@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from seriatim.core.records import Json
+
 Stopped = Literal["finished", "patience", "stopped", "interrupted"]
 
 
@@ -95,7 +97,7 @@ class History:
         resumed_at: the steps from which the run went on after it had been cut short.
     """
 
-    options: dict[str, Any]
+    options: Json
     steps: int
     steps_done: int
     steps_per_epoch: int

@@ -52,7 +52,7 @@ def draw_losses(evaluations: Iterable[Evaluation], path: Path) -> None:
 
 def _points(evaluations: list[Evaluation]) -> list[Json]:
     best = max((e.step for e in evaluations if e.is_best), default=0)
-    points = []
+    points: list[Json] = []
     for e in evaluations:
         for loss, nats in (("training", e.train_nats), ("validation", e.valid_nats)):
             if nats is not None:
