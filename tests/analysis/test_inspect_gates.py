@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from seriatim.analysis.inspect.gates import describe_gate, in_order
+from seriatim.analysis.inspect.gates import describe_gate, ordered_units
 
 
 def test_saturation_is_the_share_of_the_time_beyond_a_tenth() -> None:
@@ -44,5 +44,5 @@ def test_what_is_left_after_the_half_life_is_half_whatever_the_order_of_the_gate
 
 def test_units_stand_from_the_most_shut_to_the_most_open() -> None:
     values = torch.tensor([[0.5, 0.1, 0.9, 0.3]])
-    assert in_order(values, 8).tolist() == [1, 3, 0, 2]
-    assert in_order(values, 2).tolist() == [1, 2]
+    assert ordered_units(values, 8).tolist() == [1, 3, 0, 2]
+    assert ordered_units(values, 2).tolist() == [1, 2]

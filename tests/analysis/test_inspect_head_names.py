@@ -12,7 +12,7 @@ from seriatim.analysis.inspect.head_names import (
     describe_cross_heads,
     describe_heads,
     is_delimiter,
-    seen_by,
+    visible_keys,
 )
 
 T = 96
@@ -101,7 +101,7 @@ def test_what_a_window_hides_counts_for_no_chance() -> None:
     behind = place[:, None] - place
     banded = ((behind >= 0) & (behind < window)).float()
     banded /= banded.sum(1, keepdim=True)
-    assert torch.equal(seen_by(banded[None], is_self=True), banded > 0)
+    assert torch.equal(visible_keys(banded[None], is_self=True), banded > 0)
     (head,) = heads_of(banded)
     assert head.names == []
     assert head.distance == pytest.approx(head.even_distance)
@@ -113,7 +113,7 @@ def test_a_head_so_sharp_that_the_rest_is_rounded_away_keeps_its_name() -> None:
     assert int((sharp > 0).sum()) == T
     (head,) = heads_of(sharp)
     assert head.names == ["first position"]
-    assert torch.equal(seen_by(sharp[None], is_self=True), torch.ones(T, T).tril() > 0)
+    assert torch.equal(visible_keys(sharp[None], is_self=True), torch.ones(T, T).tril() > 0)
 
 
 def test_a_map_that_looks_ahead_sees_everything_but_padding() -> None:
@@ -121,8 +121,8 @@ def test_a_map_that_looks_ahead_sees_everything_but_padding() -> None:
     weights[:, :3] = 1 / 3
     weights[0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
     seen = torch.tensor([True, True, True, False]).expand(4, -1)
-    assert torch.equal(seen_by(weights[None], is_self=True), seen)
-    assert torch.equal(seen_by(weights[None, :2], is_self=False), seen[:2])
+    assert torch.equal(visible_keys(weights[None], is_self=True), seen)
+    assert torch.equal(visible_keys(weights[None, :2], is_self=False), seen[:2])
 
 
 def test_a_head_made_of_two_patterns_has_both_names_the_stronger_first() -> None:

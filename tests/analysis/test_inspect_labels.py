@@ -2,7 +2,7 @@
 
 import pytest
 
-from seriatim.analysis.inspect.labels import Label, given_label, text_labels
+from seriatim.analysis.inspect.labels import Label, text_labels, user_label
 from seriatim.errors import DataError
 
 
@@ -56,10 +56,10 @@ def test_what_never_changes_is_no_label() -> None:
 
 
 def test_given_numbers_are_quantities_and_few_values_are_classes() -> None:
-    assert given_label("n", ["1", "2.5", 3], 3).classes == ()
-    assert given_label("n", ["1", "0", "1"], 3).classes == ("0", "1")
-    assert given_label("n", [True, False], 2).classes == ("False", "True")
-    kinds = given_label("kind", ["noun", "verb", "noun"], 3)
+    assert user_label("n", ["1", "2.5", 3]).classes == ()
+    assert user_label("n", ["1", "0", "1"]).classes == ("0", "1")
+    assert user_label("n", [True, False]).classes == ("False", "True")
+    kinds = user_label("kind", ["noun", "verb", "noun"])
     assert kinds.classes == ("noun", "verb")
     assert kinds.columns().tolist() == [[1, 0], [0, 1], [1, 0]]
 
@@ -67,14 +67,13 @@ def test_given_numbers_are_quantities_and_few_values_are_classes() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["a", "b"], "2 labels were given for 3 symbols"),
         (["a", "a", "a"], "1 different values"),
         ([1.0, 2.0, float("nan")], "not finite"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(values: list[object], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        given_label("x", values, 3)
+        user_label("x", values)
 
 
 def test_a_label_without_change_is_constant() -> None:

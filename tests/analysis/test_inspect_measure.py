@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seriatim.analysis.inspect.findings import InspectedSide, Passage
 from seriatim.analysis.inspect.inspection import Inspection
-from seriatim.analysis.inspect.labels import given_label
+from seriatim.analysis.inspect.labels import user_label
 from seriatim.analysis.inspect.measure import inspect_passages
 from seriatim.analysis.inspect.text import summary
 from seriatim.errors import DataError
@@ -147,7 +147,7 @@ def test_labels_of_the_users_own_are_looked_for_first() -> None:
     kinds = ["vowel" if c in "aeiou" else "other" for c in TEXT[:-1]]
     states = noise(count, 4)
     states[1:, 2] -= 5 * torch.tensor([kind == "vowel" for kind in kinds]).float()
-    label = given_label("sound", kinds, count - 1)
+    label = user_label("sound", kinds)
     found = inspect_passages([passage({"h": states})], title="m", labels=[label])
     best = found.states[0].neurons[0]
     assert (best.index, best.label, best.is_named) == (2, "sound = vowel", True)
@@ -175,7 +175,7 @@ def test_taps_of_the_encoder_are_about_the_source() -> None:
 def test_maps_may_be_of_less_text_than_states() -> None:
     long = passage({"layers.0.hidden": noise(len(TEXT), 4)})
     short = passage({"layers.0.attention.self": previous(30)[None]}, TEXT[:30])
-    found = inspect_passages([long], looked=[short], title="m")
+    found = inspect_passages([long], map_passages=[short], title="m")
     assert len(found.states[0].trajectory.path) == len(TEXT)
     assert found.maps[0].weights.shape == (1, 30, 30)
     assert found.maps[0].heads[0].names == ["previous position"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seriatim.analysis.inspect.labels import Label, given_label, text_labels
+from seriatim.analysis.inspect.labels import Label, text_labels, user_label
 from seriatim.analysis.inspect.probes import (
     LEAST_CORRELATION,
     chance_of,
@@ -145,8 +145,8 @@ def test_a_neuron_that_follows_a_little_is_not_named_however_sure_it_is() -> Non
 
 def test_of_two_classes_one_is_asked_about_and_of_several_each() -> None:
     states = noise(300, 3, 6)
-    two = given_label("kind", ["a", "b"] * 150, 300)
-    three = given_label("kind", ["a", "b", "c"] * 100, 300)
+    two = user_label("kind", ["a", "b"] * 150)
+    three = user_label("kind", ["a", "b", "c"] * 100)
     assert {n.label for n in rank_neurons(states, [two], top=1)} == {"kind = b"}
     assert {n.label for n in rank_neurons(states, [three], top=1)} == {
         "kind = a",
@@ -203,7 +203,7 @@ def test_probes_of_several_classes_are_judged_by_the_mean_over_classes() -> None
     states = noise(900, 6, 12)
     states[:, 0] += 6 * (kinds == 1)
     states[:, 1] += 6 * (kinds == 2)
-    label = given_label("kind", [f"kind {k}" for k in kinds.tolist()], 900)
+    label = user_label("kind", [f"kind {k}" for k in kinds.tolist()])
     (probe,) = linear_probes(states, [label], torch.zeros(900, dtype=torch.int64))
     assert probe.measure == "balanced accuracy"
     assert probe.score > 0.95
@@ -211,5 +211,5 @@ def test_probes_of_several_classes_are_judged_by_the_mean_over_classes() -> None
 
 
 def test_a_label_too_rare_to_be_held_out_has_no_probe() -> None:
-    rare = given_label("rare", ["no"] * 490 + ["yes"] * 10, 500)
+    rare = user_label("rare", ["no"] * 490 + ["yes"] * 10)
     assert linear_probes(noise(500, 4, 13), [rare], torch.zeros(500, dtype=torch.int64)) == []

@@ -295,7 +295,7 @@ def test_calls_of_other_numbers_of_rows_are_there_one_by_one_only() -> None:
         model.start(2)
         model.start(3)
     assert [len(part) for part in trace.parts("layers.0.hidden")] == [2, 3]
-    with pytest.raises(ConfigError, match=r"of 2 and of 3 rows.*parts\(name\)"):
+    with pytest.raises(ConfigError, match=r"with 2 and with 3 rows.*parts\(name\)"):
         trace["layers.0.hidden"]
     trace.clear()
     assert trace.names == []

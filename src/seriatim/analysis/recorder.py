@@ -1,16 +1,16 @@
-"""The recorder: what happens inside of a model while it does what it always does.
+"""Recording: what happens inside a model while it scores, generates or trains.
 
     with record(model) as trace:
         model.log_prob(batch)
     trace.names                       # "layers.0.hidden", "layers.0.forget", ..
     trace["layers.0.hidden"]          # (B, T, D)
 
-Nothing is changed by it: layers run the kernels that they would run, gates are recovered from
-what those show, maps of attention are made beside them. Nothing is remembered in the model.
+Recording changes nothing: layers run the same kernels, gates are recovered from what those
+expose, and attention maps are computed separately. Nothing is stored in the model.
 
-Several calls inside of one `with` are put one behind the other along time, whether they go on
-with one sequence (chunks, single steps) or begin another. Knows records and how they are put
-together; no family, and not what any name means.
+Several calls within one `with` are concatenated along time, whether they continue one sequence
+(chunks, single steps) or begin another. Knows records and how they are joined; no family, and not
+what any name means.
 
 Shapes: B rows, T recorded elements, H heads, S slots, D features.
 """
@@ -40,31 +40,32 @@ def record(
     gradients: bool = False,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> Iterator["Trace"]:
-    """Record what happens inside of a model, in this thread, until the `with` ends.
+    """Record what happens inside a model, in this thread, until the `with` ends.
 
-    Recurrent layers show "hidden", (B, T, D), and their gates: an LSTM "forget", "input",
-    "output", "candidate" and "cell", a GRU "reset", "update" and "candidate". Attention shows its
-    maps, (B, H, T, S), rows summing to 1: "attention.self", and where a decoder looks at its
-    source "attention.cross". A Markov model shows the "context" it knew, (B, T), and where
-    something was scored the "order" of the match, (B, T), and the "backoff" path, (B, T, n).
+    Recurrent layers record "hidden", (B, T, D), and their gates: an LSTM "forget", "input",
+    "output", "candidate" and "cell", a GRU "reset", "update" and "candidate". Attention records
+    its maps, (B, H, T, S), rows summing to 1: "attention.self", and in a decoder over its source
+    "attention.cross". A Markov model records the "context" it knew, (B, T), and when it scores,
+    the "order" of the match, (B, T), and the "backoff" path, (B, T, n).
 
-    A cell of your own shows its output and what its `inside` gives. The encoder of a model that
-    was bound to its source before the `with` is not seen. A compiled model shows nothing.
+    A user's own cell records its output and what its `inside` returns. The encoder of a model
+    that was bound to its source before the `with` is not recorded. A compiled model records
+    nothing.
 
     Args:
-        module: a model, or any part of one; a task has it as its `model`.
-        only: patterns of names, such as "layers.0", "*.forget" or "decoder.*.cross"; what fits
-            none is not even made. None: everything.
-        gradients: keep the graph that leads to the values, for `torch.autograd.grad`; what a
-            step shows is then what the next step is computed from (see `Trace.parts`).
-        max_gigabytes: of all that is recorded; more is refused before it is made.
+        module: a model, or any part of one; the model of a task is its `model`.
+        only: patterns of names, such as "layers.0", "*.forget" or "decoder.*.cross"; anything else
+            is not even computed. None records everything.
+        gradients: whether to keep the graph of the values, for `torch.autograd.grad`; the next
+            step is then computed from the recorded value of a step (see `Trace.parts`).
+        max_gigabytes: the limit of the whole recording; more is refused before it is computed.
 
     Raises:
-        ConfigError: no module, or a sequence too long to be recorded.
+        ConfigError: if `module` is not a module, or a sequence is too long to be recorded.
     """
     if not isinstance(module, nn.Module):
         raise ConfigError(
-            f"record takes a model, and was given {type(module).__name__}: a task has one as its "
+            f"record takes a model, not {type(module).__name__}: the model of a task is its "
             "`model`, so write record(task.model)"
         )
     recorder = Recorder(module, only=only, gradients=gradients, max_bytes=int(max_gigabytes * 1e9))
@@ -73,7 +74,7 @@ def record(
 
 
 class Trace:
-    """What was recorded, by name. Valid elements of each row come first; 0 behind them."""
+    """The recorded tensors by name; the valid elements of each row come first, then zeros."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -81,21 +82,22 @@ class Trace:
 
     @property
     def names(self) -> list[str]:
-        """What was recorded, in the order in which it came first."""
+        """The recorded names, in the order of their first record."""
         return list(self._recorder.records)
 
     def __contains__(self, name: object) -> bool:
         return name in self._recorder.records
 
     def __getitem__(self, name: str) -> Tensor:
-        """All calls together, (B, T, ..); a map of self-attention is (B, H, T, S).
+        """All calls joined, (B, T, ..); a map of self-attention is (B, H, T, S).
 
-        The columns of a map of self-attention are the recorded elements, as its rows are; where
-        something was seen before the recording began, S - T columns for it stand on the left.
-        Those of a map over a source are the positions of the source.
+        The columns of a map of self-attention are the recorded elements, as its rows are; if the
+        model read elements before the recording began, the first S - T columns are theirs. The
+        columns of a map over a source are the positions of the source.
 
         Raises:
-            ConfigError: no such name, calls of different numbers of rows, or a map too large.
+            ConfigError: if there is no such name, if the calls have different numbers of rows, or
+                if the joined map is too large.
         """
         records = self._of(name)
         count, joined = self._joined.get(name, (0, torch.empty(0)))
@@ -105,15 +107,15 @@ class Trace:
         return joined
 
     def parts(self, name: str) -> list[Tensor]:
-        """The values as the calls put them, (B, L, ...), and (B, ...) of a single step.
+        """The value of each call, (B, L, ...), or (B, ...) for a single step.
 
-        With gradients=True they are nodes of the graph. Inside of a chunk no step depends on
-        another one's part; to see gradients go through time, fold element after element.
+        With gradients=True they are nodes of the graph. Within a chunk no step depends on the
+        part of another; to see gradients through time, advance one element at a time.
         """
         return [r.value for r in self._of(name)]
 
     def lengths(self, name: str) -> Tensor | None:
-        """(B,) how many elements of each row were recorded under a name; None: T of all."""
+        """(B,) the number of recorded elements of each row; None if every row has all T."""
         records = self._of(name)
         if all(r.lengths is None for r in records):
             return None
@@ -121,23 +123,23 @@ class Trace:
         return None if bool((valid == valid.max()).all()) else valid
 
     def clear(self) -> None:
-        """Forget what was recorded so far."""
+        """Discard everything recorded so far."""
         self._recorder.clear()
         self._joined.clear()
 
     def _of(self, name: str) -> list[Record]:
         records = self._recorder.records.get(name)
         if records is None:
-            known = ", ".join(self.names) or "nothing"
-            raise ConfigError(f"nothing was recorded as {name!r}: there is {known}")
+            names = ", ".join(self.names) or "nothing"
+            raise ConfigError(f"nothing was recorded as {name!r}: there is {names}")
         return records
 
     def _join(self, name: str, records: list[Record]) -> Tensor:
         rows = {len(r.value) for r in records}
         if len(rows) > 1:
             raise ConfigError(
-                f"{name} was recorded of {' and of '.join(map(str, sorted(rows)))} rows, which do "
-                "not stand side by side: record one batch at a time, or take parts(name)"
+                f"{name} was recorded with {' and with '.join(map(str, sorted(rows)))} rows, which "
+                "cannot be joined: record one batch at a time, or use parts(name)"
             )
         if records[0].keys is not None:
             return _packed(_on_one_axis(name, records, self._recorder.max_bytes), _valid(records))
@@ -147,7 +149,7 @@ class Trace:
             widest = max(v.shape[-1] for v in values)
             values = [F.pad(v, (0, widest - v.shape[-1])) for v in values]
         if len({v.shape[axis + 1 :] for v in values}) > 1:
-            raise ConfigError(f"{name} was recorded in several shapes: take parts(name)")
+            raise ConfigError(f"{name} was recorded in several shapes: use parts(name)")
         joined = torch.cat(values, axis)
         if all(r.lengths is None for r in records):
             return joined
@@ -157,12 +159,12 @@ class Trace:
 
 
 def _size(r: Record) -> int:
-    """L."""
+    """The number of elements L of a record; 1 for a single step."""
     return 1 if r.axis is None else r.value.shape[r.axis]
 
 
 def _valid(records: list[Record]) -> Tensor:
-    """(B, T) bool, which of all elements are valid."""
+    """(B, T) bool, the valid elements among all recorded ones."""
     rows = len(records[0].value)
     masks = [
         torch.ones(rows, _size(r), dtype=torch.bool)
@@ -174,7 +176,7 @@ def _valid(records: list[Record]) -> Tensor:
 
 
 def _packed(values: Tensor, valid: Tensor) -> Tensor:
-    """Values (B, H, T, ...) with the valid elements (B, T) of each row first, 0 behind them."""
+    """Values (B, H, T, ...) with the valid elements (B, T) of each row first, then zeros."""
     if bool(valid.all()):
         return values
     counts = valid.sum(1)
@@ -187,10 +189,10 @@ def _packed(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Tensor:
-    """Maps (B, H, T, S) whose columns are elements, T with padding still in it.
+    """Maps (B, H, T, S) whose columns are elements; T still includes padding.
 
-    A row's element has as its column the number of valid elements recorded before it, plus the
-    number of elements that stand further left than the first.
+    The column of an element is the number of valid elements of its row recorded before it, plus
+    the number of elements read before the recording began.
     """
     valid = _valid(records)
     counts, begins = F.pad(valid.cumsum(1), (1, 0)), np.cumsum([0, *map(_size, records)])
@@ -204,7 +206,7 @@ def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Ten
     if max_bytes is not None and needed > max_bytes:
         raise ConfigError(
             f"{name} as one map of {shape[2]:,} x {slots:,} takes {needed / 1e9:.2g} GB: record a "
-            "shorter text, allow more with max_gigabytes, or take parts(name)"
+            "shorter text, allow more with max_gigabytes, or use parts(name)"
         )
     whole = like.new_zeros(shape)
     for r, span, (begin, end) in zip(records, spans, pairwise(begins), strict=True):
@@ -222,6 +224,6 @@ def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Ten
 
 
 def _keys(r: Record) -> Tensor:
-    """(B, W) on the CPU."""
+    """(B, W) the keys of a record, on the CPU."""
     keys = r.keys if r.keys is not None else torch.arange(r.value.shape[-1])
     return keys.cpu().expand(len(r.value), -1)

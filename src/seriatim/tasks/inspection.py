@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seriatim.analysis.inspect.findings import InspectedSide, Passage
 from seriatim.analysis.inspect.inspection import Inspection
-from seriatim.analysis.inspect.labels import Label, given_label
+from seriatim.analysis.inspect.labels import Label, user_label
 from seriatim.analysis.inspect.measure import inspect_passages, is_map
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair, trace_text
 from seriatim.analysis.recorder import Trace, record
@@ -156,7 +156,7 @@ def inspect_text(
     passages = [reader.passage(ids, states) for ids in kept]
     return inspect_passages(
         passages,
-        looked=[reader.passage(ids, maps) for ids in few],
+        map_passages=[reader.passage(ids, maps) for ids in few],
         title=title,
         labels=_own_labels(labels, whole, window, passages, lm.vocabulary),
         notes=notes,
@@ -347,7 +347,7 @@ def _own_labels(
         for size, predicted in zip(sizes, _sizes(whole, window), strict=True):
             read += values[begin : begin + size]
             begin += predicted
-        found.append(given_label(name, read, len(read)))
+        found.append(user_label(name, read))
     return found
 
 

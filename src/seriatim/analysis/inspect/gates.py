@@ -1,11 +1,11 @@
-"""What gates do over time: how open they are, how often they are stuck, how long a cell keeps.
+"""Gates over time: how open they are, how often they are saturated, how long a cell remembers.
 
 A gate is a number in (0, 1) for every unit and symbol. It is *shut* below 0.1 and *open* above
 0.9 (left- and right-saturated in Karpathy, Johnson, Fei-Fei 2015, section 4.2); a unit whose
-forget gate is nearly always open is a counter, one whose gate is nearly always shut forgets at
-once.
+forget gate is nearly always open is a counter, one whose forget gate is nearly always shut
+forgets at once.
 
-A gate that decides how much is kept, k_t, gives each unit's memory in symbols: what is stored
+A gate k_t that decides how much is kept gives each unit's memory in symbols: the stored value
 decays as the product of k_t, so half of it is left after
 
     half-life = ln(1/2) / mean_t ln k_t.
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 SHUT, OPEN = 0.1, 0.9
-OFTEN = 0.9  # of the time, from which on a unit is said to be always open or always shut
-_LEAST = 1e-6
+OFTEN = 0.9  # the fraction of the time from which a unit counts as always open or always shut
+_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Gate:
     """A gate of one layer over a text.
 
     Attributes:
-        mean: over all units and symbols.
-        shut: (D,) the share of the time that each unit's gate is shut.
-        open: (D,) open.
-        half_lives: (D,) symbols; None: this gate does not say what is kept.
+        mean: the mean over all units and symbols.
+        shut: (D,) the fraction of the time that each unit's gate is shut.
+        open: (D,) the fraction of the time that it is open.
+        half_lives: (D,) in symbols; None if this gate does not decide what is kept.
     """
 
     mean: float
@@ -41,19 +41,19 @@ class Gate:
 
     @property
     def always_open(self) -> float:
-        """The share of units that are open at least `OFTEN`."""
+        """The fraction of units that are open at least `OFTEN`."""
         return float((self.open >= OFTEN).double().mean())
 
     @property
     def always_shut(self) -> float:
-        """The share of units that are shut at least `OFTEN`."""
+        """The fraction of units that are shut at least `OFTEN`."""
         return float((self.shut >= OFTEN).double().mean())
 
 
 def describe_gate(values: Tensor, *, keeps: bool) -> Gate:
-    """A gate of values (T, D); `keeps`: it multiplies what the unit holds."""
+    """The gate with values (T, D); `keeps` says whether it multiplies what the unit holds."""
     x = values.double()
-    decay = x.clamp(_LEAST, 1 - _LEAST).log().mean(0)
+    decay = x.clamp(_EPSILON, 1 - _EPSILON).log().mean(0)
     return Gate(
         mean=float(x.mean()),
         shut=(x < SHUT).double().mean(0),
@@ -62,10 +62,10 @@ def describe_gate(values: Tensor, *, keeps: bool) -> Gate:
     )
 
 
-def in_order(values: Tensor, most: int) -> Tensor:
-    """Indices of at most `most` units of values (T, D), from the most shut to the most open.
+def ordered_units(values: Tensor, most: int) -> Tensor:
+    """At most `most` units of values (T, D), from the most shut to the most open.
 
-    Of more units, ones at even steps along that order, both ends among them.
+    If there are more, they are picked at even steps along that order, both ends included.
     """
     order = values.double().mean(0).argsort(stable=True)
     if len(order) <= most:

@@ -1,7 +1,7 @@
-"""Labels: what is known of every position of a text, and may be looked for in states.
+"""Labels: facts about every position of a text, to be looked for in states.
 
-Some the text gives by itself: the position in the line, whether it is inside quotes. Others the
-user gives, one for each symbol.
+Some follow from the text itself: the position in the line, whether it is inside quotes. Others
+are given by the user, one for each symbol.
 
 Knows texts as strings, and labels; no state and no model.
 
@@ -21,12 +21,12 @@ _MOST_CLASSES = 64
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of every position.
+    """One fact about every position.
 
     Attributes:
-        name: for people.
-        values: (N,) numbers; of classes, 0 .. C-1.
-        classes: their names; empty: the values are quantities.
+        name: the name of the label, for people.
+        values: (N,) numbers, or class indices 0 .. C-1.
+        classes: the names of the classes; empty if the values are quantities.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Label:
 
     @property
     def is_constant(self) -> bool:
-        """Whether there is nothing to find."""
+        """Whether all positions have the same value, so that there is nothing to find."""
         return bool((self.values == self.values[:1]).all())
 
     def columns(self) -> Tensor:
-        """(N, M) in float64: one column for a quantity, one of 0 and 1 for every class."""
+        """(N, M) in float64: one column for a quantity, one column of 0 and 1 for each class."""
         if not self.classes:
             return self.values.double()[:, None]
         return torch.nn.functional.one_hot(self.values.long(), len(self.classes)).double()
@@ -51,18 +51,18 @@ _TAB = 8
 
 
 class _Reader:
-    """What is known of a text that is read character by character."""
+    """The facts about a text that is read character by character."""
 
     def __init__(self) -> None:
         self.column = 0
         self.indentation = 0
         self.depth = 0
-        self.closing = ""  # the sign that ends the quotation; "": outside
+        self.closing = ""  # the character that ends the quotation; "" outside of one
         self.letters = 0
         self.is_upper = False
 
     def read(self, piece: str) -> None:
-        """One symbol; what stays open goes on in the next."""
+        """Read one symbol; what it leaves open continues in the next."""
         self.is_upper = any(c.isupper() for c in piece)
         for i, c in enumerate(piece):
             if c == "\n":
@@ -89,7 +89,7 @@ class _Reader:
             self.closing = _QUOTES.get(c, "")
 
     def facts(self) -> tuple[float, ...]:
-        """In the order of `_FACTS`."""
+        """The facts after the last symbol, in the order of `_FACTS`."""
         return (
             float(self.column),
             float(bool(self.closing)),
@@ -113,15 +113,15 @@ _FACTS = (
 
 
 def text_labels(sequences: Sequence[Sequence[str]]) -> list[Label]:
-    """What a text says of every position by itself, known once its symbol is read.
+    """The labels that follow from a text itself, each known once its symbol is read.
 
-    Position in the line, whether inside quotes (straight or typographic double ones; a blank
-    line ends them), indentation of the line so far, depth of brackets, whether the last
-    character belongs to a word and how many of the word there are, and whether the symbol has
-    an upper-case letter. Labels that never change in this text are left out.
+    The position in the line; whether it is inside quotes (straight or typographic double quotes;
+    a blank line ends them); the indentation of the line so far; the depth of brackets; whether
+    the last character belongs to a word, and how many letters of the word were read; and whether
+    the symbol has an upper-case letter. Labels that are constant in this text are left out.
 
     Args:
-        sequences: the texts of the symbols read, sequence after sequence; "" for a boundary.
+        sequences: the texts of the symbols read, sequence by sequence; "" for a boundary.
     """
     rows = []
     for pieces in sequences:
@@ -131,29 +131,24 @@ def text_labels(sequences: Sequence[Sequence[str]]) -> list[Label]:
             rows.append(reader.facts())
     if not rows:
         return []
-    found = [
+    labels = [
         Label(name, torch.tensor(values), ("no", "yes") if is_binary else ())
         for (name, is_binary), values in zip(_FACTS, zip(*rows, strict=True), strict=True)
     ]
-    return [label for label in found if not label.is_constant]
+    return [label for label in labels if not label.is_constant]
 
 
-def given_label(name: str, values: Sequence[object], positions: int) -> Label:
-    """A label that the user gives, one value per position: numbers, or names of classes.
+def user_label(name: str, values: Sequence[object]) -> Label:
+    """A label given by the user: one number, or the name of a class, per position.
 
     Raises:
-        DataError: not one per position, all the same, not finite, or too many classes.
+        DataError: if values are not finite, all the same, or of too many classes.
     """
-    if len(values) != positions:
-        raise DataError(
-            f"{len(values):,} labels were given for {positions:,} symbols: give one for each "
-            "symbol of the text, in order"
-        )
     numbers = [_number(value) for value in values]
     if all(number is not None for number in numbers) and len(set(numbers)) > 2:
         label = Label(name, torch.tensor(numbers, dtype=torch.float64))
         if not bool(label.values.isfinite().all()):
-            raise DataError(f"label {name} has values that are not finite: give numbers or names")
+            raise DataError(f"label {name} has values that are not finite: give finite numbers")
         return label
     texts = [str(value) for value in values]
     classes = tuple(sorted(set(texts)))

@@ -1,10 +1,10 @@
-"""What happens inside of a model while it reads: findings about everything that was recorded.
+"""What happens inside a model while it reads: findings about everything that was recorded.
 
-What is analysed is decided by the names of the taps alone: gates by theirs, maps of attention,
-the orders that a counting model matched; every other tap is a state. So a family, and a user's
-own cell, is inspected as far as it lets itself be seen, and nothing here asks which it is.
+The name of a tap alone decides how it is analysed: gates by their names, attention maps, the
+orders that a counting model matched; every other tap is a state. So every family, and a user's
+own cell, is inspected as far as it records, and no code here asks which family it is.
 
-Knows passages: symbols read, surprises, and tensors by name; no model and no file.
+Knows passages: symbols read, surprisals, and tensors by name; no model and no file.
 
 Shapes: T positions of a passage, S of its source, D units, H heads.
 """
@@ -39,13 +39,13 @@ from seriatim.analysis.inspect.trajectory import follow
 from seriatim.errors import DataError
 
 GATES = ("forget", "input", "output", "reset", "update")
-KEEPING = ("forget", "update")  # what they are multiplied with is what a unit holds
+KEEPING = ("forget", "update")  # gates that multiply what a unit holds
 ORDER, BACKOFF = "order", "backoff"
 NO_STATES = ("candidate", BACKOFF)
 
 
 def is_map(name: str) -> bool:
-    """Whether a tap of this name is a map of attention."""
+    """Whether a tap of this name is an attention map."""
     return ".attention." in f".{name}"
 
 
@@ -53,48 +53,50 @@ def inspect_passages(
     passages: Sequence[Passage],
     *,
     title: str,
-    looked: Sequence[Passage] = (),
+    map_passages: Sequence[Passage] = (),
     labels: Sequence[Label] = (),
     notes: Sequence[str] = (),
     top: int = 5,
 ) -> Inspection:
-    """Everything that can be said of what was recorded.
+    """All findings about what was recorded.
 
     Args:
-        passages: with the same taps.
-        title: what was inspected.
-        looked: with maps of attention, which are as large as a passage squared: may be fewer,
-            or shorter; none: the passages have them.
-        labels: of the user's own, over the symbols of all texts read, one after another.
-        notes: what should be known of how the passages were made.
-        top: neurons for each label.
+        passages: the passages, all with the same taps.
+        title: the name of what was inspected.
+        map_passages: the passages with attention maps, fewer or shorter because a map is as large
+            as a passage squared; if empty, `passages` have the maps.
+        labels: the user's labels over the symbols of all passages, one after another.
+        notes: notes on how the passages were made, to be shown with the findings.
+        top: the number of neurons for each label.
 
     Raises:
-        DataError: there is nothing to inspect.
+        DataError: if there is no symbol to inspect.
     """
     if not any(len(p.read.symbols) for p in passages):
         raise DataError("the text has no symbol to inspect: give one that is not empty")
-    found = _Collected(passages, labels, top)
+    analysis = _Analysis(passages, labels, top)
     for name in passages[0].taps:
-        found.add(name)
-    for name in looked[0].taps if looked else ():
+        analysis.add(name)
+    for name in map_passages[0].taps if map_passages else ():
         if is_map(name):
-            found.add_map(name, looked)
+            analysis.add_map(name, map_passages)
     return Inspection(
         title=title,
         passages=passages,
-        states=found.states,
-        gates=found.gates,
-        maps=found.maps,
-        orders=found.orders,
-        notes=[*notes, *found.notes],
+        states=analysis.states,
+        gates=analysis.gates,
+        maps=analysis.maps,
+        orders=analysis.orders,
+        notes=[*notes, *analysis.notes],
         top=top,
     )
 
 
-class _Collected:
+class _Analysis:
+    """The findings so far, tap by tap."""
+
     def __init__(self, passages: Sequence[Passage], labels: Sequence[Label], top: int) -> None:
-        self.passages, self.own_labels, self.top = passages, labels, top
+        self.passages, self.user_labels, self.top = passages, labels, top
         self.states: list[StateFindings] = []
         self.gates: list[GateFindings] = []
         self.maps: list[MapFindings] = []
@@ -103,7 +105,7 @@ class _Collected:
         self._labels: dict[bool, list[Label]] = {}
 
     def add(self, name: str) -> None:
-        """Say what there is to say of a tap, by its name."""
+        """Analyse a tap as its name says."""
         last = name.rpartition(".")[2]
         if last == ORDER:
             self._add_order(name)
@@ -128,62 +130,55 @@ class _Collected:
         neurons: list[Neuron] = []
         probes: list[Probe] = []
         if labels:
-            known = torch.cat([v[s.start :] for v, s in zip(values, sides, strict=True)])
+            states = torch.cat([v[s.start :] for v, s in zip(values, sides, strict=True)])
             symbols = torch.cat([s.symbols[s.start :] for s in sides])
-            neurons = rank_neurons(known, labels, top=self.top)
-            probes = linear_probes(known, labels, symbols)
+            neurons = rank_neurons(states, labels, top=self.top)
+            probes = linear_probes(states, labels, symbols)
         trajectory = follow(values)
         size = values[0].shape[1]
         self.states.append(StateFindings(name, size, trajectory, neurons, probes))
 
     def _labels_of(self, sides: Sequence[InspectedSide], *, is_read: bool) -> list[Label]:
-        """What is looked for in a tap; made once for each side of a pair."""
+        """The labels to look for in a tap; computed once for each side of a pair."""
         if is_read not in self._labels:
-            count = sum(len(side.symbols) - side.start for side in sides)
-            found: list[Label] = []
-            if count >= LEAST_POSITIONS:
-                found = [*(self.own_labels if is_read else ()), *text_labels(_texts(sides))]
-            else:
-                whose = (
-                    ""
-                    if self.passages[0].source is None
-                    else " of the target"
-                    if is_read
-                    else " of the source"
-                )
-                self.notes.append(
-                    f"{count:,} symbols{whose} are too few to say what single neurons follow: that "
-                    f"takes {LEAST_POSITIONS} or more"
-                )
-            self._labels[is_read] = found
+            self._labels[is_read] = self._find_labels(sides, is_read=is_read)
         return self._labels[is_read]
+
+    def _find_labels(self, sides: Sequence[InspectedSide], *, is_read: bool) -> list[Label]:
+        count = sum(len(side.symbols) - side.start for side in sides)
+        if count >= LEAST_POSITIONS:
+            return [*(self.user_labels if is_read else ()), *text_labels(_texts(sides))]
+        side = ""
+        if self.passages[0].source is not None:
+            side = " of the target" if is_read else " of the source"
+        self.notes.append(
+            f"{count:,} symbols{side} are too few to tell what single neurons follow: "
+            f"{LEAST_POSITIONS} or more are needed"
+        )
+        return []
 
     def _add_gate(self, name: str, *, keeps: bool) -> None:
         values = self._all(name)
-        i = max(range(len(values)), key=lambda n: len(values[n]))
+        longest = max(range(len(values)), key=lambda n: len(values[n]))
         gate = describe_gate(torch.cat(values), keeps=keeps)
-        names = self.passages[i].side_of(name).names
-        self.gates.append(GateFindings(name, gate, values[i], names))
+        names = self.passages[longest].side_of(name).names
+        self.gates.append(GateFindings(name, gate, values[longest], names))
 
     def add_map(self, name: str, passages: Sequence[Passage]) -> None:
-        """Say what there is to say of a map of attention."""
+        """Analyse an attention map over these passages."""
         weights = [p.taps[name].detach().cpu() for p in passages]
-        i = max(range(len(weights)), key=lambda n: weights[n].shape[1])
-        looks = passages[i].side_of(name).names
+        longest = max(range(len(weights)), key=lambda n: weights[n].shape[1])
+        queries = passages[longest].side_of(name).names
         if name.endswith(".cross"):
-            over = [p.source or p.read for p in passages]
-            pairs = zip(weights, over, strict=True)
+            keys = [p.source or p.read for p in passages]
+            pairs = zip(weights, keys, strict=True)
             heads = describe_cross_heads([(w, side.pieces) for w, side in pairs])
-            looks = passages[i].targets or looks
+            queries = passages[longest].targets or queries
         else:
-            over = [p.side_of(name) for p in passages]
-            heads = describe_heads(
-                [
-                    SelfMap(w, side.symbols, side.pieces)
-                    for w, side in zip(weights, over, strict=True)
-                ]
-            )
-        self.maps.append(MapFindings(name, heads, weights[i], looks, over[i].names))
+            keys = [p.side_of(name) for p in passages]
+            pairs = zip(weights, keys, strict=True)
+            heads = describe_heads([SelfMap(w, s.symbols, s.pieces) for w, s in pairs])
+        self.maps.append(MapFindings(name, heads, weights[longest], queries, keys[longest].names))
 
     def _add_order(self, name: str) -> None:
         orders = torch.cat(self._all(name)).long()
@@ -203,5 +198,5 @@ class _Collected:
 
 
 def _texts(sides: Sequence[InspectedSide]) -> list[Sequence[str]]:
-    """The texts of each side, without what stands before them."""
+    """The texts of each side, without the positions before them."""
     return [side.pieces[side.start :] for side in sides]

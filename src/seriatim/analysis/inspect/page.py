@@ -15,7 +15,7 @@ from seriatim.analysis.inspect.findings import (
     OrderFindings,
     StateFindings,
 )
-from seriatim.analysis.inspect.gates import in_order
+from seriatim.analysis.inspect.gates import ordered_units
 from seriatim.analysis.inspect.head_names import NamedHead
 from seriatim.analysis.inspect.tables import (
     backoff_path,
@@ -285,7 +285,7 @@ def _saturation(gates: Sequence[GateFindings]) -> Plot:
 
 
 def _over_time(g: GateFindings) -> Plot:
-    units = in_order(g.values, _UNITS)
+    units = ordered_units(g.values, _UNITS)
     window = g.values[:_TIME, units].T
     plot = heat_map(
         window.tolist(),

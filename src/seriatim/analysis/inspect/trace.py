@@ -1,8 +1,8 @@
-"""One text, or one pair, with all that happened inside of the model while it was read.
+"""A text or a pair, with everything recorded inside the model while it was read.
 
-Beside the recorder's taps stands what they belong to: the element read at each position, the
-symbol that was predicted there, its bits, and what else might have come. Knows symbols and models
-through the contract; no family.
+A trace has the recorder's taps and what they belong to: the symbol read at each position, the
+symbol predicted there, its bits, and the most probable alternatives. Knows symbols, and models
+through their contract; no family.
 
 Shapes: T predicted symbols of the text.
 """
@@ -10,7 +10,7 @@ Shapes: T predicted symbols of the text.
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from seriatim.errors import ConfigError, DataError
 
 Ids = NDArray[np.int64]
 
-_AT_ONCE = 4096  # positions whose distributions are looked at together
+_CHUNK = 4096  # positions whose distributions are computed together
 
 
 class Alternative(NamedTuple):
@@ -42,12 +42,12 @@ class TextTrace:
     """A text as the model saw it. Position t of every tap belongs to position t here.
 
     Attributes:
-        inputs: what was read at each position, T of them; the first is the boundary.
-        symbols: what was predicted there.
+        inputs: the T symbols that were read; the first is the boundary.
+        symbols: the symbols that were predicted at each position.
         bits: (T,) -log2 p(symbol | everything before it).
-        alternatives: the most probable symbols at each position, falling.
-        starts: where sequences begin: [0], or every line's first position.
-        taps: what was recorded, of one row.
+        alternatives: the most probable symbols at each position, in decreasing order.
+        starts: the first position of each sequence: [0], or one for every line.
+        taps: the recording, of one row.
     """
 
     inputs: list[str]
@@ -63,13 +63,13 @@ class PairTrace:
     """A source and a target as a translator saw them.
 
     Attributes:
-        source: the symbols of the source, its end last: the columns of maps over the source.
-        text: the target.
-        inputs: what the decoder read at each position; the first is the boundary.
-        symbols: what it predicted there, the end last if it was reached.
-        bits: (T,) of each symbol.
-        alternatives: the most probable symbols at each position, falling.
-        taps: what was recorded, of one row, of the encoder and of the decoder.
+        source: the symbols of the source with its end: the columns of maps over the source.
+        text: the text of the target.
+        inputs: the symbols that the decoder read; the first is the boundary.
+        symbols: the symbols that it predicted at each position, with the end if it was reached.
+        bits: (T,) the surprisal of each symbol.
+        alternatives: the most probable symbols at each position, in decreasing order.
+        taps: the recording of encoder and decoder, of one row.
     """
 
     source: list[str]
@@ -91,25 +91,25 @@ def trace_text(
     only: Collection[str] | None,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> TextTrace:
-    """Sequences one after another, each from its own beginning.
+    """The trace of sequences read one after another, each from its own beginning.
 
     Args:
-        model: of these symbols.
-        vocabulary: of the sequences.
-        sequences: T symbols each.
-        has_ends: whether the end of each is predicted, too.
-        top: alternatives at each position.
-        only: names to record, see `record`.
-        max_gigabytes: what may be recorded.
+        model: a model over this vocabulary.
+        vocabulary: the vocabulary of the sequences.
+        sequences: the ids of each sequence.
+        has_ends: whether the end of each sequence is predicted, too.
+        top: the number of alternatives at each position.
+        only: the patterns of names to record; see `record`.
+        max_gigabytes: the limit of the recording; see `record`.
 
     Raises:
-        ConfigError: a negative number of alternatives.
-        DataError: nothing to read.
+        ConfigError: if the number of alternatives is negative.
+        DataError: if there is nothing to read.
     """
     ends = [vocabulary.boundary] if has_ends else []
     targets = [np.concatenate([ids, np.array(ends, np.int64)]) for ids in sequences]
     if not sum(len(ids) for ids in sequences):
-        raise DataError("the text is empty, so there is nothing to look into: give some text")
+        raise DataError("the text is empty, so there is nothing to inspect: give some text")
     with record(model, only=only, max_gigabytes=max_gigabytes) as taps:
         folds = [_Fold.of(model, t, top) for t in targets]
     starts = np.cumsum([0, *(len(t) for t in targets)])
@@ -125,7 +125,7 @@ def trace_text(
 
 def trace_pair(
     model: SequenceModel,
-    alphabets: tuple[Vocabulary, Vocabulary],
+    vocabularies: tuple[Vocabulary, Vocabulary],
     source: Ids,
     target: Ids,
     *,
@@ -134,27 +134,29 @@ def trace_pair(
     only: Collection[str] | None,
     max_gigabytes: float = MAX_GIGABYTES,
 ) -> PairTrace:
-    """A target that answers to a source.
+    """The trace of a target predicted from a source.
 
     Args:
         model: an encoder-decoder.
-        alphabets: symbols of sources and of targets.
-        source: its symbols.
-        target: its symbols.
-        is_ended: whether its end is predicted, too.
-        top: alternatives at each position.
-        only: names to record, see `record`.
-        max_gigabytes: what may be recorded.
+        vocabularies: the vocabularies of sources and of targets.
+        source: the ids of the source.
+        target: the ids of the target.
+        is_ended: whether the end of the target is predicted, too.
+        top: the number of alternatives at each position.
+        only: the patterns of names to record; see `record`.
+        max_gigabytes: the limit of the recording; see `record`.
 
     Raises:
-        ConfigError: a negative number of alternatives.
-        DataError: a target without any symbol, its end included.
+        ConfigError: if the number of alternatives is negative.
+        DataError: if the target has no symbol, its end included.
     """
-    of_source, of_target = alphabets
+    of_source, of_target = vocabularies
     ends = [of_target.boundary] if is_ended else []
     predicted = np.concatenate([target, np.array(ends, np.int64)])
     if not len(predicted):
-        raise DataError("the target has no symbol at all, so there is nothing to look into")
+        raise DataError(
+            "the target has no symbol, so there is nothing to inspect: give a longer one"
+        )
     with record(model, only=only, max_gigabytes=max_gigabytes) as taps, torch.inference_mode():
         memory = model.encode(source_batch([source], of_source.boundary).to(model.device))
         fold = _Fold.of(model, predicted, top, memory)
@@ -169,7 +171,7 @@ def trace_pair(
     )
 
 
-Row = list[tuple[int, float]]  # symbols and their probabilities
+Row: TypeAlias = list[tuple[int, float]]  # ids and their probabilities
 
 
 def _named(row: Row, vocabulary: Vocabulary) -> list[Alternative]:
@@ -177,7 +179,7 @@ def _named(row: Row, vocabulary: Vocabulary) -> list[Alternative]:
 
 
 class _Fold(NamedTuple):
-    """One sequence folded from its beginning: the bits of its targets, and alternatives."""
+    """One sequence read from its beginning: the bits of its targets, and alternatives."""
 
     bits: NDArray[np.float64]
     alternatives: list[Row]
@@ -186,24 +188,24 @@ class _Fold(NamedTuple):
     def of(
         cls, model: SequenceModel, targets: Ids, top: int, memory: Tree | None = None
     ) -> "_Fold":
-        """Fold the boundary and all targets but the last, in chunks."""
+        """Read the boundary and all targets but the last, in chunks."""
         if top < 0:
             raise ConfigError(f"{top} alternatives cannot be listed: give 0 or more")
         ids = torch.from_numpy(np.append(model.boundary, targets))[None].to(model.device)
         nats, rows = [], []
-        size = min(model.positions_at_once, _AT_ONCE)
+        size = min(model.positions_at_once, _CHUNK)
         with torch.inference_mode():
             carry = model.empty(1, memory=memory)
             for begin in range(0, len(targets), size):
                 end = min(begin + size, len(targets))
                 x, y = ids[:, begin:end], ids[:, begin + 1 : end + 1]
                 features, carry = model.advance(carry, x, None)
-                found = as_discrete(model.emit(features))
-                nats.append(-found.log_prob(y)[0].double().cpu())
-                rows += _rows(*found.top(top)) if top else [[] for _ in range(y.shape[1])]
+                predicted = as_discrete(model.emit(features))
+                nats.append(-predicted.log_prob(y)[0].double().cpu())
+                rows += _rows(*predicted.top(top)) if top else [[] for _ in range(y.shape[1])]
         return cls(torch.cat(nats).numpy() / math.log(2), rows)
 
 
 def _rows(values: Tensor, symbols: Tensor) -> list[Row]:
     pairs = zip(symbols[0].tolist(), values[0].double().exp().tolist(), strict=True)
-    return [list(zip(ids, shares, strict=True)) for ids, shares in pairs]
+    return [list(zip(ids, probabilities, strict=True)) for ids, probabilities in pairs]

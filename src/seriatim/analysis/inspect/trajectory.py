@@ -1,10 +1,10 @@
-"""Where a state goes while a text is read: its path, its speed, and how long it stays alike.
+"""How a state moves while a text is read: its path, its speed, and how long it stays similar.
 
     path          the two directions in which the states s_t vary most (principal components)
     speed         |s_t - s_{t-1}| / (root mean square of |s - mean|), per symbol
     half-life     the first lag k at which the autocorrelation
                       rho(k) = sum_t <z_t, z_{t+k}> / sum_t <z_t, z_t>,    z = s - mean,
-                  has fallen to 1/2, between two lags by a straight line
+                  has fallen to 1/2, interpolated linearly between two lags
 
 Knows states as tensors; no model and no text.
 
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LEAST_LENGTH = 16  # positions, of all passages, that a half-life takes
+LEAST_LENGTH = 16  # the fewest positions in all passages for a half-life
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a state does over time.
+    """The movement of a state over time.
 
     Attributes:
-        path: (T, 2) the projection on the two principal components, of the longest passage.
+        path: (T, 2) the longest passage, projected on its two principal components.
         variance_fractions: the fraction of the variance along each of them.
-        speed: (T,), 0 at the first.
-        half_life: of the whole state, in symbols; None: never reached in this text.
-        unit_half_lives: (D,) of each unit; NaN where it is not reached or nothing changes.
+        speed: (T,), 0 at the first position.
+        half_life: the half-life of the whole state, in symbols; None if not reached in this text.
+        unit_half_lives: (D,) those of each unit; NaN if not reached, or if the unit is constant.
     """
 
     path: Tensor
@@ -40,9 +40,9 @@ class Trajectory:
 
 
 def follow(passages: Sequence[Tensor]) -> Trajectory:
-    """The trajectory of states, (T, D) of each passage, one after each symbol.
+    """The trajectory of states (T, D) of each passage, one state after each symbol.
 
-    The path and the speed are those of the longest passage; half-lives are of all together.
+    Path and speed are those of the longest passage; half-lives are over all passages together.
     """
     longest = max(passages, key=len)
     path, fractions = project(longest)
@@ -60,11 +60,11 @@ def follow(passages: Sequence[Tensor]) -> Trajectory:
 
 
 def project(states: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """(T, 2) coordinates on the two principal components, and their shares of the variance.
+    """(T, 2) coordinates on the two principal components, and their fractions of the variance.
 
-    The components are the first right singular vectors of z, here as eigenvectors of z^T z: a
-    text is longer than a state is wide. Signs are free; the largest coordinate of each is
-    positive.
+    The components are the first right singular vectors of z, computed as eigenvectors of z^T z,
+    since a text is longer than a state is wide. Signs are arbitrary; here the largest coordinate
+    on each component is positive.
     """
     z = states.double() - states.double().mean(0)
     variances, vectors = torch.linalg.eigh(z.T @ z)
@@ -74,24 +74,25 @@ def project(states: Tensor) -> tuple[Tensor, tuple[float, float]]:
     largest = path.gather(0, path.abs().argmax(0, keepdim=True))
     path = path * torch.where(largest < 0, -1.0, 1.0)
     total = max(float(variances.sum()), 1e-300)
-    shares = [max(0.0, float(v)) / total for v in variances.flip(0)[:k]]
-    return path, (shares[0], shares[1] if k > 1 else 0.0)
+    fractions = [max(0.0, float(v)) / total for v in variances.flip(0)[:k]]
+    return path, (fractions[0], fractions[1] if k > 1 else 0.0)
 
 
 def speed(states: Tensor) -> Tensor:
-    """(T,) the way from the state before, in units of the states' own spread; 0 at the first."""
+    """(T,) distance from the previous state, relative to the states' spread; 0 at the first."""
     x = states.double()
     spread = (x - x.mean(0)).square().sum(1).mean().sqrt()
-    way = torch.zeros(len(x), dtype=torch.float64)
-    way[1:] = (x[1:] - x[:-1]).norm(dim=1)
-    return way / spread if float(spread) > 0 else way
+    distance = torch.zeros(len(x), dtype=torch.float64)
+    distance[1:] = (x[1:] - x[:-1]).norm(dim=1)
+    return distance / spread if float(spread) > 0 else distance
 
 
 def autocovariance(passages: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(L, D) sum_t z_t z_{t+k} of each unit at lag k, and (L,) the number of pairs in it.
 
-    z is the state less its mean over all passages; pairs lie within one. By the FFT, with room
-    for no wrap. Lags go up to half of the longest passage: few pairs are left beyond.
+    z is the state minus its mean over all passages; pairs lie within one passage. Computed by FFT,
+    padded so that nothing wraps around. Lags go up to half of the longest passage: few pairs are
+    left beyond.
     """
     mean = torch.cat([p.double() for p in passages]).mean(0)
     lags = max(1, max(map(len, passages)) // 2)
@@ -107,11 +108,11 @@ def autocovariance(passages: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def half_life(covariance: Tensor, pairs: Tensor) -> float | None:
-    """The lag at which the mean product falls to half of that at lag 0; None: it never does.
+    """The lag at which the mean product falls to half of that at lag 0; None if it never does.
 
     Args:
-        covariance: (L,) sums of products.
-        pairs: (L,) how many of each: the means, not the sums, are compared.
+        covariance: (L,) the sums of products at each lag.
+        pairs: (L,) the number of products in each sum, since their means are compared.
     """
     if float(pairs[0]) < LEAST_LENGTH or float(covariance[0]) < 1e-12:
         return None
