@@ -88,7 +88,7 @@ def test_a_long_text_goes_through_in_chunks(
     stream: st.LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = stream.trace(ASKED)
-    monkeypatch.setattr(trace, "_AT_ONCE", 4)
+    monkeypatch.setattr(trace, "_CHUNK", 4)
     parts = stream.trace(ASKED)
     np.testing.assert_allclose(parts.bits, whole.bits, atol=1e-5)
     for name in whole.taps.names:
