@@ -63,5 +63,5 @@ def test_a_function_or_sets_say_other_kinds() -> None:
 
 def test_texts_that_are_no_symbols_are_refused() -> None:
     vocabulary = _symbols("char")
-    with pytest.raises(ConfigError, match="first: 'zz' are no symbols of this model"):
+    with pytest.raises(ConfigError, match="'first': 'zz' are no symbols of this model"):
         categories_of(vocabulary, np.ones(vocabulary.num_symbols, np.int64), {"first": ["I", "zz"]})

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from seriatim.data import corpus as corpora
 from seriatim.data.corpus import FORMAT_VERSION, Corpus, build_corpus
 from seriatim.data.sources import Source, open_source
-from seriatim.data.vocab import vocabulary as alphabets
+from seriatim.data.vocab import vocabulary as vocabularies
+from seriatim.data.vocab.byte import ByteVocabulary
 from seriatim.data.vocab.fit import fit_vocabulary
-from seriatim.data.vocab.vocabulary import ByteVocabulary, Vocabulary
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DecodingError, OutputError
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
@@ -57,7 +58,7 @@ def same(first: Corpus, second: Corpus) -> bool:
     return (
         np.array_equal(first.tokens, second.tokens)
         and np.array_equal(first.offsets, second.offsets)
-        and first.figures == second.figures
+        and first.statistics == second.statistics
         and first.fingerprint == second.fingerprint
     )
 
@@ -117,7 +118,7 @@ def test_batching_of_texts_changes_nothing(texts: list[str], sequences: str, siz
     symbols = fitted(source, "char")
     whole = build_corpus(source, symbols)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alphabets, "BATCH_CHARACTERS", size)
+        patch.setattr(vocabularies, "BATCH_CHARACTERS", size)
         assert same(build_corpus(source, symbols), whole)
     encoded = [symbols.encode(t) for t in source.texts()]
     assert whole.tokens.tolist() == np.concatenate(encoded).tolist()
@@ -186,10 +187,10 @@ def test_tokens_in_memory_make_a_corpus() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a  b", "'a  b' comes back as 'a b'"),
-        (" a", "' a' comes back as 'a'"),
-        ("b ", "'b ' comes back as 'b'"),
-        ("a\tb", r"'a\\tb' comes back as 'a b'"),
+        ("a  b", "'a  b' is decoded as 'a b'"),
+        (" a", "' a' is decoded as 'a'"),
+        ("b ", "'b ' is decoded as 'b'"),
+        ("a\tb", r"'a\\tb' is decoded as 'a b'"),
         ("a z", "unknown"),
     ],
 )
@@ -216,7 +217,7 @@ def test_words_of_one_long_line_are_had_back(
 
     monkeypatch.setattr(files, "BLOCK_BYTES", 16)
     monkeypatch.setattr(files, "PIECE_CHARACTERS", 20)
-    monkeypatch.setattr(alphabets, "BATCH_CHARACTERS", 1)
+    monkeypatch.setattr(vocabularies, "BATCH_CHARACTERS", 1)
     path = tmp_path / "long.txt"
     path.write_text(" ".join(["word"] * 100))
     source = open_source(path)
@@ -350,9 +351,9 @@ def test_texts_in_memory_leave_no_file(cache: Path) -> None:
 
 
 def test_symbols_of_documents_belong_to_documents(text: Path, cache: Path) -> None:
-    with pytest.raises(ConfigError, match=r"made for documents and .* is read as stream"):
+    with pytest.raises(ConfigError, match=r"fitted for documents, and .* is read as stream"):
         build_corpus(open_source(text), ByteVocabulary(is_document=True), cache)
-    with pytest.raises(ConfigError, match="made for lines and streams"):
+    with pytest.raises(ConfigError, match="fitted for lines and streams"):
         build_corpus(
             open_source(text, sequences="document"), ByteVocabulary(is_document=False), cache
         )

@@ -58,13 +58,13 @@ def test_rare_parts_can_be_left_out_and_json_restores_the_rest() -> None:
 
 
 def test_what_is_predicted_cannot_be_taken_apart() -> None:
-    with pytest.raises(ConfigError, match="nfd where they are predicted"):
+    with pytest.raises(ConfigError, match="can be read but not predicted"):
         fit_vocabulary("nfd", ["a"], sequences="line")
-    with pytest.raises(ConfigError, match="expected byte, char, nfd, word, or bpe:N"):
+    with pytest.raises(ConfigError, match="choose byte, char, nfd, word, or bpe:N"):
         fit_vocabulary("nfc", ["a"], sequences="line", is_only_read=True)
     pairs = [("á", "b")]
     model = seriatim.Seq2Seq(encoder="gru", decoder="gru", model_size=8)
-    with pytest.raises(ConfigError, match="nfd where they are predicted"):
+    with pytest.raises(ConfigError, match="can be read but not predicted"):
         seriatim.Translator(model, symbols="nfd").fit(pairs, valid=pairs, steps=1)
 
 

@@ -1,6 +1,7 @@
 """Symbols: what goes in comes out, what cannot is said, and sizes add up to the text."""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -16,13 +17,11 @@ from hypothesis import strategies as st
 
 from seriatim.data.sources import open_source
 from seriatim.data.vocab import bpe
+from seriatim.data.vocab.byte import ByteVocabulary
+from seriatim.data.vocab.char import CharVocabulary
 from seriatim.data.vocab.fit import fit_vocabulary, vocabulary_from_json
-from seriatim.data.vocab.vocabulary import (
-    ByteVocabulary,
-    CharVocabulary,
-    Vocabulary,
-    WordVocabulary,
-)
+from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.data.vocab.word import WordVocabulary
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
@@ -325,7 +324,7 @@ def test_bpe_is_the_same_in_another_process() -> None:
 def test_training_takes_ever_fewer_of_very_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe, "_FULL_TRAINING_BYTES", 100)
     monkeypatch.setattr(bpe, "_TRAINING_CHARACTERS", 5)
-    taken = list(bpe._thinned([f"{i:09d}\n" for i in range(10_000)]))
+    taken = list(bpe._subsample([f"{i:09d}\n" for i in range(10_000)]))
     assert taken[:11] == [f"{i:09d}\n" for i in range(11)]
     assert int(taken[-1]) > 5_000  # from all of the text
     assert 80 < len(taken) < 140  # about 11 for every doubling
@@ -353,7 +352,7 @@ def test_a_foreign_tokenizer_is_refused() -> None:
 
 @pytest.mark.parametrize("spec", ["chars", "words", "byte:3", "BPE:300", "", "char:10"])
 def test_symbols_that_do_not_exist_are_refused(spec: str) -> None:
-    with pytest.raises(ConfigError, match="expected byte, char, word, or bpe:N"):
+    with pytest.raises(ConfigError, match="choose byte, char, word, or bpe:N"):
         fit_vocabulary(spec, ["ab"], sequences="line")
 
 
@@ -366,15 +365,15 @@ def test_texts_without_symbols_are_refused() -> None:
     for spec in ("char", "word", "bpe:300"):
         with pytest.raises(DataError, match="nothing to learn"):
             fit_vocabulary(spec, ["", ""], sequences="line")
-    with pytest.raises(DataError, match="most frequent comes 2 times: lower min_count"):
+    with pytest.raises(DataError, match="most frequent one occurs 2 times: lower min_count"):
         fit_vocabulary("word", ["a a b"], sequences="line", min_count=3)
 
 
 def test_options_of_other_symbols_are_refused() -> None:
     for spec in ("byte", "bpe:300"):
-        with pytest.raises(ConfigError, match="belong to char and word"):
+        with pytest.raises(ConfigError, match="apply to char and word symbols"):
             fit_vocabulary(spec, ["ab"], sequences="line", min_count=2)
-    with pytest.raises(ConfigError, match="max_size = 2: expected at least"):
+    with pytest.raises(ConfigError, match="max_size is 2: give 3 or more"):
         fit_vocabulary("char", ["ab"], sequences="line", max_size=2)
 
 
@@ -408,15 +407,55 @@ def test_symbols_survive_json(spec: str, sequences: str) -> None:
         {"kind": "char", "is_document": False, "symbols": ["\ud800"]},
         {"kind": "word", "is_document": False, "symbols": ["a", 5]},
         {"kind": "bpe", "is_document": False, "tokenizer": {"model": 1}},
+        {"kind": "bpe", "is_document": False},
+        {"kind": "word", "is_document": 0, "symbols": ["a"]},
+        {"kind": "word", "is_document": False},
+        {"kind": "word", "is_document": False, "symbols": "a  b"},
     ],
 )
-def test_altered_symbols_are_refused(data: object) -> None:
-    with pytest.raises(ModelError, match=r"altered|kind known here"):
+def test_damaged_vocabularies_are_refused(data: object) -> None:
+    with pytest.raises(ModelError, match=r"symbols.json\) is damaged|this version knows"):
         vocabulary_from_json(data)
 
 
+NESTED: object = "deep"
+for _ in range(5000):
+    NESTED = [NESTED]
+STRANGE = [None, True, -1, 0, 7, 1e400, "", "a", "\n", "\ud800", "bpe", [], {}, [3], NESTED]
+
+
+def _mutate(value: object, draw: random.Random) -> object:
+    """The same JSON with one value somewhere replaced, removed or doubled."""
+    if isinstance(value, dict) and value and draw.random() < 0.9:
+        key = draw.choice(sorted(value))
+        rest = {k: v for k, v in value.items() if k != key}
+        return rest if draw.random() < 0.2 else {**rest, key: _mutate(value[key], draw)}
+    if isinstance(value, list) and value and draw.random() < 0.9:
+        i = draw.randrange(len(value))
+        changed = draw.choice([[], [value[i]] * 2, [_mutate(value[i], draw)]])
+        return [*value[:i], *changed, *value[i + 1 :]]
+    return draw.choice(STRANGE)
+
+
+@pytest.mark.parametrize("spec", ["byte", "char", "word", "bpe:260"])
+def test_a_fuzzed_vocabulary_works_or_is_refused_in_a_sentence(spec: str) -> None:
+    draw = random.Random(3)
+    original = fit_vocabulary(spec, ["ab ab\n"], sequences="line").to_json()
+    refusals = []
+    for _ in range(200):
+        data = _mutate(original, draw)
+        try:
+            vocabulary = vocabulary_from_json(data)
+            vocabulary.decode(vocabulary.encode("ab ab"))
+            assert vocabulary.name(vocabulary.boundary)
+        except ModelError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert not any("\n" in refusal for refusal in refusals)
+
+
 def test_constructors_refuse_what_cannot_be() -> None:
-    with pytest.raises(ConfigError, match="given twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         WordVocabulary(["a", "a"], is_document=False)
     with pytest.raises(ConfigError, match="not one character"):
         CharVocabulary(["ab"], is_document=True)

@@ -1,15 +1,15 @@
-"""Token files: a source as symbols on disk, memory-mapped, built once.
+"""A source as symbols, in memory-mapped files that are built once and cached.
 
     <cache>/<fingerprint>/tokens    V <= 256: uint8, <= 65,536: uint16, else uint32, little-endian
                           offsets   int64, N + 1: where each sequence begins and ends
                           corpus.json
 
-Sequences stand without boundaries, one after another; a stream is one sequence. A corpus is
-built in bounded memory, under a temporary name, flushed and renamed, so that what is found is
-whole; it is looked up by a fingerprint of the content, of how it is read, and of the symbols.
-A damaged entry is built again.
+Sequences follow one another without boundaries; a stream is one sequence. A corpus is built in
+bounded memory, under a temporary name, flushed and renamed, so that an entry of the cache is
+always complete; it is looked up by a fingerprint of the content, of how it is read, and of the
+vocabulary. A damaged entry is built again.
 
-Knows sources and symbols. Does not know batches or models.
+Knows sources and vocabularies. Does not know batches or models.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.core import atomic
+from seriatim.core.records import read_record
 from seriatim.data.sources import Source
 from seriatim.data.vocab.vocabulary import LINE_END, Ids, Text, Vocabulary, join_texts
 from seriatim.errors import ConfigError, OutputError
@@ -37,21 +38,23 @@ Tokens: TypeAlias = NDArray[Any]
 
 FORMAT_VERSION = 2
 _FILES = ("tokens", "offsets")
+_HEADER = "corpus.json"
 
 
 @dataclass(frozen=True)
 class CorpusStatistics:
-    """What is counted while a corpus is built.
+    """Counts made while a corpus is built.
 
     Attributes:
         num_sequences: N; 1 for a stream.
-        num_tokens: symbols, without boundaries of sequences.
-        num_characters: code points of the text; the end of every line is one, the end of a
-            document none; a space stands between symbols that came already cut.
-        num_bytes: the same in UTF-8.
-        num_unknown: symbols that are `<unk>`.
-        lossless_reason: None if decode(encode(text)) = text everywhere, else where it was not.
-        is_respelled: whether the text is had back once its unknown symbols are spelled.
+        num_tokens: the number of symbols, without the boundaries of sequences.
+        num_characters: the number of code points of the text; the end of a line counts as one
+            and the end of a document as none; symbols that came already cut count with a space
+            between them.
+        num_bytes: the same in bytes of UTF-8.
+        num_unknown: the number of symbols that are `<unk>`.
+        lossless_reason: None if decode(encode(text)) = text everywhere, otherwise where it is not.
+        is_respelled: whether the text is restored once its unknown symbols are spelled.
     """
 
     num_sequences: int = 0
@@ -63,6 +66,24 @@ class CorpusStatistics:
     is_respelled: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header(CorpusStatistics):
+    """The content of corpus.json.
+
+    Attributes:
+        version: the version of the format.
+        tokens: the digest of the tokens.
+    """
+
+    version: int
+    tokens: str
+
+    @property
+    def statistics(self) -> CorpusStatistics:
+        """The counts alone."""
+        return CorpusStatistics(**{f.name: getattr(self, f.name) for f in fields(CorpusStatistics)})
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Sequences of symbols, usually memory-mapped and then read-only.
@@ -70,127 +91,130 @@ class Corpus:
     Attributes:
         tokens: (num_tokens,) all symbols, sequence after sequence.
         offsets: (N + 1,) int64: sequence i is tokens[offsets[i] : offsets[i + 1]].
-        is_stream: one sequence without an end.
-        figures: of the text.
-        fingerprint: of content, reading and symbols.
+        is_stream: whether it is one sequence without an end.
+        statistics: counts of the text.
+        fingerprint: a digest of the content, of how it is read, and of the vocabulary.
     """
 
     tokens: Tokens
     offsets: NDArray[np.int64]
     is_stream: bool
-    figures: CorpusStatistics
+    statistics: CorpusStatistics
     fingerprint: str
 
     @classmethod
     def from_tokens(cls, sequences: Iterable[Ids], *, is_stream: bool = False) -> "Corpus":
         """A corpus in memory, of symbols whose text is not known.
 
-        A stream is given in any number of pieces.
+        Args:
+            sequences: the ids of each sequence; of a stream, any number of pieces.
+            is_stream: whether they are one sequence without an end.
         """
         arrays = [np.asarray(s, np.int64).reshape(-1) for s in sequences]
         tokens = np.concatenate([*arrays, np.zeros(0, np.int64)])
         lengths = [len(tokens)] if is_stream else [len(a) for a in arrays]
-        figures = CorpusStatistics(
+        statistics = CorpusStatistics(
             num_sequences=len(lengths),
             num_tokens=len(tokens),
-            lossless_reason="it was made of symbols, not of text",
+            lossless_reason="the corpus was built from symbols, not from text",
         )
         offsets = np.array([0, *itertools.accumulate(lengths)], np.int64)
         digest = hashlib.blake2b(tokens.tobytes() + offsets.tobytes(), digest_size=16)
-        return cls(tokens, offsets, is_stream, figures, digest.hexdigest())
+        return cls(tokens, offsets, is_stream, statistics, digest.hexdigest())
 
     @property
     def num_sequences(self) -> int:
         """N."""
-        return self.figures.num_sequences
+        return self.statistics.num_sequences
 
     @property
     def num_tokens(self) -> int:
-        """Symbols, without the boundaries of sequences."""
-        return self.figures.num_tokens
+        """The number of symbols, without the boundaries of sequences."""
+        return self.statistics.num_tokens
 
     @property
     def num_scored(self) -> int:
-        """Targets: every symbol, and the end of every sequence that has one."""
+        """The number of targets: every symbol, and the end of every sequence that has one."""
         return self.num_tokens + (0 if self.is_stream else self.num_sequences)
 
     @property
     def num_characters(self) -> int:
-        """Code points of the text."""
-        return self.figures.num_characters
+        """The number of code points of the text."""
+        return self.statistics.num_characters
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the text in UTF-8."""
-        return self.figures.num_bytes
+        """The number of bytes of the text in UTF-8."""
+        return self.statistics.num_bytes
 
     @property
     def num_unknown(self) -> int:
-        """Symbols that are `<unk>`."""
-        return self.figures.num_unknown
+        """The number of symbols that are `<unk>`."""
+        return self.statistics.num_unknown
 
     @property
     def lossless_reason(self) -> str | None:
-        """None if decode(encode(text)) = text, else why not."""
-        return self.figures.lossless_reason
+        """None if decode(encode(text)) = text, otherwise the reason."""
+        return self.statistics.lossless_reason
 
     @property
     def is_respelled(self) -> bool:
-        """Whether the text is had back once its unknown symbols are spelled."""
-        return self.figures.is_respelled
+        """Whether the text is restored once its unknown symbols are spelled."""
+        return self.statistics.is_respelled
 
     def sequence(self, i: int) -> Tokens:
-        """(T,) the symbols of sequence i, a view."""
+        """(T,) the symbols of sequence i, as a view."""
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
 
 def build_corpus(source: Source, vocabulary: Vocabulary, cache: Path | None = None) -> Corpus:
-    """The source as symbols: found in the cache, or built there.
+    """The source as symbols, from the cache or built there.
 
-    A source in memory stays in memory. If the cache cannot be written, a temporary folder takes
-    its place for the life of the corpus.
+    A source in memory stays in memory. If the cache cannot be written, a temporary folder is
+    used as long as the corpus lives.
 
     Args:
-        source: what to read.
-        vocabulary: made for sequences of the same kind.
-        cache: a folder; None: $SERIATIM_CACHE, else $XDG_CACHE_HOME/seriatim, else
-            ~/.cache/seriatim.
+        source: the sequences to encode.
+        vocabulary: a vocabulary fitted for the same kind of sequences.
+        cache: the folder of the cache; None: $SERIATIM_CACHE, else $XDG_CACHE_HOME/seriatim,
+            else ~/.cache/seriatim.
 
     Raises:
-        ConfigError: the symbols are of documents and the source is not, or the other way.
-        DataError: the source cannot be read.
-        OutputError: there is no room for the tokens anywhere.
+        ConfigError: if the vocabulary is for documents and the source is not, or vice versa.
+        DataError: if the source cannot be read.
+        OutputError: if the tokens cannot be written anywhere.
     """
     if vocabulary.is_document != (source.sequences == "document"):
         made_for = "documents" if vocabulary.is_document else "lines and streams"
         raise ConfigError(
-            f"the symbols were made for {made_for} and {source.name} is read as "
-            f"{source.sequences}: read it as the model was fitted, or fit the symbols anew"
+            f"the vocabulary was fitted for {made_for}, and {source.name} is read as "
+            f"{source.sequences}: read it as the training text was read, or fit again"
         )
-    fingerprint = _fingerprint(source, vocabulary)
+    fingerprint = corpus_fingerprint(source, vocabulary)
     if source.is_in_memory:
         return _build_in_memory(source, vocabulary, fingerprint)
     entry = (_default_cache() if cache is None else cache) / fingerprint
-    found = _open(entry, source, vocabulary, fingerprint)
-    if found is not None:
-        return found
+    corpus = _open(entry, source, vocabulary, fingerprint)
+    if corpus is not None:
+        return corpus
     try:
         _build_entry(entry, source, vocabulary)
-        found = _open(entry, source, vocabulary, fingerprint)
+        corpus = _open(entry, source, vocabulary, fingerprint)
     except OSError:
-        found = None
-    return found or _build_for_now(source, vocabulary, fingerprint)
+        corpus = None
+    return corpus or _build_temporarily(source, vocabulary, fingerprint)
 
 
-def _fingerprint(source: Source, vocabulary: Vocabulary) -> str:
+def corpus_fingerprint(source: Source, vocabulary: Vocabulary) -> str:
+    """A digest of the content, of how it is read, and of the vocabulary."""
     parts = [FORMAT_VERSION, source.sequences, source.fingerprint(), vocabulary.fingerprint()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def _default_cache() -> Path:
-    own = os.environ.get("SERIATIM_CACHE")
-    if own:
-        return Path(own)
+    folder = os.environ.get("SERIATIM_CACHE")
+    if folder:
+        return Path(folder)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "seriatim"
 
@@ -199,11 +223,11 @@ def _default_cache() -> Path:
 
 
 class _Sink(ABC):
-    """Where tokens go."""
+    """The destination of tokens."""
 
     @abstractmethod
     def write(self, tokens: Ids, lengths: Sequence[int]) -> None:
-        """Take the tokens of sequences that end here; a stream's pieces end nothing."""
+        """Append tokens, and the lengths of sequences that end here."""
 
 
 class _Memory(_Sink):
@@ -234,26 +258,26 @@ class _Disk(_Sink):
             self._files[1].write(ends.tobytes())
 
     def close(self) -> str:
-        """Flush to the disk itself; the digest of the tokens."""
+        """Close and flush to the disk itself; returns the digest of the tokens."""
         self.abandon()
         for file in self._files:
             atomic.flush(Path(file.name))
         return self._digest.hexdigest()
 
     def abandon(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         for file in self._files:
             file.close()
 
 
-def _dtype(num_symbols: int) -> np.dtype[Any]:
-    """The smallest that holds the ids, little-endian on disk as on every machine we meet."""
+def token_dtype(num_symbols: int) -> np.dtype[Any]:
+    """The smallest type that holds all ids, little-endian in files as in memory."""
     return np.dtype("<u1" if num_symbols <= 1 << 8 else "<u2" if num_symbols <= 1 << 16 else "<u4")
 
 
 def _fill(sink: _Sink, source: Source, vocabulary: Vocabulary) -> CorpusStatistics:
     """Encode the whole source into the sink, compare it with its decoding, and count."""
-    encoder = {"line": _encoded_lines, "document": _encoded, "stream": _encoded_stream}
+    encoder = {"line": _encode_lines, "document": _encode_each, "stream": _encode_stream}
     sequences = tokens = characters = in_bytes = unknown = 0
     reason, is_respelled = None, True
     for part in encoder[source.sequences](source.texts(), vocabulary):
@@ -265,7 +289,7 @@ def _fill(sink: _Sink, source: Source, vocabulary: Vocabulary) -> CorpusStatisti
         missed = 0 if vocabulary.unknown is None else int((part.ids == vocabulary.unknown).sum())
         unknown += missed
         if part.restored != part.text:
-            reason = reason or _difference(part.text, part.restored, missed > 0)
+            reason = reason or describe_loss(part.text, part.restored, has_unknown=missed > 0)
             is_respelled = is_respelled and part.respelled(vocabulary) == part.text
     if source.sequences == "stream":
         sink.write(np.zeros(0, np.int64), [tokens])
@@ -274,21 +298,21 @@ def _fill(sink: _Sink, source: Source, vocabulary: Vocabulary) -> CorpusStatisti
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What was encoded together.
+class _Encoded:
+    """A piece of text and its symbols.
 
     Attributes:
-        text: with line ends.
-        given: what was encoded.
-        ids: what is kept of it.
-        restored: what decoding gives back.
-        lengths: of the sequences in it.
-        before, after: what decoding adds around `given`.
-        all_ids: of `given`, where some are not kept: the ends of lines.
+        text: the text with line ends, for counting and comparing.
+        encoded: the text, or list of symbols, that was encoded.
+        ids: the ids to store.
+        restored: the text that decoding returns.
+        lengths: the lengths of the sequences in it.
+        before, after: the texts around `encoded` in `text`.
+        all_ids: the ids of `encoded` where not all are stored: the ends of lines are not.
     """
 
     text: str
-    given: Text
+    encoded: Text
     ids: Ids
     restored: str
     lengths: Sequence[int]
@@ -297,25 +321,29 @@ class _Part:
     all_ids: Ids | None = None
 
     def respelled(self, vocabulary: Vocabulary) -> str:
-        """What decoding gives back once the unknown symbols are spelled."""
+        """The text that decoding returns once the unknown symbols are spelled."""
         ids = self.ids if self.all_ids is None else self.all_ids
-        return self.before + vocabulary.respell(ids, vocabulary.spellings(self.given)) + self.after
+        return (
+            self.before + vocabulary.respell(ids, vocabulary.spellings(self.encoded)) + self.after
+        )
 
 
-def _encoded(texts: Iterable[Text], vocabulary: Vocabulary, after: str = "") -> Iterator[_Part]:
-    """Every text a sequence."""
+def _encode_each(
+    texts: Iterable[Text], vocabulary: Vocabulary, after: str = ""
+) -> Iterator[_Encoded]:
+    """Every text as one sequence."""
     for text in texts:
         ids = vocabulary.encode(text)
         whole = text if isinstance(text, str) else vocabulary.separator.join(text)
         restored = vocabulary.decode(ids) + after
-        yield _Part(whole + after, text, ids, restored, [len(ids)], after=after)
+        yield _Encoded(whole + after, text, ids, restored, [len(ids)], after=after)
 
 
-def _encoded_lines(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Part]:
-    """Many lines at once, found again by the boundary, which is the line end."""
+def _encode_lines(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Encoded]:
+    """Many lines at once, separated by the boundary, which is the line end."""
     for is_text, group in itertools.groupby(texts, key=_is_text):
         if not is_text:
-            yield from _encoded(group, vocabulary, after=LINE_END)
+            yield from _encode_each(group, vocabulary, after=LINE_END)
             continue
         for joined in join_texts(group, LINE_END, vocabulary.kind):
             text = joined + LINE_END
@@ -323,62 +351,62 @@ def _encoded_lines(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_P
             ends = np.flatnonzero(ids == vocabulary.boundary)
             lengths = (np.diff(ends, prepend=-1) - 1).tolist()
             inner = np.delete(ids, ends)
-            yield _Part(text, text, inner, vocabulary.decode(ids), lengths, all_ids=ids)
+            yield _Encoded(text, text, inner, vocabulary.decode(ids), lengths, all_ids=ids)
 
 
-def _encoded_stream(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Part]:
-    """Pieces of one sequence. One that goes on in a line restores what separates symbols too."""
+def _encode_stream(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_Encoded]:
+    """Pieces of one sequence; one inside a line also restores the separator before it."""
     is_inside_line = False
     for is_text, group in itertools.groupby(texts, key=_is_text):
-        for given in join_texts(group, "", vocabulary.kind) if is_text else group:
-            ids = vocabulary.encode(given)
+        for piece in join_texts(group, "", vocabulary.kind) if is_text else group:
+            ids = vocabulary.encode(piece)
             before = ""
-            if isinstance(given, str):
+            if isinstance(piece, str):
                 before = vocabulary.separator * is_inside_line
-                is_inside_line = not given.endswith(LINE_END)
-                text = given
+                is_inside_line = not piece.endswith(LINE_END)
+                text = piece
             else:
-                text = vocabulary.separator.join(given[:-1]) + LINE_END
-            yield _Part(text, given, ids, before + vocabulary.decode(ids), [], before=before)
+                text = vocabulary.separator.join(piece[:-1]) + LINE_END
+            yield _Encoded(text, piece, ids, before + vocabulary.decode(ids), [], before=before)
 
 
 def _is_text(text: Text) -> bool:
     return isinstance(text, str)
 
 
-def _difference(text: str, restored: str, has_unknown: bool) -> str:
-    """The first place where a text is not had back from its symbols."""
+def describe_loss(text: str, restored: str, *, has_unknown: bool) -> str:
+    """Where a text first differs from the decoding of its symbols, for people."""
     if has_unknown:
-        return "some of it is unknown to the symbols, and <unk> does not spell it"
+        return "some of its symbols are unknown, and <unk> does not spell them"
     pairs = zip(text.split("\n"), restored.split("\n"), strict=False)
     line, got = next(((a, b) for a, b in pairs if a != b), (text, restored))
     at = next((i for i, (a, b) in enumerate(zip(line, got, strict=False)) if a != b), len(got))
     start = max(at - 10, 0)
     return (
-        f"the symbols do not spell it: {line[start : at + 20]!r} comes back as "
+        f"its symbols do not spell it: {line[start : at + 20]!r} is decoded as "
         f"{got[start : at + 20]!r}"
     )
 
 
 def _build_in_memory(source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus:
-    sink = _Memory(_dtype(vocabulary.num_symbols))
-    figures = _fill(sink, source, vocabulary)
+    sink = _Memory(token_dtype(vocabulary.num_symbols))
+    statistics = _fill(sink, source, vocabulary)
     offsets = np.array([0, *itertools.accumulate(sink.lengths)], np.int64)
     is_stream = source.sequences == "stream"
-    return Corpus(np.concatenate(sink.tokens), offsets, is_stream, figures, fingerprint)
+    return Corpus(np.concatenate(sink.tokens), offsets, is_stream, statistics, fingerprint)
 
 
 def _build_entry(entry: Path, source: Source, vocabulary: Vocabulary) -> None:
-    """Build beside the entry and put it in place; whoever comes first wins.
+    """Build beside the entry and move it into place; of several processes, the first one wins.
 
     Raises:
-        OSError: the cache cannot be written.
+        OSError: if the cache cannot be written.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         _write(unfinished, source, vocabulary)
-        if entry.exists():  # damaged, or it would have been used
+        if entry.exists():  # it is damaged, or it would have been used
             shutil.rmtree(entry, ignore_errors=True)
         try:
             unfinished.rename(entry)
@@ -391,20 +419,20 @@ def _build_entry(entry: Path, source: Source, vocabulary: Vocabulary) -> None:
 
 
 def _write(folder: Path, source: Source, vocabulary: Vocabulary) -> None:
-    sink = _Disk(folder, _dtype(vocabulary.num_symbols))
+    sink = _Disk(folder, token_dtype(vocabulary.num_symbols))
     try:
-        figures = _fill(sink, source, vocabulary)
+        statistics = _fill(sink, source, vocabulary)
         digest = sink.close()
     finally:
         sink.abandon()
-    record = {"version": FORMAT_VERSION, "tokens": digest, **asdict(figures)}
-    (folder / "corpus.json").write_text(json.dumps(record))
-    atomic.flush(folder / "corpus.json")
+    header = _Header(version=FORMAT_VERSION, tokens=digest, **asdict(statistics))
+    (folder / _HEADER).write_text(json.dumps(asdict(header)))
+    atomic.flush(folder / _HEADER)
     atomic.flush(folder)
 
 
-def _build_for_now(source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus:
-    """Build in a temporary folder that goes with the corpus."""
+def _build_temporarily(source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus:
+    """Build in a temporary folder that is removed with the corpus."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="seriatim-"))
         entry = folder / fingerprint
@@ -416,12 +444,14 @@ def _build_for_now(source: Source, vocabulary: Vocabulary, fingerprint: str) -> 
             raise
     except OSError as error:
         raise OutputError(
-            f"the symbols of {source.name} cannot be written to the cache nor to "
-            f"{tempfile.gettempdir()} ({error.strerror or error}): make room, or name a folder "
-            "with room in SERIATIM_CACHE"
+            f"the symbols of {source.name} can be written neither to the cache nor to "
+            f"{tempfile.gettempdir()} ({error.strerror or error}): free some space, or set "
+            "SERIATIM_CACHE to a folder that has room"
         ) from None
     if corpus is None:
-        raise OutputError(f"what was just written to {folder} cannot be read again: check the disk")
+        raise OutputError(
+            f"the corpus just written to {folder} cannot be read back: check the disk"
+        )
     weakref.finalize(corpus, shutil.rmtree, folder, ignore_errors=True)
     return corpus
 
@@ -430,27 +460,25 @@ def _build_for_now(source: Source, vocabulary: Vocabulary, fingerprint: str) -> 
 
 
 def _open(entry: Path, source: Source, vocabulary: Vocabulary, fingerprint: str) -> Corpus | None:
-    """The corpus of a cache entry; None if there is none, or a damaged one."""
+    """The corpus of a cache entry; None if there is none, or it is damaged."""
     try:
-        record = json.loads((entry / "corpus.json").read_bytes())
-        tokens = _mapped(entry / "tokens", _dtype(vocabulary.num_symbols))
+        header = read_record(_Header, entry / _HEADER)
+        tokens = _map_tokens(entry / "tokens", token_dtype(vocabulary.num_symbols))
         offsets = np.fromfile(entry / "offsets", "<i8")
-        digest, version = record.pop("tokens"), record.pop("version")
-        figures = CorpusStatistics(**record)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError):  # a ModelError among them
         return None
     is_whole = (
-        version == FORMAT_VERSION
-        and len(offsets) == figures.num_sequences + 1 > 0
-        and len(tokens) == figures.num_tokens == offsets[-1]
+        header.version == FORMAT_VERSION
+        and len(offsets) == header.num_sequences + 1 > 0
+        and len(tokens) == header.num_tokens == offsets[-1]
         and bool((np.diff(offsets) >= 0).all())
-        and hashlib.blake2b(tokens.data, digest_size=16).hexdigest() == digest
+        and hashlib.blake2b(tokens.data, digest_size=16).hexdigest() == header.tokens
     )
     is_stream = source.sequences == "stream"
-    return Corpus(tokens, offsets, is_stream, figures, fingerprint) if is_whole else None
+    return Corpus(tokens, offsets, is_stream, header.statistics, fingerprint) if is_whole else None
 
 
-def _mapped(path: Path, dtype: np.dtype[Any]) -> Tokens:
-    if path.stat().st_size == 0:  # of empty lines only; nothing can be mapped
+def _map_tokens(path: Path, dtype: np.dtype[Any]) -> Tokens:
+    if path.stat().st_size == 0:  # empty lines only; an empty file cannot be mapped
         return np.zeros(0, dtype)
     return np.memmap(path, dtype, mode="r")

@@ -1,8 +1,8 @@
-"""The alphabet of words and the corpus in one pass over a file, at the speed of counting.
+"""The vocabulary of words and the corpus in a single pass over text files.
 
-What comes out is what `fit_vocabulary("word", ...)` and `build_corpus` give together, in memory,
-with numbers given to words as they come and sorted by frequency in the end. Knows text files in
-lines or streams; everything else goes the ordinary way.
+The result equals that of `fit_vocabulary("word", ...)` and `build_corpus`, in memory: words are
+numbered as they come, and renumbered by frequency at the end. Knows text files read as lines or
+streams; other sources take the two separate steps.
 """
 
 import threading
@@ -12,23 +12,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.data.corpus import Corpus, CorpusStatistics, _difference, _dtype, _fingerprint
+from seriatim.data.corpus import (
+    Corpus,
+    CorpusStatistics,
+    corpus_fingerprint,
+    describe_loss,
+    token_dtype,
+)
 from seriatim.data.files import read_blocks, split_pieces
 from seriatim.data.sources import FileSource, Source
 from seriatim.data.splits import SequencePart, StreamPart
-from seriatim.data.vocab.vocabulary import (
-    LINE_END,
-    UNKNOWN,
-    WordVocabulary,
-    check_characters,
-    join_texts,
-)
-from seriatim.data.vocab.word_index import CutText, Ids, Ints, WordIndex, by_frequency, cut_ahead
-from seriatim.errors import ConfigError, DataError
+from seriatim.data.vocab.fit import check_any, check_limits
+from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, check_characters, join_texts
+from seriatim.data.vocab.word import WordVocabulary
+from seriatim.data.vocab.word_index import Ids, Ints, WordIndex, WordSpans, by_frequency, cut_ahead
 
 
 def can_read_words(source: Source) -> bool:
-    """Whether a source is text files, or a part of them, in lines or as a stream."""
+    """Whether a source is text files, or a part of them, read as lines or as a stream."""
     whole = source
     while isinstance(whole, (SequencePart, StreamPart)):
         whole = whole.source
@@ -42,43 +43,41 @@ def can_read_words(source: Source) -> bool:
 def read_words(
     source: Source, *, min_count: int = 1, max_size: int | None = None
 ) -> tuple[WordVocabulary, Corpus]:
-    """The words of a source by falling frequency, and the source in these words.
+    """The vocabulary of the words of a source, and the source as a corpus.
 
     Args:
-        source: one that `can_read_words`.
-        min_count: words seen fewer times are unknown.
-        max_size: at most this many words, `<unk>` and the boundary included.
+        source: a source for which `can_read_words` is true.
+        min_count: the least number of occurrences; words with fewer are unknown.
+        max_size: the largest number of symbols, `<unk>` and the boundary included; None: no limit.
 
     Raises:
-        ConfigError: numbers out of range.
-        DataError: the source cannot be read, or has no word often enough.
+        ConfigError: if a limit is too small.
+        DataError: if the source cannot be read, or has no word often enough.
     """
-    if min_count < 1 or (max_size is not None and max_size < 3):
-        raise ConfigError(
-            f"min_count = {min_count} and max_size = {max_size}: expected at least 1 and 3"
-        )
-    threading.Thread(target=source.fingerprint, daemon=True).start()  # remembered; wanted below
-    reading = _Reading()
+    check_limits(min_count, max_size)
+    threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
+    counter = _WordCounter()
     for text in cut_ahead(_texts(source)):
-        reading.take(text)
-    words, new = reading.number_words(min_count, max_size)
+        counter.add(text)
+    words, new_ids = counter.number_words(min_count, max_size)
     vocabulary = WordVocabulary(words, is_document=False)
-    dtype = _dtype(vocabulary.num_symbols)
-    parts = [new[ids].astype(dtype) for ids in reading.ids]
-    reading.ids.clear()
+    dtype = token_dtype(vocabulary.num_symbols)
+    parts = [new_ids[ids].astype(dtype) for ids in counter.ids]
+    counter.ids.clear()
     tokens = np.concatenate([np.zeros(0, dtype), *parts])
     is_stream = source.sequences == "stream"
-    ends = np.concatenate(reading.line_ends)
-    figures = reading.figures(vocabulary, tokens, is_stream)
+    ends = np.concatenate(counter.line_ends)
+    statistics = counter.statistics(vocabulary, tokens, is_stream)
     if is_stream:
         tokens = np.insert(tokens, ends, dtype.type(vocabulary.boundary))
         ends = np.array([len(tokens)])
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return vocabulary, Corpus(tokens, offsets, is_stream, figures, _fingerprint(source, vocabulary))
+    fingerprint = corpus_fingerprint(source, vocabulary)
+    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
 
 
 def _texts(source: Source) -> Iterator[str]:
-    """Large pieces that end with lines, wherever lines are not enormous."""
+    """Large pieces that end with line ends, unless lines are enormous."""
     if isinstance(source, FileSource) and not source.skip_empty:
         for path in source.paths:
             yield from join_texts(split_pieces(read_blocks(path, source.encoding)), "", "word")
@@ -89,8 +88,8 @@ def _texts(source: Source) -> Iterator[str]:
 
 
 @dataclass
-class _Reading:
-    """What was read so far."""
+class _WordCounter:
+    """The words read so far, numbered and counted."""
 
     index: WordIndex = field(default_factory=WordIndex)
     ids: list[Ids] = field(default_factory=list)
@@ -98,11 +97,11 @@ class _Reading:
     counts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     num_words: int = 0
     num_bytes: int = 0
-    num_continued: int = 0  # bytes of UTF-8 that begin no character
-    odd: str | None = None  # the first piece that its words do not give back
+    num_continued: int = 0  # bytes of UTF-8 that continue a character
+    irregular: str | None = None  # the first piece that its words do not restore
 
-    def take(self, text: CutText) -> None:
-        """Number the words of a piece."""
+    def add(self, text: WordSpans) -> None:
+        """Number and count the words of a piece."""
         ids = self.index.add(text)
         counts = np.bincount(ids, minlength=len(self.index.words))
         counts[: len(self.counts)] += self.counts
@@ -113,41 +112,37 @@ class _Reading:
         body = text.body
         self.num_bytes += len(body)
         self.num_continued += text.num_continued
-        if self.odd is None and not text.is_plain:
-            self.odd = body.tobytes().decode()
+        if self.irregular is None and not text.is_plain:
+            self.irregular = body.tobytes().decode()
 
     def number_words(
         self, min_count: int, max_size: int | None
     ) -> tuple[list[str], NDArray[np.int64]]:
-        """The words of ids 2 and up, and the final id of every word."""
-        found = self.index.words
-        order = by_frequency(found, self.counts)
-        own = np.array([w for w in order.tolist() if found[w] == UNKNOWN], np.int64)
-        order = order[(self.counts[order] >= min_count) & ~np.isin(order, own)]
-        if not len(found) or not len(order):
-            raise DataError(
-                "the text has no word that comes often enough"
-                if len(found)
-                else "the text has no symbol in it but line ends: there is nothing to learn"
-            )
+        """The words with ids 2 and up, and the final id of every word."""
+        words = self.index.words
+        order = by_frequency(words, self.counts)
+        order = order[np.array([words[w] != UNKNOWN for w in order.tolist()], bool)]
+        check_any(int(self.counts[order].max(initial=0)), min_count)
+        order = order[self.counts[order] >= min_count]
         order = order if max_size is None else order[: max_size - 2]
-        new = np.zeros(len(found), np.int64)
-        new[order] = np.arange(2, len(order) + 2)
-        words = [found[w] for w in order.tolist()]
+        new_ids = np.zeros(len(words), np.int64)
+        new_ids[order] = np.arange(2, len(order) + 2)
+        words = [words[w] for w in order.tolist()]
         check_characters(LINE_END.join(words))
-        return words, new
+        return words, new_ids
 
-    def figures(
+    def statistics(
         self, vocabulary: WordVocabulary, tokens: NDArray[np.integer], is_stream: bool
     ) -> CorpusStatistics:
-        """As `build_corpus` counts them."""
+        """The statistics that `build_corpus` would compute."""
         num_lines = sum(map(len, self.line_ends))
         unknown = int((tokens == vocabulary.unknown).sum())
         reason = None
         if unknown:
-            reason = _difference("", "", True)
-        elif self.odd is not None:
-            reason = _difference(self.odd, vocabulary.decode(vocabulary.encode(self.odd)), False)
+            reason = describe_loss("", "", has_unknown=True)
+        elif self.irregular is not None:
+            restored = vocabulary.decode(vocabulary.encode(self.irregular))
+            reason = describe_loss(self.irregular, restored, has_unknown=False)
         return CorpusStatistics(
             num_sequences=1 if is_stream else num_lines,
             num_tokens=len(tokens) + (num_lines if is_stream else 0),
@@ -155,5 +150,5 @@ class _Reading:
             num_bytes=self.num_bytes,
             num_unknown=unknown,
             lossless_reason=reason,
-            is_respelled=self.odd is None,
+            is_respelled=self.irregular is None,
         )

@@ -6,7 +6,7 @@ Knows language models, words and the Markov family; the file format is in `arpa_
 from os import PathLike
 from pathlib import Path
 
-from seriatim.data.vocab.vocabulary import WordVocabulary
+from seriatim.data.vocab.word import WordVocabulary
 from seriatim.errors import ConfigError
 from seriatim.export.arpa_files import read_arpa, write_arpa
 from seriatim.models.markov import MarkovModel

@@ -1,4 +1,4 @@
-"""Which alphabet a text gets, and an alphabet from its JSON: the one place that knows every kind.
+"""Fitting a vocabulary to texts, and reading one from JSON: the one place that knows every kind.
 
 Knows counts of characters and words. Does not know files or models.
 """
@@ -6,29 +6,36 @@ Knows counts of characters and words. Does not know files or models.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from seriatim.core.records import from_json
 from seriatim.data.vocab.bpe import BPEVocabulary, fit_bpe
+from seriatim.data.vocab.byte import ByteVocabulary
+from seriatim.data.vocab.char import CharVocabulary
 from seriatim.data.vocab.nfd import DecomposedVocabulary, decompose
 from seriatim.data.vocab.vocabulary import (
     LINE_END,
     UNKNOWN,
-    ByteVocabulary,
-    CharVocabulary,
     Text,
     Vocabulary,
-    WordVocabulary,
+    VocabularyRecord,
     check_characters,
     join_texts,
 )
+from seriatim.data.vocab.word import WordVocabulary
 from seriatim.data.vocab.word_index import split_words
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 
-# Symbols that are counted, so that rare ones may be left out.
+# The vocabularies whose symbols are counted, so that rare ones may be left out.
 COUNTED_VOCABULARIES: Mapping[str, type[CharVocabulary | WordVocabulary]] = {
     c.kind: c for c in (CharVocabulary, WordVocabulary, DecomposedVocabulary)
+}
+_VOCABULARIES: Mapping[str, type[Vocabulary]] = {
+    ByteVocabulary.kind: ByteVocabulary,
+    BPEVocabulary.kind: BPEVocabulary,
+    **COUNTED_VOCABULARIES,
 }
 
 
@@ -41,81 +48,99 @@ def fit_vocabulary(
     max_size: int | None = None,
     is_only_read: bool = False,
 ) -> Vocabulary:
-    """The symbols of a training text.
+    """The vocabulary of a training text.
 
     Args:
-        spec: `byte`, `char`, `word`, or `bpe:N` with N symbols in all; `nfd` for texts that are
+        spec: `byte`, `char`, `word`, or `bpe:N` with N symbols in total; `nfd` for texts that are
             only read.
-        texts: what `Source.texts()` gives; read once.
-        sequences: what one sequence is; documents have a boundary of their own.
-        min_count: characters or words seen fewer times are unknown.
-        max_size: at most this many characters or words, `<unk>` and the boundary included.
-        is_only_read: the model never predicts such symbols: they need not spell their text.
+        texts: the training texts, such as `Source.texts()`; read once.
+        sequences: what one sequence is; documents have a separate boundary.
+        min_count: the least number of occurrences; characters or words with fewer are unknown.
+        max_size: the largest number of symbols, `<unk>` and the boundary included; None: no limit.
+        is_only_read: whether the model never predicts these symbols, so that they need not
+            spell their text.
 
     Raises:
-        ConfigError: no such symbols, or an option that does not belong to them.
-        DataError: the texts hold no symbol, or none often enough.
+        ConfigError: if there is no such vocabulary, or an option does not apply to it.
+        DataError: if the texts hold no symbol, or none often enough.
     """
-
     kind, _, size = spec.partition(":")
     is_document = sequences == "document"
+    if kind == "bpe" or spec == "byte":
+        _refuse_limits(kind, min_count, max_size)
     if kind == "bpe":
-        _refuse_counts(kind, min_count, max_size)
         return fit_bpe(texts, size, is_document=is_document)
     if spec == "byte":
-        _refuse_counts(kind, min_count, max_size)
         return ByteVocabulary(is_document=is_document)
     if spec == DecomposedVocabulary.kind and not is_only_read:
         raise ConfigError(
-            "symbols cannot be nfd where they are predicted: give nfd to source_symbols, or use "
-            "char"
+            "nfd symbols can be read but not predicted: use them as source_symbols, or use char"
         )
     if spec not in COUNTED_VOCABULARIES:
         close = get_close_matches(kind, ["byte", "bpe", *COUNTED_VOCABULARIES], n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]}?" if close else ""
-        apart = ", nfd" if is_only_read else ""
+        nfd = ", nfd" if is_only_read else ""
         raise ConfigError(
-            f"symbols cannot be {spec!r}: expected byte, char{apart}, word, or bpe:N (for example "
+            f"unknown symbols {spec!r}: choose byte, char{nfd}, word, or bpe:N (for example "
             f"bpe:8000){hint}"
         )
+    check_limits(min_count, max_size)
     counts = _count_words(texts) if spec == "word" else _count_characters(texts, spec)
-    for own in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
-        counts.pop(own, None)
-    kept = _most_frequent(counts, min_count, max_size)
-    return COUNTED_VOCABULARIES[spec](kept, is_document=is_document)
+    for special in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
+        counts.pop(special, None)
+    symbols = _most_frequent(counts, min_count, max_size)
+    return COUNTED_VOCABULARIES[spec](symbols, is_document=is_document)
 
 
-def _refuse_counts(kind: str, min_count: int, max_size: int | None) -> None:
+def _refuse_limits(kind: str, min_count: int, max_size: int | None) -> None:
     if min_count != 1 or max_size is not None:
-        raise ConfigError(f"min_count and max_size belong to char and word, not to {kind}")
+        raise ConfigError(f"min_count and max_size apply to char and word symbols, not to {kind}")
+
+
+def check_limits(min_count: int, max_size: int | None) -> None:
+    """Refuse limits that leave no symbol.
+
+    Raises:
+        ConfigError: if a limit is too small.
+    """
+    if min_count < 1:
+        raise ConfigError(f"min_count is {min_count}: give 1 or more")
+    if max_size is not None and max_size < 3:
+        raise ConfigError(f"max_size is {max_size}: give 3 or more: <unk>, the end and a symbol")
 
 
 def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -> list[str]:
-    if min_count < 1 or (max_size is not None and max_size < 3):
-        raise ConfigError(
-            f"min_count = {min_count} and max_size = {max_size}: expected at least 1 and 3"
-        )
-    if not counts:
-        raise DataError("the text has no symbol in it but line ends: there is nothing to learn")
-    kept = sorted((s for s, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))
-    if not kept:
+    check_any(max(counts.values(), default=0), min_count)
+    frequent = [s for s, n in counts.items() if n >= min_count]
+    frequent.sort(key=lambda s: (-counts[s], s))
+    return frequent if max_size is None else frequent[: max_size - 2]
+
+
+def check_any(highest_count: int, min_count: int) -> None:
+    """Refuse a text without a symbol that is frequent enough.
+
+    Raises:
+        DataError: if the most frequent symbol occurs too few times.
+    """
+    if not highest_count:
+        raise DataError("the text has no symbols but line ends: there is nothing to learn from it")
+    if highest_count < min_count:
         raise DataError(
-            f"no symbol comes {min_count} times; the most frequent comes {max(counts.values())} "
-            "times: lower min_count"
+            f"no symbol occurs {min_count} times, and the most frequent one occurs "
+            f"{highest_count} times: lower min_count"
         )
-    return kept if max_size is None else kept[: max_size - 2]
 
 
 def _count_characters(texts: Iterable[Text], kind: str) -> Counter[str]:
-    counts = np.zeros(0, np.int64)
+    totals = np.zeros(0, np.int64)
     for text in join_texts(texts, "", kind):
         check_characters(text)
         text = decompose(text) if kind == DecomposedVocabulary.kind else text
         codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-        found = np.bincount(codes, minlength=len(counts))
-        found[: len(counts)] += counts
-        counts = found
-    return Counter({chr(code): int(counts[code]) for code in np.flatnonzero(counts)})
+        counts = np.bincount(codes, minlength=len(totals))
+        counts[: len(totals)] += totals
+        totals = counts
+    return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
 
 
 def _count_words(texts: Iterable[Text]) -> Counter[str]:
@@ -127,30 +152,19 @@ def _count_words(texts: Iterable[Text]) -> Counter[str]:
     return counts
 
 
-def vocabulary_from_json(data: Any) -> Vocabulary:
-    """The inverse of `Symbols.to_json`.
+def vocabulary_from_json(data: object) -> Vocabulary:
+    """The inverse of `Vocabulary.to_json`.
 
     Raises:
-        ModelError: not the JSON of symbols.
+        ModelError: if it is not the JSON of a vocabulary.
     """
-
-    kinds: dict[str, type[Vocabulary]] = {
-        "byte": ByteVocabulary,
-        "bpe": BPEVocabulary,
-        **COUNTED_VOCABULARIES,
-    }
-    kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
+    record = from_json(VocabularyRecord, data, name="the vocabulary (symbols.json)")
+    if record.kind not in _VOCABULARIES:
         raise ModelError(
-            f"the symbols are not of a kind known here ({', '.join(kinds)}): the file is "
-            "altered, or of a newer version of seriatim"
+            f"the vocabulary is of kind {record.kind!r:.40}, and this version knows "
+            f"{', '.join(_VOCABULARIES)}: update seriatim, or restore the file"
         )
-    is_document = data.get("is_document")
-    if not isinstance(is_document, bool):
-        raise ModelError("the symbols do not say whether they are of documents: altered file")
     try:
-        return kinds[kind].restored(data, is_document)
-    except KeyError as error:
-        raise ModelError(f"the symbols are altered: {error} is missing") from None
-    except (ConfigError, SymbolError, TypeError) as error:
-        raise ModelError(f"the symbols are altered: {error}") from None
+        return _VOCABULARIES[record.kind].from_record(record)
+    except (ConfigError, SymbolError) as error:
+        raise ModelError(f"the vocabulary (symbols.json) is damaged: {error}") from None

@@ -1,4 +1,4 @@
-"""Characters taken apart: letters and their accents, Korean syllables and their sounds.
+"""The vocabulary of decomposed characters: letters and accents, Korean syllables and their sounds.
 
 Knows Unicode's canonical decomposition. Does not know files or models.
 """
@@ -6,7 +6,8 @@ Knows Unicode's canonical decomposition. Does not know files or models.
 import unicodedata
 from typing import ClassVar
 
-from seriatim.data.vocab.vocabulary import CharVocabulary, Ids, Text
+from seriatim.data.vocab.char import CharVocabulary
+from seriatim.data.vocab.vocabulary import Ids, Text
 
 
 def decompose(text: str) -> str:
@@ -17,9 +18,9 @@ def decompose(text: str) -> str:
 class DecomposedVocabulary(CharVocabulary):
     """Code points of NFD, for texts that are read and never written.
 
-    Texts that Unicode holds to be the same have the same symbols, so that decoding gives back
-    an equivalent text and not the very one. A script whose characters are put together from few
-    parts has as few symbols: 8,000 Korean words have 1,089 syllables and 67 parts of them.
+    Canonically equivalent texts have the same symbols, so decoding returns an equivalent text,
+    not necessarily the same one. A script whose characters are composed of few parts needs few
+    symbols: 8,000 Korean words have 1,089 syllables and 67 parts of them.
     """
 
     kind: ClassVar[str] = "nfd"
@@ -28,5 +29,5 @@ class DecomposedVocabulary(CharVocabulary):
         return super()._encode(decompose(text))
 
     def spellings(self, text: Text) -> list[str]:
-        """The parts never seen."""
+        """The parts outside the vocabulary, in order."""
         return super().spellings(decompose(text) if isinstance(text, str) else text)

@@ -1,6 +1,6 @@
 """Words to numbers, millions a second: whole blocks of text are cut, hashed and looked up at once.
 
-Words are what `words_of` says they are: what stands between ASCII spaces,
+Words are what `split_words` says they are: what stands between ASCII spaces,
 tabs and line ends. A word of up to 7 bytes is its own 64-bit key, bytes and length; a longer one
 is hashed, and every occurrence is then compared with the word that its hash stands for: its
 length, its first and its last eight bytes, and what lies between, so that nothing rests on hashes
@@ -36,24 +36,24 @@ _FREE = -1
 
 
 def split_words(text: str) -> Iterator[str]:
-    """What stands between ASCII spaces, tabs and line ends, and every line end.
+    """The words between ASCII spaces, tabs and line ends, and every line end.
 
-    Nothing else separates words: a no-break space or U+0085 is part of one.
+    Nothing else separates words: a no-break space or U+0085 is part of a word.
     """
     return filter(None, text.replace("\t", " ").replace("\n", " \n ").split(" "))
 
 
 @dataclass(frozen=True)
-class CutText:
-    """A text cut into words.
+class WordSpans:
+    """Where the words of a text are.
 
     Attributes:
-        data: (N + 17,) a space, the bytes in UTF-8, and some zeros.
+        data: (N + 17,) a space, the bytes in UTF-8, and zeros as padding.
         begin: (T,) where each word begins.
-        size: (T,) its bytes.
-        line_ends: how many words stand before each line end.
-        num_continued: bytes of the text that begin no character.
-        is_plain: the text is its words with one space between two, and lines with their ends.
+        size: (T,) its number of bytes.
+        line_ends: the number of words before each line end.
+        num_continued: the number of bytes that continue a character.
+        is_plain: whether the text is its words with single spaces between them, and line ends.
     """
 
     data: NDArray[np.uint8]
@@ -76,24 +76,24 @@ class CutText:
 
     @cached_property
     def long(self) -> Ints:
-        """(O,) the words that are not their own keys."""
+        """(O,) the words too long to be their own keys."""
         return np.flatnonzero(self.size > _SHORT)
 
     @cached_property
     def head(self) -> Keys:
         """(O,) the first eight bytes of long words."""
-        found: Keys = self.windows[self.begin.take(self.long)]
-        return found
+        head: Keys = self.windows[self.begin.take(self.long)]
+        return head
 
     @cached_property
     def tail(self) -> Keys:
         """(O,) the last eight bytes of long words."""
-        found: Keys = self.windows[(self.begin + self.size).take(self.long) - _WINDOW]
-        return found
+        tail: Keys = self.windows[(self.begin + self.size).take(self.long) - _WINDOW]
+        return tail
 
     @cached_property
     def key(self) -> Keys:
-        """(T,) bytes and length of short words; hashes, with the highest bit set, of long ones."""
+        """(T,) bytes and length of short words; hashes of long ones, with the highest bit set."""
         key = self.windows[self.begin]
         key &= _MASKS.take(self.size, mode="clip")
         key |= _LENGTHS.take(self.size, mode="clip")  # of long words, overwritten
@@ -105,7 +105,7 @@ class CutText:
         return key
 
     def chunk(self, words: Ints, i: int) -> Keys:
-        """The i-th eight bytes of some words, which are as long as that."""
+        """The i-th eight bytes of some words that have as many."""
         return self.windows[self.begin[words] + _WINDOW * i]
 
     def word(self, i: int) -> bytes:
@@ -114,7 +114,7 @@ class CutText:
 
 
 def between(size: Ints) -> Iterator[tuple[int, Ints]]:
-    """Which eights of bytes of words (O,) hold more than their heads and tails: i, and of whom."""
+    """The inner eights of bytes of words (O,), beyond heads and tails: i, and which words."""
     rest, i = np.flatnonzero(size > 2 * _WINDOW), 1
     while len(rest):
         yield i, rest
@@ -122,8 +122,8 @@ def between(size: Ints) -> Iterator[tuple[int, Ints]]:
         rest = rest[size[rest] > _WINDOW * (i + 1)]
 
 
-def cut_words(text: str) -> CutText:
-    """Cut a text into words and give each its key; time O(N)."""
+def cut_words(text: str) -> WordSpans:
+    """Cut a text into words and compute the key of each; time O(N)."""
     data = np.frombuffer(b" " + text.encode() + bytes(2 * _WINDOW), np.uint8)
     body = data[: len(data) - 2 * _WINDOW]
     is_gap = np.ones(len(body) + 1, dtype=bool)
@@ -134,70 +134,70 @@ def cut_words(text: str) -> CutText:
     if has_tabs:
         is_gap[:-1] |= is_tab
     gaps = np.flatnonzero(is_gap)  # with the one before the text, and the one after it
-    begin, size = gaps[:-1] + 1, np.diff(gaps) - 1  # of what stands before each gap but the first
+    begin, size = gaps[:-1] + 1, np.diff(gaps) - 1  # of what precedes each gap but the first
     line_ends = np.flatnonzero(body.take(gaps[1:-1]) == _LINE_END)
     words = np.flatnonzero(size)
-    if len(words) < len(size):  # nothing stands between two gaps
+    if len(words) < len(size):  # some gaps are adjacent
         line_ends = np.searchsorted(words, line_ends, side="right")
         begin, size = begin.take(words), size.take(words)
     else:
         line_ends += 1
     num_continued = len(body) - 1 - len(text)
     is_plain = not has_tabs and _is_plain(size, line_ends, len(body) - 1)
-    found = CutText(data, begin, size, line_ends, num_continued, is_plain)
-    found.key  # noqa: B018 - made here, which may be another thread
-    return found
+    spans = WordSpans(data, begin, size, line_ends, num_continued, is_plain)
+    spans.key  # noqa: B018 - computed here, which may be in another thread
+    return spans
 
 
 def _is_plain(size: Ints, line_ends: Ints, num_bytes: int) -> bool:
-    """Whether one space or line end stands between two words, and no space elsewhere."""
+    """Whether words are separated by one space or line end, with no spaces elsewhere."""
     words_in_line = np.diff(line_ends, prepend=0)
     last = len(size) - (int(line_ends[-1]) if len(line_ends) else 0)
     gaps = len(size) - int((words_in_line > 0).sum()) - (last > 0)
     return int(size.sum()) + gaps + len(line_ends) == num_bytes
 
 
-def index_words(words: Sequence[str]) -> CutText:
-    """Words already cut, which may hold spaces (and then no text has them)."""
+def spans_of(words: Sequence[str]) -> WordSpans:
+    """The spans of words that are already cut; they may contain spaces."""
     pieces = [word.encode() for word in words]
     size = np.array([len(piece) for piece in pieces], np.int64)
     begin = np.cumsum(size) - size
     data = np.frombuffer(b"".join(pieces) + bytes(2 * _WINDOW), np.uint8)
-    return CutText(data, begin, size, begin[:0])
+    return WordSpans(data, begin, size, begin[:0])
 
 
 def _mixed(h: Keys) -> Keys:
-    h = h * _MIX  # modulo 2^64, which numpy says nothing of in arrays
+    h = h * _MIX  # modulo 2^64, about which numpy does not warn in arrays
     return h ^ (h >> np.uint64(29))
 
 
 class WordIndex:
-    """Words and their numbers 0 .. W - 1, in the order in which they came."""
+    """Words and their numbers 0 .. W - 1, in the order in which they were added."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._clear()
-        known = list(words)
-        if known:
-            self.add(index_words(known))
-        if self.words != known:  # two share a hash, and the second was numbered after all others
+        words = list(words)
+        if words:
+            self.add(spans_of(words))
+        if self.words != words:  # two share a hash, and the second was numbered after all others
             self._clear()
-            for word in known:
-                self.add(index_words([word]))
+            for word in words:
+                self.add(spans_of([word]))
 
     def _clear(self) -> None:
         self.words: list[str] = []
-        self._crowded: dict[bytes, int] = {}  # words whose hash stands for another word
+        self._crowded: dict[bytes, int] = {}  # words whose hash belongs to another word
         self._key = np.zeros(1 << 10, np.uint64)
         self._id = np.full(1 << 10, _FREE, np.int32)
         self._size = np.zeros(1 << 10, np.int64)  # bytes, of each word
         self._head = np.zeros(1 << 10, np.uint64)  # of long words
         self._tail = np.zeros(1 << 10, np.uint64)
-        self._chunk_at = np.zeros(1 << 10, np.int64)  # where the rest of a word is in `_chunks`
-        self._chunks = np.zeros(1 << 10, np.uint64)  # what lies between, in eights
+        self._chunk_at = np.zeros(1 << 10, np.int64)  # the position of its inner bytes in `_chunks`
+        self._chunks = np.zeros(1 << 10, np.uint64)  # the inner bytes, in eights
         self._num_chunks = 0
 
-    def add(self, text: CutText) -> Ids:
-        """(T,) the number of every word; new words get the next ones."""
+    def add(self, text: WordSpans) -> Ids:
+        """(T,) the number of every word; new words get the next numbers."""
         ids = self._find_keys(text.key)
         new = np.flatnonzero(ids == _FREE)
         if len(new):
@@ -211,14 +211,14 @@ class WordIndex:
         self._settle(text, ids, is_adding=True)
         return ids
 
-    def find(self, text: CutText) -> Ids:
-        """(T,) the number of every word, -1 of one that is not known."""
+    def find(self, text: WordSpans) -> Ids:
+        """(T,) the number of every word; -1 if it is not known."""
         ids = self._find_keys(text.key)
         self._settle(text, ids, is_adding=False)
         return ids
 
     def _find_keys(self, key: Keys) -> Ids:
-        """Linear probing; what is found under a hash may be another word."""
+        """Linear probing; a hash may belong to another word."""
         slot = self._slot(key)
         ids = self._id.take(slot)
         sought = np.flatnonzero(self._key.take(slot) != key)
@@ -226,10 +226,10 @@ class WordIndex:
         slot, key = slot.take(sought), key.take(sought)
         while len(sought):
             slot = (slot + 1) & (len(self._id) - 1)
-            found = self._id.take(slot)
-            ids[sought] = found
-            goes_on = np.flatnonzero((self._key.take(slot) != key) & (found != _FREE))
-            sought, slot, key = sought.take(goes_on), slot.take(goes_on), key.take(goes_on)
+            candidates = self._id.take(slot)
+            ids[sought] = candidates
+            rest = np.flatnonzero((self._key.take(slot) != key) & (candidates != _FREE))
+            sought, slot, key = sought.take(rest), slot.take(rest), key.take(rest)
         return ids
 
     def _slot(self, key: Keys) -> Ints:
@@ -238,8 +238,8 @@ class WordIndex:
         slot >>= np.uint64(64 - bits)
         return slot.view(np.int64)
 
-    def _settle(self, text: CutText, ids: Ids, *, is_adding: bool) -> None:
-        """Compare long words with what their hashes stand for, and look up those that differ."""
+    def _settle(self, text: WordSpans, ids: Ids, *, is_adding: bool) -> None:
+        """Compare long words with the words of their hashes, and look up those that differ."""
         known = ids.take(text.long)
         is_free = known == _FREE
         size = text.size.take(text.long)
@@ -257,8 +257,8 @@ class WordIndex:
                 self._append(text, np.array([at]))
             ids[at] = self._crowded.get(word, _FREE)
 
-    def _append(self, text: CutText, at: Ints) -> None:
-        """Give numbers to words that are new; their text, size and bytes are kept."""
+    def _append(self, text: WordSpans, at: Ints) -> None:
+        """Number new words and store their text, size and bytes."""
         first, size = len(self.words), text.size[at]
         data = text.data.tobytes()
         ends = zip(text.begin[at].tolist(), (text.begin[at] + size).tolist(), strict=True)
@@ -279,32 +279,32 @@ class WordIndex:
             self._chunks[chunk_at[rest] + i - 1] = text.chunk(at[rest], i)
 
     def _insert(self, key: Keys, ids: Ids) -> None:
-        """Put keys that are not there into the slots."""
+        """Put new keys into the slots."""
         if 3 * int(ids[-1]) > len(self._id):
             there = self._id != _FREE
             key, ids = np.append(self._key[there], key), np.append(self._id[there], ids)
             self._key = np.zeros(1 << (3 * int(ids[-1])).bit_length(), np.uint64)
             self._id = np.full(len(self._key), _FREE, np.int32)
-        last_first = np.argsort(-ids)  # the first take the slots they want, and are found at once
-        key, ids = key[last_first], ids[last_first]
+        descending = np.argsort(-ids)  # early words get their own slots
+        key, ids = key[descending], ids[descending]
         slot = self._slot(key)
         while len(key):
             free = self._id[slot] == _FREE
-            self._id[slot[free]] = ids[free]  # of several that want a slot, the last has it
+            self._id[slot[free]] = ids[free]  # of several with the same slot, the last gets it
             has = self._id[slot] == ids
             self._key[slot[has]] = key[has]
             key, ids, slot = key[~has], ids[~has], (slot[~has] + 1) & (len(self._id) - 1)
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """At least `size` places, and twice as many as there were if there are too few."""
+    """An array with room for `size` items, doubled if it was too small."""
     if size <= len(array):
         return array
     return np.append(array, np.zeros(max(size, 2 * len(array)) - len(array), array.dtype))
 
 
-def cut_ahead(texts: Iterable[str], *, num_threads: int = 2) -> Iterator[CutText]:
-    """`cut` of every text, in order, a few texts ahead in other threads."""
+def cut_ahead(texts: Iterable[str], *, num_threads: int = 2) -> Iterator[WordSpans]:
+    """`cut_words` of every text, in order, computed a few texts ahead in other threads."""
     texts = iter(texts)
     with ThreadPoolExecutor(num_threads) as threads:
         ahead = [threads.submit(cut_words, text) for text in islice(texts, 2 * num_threads)]
@@ -314,21 +314,21 @@ def cut_ahead(texts: Iterable[str], *, num_threads: int = 2) -> Iterator[CutText
 
 
 def split_parts(text: str, size: int) -> Iterator[str]:
-    """A text in parts of about `size` characters that cut no word."""
+    """A text in parts of about `size` characters, cut between words."""
     begin = 0
     while begin < len(text):
         end = len(text)
         if begin + size < end:
             after = max(text.rfind(gap, begin, begin + size) for gap in " \n") + 1
             if not after:  # a word as long as a part
-                found = [text.find(gap, begin + size) + 1 for gap in " \n"]
-                after = min((place for place in found if place), default=end)
+                ends = [text.find(gap, begin + size) + 1 for gap in " \n"]
+                after = min((position for position in ends if position), default=end)
             end = after
         yield text[begin:end]
         begin = end
 
 
 def by_frequency(words: Sequence[str], counts: Ints) -> Ints:
-    """(W,) the words' numbers by falling count, equal ones by their order as text."""
+    """(W,) the numbers of the words by decreasing count, ties in the order of their text."""
     as_text = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
     return as_text[np.argsort(-counts[as_text], kind="stable")]
