@@ -1,13 +1,15 @@
-"""Records that are read back are checked once, and what is wrong is said in one sentence."""
+"""Records are checked once when read back, and what is wrong is said in one sentence."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from seriatim.core.records import from_json, read_record, to_json
+from seriatim.core.records import MaybeInfinite, from_json, read_record, to_json
 from seriatim.errors import ModelError
+from seriatim.metrics.score import Score
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,37 @@ def test_a_file_that_is_no_record_is_refused(text: str, message: str, tmp_path: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"record\.json is missing"):
         read_record(Whole, tmp_path / "record.json")
+
+
+def test_an_infinite_number_is_written_as_null_and_read_back() -> None:
+    @dataclass(frozen=True)
+    class Measure:
+        value: MaybeInfinite
+        interval: tuple[MaybeInfinite, MaybeInfinite]
+
+    record = Measure(math.inf, (1.5, math.inf))
+    assert to_json(record) == {"value": None, "interval": [1.5, None]}
+    assert from_json(Measure, to_json(record), name="f") == record
+
+
+def test_a_score_comes_back_from_its_json() -> None:
+    score = Score(
+        symbols=3,
+        nats=math.inf,
+        nats_per_symbol=math.inf,
+        bits_per_symbol=math.inf,
+        bits_per_symbol_interval=(1.0, math.inf),
+        bits_per_character=None,
+        bits_per_byte=None,
+        bits_per_character_interval=None,
+        not_spelled="words were lowercased",
+        bits_per_character_spelled=None,
+        perplexity=math.inf,
+        perplexity_known=4.0,
+        unknown=1,
+        characters=5,
+        bytes=5,
+        seconds=0.5,
+        symbols_per_second=6.0,
+    )
+    assert from_json(Score, json.loads(json.dumps(score.to_json())), name="f") == score

@@ -1,4 +1,4 @@
-"""Paired bootstrap: against closed forms, and the corpus metrics it stands on."""
+"""Paired bootstrap against closed forms, and the corpus metrics it is used with."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def _counts(values: np.ndarray) -> np.ndarray:
     return np.column_stack([values, np.ones(len(values))])
 
 
-def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem() -> None:
+def test_the_interval_of_a_mean_agrees_with_the_central_limit_theorem() -> None:
     values = RNG.normal(3.0, 2.0, 400)
     mean, (low, high) = bootstrap_interval(_counts(values), ratio, resamples=4000)
     half = 1.96 * values.std() / 20
@@ -32,8 +32,8 @@ def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem() -> None:
     )
 
 
-def test_pairs_are_drawn_together() -> None:
-    """Systems that differ by the same amount everywhere differ by it in every draw."""
+def test_pairs_are_resampled_together() -> None:
+    """Systems that differ by a constant differ by it in every resample."""
     values = RNG.normal(3.0, 2.0, 400)
     found = paired_bootstrap(_counts(values + 0.01), _counts(values), ratio)
     assert found.difference == pytest.approx(0.01)
@@ -42,14 +42,14 @@ def test_pairs_are_drawn_together() -> None:
     assert found.p_value == pytest.approx(1 / 1001)
 
 
-def test_equal_systems_are_not_told_apart() -> None:
+def test_equal_systems_do_not_differ() -> None:
     values = _counts(RNG.normal(3.0, 2.0, 400))
     found = paired_bootstrap(values, values, ratio)
     assert (found.difference, found.p_value, found.wins) == (0.0, 1.0, 0.5)
 
 
 @pytest.mark.slow
-def test_the_p_value_is_that_of_a_test_of_the_mean_difference() -> None:
+def test_the_p_value_agrees_with_a_test_of_the_mean_difference() -> None:
     """A difference of 1.96 standard errors has a two-sided p of 0.05."""
     noise = RNG.normal(size=400)
     noise = (noise - noise.mean()) / noise.std()
@@ -60,14 +60,14 @@ def test_the_p_value_is_that_of_a_test_of_the_mean_difference() -> None:
     assert swapped.wins == pytest.approx(1 - found.wins)
 
 
-def test_a_seed_gives_the_same_draws_and_another_does_not() -> None:
+def test_resamples_depend_on_the_seed() -> None:
     counts = _counts(RNG.normal(size=50))
     assert np.array_equal(resampled_sums(counts, 100, 3), resampled_sums(counts, 100, 3))
     assert not np.array_equal(resampled_sums(counts, 100, 3), resampled_sums(counts, 100, 4))
     assert (resampled_sums(counts, 100, 3)[:, 1] == 50).all()
 
 
-def test_blocks_hold_at_least_their_size_and_lose_nothing() -> None:
+def test_blocks_have_at_least_their_size_and_lose_nothing() -> None:
     sizes = np.array([400, 700, 100, 950, 20, 40, 300])
     counts = np.column_stack([sizes, np.arange(7)]).astype(float)
     assert block_sums(counts, sizes).tolist() == [[1100, 1], [1410, 20]]
@@ -75,10 +75,10 @@ def test_blocks_hold_at_least_their_size_and_lose_nothing() -> None:
     assert block_sums(counts, sizes, 10**9).tolist() == [counts.sum(0).tolist()]
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_different_items_and_impossible_settings_are_refused() -> None:
     with pytest.raises(DataError, match="same items"):
         paired_bootstrap(np.ones((3, 2)), np.ones((4, 2)), ratio)
-    with pytest.raises(DataError, match="1 items says nothing"):
+    with pytest.raises(DataError, match="needs at least two items, and there are 1"):
         bootstrap_interval(np.ones((1, 2)), ratio)
     with pytest.raises(ConfigError, match="level 2"):
         bootstrap_interval(np.ones((3, 2)), ratio, level=2)
@@ -96,7 +96,7 @@ GOOD = [r.replace("lazy", "idle").replace("cold", "chilly") for r in REFERENCES]
 BAD = [" ".join(r.split()[::2]) for r in REFERENCES]
 
 
-def test_bleu_and_chrf_are_those_of_sacrebleu_and_say_how() -> None:
+def test_bleu_and_chrf_equal_sacrebleu_and_carry_its_signature() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics")
     for hypotheses in (GOOD, BAD, [r.upper() for r in REFERENCES]):
         for lowercase in (False, True):
@@ -115,7 +115,7 @@ def test_bleu_and_chrf_are_those_of_sacrebleu_and_say_how() -> None:
             assert float(of_counts[0]) == pytest.approx(expected)
 
 
-def test_bleu_of_counts_is_sacrebleu_where_matches_are_missing() -> None:
+def test_bleu_of_counts_equals_sacrebleu_without_matches() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics")
     for hypotheses in (["a b c d"], ["the quick"], ["zzz"], ["the brown quick jumps fox"], [""]):
         found = bleu_chrf.bleu(hypotheses, ["the quick brown fox jumps"])
@@ -136,17 +136,17 @@ def test_a_better_system_wins_the_paired_bootstrap(measure) -> None:  # type: ig
     assert found.interval[0] > 0
 
 
-def test_scores_of_other_kinds_are_not_compared() -> None:
+def test_scores_with_different_settings_are_not_compared() -> None:
     pytest.importorskip("sacrebleu")
     cased = bleu_chrf.bleu(GOOD, REFERENCES)
     lower = bleu_chrf.bleu(GOOD, REFERENCES, lowercase=True)
-    with pytest.raises(DataError, match="measure both systems alike"):
+    with pytest.raises(DataError, match="measure both systems with the same settings"):
         bleu_chrf.compare_scores(cased, lower)
     with pytest.raises(DataError, match="20 translations do not fit 1 references"):
         bleu_chrf.bleu(GOOD, ["one"])
 
 
-def test_without_sacrebleu_one_sentence_says_what_to_install(
+def test_without_sacrebleu_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(name: str) -> object:

@@ -60,7 +60,7 @@ def test_lists_that_do_not_fit_are_refused_with_both_lengths() -> None:
     for measure in (symbol_error_rate, exact_match, label_errors):
         with pytest.raises(DataError, match="2 predictions do not fit 1 "):
             measure(["a", "b"], ["a"])
-        with pytest.raises(DataError, match="nothing to measure"):
+        with pytest.raises(DataError, match="no items to measure"):
             measure([], [])
 
 
@@ -75,7 +75,7 @@ def test_confusion_and_f1_by_hand() -> None:
     assert math.isnan(errors.f1[3])
     assert errors.macro_f1 == pytest.approx(0.4)
     assert label_errors(predicted, actual).labels == ("a", "b", "c")
-    with pytest.raises(DataError, match="'c' is none of the 2 labels"):
+    with pytest.raises(DataError, match="'c' is not among the 2 labels"):
         label_errors(predicted, actual, labels=["a", "b"])
 
 
@@ -84,7 +84,7 @@ def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     found = calibration(p, np.array([0, 1, 1, 1]), bins=10)
     expected = 0.5 * abs(0.5 - 0.93) + 0.25 * abs(1 - 0.6) + 0.25 * abs(1 - 0.55)
     assert found.error == pytest.approx(expected)
-    assert found.share.sum() == 1
+    assert found.fraction.sum() == 1
     assert found.confidence[9] == pytest.approx(0.93) and found.accuracy[9] == 0.5
 
 

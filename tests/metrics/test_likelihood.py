@@ -1,4 +1,4 @@
-"""Whole corpora are scored exactly, in any grouping, and the figures follow from the surprises."""
+"""Corpora are scored exactly in any grouping, and all figures follow from the surprisals."""
 
 from dataclasses import dataclass
 
@@ -39,15 +39,15 @@ def _one_by_one(model: ToyAttention, symbols: list[int]) -> list[float]:
 
 
 @pytest.mark.parametrize("chunk", [3, 4, 1000])
-def test_sequences_score_as_if_pushed_one_symbol_at_a_time(
+def test_sequences_score_as_when_pushed_symbol_by_symbol(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "CHUNK", chunk)
     model, corpus = ToyAttention().double(), _sequences([5, 0, 1, 11, 4])
     nats, bounds = surprisals(model, corpus)
     for i in range(5):
-        own = corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
-        expected = _one_by_one(model, [*own, model.boundary])
+        tokens = corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
+        expected = _one_by_one(model, [*tokens, model.boundary])
         np.testing.assert_allclose(nats[bounds[i] : bounds[i + 1]], expected, rtol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_a_stream_is_one_sequence_without_an_end(
     np.testing.assert_allclose(nats, _one_by_one(model, corpus.tokens.tolist()), rtol=1e-5)
 
 
-def test_blocks_see_the_symbol_before_them_and_nothing_else() -> None:
+def test_blocks_see_only_the_one_symbol_before_them() -> None:
     model, corpus = ToyAttention().double(), _sequences([10], is_stream=True)
     nats, bounds = surprisals(model, corpus, restart_every=4)
     s = torch.from_numpy(corpus.tokens.astype(np.int64))
@@ -77,30 +77,30 @@ def test_restarting_needs_a_stream() -> None:
         surprisals(ToyAttention(), _sequences([3, 3]), restart_every=2)
 
 
-def test_unknown_targets_stand_where_their_surprises_stand() -> None:
+def test_unknown_targets_are_aligned_with_their_surprisals() -> None:
     corpus = Sequences(np.array([0, 2, 2, 0], np.uint8), np.array([0, 2, 2, 4]), False)
     # x1 x2 end | end | x1 x2 end
     assert unknown_targets(corpus, 0).tolist() == [True, False, False, False, False, True, False]
     assert not unknown_targets(corpus, None).any()
 
 
-def test_figures_follow_from_the_surprises() -> None:
+def test_the_likelihood_follows_from_the_surprisals() -> None:
     nats = np.log(np.array([2, 4, 8, 16], np.float32))
-    found = summarize_surprisals(nats, np.array([0, 4]), np.array([False, False, False, True]))
-    assert found.bits_per_symbol == pytest.approx((1 + 2 + 3 + 4) / 4)
-    assert found.perplexity == pytest.approx(2**2.5)
-    assert found.perplexity_known == pytest.approx(4)
-    assert (found.unknown, found.symbols, found.interval) == (1, 4, None)
+    summary = summarize_surprisals(nats, np.array([0, 4]), np.array([False, False, False, True]))
+    assert summary.bits_per_symbol == pytest.approx((1 + 2 + 3 + 4) / 4)
+    assert summary.perplexity == pytest.approx(2**2.5)
+    assert summary.perplexity_known == pytest.approx(4)
+    assert (summary.unknown, summary.symbols, summary.interval) == (1, 4, None)
 
 
 def test_the_interval_covers_the_true_mean_of_dependent_blocks() -> None:
-    """Blocks of 50 equal symbols: an interval that took symbols as independent would be 7 times
+    """Blocks of 50 equal symbols: an interval that treated symbols as independent would be 7 times
     too narrow and cover far less often."""
     rng, hits = np.random.default_rng(1), 0
     for seed in range(200):
         blocks = rng.exponential(1.0, 60).astype(np.float32)
         nats = np.repeat(blocks, 50)
-        found = mean_interval(nats, np.array([0, len(nats)]), block=50, seed=seed)
-        assert found is not None
-        hits += found[0] <= 1.0 <= found[1]
+        interval = mean_interval(nats, np.array([0, len(nats)]), block=50, seed=seed)
+        assert interval is not None
+        hits += interval[0] <= 1.0 <= interval[1]
     assert 170 <= hits <= 198

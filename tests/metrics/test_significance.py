@@ -1,4 +1,4 @@
-"""Statements about models and families: how often they are wrong, and whether they find much."""
+"""Differences of models and families: the rate of false claims, and the power to find them."""
 
 from itertools import combinations
 
@@ -18,7 +18,7 @@ from seriatim.metrics.significance import (
 )
 
 BLOCKS, RUNS = 50, 300
-MOST = 0.05 * RUNS + 2 * np.sqrt(0.05 * 0.95 * RUNS)  # a rate of 5 in 100 stays below: 22 of 300
+MOST = 0.05 * RUNS + 2 * np.sqrt(0.05 * 0.95 * RUNS)  # a rate of 5 % stays below this: 22 of 300
 
 
 def drawn(
@@ -29,20 +29,20 @@ def drawn(
     sizes: Floats,
     text: Floats,
 ) -> Floats:
-    """(S, N) bits of one family: what the text costs anybody, the luck of a seed, and of both."""
+    """(S, N) bits of one family: an effect of the text, of the seed, and of both together."""
     luck = rng.standard_normal((seeds, 1)) * seed_spread
     both = rng.standard_normal((seeds, len(sizes))) * 0.03
     return np.asarray((mean + text + luck + both) * sizes, np.float64)
 
 
 def text_of(rng: np.random.Generator, blocks: int = BLOCKS) -> tuple[Floats, Floats]:
-    """(N,) sizes of blocks, and how hard each is: bits differ more by block than by model."""
+    """(N,) sizes of blocks, and their difficulty: bits differ more by block than by model."""
     sizes = rng.integers(1000, 1100, blocks).astype(np.float64)
     return sizes, rng.standard_normal(blocks) * 0.15
 
 
 @pytest.mark.parametrize(("seeds", "seed_spread"), [(3, 0.003), (3, 0.02), (3, 0.08), (5, 0.08)])
-def test_models_that_differ_only_in_their_seed_are_called_different_families_at_most_5_in_100(
+def test_equal_families_are_called_different_at_most_5_times_in_100(
     seed_spread: float, seeds: int
 ) -> None:
     rng, wrong = np.random.default_rng(int(1e4 * seed_spread) + seeds), 0
@@ -53,7 +53,7 @@ def test_models_that_differ_only_in_their_seed_are_called_different_families_at_
     assert wrong <= MOST
 
 
-def test_of_six_such_families_any_is_called_different_at_most_5_in_100() -> None:
+def test_among_six_equal_families_a_difference_is_claimed_at_most_5_times_in_100() -> None:
     rng, wrong = np.random.default_rng(1), 0
     for run in range(100):
         sizes, text = text_of(rng)
@@ -64,8 +64,8 @@ def test_of_six_such_families_any_is_called_different_at_most_5_in_100() -> None
     assert wrong <= 5
 
 
-def test_seeds_that_were_simply_drawn_again_would_be_called_different_too_often() -> None:
-    """Why the mean over three seeds moves by Student's t: three drawn out of three is too bold."""
+def test_simply_resampling_the_seeds_would_claim_differences_too_often() -> None:
+    """Why the mean over three seeds varies by Student's t: resampling three is too optimistic."""
     rng, wrong = np.random.default_rng(2), 0
     for _ in range(RUNS):
         a, b = rng.standard_normal((2, 3)) * 0.02
@@ -76,19 +76,19 @@ def test_seeds_that_were_simply_drawn_again_would_be_called_different_too_often(
     assert wrong > 2 * MOST
 
 
-def test_families_that_really_differ_are_found_and_no_other() -> None:
+def test_true_differences_are_found_and_no_others() -> None:
     rng = np.random.default_rng(3)
     sizes, text = text_of(rng, 100)
     means = {"good": 2.0, "also good": 2.0, "bad": 2.2}
     bits = {n: drawn(rng, mean, 3, 0.005, sizes, text) for n, mean in means.items()}
-    told = {(s.a, s.b): s for s in pairwise_differences(bits, sizes)}
-    assert told["good", "bad"].is_significant and told["also good", "bad"].is_significant
-    assert not told["good", "also good"].is_significant
-    low, high = told["good", "bad"].interval
+    pairs = {(s.a, s.b): s for s in pairwise_differences(bits, sizes)}
+    assert pairs["good", "bad"].is_significant and pairs["also good", "bad"].is_significant
+    assert not pairs["good", "also good"].is_significant
+    low, high = pairs["good", "bad"].interval
     assert low < -0.2 < high < 0
 
 
-def test_a_family_without_seeds_is_compared_by_the_seeds_of_the_other_alone() -> None:
+def test_a_family_without_seeds_adds_no_seed_variance() -> None:
     rng, wrong = np.random.default_rng(4), 0
     for run in range(RUNS):
         sizes, text = text_of(rng)
@@ -102,13 +102,13 @@ def test_a_family_without_seeds_is_compared_by_the_seeds_of_the_other_alone() ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [15, 100])
-def test_the_interval_of_two_models_covers_the_difference_on_all_text_at_the_nominal_rate(
+def test_the_interval_of_two_models_covers_the_true_difference_at_the_nominal_rate(
     blocks: int,
 ) -> None:
     rng, covered = np.random.default_rng(blocks), 0
     for run in range(RUNS):
         sizes, text = text_of(rng, blocks)
-        # Blocks of a heavy tail: some texts are much harder for one of the models.
+        # Heavy-tailed blocks: some texts are much harder for one of the models.
         apart = 0.02 + rng.standard_t(5, blocks) * 0.05
         pair = {"a": ((2.0 + text + apart) * sizes)[None], "b": ((2.0 + text) * sizes)[None]}
         low, high = pairwise_differences(pair, sizes, resamples=500, seed=run)[0].interval
@@ -116,8 +116,8 @@ def test_the_interval_of_two_models_covers_the_difference_on_all_text_at_the_nom
     assert 0.915 <= covered / RUNS <= 0.985
 
 
-def test_two_statements_on_the_same_models_differ_by_what_they_ask() -> None:
-    """One seed of each is far better on this text; as families nothing is known of them."""
+def test_the_same_bits_can_separate_two_models_but_not_two_families() -> None:
+    """One seed of a is far better on this text; about the families nothing is known."""
     rng = np.random.default_rng(5)
     sizes, text = text_of(rng, 100)
     a = drawn(rng, 2.0, 3, 0.1, sizes, text)
@@ -127,13 +127,13 @@ def test_two_statements_on_the_same_models_differ_by_what_they_ask() -> None:
     assert not pairwise_differences({"a": a, "b": b}, sizes)[0].is_significant
 
 
-def test_models_of_the_same_bits_are_not_told_apart_and_differ_by_nothing() -> None:
+def test_models_with_the_same_bits_do_not_differ() -> None:
     bits, sizes = np.full((1, 20), 7.0), np.full(20, 3.0)
     (found,) = pairwise_differences({"a": bits, "b": bits}, sizes)
     assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
-def test_statements_do_not_depend_on_who_is_named_first() -> None:
+def test_a_difference_is_antisymmetric() -> None:
     rng = np.random.default_rng(6)
     sizes, text = text_of(rng)
     a, b = (drawn(rng, mean, 1, 0.0, sizes, text) for mean in (2.0, 2.01))
@@ -143,7 +143,7 @@ def test_statements_do_not_depend_on_who_is_named_first() -> None:
     assert ab.interval == pytest.approx((-ba.interval[1], -ba.interval[0]), rel=1e-6)
 
 
-def test_holm_gives_the_numbers_of_its_definition() -> None:
+def test_holm_agrees_with_its_definition() -> None:
     """p = .01 .04 .03 .005: 4 x .005, 3 x .01, 2 x .03, and .04 is raised to the one before it."""
     alone = [
         PairwiseDifference("a", str(i), 0.0, (0, 0), p, p)
@@ -152,21 +152,21 @@ def test_holm_gives_the_numbers_of_its_definition() -> None:
     assert [s.p_value for s in holm(alone)] == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_those_not_told_apart_from_one_are_named() -> None:
-    told = [
+def test_models_that_do_not_differ_from_one_are_named() -> None:
+    pairs = [
         PairwiseDifference("a", "b", -1.0, (-2, 0), 0.01, 0.01),
         PairwiseDifference("a", "c", -1.0, (-2, 1), 0.20, 0.20),
         PairwiseDifference("b", "c", -1.0, (-2, 1), 0.30, 0.30),
     ]
-    assert not_distinguished_from("a", told) == ["c"]
-    assert not_distinguished_from("c", told) == ["a", "b"]
+    assert not_distinguished_from("a", pairs) == ["c"]
+    assert not_distinguished_from("c", pairs) == ["a", "b"]
 
 
-def test_too_few_blocks_and_other_blocks_are_refused() -> None:
+def test_too_few_and_different_blocks_are_refused() -> None:
     nine = np.ones((1, 9))
-    with pytest.raises(DataError, match="9 blocks, and fewer than 10 say nothing"):
+    with pytest.raises(DataError, match="has 9 blocks, and a comparison needs at least 10"):
         pairwise_differences({"a": nine, "b": nine}, np.ones(9))
-    with pytest.raises(DataError, match=r"b was measured on \(1, 11\), not on 12 blocks"):
+    with pytest.raises(DataError, match=r"b has bits of shape \(1, 11\), not of 12 blocks"):
         pairwise_differences({"a": np.ones((1, 12)), "b": np.ones((1, 11))}, np.ones(12))
 
 
@@ -174,7 +174,7 @@ def test_too_few_blocks_and_other_blocks_are_refused() -> None:
 
 
 def mixed_symbols(weights: list[float], count: int, seed: int) -> tuple[Floats, list[Floats]]:
-    """Symbols of a mixture of known distributions, and nats that each of them takes for them."""
+    """Symbols of a mixture of known distributions, and their surprisals under each of these."""
     rng = np.random.default_rng(seed)
     parts = rng.dirichlet(np.full(20, 0.3), len(weights)) + 1e-4
     parts /= parts.sum(1, keepdims=True)
@@ -182,7 +182,7 @@ def mixed_symbols(weights: list[float], count: int, seed: int) -> tuple[Floats, 
     return symbols, [-np.log(p[symbols]) for p in parts]
 
 
-def test_the_weights_of_a_mixture_are_found_again() -> None:
+def test_the_weights_of_a_mixture_are_recovered() -> None:
     true = [0.6, 0.3, 0.1]
     _, nats = mixed_symbols(true, 40_000, 0)
     names = ["a", "b", "c"]
@@ -191,25 +191,27 @@ def test_the_weights_of_a_mixture_are_found_again() -> None:
     assert sum(found.weights.values()) == pytest.approx(1)
 
 
-def test_what_a_member_adds_is_what_the_mixture_loses_without_it() -> None:
+def test_the_contribution_of_a_member_is_the_loss_without_it() -> None:
     _, nats = mixed_symbols([0.5, 0.5, 0.0], 20_000, 1)
     test = dict(zip("abc", nats, strict=True))
-    found = best_mixture(test, test)
+    mixture = best_mixture(test, test)
     for left_out in "abc":
         rest = [n for n in "abc" if n != left_out]
         logs = torch.from_numpy(-np.stack([test[n] for n in rest]))
         w = em_weights(logs)
         direct = float(-torch.logsumexp(logs + w.log()[:, None], 0).sum())
-        assert found.contributions[left_out] == pytest.approx(direct - found.nats.sum(), rel=1e-9)
+        assert mixture.contributions[left_out] == pytest.approx(
+            direct - mixture.nats.sum(), rel=1e-9
+        )
     assert (
-        found.contributions["a"] > 100
-        and found.contributions["b"] > 100
-        and abs(found.contributions["c"]) < 20
+        mixture.contributions["a"] > 100
+        and mixture.contributions["b"] > 100
+        and abs(mixture.contributions["c"]) < 20
     )
 
 
-def test_a_mixture_is_never_worse_on_its_validation_text_than_its_best_member() -> None:
+def test_a_mixture_is_at_least_as_good_on_its_validation_text_as_its_best_member() -> None:
     for seed, count in combinations(range(2, 6), 2):
         _, nats = mixed_symbols([1 / count] * count, 3000, seed)
-        given = {str(i): n for i, n in enumerate(nats)}
-        assert best_mixture(given, given).nats.sum() <= min(n.sum() for n in nats) + 1e-6
+        members = {str(i): n for i, n in enumerate(nats)}
+        assert best_mixture(members, members).nats.sum() <= min(n.sum() for n in nats) + 1e-6

@@ -6,24 +6,36 @@ sentence, so that the code behind it need not check. Knows JSON and dataclasses;
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import pydantic
 
 from seriatim.errors import ModelError
 
 Json: TypeAlias = Mapping[str, Any]  # a JSON object that is only passed on or written
+# A number of which an infinite value is written as null and read back as infinity.
+MaybeInfinite: TypeAlias = Annotated[
+    float, pydantic.BeforeValidator(lambda value: math.inf if value is None else value)
+]
 T = TypeVar("T")
 
 
 def to_json(record: object) -> dict[str, Any]:
-    """A record as a JSON object; nested records become objects, tuples become lists."""
-    fields = asdict(cast(Any, record))
-    return cast(dict[str, Any], json.loads(json.dumps(fields, allow_nan=False)))
+    """A record as a JSON object; nested records become objects, tuples lists, infinity null."""
+    return cast(dict[str, Any], _plain(asdict(cast(Any, record))))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def from_json(kind: type[T], value: object, *, name: str) -> T:

@@ -1,8 +1,8 @@
-"""BLEU and chrF of translations, by sacrebleu, with the signature that says what was computed.
+"""BLEU and chrF of translations by sacrebleu, with the signature that states what was computed.
 
-Needs the extra `text`. Knows strings; no model.
+Requires the extra `text`. Knows strings; no model.
 
-Shapes: N sentences, F counts of each, R resamples.
+Shapes: N sentences, F counts of each sentence, R resamples.
 """
 
 import importlib
@@ -16,18 +16,18 @@ from seriatim.decode.mbr import ChrF
 from seriatim.errors import DataError, MissingExtraError
 from seriatim.metrics.bootstrap import Floats, PairedComparison, paired_bootstrap
 
-_ORDER = 4  # of BLEU
+_ORDER = 4  # the longest n-grams of BLEU
 
 
 @dataclass(frozen=True)
 class TranslationScore:
-    """One figure of one system.
+    """One metric of one system.
 
     Attributes:
-        name: of the metric.
-        score: 0 to 100.
-        signature: sacrebleu's, which names everything that the score depends on.
-        counts: (N, F) what was counted of each sentence, for a paired bootstrap.
+        name: the name of the metric.
+        score: the score, 0 to 100.
+        signature: the signature of sacrebleu, which states every setting of the metric.
+        counts: (N, F) the counts of each sentence, for a paired bootstrap.
     """
 
     name: str
@@ -46,19 +46,19 @@ def bleu(
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it (Post 2018).
 
     Args:
-        hypotheses: N plain sentences, detokenized.
-        references: N.
-        lowercase: compare in lower case (sacrebleu's `case:lc`).
-        tokenize: sacrebleu's tokenizer; None: "13a". "char" for languages without spaces,
-            "none" where the text is tokenized already.
+        hypotheses: the N translations, detokenized.
+        references: the N references.
+        lowercase: whether to ignore case (`case:lc` of sacrebleu).
+        tokenize: the tokenizer of sacrebleu; None: "13a". Use "char" for languages without
+            spaces, "none" for text that is tokenized already.
 
     Raises:
-        MissingExtraError: sacrebleu is not installed.
-        DataError: lists of different lengths, or empty ones.
+        MissingExtraError: if sacrebleu is not installed.
+        DataError: if the lists have different lengths or are empty.
     """
     _check(hypotheses, references)
     metrics = _sacrebleu()
-    # force: it would warn of text that looks tokenized, which is the caller's to know.
+    # force: do not warn about text that looks tokenized; the caller decides that.
     metric = metrics.BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
     score = metric.corpus_score(list(hypotheses), [list(references)])
     by_sentence = metrics.BLEU(
@@ -73,38 +73,43 @@ def bleu(
 
 
 def bleu_of_counts(sums: Floats) -> Floats:
-    """(R,) BLEU of summed counts (R, F): matches and n-grams of n = 1 .. 4, and both lengths.
+    """(R,) BLEU of summed counts (R, F): matches and n-grams for n = 1 .. 4, and both lengths.
 
-    A precision without any match counts as sacrebleu's exponential smoothing makes it: 1 / 2^k
-    of one n-gram at the k-th of them (Chen, Cherry 2014, method 3).
+    The k-th precision without a match is 1 / 2^k of one n-gram, the exponential smoothing of
+    sacrebleu (Chen, Cherry 2014, method 3).
     """
     matches, totals = sums[:, :_ORDER], sums[:, _ORDER : 2 * _ORDER]
-    length, wanted = sums[:, -2], sums[:, -1]
+    length, reference = sums[:, -2], sums[:, -1]
     is_zero = (matches == 0) & (totals > 0)
     smooth = 0.5 ** np.cumsum(is_zero, 1)
     precision = np.where(is_zero, smooth, matches) / np.maximum(totals, 1)
     with np.errstate(divide="ignore"):
         mean = np.log(precision).mean(1)
-    shortness = np.minimum(0.0, 1 - wanted / np.maximum(length, 1e-9))
-    whole = (totals > 0).all(1) & (matches > 0).any(1)
-    return np.asarray(np.where(whole, 100 * np.exp(mean + shortness), 0.0))
+    brevity = np.minimum(0.0, 1 - reference / np.maximum(length, 1e-9))
+    is_positive = (totals > 0).all(1) & (matches > 0).any(1)
+    return np.asarray(np.where(is_positive, 100 * np.exp(mean + brevity), 0.0))
 
 
 def chrf(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False
 ) -> TranslationScore:
-    """Corpus chrF (Popović 2015): characters up to 6, beta 2, no word n-grams.
+    """Corpus chrF (Popović 2015): character n-grams up to 6, beta 2, no word n-grams.
+
+    Args:
+        hypotheses: the N translations, detokenized.
+        references: the N references.
+        lowercase: whether to ignore case.
 
     Raises:
-        MissingExtraError: sacrebleu is not installed.
-        DataError: lists of different lengths, or empty ones.
+        MissingExtraError: if sacrebleu is not installed.
+        DataError: if the lists have different lengths or are empty.
     """
     _check(hypotheses, references)
     metric = _sacrebleu().CHRF(lowercase=lowercase)
     score = metric.corpus_score(list(hypotheses), [list(references)])
-    own = ChrF()
+    counter = ChrF()
     rows = [
-        own.statistics(h.lower(), r.lower()) if lowercase else own.statistics(h, r)
+        counter.statistics(h.lower(), r.lower()) if lowercase else counter.statistics(h, r)
         for h, r in zip(hypotheses, references, strict=True)
     ]
     return TranslationScore("chrF", float(score.score), str(metric.get_signature()), np.array(rows))
@@ -113,15 +118,15 @@ def chrf(
 def compare_scores(
     a: TranslationScore, b: TranslationScore, *, resamples: int = 1000, seed: int = 0
 ) -> PairedComparison:
-    """Paired bootstrap of two systems by the same metric on the same sentences.
+    """Paired bootstrap of two systems with the same metric on the same sentences.
 
     Raises:
-        DataError: other metrics, signatures or sentences.
+        DataError: if the metrics, signatures or numbers of sentences differ.
     """
     if (a.name, a.signature) != (b.name, b.signature):
         raise DataError(
             f"{a.name} ({a.signature}) and {b.name} ({b.signature}) cannot be compared: measure "
-            "both systems alike"
+            "both systems with the same settings"
         )
     metric = bleu_of_counts if a.name == "BLEU" else ChrF().score
     return paired_bootstrap(a.counts, b.counts, metric, resamples=resamples, seed=seed)
@@ -132,13 +137,13 @@ def _sacrebleu() -> Any:
         return importlib.import_module("sacrebleu.metrics")
     except ImportError as missing:
         raise MissingExtraError(
-            "BLEU and chrF need sacrebleu, which is not installed: pip install 'seriatim[text]'"
+            "BLEU and chrF need sacrebleu: pip install 'seriatim[text]'"
         ) from missing
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references) or not references:
         raise DataError(
-            f"{len(hypotheses)} translations do not fit {len(references)} references: they belong "
-            "together line by line, and there must be one"
+            f"{len(hypotheses)} translations do not fit {len(references)} references: give one "
+            "reference for each translation, and at least one"
         )

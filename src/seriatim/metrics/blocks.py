@@ -1,11 +1,11 @@
-"""Blocks of a text: what is drawn anew when one asks whether a difference is luck.
+"""Blocks of a text: the units that a bootstrap resamples.
 
-Neighbouring symbols are not independent, blocks of a thousand characters nearly are (Künsch
-1989, with blocks that do not overlap), and so are whole sequences. The blocks are those of the
-text, not of its symbols, so that models of different symbols are measured on the same ones: a
+Neighbouring symbols are not independent; blocks of a thousand characters nearly are (Künsch
+1989, with non-overlapping blocks), and so are whole sequences. Blocks are cut from the text, not
+from its symbols, so that models with different vocabularies are measured on the same blocks: a
 symbol belongs to the block in which it begins.
 
-Knows sizes in characters; no text, no model.
+Knows sizes in characters; no text and no model.
 
 Shapes: K blocks, M sequences, N scored symbols.
 """
@@ -19,8 +19,8 @@ from seriatim.metrics.bootstrap import Floats, block_sums
 
 Ints = NDArray[np.int64]
 
-CHARACTERS = 1000  # of a block, at least
-_ENOUGH = 30  # blocks, for which whole sequences may be shorter than that
+CHARACTERS = 1000  # minimal size of a block
+_ENOUGH = 30  # blocks of sequences may be smaller to reach this number
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Blocks:
     """The blocks of one text.
 
     Attributes:
-        sizes: (K,) characters.
-        of_sequence: (M,) the block of each sequence; None: a stream, in K blocks of one size.
+        sizes: (K,) the numbers of characters.
+        of_sequence: (M,) the block of each sequence; None: a stream, in K blocks of equal size.
     """
 
     sizes: Floats
@@ -41,36 +41,36 @@ class Blocks:
         return len(self.sizes)
 
     def sums(self, values: NDArray[np.generic], characters: Ints, bounds: Ints) -> Floats:
-        """(K,) the sum of what was measured of each symbol.
+        """(K,) the sums of a value per symbol over the blocks.
 
         Args:
-            values: (N,) of the scored symbols, in the order of the text.
-            characters: (N,) that each of them stands for.
-            bounds: (M + 1,) of the sequences in them.
+            values: (N,) the values of the scored symbols, in the order of the text.
+            characters: (N,) the number of characters of each symbol.
+            bounds: (M + 1,) the boundaries of the sequences among the symbols.
         """
         if self.of_sequence is not None:
             block = np.repeat(self.of_sequence, np.diff(bounds))
         else:
             ends = np.cumsum(characters)
-            # Unknown symbols stand for no characters that are known: the others stretch.
+            # Unknown symbols have no known characters, so the others are stretched.
             block = (ends - characters) * self.count // max(int(ends[-1]), 1)
             block = np.minimum(block, self.count - 1)
-        found = np.bincount(block, weights=values.astype(np.float64), minlength=self.count)
-        return np.asarray(found, np.float64)
+        sums = np.bincount(block, weights=values.astype(np.float64), minlength=self.count)
+        return np.asarray(sums, np.float64)
 
 
 def blocks_of_stream(characters: int) -> Blocks:
-    """As many blocks as have a thousand characters or more."""
+    """The largest number of equal blocks with at least a thousand characters each."""
     count = max(1, characters // CHARACTERS)
     return Blocks(np.full(count, characters / count), None)
 
 
 def blocks_of_sequences(characters: Floats) -> Blocks:
-    """Runs of whole sequences with a thousand characters or more; with fewer, if there would be
-    fewer than thirty runs.
+    """Blocks of whole sequences with at least a thousand characters each, or fewer characters if
+    there would be fewer than thirty blocks.
 
     Args:
-        characters: (M,) of each sequence.
+        characters: (M,) the number of characters of each sequence.
     """
     at_least = max(1, min(CHARACTERS, int(characters.sum()) // _ENOUGH))
     counted = np.stack([characters, np.ones(len(characters))], 1)

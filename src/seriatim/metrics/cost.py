@@ -1,13 +1,12 @@
-"""What a model costs: bytes, operations and symbols per second.
+"""The cost of a model: bytes, operations and symbols per second.
 
-Operations are those of products (two for each multiplied pair), counted by torch as they are
-called in one forward pass; what goes element by element is left out. A model whose work is no
-product, such as one that is looked up in counts, declares its operations itself. They stand for
-the energy that a symbol takes, in which nothing else is as large.
+Operations are those of matrix products (two for each multiplied pair), counted by torch during
+one forward pass; element-wise work is left out. A model whose work is not products, such as one
+that looks up counts, declares its operations itself.
 
 Knows any `SequenceModel`; no data and no family.
 
-Shapes: L symbols of one sequence.
+Shapes: L time steps, B rows, E inputs, D hidden units, G gates.
 """
 
 import copy
@@ -23,21 +22,21 @@ from seriatim.core.model import SequenceModel
 from seriatim.decode.sampling import sample
 from seriatim.metrics.size import state_bytes
 
-LENGTHS = (1, 8, 32, 128, 512)  # of sequences whose states are measured
-BACKWARD = 2  # forward passes that a backward pass costs: both factors of a product have gradients
+LENGTHS = (1, 8, 32, 128, 512)  # sequence lengths at which the state is measured
+BACKWARD = 2  # cost of a backward pass in forward passes: both factors of a product have gradients
 
 
 @runtime_checkable
 class CountsOperations(Protocol):
-    """A model whose work is no product, and that says itself how much it is."""
+    """A model that declares its operations, because its work is not matrix products."""
 
     @property
     def operations_per_symbol(self) -> float:
-        """Elementary operations that the probability of one symbol takes."""
+        """The number of elementary operations for the probability of one symbol."""
 
 
 def operations_per_symbol(model: SequenceModel, length: int = 64) -> float:
-    """Operations that one symbol takes, on average over one sequence of `length` symbols."""
+    """The number of operations per symbol, averaged over one sequence of `length` symbols."""
     if isinstance(model, CountsOperations):
         return float(model.operations_per_symbol)
     model = copy.deepcopy(model).cpu().eval()  # the same count on every machine
@@ -49,36 +48,37 @@ def operations_per_symbol(model: SequenceModel, length: int = 64) -> float:
 
 
 def num_bytes(model: torch.nn.Module) -> int:
-    """Bytes of weights and counts, tied ones once."""
+    """The size of weights and counts in bytes; tied ones count once."""
     tensors = {t.data_ptr(): t.nbytes for t in model.state_dict().values() if t.numel()}
     return sum(tensors.values())
 
 
 def state_sizes(model: SequenceModel, lengths: Sequence[int] = LENGTHS) -> list[tuple[int, int]]:
-    """(length, bytes kept of a sequence of so many symbols) for each of the lengths."""
+    """(length, bytes of the state after a sequence of that length) for each length."""
     return [(length, state_bytes(model, length)) for length in lengths]
 
 
 def generation_speed(
     model: SequenceModel, *, seconds: float = 0.3, most: int = 400, warm: int = 8
 ) -> float:
-    """Symbols per second when one sequence is sampled, one symbol after another.
+    """Symbols per second when one sequence is sampled symbol by symbol.
 
     Args:
-        seconds: that the measurement may take.
-        most: symbols at most.
-        warm: symbols that come first and are not counted.
+        model: the model to sample from.
+        seconds: the time after which to stop.
+        most: the number of symbols after which to stop.
+        warm: the number of symbols sampled before the measurement.
     """
-    done = 0
+    count = 0
     with torch.inference_mode():
         symbols = sample(model, model.start(1), seed=0)
         for _ in range(warm):
             next(symbols)
-        began = time.perf_counter()
-        while done < most and time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        while count < most and time.perf_counter() - start < seconds:
             next(symbols)
-            done += 1
-        return done / max(time.perf_counter() - began, 1e-9)
+            count += 1
+        return count / max(time.perf_counter() - start, 1e-9)
 
 
 # ---- kernels that torch's counter does not know -------------------------------------------------

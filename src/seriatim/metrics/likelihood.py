@@ -1,12 +1,12 @@
-"""Likelihood of whole corpora: the figure by which every family is compared.
+"""Likelihood of whole corpora: the measure by which families are compared.
 
-Every scored symbol gets its surprise, -ln p(x_t | everything before it in its sequence), in
-nats; all other figures follow from these. Exact: a stream is one sequence folded from its
-beginning in chunks with the carried state, never cut into pieces that forget.
+Every scored symbol has a surprisal, -ln p(x_t | everything before it in its sequence), in nats;
+all other figures follow from these. Exact: a stream is one sequence, folded from its beginning in
+chunks with the carried state, and never cut into independent pieces.
 
-Knows a model and arrays of symbols; no family, no text.
+Knows a model and arrays of symbols; no family and no text.
 
-Shapes: B rows, L elements of a chunk, N scored symbols.
+Shapes: B rows, L elements of a chunk, N scored symbols, M sequences.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,17 +23,17 @@ from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError
 from seriatim.metrics.bootstrap import percentile_interval
 
-CHUNK = 2048  # elements folded at once; a long sequence goes on in the next chunk
+CHUNK = 2048  # elements folded at once; a longer sequence continues in the next chunk
 
 Nats = NDArray[np.float32]
 
 
 @runtime_checkable
 class ScoresCorpora(Protocol):
-    """A model that scores a corpus by itself, faster than batch by batch and to the same result."""
+    """A model with its own, faster way to score a corpus, with the same result."""
 
     def corpus_surprisals(self, corpus: TokenSequences) -> Nats:
-        """The surprise of every scored symbol, in the order of the text."""
+        """The surprisal of every scored symbol, in the order of the text."""
 
 
 def surprisals(
@@ -43,30 +43,27 @@ def surprisals(
     restart_every: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
-    """The surprise of every scored symbol, in the order of the text.
+    """The surprisal of every scored symbol, in the order of the text.
 
     A sequence of T symbols has T + 1 scored ones, its end included; a stream of T has T.
 
     Args:
         model: any model of symbols.
-        corpus: what to score, in symbols of this model.
-        restart_every: for streams, forget everything every so many symbols (each block sees
-            the one symbol before it): the protocol of disjoint blocks. None: never.
-        progress: called with the number of symbols scored so far.
+        corpus: the corpus to score, in symbols of this model.
+        restart_every: for streams, the number of symbols after which to restart from an empty
+            state, seeing only the one symbol before: disjoint blocks. None: never.
+        progress: callback that receives the number of symbols scored so far.
 
     Returns:
-        nats (N,), and bounds (M + 1,) of the M sequences, or blocks, in it.
+        The surprisals (N,) in nats, and the bounds (M + 1,) of the sequences or blocks in them.
 
     Raises:
-        ConfigError: restart_every without a stream, or not positive.
+        ConfigError: if restart_every is given without a stream, or is not positive.
     """
     if restart_every is not None and (restart_every < 1 or not corpus.is_stream):
-        raise ConfigError(
-            f"restart_every {restart_every} needs a stream and a positive number of symbols"
-        )
+        raise ConfigError(f"restart_every {restart_every} needs a stream, and 1 symbol or more")
     extra = 0 if corpus.is_stream else 1
-    sizes = np.diff(corpus.offsets) + extra
-    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    bounds = scored_bounds(corpus.offsets, extra)
     if restart_every is not None:
         bounds = np.append(np.arange(0, bounds[-1], restart_every), bounds[-1]).astype(np.int64)
     if restart_every is None and isinstance(model, ScoresCorpora):
@@ -86,8 +83,13 @@ def surprisals(
     return nats, bounds
 
 
+def scored_bounds(offsets: NDArray[np.int64], extra: int) -> NDArray[np.int64]:
+    """(M + 1,) bounds of sequences among their scored symbols, `extra` more than stored each."""
+    return np.concatenate([[0], np.cumsum(np.diff(offsets) + extra)]).astype(np.int64)
+
+
 def _groups(sizes: NDArray[np.int64], positions: int) -> Iterator[NDArray[np.int64]]:
-    """Rows that are scored together: of like length, bounded in memory."""
+    """Rows to score together: of similar length, bounded in memory."""
     order = np.argsort(sizes, kind="stable")[::-1]
     i = 0
     while i < len(order):
@@ -104,9 +106,9 @@ def _fold(
     rows: NDArray[np.int64],
     extra: int,
 ) -> Iterator[tuple[NDArray[np.int64], Nats]]:
-    """Score rows side by side, chunk after chunk; yields places in the result and their nats."""
+    """Score rows side by side, chunk by chunk; yields positions in the result and their nats."""
     starts, sizes = bounds[rows], np.diff(bounds)[rows]
-    origin = starts - rows * extra  # first token: every sequence before has one end of its own
+    origin = starts - rows * extra  # first token: the ends of preceding sequences are not stored
     carry, longest = None, int(sizes.max())
     step = min(CHUNK, max(1, model.positions_at_once // len(rows)))
     for at in range(0, longest, step):
@@ -116,8 +118,8 @@ def _fold(
             *_teacher_forced(corpus, model.boundary, origin, sizes - extra, k),
             None if bool((lengths == len(k)).all()) else torch.from_numpy(lengths),
         )
-        more = at + step < longest
-        scores, carry = model.forward(batch.to(model.device), carry, keep=more)
+        is_last = at + step >= longest
+        scores, carry = model.forward(batch.to(model.device), carry, keep=not is_last)
         valid = valid_mask(torch.from_numpy(lengths), len(k)).numpy()
         yield (starts[:, None] + k)[valid], -scores.float().cpu().numpy()[valid]
 
@@ -129,35 +131,35 @@ def _teacher_forced(
     num_tokens: NDArray[np.int64],
     k: NDArray[np.int64],
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (B, L) of the k-th elements of sequences that begin at `origin`.
+    """Inputs and targets (B, L) at the positions k of sequences that begin at `origin`.
 
-    Target k is token k, and the end after the last; input k is the token before it. In a stream
-    the token before a block is an input too; before the first of all stands the boundary.
+    Target k is token k, and the boundary after the last; input k is the token before it. In a
+    stream, the first input of a block is the token before the block; the very first input is the
+    boundary.
     """
     tokens, last = corpus.tokens, max(len(corpus.tokens) - 1, 0)
-    place = origin[:, None] + k
+    index = origin[:, None] + k
     if len(tokens) == 0:
-        ends = torch.full(place.shape, boundary)
+        ends = torch.full(index.shape, boundary)
         return ends, ends
-    targets = np.where(k < num_tokens[:, None], tokens[np.minimum(place, last)], boundary)
-    is_first = place == 0 if corpus.is_stream else np.broadcast_to(k == 0, place.shape)
-    inputs = np.where(is_first, boundary, tokens[np.clip(place - 1, 0, last)])
+    targets = np.where(k < num_tokens[:, None], tokens[np.minimum(index, last)], boundary)
+    is_first = index == 0 if corpus.is_stream else np.broadcast_to(k == 0, index.shape)
+    inputs = np.where(is_first, boundary, tokens[np.clip(index - 1, 0, last)])
     return torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Figures of one scored corpus. Bits are nats / ln 2.
+    """Summary of one scored corpus. Bits are nats / ln 2.
 
     Attributes:
-        symbols: scored symbols N, ends included.
-        nats: -sum ln p.
-        bits_per_symbol: nats / N / ln 2.
-        interval: 95 % of a block bootstrap of bits_per_symbol; None: too short to say.
+        symbols: the number N of scored symbols, ends included.
+        nats: the total surprisal, -sum ln p.
+        bits_per_symbol: the mean surprisal, nats / N / ln 2.
+        interval: the 95 % block bootstrap interval of bits_per_symbol; None: too few blocks.
         perplexity: exp(nats / N).
-        unknown: how many scored symbols were the unknown symbol.
-        perplexity_known: exp of the mean over the other symbols; None: there are no others.
-        nats_known: their sum.
+        unknown: the number of scored symbols that are the unknown symbol.
+        perplexity_known: exp of the mean over all other symbols; None: there are none.
     """
 
     symbols: int
@@ -167,18 +169,17 @@ class Likelihood:
     perplexity: float
     unknown: int
     perplexity_known: float | None
-    nats_known: float
 
 
 def summarize_surprisals(
     nats: Nats, bounds: NDArray[np.int64], unknown: NDArray[np.bool_]
 ) -> Likelihood:
-    """The figures of surprises.
+    """The likelihood figures of the surprisals of a corpus.
 
     Args:
-        nats: (N,) of `surprisals`.
-        bounds: of its sequences.
-        unknown: (N,) which targets are the unknown symbol.
+        nats: (N,) the surprisals.
+        bounds: (M + 1,) the bounds of the sequences in them.
+        unknown: (N,) whether each target is the unknown symbol.
     """
     total, count = float(nats.sum(dtype=np.float64)), len(nats)
     known = count - int(unknown.sum())
@@ -192,12 +193,11 @@ def summarize_surprisals(
         perplexity=float(np.exp(total / count)),
         unknown=count - known,
         perplexity_known=float(np.exp(nats_known / known)) if known else None,
-        nats_known=nats_known,
     )
 
 
 def unknown_targets(corpus: TokenSequences, unknown: int | None) -> NDArray[np.bool_]:
-    """(N,) which scored symbols are the unknown one, in the order of `surprisals`."""
+    """(N,) whether each scored symbol is the unknown one, in the order of `surprisals`."""
     extra = 0 if corpus.is_stream else 1
     is_unknown = np.zeros(len(corpus.tokens) + extra * (len(corpus.offsets) - 1), bool)
     if unknown is None:
@@ -219,18 +219,26 @@ def mean_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """A percentile interval of the mean surprise, by a bootstrap over blocks.
+    """A percentile interval of the mean surprisal, by a block bootstrap.
 
-    Neighbouring symbols are not independent, so whole sequences are drawn, or runs of `block`
-    symbols of a stream (Kunsch 1989, with blocks that do not overlap); the mean is sum / sum
-    over what was drawn.
+    Neighbouring symbols are not independent, so the units of resampling are whole sequences, or
+    runs of `block` symbols of a stream (Künsch 1989, with non-overlapping blocks); the mean is
+    the ratio of sums over a resample.
+
+    Args:
+        nats: (N,) the surprisals.
+        bounds: (M + 1,) the bounds of the sequences in them.
+        block: the number of symbols in a block of a stream.
+        resamples: the number of resamples.
+        level: the coverage of the interval.
+        seed: the seed of the resamples.
 
     Returns:
         (low, high) in nats per symbol; None with fewer than ten blocks.
     """
     if len(bounds) == 2:
         bounds = np.append(np.arange(0, len(nats), block), len(nats))
-    if len(bounds) > 2001:  # a thousand groups of sequences say as much as a million sequences
+    if len(bounds) > 2001:  # a thousand groups of sequences are as informative as all of them
         bounds = np.append(bounds[:-1][:: -(-len(bounds) // 1000)], bounds[-1])
     sizes = np.diff(bounds)
     if len(sizes) < 10:
@@ -242,14 +250,15 @@ def mean_interval(
 
 
 def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:
-    """The corpus as batches of one row and at most `length` targets, each from its own start.
+    """The corpus as batches of one row and at most `length` targets, each from an empty state.
 
-    For what needs the same batches under several models, such as the weights of a mixture; a
-    long sequence is cut, and each piece sees the one symbol before it.
+    For `Mixture.fit_weights`, which needs the same batches for every member. A longer sequence
+    is cut into pieces, each of which sees only the one symbol before it.
     """
     for i in range(len(corpus.offsets) - 1):
-        own = np.asarray(corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]]).astype(np.int64)
-        targets = own if corpus.is_stream else np.append(own, boundary)
+        tokens = np.asarray(corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]])
+        tokens = tokens.astype(np.int64)
+        targets = tokens if corpus.is_stream else np.append(tokens, boundary)
         inputs = np.concatenate([[boundary], targets[:-1]])
         for at in range(0, len(targets), length):
             yield Batch(_row(inputs[at : at + length]), _row(targets[at : at + length]))

@@ -1,6 +1,6 @@
 """Likelihood of pairs: -ln p of every symbol of every target, given its source.
 
-Knows a model and pairs of symbols; no family, no text.
+Knows a model and pairs of symbols; no family and no text.
 
 Shapes: B rows, L target positions, N scored symbols of all pairs, ends included.
 """
@@ -16,10 +16,10 @@ from seriatim.core.batch import valid_mask
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.pairs import PairBoundaries, PairPass
 from seriatim.data.pairs import PairCorpus
-from seriatim.metrics.likelihood import Nats, summarize_surprisals, unknown_targets
+from seriatim.metrics.likelihood import Nats, scored_bounds, summarize_surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
 
-POSITIONS = 8_192  # scored at once, of both sides
+POSITIONS = 8_192  # scored at once, of sources and targets together
 
 
 def pair_surprisals(
@@ -29,22 +29,23 @@ def pair_surprisals(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
-    """The surprise of every target symbol, in order: -ln p(y_t | y_1 .. y_{t-1}, x), nats.
+    """The surprisal of every target symbol, in order: -ln p(y_t | y_1 .. y_{t-1}, x), nats.
 
     Args:
-        model: answers to sources.
-        corpus: pairs in the symbols of this model.
-        boundaries: of both alphabets.
-        progress: called with the number of symbols scored so far.
+        model: a model that takes a source.
+        corpus: the pairs, in symbols of this model.
+        boundaries: the boundary symbols of both vocabularies.
+        progress: callback that receives the number of symbols scored so far.
 
     Returns:
-        nats (N,), and bounds (pairs + 1,) of the targets in it; a target of T symbols has T + 1.
+        The surprisals (N,), and the bounds (pairs + 1,) of the targets in them; a target of T
+        symbols has T + 1.
 
     Raises:
-        DataError: there is no pair.
+        DataError: if there are no pairs.
     """
-    sizes = np.diff(corpus.target.offsets) + 1
-    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    bounds = scored_bounds(corpus.target.offsets, 1)
+    sizes = np.diff(bounds)
     nats = np.empty(bounds[-1], np.float32)
     data = PairPass(corpus, boundaries, token_budget=min(POSITIONS, 2 * model.positions_at_once))
     done = 0
@@ -67,13 +68,17 @@ def score_pairs(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
-    """How well a model predicts the targets of pairs; see `pair_surprisals` for the arguments.
+    """The score of a model on the targets of pairs.
 
     Args:
-        unknown: the id of `<unk>` among the targets' symbols, if it is one of them.
+        model: a model that takes a source.
+        corpus: the pairs, in symbols of this model.
+        boundaries: the boundary symbols of both vocabularies.
+        unknown: the id of `<unk>` in the target vocabulary; None: it has none.
+        progress: callback that receives the number of symbols scored so far.
     """
     started = time.perf_counter()
     nats, bounds = pair_surprisals(model, corpus, boundaries, progress=progress)
     seconds = time.perf_counter() - started
-    found = summarize_surprisals(nats, bounds, unknown_targets(corpus.target, unknown))
-    return score_text(found, corpus.target, seconds)
+    summary = summarize_surprisals(nats, bounds, unknown_targets(corpus.target, unknown))
+    return score_text(summary, corpus.target, seconds)

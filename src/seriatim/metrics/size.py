@@ -1,4 +1,4 @@
-"""How large a model is, and what it keeps of a sequence.
+"""The size of a model and of its state.
 
 Knows any module and any `SequenceModel`; no data.
 """
@@ -10,13 +10,13 @@ from seriatim.core.model import SequenceModel
 
 
 def num_parameters(model: torch.nn.Module) -> int:
-    """Numbers that were fitted: weights, tied ones once, and the counts of a counted model."""
+    """The number of fitted values: weights, tied ones once, and the counts of an n-gram model."""
     tensors = {t.data_ptr(): t.numel() for t in model.state_dict().values() if t.numel()}
     return sum(tensors.values())
 
 
 def state_bytes(model: SequenceModel, length: int = 512) -> int:
-    """Bytes that the model keeps of one sequence of `length` symbols."""
+    """The size of the state after one sequence of `length` symbols, in bytes."""
     with torch.inference_mode():
         x = torch.zeros(1, length, dtype=torch.int64, device=model.device)
         return tree.num_bytes(model.update(model.start(1), x).carry)
