@@ -106,7 +106,7 @@ def test_unusable_scores_and_rates_are_refused() -> None:
         quantile_threshold([], 0.1)
     with pytest.raises(ConfigError, match="false alarm rate 1"):
         quantile_threshold([1.0], 1.0)
-    with pytest.raises(ConfigError, match="prevalence 0.0 of anomalies"):
+    with pytest.raises(ConfigError, match=r"prevalence 0\.0 of anomalies"):
         detect([1.0], [2.0], 0.0).at_prevalence(0.0)
     with pytest.raises(ConfigError, match="0 resamples"):
         auc_interval([1.0], [2.0], resamples=0)

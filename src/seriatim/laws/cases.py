@@ -1,8 +1,8 @@
-"""What the laws are tried on: a model in float64, a few sequences, and all sequences of a length.
+"""Test cases of the laws: a model in float64, a few sequences, and all sequences of a length.
 
 Knows models and states; no law.
 
-Shapes: B rows, T length of the sequences tried, V symbols.
+Shapes: B rows, T elements of a sequence, V symbols.
 """
 
 import copy
@@ -22,25 +22,33 @@ from seriatim.core.model import Carry, SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.decode.hypotheses import Hypothesis
 
-CELLS = 4_000_000  # numbers in one row of logits times rows: bounds the memory of enumeration
+CELLS = 4_000_000  # logits computed at once: bounds the memory of enumeration
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model in float64 and what it is tried on."""
+    """A model in float64 and the sequences that it is tested with.
+
+    Attributes:
+        model: a copy of the model, in float64 and evaluation mode.
+        memory: the memory of a source of one row; None: the model takes no source.
+        x: (3, T) the symbols.
+        budget_s: the approximate time for enumeration in seconds.
+    """
 
     model: SequenceModel
     memory: Tree | None
-    x: Tensor  # (3, T) symbols
+    x: Tensor
     budget_s: float
 
     @classmethod
     def of(
         cls, model: SequenceModel, example: Tensor | None, memory: Tree | None, budget_s: float
     ) -> "Case":
+        """The case of a copy of a model; see `check_model` for the arguments."""
         double = copy.deepcopy(model).double().eval()
         if example is None:
-            # Long enough to cross a small context several times, short enough to step through.
+            # Long enough to exceed a small context several times, short enough to step through.
             length = 12 if model.reach is None else min(max(8, 2 * model.reach + 3), 24)
             generator = torch.Generator().manual_seed(0)
             example = torch.randint(model.num_symbols, (3, length), generator=generator)
@@ -49,22 +57,27 @@ class Case:
 
     @property
     def length(self) -> int:
+        """T."""
         return self.x.shape[1]
 
     def start(self, batch_size: int = 3, capacity: int | None = None) -> State:
-        memory = None if self.memory is None else tree.repeat(self.memory, batch_size)
+        """The state after the boundary."""
+        memory = self._memory(batch_size)
         return self.model.start(batch_size, memory=memory, capacity=capacity)
 
     def empty(self, batch_size: int) -> Carry:
-        memory = None if self.memory is None else tree.repeat(self.memory, batch_size)
-        return self.model.empty(batch_size, memory=memory)
+        """The carry before anything was seen."""
+        return self.model.empty(batch_size, memory=self._memory(batch_size))
+
+    def _memory(self, batch_size: int) -> Tree | None:
+        return None if self.memory is None else tree.repeat(self.memory, batch_size)
 
     def row(self, state: State) -> Tensor:
-        """(B, V) what the model predicts next."""
+        """(B, V) the log-probabilities of the next symbol."""
         return as_discrete(self.model.predict(state)).dense()
 
     def future(self, state: State) -> Tensor:
-        """(B, 3, V) predictions now and along a fixed continuation: sees into the carry."""
+        """(B, 3, V) predictions now and along a fixed continuation, which depend on the carry."""
         rows = [self.row(state)]
         for symbol in (1 % self.model.num_symbols, 0):
             state = self.model.step(state, self.symbol(symbol, tree.rows(state.features)))
@@ -72,10 +85,11 @@ class Case:
         return torch.stack(rows, 1)
 
     def symbol(self, symbol: int, batch_size: int) -> Tensor:
+        """(B,) one symbol for every row."""
         return torch.full((batch_size,), symbol, device=self.model.device)
 
     def fold(self, x: Tensor, state: State | None = None) -> list[State]:
-        """The states after 0, 1, .. elements of x, one step at a time: the meaning of a model."""
+        """The states after 0, 1, .. elements of x, one step at a time: the definition of a model."""
         states = [self.start(len(x)) if state is None else state]
         for t in range(x.shape[1]):
             states.append(self.model.step(states[-1], x[:, t]))
@@ -83,39 +97,37 @@ class Case:
 
     @cached_property
     def folded(self) -> list[State]:
+        """The states after 0, 1, .. elements of the case's own sequences."""
         with torch.no_grad():
             return self.fold(self.x)
 
     def batch(self, x: Tensor, lengths: Tensor | None = None) -> Batch:
-        """Teacher forcing: the boundary and x_1 .. x_{T-1} in, x_1 .. x_T scored."""
+        """Teacher forcing: inputs boundary, x_1 .. x_{T-1}; targets x_1 .. x_T."""
         first = self.symbol(self.model.boundary, len(x))[:, None]
         return Batch(torch.cat([first, x[:, :-1]], 1), x, lengths)
 
     def score(self, batch: Batch) -> Tensor:
-        """(B, L) log-probabilities, computed some rows at a time to bound memory."""
+        """(B, L) log-probabilities, computed for some rows at a time to bound the memory."""
         rows, length = batch.shape
         size = max(1, CELLS // (length * self.model.num_symbols))
         parts = []
         for i in range(0, rows, size):
             part = tree.map_leaves(lambda t, i=i: t[i : i + size], batch)
-            parts.append(self._score(part))
+            parts.append(self.model.forward(part, self.empty(part.shape[0]))[0])
         return torch.cat(parts)
 
-    def _score(self, batch: Batch) -> Tensor:
-        return self.model.forward(batch, self.empty(batch.shape[0]))[0]
-
     def alone(self, i: int, n: int) -> State:
-        """Row i after its first n elements, folded by itself."""
+        """The state of row i after its first n elements, folded alone."""
         return self.fold(self.x[i : i + 1, :n])[-1]
 
 
 def ragged_lengths(case: Case) -> Tensor:
-    """(3,) a full row, a short one and an empty one."""
+    """(3,) the lengths of a full, a short and an empty row."""
     return torch.tensor([case.length, 2, 0])
 
 
 def with_junk(case: Case, lengths: Tensor) -> Tensor:
-    """The sequences with other symbols where there is padding."""
+    """The sequences with different symbols at padding."""
     valid = valid_mask(lengths, case.length).to(case.x.device)
     return torch.where(valid, case.x, (case.x + 1) % case.model.num_symbols)
 
@@ -127,15 +139,19 @@ def after_ragged(case: Case) -> State:
 
 
 def batch_of(case: Case, h: Hypothesis) -> Batch:
-    """What a search has found, as a batch to score."""
+    """The result of a search as a batch to score."""
     symbols = [*h.symbols, case.model.boundary] if h.is_ended else list(h.symbols)
     return case.batch(torch.tensor([symbols], device=case.x.device))
 
 
 def enumerable(case: Case, limit: int = 50_000) -> int:
-    """The greatest length whose sequences can all be scored: by number, memory and time; 0: none.
+    """The greatest length of which all sequences can be scored within the limits; 0: none.
 
-    Scores a few rows to see what a symbol costs, and spends a twentieth of the budget.
+    Scores a few rows to measure the time per symbol, and allows a twentieth of the budget.
+
+    Args:
+        case: the model to score with.
+        limit: the maximal number of symbols to score.
     """
     V = case.model.num_symbols
     rows = min(64, max(2, CELLS // V))
@@ -152,18 +168,18 @@ def enumerable(case: Case, limit: int = 50_000) -> int:
 
 
 def sequences(case: Case, length: int) -> Tensor:
-    """(V^length, length) every sequence of that length."""
+    """(V^length, length) all sequences of a length."""
     symbols = torch.arange(case.model.num_symbols, device=case.x.device)
     return torch.cartesian_prod(*[symbols] * length).view(-1, length)
 
 
 def with_ends(case: Case, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Every sequence that ends within `length` symbols, end included, and every unended prefix.
+    """All sequences that end within `length` symbols, end included, and all unended prefixes.
 
     Returns:
-        symbols (N, length), lengths (N,), and whether each ended (N,).
+        The symbols (N, length), the lengths (N,), and whether each sequence ended (N,).
     """
-    rows: list[tuple[list[int], bool]] = list(_ends(case, length))
+    rows = list(_ends(case, length))
     padded = [x + [0] * (length - len(x)) for x, _ in rows]
     return (
         torch.tensor(padded, device=case.x.device),

@@ -1,6 +1,6 @@
-"""`check_model`: hold any model to the laws of the contract, and report.
+"""`check_model`: test any model against the laws of the contract, and report.
 
-The laws themselves are in `seriatim.laws.laws`. Knows them and their report; no family.
+The laws themselves are in `seriatim.laws.laws`. Knows the laws and their report; no family.
 """
 
 import time
@@ -18,13 +18,13 @@ from seriatim.laws.laws import LAWS, BrokenLawError
 
 @dataclass(frozen=True)
 class LawResult:
-    """What became of one law.
+    """The result of one law.
 
     Attributes:
-        number: 1 .. 16.
+        number: the number of the law, 1 .. 16.
         claim: the law in words.
-        holds: whether it held; None: it does not apply to this model.
-        note: how much was looked at ("all 4,225 sequences", "sampled"), or what broke.
+        holds: whether it holds; None: it does not apply to this model.
+        note: the extent of the test ("all 4,225 sequences", "sampled"), or the violation.
     """
 
     number: int
@@ -35,28 +35,34 @@ class LawResult:
 
 @dataclass(frozen=True)
 class LawReport:
-    """What `check_model` found, one result per law."""
+    """The results of `check_model`, one per law.
+
+    Attributes:
+        results: the results in order of the laws.
+        seconds: the time that the tests took.
+    """
 
     results: tuple[LawResult, ...]
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """No law is broken."""
+        """Whether no law is broken."""
         return all(r.holds is not False for r in self.results)
 
     @property
     def broken(self) -> list[int]:
-        """The numbers of the laws that do not hold."""
+        """The numbers of the broken laws."""
         return [r.number for r in self.results if r.holds is False]
 
     def raise_if_broken(self) -> None:
         """
         Raises:
-            ContractError: a law does not hold; the message lists each with its difference.
+            ContractError: if a law is broken; the message names each with its violation.
         """
         if not self.ok:
-            lines = [f"law {r.number} ({r.claim}): {r.note}" for r in self.results if not r.holds]
+            broken = [r for r in self.results if r.holds is False]
+            lines = [f"law {r.number} ({r.claim}): {r.note}" for r in broken]
             raise ContractError("the model breaks the contract: " + "; ".join(lines))
 
     def __str__(self) -> str:
@@ -73,15 +79,15 @@ def check_model(
     laws: Collection[int] | None = None,
     budget_s: float = 60.0,
 ) -> LawReport:
-    """Hold a model to the sixteen laws, in float64, on a copy (the model itself is not touched).
+    """Test a model against the sixteen laws, on a copy in float64.
 
     Args:
-        model: any `SequenceModel`, fitted or not, your own included.
-        example: (B >= 3, T >= 4) symbols to try; None: random ones.
-        memory: the memory of a bound source, of one row, for models that answer to one.
-        laws: the numbers of the laws to try; None: all sixteen.
-        budget_s: what enumeration may take, about; less is enumerated, or sampled, to keep it,
-            and the notes say so.
+        model: any `SequenceModel`, fitted or not, including your own.
+        example: (B >= 3, T >= 4) the symbols to test with; None: random ones.
+        memory: the memory of a source of one row, for models that take a source.
+        laws: the numbers of the laws to test; None: all sixteen.
+        budget_s: the approximate time for enumeration in seconds; if it does not suffice, less is
+            enumerated, or sampled, and the notes say so.
 
     Returns:
         The report; `report.raise_if_broken()` turns a broken law into an error.
@@ -97,7 +103,7 @@ def check_model(
             holds = None if note.startswith("n/a") else True
         except BrokenLawError as broken:
             holds, note = False, str(broken)
-        except Exception as error:  # a model that fails on a lawful call breaks the law
+        except Exception as error:  # a model that fails on a legal call breaks the law
             holds, note = False, f"raised {type(error).__name__}: {error}"
         results.append(LawResult(number, claim, holds, note.removeprefix("n/a: ")))
     return LawReport(tuple(results), time.perf_counter() - started)

@@ -1,8 +1,8 @@
 """The sixteen laws: the specification of `SequenceModel`, to be read from top to bottom.
 
-Each law is a short function on a `Case`, with its claim as docstring. It returns how much it
-looked at and raises `BrokenLawError` when it fails; a note that begins with n/a says that the
-law has nothing to say of this model. Every law is run with and without autograd, because
+Each law is a short function of a `Case`, with its claim as docstring. It returns a note on the
+extent of the test and raises `BrokenLawError` on a violation; a note that begins with n/a means
+that the law does not apply to this model. Every law is tested with and without autograd, because
 layers choose their kernels by it, and by length, raggedness and device.
 
 Knows models, states, distributions and the beam; no family.
@@ -34,8 +34,8 @@ from seriatim.laws.cases import (
     with_junk,
 )
 
-TOLERANCE = 1e-9  # absolute and relative, float64
-_SUBTLE = 64  # beyond this reach an influence may be smaller than rounding
+TOLERANCE = 1e-9  # absolute and relative, in float64
+_SUBTLE = 64  # a reach beyond which an influence may be smaller than rounding errors
 _MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "with autograd": torch.enable_grad,
     "without": torch.no_grad,
@@ -44,7 +44,7 @@ _MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
 
 
 class BrokenLawError(Exception):
-    """A law does not hold; the message says where and by how much."""
+    """A law is broken; the message says where and by how much."""
 
 
 Law: TypeAlias = Callable[[Case], str]
@@ -52,7 +52,7 @@ LAWS: list[tuple[str, Law]] = []
 
 
 def law(f: Law) -> Law:
-    """Enter a law into the list; it runs in every mode of autograd."""
+    """Decorator: add a law to `LAWS`, to be tested in every mode of autograd."""
 
     def in_every_mode(case: Case) -> str:
         note = ""
@@ -71,10 +71,13 @@ def law(f: Law) -> Law:
 def equal(what: str, actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
     """
     Raises:
-        BrokenLawError: another shape, or a difference beyond the tolerance (two -inf are equal).
+        BrokenLawError: if the shapes differ, or values differ by more than the tolerance (two
+            -inf are equal).
     """
     if actual.shape != expected.shape:
-        raise BrokenLawError(f"{what}: shape {tuple(actual.shape)} and not {tuple(expected.shape)}")
+        raise BrokenLawError(
+            f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+        )
     close = torch.isclose(actual, expected, rtol=tolerance, atol=tolerance)
     if not bool(close.all()):
         worst = float((actual - expected)[~close].abs().nan_to_num(float("inf")).max())
@@ -114,7 +117,7 @@ def any_split(case: Case) -> str:
     whole = case.future(case.model.update(case.start(), case.x))
     for cut in range(1, case.length):
         state = case.model.update(case.start(), case.x[:, :cut])
-        for size in (1, 2, case.length):  # a step, a pair, then whatever is left
+        for size in (1, 2, case.length):  # a step, a pair, then the rest
             state = case.model.update(state, case.x[:, cut : cut + size])
             cut = min(cut + size, case.length)
         equal(f"split before element {cut}", case.future(state), whole)
@@ -126,7 +129,7 @@ def padding_is_inert(case: Case) -> str:
     """Padding changes nothing."""
     lengths = ragged_lengths(case)
     junk = with_junk(case, lengths)
-    for name, x in (("as it came", case.x), ("replaced", junk)):
+    for name, x in (("original", case.x), ("replaced", junk)):
         ragged = case.model.update(case.start(), x, lengths)
         scores = case.score(case.batch(x, lengths))
         for i, n in enumerate(lengths.tolist()):
@@ -142,12 +145,12 @@ def padding_is_inert(case: Case) -> str:
 
 
 @law
-def ragged_rows_go_on(case: Case) -> str:
-    """Ragged rows go on as if alone."""
+def ragged_rows_continue(case: Case) -> str:
+    """Ragged rows continue as if alone."""
     first, second = ragged_lengths(case), torch.tensor([1, 2, 3])
     state = case.model.update(case.start(), with_junk(case, first), first)
     state = case.model.update(state, case.x[:, :3], second)
-    for t in range(case.length):  # far enough for an old padding slot to come to light again
+    for t in range(case.length):  # far enough to expose an old padding slot
         state = case.model.step(state, case.x[:, t])
     state = case.model.update(state, case.x[:, :2])
     for i, (n, m) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
@@ -207,7 +210,7 @@ def branches_survive(case: Case) -> str:
     root = case.model.update(case.start(), case.x[:, :2])
     before = case.row(root)
     left = case.model.step(root, case.x[:, 2])
-    right = case.model.step(root, other[:, 2])  # the sibling first, and far
+    right = case.model.step(root, other[:, 2])  # advance the sibling first, and far
     for t in range(3, case.length):
         right = case.model.step(right, other[:, t])
     right = case.model.update(right, other)
@@ -229,13 +232,13 @@ def probability_is_conserved(case: Case) -> str:
     equal(
         "sum of a row", dense.logsumexp(-1), torch.zeros(3, dtype=dense.dtype, device=dense.device)
     )
-    several = case.folded[case.length // 2]
+    state = case.folded[case.length // 2]
     ids = torch.arange(min(case.model.num_symbols, 512), device=case.x.device)
-    row = case.model.predict(tree.repeat(several, len(ids)))
+    row = case.model.predict(tree.repeat(state, len(ids)))
     equal(
         "log_prob against dense",
         row.log_prob(ids.repeat(3)).view(3, -1),
-        case.row(several)[:, : len(ids)],
+        case.row(state)[:, : len(ids)],
     )
     length = enumerable(case)
     if length == 0:
@@ -253,10 +256,10 @@ def wide_beam_is_enumeration(case: Case) -> str:
     """A beam as wide as the space = enumeration."""
     length = enumerable(case, limit=5000)
     if length == 0:
-        return f"n/a: {case.model.num_symbols:,} symbols are too many to search all"
+        return f"n/a: {case.model.num_symbols:,} symbols are too many to enumerate"
     symbols, lengths, is_ended = with_ends(case, length)
     truth = case.score(case.batch(symbols, lengths)).sum(1)
-    found = beam_search(
+    results = beam_search(
         case.model,
         case.start(1),
         width=case.model.num_symbols**length,
@@ -270,28 +273,28 @@ def wide_beam_is_enumeration(case: Case) -> str:
         )
         if p > -float("inf")
     }
-    got = {(h.symbols): h.log_prob for h in found}
-    if got.keys() != expected.keys():
-        raise BrokenLawError(f"the beam found {len(got)} of {len(expected)} sequences")
-    order = [h.log_prob for h in found]
+    found = {h.symbols: h.log_prob for h in results}
+    if found.keys() != expected.keys():
+        raise BrokenLawError(f"the beam found {len(found)} of {len(expected)} sequences")
+    order = [h.log_prob for h in results]
     if order != sorted(order, reverse=True):
         raise BrokenLawError("the results are not in order of their log_prob")
     equal(
         "log_prob of the beam",
-        torch.tensor([got[k] for k in got]),
-        torch.tensor([expected[k] for k in got]),
+        torch.tensor(list(found.values())),
+        torch.tensor([expected[k] for k in found]),
     )
-    return f"all {len(got):,} sequences within {length}"
+    return f"all {len(found):,} sequences within {length}"
 
 
 @law
 def narrow_beam_is_log_prob(case: Case) -> str:
     """A narrow beam's log_prob = log_prob of what it returns, in any batch."""
     for end, alpha in ((None, 0.0), (case.model.boundary, 0.0), (case.model.boundary, 0.6)):
-        found = beam_search(
+        results = beam_search(
             case.model, case.start(1), width=3, max_length=case.length, end=end, alpha=alpha
         )
-        for h in found:
+        for h in results:
             truth = float(case.score(batch_of(case, h)).detach().sum())
             equal("log_prob", torch.tensor(h.log_prob), torch.tensor(truth))
     state, limits = after_ragged(case), torch.tensor([4, 2, case.length])
@@ -312,16 +315,16 @@ def state_survives_saving(case: Case) -> str:
         data = case.model.save_state(state)
         expected = case.future(state)
         equal(f"{name} state, loaded", case.future(case.model.load_state(data)), expected, 0.0)
-        there = "cuda" if torch.cuda.is_available() else "meta"
-        moved = tree.to(state, there)
-        if any(leaf.device.type != there for leaf in tree.leaves(moved)):
-            raise BrokenLawError(f"a leaf of the {name} state did not move to {there}")
-        if there != "meta":
+        target = "cuda" if torch.cuda.is_available() else "meta"
+        moved = tree.to(state, target)
+        if any(leaf.device.type != target for leaf in tree.leaves(moved)):
+            raise BrokenLawError(f"a leaf of the {name} state did not move to {target}")
+        if target != "meta":
             back = tree.to(moved, case.model.device)
             equal(f"{name} state, moved", case.future(back), expected, 0.0)
     tensors = [t for t in case.model.state_dict().values() if t.numel() and t.is_floating_point()]
     if not tensors:
-        return "this model has no weights by which another could be told from it"
+        return "saved and moved; without weights, no other model can be distinguished"
     other = copy.deepcopy(case.model)
     weights = [t for t in other.state_dict().values() if t.numel() and t.is_floating_point()]
     weights[0].view(-1)[0] += 1.0
@@ -330,7 +333,7 @@ def state_survives_saving(case: Case) -> str:
             model.load_state(bytes_)
         except ModelError:
             continue
-        raise BrokenLawError("a state of other weights, or altered bytes, was accepted")
+        raise BrokenLawError("a state from other weights, or altered bytes, was accepted")
     return f"{len(data):,} bytes"
 
 
@@ -359,7 +362,7 @@ def gradients_agree(case: Case) -> str:
 
 @law
 def reach_is_measured(case: Case) -> str:
-    """The declared reach = the measured one."""
+    """The declared reach = the measured reach."""
     declared = case.model.reach
     reach = case.length if declared is None else declared
     if reach * case.model.num_symbols > CELLS:
@@ -375,19 +378,21 @@ def reach_is_measured(case: Case) -> str:
         return not torch.equal(case.row(case.model.update(case.start(8), other)), truth)
 
     if declared is not None and changes(slice(0, 3)):
-        raise BrokenLawError(f"declared {declared}, but what lies further back changes something")
+        raise BrokenLawError(
+            f"declared {declared}, but an element further back changes a prediction"
+        )
     if reach == 0 or changes(slice(3, 4)):
         return f"{declared}, exactly" if declared is not None else f"unbounded (tried {reach} back)"
     if declared is not None and (declared > _SUBTLE or not list(case.model.parameters())):
-        # An influence through many layers drowns in rounding; a count may not know the context.
-        return f"nothing beyond {declared} matters (that {declared} itself does did not show)"
+        # An influence through many layers is lost in rounding; counts may lack the context.
+        return f"nothing beyond {declared} matters; no influence of {declared} itself was seen"
     raise BrokenLawError(
-        f"declared {declared or 'unbounded'}, but the element {reach} back changes nothing"
+        f"declared {declared or 'unbounded'}, but the element {reach} back changes no prediction"
     )
 
 
 @law
-def chunks_carry_on(case: Case) -> str:
+def chunks_with_carry(case: Case) -> str:
     """Scoring in chunks with the carried state = one pass."""
     batch = case.batch(case.x)
     whole = case.score(batch)
@@ -404,14 +409,14 @@ def chunks_carry_on(case: Case) -> str:
 
 @law
 def keep_changes_no_feature(case: Case) -> str:
-    """Features are equal with keep and without."""
+    """Features are equal with and without keep."""
     for name, lengths in (("even", None), ("ragged", ragged_lengths(case))):
         valid = torch.ones(3, case.length, dtype=torch.bool, device=case.x.device)
         if lengths is not None:
             valid = valid_mask(lengths, case.length).to(case.x.device)
-        for carried in (case.start().carry, after_ragged(case).carry):
-            kept, carry = case.model.advance(carried, case.x, lengths, keep=True)
-            bare, _ = case.model.advance(carried, case.x, lengths, keep=False)
+        for before in (case.start().carry, after_ragged(case).carry):
+            kept, carry = case.model.advance(before, case.x, lengths, keep=True)
+            bare, _ = case.model.advance(before, case.x, lengths, keep=False)
             if carry is None:
                 raise BrokenLawError("advance(keep=True) returned no carry")
             equal(f"{name} rows", _emitted(case, bare)[valid], _emitted(case, kept)[valid])
@@ -419,8 +424,8 @@ def keep_changes_no_feature(case: Case) -> str:
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
 
 
 def _emitted(case: Case, features: Features) -> Tensor:
