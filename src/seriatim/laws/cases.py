@@ -89,7 +89,7 @@ class Case:
         return torch.full((batch_size,), symbol, device=self.model.device)
 
     def fold(self, x: Tensor, state: State | None = None) -> list[State]:
-        """The states after 0, 1, .. elements of x, one step at a time: the definition of a model."""
+        """The states after 0, 1, .. elements of x, one step at a time: what a model means."""
         states = [self.start(len(x)) if state is None else state]
         for t in range(x.shape[1]):
             states.append(self.model.step(states[-1], x[:, t]))
