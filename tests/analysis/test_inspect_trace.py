@@ -176,5 +176,5 @@ def test_a_translation_can_be_watched_from_outside_as_well(translator: Translato
 
 
 def test_a_text_too_long_to_be_recorded_is_refused(stream: st.LanguageModel) -> None:
-    with pytest.raises(ConfigError, match="record a shorter text, fewer names"):
+    with pytest.raises(ConfigError, match="record a shorter text or fewer names"):
         stream.trace("the cat" * 50, max_gigabytes=1e-5)

@@ -218,8 +218,8 @@ class BackoffDistribution(Discrete):
         log_prob = self.table.score(nodes, _array(x).reshape(nodes.shape[:-1]))
         return torch.from_numpy(log_prob).view(x.shape).to(self.nodes.device)
 
-    def only(self, counted: Tensor) -> "BackoffDistribution":
-        return BackoffDistribution(self.table, self.nodes, counted)
+    def masked(self, needed: Tensor) -> "BackoffDistribution":
+        return BackoffDistribution(self.table, self.nodes, needed)
 
     def _tap_path(self, x: Tensor) -> None:
         """Pass the backoff path of the log-probabilities of x to recorders."""
