@@ -206,7 +206,7 @@ def test_a_model_without_blocks_says_that_there_is_nothing_to_compute_again() ->
     )
 
 
-def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_training_continues_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> object:
         raise RuntimeError("no C++ compiler was found\nlong trace")
 
@@ -215,7 +215,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch: pytest.Mon
     trained(plain)
     trainer = trained(asked, compile=True)
     (note,) = trainer.notes
-    assert "no C++ compiler was found" in note and "goes on without it" in note
+    assert "no C++ compiler was found" in note and "continues without it" in note
     for a, b in zip(plain.parameters(), asked.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -1,0 +1,43 @@
+"""Training by gradients: the loop, its options, optimizers, schedules and objectives.
+
+`seriatim.train.callbacks` and `seriatim.train.checkpoint` have the names of their packages.
+"""
+
+from typing import TYPE_CHECKING
+
+from seriatim._lazy import attach
+
+if TYPE_CHECKING:
+    from seriatim.train.closed_form import ClosedForm as ClosedForm
+    from seriatim.train.distributed import Ranks as Ranks
+    from seriatim.train.distributed import join as join
+    from seriatim.train.distributed import leave as leave
+    from seriatim.train.evaluation import mean_nats as mean_nats
+    from seriatim.train.loop import batches_of as batches_of
+    from seriatim.train.loop import fit as fit
+    from seriatim.train.loop import train as train
+    from seriatim.train.objectives import PenalizedActivations as PenalizedActivations
+    from seriatim.train.objectives import SmoothedLikelihood as SmoothedLikelihood
+    from seriatim.train.optimizer import make_optimizer as make_optimizer
+    from seriatim.train.options import TrainingOptions as TrainingOptions
+    from seriatim.train.precision import apply_process_settings as apply_process_settings
+    from seriatim.train.precision import choose_precision as choose_precision
+    from seriatim.train.precision import process_settings as process_settings
+    from seriatim.train.schedule import make_schedule as make_schedule
+    from seriatim.train.trainer import Trainer as Trainer
+
+__all__, __getattr__, __dir__ = attach(
+    __name__,
+    {
+        "closed_form": ["ClosedForm"],
+        "distributed": ["Ranks", "join", "leave"],
+        "evaluation": ["mean_nats"],
+        "loop": ["batches_of", "fit", "train"],
+        "objectives": ["PenalizedActivations", "SmoothedLikelihood"],
+        "optimizer": ["make_optimizer"],
+        "options": ["TrainingOptions"],
+        "precision": ["apply_process_settings", "choose_precision", "process_settings"],
+        "schedule": ["make_schedule"],
+        "trainer": ["Trainer"],
+    },
+)

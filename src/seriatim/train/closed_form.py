@@ -1,4 +1,4 @@
-"""What a model declares when it is fitted in one pass over the data instead of by gradients.
+"""Closed-form fitting: what a model declares if it is fitted in one pass, without gradients.
 
 Training code asks `isinstance(model, ClosedForm)`: a capability, never a family.
 """
@@ -13,11 +13,11 @@ class ClosedForm(Protocol):
     """A model that is fitted exactly, by counting or by least squares."""
 
     def fit_closed_form(self, corpus: TokenSequences) -> dict[str, object]:
-        """Fit to a corpus, forgetting any earlier fit.
+        """Fit to a corpus, replacing any earlier fit.
 
         Returns:
-            Facts about the fit, as JSON values, for the record kept beside the model.
+            Facts about the fit, as JSON values, for the record of the model.
 
         Raises:
-            DataError: the corpus holds nothing to fit, or symbols the model does not have.
+            DataError: if the corpus is empty or has symbols that the model does not have.
         """

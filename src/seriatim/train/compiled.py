@@ -1,6 +1,6 @@
-"""torch.compile, where it works; where it does not, the same model as it is, and a sentence why.
+"""torch.compile with a fallback: where it fails, the model runs as it is, and a note says why.
 
-Knows a model to call; knows no family and no data.
+Knows a callable model; knows no family and no data.
 """
 
 import warnings
@@ -13,10 +13,10 @@ Called = Callable[..., Any]
 
 
 class Compiled:
-    """A model that torch.compile fuses, until that fails: then the model itself.
+    """A model compiled by torch.compile; after a failure, the model itself.
 
     Attributes:
-        note: what went wrong, for the user; None: nothing did.
+        note: the reason of the failure, for the user; None: there was none.
     """
 
     def __init__(self, model: Called) -> None:
@@ -36,12 +36,12 @@ class Compiled:
             return self._model(*inputs, **named)
 
     def _works(self) -> bool:
-        """Whether anything can be compiled here, tried on a sum."""
+        """Whether anything can be compiled on this machine, tested on a small function."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's own, about itself
+                warnings.simplefilter("ignore")  # the compiler's warnings about itself
                 torch.compile(_probe)(torch.ones(2))
-        except Exception as error:  # whatever a missing or broken compiler brings up
+        except Exception as error:  # whatever a missing or broken compiler raises
             self._give_up(error)
             return False
         return True
@@ -50,8 +50,8 @@ class Compiled:
         self._called = self._model
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         self.note = (
-            f"compile: torch.compile failed ({type(error).__name__}: {reason}), so training goes "
-            "on without it: install a C++ compiler, or leave compile out"
+            f"compile: torch.compile failed ({type(error).__name__}: {reason}), so training "
+            "continues without it: install a C++ compiler, or leave out compile"
         )
 
 

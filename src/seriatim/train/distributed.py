@@ -1,17 +1,8 @@
-"""Many processes, one run: who does what, what they tell each other, how a model is spread.
+"""The processes of a distributed run, and what they communicate.
 
-The batch of a step is a function of (seed, step), so every process knows it whole and takes the
-rows r, r + P, r + 2P .. of it, r its rank among P. Each divides its part of the loss by the
-*global* number of targets; the gradients are then added up over the processes,
-
-    g = sum_r d/dw [ - sum over the targets of rank r of ln p(target) / n ],
-
-which is the gradient of one process up to rounding. Two ways to hold the weights: every process
-has all of them (`Replicated`: DDP, Li et al. 2020), or a share of each tensor, gathered when its
-turn comes (`Sharded`: FSDP2, Zhao et al. 2023; ZeRO stage 3, Rajbhandari et al. 2020).
-
-Knows torch.distributed and a model to call; knows no family, no text, no command line. Alone,
-with one process, everything here does nothing, and torch.distributed is not imported.
+Knows torch.distributed; knows no model, no text, no command line. With one process everything
+here does nothing, and torch.distributed is not imported. `parallel` says how the processes share
+a batch and hold the model.
 """
 
 import os
@@ -32,20 +23,20 @@ MAX_STEPS_BETWEEN_VOTES = 64
 
 
 class LostProcessError(TrainingError):
-    """Another process of the run has ended before its time."""
+    """Another process of the run has ended early."""
 
 
 # ---- the processes ------------------------------------------------------------------------------
 
 
 class Ranks:
-    """The processes of a run, as one of them sees it; this class is a run of one process.
+    """The processes of a run, as one of them sees them; this class is a run of one process.
 
-    Whatever is named a collective must be called by all of them, in the same order.
+    A method called a collective must be called by all of them, in the same order.
 
     Attributes:
-        rank: 0 .. size - 1; rank 0 alone writes and reports.
-        size: P, the number of processes.
+        rank: the number of this process, 0 .. size - 1; rank 0 alone writes and reports.
+        size: the number P of processes.
     """
 
     rank: int = 0
@@ -57,7 +48,7 @@ class Ranks:
         return self.rank == 0
 
     def seed(self, seed: int) -> int:
-        """A seed of this process's own, for dropout; that of rank 0 is the seed itself."""
+        """The seed of this process, for dropout; that of rank 0 is the seed itself."""
         return (seed + self.rank * 0x9E3779B97F4A7C15) % 2**63
 
     def sum(self, values: Tensor) -> Tensor:
@@ -65,7 +56,7 @@ class Ranks:
         return values
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Of each flag, whether some rank raises it. A collective."""
+        """For each flag, whether some rank raises it. A collective."""
         return flags
 
     def longest(self, seconds: float) -> float:
@@ -80,14 +71,14 @@ class Ranks:
         """The rows of all ranks in the order of the global batch, on every rank. A collective.
 
         Args:
-            rows: those of this rank, r, r + P ..; or a filler where it has none.
-            num_rows: of the global batch.
+            rows: the rows of this rank, r, r + P ..; or a filler where it has none.
+            num_rows: the number of rows of the global batch.
         """
         return rows
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Rank 0 goes through the block before the others: it fills caches, they find them."""
+        """Context that rank 0 runs through before the others, which then find its caches filled."""
         yield
 
 
@@ -95,13 +86,13 @@ ALONE = Ranks()
 
 
 class Group(Ranks):
-    """The processes that torch.distributed has brought together."""
+    """The processes connected by torch.distributed."""
 
     def __init__(self, *, backend: str, timeout: timedelta = timedelta(minutes=30)) -> None:
         """
         Args:
-            backend: "gloo", or "cpu:gloo,cuda:nccl": what is agreed on goes over the CPU always.
-            timeout: after which a collective that some rank does not join fails.
+            backend: "gloo", or "cpu:gloo,cuda:nccl"; decisions always go over the CPU.
+            timeout: the time after which a collective fails that some rank does not join.
         """
         import torch.distributed as dist
 
@@ -123,21 +114,20 @@ class Group(Ranks):
         return self._greatest([seconds])[0]
 
     def agreed(self, number: int) -> int:
-        told = torch.tensor([number])
-        self._dist.broadcast(told, 0)
-        return int(told)
+        shared = torch.tensor([number])
+        self._dist.broadcast(shared, 0)
+        return int(shared)
 
     def _greatest(self, numbers: Sequence[float]) -> list[float]:
-        told = torch.tensor(numbers, dtype=torch.float64)
-        self._dist.all_reduce(told, self._dist.ReduceOp.MAX)
-        found: list[float] = told.tolist()
-        return found
+        greatest = torch.tensor(numbers, dtype=torch.float64)
+        self._dist.all_reduce(greatest, self._dist.ReduceOp.MAX)
+        return list(greatest.tolist())
 
     def gather_rows(self, rows: Tree | None, num_rows: int) -> Tree | None:
         if rows is None:
             return None
         most = -(-num_rows // self.size)
-        # Rank r's k-th row is row k * P + r: stacked ranks first, they are read the other way.
+        # Rank r's k-th row is row k * P + r, and the gathered rows are stacked rank by rank.
         order = [(i % self.size) * most + i // self.size for i in range(num_rows)]
 
         def gather(leaf: Tensor) -> Tensor:
@@ -156,7 +146,7 @@ class Group(Ranks):
         if not self.is_main:
             while not self._store.check([key]):  # no time limit: reading may take hours
                 if self.failure() is not None:
-                    raise LostProcessError("rank 0 has ended before its time")
+                    raise LostProcessError("rank 0 has ended early")
                 time.sleep(0.05)
         yield
         if self.is_main:
@@ -165,16 +155,16 @@ class Group(Ranks):
     # ---- failures ------------------------------------------------------------------------------
 
     def tell_failure(self, message: str, code: int) -> bool:
-        """Leave word of a failure for the others; False where one did so before."""
+        """Tell the others of a failure; False if another one was first."""
         mine = f"{code} {self.rank} {message}"
         try:
             stored: bytes = self._store.compare_set("seriatim/failure", "", mine)
-        except RuntimeError:  # whoever held the store is gone: nobody else will speak
+        except RuntimeError:  # the process of the store has ended: nobody else can report
             return True
         return stored.decode() == mine
 
     def failure(self) -> tuple[int, str] | None:
-        """(exit code, message) of the first rank that failed; None: none has."""
+        """(exit code, message) of the first rank that failed; None: none has failed."""
         try:
             if not self._store.check(["seriatim/failure"]):
                 return None
@@ -184,7 +174,7 @@ class Group(Ranks):
         return int(code), message
 
     def leave(self) -> None:
-        """Take leave of the others."""
+        """Disconnect from the others."""
         self._dist.destroy_process_group()
 
 
@@ -192,17 +182,20 @@ _current: Ranks = ALONE
 
 
 def current() -> Ranks:
-    """The processes of this run: those that `join` brought together, or this one alone."""
+    """The processes of this run: those connected by `join`, or this one alone."""
     return _current
 
 
 def join(*, timeout: timedelta = timedelta(minutes=30)) -> Ranks:
-    """Join the other processes, as torchrun's RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say.
+    """Connect to the other processes by torchrun's RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
     Gloo on CPUs; NCCL where there is a GPU for each process of the machine.
 
+    Args:
+        timeout: the time after which a collective fails that some process does not join.
+
     Raises:
-        ConfigError: the machine has GPUs, but fewer than processes.
+        ConfigError: if the machine has GPUs, but fewer than processes.
     """
     global _current  # noqa: PLW0603
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -212,8 +205,8 @@ def join(*, timeout: timedelta = timedelta(minutes=30)) -> Ranks:
         num_gpus = torch.cuda.device_count()
         if local_size > num_gpus:
             raise ConfigError(
-                f"{local_size} processes on a machine of {num_gpus} GPUs: give at most one process "
-                "a GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+                f"{local_size} processes on a machine with {num_gpus} GPUs: start at most one "
+                "process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
             )
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
@@ -222,7 +215,7 @@ def join(*, timeout: timedelta = timedelta(minutes=30)) -> Ranks:
 
 
 def leave() -> None:
-    """The end of a process that had joined; it should then end by `os._exit`.
+    """Disconnect a process; it should then end by `os._exit`.
 
     After gloo, torch 2.13 sometimes aborts while the interpreter shuts down, all work done.
     """
@@ -233,10 +226,10 @@ def leave() -> None:
 
 
 class Vote:
-    """Flags that some rank may raise at any time, decided by all at the same step.
+    """Flags that any rank may raise at any time, decided by all at the same step.
 
-    Alone, at every step. With others every 0.05 s or so, by the time that the slowest needed
-    since the vote before, so that agreeing costs nothing.
+    One process decides at every step; several about every 0.05 s, by the time that the slowest
+    needed since the previous vote, so that agreeing costs nothing.
     """
 
     def __init__(self, ranks: Ranks, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -244,15 +237,15 @@ class Vote:
         self._next, self._step, self._at = 0, 0, clock()
 
     def __call__(self, step: int, *flags: bool) -> tuple[bool, ...]:
-        """Which flags are raised, as far as all know it at this step."""
+        """The flags that are raised, as agreed by all at this step."""
         if self._ranks.size == 1:
             return flags
         if step < self._next:
             return (False,) * len(flags)
-        found = self._ranks.any(*flags)
+        raised = self._ranks.any(*flags)
         now = self._clock()
         per_step = self._ranks.longest((now - self._at) / max(1, step - self._step))
         steps = int(SECONDS_BETWEEN_VOTES / max(per_step, 1e-9)) if step > self._step else 1
         self._next = step + min(max(1, steps), MAX_STEPS_BETWEEN_VOTES)
         self._step, self._at = step, now
-        return found
+        return raised

@@ -1,8 +1,8 @@
-"""What a run will cost, before it begins: one step on a copy, measured.
+"""Cost estimates: the time and memory of a run, measured by one step on a copy of the model.
 
 Knows a model, a source of batches and the memory of a device; knows no family. On a CPU the
-memory of a step is what autograd keeps for the backward pass, counted as it is put away; on a
-GPU it is what the device says.
+memory of a step is what autograd saves for the backward pass, counted as it is saved; on a GPU
+it is what the device reports.
 """
 
 import time
@@ -18,25 +18,25 @@ from seriatim.train.optimizer import moments
 from seriatim.train.options import TrainingOptions
 from seriatim.train.trainer import Trainer
 
-QUICK = 5.0  # seconds: a first step shorter than this is measured again, all kernels set up
+QUICK = 5.0  # seconds: a shorter first step is measured again, with all kernels set up
 
 
 class NoMemoryError(TrainingError):
-    """A step did not fit into memory: nothing is wrong with the run itself."""
+    """A step does not fit into memory."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take, roughly.
+    """The approximate cost of a run.
 
     Attributes:
-        parameters: numbers that are trained.
-        steps: of the run.
-        seconds: of its steps; evaluations come on top.
-        weight_bytes: weights, their gradients, their average if one is kept, and the best
-            weights beside them.
-        moment_bytes: of the optimizer.
-        step_bytes: what a step keeps for its backward pass, at its height.
+        parameters: the number of trained parameters.
+        steps: the number of steps of the run.
+        seconds: the time of its steps; evaluations are extra.
+        weight_bytes: the memory of the weights, their gradients, their average if there is one,
+            and the best weights.
+        moment_bytes: the memory of the optimizer.
+        step_bytes: the peak memory that a step saves for its backward pass.
     """
 
     parameters: int
@@ -48,24 +48,25 @@ class Estimate:
 
     @property
     def bytes(self) -> int:
-        """All three."""
+        """The memory of all three."""
         return self.weight_bytes + self.moment_bytes + self.step_bytes
 
 
 def estimate(
     trial: Trainer, steps: int, clock: Callable[[], float] = time.perf_counter
 ) -> Estimate:
-    """Measure a step or two.
+    """The cost of a run, from a measured step or two.
 
     Args:
-        trial: of a copy of the model, which is spoilt.
-        steps: of the run.
+        trial: a trainer of a copy of the model, which is changed.
+        steps: the number of steps of the run.
+        clock: returns seconds, from any origin.
     """
     own = trial.parallelism.local
     parameters = [own(p) for p in trial.parameters]
     height, seconds = _measured_step(trial, clock)
     if trial.ranks.longest(seconds) < QUICK:
-        trial.step = 0  # the same batch: for sizes not met before kernels are set up anew
+        trial.step = 0  # the same batch: kernels are set up again for new sizes
         height, seconds = _measured_step(trial, clock)
     size = sum(p.numel() * p.element_size() for p in parameters)
     return Estimate(
@@ -79,8 +80,8 @@ def estimate(
 
 
 def _measured_step(trial: Trainer, clock: Callable[[], float]) -> tuple[int, float]:
-    """(bytes at the height of a step, its seconds)."""
-    kept = _Kept(trial)
+    """(peak memory of a step in bytes, its seconds)."""
+    saved = _SavedTensors(trial)
     device = trial.device
     began = clock()
     if device.type == "cuda":
@@ -90,17 +91,17 @@ def _measured_step(trial: Trainer, clock: Callable[[], float]) -> tuple[int, flo
         trial.update()
         trial.flush()
         return torch.cuda.max_memory_allocated(device) - before, clock() - began
-    with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         trial.update()
     trial.flush()
-    return kept.most, clock() - began
+    return saved.peak, clock() - began
 
 
-class _Kept:
-    """Counts the storages that autograd puts away, each once; the weights themselves do not count.
+class _SavedTensors:
+    """Counts the storages that autograd saves, each once, without the weights themselves.
 
-    The first one taken out again is the beginning of the backward pass, after which the counting
-    starts anew: the parts of a batch that is accumulated do not add up.
+    The first one that is unpacked marks the beginning of the backward pass, after which counting
+    starts again: the parts of an accumulated batch do not add up.
     """
 
     def __init__(self, trial: Trainer) -> None:
@@ -109,7 +110,7 @@ class _Kept:
         }
         self._storages: dict[int, int] = {}
         self._is_forward = True
-        self.most = 0
+        self.peak = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
         if not self._is_forward:
@@ -121,29 +122,29 @@ class _Kept:
 
     def unpack(self, tensor: Tensor) -> Tensor:
         if self._is_forward:
-            self.most, self._is_forward = max(self.most, sum(self._storages.values())), False
+            self.peak, self._is_forward = max(self.peak, sum(self._storages.values())), False
         return tensor
 
 
-# ---- too little memory --------------------------------------------------------------------------
+# ---- out of memory ------------------------------------------------------------------------------
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up, on a GPU or (as far as it tells) on a CPU."""
+    """Whether an error means out of memory, on a GPU or (if it says so) on a CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    said = str(error).lower()
+    text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "not enough memory" in said or "can't allocate memory" in said or "out of memory" in said
+        "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
     )
 
 
 def out_of_memory(options: TrainingOptions, step: int) -> NoMemoryError:
-    """The error of a step that did not fit."""
+    """The error of a step that does not fit into memory."""
     rows = (
         f"{options.batch_size} rows"
         if options.token_budget is None
-        else f"{options.token_budget:,} places"
+        else f"{options.token_budget:,} positions"
     )
     parts = "" if options.accumulate == 1 else f" in {options.accumulate} parts"
     return NoMemoryError(
@@ -155,10 +156,10 @@ def out_of_memory(options: TrainingOptions, step: int) -> NoMemoryError:
 
 @contextmanager
 def explain_out_of_memory(options: TrainingOptions, step: Callable[[], int]) -> Iterator[None]:
-    """Inside, too little memory becomes a sentence that says what to lower.
+    """Context in which an out-of-memory error is replaced by one that says what to lower.
 
     Raises:
-        NoMemoryError: in its place.
+        NoMemoryError: if memory runs out.
     """
     try:
         yield
@@ -169,18 +170,19 @@ def explain_out_of_memory(options: TrainingOptions, step: Callable[[], int]) -> 
 
 
 def fit_into_memory(
-    options: TrainingOptions, most: int, trial: Callable[[TrainingOptions], Trainer]
+    options: TrainingOptions, max_parts: int, trial: Callable[[TrainingOptions], Trainer]
 ) -> TrainingOptions:
-    """The options with the fewest parts, 1, 2, 4 .. times those given, of which a step fits.
+    """The options with the fewest parts per batch, 1, 2, 4 .. times the given, that fit.
 
-    The gradients, and so what is learnt, are those of the whole batch, up to rounding.
+    The gradients are those of the whole batch, up to rounding.
 
     Args:
-        most: parts that make sense, the rows of a batch.
-        trial: a trainer of a copy of the model.
+        options: the options to start from.
+        max_parts: the maximum number of parts: the rows of a batch.
+        trial: a function that makes a trainer of a copy of the model.
 
     Raises:
-        NoMemoryError: not even single rows fit.
+        NoMemoryError: if not even single rows fit.
     """
     while True:
         try:
@@ -192,6 +194,6 @@ def fit_into_memory(
             if not is_out_of_memory(error):
                 raise
         # Outside the handler, which keeps the step's tensors alive.
-        if options.accumulate >= most:
+        if options.accumulate >= max_parts:
             raise out_of_memory(options, 1)
-        options = replace(options, accumulate=min(2 * options.accumulate, most))
+        options = replace(options, accumulate=min(2 * options.accumulate, max_parts))

@@ -1,7 +1,7 @@
 """The validation loss during training.
 
-Knows a model and a pass over data; the confidence intervals, units and perplexities that people
-read are made elsewhere.
+Knows a model and a pass over data; metrics with confidence intervals, units and perplexities are
+computed in `seriatim.metrics`.
 """
 
 import torch
@@ -21,11 +21,13 @@ def mean_nats(
     """Mean of -ln p(target) over one pass, with the state carried; nats per target.
 
     Args:
+        model: the model to evaluate.
+        data: the evaluation data.
+        limit: the approximate number of targets to read, spread over the data; None: all.
         ranks: the processes that share the rows; all of them return the same. A collective.
-        limit: read only about so many targets, spread over the whole.
 
     Raises:
-        DataError: there is no symbol.
+        DataError: if there is no symbol.
     """
     was_training, device = model.training, model.device
     total = torch.zeros((), dtype=torch.float64, device=device)

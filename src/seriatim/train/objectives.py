@@ -1,6 +1,6 @@
-"""What is maximized for each target, from the distribution, the target and the features.
+"""Training objectives: what is maximized for each target.
 
-Pure functions of tensors; they know no model, no data and no optimizer.
+Pure functions of the distribution, the target and the features; no model, no data, no optimizer.
 
 Shapes: B rows, L elements, V symbols, D features.
 """
@@ -20,17 +20,20 @@ from seriatim.train.options import TrainingOptions
 class SmoothedLikelihood:
     """(1 - e) ln p(target) + e / V sum_v ln p(v), nats.
 
-    The cross-entropy with targets of which a share e is spread over all symbols evenly (Szegedy
-    et al. 2016, section 7; e = 0.1 in Vaswani et al. 2017, 5.4).
+    Label smoothing: the cross-entropy with a fraction e of each target spread evenly over all
+    symbols (Szegedy et al. 2016, section 7; e = 0.1 in Vaswani et al. 2017, 5.4).
+
+    Attributes:
+        fraction: the fraction e.
     """
 
-    share: float
+    fraction: float
 
     def __call__(self, distribution: Distribution, targets: Tree, features: Features) -> Tensor:
-        """(B, L); the distribution must be one over symbols."""
+        """(B, L) the objective; the distribution must be one over symbols."""
         if not isinstance(distribution, Discrete):
-            raise TypeError(f"{type(distribution).__name__} has no symbols to spread a target over")
-        return distribution.smoothed_log_prob(targets, self.share)
+            raise TypeError(f"{type(distribution).__name__} has no symbols to smooth a target over")
+        return distribution.smoothed_log_prob(targets, self.fraction)
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class PenalizedActivations:
 
     Activation regularization and its temporal form (Merity, McCann, Socher 2017, section 4.6;
     alpha 2 and beta 1 there). h_t are the features (B, L, D), and m h_t what the output layer
-    reads of them, dropout included. The first element of a chunk has no change. What padding
-    would pay is left out with it: a valid element never follows padding.
+    reads of them, dropout included. The first element of a chunk has no change. The penalty of
+    padding is masked with it: a valid element never follows padding.
 
     Attributes:
-        objective: of the targets.
-        activation: alpha.
-        temporal: beta.
+        objective: the objective that is penalized.
+        activation: the weight alpha.
+        temporal: the weight beta.
     """
 
     objective: Objective
@@ -53,7 +56,7 @@ class PenalizedActivations:
     temporal: float
 
     def __call__(self, distribution: Distribution, targets: Tree, features: Features) -> Tensor:
-        """(B, L); the features must be one tensor."""
+        """(B, L) the penalized objective; the features must be one tensor."""
         if not isinstance(features, Tensor):
             raise TypeError(
                 f"activation_penalty and temporal_penalty need features (B, L, D), and this model "

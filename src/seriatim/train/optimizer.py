@@ -1,9 +1,9 @@
 """Optimizers: from a model's parameters to updates of its weights.
 
 Knows parameters by their shape and by the module that owns them; knows no family, no data.
-Weight decay takes from matrices only: parameters with two axes or more, except embeddings
-(decay would shrink the rows of rare symbols, which hardly ever get a gradient). Biases, gains
-of norms and tied output layers are left alone.
+Weight decay applies to matrices only: parameters with two axes or more, except embeddings
+(decay would shrink the rows of rare symbols, which rarely get a gradient). Biases, gains of
+norms and tied output layers are not decayed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +23,12 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that training changes.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: if there is none.
     """
     parameters = [p for p in model.parameters() if p.requires_grad and p.numel()]
     if not parameters:
         raise ConfigError(
-            f"{type(model).__name__} has no trainable parameter, so gradients cannot fit it: a "
+            f"{type(model).__name__} has no trainable parameters, so gradients cannot fit it: a "
             "model of counts is fitted in closed form, and frozen weights need requires_grad"
         )
     return parameters
@@ -50,7 +50,7 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
 
 
 def moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimizer remembers of each parameter, as "parameter name/what it is".
+    """The state of an optimizer for each parameter, as "parameter name/key".
 
     A column-major weight is kept as W^T (`column_major.transposed_weights`); what is returned has
     the shape of W.
@@ -65,12 +65,12 @@ def moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def set_moments(model: nn.Module, optimizer: Optimizer, found: Mapping[str, Tensor]) -> None:
+def set_moments(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `moments`, on the parameters' devices."""
     names = {id(p): name for name, p in model.named_parameters()}
     by_name: dict[str, dict[str, Tensor]] = {}
-    for place, value in found.items():
-        name, _, key = place.rpartition("/")
+    for path, value in tensors.items():
+        name, _, key = path.rpartition("/")
         by_name.setdefault(name, {})[key] = value
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {i: by_name[names[id(p)]] for i, p in enumerate(parameters) if names[id(p)] in by_name}
@@ -78,7 +78,7 @@ def set_moments(model: nn.Module, optimizer: Optimizer, found: Mapping[str, Tens
         if is_column_major(parameters[i]):
             by_rows = {key: value.t().contiguous() for key, value in values.items() if value.ndim}
             values.update(by_rows)
-    # torch's own loading knows which of them lives on which device.
+    # torch's own loading puts each of them on its device.
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
@@ -97,11 +97,13 @@ def clip_gradient(
     Pascanu, Mikolov, Bengio 2013, algorithm 1: g <- g * clip / |g| where |g| > clip.
 
     Args:
-        whole: makes one number of a norm of which every process has a share.
+        parameters: the parameters, with their gradients.
+        clip: the maximum norm; None: no clipping.
+        whole: combines the norms of the processes of a sharded model into one.
     """
     parameters = list(parameters)
     norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-    # A norm on the CPU can be looked at for nothing, and a pass over all gradients left out.
+    # Reading a norm on the CPU costs nothing, and saves a pass over all gradients.
     is_short = clip is not None and norm.device.type == "cpu" and bool(norm <= clip)
     if clip is not None and not is_short:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)

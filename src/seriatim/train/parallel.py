@@ -1,4 +1,18 @@
-"""How the processes of a run share a batch and hold the model."""
+"""Data-parallel training: how processes share a batch and hold the model (DDP and FSDP2).
+
+The batch of a step is a function of (seed, step), so every process knows it whole and takes the
+rows r, r + P, r + 2P .. of it, r its rank among P. Each divides its part of the loss by the
+*global* number of targets; the gradients are then summed over the processes,
+
+    g = sum_r d/dw [ - sum over the targets of rank r of ln p(target) / n ],
+
+which is the gradient of one process up to rounding. There are two ways to hold the weights: every
+process has all of them (`Replicated`: DDP, Li et al. 2020), or some rows of each tensor, which
+are gathered when needed (`Sharded`: FSDP2, Zhao et al. 2023; ZeRO stage 3, Rajbhandari et al.
+2020).
+
+Knows torch.distributed and a model to call; knows no family and no text.
+"""
 
 import copy
 import warnings
@@ -24,9 +38,9 @@ from seriatim.train.options import TrainingOptions
 
 
 def local_rows(batch: Batch, ranks: Ranks) -> Batch:
-    """The rows r, r + P .. of a batch; where there are none, its first row without weight.
+    """The rows r, r + P .. of a batch; where there are none, its first row with weight 0.
 
-    A rank without rows takes part all the same: the others wait for its share of the gradient.
+    A rank without rows still takes part: the others wait for its gradient.
     """
     if ranks.size == 1:
         return batch
@@ -38,7 +52,7 @@ def local_rows(batch: Batch, ranks: Ranks) -> Batch:
 
 
 def filler(batch: Batch) -> Batch:
-    """The first row of a batch, without any target that counts."""
+    """The first row of a batch, with weight 0 on all targets."""
     first: Batch = tree.select(batch, torch.zeros(1, dtype=torch.int64))
     weights = torch.zeros(first.shape, device=tree.leaves(first.inputs)[0].device)
     return replace(first, weights=weights)
@@ -56,37 +70,38 @@ def local_carry(carry: Carry, ranks: Ranks) -> Carry:
 def split_batch(
     batch: Batch, carry: Carry | None, num_parts: int
 ) -> list[tuple[Batch, Carry | None]]:
-    """A batch and its carry cut by rows into parts of nearly equal size, in order.
+    """A batch and its carry split by rows into parts of nearly equal size, in order.
 
-    Parts beyond the number of rows hold a row without weight.
+    Parts beyond the number of rows hold a row with weight 0.
     """
     if num_parts == 1:
         return [(batch, carry)]
-    found = []
+    parts = []
     for rows in torch.arange(batch.shape[0]).tensor_split(num_parts):
         part = filler(batch) if len(rows) == 0 else tree.select(batch, rows)
         rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
-        found.append((part, None if carry is None else tree.select(carry, rows)))
-    return found
+        parts.append((part, None if carry is None else tree.select(carry, rows)))
+    return parts
 
 
 def check_enough(num_targets: int, ranks: Ranks) -> None:
-    """
+    """Check that every process has something to train on.
+
     Raises:
-        DataError: there are fewer targets than processes.
+        DataError: if there are fewer targets than processes.
     """
     if num_targets < ranks.size:
         raise DataError(
-            f"the training text has {num_targets:,} symbols to learn from, and {ranks.size:,} "
-            "processes share it: give at least one for each, or fewer processes"
+            f"the training text has {num_targets:,} symbols for {ranks.size:,} processes: give at "
+            "least one for each process, or use fewer processes"
         )
 
 
-# ---- how a model is spread ----------------------------------------------------------------------
+# ---- models -------------------------------------------------------------------------------------
 
 
 class Parallelism(ABC):
-    """How the processes hold a model and add up its gradients."""
+    """How the processes hold a model and sum its gradients."""
 
     is_sharded = False  # whether each process holds only some rows of the weights
 
@@ -95,7 +110,7 @@ class Parallelism(ABC):
 
     @contextmanager
     def distribute(self, model: TargetModel) -> Iterator[TargetModel]:
-        """The model to be trained in place of `model`, which has its weights afterwards."""
+        """Context with the model to train in place of `model`, which has its weights afterwards."""
         yield model
 
     def copy(self, model: TargetModel) -> TargetModel:
@@ -104,22 +119,22 @@ class Parallelism(ABC):
 
     @abstractmethod
     def wrap(self, model: TargetModel, source: BatchSource) -> nn.Module:
-        """What is called in training in place of the model."""
+        """The module that is called in training in place of the model."""
 
     @abstractmethod
     def gradient_sync(self, called: nn.Module, is_last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a part of a batch: gradients are added up in the last."""
+        """Context of forward and backward of a part of a batch; the last one sums the gradients."""
 
     def full(self, tensor: Tensor) -> Tensor:
-        """A tensor of which each process may hold a share. A collective."""
+        """The whole tensor, of which each process may hold some rows. A collective."""
         return tensor
 
     def local(self, tensor: Tensor) -> Tensor:
-        """What this process holds of a tensor of which each may hold a share."""
+        """The rows of a tensor that this process holds."""
         return tensor
 
     def shard(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """The inverse of `full`: what this process holds of it, as it holds `like`."""
+        """The inverse of `full`: the rows that this process holds, sharded as `like` is."""
         return tensor
 
 
@@ -134,7 +149,7 @@ class Alone(Parallelism):
 
 
 class Replicated(Parallelism):
-    """Every process holds all weights; gradients are averaged while backward goes on (DDP)."""
+    """Every process holds all weights; gradients are averaged during the backward pass (DDP)."""
 
     def wrap(self, model: TargetModel, source: BatchSource) -> nn.Module:
         from torch.nn.parallel import DistributedDataParallel
@@ -156,7 +171,7 @@ class Replicated(Parallelism):
 
 
 class Sharded(Parallelism):
-    """Every process holds a share of every tensor, of its gradient and of its moments (FSDP2)."""
+    """Every process holds some rows of every tensor, its gradient and its moments (FSDP2)."""
 
     is_sharded = True
     _gather: Callable[[], TargetModel]
@@ -164,7 +179,7 @@ class Sharded(Parallelism):
 
     @contextmanager
     def distribute(self, model: TargetModel) -> Iterator[TargetModel]:
-        """Shards; meanwhile the model itself keeps no memory."""
+        """Context with a sharded copy; meanwhile the model itself takes no memory."""
         shards = self._cut(copy.deepcopy(model))
         tensors = {t.untyped_storage().data_ptr(): t for t in model.state_dict().values()}
         sizes = [(t, t.untyped_storage().nbytes()) for t in tensors.values()]
@@ -186,18 +201,18 @@ class Sharded(Parallelism):
         release()
         try:
             yield shards
-        except TrainingError:  # all ranks meet it at the same step; of others nothing is known
+        except TrainingError:  # raised by all ranks at the same step, unlike other errors
             gather()
             raise
         gather()
 
     def copy(self, model: TargetModel) -> TargetModel:
-        plain = copy.deepcopy(self._gather())  # FSDP2 refuses to copy its own
+        plain = copy.deepcopy(self._gather())  # FSDP2 refuses to copy its modules
         self._release()
         return self._cut(plain)
 
     def _cut(self, model: TargetModel) -> TargetModel:
-        """The model itself, of which this process keeps its share."""
+        """The model itself, of which this process keeps some rows."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -241,7 +256,7 @@ class Sharded(Parallelism):
 
 
 class _Detached(nn.Module):
-    """A model whose carry leaves without its graph: DDP would wait for gradients through it."""
+    """A model that detaches its carry: DDP would wait for gradients through it."""
 
     def __init__(self, model: TargetModel) -> None:
         super().__init__()
@@ -255,7 +270,7 @@ class _Detached(nn.Module):
 
 
 def _has_idle_parameters(model: TargetModel, source: BatchSource) -> bool:
-    """Whether some parameter gets no gradient in a step that goes on, such as a learnt start."""
+    """Whether some parameter gets no gradient in a carried step, such as a learned start."""
     if not source.carries:
         return False
     batch = filler(source.batch(0)).to(model.device)
@@ -264,13 +279,13 @@ def _has_idle_parameters(model: TargetModel, source: BatchSource) -> bool:
         _, carry = model(batch, keep=True)
         values, _ = model(batch, tree.detach(carry), keep=True)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    found = torch.autograd.grad(values.sum(), parameters, allow_unused=True)
-    return any(gradient is None for gradient in found)
+    gradients = torch.autograd.grad(values.sum(), parameters, allow_unused=True)
+    return any(gradient is None for gradient in gradients)
 
 
 PARALLELISMS: Mapping[str, type[Parallelism]] = {"ddp": Replicated, "fsdp": Sharded}
 
 
 def make_parallelism(options: TrainingOptions, ranks: Ranks) -> Parallelism:
-    """The spread that the options name; alone, none."""
+    """The parallelism that the options name; `Alone` with one process."""
     return Alone(ranks) if ranks.size == 1 else PARALLELISMS[options.distributed](ranks)

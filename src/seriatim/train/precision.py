@@ -1,13 +1,13 @@
-"""Precision: what a device does best, chosen once for a run, and applied around its steps.
+"""Precision: what a device does best, chosen once for a run and applied around its steps.
 
 Two things are kept apart. `choose_precision` decides whether products are computed in float32 or
 in bfloat16, and says why; its answer is recorded, and a resumed run takes the recorded one.
 `process_settings` and `autocast` put it into effect for a time and restore everything after.
 
-- "float32": products exact to float32's rounding, through the fastest road that is exact. On a
-  CPU torch's "medium" is oneDNN: two to three times faster and still float32, unless the
-  processor has matrix units for bfloat16, where it rounds every factor to 8 bits. So the error
-  of a product is measured, and no processor is known by name.
+- "float32": products exact to float32's rounding, by the fastest exact method. On a CPU torch's
+  "medium" is oneDNN: two to three times faster and still float32, unless the processor has matrix
+  units for bfloat16, where it rounds every factor to 8 bits. So the error of a product is
+  measured, and no processor is known by name.
 - "bf16": products in bfloat16 under autocast; weights, sums, softmax and norms in float32.
 
 Knows torch and its process-wide settings, whose one owner it is; knows no family and no data.
@@ -28,30 +28,30 @@ from torch import Tensor, nn
 
 Products = Literal["float32", "bf16"]
 
-EXACT = 1e-5  # relative error of a product up to which it counts as float32's own (6e-8 a sum)
-WORTH = 1.5  # how much faster bfloat16 must be: casting its factors takes part of the gain
-WIDE = 400_000  # weights in matrices from which a step is mostly products
-_SIZE = 512  # of the products measured: 0.3 GFLOP each
+EXACT = 1e-5  # the greatest relative error of a product in float32 (rounding is 6e-8 a sum)
+WORTH = 1.5  # the least speedup of bfloat16: casting its factors takes part of the gain
+WIDE = 400_000  # weights in matrices above which a step is mostly products
+_SIZE = 512  # rows of the measured products: 0.3 GFLOP each
 
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """How products are taken, and a sentence that says why ("" where nothing was chosen)."""
+    """How products are computed, and a sentence that says why ("" if there was no choice)."""
 
     products: Products
     why: str
 
 
 def choose_precision(
-    asked: Literal["auto", "float32", "bf16"], model: nn.Module
+    precision: Literal["auto", "float32", "bf16"], model: nn.Module
 ) -> PrecisionChoice:
-    """What to train a model with: what was asked for, or what its device does best.
+    """The precision to train a model with: the given one, or what its device does best.
 
-    Costs a few hundredths of a second, once in a process and device.
+    Takes a few hundredths of a second, once per process and device.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if asked != "auto":
-        return PrecisionChoice(asked, f"precision {asked}, as asked")
+    if precision != "auto":
+        return PrecisionChoice(precision, f"precision {precision}, as requested")
     if any(p.dtype != torch.float32 for p in model.parameters() if p.is_floating_point()):
         return PrecisionChoice("float32", "")  # there is nothing to choose
     width = sum(p.numel() for p in model.parameters() if p.ndim >= 2 and p.requires_grad)
@@ -99,7 +99,7 @@ class Exact:
 
 @lru_cache
 def exact_float32(device: torch.device) -> Exact:
-    """The fastest road to float32 products that are exact on a device."""
+    """The fastest setting with exact float32 products on a device."""
     if device.type != "cpu":
         return Exact("highest", "without TF32, which keeps 10 bits")
     with _float32_products("medium"):
@@ -110,21 +110,21 @@ def exact_float32(device: torch.device) -> Exact:
 
 
 def _error() -> float:
-    """Of a float32 product, relative, in the Frobenius norm."""
+    """The relative error of a float32 product, in the Frobenius norm."""
     a, b = _factors(torch.float32)
     exact = a.double() @ b.double()
     return float((a @ b - exact).norm() / exact.norm())
 
 
 def _seconds(dtype: torch.dtype) -> float:
-    """Of a product, the best of several: a busy machine only ever adds."""
+    """The time of a product, the best of several: a busy machine only adds time."""
     a, b = _factors(dtype)
-    found = []
+    seconds = []
     for _ in range(8):
         began = time.perf_counter()
         a @ b
-        found.append(time.perf_counter() - began)
-    return min(found[2:])
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[2:])
 
 
 def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -138,26 +138,26 @@ def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def process_settings(device: torch.device) -> Iterator[None]:
-    """What torch and the C library keep process-wide, as training wants it, and then as before.
+    """Context with the process-wide settings of torch and the C library that suit training.
 
-    Products of float32 take the fastest exact road, and memory that was freed is kept for the
-    next step. (Seen: 164 MB taken anew from the system cost twice as much as computing their
-    contents, since every page is zeroed first.)
+    Products of float32 use the fastest exact method, and freed memory is kept for the next step.
+    (Measured: 164 MB newly taken from the system cost twice as much as computing their contents,
+    since every page is zeroed first.)
     """
     with _float32_products(exact_float32(device).setting), _memory_kept():
         yield
 
 
 def apply_process_settings(device: torch.device) -> None:
-    """The same for the rest of the process: for a command or a server, at its start."""
+    """Apply `process_settings` for good: for a command or a server, at its start."""
     global _depth  # noqa: PLW0603
     torch.set_float32_matmul_precision(exact_float32(device).setting)
     _keep_memory()
-    _depth += 1  # no scope inside gives the memory back
+    _depth += 1  # no inner scope gives the memory back
 
 
 def autocast(products: Products, device: torch.device) -> AbstractContextManager[object]:
-    """Around a forward pass: autocast to bfloat16 where that was chosen."""
+    """Context of a forward pass: autocast to bfloat16 if that was chosen."""
     if products == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
@@ -173,10 +173,10 @@ def _float32_products(setting: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-# Parameters of mallopt(3), and glibc's own values of them.
+# Parameters of mallopt(3), and glibc's defaults.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}
-_depth = 0  # of nested scopes; only the outermost sets and restores
+_depth = 0  # the depth of nested scopes; only the outermost sets and restores
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def _memory_kept() -> Iterator[None]:
 
 
 def _keep_memory() -> None:
-    """Large blocks come from the heap, none from a mapping of its own; the heap never shrinks."""
+    """Take large blocks from the heap, not from mappings; never shrink the heap."""
     library = _glibc()
     if library is not None:
         library.mallopt(_MMAP_MAX, 0)
@@ -205,7 +205,7 @@ def _keep_memory() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is glibc with its own allocator in its own settings."""
+    """The C library, if it is glibc with its default allocator and settings."""
     is_tuned = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if is_tuned or "LD_PRELOAD" in os.environ or platform.libc_ver()[0] != "glibc":
         return None

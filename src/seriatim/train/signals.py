@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM, held back until a step is whole.
+"""Ctrl-C and SIGTERM, delayed until a step is complete.
 
 Knows the signals of the process. A signal in the middle of a step would leave weights and
-moments that belong to no step. Handlers are put back at the end; outside the main thread, where
-nobody may set them, nothing is held back.
+moments that belong to no step. Handlers are restored at the end; outside the main thread, where
+they cannot be set, nothing is delayed.
 """
 
 import signal
@@ -15,9 +15,13 @@ _HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """Inside, the first signal waits for `deliver`; the second comes through at once."""
+    """Context in which the first signal waits for `deliver`; a second is delivered at once."""
 
     def __init__(self, *, is_held: bool = True) -> None:
+        """
+        Args:
+            is_held: whether signals are delayed at all.
+        """
         self.pending: int | None = None
         self._is_held = is_held and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Callable[..., Any] | int | None] = {}
@@ -34,25 +38,24 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._put_back()
+        self._restore_handlers()
         if kind is None and self.pending is not None:
             self.deliver()
 
     def deliver(self) -> None:
-        """Let the signal that waits do what it would have done: an exception, or the end."""
-        self._put_back()
+        """Raise the waiting signal: its handler raises an exception or ends the process."""
+        self._restore_handlers()
         number, self.pending = self.pending, None
         if number is not None:
             signal.raise_signal(number)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self.pending is None:
-            self.pending = number
-        else:
-            self.pending = number
+        is_second = self.pending is not None
+        self.pending = number
+        if is_second:
             self.deliver()
 
-    def _put_back(self) -> None:
+    def _restore_handlers(self) -> None:
         before, self._before = self._before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
