@@ -177,7 +177,7 @@ def score_rounds(
     from seriatim.data.word_corpus import read_words
     from seriatim.decode.sampling import sample
     from seriatim.export.arpa_files import write_arpa
-    from seriatim.metrics.likelihood import surprisals
+    from seriatim.metrics import surprisals
     from seriatim.models import Markov
     from seriatim.models.markov import MarkovModel
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from seriatim.core.batch import Batch
+from seriatim.core import Batch
 from seriatim.layers.cells import Cell
 from seriatim.models import Latent
 from seriatim.models.build import build_model

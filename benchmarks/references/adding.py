@@ -15,7 +15,7 @@ from torch import Tensor
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.core.batch import Batch
+from seriatim.core import Batch
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.data.batches.examples import Example, ExamplePass
 from seriatim.models import CausalEncoder, SequenceNumber, VectorModel

@@ -17,9 +17,7 @@ import torch
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.core.batch import Batch
-from seriatim.core.distributions import uniforms
-from seriatim.core.model import SequenceModel
+from seriatim.core import Batch, SequenceModel, uniforms
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.data.batches.examples import Example, ExamplePass
 from seriatim.data.corpus import Corpus

@@ -11,7 +11,7 @@ from typing import Any
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.metrics.bleu_chrf import bleu, chrf
+from seriatim.metrics import bleu, chrf
 
 MODELS = {
     "transformer": st.Seq2Seq(

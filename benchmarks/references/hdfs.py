@@ -22,7 +22,7 @@ import numpy as np
 
 import seriatim as st
 from benchmarks.references.parts import Job
-from seriatim.metrics.anomaly import auc_interval, best_f1, detect, quantile_threshold, roc_auc
+from seriatim.metrics import auc_interval, best_f1, detect, quantile_threshold, roc_auc
 from seriatim.tasks.sequence_surprisal import sequence_surprises
 
 CONFIGS: dict[str, Any] = {
