@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from seriatim.core.atomic import flush, write
 
 
-def test_a_file_appears_when_all_of_it_is_written_and_nothing_stays_beside_it(tmp_path: Path):
+def test_a_file_appears_when_it_is_complete_and_nothing_remains_beside_it(tmp_path: Path):
     path = tmp_path / "figures.json"
     with write(path) as part:
         part.write_text("new")
@@ -16,7 +16,7 @@ def test_a_file_appears_when_all_of_it_is_written_and_nothing_stays_beside_it(tm
     assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
 
 
-def test_what_stood_there_stays_when_writing_fails(tmp_path: Path):
+def test_the_old_file_remains_when_writing_fails(tmp_path: Path):
     path = tmp_path / "figures.json"
     path.write_text("old")
 
@@ -30,7 +30,7 @@ def test_what_stood_there_stays_when_writing_fails(tmp_path: Path):
     assert path.read_text() == "old"
 
 
-def test_files_and_folders_reach_the_disk_and_what_is_missing_is_told(tmp_path: Path):
+def test_files_and_folders_are_flushed_and_missing_ones_are_refused(tmp_path: Path):
     (tmp_path / "a").write_text("a")
     flush(tmp_path / "a")
     flush(tmp_path)

@@ -1,4 +1,4 @@
-"""Weights by columns: the same numbers, gradients, runs and files as by rows."""
+"""Column-major weights: the same values, gradients, runs and files as row-major ones."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from seriatim.core.column_major import (
     transposed_weights,
     weight_gradient,
 )
-from seriatim.core.distributions import linear_log_prob
+from seriatim.core.linear_softmax import linear_log_prob
 from seriatim.data.batches.corpus import StreamChunks
 from seriatim.errors import TrainingError
 from seriatim.layers.kernels import recurrence
@@ -37,8 +37,8 @@ def model(**more: Any) -> Any:
 
 
 def small(**more: Any) -> TrainingOptions:
-    given = {"steps": 9, "batch_size": 4, "length": 10, "carry": True, "seed": 3}
-    return TrainingOptions(**{**given, "precision": "bf16", **more})
+    options = {"steps": 9, "batch_size": 4, "length": 10, "carry": True, "seed": 3}
+    return TrainingOptions(**{**options, "precision": "bf16", **more})
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (7, 3), (128, 4), (300, 130)])
@@ -48,16 +48,16 @@ def test_transposed_is_contiguous(shape: tuple[int, int]) -> None:
     assert transposed(x).is_contiguous()
 
 
-def test_what_lies_by_columns() -> None:
+def test_which_matrices_are_column_major() -> None:
     assert is_column_major(transposed(torch.randn(5, 3)).t())
     assert is_column_major(transposed(torch.randn(5, 3)).t()[1:4])  # some rows of it
     assert not is_column_major(torch.randn(5, 3))
-    assert not is_column_major(torch.randn(1, 5))  # either way: nothing to gain
+    assert not is_column_major(torch.randn(1, 5))  # both orders at once: nothing to gain
     assert not is_column_major(torch.randn(5))
 
 
 @pytest.mark.parametrize("by_columns", [False, True])
-def test_products_and_rows_lie_as_they_are_asked(by_columns: bool) -> None:
+def test_products_and_stacked_rows_keep_the_memory_order(by_columns: bool) -> None:
     dy, x, like = torch.randn(20, 6).double(), torch.randn(20, 4).double(), torch.randn(6, 4)
     like = transposed(like).t() if by_columns else like
     found = weight_gradient(dy, x, like)
@@ -102,7 +102,7 @@ def test_recurrences_have_the_same_values_and_gradients(kind: str, is_masked: bo
 def test_log_probabilities_have_the_same_values_and_gradients(
     group_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seriatim.core.distributions._GROUP_BYTES", group_bytes)
+    monkeypatch.setattr("seriatim.core.linear_softmax._GROUP_BYTES", group_bytes)
     torch.manual_seed(0)
     h, w, b = (torch.randn(s, dtype=torch.float64) for s in ((150, 6), (200, 6), (200,)))
     targets = torch.randint(200, (150,))
@@ -116,7 +116,7 @@ def test_log_probabilities_have_the_same_values_and_gradients(
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
-def test_laying_by_columns_and_back_changes_no_number() -> None:
+def test_changing_the_memory_order_and_back_changes_no_value() -> None:
     lm = model()
     before = {name: p.detach().clone() for name, p in lm.named_parameters()}
     found = to_column_major(lm)
@@ -131,7 +131,7 @@ def test_laying_by_columns_and_back_changes_no_number() -> None:
     assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
 
 
-def test_only_what_gains_is_laid_by_columns() -> None:
+def test_only_weights_that_gain_become_column_major() -> None:
     def names(config: Any, num_symbols: int) -> set[str]:
         lm = build_model(config, num_symbols, 1)
         to_column_major(lm)
@@ -142,22 +142,24 @@ def test_only_what_gains_is_laid_by_columns() -> None:
     assert names(st.LSTM(hidden_size=16), 20) == {"head.weight"}
     assert names(st.GRU(hidden_size=192), 500) == {"head.weight", *cells}
     assert names(st.RNN(hidden_size=320), 20) == set()
-    assert names(st.LSTM(hidden_size=16, tie_embeddings=True), 20) == set()  # its rows are read
+    assert (
+        names(st.LSTM(hidden_size=16, tie_embeddings=True), 20) == set()
+    )  # its rows are looked up
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_updates_are_those_of_weights_by_rows(
+def test_updates_equal_those_of_row_major_weights(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
     options = small(optimizer=optimizer, learning_rate=0.01, clip=0.05)
-    for laying in (to_column_major, lambda _: []):
-        monkeypatch.setattr("seriatim.train.trainer.to_column_major", laying)
+    for reorder in (to_column_major, lambda _: []):
+        monkeypatch.setattr("seriatim.train.trainer.to_column_major", reorder)
         lm = model().train()
         trainer = Trainer(lm, source, options, 9)
         for _ in range(9):
             trainer.update()
-        assert is_column_major(lm.head.weight) == (laying is to_column_major)
+        assert is_column_major(lm.head.weight) == (reorder is to_column_major)
         kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
         trainer.release()
         ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
@@ -165,10 +167,12 @@ def test_updates_are_those_of_weights_by_rows(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_weights_that_a_model_lays_by_columns_itself_are_trained_as_others(precision: str) -> None:
+def test_weights_that_are_column_major_already_are_trained_alike(precision: str) -> None:
     source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
     for is_own in (False, True):
-        lm = model(tie_embeddings=True).train()  # so that none is laid by columns for it
+        lm = model(
+            tie_embeddings=True
+        ).train()  # so that the trainer leaves all weights as they are
         cell = lm.layers[0]
         if is_own:
             cell.weight_hh.data = transposed(cell.weight_hh.data).t()
@@ -182,7 +186,9 @@ def test_weights_that_a_model_lays_by_columns_itself_are_trained_as_others(preci
     torch.testing.assert_close(ended[1], ended[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_ends_by_rows_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_row_major_after_a_run_even_a_failed_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lm = model()
     fit(lm, stream(), stream(), small())
     assert all(p.is_contiguous() for p in lm.parameters())
@@ -195,7 +201,7 @@ def test_a_run_ends_by_rows_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(p.is_contiguous() for p in broken.parameters())
 
 
-def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_cut(tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     whole = model()
     fit(whole, stream(), stream(), small())
     cut, steps = model(), iter(range(5))

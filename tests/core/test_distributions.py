@@ -39,8 +39,8 @@ def test_a_symbol_of_probability_zero_is_never_sampled(logits: list[float], data
         assert not dead[symbol]
 
 
-def test_top_breaks_ties_by_the_smaller_symbol() -> None:
-    """Also where the tie runs across the cut, which torch.topk leaves open."""
+def test_top_breaks_ties_in_favour_of_the_smaller_symbol() -> None:
+    """Also if the tie crosses the cut, which torch.topk leaves unspecified."""
     a = torch.tensor([[1.0, 3.0, 2.0, 3.0, 2.0, 2.0]])
     assert top_k(a, 1)[1].tolist() == [[1]]
     assert top_k(a, 3)[1].tolist() == [[1, 3, 2]]
@@ -48,7 +48,7 @@ def test_top_breaks_ties_by_the_smaller_symbol() -> None:
     assert top_k(a, 99)[1].tolist() == [[1, 3, 2, 4, 5, 0]]
 
 
-def test_uniforms_depend_on_their_coordinates_alone() -> None:
+def test_uniforms_depend_only_on_their_coordinates() -> None:
     rows, steps = torch.arange(50), np.arange(40)[:, None]
     block = uniforms(7, rows[None], steps)
     assert block.shape == (40, 50)

@@ -1,32 +1,33 @@
-"""The lazy linear softmax: equal to plain cross-entropy, in groups of any size."""
+"""The lazy linear softmax equals plain cross-entropy, in groups of any size."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seriatim.core import distributions
-from seriatim.core.distributions import Categorical, LinearCategorical, linear_log_prob
+from seriatim.core import distributions, linear_softmax
+from seriatim.core.distributions import Categorical, LinearCategorical
+from seriatim.core.linear_softmax import linear_log_prob
 
 N, V, D = 29, 11, 5
 
 
-@pytest.fixture(params=[1, 7, 64, 10**6], ids="rows in the cache: {}".format)
+@pytest.fixture(params=[1, 7, 64, 10**6], ids="rows per block: {}".format)
 def in_groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every size goes by groups, and none divides the number of entries."""
+    """Computation in groups whatever the size; no block size divides the number of entries."""
     monkeypatch.setattr(distributions, "_FEW_LOGITS", 0)
-    monkeypatch.setattr(distributions, "_BLOCK", request.param * V)
+    monkeypatch.setattr(linear_softmax, "_BLOCK", request.param * V)
 
 
-def made(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def example(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Features (N, D), weight, bias and targets."""
     torch.manual_seed(0)
     h, w, b = torch.randn(N, D), torch.randn(V, D), torch.randn(V)
     return *(t.to(dtype).requires_grad_() for t in (h, w, b)), torch.randint(V, (N,))
 
 
-def plain(h: Tensor, w: Tensor, b: Tensor | None, y: Tensor, share: float = 0.0) -> Tensor:
-    return -F.cross_entropy(F.linear(h, w, b), y, reduction="none", label_smoothing=share)
+def plain(h: Tensor, w: Tensor, b: Tensor | None, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    return -F.cross_entropy(F.linear(h, w, b), y, reduction="none", label_smoothing=smoothing)
 
 
 UPSTREAM = {
@@ -37,26 +38,26 @@ UPSTREAM = {
 
 
 @pytest.mark.usefixtures("in_groups")
-@pytest.mark.parametrize("share", [0.0, 0.1])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM.keys())
 @pytest.mark.parametrize("group", [1, 8, 64, 10**6])
 @pytest.mark.parametrize("multiple", [3, 64])  # rows of zeros are added, and none are
 def test_values_and_gradients_are_those_of_plain_cross_entropy(
-    share: float,
+    smoothing: float,
     with_bias: bool,
     upstream: Tensor,
     group: int,
     multiple: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distributions, "_SMALLEST_GROUP", 1)
-    monkeypatch.setattr(distributions, "_ROWS", multiple)
-    monkeypatch.setattr(distributions, "_GROUP_BYTES", group * V * 8)
-    h, w, b, y = made()
+    monkeypatch.setattr(linear_softmax, "_SMALLEST_GROUP", 1)
+    monkeypatch.setattr(linear_softmax, "_ROWS", multiple)
+    monkeypatch.setattr(linear_softmax, "_GROUP_BYTES", group * V * 8)
+    h, w, b, y = example()
     inputs = (h, w, b) if with_bias else (h, w)
-    ours = linear_log_prob(h, w, b if with_bias else None, y, share)
-    theirs = plain(h, w, b if with_bias else None, y, share)
+    ours = linear_log_prob(h, w, b if with_bias else None, y, smoothing)
+    theirs = plain(h, w, b if with_bias else None, y, smoothing)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     found = torch.autograd.grad(ours, inputs, upstream)
     expected = torch.autograd.grad(theirs, inputs, upstream)
@@ -68,7 +69,7 @@ def test_values_and_gradients_are_those_of_plain_cross_entropy(
 def test_only_what_requires_a_gradient_gets_one(
     upstream: Tensor, needs: tuple[int, int, int]
 ) -> None:
-    *inputs, y = made()
+    *inputs, y = example()
     inputs = [t.detach().requires_grad_(bool(n)) for t, n in zip(inputs, needs, strict=True)]
     wanted = [t for t in inputs if t.requires_grad]
     found = torch.autograd.grad(linear_log_prob(*inputs, y), wanted, upstream)
@@ -79,14 +80,14 @@ def test_only_what_requires_a_gradient_gets_one(
 
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM.keys())
 def test_a_graph_that_is_kept_gives_the_same_gradient_twice(upstream: Tensor) -> None:
-    h, w, b, y = made()
+    h, w, b, y = example()
     values = linear_log_prob(h, w, b, y)
     first = torch.autograd.grad(values, (h, w, b), upstream, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(values, (h, w, b), upstream), first)
 
 
-def test_shares_of_a_batch_add_up_to_its_gradient() -> None:
-    h, w, b, y = made()
+def test_gradients_of_parts_add_up_to_that_of_the_batch() -> None:
+    h, w, b, y = example()
     whole = torch.autograd.grad(linear_log_prob(h, w, b, y).mean(), w)[0]
     parts = [
         torch.autograd.grad(linear_log_prob(h[i : i + 10], w, b, y[i : i + 10]).sum() / N, w)[0]
@@ -96,29 +97,29 @@ def test_shares_of_a_batch_add_up_to_its_gradient() -> None:
 
 
 @pytest.mark.usefixtures("in_groups")
-def test_what_stands_where_nothing_counts_reaches_neither_values_nor_gradients() -> None:
-    h, w, b, y = made()
-    counted = torch.arange(N) % 4 != 1
-    broken = torch.where(counted[:, None], h.detach(), torch.nan).requires_grad_()
-    distribution = LinearCategorical(broken.view(1, N, D), w, b).masked(counted.view(1, N))
+def test_entries_that_are_not_needed_reach_neither_values_nor_gradients() -> None:
+    h, w, b, y = example()
+    needed = torch.arange(N) % 4 != 1
+    broken = torch.where(needed[:, None], h.detach(), torch.nan).requires_grad_()
+    distribution = LinearCategorical(broken.view(1, N, D), w, b).masked(needed.view(1, N))
     values = distribution.log_prob(y.view(1, N))
     assert values.shape == (1, N)
     found = torch.autograd.grad(values.sum(), (broken, w, b))
-    expected = torch.autograd.grad(plain(h, w, b, y)[counted].sum(), (h, w, b))
+    expected = torch.autograd.grad(plain(h, w, b, y)[needed].sum(), (h, w, b))
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
-    torch.testing.assert_close(values[0, counted], plain(h, w, b, y)[counted])
+    torch.testing.assert_close(values[0, needed], plain(h, w, b, y)[needed])
 
 
 def test_no_entries_give_no_values_and_gradients_of_zero() -> None:
-    h, w, b, y = made()
+    h, w, b, y = example()
     values = linear_log_prob(h[:0], w, b, y[:0])
     found = torch.autograd.grad(values.sum(), (w, b))
     assert values.shape == (0,)
     assert all(not bool(g.any()) for g in found)
 
 
-def test_the_lazy_distribution_answers_as_the_one_with_all_logits() -> None:
-    h, w, b, y = made()
+def test_the_lazy_distribution_equals_the_one_with_all_logits() -> None:
+    h, w, b, y = example()
     lazy, full = LinearCategorical(h, w, b), Categorical(F.linear(h, w, b))
     u = torch.rand(N, dtype=torch.float64)
     torch.testing.assert_close(lazy.dense(), full.dense())
@@ -141,8 +142,8 @@ def test_huge_logits_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM.keys())
-def test_under_autocast_only_the_products_are_narrow(upstream: Tensor) -> None:
-    h, w, b, y = made(torch.float32)
+def test_under_autocast_only_the_products_have_low_precision(upstream: Tensor) -> None:
+    h, w, b, y = example(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         ours = linear_log_prob(h, w, b, y)
     assert ours.dtype == torch.float32

@@ -15,7 +15,7 @@ from seriatim.metrics.score import Score
 @dataclass(frozen=True)
 class Part:
     size: int
-    shares: tuple[float, ...] = ()
+    fractions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Whole:
 WHOLE = Whole("a", {"train": Part(3, (0.5, 1.0))})
 
 
-def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_text(json.dumps(to_json(WHOLE)))
     assert read_record(Whole, file) == WHOLE
@@ -46,7 +46,7 @@ def test_unknown_keys_are_ignored() -> None:
         ({"parts": {"train": {"size": "3"}}}, "parts.train.size: input should be a valid integer"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:
+def test_the_wrong_field_is_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         from_json(Whole, {**to_json(WHOLE), **change}, name="f")
 
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None
         ('{"name": "a", "parts": {}', "cannot be read"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_record_is_refused(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_text(text)
     with pytest.raises(ModelError, match=message):

@@ -1,4 +1,4 @@
-"""Taps: a value goes to whoever wants it under the name of its place, and to nobody else."""
+"""Taps: a value goes, under the name of its module, to the recorders that want it only."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def put(owner: nn.Module, name: str = "x", rows: int = 1) -> None:
     taps.put(owner, name, Record(torch.zeros(rows, 2)))
 
 
-def test_a_name_is_the_path_of_the_module_and_the_name_of_the_tap() -> None:
+def test_a_name_is_the_path_of_the_module_followed_by_the_tap() -> None:
     model = nn.ModuleDict({"part": Renamed()})
     recorder, part = Recorder(model), model["part"]
     with taps.recording(recorder):
@@ -36,7 +36,7 @@ def test_a_name_is_the_path_of_the_module_and_the_name_of_the_tap() -> None:
     assert list(recorder.records) == ["part.x", "part.y", "part.layers.1.z", "w"]
 
 
-def test_a_module_that_stands_in_two_places_goes_by_the_first() -> None:
+def test_a_module_in_two_places_has_the_name_of_the_first() -> None:
     one = nn.Linear(1, 1)
     recorder = Recorder(nn.ModuleList([one, one]))
     with taps.recording(recorder):
@@ -44,7 +44,7 @@ def test_a_module_that_stands_in_two_places_goes_by_the_first() -> None:
     assert list(recorder.records) == ["0.x"]
 
 
-def test_nothing_is_wanted_where_nobody_records_or_another_model_is() -> None:
+def test_nothing_is_wanted_without_a_recorder_of_this_model() -> None:
     one, other = nn.Linear(1, 1), nn.Linear(1, 1)
     assert not taps.is_on() and not taps.wanted(one, "x")
     with taps.recording(Recorder(other)):
@@ -62,7 +62,7 @@ def test_nothing_is_wanted_where_nobody_records_or_another_model_is() -> None:
         ("hidden", []),
     ],
 )
-def test_a_pattern_fits_whole_names_and_what_lies_in_them(pattern: str, fits: list[str]) -> None:
+def test_a_pattern_matches_names_and_their_children(pattern: str, fits: list[str]) -> None:
     model = nn.ModuleDict({"layers": nn.ModuleList(nn.Linear(1, 1) for _ in range(11))})
     recorder = Recorder(model, only=[pattern])
     with taps.recording(recorder):
@@ -71,7 +71,7 @@ def test_a_pattern_fits_whole_names_and_what_lies_in_them(pattern: str, fits: li
     assert list(recorder.records) == fits
 
 
-def test_the_bound_counts_all_records_together_and_begins_again_when_they_are_cleared() -> None:
+def test_the_bound_applies_to_all_records_together_until_they_are_cleared() -> None:
     one = nn.Linear(1, 1)
     recorder = Recorder(one, max_bytes=100)
     with taps.recording(recorder):
@@ -83,7 +83,7 @@ def test_the_bound_counts_all_records_together_and_begins_again_when_they_are_cl
         put(one, rows=10)
 
 
-def test_what_runs_again_wants_the_same_and_gives_nothing() -> None:
+def test_a_repeated_computation_wants_the_same_and_records_nothing() -> None:
     one = nn.Linear(1, 1)
     recorder = Recorder(one, only=["x"])
     with taps.recording(recorder):
@@ -94,7 +94,7 @@ def test_what_runs_again_wants_the_same_and_gives_nothing() -> None:
     assert not recorder.records and not taps.is_on()
 
 
-def test_what_is_made_for_recorders_has_a_graph_only_where_one_keeps_it() -> None:
+def test_values_for_recorders_have_a_graph_only_if_one_keeps_it() -> None:
     one = nn.Linear(1, 1)
     for gradients in (False, True):
         with taps.recording(Recorder(one, gradients=gradients)):
@@ -104,7 +104,7 @@ def test_what_is_made_for_recorders_has_a_graph_only_where_one_keeps_it() -> Non
                 assert not one(torch.ones(1)).requires_grad
 
 
-def test_nothing_is_on_in_what_is_being_compiled() -> None:
+def test_no_recorder_is_active_while_compiling() -> None:
     def double(x: torch.Tensor) -> torch.Tensor:
         return 3 * x if taps.is_on() else 2 * x
 

@@ -1,4 +1,4 @@
-"""Trees of tensors: rows are selected, repeated and joined; bytes come back as they went."""
+"""Trees of tensors: rows are selected, repeated and concatenated; trees survive as bytes."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ def test_select_takes_rows_in_any_order_with_repeats() -> None:
 
 
 def test_repeat_keeps_the_copies_of_a_row_together() -> None:
-    """Tiling instead mixes rows: seen in pytorch-seq2seq #122."""
+    """Tiling instead mixes rows, as in pytorch-seq2seq #122."""
     assert _values(tree.repeat(_nested(), 2))[2] == [1, 1, 2, 2, 3, 3]
 
 
@@ -48,25 +48,25 @@ def test_to_a_precision_leaves_integers_alone() -> None:
     assert types == [torch.float64, torch.float64, torch.int64]
 
 
-def test_bytes_come_back_equal_for_their_owner_only() -> None:
+def test_saved_bytes_can_only_be_loaded_by_their_owner() -> None:
     data = tree.to_bytes(_nested(), owner="me")
-    again = tree.from_bytes(data, owner="me")
-    assert _values(again) == _values(_nested())
-    assert isinstance(again[1]["a"], Pair)
+    loaded = tree.from_bytes(data, owner="me")
+    assert _values(loaded) == _values(_nested())
+    assert isinstance(loaded[1]["a"], Pair)
     with pytest.raises(ModelError, match="belongs to model me and this is model you"):
         tree.from_bytes(data, owner="you")
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda d: d[:-1], lambda d: d[:40] + b"x" + d[41:], lambda d: b"?"]
+    "damage", [lambda d: d[:-1], lambda d: d[:40] + b"x" + d[41:], lambda d: b"?"]
 )
-def test_spoilt_bytes_are_refused(spoil: object) -> None:
-    assert callable(spoil)
+def test_damaged_bytes_are_refused(damage: object) -> None:
+    assert callable(damage)
     with pytest.raises(ModelError):
-        tree.from_bytes(spoil(tree.to_bytes(_nested(), owner="me")), owner="me")
+        tree.from_bytes(damage(tree.to_bytes(_nested(), owner="me")), owner="me")
 
 
-def test_what_is_not_registered_cannot_be_saved() -> None:
+def test_an_unregistered_class_cannot_be_saved() -> None:
     @dataclass
     class Stranger:
         x: int = 1
@@ -77,14 +77,14 @@ def test_what_is_not_registered_cannot_be_saved() -> None:
         tree.to_bytes((Stranger(),), owner="me")
 
 
-def test_trees_pass_through_torchs_own_pytree() -> None:
+def test_trees_are_pytrees_of_torch() -> None:
     import torch.utils._pytree as pytree
 
     flat, spec = pytree.tree_flatten(_nested())
     assert _values(pytree.tree_unflatten(flat, spec)) == _values(_nested())
 
 
-def test_a_batch_counts_what_is_valid_and_keeps_lengths_on_the_cpu() -> None:
+def test_a_batch_weights_valid_targets_and_keeps_lengths_on_the_cpu() -> None:
     x = torch.zeros(2, 3, dtype=torch.int64)
     batch = Batch(x, x, torch.tensor([3, 1]), torch.tensor([[1.0, 0.5, 1.0], [2.0, 9.0, 9.0]]))
     assert batch.target_weights().tolist() == [[1.0, 0.5, 1.0], [2.0, 0.0, 0.0]]
@@ -96,7 +96,7 @@ def test_a_batch_counts_what_is_valid_and_keeps_lengths_on_the_cpu() -> None:
     assert moved.lengths.device.type == "cpu"
 
 
-def test_the_last_valid_element_of_every_row_is_taken_and_the_old_one_where_there_is_none():
+def test_the_last_valid_element_of_each_row_or_the_old_value_is_selected():
     new = (torch.arange(12).view(3, 4), torch.arange(24).view(3, 4, 2))
     old = (torch.tensor([-1, -2, -3]), -torch.ones(3, 2, dtype=torch.int64))
     found = tree.last_valid(new, torch.tensor([4, 0, 2]), old)
@@ -106,13 +106,13 @@ def test_the_last_valid_element_of_every_row_is_taken_and_the_old_one_where_ther
     assert torch.equal(whole[0], new[0][:, -1])
 
 
-def test_rows_that_are_not_chosen_stay_as_they_were():
+def test_rows_that_are_not_chosen_keep_their_values():
     new, old = torch.arange(6).view(3, 2), torch.full((3, 2), 9)
     found = tree.where_rows(torch.tensor([True, False, True]), {"h": new}, {"h": old})
     assert found["h"].tolist() == [[0, 1], [9, 9], [4, 5]]
 
 
-def test_rows_picked_out_of_blocks_come_in_the_largest_blocks_there_are():
+def test_rows_selected_from_blocks_form_the_largest_possible_blocks():
     for index, size, expected in (
         ([0, 0, 1, 1], 1, ([0, 1], 2)),
         ([3, 1, 0, 2, 7, 6, 5, 4], 4, ([0, 1], 4)),
