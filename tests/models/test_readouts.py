@@ -76,5 +76,5 @@ def test_normal_samples_by_the_inverse_of_its_distribution() -> None:
 
 def test_labels_without_a_source_are_refused() -> None:
     y = torch.zeros(1, 1, dtype=torch.int64)
-    with pytest.raises(ConfigError, match="answers to a source"):
+    with pytest.raises(ConfigError, match="a label needs a source"):
         SequenceLabels(encoder(), C).double()(Batch(y, y))

@@ -1,13 +1,13 @@
-"""Cells: what one step of a recurrent network computes, h_t = g(h_{t-1}, x_t).
+"""Cells: one step of a recurrent network, h_t = g(h_{t-1}, x_t).
 
-The three textbook cells are written out as their equations, with named gates, and are the
-reference that the fused kernels are held to. Their weights lie as torch's own kernels want
-them, so that the fast path runs on the very same parameters. Each comes with layer
-normalization too, and each can be thinned in training: units of the state, or weights that act
-on it, left out. A cell knows nothing of time, symbols, ragged rows or kernels.
+The three textbook cells are written as their equations, with named gates, and are the reference
+that the tests hold the fast kernels to. Their weights are laid out as torch's own kernels expect,
+so both use the same parameters. Each cell also comes with layer normalization (Ba et al. 2016),
+and with dropout of units of the state or of weights that act on it. A cell knows nothing of time,
+symbols, ragged rows or kernels.
 
-Shapes: B rows, E features of the input (input_size), D features of the state (hidden_size);
-`...` any leading axes.
+Shapes: B rows, L steps of a chunk, E features of the input (input_size), D features of the state
+(hidden_size), G gates; `...` any leading axes.
 """
 
 from abc import ABC, abstractmethod
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from seriatim.core.tree import Tree
 from seriatim.layers.kernels.recurrence import scan
 
-Fold: TypeAlias = Callable[[Tree, Tensor], Tree]  # h_{t-1} and what the gates get of x to h_t
+Fold: TypeAlias = Callable[[Tree, Tensor], Tree]  # maps h_{t-1} and wx_t to h_t
 
 
 class Cell(nn.Module, ABC):
-    """One step of a recurrent network. Write `forward`, and you have a sequence model.
+    """One step of a recurrent network: write `forward`, and `Latent` makes it a sequence model.
 
-    The state h is a tensor (B, D), or any tree of tensors with B in axis 0. A state whose first
-    part is not what the layer above should read also needs its own `initial` and `output`.
+    The state h is a tensor (B, D), or any tree of tensors with B in axis 0, which needs its own
+    `initial`, and its own `output` unless the layer above reads the first part.
 
     Attributes:
         input_size: E.
@@ -43,38 +43,38 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, h: Tree, x: Tensor) -> Tree:
-        """h_t = g(h_{t-1}, x_t), for x (B, E); a new state, the old one is never changed."""
+        """h_t = g(h_{t-1}, x_t) for x_t (B, E): a new state, and the old one is unchanged."""
 
     def initial(self, batch_size: int) -> Tree:
-        """h_0: by default zeros (B, D), on the device and in the precision of the weights."""
+        """h_0: by default zeros (B, D) on the device and in the precision of the weights."""
         weight = next(self.parameters(), torch.empty(0))
         return weight.new_zeros(batch_size, self.hidden_size)
 
     def output(self, h: Tree) -> Tensor:
-        """(B, D) what the cell shows of its state: h, or its first element where h is a tuple."""
-        shown: Tensor = h[0] if isinstance(h, tuple) else h
-        return shown
+        """(B, D) the part of the state that is read from outside: h, or h[0] of a tuple."""
+        output: Tensor = h[0] if isinstance(h, tuple) else h
+        return output
 
     def inner_values(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        """What a recorder is shown of a step beside the output, such as gates: by default nothing.
+        """Values of a step for recorders beside the output, such as gates: by default none.
 
         Args:
-            h: the state before.
-            x: (B, E).
-            after: the state that `forward` made of them.
+            h: h_{t-1}.
+            x: x_t, (B, E).
+            after: h_t, as `forward` computed it.
 
         Returns:
-            By name, (B, ...) each.
+            The values by name, (B, ...) each.
         """
         return {}
 
 
 class Layer(Protocol):
-    """What kernels run: a cell, or one that is thinned for a chunk of training."""
+    """What kernels run: a cell, or a cell with dropout for one chunk of training."""
 
     @property
     def owner(self) -> "StackedCell":
-        """The cell itself."""
+        """The cell that holds the weights."""
 
     @property
     def hidden_size(self) -> int:
@@ -82,36 +82,36 @@ class Layer(Protocol):
 
     @property
     def weights(self) -> list[Tensor]:
-        """W, U, b_W, b_U as torch's kernels want them."""
+        """W, U, b_W, b_U in the order of torch's kernels."""
 
     @property
     def mask(self) -> Tensor | None:
-        """(B, D) what h is multiplied by where it meets U; None: nothing."""
+        """(B, D) the factors of h in the product with U; None: ones."""
 
     def project_input(self, x: Tensor) -> Tensor:
-        """(..., G D) what the gates get of x."""
+        """(..., G D) wx, the inputs of the gates from x (..., E)."""
 
     def make_fold(self) -> Fold:
-        """The steps of one chunk: the state after an element of which the gates get wx (B, G D)."""
+        """The step function of one chunk: maps h_{t-1} and wx_t (B, G D) to h_t."""
 
     def output(self, h: Tree) -> Tensor:
-        """(B, D) what the state shows."""
+        """(B, D) the output of a state."""
 
-    def chunk_values(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
+    def chunk_values(self, h: Tree, x: Tensor, outputs: Tensor) -> Mapping[str, Tensor]:
         """As `StackedCell.chunk_values`."""
 
 
 class StackedCell(Cell):
-    """A cell whose gates are affine in h and x, with their weights stacked as torch stacks them.
+    """A cell whose gates are affine in h and x, with their weights stacked as in torch.
 
-    Gate k has rows k D .. (k + 1) D of every parameter; the subclass states their order.
+    Gate k has rows k D .. (k + 1) D of every parameter; the subclass states the order.
 
     Attributes:
-        weight_ih: (G D, E) acts on x.
-        weight_hh: (G D, D) acts on h.
-        bias_ih: (G D,) added to the first product.
-        bias_hh: (G D,) added to the second product.
-        value_names: the names of what is inside, beside what the cell shows.
+        weight_ih: W, (G D, E), which acts on x.
+        weight_hh: U, (G D, D), which acts on h.
+        bias_ih: b_W, (G D,), added to W x.
+        bias_hh: b_U, (G D,), added to U h.
+        value_names: the names of the inner values, such as gates, that recorders can ask for.
     """
 
     value_names: ClassVar[tuple[str, ...]] = ()
@@ -122,7 +122,7 @@ class StackedCell(Cell):
         self.weight_hh = nn.Parameter(torch.empty(num_gates * hidden_size, hidden_size))
         self.bias_ih = nn.Parameter(torch.zeros(num_gates * hidden_size))
         self.bias_hh = nn.Parameter(torch.zeros(num_gates * hidden_size))
-        # Each gate alone: Glorot's bound on a stack of four would be too narrow for any of them.
+        # Each gate alone: Glorot's bound for a stack of four would be too narrow for one gate.
         for w, u in zip(
             self.weight_ih.chunk(num_gates), self.weight_hh.chunk(num_gates), strict=True
         ):
@@ -136,101 +136,101 @@ class StackedCell(Cell):
 
     @property
     def mask(self) -> None:
-        """A cell by itself leaves nothing out."""
+        """A cell by itself has no dropout."""
         return None
 
     @property
     def owner(self) -> "StackedCell":
-        """Itself."""
+        """This cell."""
         return self
 
     def project_input(self, x: Tensor) -> Tensor:
-        """(..., G D) W x + b_W of all gates."""
+        """(..., G D) wx = W x + b_W of all gates, for x (..., E)."""
         return F.linear(x, self.weight_ih, self.bias_ih)
 
     def project_hidden(self, h: Tensor, u: Tensor | None = None) -> Tensor:
-        """(..., G D) U h + b_U of all gates; u in place of U, if given."""
+        """(..., G D) U h + b_U of all gates, for h (..., D); u is used instead of U if given."""
         return F.linear(h, self.weight_hh if u is None else u, self.bias_hh)
 
     def forward(self, h: Tree, x: Tensor) -> Tree:
         return self.make_fold()(h, self.project_input(x))
 
     def make_fold(self, u: Tensor | None = None, mask: Tensor | None = None) -> Fold:
-        """`fold` for the steps of one chunk.
+        """The step function of one chunk: maps h_{t-1} and wx_t to h_t.
 
         Args:
-            u: (G D, D) in place of U.
-            mask: (B, D) what h is multiplied by where it meets U.
+            u: (G D, D) used instead of U.
+            mask: (B, D) the factors of h in the product with U; None: ones.
         """
         parts = self.split(self.weight_hh if u is None else u)
         return lambda h, wx: self.fold(h, wx, parts, mask)
 
     def split(self, u: Tensor) -> Sequence[Tensor]:
-        """The parts of U that products are made with: all of it at once.
+        """The row blocks of U (G D, D) that `fold` multiplies with: by default U as a whole.
 
-        They are split once a chunk. A slice at every step would cost a gradient as large as U.
+        It is split once for each chunk. A slice at every step would cost a gradient as large as U.
         """
         return (u,)
 
     @abstractmethod
     def fold(self, h: Tree, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tree:
-        """The state after an element of which the gates get wx, as `project_input` makes it.
+        """h_t.
 
         Args:
-            h: the state before.
-            wx: (B, G D).
-            u: as `split` makes it.
-            mask: (B, D) what h is multiplied by where it meets U; None: nothing.
+            h: h_{t-1}.
+            wx: (B, G D), `project_input` of x_t.
+            u: `split` of U.
+            mask: (B, D) the factors of h in the product with U; None: ones.
         """
 
     def inner_values(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
         return self.step_values(h, self.project_input(x), after)
 
     def step_values(self, h: Tree, wx: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        """`inner_values`, of what the gates get of x: every name in `value_names`."""
+        """`inner_values`, from wx (B, G D) instead of x: one value for each of `value_names`."""
         return {}
 
     def chunk_values(
         self,
         h: Tree,
         x: Tensor,
-        shown: Tensor,
+        outputs: Tensor,
         u: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
-        """What was inside at every step of a chunk of which only what it showed is known.
+        """The inner values of every step of a chunk, from its outputs alone.
 
-        That is enough: a gate is a function of x_t and h_{t-1}, so all are one product and a
-        nonlinearity; whatever else is folded, is folded from the gates.
+        Outputs are enough: a gate is a function of x_t and h_{t-1}, so the gates of all steps are
+        one product and a nonlinearity, and other parts of the state are folded from the gates.
 
         Args:
             h: the state before the chunk.
             x: (B, L, E).
-            shown: (B, L, D) the hidden state after each element.
-            u: (G D, D) in place of U.
-            mask: (B, D) what h is multiplied by where it meets U.
+            outputs: (B, L, D) the hidden state after each element.
+            u: (G D, D) used instead of U.
+            mask: (B, D) the factors of h in the product with U; None: ones.
 
         Returns:
-            For every name in `value_names` (B, L, D).
+            For each of `value_names` (B, L, D).
         """
         return {}
 
 
-def _before(first: Tensor, shown: Tensor, mask: Tensor | None) -> Tensor:
+def _before(first: Tensor, outputs: Tensor, mask: Tensor | None) -> Tensor:
     """(B, L, D) the hidden state before each element, times the mask."""
-    before = torch.cat([first[:, None].to(shown.dtype), shown[:, :-1]], 1)
+    before = torch.cat([first[:, None].to(outputs.dtype), outputs[:, :-1]], 1)
     return before if mask is None else before * mask[:, None]
 
 
 @dataclass(frozen=True)
 class DroppedCell:
-    """A cell of which a chunk of training leaves something out.
+    """A cell with dropout for one chunk of training.
 
     Attributes:
-        cell: the whole one.
-        weight_hh: (G D, D) what is left of U, scaled up (DropConnect: Wan et al. 2013).
-        mask: (B, D) 0 or 1 / (1 - p): what is left of h where it meets U, the same units at
-            every step (Gal, Ghahramani 2016, equation 7); None: all of it.
+        cell: the cell without dropout.
+        weight_hh: (G D, D) U after dropout of weights (DropConnect: Wan et al. 2013).
+        mask: (B, D) the factors 0 or 1 / (1 - p) of h in the product with U, the same units at
+            every step (Gal, Ghahramani 2016, equation 7); None: ones.
     """
 
     cell: StackedCell
@@ -244,7 +244,7 @@ class DroppedCell:
 
     @property
     def weights(self) -> list[Tensor]:
-        """The cell's, with what is left of U."""
+        """The cell's, with U after dropout."""
         return [self.cell.weight_ih, self.weight_hh, self.cell.bias_ih, self.cell.bias_hh]
 
     def project_input(self, x: Tensor) -> Tensor:
@@ -252,7 +252,7 @@ class DroppedCell:
         return self.cell.project_input(x)
 
     def make_fold(self) -> Fold:
-        """The cell's own, thinned."""
+        """The cell's own, with dropout."""
         return self.cell.make_fold(self.weight_hh, self.mask)
 
     def output(self, h: Tree) -> Tensor:
@@ -261,12 +261,12 @@ class DroppedCell:
 
     @property
     def owner(self) -> StackedCell:
-        """The whole cell."""
+        """The cell that holds the weights."""
         return self.cell
 
-    def chunk_values(self, h: Tree, x: Tensor, shown: Tensor) -> Mapping[str, Tensor]:
-        """The cell's own, thinned."""
-        return self.cell.chunk_values(h, x, shown, self.weight_hh, self.mask)
+    def chunk_values(self, h: Tree, x: Tensor, outputs: Tensor) -> Mapping[str, Tensor]:
+        """The cell's own, with dropout."""
+        return self.cell.chunk_values(h, x, outputs, self.weight_hh, self.mask)
 
 
 def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
@@ -281,7 +281,9 @@ NONLINEARITIES: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, 
 class RNNCell(StackedCell):
     """The simple recurrent network (Elman 1990).
 
-    h_t = tanh(W x_t + b_W + U h_{t-1} + b_U)            or relu in place of tanh
+        h_t = tanh(W x_t + b_W + U h_{t-1} + b_U)            or relu in place of tanh
+
+    x_t (E,), h_t (D,); W (D, E), U (D, D), b_W and b_U (D,).
     """
 
     def __init__(
@@ -334,9 +336,9 @@ def _layer_norm(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
 class LSTMGates(NamedTuple):
     """The gates of an LSTM at one step, each (..., D)."""
 
-    forget: Tensor  # f in (0, 1): how much of the old cell stays
-    input: Tensor  # i in (0, 1): how much of the update enters
-    output: Tensor  # o in (0, 1): how much of the cell is shown
+    forget: Tensor  # f in (0, 1): the fraction of the old cell that stays
+    input: Tensor  # i in (0, 1): the fraction of the update that is added
+    output: Tensor  # o in (0, 1): the fraction of the cell that is read out
     update: Tensor  # c~ in (-1, 1): the cell update, also called the candidate
 
 
@@ -350,7 +352,8 @@ class LSTMCell(StackedCell):
         c_t  = f_t * c_{t-1} + i_t * c~_t
         h_t  = o_t * tanh(c_t)
 
-    The state is (h, c). Weights are stacked in torch's order: input, forget, update, output.
+    x_t (E,), h_t and c_t (D,); each W (D, E), U (D, D), b (D,). The state is (h, c). Weights are
+    stacked in torch's order: input, forget, update, output.
     """
 
     value_names = ("forget", "input", "output", "candidate", "cell")
@@ -360,7 +363,7 @@ class LSTMCell(StackedCell):
         Args:
             input_size: E.
             hidden_size: D.
-            forget_bias: initial b_f, the sum of its two parts (Jozefowicz et al. 2015, 2.3).
+            forget_bias: the initial b_f (Jozefowicz et al. 2015, 2.3).
         """
         super().__init__(input_size, hidden_size, num_gates=4)
         with torch.no_grad():
@@ -371,10 +374,10 @@ class LSTMCell(StackedCell):
         return zeros, torch.zeros_like(zeros)
 
     def gates(self, h: Tensor, x: Tensor) -> LSTMGates:
-        """The gates from h_{t-1} (..., D), the hidden part of the state alone, and x_t (..., E).
+        """The gates from h_{t-1} (..., D) and x_t (..., E).
 
-        They do not depend on the cell, so one call gives the gates of a whole sequence whose
-        hidden states are known.
+        They do not depend on c_{t-1}, so one call gives the gates of a whole sequence whose hidden
+        states are known.
         """
         return self._gates(self.project_input(x) + self.project_hidden(h))
 
@@ -389,25 +392,25 @@ class LSTMCell(StackedCell):
     def step_values(
         self, h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
     ) -> Mapping[str, Tensor]:
-        """The gates, c~ by the name of candidate, and the cell."""
+        """The gates, with c~ under the name candidate, and c_t."""
         return {**_by_name(self._gates(wx + self.project_hidden(h[0]))), "cell": after[1]}
 
     def chunk_values(
         self,
         h: tuple[Tensor, Tensor],
         x: Tensor,
-        shown: Tensor,
+        outputs: Tensor,
         u: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
-        """The gates by one product, and c_t = f_t * c_{t-1} + i_t * c~_t from them."""
-        product = self.project_hidden(_before(h[0], shown, mask), u)
+        """The gates by one product, and c_t = f_t * c_{t-1} + i_t * c~_t from these."""
+        product = self.project_hidden(_before(h[0], outputs, mask), u)
         gates = self._gates(product.add_(self.project_input(x)))
         cell = scan(gates.forget, gates.input * gates.update, h[1])
         return {**_by_name(gates), "cell": cell}
 
     def normalize_cell(self, cell: Tensor) -> Tensor:
-        """(..., D) what the output gate is given of c_t, before its tanh: all of it."""
+        """(..., D) what the output gate reads of c_t, before the tanh: here c_t itself."""
         return cell
 
     def _gates(self, a: Tensor) -> LSTMGates:
@@ -465,9 +468,9 @@ class LayerNormLSTMCell(LSTMCell):
 class GRUGates(NamedTuple):
     """The gates of a GRU at one step, each (..., D)."""
 
-    reset: Tensor  # r in (0, 1): how much of the old state the candidate sees
-    update: Tensor  # z in (0, 1): how much of the old state stays
-    candidate: Tensor  # h~ in (-1, 1): what replaces the rest
+    reset: Tensor  # r in (0, 1): the fraction of the old state that the candidate sees
+    update: Tensor  # z in (0, 1): the fraction of the old state that stays
+    candidate: Tensor  # h~ in (-1, 1): the replacement of the rest
 
 
 class GRUCell(StackedCell):
@@ -479,7 +482,8 @@ class GRUCell(StackedCell):
         h~_t = tanh(W x_t + b_W + r_t * (U h_{t-1} + b_U))             reset "after", fused kernels'
         h_t  = z_t * h_{t-1} + (1 - z_t) * h~_t
 
-    Weights are stacked in torch's order: reset, update, candidate.
+    x_t (E,), h_t (D,); each W (D, E), U (D, D), b (D,). Weights are stacked in torch's order:
+    reset, update, candidate.
     """
 
     value_names = ("reset", "update", "candidate")
@@ -502,16 +506,16 @@ class GRUCell(StackedCell):
         self,
         h: Tensor,
         x: Tensor,
-        shown: Tensor,
+        outputs: Tensor,
         u: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Mapping[str, Tensor]:
-        """The gates by one product (two, if the reset comes before it)."""
+        """The gates by one product, or two if the reset comes before."""
         parts = self.split(self.weight_hh if u is None else u)
-        return self._gates(_before(h, shown, mask), self.project_input(x), parts)._asdict()
+        return self._gates(_before(h, outputs, mask), self.project_input(x), parts)._asdict()
 
     def split(self, u: Tensor) -> Sequence[Tensor]:
-        """The rows of the reset and the update gate, and those of the candidate."""
+        """The rows of U of the reset and update gates (2 D, D), and of the candidate (D, D)."""
         return u.split_with_sizes([2 * self.hidden_size, self.hidden_size])
 
     def fold(self, h: Tensor, wx: Tensor, u: Sequence[Tensor], mask: Tensor | None) -> Tensor:
@@ -519,11 +523,11 @@ class GRUCell(StackedCell):
         return gates.update * h + (1 - gates.update) * gates.candidate
 
     def project_hidden_gates(self, h: Tensor, u: Tensor) -> Tensor:
-        """(..., 2 D) U h + b_U of the reset and the update gate, u (2 D, D) their rows."""
+        """(..., 2 D) U h + b_U of the reset and update gates, u (2 D, D) being their rows of U."""
         return F.linear(h, u, self.bias_hh[: 2 * self.hidden_size])
 
     def project_hidden_candidate(self, h: Tensor, u: Tensor) -> Tensor:
-        """(..., D) U h + b_U of the candidate, u (D, D) its rows."""
+        """(..., D) U h + b_U of the candidate, u (D, D) being its rows of U."""
         return F.linear(h, u, self.bias_hh[2 * self.hidden_size :])
 
     def _gates(self, h: Tensor, wx: Tensor, u: Sequence[Tensor]) -> GRUGates:
@@ -546,12 +550,12 @@ class LayerNormGRUCell(GRUCell):
         h~_t = tanh(LN(W x_t; ..) + LN(U (sigmoid(a_r) * h_{t-1}); ..))         reset "before"
         h_t  = z_t * h_{t-1} + (1 - z_t) * h~_t
 
-    Every LN has gains and a bias of its own: the rows of gain_ih and bias_ih for products with
-    W, those of gain_hh and bias_hh for products with U. The paper's z_t is our 1 - z_t.
+    Every LN has its own gains and biases: rows of gain_ih and bias_ih for products with W, rows of
+    gain_hh and bias_hh for products with U. The paper's z_t is 1 - z_t here.
 
     Attributes:
-        gain_ih: (3 D,).
-        gain_hh: (3 D,).
+        gain_ih: (3 D,) the gains for products with W.
+        gain_hh: (3 D,) the gains for products with U.
     """
 
     def __init__(
@@ -562,7 +566,7 @@ class LayerNormGRUCell(GRUCell):
         self.gain_hh = nn.Parameter(torch.ones(3 * hidden_size))
 
     def project_input(self, x: Tensor) -> Tensor:
-        """(..., 3 D) of the gates and of the candidate."""
+        """(..., 3 D) LN(W x) of the two gates together, and of the candidate."""
         rows = 2 * self.hidden_size
         product = F.linear(x, self.weight_ih)
         gates = _layer_norm(product[..., :rows], self.gain_ih[:rows], self.bias_ih[:rows])
