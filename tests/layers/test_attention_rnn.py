@@ -29,10 +29,10 @@ def test_all_steps_at_once_equal_one_after_another_in_values_and_gradients(
     assert isinstance(decoder, AdditiveDecoder)
     e = torch.randn(3 * group, 4, SIZE, dtype=torch.float64, requires_grad=True)
     found = []
-    for looks in (decoder.by_steps, decoder.at_once):
+    for fold in (decoder.fold_by_steps, decoder.fold_at_once):
         memory = tree.repeat(model.encode(Batch(SOURCE, SOURCE, lengths)), group)
         (bottom, _), bound = decoder.empty(3 * group, memory, None)
-        contexts, states, _ = looks(bottom[0], bound, e)
+        contexts, states, _ = fold(bottom[0], bound, e)
         values = [contexts, *tree.leaves(states)]
         g = torch.Generator().manual_seed(1)
         loss = sum((t * torch.randn(t.shape, generator=g)).sum() for t in values)

@@ -238,7 +238,7 @@ def test_the_weights_are_those_that_the_scores_come_from(name: str) -> None:
 
 
 def test_a_decoder_without_attention_has_no_alignment() -> None:
-    with pytest.raises(ConfigError, match="no layer -1 that looks at the source"):
+    with pytest.raises(ConfigError, match="no layer -1 with attention to the source"):
         build("none").alignment(source(), batch())
 
 
@@ -253,7 +253,7 @@ def test_without_a_source_it_says_how_to_give_one() -> None:
 
 def test_another_number_of_sources_than_of_rows_is_refused() -> None:
     model = build("additive")
-    with pytest.raises(ConfigError, match="2 sequences cannot answer to 3 sources"):
+    with pytest.raises(ConfigError, match="2 sequences were given 3 sources"):
         model.start(2, memory=model.encode(source()))
     with pytest.raises(ConfigError, match="3 sources do not fit 2 sequences"):
         model.bind(source()).start(2)

@@ -162,12 +162,12 @@ class Wide(Leaky):
 @pytest.mark.parametrize(
     ("cell", "sentence"),
     [
-        (Growing, r"turns a state \(4, 5\) into \(4, 10\): structure and shapes must stay"),
+        (Growing, r"turns a state \(4, 5\) into \(4, 10\): keep the structure"),
         (Restructuring, r"turns a state \(4, 5\) into \(\(4, 5\), \(4, 5\)\)"),
         (InPlace, "changes its state in place"),
         (TimeFirst, r"initial\(4\) gives \(1, 4, 5\): .* 4 rows in axis 0"),
         (Stateless, r"initial\(4\) gives NoneType: a state is a tensor"),
-        (Wide, r"output gives \(4, 10\) and must give .* \(4, 5\)"),
+        (Wide, r"output returns \(4, 10\), expected .* \(4, 5\)"),
     ],
 )
 def test_a_cell_that_breaks_the_contract_is_told_so(cell: type[Cell], sentence: str) -> None:
@@ -177,7 +177,7 @@ def test_a_cell_that_breaks_the_contract_is_told_so(cell: type[Cell], sentence: 
 
 
 def test_a_class_that_is_no_cell_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"cell = GRUCell is no subclass of .*Cell"):
+    with pytest.raises(ConfigError, match=r"cell = GRUCell is not a subclass of .*Cell"):
         build_model(Latent(cell=nn.GRUCell), V, 1)
 
 

@@ -421,5 +421,5 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_a_source_is_refused():
-    with pytest.raises(ConfigError, match="answers to no source"):
+    with pytest.raises(ConfigError, match="takes no source"):
         build(CONFIGS["llama"]).empty(1, memory=torch.zeros(1))

@@ -1,10 +1,10 @@
-"""Alignment: how well each position of a source fits what a decoder is about to say.
+"""Alignment: how well each position of a source matches the state of a decoder.
 
 The scores of Bahdanau et al. 2015 and of Luong et al. 2015 as their papers write them, and what
-is made of any scores: weights, and the mean of the source under them. Knows no model and no
-time; which positions exist is told by a bias.
+follows from any scores: weights, and the weighted mean of the source. Knows no model and no time;
+a bias says which positions exist.
 
-Shapes: B rows, L queries, S positions of the source, D features, A features that are compared.
+Shapes: B rows, L queries, S positions of the source, D features, A features of queries and keys.
 """
 
 import torch
@@ -20,7 +20,7 @@ def additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         v: (A,).
 
     Returns:
-        (B, L, S).
+        The scores e, (B, L, S).
     """
     return torch.tanh(q.unsqueeze(2) + k.unsqueeze(1)) @ v
 
@@ -33,7 +33,7 @@ def multiplicative(q: Tensor, k: Tensor) -> Tensor:
         k: W_a h_s, (..., S, A), the same for every step.
 
     Returns:
-        (..., L, S).
+        The scores, (..., L, S).
     """
     return q @ k.transpose(-2, -1)
 
@@ -43,12 +43,12 @@ def weights(scores: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         scores: (..., L, S).
-        bias: 0 where there is a position of the source and -inf where there is none, in a shape
-            that broadcasts; at least one position exists. None: all do.
+        bias: 0 at positions of the source and -inf at padding, in a shape that broadcasts; at
+            least one position exists. None: there is no padding.
     """
     return (scores if bias is None else scores + bias).softmax(-1)
 
 
 def context(alpha: Tensor, values: Tensor) -> Tensor:
-    """c_i = sum_j alpha_ij h_j: alpha (..., L, S), values (..., S, D), context (..., L, D)."""
+    """c_i = sum_j alpha_ij h_j: (..., L, D) from alpha (..., L, S) and values h (..., S, D)."""
     return alpha @ values

@@ -1,8 +1,8 @@
 """Attention: queries look up values by their keys, `softmax(q k^T / sqrt(d_k)) v`.
 
-`attention` is the equation as the paper writes it and the reference for the rest; `attend` is
-the fast path on the same inputs, and `MultiHeadAttention` the projections around it. This
-module knows nothing of time, tapes or positions: a `AttentionMask` says which slots a query sees.
+`attention` is the equation as the paper writes it, and the reference for `attend`, the fast path on
+the same inputs. `MultiHeadAttention` has the projections around it. This module knows nothing of
+time or tapes: an `AttentionMask` says which slots a query sees.
 
 Shapes: B rows, H heads, L queries, S slots (keys), D features of the model, d_k and d_v the
 sizes of a key and of a value of one head.
@@ -22,7 +22,7 @@ from seriatim.layers.positions import Rotation, rotate
 
 Projected: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
-_SMALLEST_BLOCK = 64  # queries in a block of a long chunk: smaller ones starve the kernel
+_SMALLEST_BLOCK = 64  # queries in a block of a long chunk: the kernel is slow on smaller ones
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -34,10 +34,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         q: (..., L, d_k).
         k: (..., S, d_k).
         v: (..., S, d_v).
-        mask: (..., L, S) bool, which slots each query sees, at least one; None: all.
+        mask: (..., L, S) bool, the slots that each query sees, at least one; None: all.
 
     Returns:
-        (..., L, d_v) for each query the mean of the values, weighted by how well keys fit it.
+        (..., L, d_v) for each query the mean of the values, weighted by how well keys match it.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if mask is not None:
@@ -47,16 +47,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 @dataclass(frozen=True)
 class AttentionMask:
-    """Which slots the queries of a chunk see, made once and used by every layer.
+    """The slots that the queries of a chunk see, computed once and used by every layer.
 
     Attributes:
         bias: (L, S) or (B, 1, L, S) added to the scores: 0 where seen, -inf elsewhere; None: no
-            such term. With `band` it speaks of the first block of queries only.
+            such term. If there is a `band`, it is for the first block of queries only.
         is_causal: query i sees slots 0 .. i (instead of a bias).
-        band: (block, context - 1 + block) the bias of every later block of a long chunk: each
+        band: (block, context - 1 + block) the bias of all later blocks of a long chunk: each
             query sees its own slot and the context - 1 before it. None: there is one block.
-        group: how many rows of queries look at each row of keys and values; their queries are
-            then one block, row after row, and `bias` (B / group, 1, group L, S) is of it.
+        group: the number of rows of queries that share each row of keys and values; their queries
+            then form one block, row after row, and `bias` is (B / group, 1, group L, S).
     """
 
     bias: Tensor | None = None
@@ -69,20 +69,20 @@ EVERYTHING = AttentionMask()
 
 
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where `visible`, -inf elsewhere: made once here, not once a layer in the kernel."""
+    """0 where `visible`, -inf elsewhere: computed here once instead of once in every layer."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
         ~visible, -math.inf
     )
 
 
 def block_size(length: int, context: int) -> int:
-    """How many queries of a chunk are computed join_groups: all, unless the chunk is long."""
+    """How many queries of a chunk are computed together: all, unless the chunk is long."""
     block = max(context, _SMALLEST_BLOCK)
     return block if length > 2 * block else length
 
 
 def join_groups(q: Tensor, group: int) -> Tensor:
-    """(B, H, L, d) as (B / group, H, group L, d): queries that look at the same keys."""
+    """(B, H, L, d) as (B / group, H, group L, d): queries that share keys side by side."""
     if group == 1:
         return q
     _, heads, length, size = q.shape
@@ -90,17 +90,17 @@ def join_groups(q: Tensor, group: int) -> Tensor:
     return q.reshape(-1, heads, group * length, size)
 
 
-def split_groups(found: Tensor, group: int) -> Tensor:
+def split_groups(y: Tensor, group: int) -> Tensor:
     """The inverse of `join_groups`."""
     if group == 1:
-        return found
-    rows, heads, _, size = found.shape
-    found = found.view(rows, heads, group, -1, size).transpose(1, 2)
-    return found.reshape(rows * group, heads, -1, size)
+        return y
+    rows, heads, _, size = y.shape
+    y = y.view(rows, heads, group, -1, size).transpose(1, 2)
+    return y.reshape(rows * group, heads, -1, size)
 
 
 def band(length: int, size: int, context: int, device: torch.device) -> Tensor:
-    """(length, size) bool: the last query sees the last slot; all see `context` slots up to it."""
+    """(length, size) bool: each query sees `context` slots up to its own, the last the last."""
     query = torch.arange(size - length, size, device=device)[:, None]
     slot = torch.arange(size, device=device)
     return (slot <= query) & (slot > query - context)
@@ -113,7 +113,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask = EVERYTHING) ->
         q: (B, H, L, d_k).
         k: (B, H, S, d_k); with `mask.band` the last L slots belong to the queries.
         v: (B, H, S, d_v).
-        mask: what each query sees.
+        mask: the slots that each query sees.
 
     Returns:
         (B, H, L, d_v).
@@ -122,7 +122,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask = EVERYTHING) ->
 
 
 def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor:
-    """As `attend`, where every row of queries has a row of keys."""
+    """`attend` with as many rows of keys as of queries."""
     if mask.is_causal and mask.band is None and fused.is_useful(q) and fused.fits_causal(q, k):
         return fused.causal_attention(q, k, v)
     is_whole = mask.band is None and not mask.is_causal
@@ -151,7 +151,7 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> Tensor
 def weights(
     q: Tensor, k: Tensor, mask: AttentionMask = EVERYTHING
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """What `attend` weighs the values with, made beside it: no fused kernel shows them.
+    """The weights of the values in `attend`, computed beside it: fused kernels do not return them.
 
         softmax(q k^T / sqrt(d_k) + bias),    rows sum to 1
 
@@ -161,9 +161,9 @@ def weights(
         mask: as for `attend`.
 
     Yields:
-        For one block of queries after another the first query, the first slot that it looks at,
-        and the weights (B, H, l, W) of its l queries on that slot and the W - 1 after it, in
-        float32 at least.
+        For one block of queries after another its first query, the first slot that it sees, and
+        the weights (B, H, l, W) of its l queries on that slot and the W - 1 after it, in float32
+        at least.
     """
     length = q.shape[2]
     block = length if mask.band is None else mask.band.shape[0]
@@ -182,7 +182,7 @@ def weights(
 
 
 def weights_bytes(q: Tensor, k: Tensor, mask: AttentionMask = EVERYTHING) -> int:
-    """How large all that `weights` yields is."""
+    """The size of all that `weights` yields."""
     slots = k.shape[2] if mask.band is None else mask.band.shape[1]
     return q.shape[:3].numel() * slots * max(4, q.element_size())
 
@@ -191,8 +191,8 @@ def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     dtype = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
         scores = (q.to(dtype) * q.shape[-1] ** -0.5) @ k.to(dtype).transpose(-2, -1)
-        found: Tensor = (scores if bias is None else scores.add_(bias)).softmax(-1)
-        return found
+        alpha: Tensor = (scores if bias is None else scores.add_(bias)).softmax(-1)
+        return alpha
 
 
 def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -214,14 +214,18 @@ def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    """H attentions side by side, each on its own projections (Vaswani et al. 2017, 3.2.2).
+    """H attentions in parallel, each on its own projections (Vaswani et al. 2017, 3.2.2).
 
         head_i = Attention(x W_q^i, m W_k^i, m W_v^i),    MultiHead(x, m) = [head_1 .. head_H] W_o
 
-    In self-attention m is x, and one product makes all projections. In cross-attention m is a
-    memory whose keys and values `project_memory` makes once, and `project_queries` follows x.
+    x (L, D), m (S, D); W_q^i and W_k^i (D, d_k), W_v^i (D, d_v), W_o (H d_v, D). In self-attention
+    m is x, and one product gives all projections. In cross-attention m is a memory whose keys and
+    values are projected once by `project_memory`, and x is projected by `project_queries`.
 
-    `weight` holds the rows of W_q, then of W_k, then of W_v.
+    Attributes:
+        weight: (H (2 d_k + d_v), D) the rows of all W_q, then of all W_k, then of all W_v.
+        bias: (H (2 d_k + d_v),) or None.
+        output: W_o.
     """
 
     def __init__(
@@ -253,13 +257,13 @@ class MultiHeadAttention(nn.Module):
         return q, k, v.view(rows, length, heads, self.value_size).transpose(1, 2)
 
     def project_queries(self, x: Tensor) -> Tensor:
-        """x (B, L, D) as queries (B, H, L, d_k), for a memory projected before."""
+        """x (B, L, D) as queries (B, H, L, d_k), for cross-attention."""
         n = self.num_heads * self.key_size
         q = F.linear(x, self.weight[:n], None if self.bias is None else self.bias[:n])
         return q.view(*q.shape[:2], self.num_heads, self.key_size).transpose(1, 2)
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """memory (B, S, D) as keys (B, H, S, d_k) and values (B, H, S, d_v)."""
+        """A memory (B, S, D) as keys (B, H, S, d_k) and values (B, H, S, d_v)."""
         n = self.num_heads * self.key_size
         kv = F.linear(memory, self.weight[n:], None if self.bias is None else self.bias[n:])
         k, v = kv.split_with_sizes([n, self.num_heads * self.value_size], -1)
@@ -268,7 +272,7 @@ class MultiHeadAttention(nn.Module):
         return k.transpose(1, 2), v.transpose(1, 2)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask = EVERYTHING) -> Tensor:
-        """(B, L, D): every head attends, and W_o joins what they found."""
+        """(B, L, D) [head_1 .. head_H] W_o, from projected q, k, v as of `attend`."""
         heads = attend(q, k, v, mask).transpose(1, 2).flatten(2)
         joined: Tensor = self.output(heads)
         return joined

@@ -1,6 +1,6 @@
-"""What a Transformer is stacked of: normalization, feed-forward networks and residual blocks.
+"""Blocks of a Transformer: normalization, feed-forward networks, residual connections.
 
-Knows how sublayers are put together; not what came before a chunk, which is the tape's.
+Knows how sublayers are put together; the elements before a chunk are the tape's.
 
 Shapes: B rows, L elements, D features, F inner features of a feed-forward network.
 """
@@ -30,14 +30,14 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D), each vector divided by its root mean square."""
+        """y (..., D) for x (..., D)."""
         if fused.is_useful(x):
             return fused.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.size, self.weight, self.eps)
 
 
 class FeedForward(nn.Module):
-    """FFN(x) = W_2 f(W_1 x + b_1) + b_2, at each position by itself.
+    """FFN(x) = W_2 f(W_1 x + b_1) + b_2, at each position by itself; W_1 (F, D), W_2 (D, F).
 
     f is ReLU (Vaswani et al. 2017, equation 2) or GELU (Hendrycks, Gimpel 2016).
     """
@@ -59,7 +59,7 @@ class FeedForward(nn.Module):
 class SwiGLU(nn.Module):
     """FFN(x) = W_2 (silu(W_1 x) * V x), silu(a) = a sigmoid(a)  (Shazeer 2020, equation 6).
 
-    `inner` holds the rows of W_1, then those of V.
+    W_1 and V (F, D), W_2 (D, F). `inner` holds the rows of W_1, then those of V.
     """
 
     def __init__(self, model_size: int, inner_size: int, *, bias: bool) -> None:
@@ -75,24 +75,25 @@ class SwiGLU(nn.Module):
 
 
 def _first_time_only() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What is computed again was recorded before."""
+    """Contexts of the first computation, and of the second, in which nothing is recorded."""
     return nullcontext(), taps.recomputing()
 
 
 class Unit(nn.Module):
-    """A part of a stack, entered through its forward alone.
+    """A part of a model that is used through its forward alone.
 
-    So it can be computed again when gradients are taken, instead of keeping what it computed
-    (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    So its weights can be gathered for one call where they are sharded, and it can be computed a
+    second time for its gradients instead of keeping activations (Chen et al. 2016, "Training deep
+    nets with sublinear memory cost").
 
     Attributes:
-        recomputes: whether it is, in training.
+        recomputes: whether it is computed a second time in training.
     """
 
     recomputes: bool = False
 
     def __call__(self, *inputs: Any) -> Any:
-        """`forward`, with dropout drawn alike both times."""
+        """`forward`; dropout is the same both times."""
         if self.recomputes and torch.is_grad_enabled():
             contexts = _first_time_only if taps.is_on() else noop_context_fn
             return checkpoint(super().__call__, *inputs, use_reentrant=False, context_fn=contexts)
@@ -100,16 +101,16 @@ class Unit(nn.Module):
 
 
 def tap_weights(owner: nn.Module, name: str, q: Tensor, k: Tensor, chunk: Chunk) -> None:
-    """Show recorders how queries q (B, H, L, d_k) of a chunk weigh the slots k (B, H, S, d_k)."""
+    """Put the attention weights of queries q (B, H, L, d_k) of a chunk on keys k (B, H, S, d_k)."""
     if not taps.wanted(owner, name, weights_bytes(q, k, chunk.mask)):
         return
     offsets, lengths = chunk.offsets(), chunk.lengths
     with taps.grad_mode():
-        for first, slot, found in weights(q, k, chunk.mask):
-            size, slots = found.shape[2:]
+        for first, slot, alpha in weights(q, k, chunk.mask):
+            size, slots = alpha.shape[2:]
             keys = offsets[..., slot : slot + slots] - first
             left = None if lengths is None else (lengths - first).clamp(0, size)
-            taps.put(owner, name, taps.Record(found, left, axis=2, keys=keys))
+            taps.put(owner, name, taps.Record(alpha, left, axis=2, keys=keys))
 
 
 class Block(Unit):
@@ -134,7 +135,7 @@ class Block(Unit):
         self.norm_first, self.dropout = norm_first, dropout
 
     def forward(self, h: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
-        """h (B, L, D) to (B, L, D); `chunk` writes this layer's keys and values and shows them."""
+        """h (B, L, D) to (B, L, D); `chunk` appends the keys and values of this layer."""
         if self.norm_first:
             h = h + self._drop(self._attend(self.attention_norm(h), chunk, layer, rotation))
             h = h + self._drop(self.feedforward(self.feedforward_norm(h)))

@@ -1,11 +1,11 @@
 """Positions as numbers a network can use: sinusoids that are added, rotations of q and k.
 
-Both are computed for any integer positions, with no table and so no longest length. A stream
-may stand at position 10^7: float32 holds integers exactly only up to 2^24 and would round the
-angle of the fastest pair by half a radian there, so angles are float64 and only their sines
-and cosines are rounded to the model's precision.
+Both are computed for any integer positions, without a table and so without a longest length. A
+stream may reach position 10^7: float32 holds integers exactly only up to 2^24 and would round the
+angle of the fastest pair by half a radian there, so angles are float64 and only their sines and
+cosines are rounded to the model's precision.
 
-Shapes: B rows, L positions, d the size that carries positions, even; H heads.
+Shapes: B rows, L positions, H heads, d the number of features that encode positions, even.
 """
 
 import math
@@ -25,7 +25,7 @@ def angles(positions: Tensor, size: int, base: float = BASE) -> Tensor:
     Args:
         positions: (L,) or (B, L) integers.
         size: d.
-        base: the slowest wave is almost 2 pi base long.
+        base: the base; the longest wavelength is almost 2 pi base.
 
     Returns:
         (..., d / 2) float64.
@@ -47,8 +47,8 @@ def sinusoids(positions: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 def rotation(positions: Tensor, size: int, dtype: torch.dtype) -> Rotation:
     """The rotation of each position: cosines and signed sines, (L, 1, d) or (B, L, 1, d).
 
-    RoPE, Su et al. 2021, equation 34, in the layout of Llama as the library transformers runs
-    it: element i is paired with i + d/2 (and not with its neighbour, as the paper draws it).
+    RoPE, Su et al. 2021, equation 34, in the layout of Llama in the library transformers: element
+    i is paired with i + d/2, where the paper pairs neighbours.
     """
     theta = angles(positions, size)
     signed = torch.cat([-theta, theta], -1).unsqueeze(-2)
@@ -61,7 +61,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
         y_i         = x_i cos(theta_i) - x_{i + d/2} sin(theta_i)
         y_{i + d/2} = x_{i + d/2} cos(theta_i) + x_i sin(theta_i)
 
-    The product of a query at p and a key at s then depends on positions by p - s alone.
+    The product of a query at p and a key at s then depends on the positions only by p - s.
     """
     cos, sin = rotation
     swapped = x.roll(x.shape[-1] // 2, -1)

@@ -1,4 +1,4 @@
-"""The autoregressive window: what it keeps is the last k symbols, through a feed-forward network.
+"""The autoregressive window: it keeps the last k symbols, and reads them by a feed-forward network.
 
 Bengio et al. 2003, equation 1:
 
@@ -25,13 +25,13 @@ from seriatim.models.options.autoregressive import Autoregressive
 class AutoregressiveModel(SequenceModel):
     """A feed-forward network over the last k symbols; the carry is those symbols, (B, k).
 
-    A slot before the first element holds V, which is no symbol but has an embedding of its own.
+    Slots before the first element hold V, which is no symbol but has its own embedding.
 
     Attributes:
-        config: what it was built from.
+        config: the configuration that it was built from.
         embedding: C, (V + 1, E).
-        hidden: H and d, then those of the further layers.
-        head: U, beside it W where `direct`, and b: (V, D) or (V, D + k E).
+        hidden: H and d of the first hidden layer, then the weights and biases of further layers.
+        head: U, or [U W] if `direct`, and b: (V, D) or (V, D + k E), and (V,).
     """
 
     def __init__(self, config: Autoregressive, num_symbols: int, boundary: int) -> None:
@@ -53,7 +53,7 @@ class AutoregressiveModel(SequenceModel):
 
     @property
     def reach(self) -> int:
-        """k: what lies before the window is forgotten."""
+        """k: all before the window is forgotten."""
         return self.config.window
 
     def empty(
@@ -84,16 +84,16 @@ class AutoregressiveModel(SequenceModel):
         return LinearCategorical(features, self.head.weight, self.head.bias)
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Hidden layers are layers."""
+        """The hidden layers."""
         return {"layers": self.hidden}
 
     def _first(self, windows: Tensor) -> Tensor:
         """(B, L, D) d + H x, for the symbols (B, L, k) of each window.
 
         H x = sum_j H_j C(x_j) for the blocks H_j of H. With more windows than symbols it is
-        quicker to multiply each symbol with each block once, and to add up rows of that table:
-        3 times for 65 symbols and 32 x 128 windows. Otherwise it is one product; a convolution
-        or a sum of k products was not quicker.
+        faster to multiply each symbol with each block once, and to add rows of that table: 3 times
+        for 65 symbols and 32 x 128 windows. Otherwise it is one product; a convolution or a sum of
+        k products was not faster.
         """
         rows, length, window = windows.shape
         first: nn.Linear = self.hidden[0]

@@ -1,10 +1,11 @@
-"""Decoders: folds over a target that look at the memory of a source.
+"""Decoders: folds over a target that attend to the memory of a source.
 
-A decoder makes the memory of the encoder's states once (`bind`), starts from it (`empty`) and
-folds embedded symbols (`advance`). Knows how a target's past and its source are put together;
-not how a source was read, nor how symbols are embedded or predicted.
+A decoder computes the memory from the encoder's states once (`bind`), starts from it (`empty`) and
+folds embedded symbols (`forward`). Knows how a target's past and its source are combined; not how a
+source was read, nor how symbols are embedded or predicted.
 
-Shapes: B rows, L elements of a chunk, S positions of the source, D features, H heads.
+Shapes: B rows, L elements of a chunk, S positions of the source, D features, H heads; in a memory
+M sources with G rows each.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ from seriatim.core.tree import Tree
 from seriatim.layers import alignment_scores
 from seriatim.layers.attention import EVERYTHING, AttentionMask, MultiHeadAttention, weights
 from seriatim.layers.blocks import Unit, tap_weights
-from seriatim.layers.kernels.attention_rnn import look_and_step
+from seriatim.layers.kernels.attention_rnn import attend_and_step
 from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.positions import Rotation
 from seriatim.layers.recurrent_taps import tap_chunk
@@ -30,34 +31,34 @@ from seriatim.models.memory import Memory
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.recurrent_stack import RecurrentStack
 from seriatim.models.transformer_parts import (
+    add_positions,
     initialize_blocks,
     make_attention,
     make_feedforward,
     make_last_norm,
     make_norm,
-    placed,
 )
 
 _CROSS = "attention.cross"
-_UNBOUNDED = 2**30  # a target has no context beyond which it is forgotten
+_UNBOUNDED = 2**30  # the context of a target: nothing of it is dropped
 
 
 class Decoder(nn.Module, ABC):
-    """What answers to a source. A carry is (its own, the memory)."""
+    """A fold over the target; a carry is (the state of the target, the memory)."""
 
     @abstractmethod
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
-        """The memory of a source.
+        """The memory of sources.
 
         Args:
-            states: (B, S, D) of the encoder.
-            lengths: (B,) on the CPU; None: every row is full.
-            summary: (B, D) each source as one vector.
+            states: (B, S, D) the states of the encoder.
+            lengths: (B,) on the CPU, the number of valid positions of each row; None: all.
+            summary: (B, D) each source as one vector, as of `Encoder.summary`.
         """
 
     @abstractmethod
     def empty(self, batch_size: int, memory: Memory, capacity: int | None) -> Carry:
-        """The carry before anything was seen."""
+        """The carry before the first element."""
 
     @abstractmethod
     def forward(
@@ -68,14 +69,14 @@ class Decoder(nn.Module, ABC):
         *,
         keep: bool = True,
     ) -> tuple[Tensor, Carry | None]:
-        """Fold embedded symbols e (B, L, D) as `SequenceModel.advance` does; features (B, L, D)."""
+        """As `SequenceModel.advance`, for embedded symbols e (B, L, D); features (B, L, D)."""
 
 
 # ---- the Transformer ----------------------------------------------------------------------------
 
 
 class DecoderBlock(Unit):
-    """Masked self-attention, attention over the source, a feed-forward network, each residual.
+    """Masked self-attention, attention to the source, a feed-forward network, each residual.
 
     norm first:  h <- h + Dropout(f(Norm(h)))
     norm last:   h <- Norm(h + Dropout(f(h)))       (Vaswani et al. 2017, 3.1)
@@ -93,28 +94,28 @@ class DecoderBlock(Unit):
         h: Tensor,
         chunk: Chunk,
         layer: int,
-        turn: Rotation | None,
+        rotation: Rotation | None,
         memory: Memory,
     ) -> Tensor:
         """h (B, L, D) to (B, L, D)."""
 
-        def look_back(x: Tensor) -> Tensor:
-            q, k, v = self.attention.project(x, turn)
+        def attend_to_past(x: Tensor) -> Tensor:
+            q, k, v = self.attention.project(x, rotation)
             k, v = chunk.view(layer, k, v)
             if taps.is_on():
                 tap_weights(self, "attention.masked", q, k, chunk)
             y: Tensor = self.attention(q, k, v, chunk.mask)
             return y
 
-        def look_over(x: Tensor) -> Tensor:
+        def attend_to_source(x: Tensor) -> Tensor:
             q = self.cross.project_queries(x)
             if taps.is_on():
                 _tap_cross(self, memory, layer, q, chunk.lengths)
             y: Tensor = self.cross.output(memory.attend(layer, q).transpose(1, 2).flatten(2))
             return y
 
-        h = self._residual(h, look_back, self.attention_norm)
-        h = self._residual(h, look_over, self.cross_norm)
+        h = self._residual(h, attend_to_past, self.attention_norm)
+        h = self._residual(h, attend_to_source, self.cross_norm)
         h = self._residual(h, self.feedforward, self.feedforward_norm)
         if taps.is_on():
             taps.put(self, "hidden", taps.Record(h, chunk.lengths))
@@ -129,17 +130,17 @@ class DecoderBlock(Unit):
 def _tap_cross(
     owner: nn.Module, memory: Memory, layer: int, q: Tensor, lengths: Tensor | None
 ) -> None:
-    """Show recorders how queries q (B, H, L, d_k) weigh the positions of the source."""
+    """Put the attention weights of queries q (B, H, L, d_k) on the positions of the source."""
     size = q.shape[:3].numel() * memory.keys[layer].shape[2] * max(4, q.element_size())
     if taps.wanted(owner, _CROSS, size):
         mask = EVERYTHING if memory.bias is None else AttentionMask(memory.bias)
         with taps.grad_mode():
-            ((_, _, found),) = weights(memory.join_groups(q), memory.keys[layer], mask)
-            taps.put(owner, _CROSS, taps.Record(memory.split_groups(found), lengths, axis=2))
+            ((_, _, alpha),) = weights(memory.join_groups(q), memory.keys[layer], mask)
+            taps.put(owner, _CROSS, taps.Record(memory.split_groups(alpha), lengths, axis=2))
 
 
 class TransformerDecoder(Decoder):
-    """N blocks; its own part of the carry is a `Tape` of all that was said."""
+    """N blocks; the state of the target is a `Tape` of its whole past."""
 
     def __init__(self, config: Seq2Seq) -> None:
         super().__init__()
@@ -149,13 +150,13 @@ class TransformerDecoder(Decoder):
         initialize_blocks(self.blocks, config, 3 * config.decoder_layers)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
-        """Keys and values of every layer."""
+        """The keys and values of every layer."""
         pairs = [cross.project_memory(states) for cross in self._crosses()]
         keys, values = zip(*pairs, strict=True)
         return Memory(keys, values, padding_bias(lengths, states.shape[1], states))
 
     def empty(self, batch_size: int, memory: Memory, capacity: int | None) -> Carry:
-        """A tape of nothing."""
+        """An empty tape, and the memory."""
         config = self.config
         tape = empty_tape(
             batch_size,
@@ -177,17 +178,17 @@ class TransformerDecoder(Decoder):
         *,
         keep: bool = True,
     ) -> tuple[Tensor, Carry | None]:
-        """Features after the last block."""
+        """Features are the outputs of the last block."""
         tape: Tape
         tape, memory = carry
         chunk = tape.append(e.shape[1], lengths, keep=keep)
-        h, turn = placed(e, chunk.positions, self.config, is_training=self.training)
+        h, rotation = add_positions(e, chunk.positions, self.config, is_training=self.training)
         for layer, block in enumerate(self.blocks):
-            h = block(h, chunk, layer, turn, memory)
+            h = block(h, chunk, layer, rotation, memory)
         return self.norm(h), (chunk.keep(), memory) if keep else None
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Its blocks are layers."""
+        """The blocks, as layers."""
         return {"layers": self.blocks}
 
     def _crosses(self) -> list[MultiHeadAttention]:
@@ -198,13 +199,13 @@ class TransformerDecoder(Decoder):
 
 
 class RecurrentDecoder(Decoder):
-    """RNN, LSTM or GRU that starts where the encoder ended (Sutskever et al. 2014).
+    """RNN, LSTM or GRU that starts from a summary of the source (Sutskever et al. 2014).
 
         h_0 = tanh(W_i z + b_i),    h_t = g(h_{t-1}, E y_{t-1}),    features_t = h_t
 
-    z is the summary of the source, and every part of the state of every layer has a W_i of its
-    own (Bahdanau et al. 2015, A.2.2, project theirs so; Sutskever et al. copy it, which needs
-    an encoder of the same kind and size). Its own part of the carry are the states.
+    z is the summary of the source, and every part of the state of every layer has its own W_i, as
+    in Bahdanau et al. 2015, A.2.2 (Sutskever et al. copy the state, which needs an encoder of the
+    same kind and size). The state of the target is that of the layers.
     """
 
     def __init__(self, config: Seq2Seq) -> None:
@@ -219,11 +220,11 @@ class RecurrentDecoder(Decoder):
         return RecurrentStack(config.decoder, size, size, config.decoder_layers, config.dropout)
 
     def _zeros(self) -> Carry:
-        """The shape of its own part of the carry, for one row."""
+        """A state of the target of one row, for its structure."""
         return self.stack.zeros(1)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
-        """The states to start from; there is nothing to look at."""
+        """The states to start from, without keys and values."""
         return Memory((), (), None, self._initial(summary))
 
     def _initial(self, summary: Tensor) -> Carry:
@@ -248,13 +249,13 @@ class RecurrentDecoder(Decoder):
         *,
         keep: bool = True,
     ) -> tuple[Tensor, Carry | None]:
-        """Features are what the last layer shows."""
+        """Features are the outputs of the last layer."""
         own, memory = carry
         outputs, own = self.stack(own, self._dropped(e), lengths, keep=keep)
         return self._dropped(outputs), (own, memory) if keep else None
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """What the stack has are the layers."""
+        """The layers of the stack."""
         return {"layers": self.stack.cells}
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -262,15 +263,15 @@ class RecurrentDecoder(Decoder):
 
 
 class MultiplicativeDecoder(RecurrentDecoder):
-    """Recurrent layers first, then a look at the source (Luong, Pham, Manning 2015).
+    """Recurrent layers first, then attention to the source (Luong, Pham, Manning 2015).
 
         h_t = g(h_{t-1}, E y_{t-1})
         alpha_t = softmax_s(h_t' W_a h_s)                         equations 7 and 8, "general"
         c_t = sum_s alpha_ts h_s
         h~_t = tanh(W_c [c_t; h_t])                               equation 5
 
-    Features are h~_t. Without the input feeding of their section 3.3 the recurrence does not
-    wait for the attention, and a whole target is computed at once.
+    Features are h~_t. There is no input feeding (their section 3.3), so the recurrence does not
+    depend on the attention, and a whole target is computed at once.
     """
 
     def __init__(self, config: Seq2Seq) -> None:
@@ -304,16 +305,16 @@ class MultiplicativeDecoder(RecurrentDecoder):
 
 
 class AdditiveDecoder(RecurrentDecoder):
-    """A look at the source before every step (Bahdanau, Cho, Bengio 2015, A.1.2 and A.2.2).
+    """Attention to the source before every step (Bahdanau, Cho, Bengio 2015, A.1.2 and A.2.2).
 
         e_tj = v' tanh(W_a s_{t-1} + U_a h_j),    alpha_t = softmax_j(e_tj)
         c_t = sum_j alpha_tj h_j
         s_t = g(s_{t-1}, [E y_{t-1}; c_t])
         features_t = tanh(W_o [s_t; c_t; E y_{t-1}])             for equation 4; theirs is maxout
 
-    With several layers, s is the state of the first one, which alone waits for the attention
-    (as in Wu et al. 2016, 3); the layers above run over the whole chunk at once, and the last
-    one gives the s_t of the features.
+    With several layers, s is the state of the first one, which alone depends on the attention
+    (as in Wu et al. 2016, 3); the layers above run over the whole chunk at once, and the output of
+    the last one is the s_t of the features.
     """
 
     def __init__(self, config: Seq2Seq) -> None:
@@ -345,11 +346,12 @@ class AdditiveDecoder(RecurrentDecoder):
         *,
         keep: bool = True,
     ) -> tuple[Tensor, Carry | None]:
-        """Features t."""
+        """Features are features_t of the equation above."""
         (bottom, above), memory = carry
         e = self._dropped(e)
-        looks = self.at_once if torch.is_grad_enabled() and not taps.is_on() else self.by_steps
-        c, states, alphas = looks(bottom[0], memory, e)
+        is_training = torch.is_grad_enabled() and not taps.is_on()
+        fold = self.fold_at_once if is_training else self.fold_by_steps
+        c, states, alphas = fold(bottom[0], memory, e)
         s = self.first.cells[0].output(states)
         if taps.is_on():
             cell = self.first.cells[0]
@@ -363,12 +365,17 @@ class AdditiveDecoder(RecurrentDecoder):
         return self._dropped(joined), ((bottom, above), memory) if keep else None
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """The layer that looks is the first, those of the stack come after it."""
+        """The first layer, which attends, and those of the stack above it."""
         cells = (*self.first.cells, *self.stack.cells)
         return {f"layers.{i}": cell for i, cell in enumerate(cells)}
 
-    def by_steps(self, h: Tree, memory: Memory, e: Tensor) -> tuple[Tensor, Tree, Tensor]:
-        """The first layer one step after another, as the equations have it.
+    def fold_by_steps(self, h: Tree, memory: Memory, e: Tensor) -> tuple[Tensor, Tree, Tensor]:
+        """The first layer over a chunk, one step after another, as its equations.
+
+        Args:
+            h: its state before the chunk.
+            memory: the memory of the sources.
+            e: (B, L, D) embedded symbols.
 
         Returns:
             The contexts c (B, L, D), the state after every step, each part (B, L, D), and the
@@ -386,12 +393,12 @@ class AdditiveDecoder(RecurrentDecoder):
         after = tree.map_leaves(lambda *steps: torch.stack(steps, 1), *states)
         return torch.stack(contexts, 1), after, torch.cat(alphas, 2)
 
-    def at_once(self, h: Tree, memory: Memory, e: Tensor) -> tuple[Tensor, Tree, Tensor]:
-        """As `by_steps`, for gradients: what need not wait for a step does not. No weights."""
+    def fold_at_once(self, h: Tree, memory: Memory, e: Tensor) -> tuple[Tensor, Tree, Tensor]:
+        """`fold_by_steps` for training: faster with gradients, but without the weights."""
         memory = memory.ungrouped()
         w, u, b_w, b_u = self.first.cells[0].weights
         size = e.shape[-1]
-        contexts, states = look_and_step(
+        contexts, states = attend_and_step(
             self.config.decoder,
             F.linear(e, w[:, :size], b_w),
             tuple(tree.leaves(h)),
@@ -407,7 +414,7 @@ class AdditiveDecoder(RecurrentDecoder):
         return contexts, tree.map_leaves(lambda _: next(parts), h), contexts.new_empty(0)
 
     def _alpha(self, memory: Memory, s: Tensor) -> Tensor:
-        """(M, 1, G, S) the weights of one step, from s_{t-1} (B, D)."""
+        """(M, 1, G, S) the attention weights of one step, from s_{t-1} (B, D)."""
         q = memory.join_groups(self.query(s)[:, None, None])
         scores = alignment_scores.additive(q[:, 0], memory.keys[0][:, 0], self.score)
         return alignment_scores.weights(scores[:, None], memory.bias)
@@ -421,7 +428,7 @@ RECURRENT: Mapping[str, Callable[[Seq2Seq], Decoder]] = {
 
 
 def make_decoder(config: Seq2Seq) -> Decoder:
-    """The decoder that a configuration asks for."""
+    """The decoder that a configuration describes."""
     if config.decoder == "transformer":
         return TransformerDecoder(config)
     return RECURRENT[config.attention or "additive"](config)

@@ -1,11 +1,11 @@
 """Encoder-decoders: p(y | x) = prod_t p(y_t | y_1 .. y_{t-1}, x).
 
-An encoder reads the source in both directions, a decoder folds the target and looks at what
-was read; any encoder goes with any decoder. A source is x_1 .. x_{S-1} and the boundary symbol
-of its alphabet, so that none is ever empty.
+An encoder reads the source in both directions, and a decoder folds the target and attends to the
+states of the encoder; any encoder goes with any decoder. A source is x_1 .. x_{S-1} and the
+boundary symbol of its vocabulary, so none is ever empty.
 
-Knows how symbols are embedded and predicted; how sources are read and targets folded is known
-by `models.encoders` and `models.decoders`.
+Knows how symbols are embedded and predicted; `models.encoders` reads sources and `models.decoders`
+folds targets.
 
 Shapes: B rows, L elements of the target, S positions of the source, D features, V symbols.
 """
@@ -26,14 +26,15 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 
 
 class Seq2SeqModel(SequenceModel):
-    """A distribution over targets that answer to a source.
+    """A distribution over target sequences, given a source sequence.
 
     Attributes:
-        encoder: reads a source; its `embedding` may be the target's own.
-        embedding: (V, D) of the target's symbols.
-        decoder: folds a target.
-        head: the output layer, where it does not use the embedding's weights.
-        bias: (V,) of the output; None for Transformers.
+        config: the configuration that it was built from.
+        encoder: the part that reads a source; it may share the embedding.
+        embedding: (V, D) the embedding of the target's symbols.
+        decoder: the part that folds a target.
+        head: (V, D) the output layer; None: the embedding.
+        bias: (V,) the bias of the output layer; None for Transformers.
     """
 
     def __init__(
@@ -45,22 +46,23 @@ class Seq2SeqModel(SequenceModel):
     ) -> None:
         """
         Args:
-            config: the sizes.
-            num_symbols: V of the target.
-            boundary: of the target.
-            num_source_symbols: of the source; None: it has the symbols of the target.
+            config: the options.
+            num_symbols: V, the size of the target's vocabulary.
+            boundary: the id of the target's boundary symbol.
+            num_source_symbols: the size of the source's vocabulary; None: source and target have
+                the same symbols.
 
         Raises:
-            ConfigError: embeddings shared by alphabets that differ.
+            ConfigError: if vocabularies of different sizes would share an embedding.
         """
         super().__init__(num_symbols, boundary)
         self.config = config
         is_joint = num_source_symbols is None
         if config.share_embeddings and num_source_symbols not in (None, num_symbols):
             raise ConfigError(
-                f"share_embeddings needs the same symbols on both sides, and the source has "
-                f"{num_source_symbols}, the target {num_symbols}: use joint symbols, or leave it "
-                "out"
+                f"share_embeddings needs the same symbols on both sides, but the source has "
+                f"{num_source_symbols} and the target {num_symbols}: use joint symbols, or leave "
+                "share_embeddings out"
             )
         shares = is_joint if config.share_embeddings is None else config.share_embeddings
         self.embedding = make_embedding(config, num_symbols)
@@ -75,13 +77,13 @@ class Seq2SeqModel(SequenceModel):
         self.bias = nn.Parameter(torch.zeros(num_symbols)) if is_recurrent else None
 
     def encode(self, source: Batch) -> Memory:
-        """The memory of sources: what the decoder looks up, projected once.
+        """The memory of sources, for the decoder.
 
         Args:
-            source: inputs (B, S) symbols, each row ending with the boundary of its alphabet.
+            source: a batch with inputs (B, S), each row ending with the boundary symbol.
 
         Raises:
-            DataError: an empty row.
+            DataError: if a row is empty.
         """
         states = self.encoder.encode(source.inputs, source.lengths)
         summary = self.encoder.summary(states, source.lengths)
@@ -90,19 +92,19 @@ class Seq2SeqModel(SequenceModel):
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        """The decoder's own beginning, and the memory.
+        """The state that the decoder starts from, and the memory.
 
         Raises:
-            ConfigError: no memory, or one of another number of rows.
+            ConfigError: if there is no memory, or one of another number of rows.
         """
         if not isinstance(memory, Memory):
             raise ConfigError(
-                "an encoder-decoder answers to a source, and none was given: score a batch with a "
+                "an encoder-decoder needs a source, but none was given: score a batch with a "
                 "source, or use model.bind(source)"
             )
         if memory.num_rows != batch_size:
             raise ConfigError(
-                f"{batch_size} sequences cannot answer to {memory.num_rows} sources: give one each"
+                f"{batch_size} sequences were given {memory.num_rows} sources: give one each"
             )
         return self.decoder.empty(batch_size, memory, capacity)
 
@@ -116,23 +118,22 @@ class Seq2SeqModel(SequenceModel):
         return features, carry
 
     def emit(self, features: Tensor) -> LinearCategorical:
-        """softmax(W h + b), W being the embedding where they are tied (Press, Wolf 2017)."""
+        """softmax(W h + b), where W is the embedding if they are tied (Press, Wolf 2017)."""
         weight = self.embedding.weight if self.head is None else self.head.weight
         return LinearCategorical(features, weight, self.bias)
 
-    # ---- looking inside --------------------------------------------------------------------------
+    # ---- attention ------------------------------------------------------------------------------
 
     @torch.no_grad()
     def attention_weights(self, source: Batch, batch: Batch) -> list[Tensor]:
-        """How every head weighs the source before each target, (B, H, L, S) for each layer.
+        """The attention weights on the source before each target, (B, H, L, S) for each layer.
 
-        A computation of its own: nothing else changes. Rows sum to 1; padding of the source
-        weighs 0; anything at padding of the target. Recurrent decoders have one layer with one
-        head, and none without attention.
+        Rows sum to 1, and padding of the source has weight 0; weights at padding of the target are
+        arbitrary. A recurrent decoder has one layer with one head, or none without attention.
 
         Args:
-            source: inputs (B, S), each row ending with the boundary.
-            batch: inputs (B, L), the boundary and the target but for its last element.
+            source: a batch with inputs (B, S), each row ending with the boundary symbol.
+            batch: a batch with inputs (B, L), the boundary and the target without its last element.
         """
         recorder = taps.Recorder(self, only=["decoder.layers.*.attention.cross"])
         with taps.recording_only(recorder):
@@ -141,17 +142,20 @@ class Seq2SeqModel(SequenceModel):
         return [record.value for (record,) in recorder.records.values()]
 
     def alignment(self, source: Batch, batch: Batch, layer: int = -1) -> Tensor:
-        """(B, L, S) how much each target looked at each position of its source, summing to 1.
+        """(B, L, S) the attention weights of one layer, averaged over its heads.
 
-        The mean over the heads of one layer, by default the last.
+        Args:
+            source: as for `attention_weights`.
+            batch: as for `attention_weights`.
+            layer: the index of the layer; -1 is the last.
 
         Raises:
-            ConfigError: a decoder that does not look at the source, or no such layer.
+            ConfigError: if there is no such layer, or the decoder has no attention.
         """
         layers = self.attention_weights(source, batch)
         if not -len(layers) <= layer < len(layers):
             raise ConfigError(
-                f"there is no layer {layer} that looks at the source: this decoder has "
+                f"there is no layer {layer} with attention to the source: this decoder has "
                 f"{len(layers)}"
             )
         return layers[layer].mean(1)

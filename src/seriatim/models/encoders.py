@@ -1,11 +1,10 @@
 """Encoders: a whole sequence is read at once, and every position sees all of it.
 
-Nothing here is a fold: an encoder gives states for a sequence that is known to its end, to a
-decoder that answers to it or to a labeller that reads them off. Knows how symbols become
-states; not what the states are for.
+An encoder is no fold: it gives states for a complete sequence, to a decoder or to a readout of
+labels. Knows how symbols become states; not what the states are for.
 
-A sequence ends with the boundary symbol, so that none is ever empty and its end can be looked
-at: x_1 .. x_{S-1}, boundary.
+A sequence ends with the boundary symbol, x_1 .. x_{S-1}, boundary, so none is ever empty and a
+decoder can attend to its end.
 
 Shapes: B rows, S positions, D features of a state, V symbols.
 """
@@ -30,16 +29,16 @@ from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.recurrent_stack import RecurrentStack
 from seriatim.models.transformer_parts import (
     STD,
+    add_positions,
     embed,
     initialize_blocks,
     make_block,
     make_last_norm,
-    placed,
 )
 
 
 class Encoder(nn.Module, ABC):
-    """What reads a sequence.
+    """A map from sequences of symbols to a state for every position.
 
     Attributes:
         size: D.
@@ -48,19 +47,19 @@ class Encoder(nn.Module, ABC):
     size: int
 
     def encode(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, S, D) a state for every position; anything at padding, which changes nothing.
+        """(B, S, D) a state for every position; arbitrary at padding, which has no effect.
 
         Args:
             x: (B, S) symbols, each row ending with the boundary.
-            lengths: (B,) on the CPU, how many of each row are valid, at least 1; None: all.
+            lengths: (B,) on the CPU, the number of valid symbols of each row; None: all.
 
         Raises:
-            DataError: an empty row.
+            DataError: if a row is empty.
         """
         if x.shape[1] == 0 or (lengths is not None and bool((lengths < 1).any())):
             raise DataError(
-                "a source has no element at all: end every source with the boundary symbol, also "
-                "an empty one"
+                "a source has no element: end every source with the boundary symbol, also an empty "
+                "one"
             )
         if lengths is not None and bool((lengths == x.shape[1]).all()):
             lengths = None  # level rows have faster kernels
@@ -69,22 +68,22 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """As `encode`, of what was checked."""
+        """`encode`, without the checks."""
 
     @abstractmethod
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, D) what a decoder begins with, of a row's states (B, S, D)."""
+        """(B, D) the vector that a decoder starts from, for states (B, S, D)."""
 
     def pooled(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, D) each row as one vector that a label or a number is read off: the mean."""
+        """(B, D) the vector of a row that readouts use, for states (B, S, D): the mean."""
         return mean_of_valid(states, lengths)
 
 
 # ---- the Transformer ----------------------------------------------------------------------------
 
 
-class _Whole(Chunk):
-    """A sequence that is there all at once: its keys and values are all there is to see."""
+class _WholeSequence(Chunk):
+    """A complete sequence: its own keys and values are all that it attends to."""
 
     def __init__(self, mask: AttentionMask, positions: Tensor, lengths: Tensor | None) -> None:
         self.mask, self.positions, self.lengths = mask, positions, lengths
@@ -93,23 +92,23 @@ class _Whole(Chunk):
         return keys, values
 
     def keep(self) -> Tape:
-        raise NotImplementedError("an encoder keeps nothing")
+        raise NotImplementedError("an encoder has no tape")
 
     def offsets(self) -> Tensor:
         return self.positions
 
 
 class TransformerEncoder(Encoder):
-    """Self-attention without a mask but that of padding (Vaswani et al. 2017, 3.1)."""
+    """Self-attention in which only padding is masked (Vaswani et al. 2017, 3.1)."""
 
     def __init__(
         self, config: EncoderConfig, num_symbols: int, embedding: nn.Embedding | None = None
     ) -> None:
         """
         Args:
-            config: the sizes.
+            config: the options.
             num_symbols: V.
-            embedding: shared with another part; None: one of its own.
+            embedding: an embedding to share with another part; None: a new one.
         """
         super().__init__()
         self.config, self.size = config, config.model_size
@@ -119,19 +118,21 @@ class TransformerEncoder(Encoder):
         initialize_blocks(self.blocks, config, 2 * config.encoder_layers)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """States after the last block."""
+        """The states after the last block."""
         positions = torch.arange(x.shape[1], device=x.device)
         h = embed(self.embedding, x, self.config)
-        h, turn = placed(h, positions, self.config, is_training=self.training)
+        h, rotation = add_positions(h, positions, self.config, is_training=self.training)
         bias = padding_bias(lengths, x.shape[1], h)
-        chunk = _Whole(EVERYTHING if bias is None else AttentionMask(bias), positions, lengths)
+        chunk = _WholeSequence(
+            EVERYTHING if bias is None else AttentionMask(bias), positions, lengths
+        )
         for layer, block in enumerate(self.blocks):
-            h = block(h, chunk, layer, turn)
+            h = block(h, chunk, layer, rotation)
         states: Tensor = self.norm(h)
         return states
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Its blocks are layers."""
+        """The blocks, as layers."""
         return {"layers": self.blocks}
 
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
@@ -140,7 +141,7 @@ class TransformerEncoder(Encoder):
 
 
 def padding_bias(lengths: Tensor | None, length: int, like: Tensor) -> Tensor | None:
-    """(B, 1, 1, S) added to scores: -inf at padding; None: there is no padding."""
+    """(B, 1, 1, S) the bias of scores, -inf at padding; None: there is no padding."""
     if lengths is None:
         return None
     valid = valid_mask(lengths, length).to(like.device, non_blocking=True)
@@ -153,41 +154,43 @@ def mean_of_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
         return states.mean(1)
     n = lengths.to(states.device)
     valid = valid_mask(n, states.shape[1])
-    # where, not a product: padding may hold anything, NaN included.
-    kept = torch.where(valid[..., None], states, 0.0)
-    return kept.sum(1) / n[:, None]
+    # where, not a product: states at padding are arbitrary, and may be NaN.
+    valid_states = torch.where(valid[..., None], states, 0.0)
+    return valid_states.sum(1) / n[:, None]
 
 
 # ---- recurrent layers in both directions --------------------------------------------------------
 
 
 def read_both_ways(forward: Cell, backward: Cell, x: Tensor) -> Tensor:
-    """A layer in two directions as the equations have it, for one sequence.
+    """A layer in two directions as its equations, for one sequence (Schuster, Paliwal 1997).
 
         f_s = g(f_{s-1}, x_s),    b_s = g'(b_{s+1}, x_s),    y_s = [f_s; b_s]
 
-    Schuster, Paliwal 1997. The reference of the fast path.
+    The reference for the fast path.
 
     Args:
+        forward: g.
+        backward: g'.
         x: (S, E).
 
     Returns:
-        (S, 2 D').
+        y, (S, D).
     """
 
     def run(cell: Cell, order: list[int]) -> Tensor:
-        h, shown = cell.initial(1), {}
+        h, outputs = cell.initial(1), {}
         for s in order:
             h = cell(h, x[s : s + 1])
-            shown[s] = cell.output(h)
-        return torch.cat([shown[s] for s in range(len(x))])
+            outputs[s] = cell.output(h)
+        return torch.cat([outputs[s] for s in range(len(x))])
 
     order = list(range(len(x)))
     return torch.cat([run(forward, order), run(backward, order[::-1])], -1)
 
 
 def reversal(lengths: Tensor | None, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """What turns the valid part of every row of x (B, S, ...) around, and leaves padding last."""
+    """The map that reverses the valid part of every row of x (B, S, ...); padding stays last."""
     if lengths is None:
         return lambda t: t.flip(1)
     n = lengths.to(x.device)[:, None]
@@ -197,11 +200,11 @@ def reversal(lengths: Tensor | None, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 class RecurrentEncoder(Encoder):
-    """RNN, LSTM or GRU in both directions, each of D / 2 features.
+    """RNN, LSTM or GRU in both directions, each with D / 2 features.
 
-    The backward layer reads the valid part of each row turned around, so that it starts at the
-    row's last element; both directions then run on kernels that know no padding, which comes
-    last and changes nothing before it.
+    The backward layer reads the valid part of each row reversed, so it starts at the row's last
+    element; both directions then run on kernels that know no padding, which comes last and has no
+    effect on what is before it.
     """
 
     def __init__(
@@ -209,9 +212,9 @@ class RecurrentEncoder(Encoder):
     ) -> None:
         """
         Args:
-            config: the sizes.
+            config: the options.
             num_symbols: V.
-            embedding: shared with another part; None: one of its own.
+            embedding: an embedding to share with another part; None: a new one.
         """
         super().__init__()
         self.config, self.size = config, config.model_size
@@ -227,20 +230,20 @@ class RecurrentEncoder(Encoder):
         self.backward_layers: Any = layers()
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Outputs of the last layer, [forward; backward]."""
+        """The outputs of the last layer, [forward; backward]."""
         h = self._dropped(scaled_embedding(self.embedding, x, self.config))
-        turned = reversal(lengths, x)
+        reverse = reversal(lengths, x)
         pairs = zip(self.forward_layers, self.backward_layers, strict=True)
         for i, (ahead, back) in enumerate(pairs):
             h = self._dropped(h) if i else h
             zeros = ahead.zeros(len(x))
             there, _ = ahead(zeros, h, lengths, keep=False)
-            again, _ = back(zeros, turned(h), lengths, keep=False, reorder=turned)
-            h = torch.cat([there, turned(again)], -1)
+            again, _ = back(zeros, reverse(h), lengths, keep=False, reorder=reverse)
+            h = torch.cat([there, reverse(again)], -1)
         return self._dropped(h)
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Layers of two directions."""
+        """The layers of both directions."""
         ways = (("forward", self.forward_layers), ("backward", self.backward_layers))
         return {
             f"layers.{i}.{way}": stack.cells[0]
@@ -249,7 +252,7 @@ class RecurrentEncoder(Encoder):
         }
 
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """What each direction says once it has read everything: [f_S; b_1]."""
+        """[f_S; b_1], the output of each direction at its end."""
         half = self.size // 2
         last = tree.at_last(states, lengths)[:, :half]
         return torch.cat([last, states[:, 0, half:]], -1)
@@ -271,7 +274,7 @@ def make_embedding(config: EncoderConfig, num_symbols: int) -> nn.Embedding:
 
 
 def scaled_embedding(embedding: nn.Embedding, x: Tensor, config: EncoderConfig) -> Tensor:
-    """Symbols x (B, L) as inputs of recurrent layers, (B, L, D)."""
+    """(B, L, D) the embeddings of symbols x (B, L), as inputs of recurrent layers."""
     h: Tensor = embedding(x)
     return h * math.sqrt(config.model_size) if config.scale_embeddings else h
 
@@ -280,9 +283,9 @@ def scaled_embedding(embedding: nn.Embedding, x: Tensor, config: EncoderConfig) 
 
 
 class CausalEncoder(Encoder):
-    """Any `SequenceModel` whose features are vectors: each position sees only what came before.
+    """Any `SequenceModel` whose features are vectors, as an encoder; a position sees only the past.
 
-    Its features after an element are the state at that element.
+    The state at a position are the features after its element.
     """
 
     def __init__(self, model: SequenceModel) -> None:
@@ -291,7 +294,10 @@ class CausalEncoder(Encoder):
         with torch.no_grad():
             features = model.start(1).features
         if not isinstance(features, Tensor) or features.ndim != 2:
-            raise TypeError(f"{type(model).__name__} has no vectors as features to be states")
+            raise TypeError(
+                f"the features of {type(model).__name__} are not vectors (B, D): it cannot be an "
+                "encoder"
+            )
         self.size = features.shape[1]
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -301,7 +307,7 @@ class CausalEncoder(Encoder):
         return states
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """What the model has."""
+        """The layers of the model."""
         return {"": self.model}
 
     def summary(self, states: Tensor, lengths: Tensor | None) -> Tensor:
@@ -310,7 +316,7 @@ class CausalEncoder(Encoder):
         return last
 
     def pooled(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """The summary: earlier states have seen only a part."""
+        """The summary, since earlier states have seen only a part of the row."""
         return self.summary(states, lengths)
 
 
@@ -325,9 +331,11 @@ ENCODERS: Mapping[str, Callable[[EncoderConfig, int, nn.Embedding | None], Encod
 def make_encoder(
     config: EncoderConfig, num_symbols: int, embedding: nn.Embedding | None = None
 ) -> Encoder:
-    """The encoder that a configuration asks for, over V symbols.
+    """The encoder that a configuration describes.
 
     Args:
-        embedding: shared with another part; None: one of its own.
+        config: the options.
+        num_symbols: V.
+        embedding: an embedding to share with another part; None: a new one.
     """
     return ENCODERS[config.encoder](config, num_symbols, embedding)

@@ -1,9 +1,9 @@
-"""The latent autoregressive model: what it keeps is the state of any cell h_t = g(h_{t-1}, x_t).
+"""The latent autoregressive model: it keeps the state of any cell h_t = g(h_{t-1}, x_t).
 
     p(x_{t+1}) = softmax(V o(h_t) + b),   o the cell's `output`
 
-The cell is the user's, a few lines; the loop over time, ragged rows and the words for what went
-wrong are here.
+The user writes the cell, a few lines; the loop over time, ragged rows and the messages about a
+cell that is wrong are here.
 
 Shapes: B rows, L elements of a chunk, E and D features of an embedding and of the output,
 V symbols.
@@ -30,22 +30,22 @@ class LatentModel(SequenceModel):
     """A language model around one cell, run step by step. The carry is the cell's state.
 
     Attributes:
-        config: what it was built from.
-        embedding: (V, E).
-        cell: the user's.
-        head: (V, D) and its bias.
+        config: the configuration that it was built from.
+        embedding: E, (V, E).
+        cell: g, the user's cell.
+        head: V and b, (V, D) and (V,).
     """
 
     def __init__(self, config: Latent, num_symbols: int, boundary: int) -> None:
         """
         Raises:
-            ConfigError: `config.cell` is no Cell, or does not take the options.
+            ConfigError: if `config.cell` is not a Cell, or does not take the options.
         """
         super().__init__(num_symbols, boundary)
         self.config = config
         width = config.embedding_size or config.hidden_size
         self.embedding = nn.Embedding(num_symbols, width)
-        self.cell = _made(config, width)
+        self.cell = _make_cell(config, width)
         self.head = nn.Linear(config.hidden_size, num_symbols)
         nn.init.zeros_(self.head.bias)
 
@@ -53,7 +53,7 @@ class LatentModel(SequenceModel):
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
         weight = self.embedding.weight
-        # A cell that makes its zeros without a thought for device or precision is served too.
+        # A cell need not care about device and precision in `initial`.
         h = tree.to(tree.to(self.cell.initial(batch_size), weight.device), weight.dtype)
         _check_rows(self.cell, h, batch_size)
         return h
@@ -68,11 +68,11 @@ class LatentModel(SequenceModel):
         h, outputs = carry, []
         for t, x_t in enumerate(self.embedding(x).unbind(1)):
             new = self._first_step(h, x_t) if t == 0 else self.cell(h, x_t)
-            # Of the new state even at padding: the output of an initial state may be undefined.
+            # The new state's even at padding: the output of an initial state may be undefined.
             outputs.append(self.cell.output(new))
             if taps.is_on():
                 valid = None if lengths is None else (lengths > t).long()
-                put_step(self.cell, self._inside(h, x_t, new), valid)
+                put_step(self.cell, self._values(h, x_t, new), valid)
             if mask is not None and t >= shortest:
                 new = tree.where_rows(mask[:, t], new, h)
             h = new
@@ -81,22 +81,21 @@ class LatentModel(SequenceModel):
     def emit(self, features: Tensor) -> LinearCategorical:
         return LinearCategorical(features, self.head.weight, self.head.bias)
 
-    def _inside(self, h: Tree, x: Tensor, new: Tree) -> Mapping[str, Tensor]:
-        """What recorders are shown: the output, every other part of the state, and what the cell
-        says of itself."""
+    def _values(self, h: Tree, x: Tensor, new: Tree) -> Mapping[str, Tensor]:
+        """The values for recorders: the output, each part of the state, and the inner values."""
         parts = tree.leaves(new)
         states = {f"state.{i}": part for i, part in enumerate(parts)} if len(parts) > 1 else {}
         return {"hidden": self.cell.output(new), **states, **self.cell.inner_values(h, x, new)}
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """The cell is the one layer."""
+        """The cell, as the one layer."""
         return {"layers.0": self.cell}
 
     def _first_step(self, h: Tree, x: Tensor) -> Tree:
-        """A step that looks for the mistakes one makes in a cell; once a chunk is enough.
+        """A step with checks for common mistakes in a cell; once for each chunk is enough.
 
         Raises:
-            ContractError: the state changed its structure or a shape, was changed in place, or
+            ContractError: if the state changes its structure or a shape, is changed in place, or
                 its output is not (B, D).
         """
         name = type(self.cell).__name__
@@ -104,35 +103,35 @@ class LatentModel(SequenceModel):
         new = self.cell(h, x)
         if _versions(h) != before:
             raise ContractError(
-                f"{name}.forward changes its state in place, and old states must stay usable: "
+                f"{name}.forward changes its state in place, but old states must stay usable: "
                 "return new tensors"
             )
         if _shape(new) != _shape(h):
             raise ContractError(
-                f"{name}.forward turns a state {_shape(h)} into {_shape(new)}: structure and "
-                "shapes must stay as `initial` makes them"
+                f"{name}.forward turns a state {_shape(h)} into {_shape(new)}: keep the structure "
+                "and the shapes of `initial`"
             )
-        shown = self.cell.output(new)
+        output = self.cell.output(new)
         expected = (x.shape[0], self.config.hidden_size)
-        if not isinstance(shown, Tensor) or shown.shape != expected:
+        if not isinstance(output, Tensor) or output.shape != expected:
             raise ContractError(
-                f"{name}.output gives {_shape(shown)} and must give (batch size, hidden_size) = "
-                f"{expected}: write `output` to say what the cell shows of its state"
+                f"{name}.output returns {_shape(output)}, expected (batch size, hidden_size) = "
+                f"{expected}: write `output` to return the part of the state that is read outside"
             )
         return new
 
 
-def _made(config: Latent, input_size: int) -> Cell:
+def _make_cell(config: Latent, input_size: int) -> Cell:
     if not issubclass(config.cell, Cell):
         raise ConfigError(
-            f"cell = {config.cell.__name__} is no subclass of seriatim.Cell: derive it from Cell "
-            "and write forward(h, x) -> h"
+            f"cell = {config.cell.__name__} is not a subclass of seriatim.Cell: derive it from "
+            "Cell and write forward(h, x) -> h"
         )
     try:
         return config.cell(input_size, config.hidden_size, **config.options)
     except TypeError as error:
         raise ConfigError(
-            f"{config.cell.__name__} cannot be made as cell(input_size, hidden_size, "
+            f"{config.cell.__name__} cannot be called as cell(input_size, hidden_size, "
             f"**{config.options}): {error}"
         ) from error
 
@@ -141,8 +140,8 @@ def _check_rows(cell: Cell, h: Tree, batch_size: int) -> None:
     leaves = tree.leaves(h)
     if not leaves or any(leaf.shape[:1] != (batch_size,) for leaf in leaves):
         raise ContractError(
-            f"{type(cell).__name__}.initial({batch_size}) gives {_shape(h)}: a state is a tensor, "
-            f"or a tree of tensors, each with {batch_size} rows in axis 0"
+            f"{type(cell).__name__}.initial({batch_size}) returns {_shape(h)}: return a tensor, or "
+            f"a tree of tensors, each with {batch_size} rows in axis 0"
         )
 
 
@@ -151,7 +150,7 @@ def _versions(h: Tree) -> list[int]:
 
 
 def _shape(h: Tree) -> str:
-    """The structure of a state in words: tensors by their shapes, anything else by its type."""
+    """The structure of a state for messages: tensors by their shapes, anything else by its type."""
 
     def describe(leaf: object) -> str:
         return str(tuple(leaf.shape)) if isinstance(leaf, Tensor) else type(leaf).__name__

@@ -1,11 +1,11 @@
-"""The memory of a source: what a decoder looks up, made once and never changed.
+"""The memory of a source: the keys and values that a decoder attends to, computed once.
 
-Sequences that answer to one source share its memory: repeating rows, or picking rows whose
-sources stay in blocks, as beam search does at every step, copies nothing. Queries of one block
-then look at their source together. Knows trees and attention; no model.
+Target sequences of one source share its memory: repeating rows, or picking rows whose sources stay
+in blocks, as beam search does at every step, copies nothing. The queries of one block then attend
+to their source together. Knows trees and attention; no model.
 
-Shapes: M sources, G sequences that answer to each, B = M G rows, H heads, L queries, S
-positions, d_k and d_v sizes of a key and of a value.
+Shapes: M sources, G target sequences of each, B = M G rows, H heads, L queries, S positions, d_k
+and d_v sizes of a key and a value.
 """
 
 import math
@@ -30,11 +30,10 @@ class Memory(Node):
     """B rows of memory.
 
     Attributes:
-        keys, values: what is looked up by and found, for every layer; none where a decoder
-            does not look.
-        bias: (M, 1, 1, S) added to scores, -inf where there is no position; None: all are there.
-        initial: what a decoder starts from, every leaf (B, ...).
-        group: G; rows m G .. (m + 1) G - 1 answer to source m.
+        keys, values: the keys and values of every layer; empty for a decoder without attention.
+        bias: (M, 1, 1, S) added to scores, -inf at padding; None: there is no padding.
+        initial: the state that a decoder starts from, every leaf (B, ...).
+        group: G; rows m G .. (m + 1) G - 1 belong to source m.
     """
 
     keys: Layers
@@ -46,7 +45,7 @@ class Memory(Node):
     # ---- as a node of trees ----
 
     def parts(self) -> tuple[tuple[Tree, ...], tuple[Any, ...]]:
-        """Every row by itself."""
+        """The memory of every row, copied from its source."""
         alone = (self.keys, self.values, self.bias)
         if self.group > 1:
             alone = tree.map_leaves(lambda t: t.repeat_interleave(self.group, 0), alone)
@@ -54,10 +53,10 @@ class Memory(Node):
 
     @classmethod
     def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
-        """Rows that share what they shared before, if they still do.
+        """Rows that share a source in the blocks they had, if these are still equal.
 
-        A kernel rounds a block of queries in its own way: a state that was saved goes on
-        exactly only with the blocks it had.
+        A kernel rounds differently for blocks of another size: a saved state is continued exactly
+        only with the same blocks.
         """
         keys, values, bias, initial = subtrees
         (group,) = static
@@ -88,7 +87,7 @@ class Memory(Node):
         return cls(keys, values, bias, initial, nodes[0].group)
 
     def select_rows(self, index: Tensor) -> Self:
-        """The rows `index`; where they come in blocks of one source each, nothing is copied."""
+        """The rows `index`; if they come in blocks of one source each, nothing is copied."""
         initial = tree.select(self.initial, index)
         if not self.keys:
             return replace(self, initial=initial)
@@ -101,7 +100,7 @@ class Memory(Node):
         return replace(shared, keys=keys, values=values, bias=bias)
 
     def repeat_rows(self, n: int) -> Self:
-        """Every row n times, all of them looking at the one source: nothing is copied."""
+        """Every row n times, with the same source: nothing is copied."""
         return replace(self, initial=tree.repeat(self.initial, n), group=self.group * n)
 
     def _bias_of(self, size: int) -> Tensor:
@@ -112,11 +111,11 @@ class Memory(Node):
             bias = like.new_zeros(like.shape[0], 1, 1, like.shape[2])
         return F.pad(bias, (0, size - bias.shape[3]), value=-math.inf)
 
-    # ---- looking at it ----
+    # ---- attention ----
 
     @property
     def num_rows(self) -> int | None:
-        """B; None: there is nothing to count by."""
+        """B; None: there are no tensors."""
         if self.keys:
             return self.keys[0].shape[0] * self.group
         leaves = tree.leaves(self.initial)
@@ -127,7 +126,7 @@ class Memory(Node):
         return self if self.group == 1 else self.build(self.parts()[0], (1,))
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        """What queries q (B, H, L, d_k) find: (B, H, L, d_v), by `layers.attention.attend`."""
+        """(B, H, L, d_v) `layers.attention.attend` of queries q (B, H, L, d_k) to their sources."""
         mask = AttentionMask(self.bias, group=self.group)
         return attend(q, self.keys[layer], self.values[layer], mask)
 
@@ -135,9 +134,9 @@ class Memory(Node):
         """(B, H, L, d) as (M, H, G L, d): the queries of one source side by side."""
         return join_groups(q, self.group)
 
-    def split_groups(self, found: Tensor) -> Tensor:
+    def split_groups(self, y: Tensor) -> Tensor:
         """The inverse of `join_groups`."""
-        return split_groups(found, self.group)
+        return split_groups(y, self.group)
 
 
 def _padded(t: Tensor, size: int) -> Tensor:

@@ -1,14 +1,13 @@
-"""The Transformer: it keeps the keys and values of its context, and looks them up by content.
+"""The Transformer: it keeps the keys and values of its context, and attends to them.
 
     h_0 = E[x] (+ positions),    h_l = Block_l(h_{l-1}),    p(next) = softmax(W Norm(h_N))
 
-A query at position p sees the keys at positions p - context + 1 .. p, in every layer and
-whether the chunk is a training sequence, a prompt or a single step. So scoring, generating and
-streaming past the context follow one rule, and a symbol can be reached through N layers from
-N (context - 1) positions further on.
+A query at position p sees the keys at positions p - context + 1 .. p, in every layer, whether the
+chunk is a training sequence, a prompt or a single step. So scoring, generating and streaming past
+the context follow one rule, and through N layers a symbol has an effect up to N (context - 1)
+positions later.
 
-Knows how the parts of `layers` are put together and initialized. What is kept of the past, and
-how, is the tape's.
+Knows how the parts of `layers` are combined and initialized. The past is kept by the tape.
 
 Sources: Vaswani et al. 2017 (`Transformer.classic()` is its decoder without the source);
 Touvron et al. 2023 (Llama) for the default shape; Radford et al. 2019 for the initialization.
@@ -28,16 +27,24 @@ from seriatim.layers.tape import Tape, empty_tape
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
     STD,
+    add_positions,
     embed,
     initialize_blocks,
     make_block,
     make_last_norm,
-    placed,
 )
 
 
 class TransformerModel(SequenceModel):
-    """A decoder of masked self-attention over symbols; its carry is a `Tape`."""
+    """A decoder of masked self-attention over symbols; its carry is a `Tape`.
+
+    Attributes:
+        config: the configuration that it was built from.
+        embedding: E, (V, D).
+        blocks: the N blocks.
+        norm: the norm after the last block, if norms come first.
+        head: W, (V, D); None: the embedding.
+    """
 
     def __init__(self, config: Transformer, num_symbols: int, boundary: int) -> None:
         super().__init__(num_symbols, boundary)
@@ -57,11 +64,13 @@ class TransformerModel(SequenceModel):
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        """A tape of nothing."""
+        """An empty tape.
+
+        Raises:
+            ConfigError: if there is a memory of a source.
+        """
         if memory is not None:
-            raise ConfigError(
-                "a Transformer of this kind answers to no source, but one was given: leave it out"
-            )
+            raise ConfigError("this Transformer takes no source, but one was given: leave it out")
         return empty_tape(
             batch_size,
             num_layers=self.config.num_layers,
@@ -80,23 +89,23 @@ class TransformerModel(SequenceModel):
         tape: Tape = carry
         chunk = tape.append(x.shape[1], lengths, keep=keep)
         h = embed(self.embedding, x, self.config)
-        h, turn = placed(h, chunk.positions, self.config, is_training=self.training)
+        h, rotation = add_positions(h, chunk.positions, self.config, is_training=self.training)
         for layer, block in enumerate(self.blocks):
-            h = block(h, chunk, layer, turn)
+            h = block(h, chunk, layer, rotation)
         return self.norm(h), chunk.keep() if keep else None
 
     def emit(self, features: Features) -> Distribution:
-        """softmax(W h), W being the embedding where they are tied (Press, Wolf 2017)."""
+        """softmax(W h), where W is the embedding if they are tied (Press, Wolf 2017)."""
         weight = self.embedding.weight if self.head is None else self.head.weight
         return LinearCategorical(features, weight)
 
     def tap_children(self) -> Mapping[str, nn.Module]:
-        """Its blocks are layers."""
+        """The blocks, as layers."""
         return {"layers": self.blocks}
 
     def _initialize(self) -> None:
-        """Embeddings that are scaled by sqrt(D) start at N(0, 1 / D): they enter with variance 1,
-        and tied logits leave with it. All else: `initialize_blocks`.
+        """Embeddings that are scaled by sqrt(D) are N(0, 1 / D), so inputs and tied logits have
+        variance 1; others are N(0, 0.02^2).
         """
         config = self.config
         scaled = config.scale_embeddings

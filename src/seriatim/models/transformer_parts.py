@@ -1,6 +1,6 @@
-"""What Transformers are made of, as a configuration asks for it: sized, chosen, initialized.
+"""Parts of Transformers from their options: chosen, sized and initialized.
 
-Knows option values and the parts of `layers`; not what they are stacked into, nor what for.
+Knows options and the parts of `layers`; not what they are stacked into, nor what for.
 
 Shapes: B rows, L elements, D features.
 """
@@ -15,11 +15,11 @@ from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.positions import Rotation, rotation, sinusoids
 from seriatim.models.options.transformer import TransformerConfig
 
-STD = 0.02  # of weights behind a norm (Radford et al. 2019)
+STD = 0.02  # the standard deviation of weights after a norm (Radford et al. 2019)
 
 
 def make_block(config: TransformerConfig) -> Block:
-    """Attention and a network at each position."""
+    """A block of self-attention and a feed-forward network."""
     return Block(
         make_attention(config),
         make_feedforward(config),
@@ -30,7 +30,7 @@ def make_block(config: TransformerConfig) -> Block:
 
 
 def make_attention(config: TransformerConfig) -> MultiHeadAttention:
-    """Heads of the configured sizes."""
+    """Attention with heads of the configured sizes."""
     return MultiHeadAttention(
         config.model_size,
         config.num_heads,
@@ -48,12 +48,12 @@ def make_norm(config: TransformerConfig) -> nn.Module:
 
 
 def make_last_norm(config: TransformerConfig) -> nn.Module:
-    """What follows the last block: a norm, where the blocks have theirs first."""
+    """The norm after the last block, if the blocks have theirs first."""
     return make_norm(config) if config.norm_first else nn.Identity()
 
 
 def make_feedforward(config: TransformerConfig) -> nn.Module:
-    """The network at each position by itself."""
+    """The feed-forward network of a block."""
     size, inner = config.model_size, config.feedforward_size
     if config.feedforward == "swiglu":
         # Three matrices instead of two: 8/3 D keeps the number of weights (Shazeer 2020, 2).
@@ -63,11 +63,17 @@ def make_feedforward(config: TransformerConfig) -> nn.Module:
 
 
 def initialize_blocks(blocks: nn.Module, config: TransformerConfig, num_sublayers: int) -> None:
-    """Norm first: N(0, 0.02^2), and what is added to the residual stream 1 / sqrt(sublayers) of it.
+    """Initialize weights, by where the norms are.
 
-    Each sublayer adds to the stream, so its variance would grow with depth (Radford et al. 2019,
-    2.3). Norm last: Glorot, Bengio 2010; there the norm would drown small sublayers in the stream,
-    and training stalls. (Seen: 3.36 nats against 2.23 after 300 steps on characters.)
+    Norm first: N(0, 0.02^2), and output weights smaller by sqrt(num_sublayers): each sublayer adds
+    to the residual stream, whose variance would grow with depth (Radford et al. 2019, 2.3). Norm
+    last: Glorot, Bengio 2010; the norm would let small sublayers vanish against the stream, and
+    training stalls. (Measured: 3.36 nats against 2.23 after 300 steps on characters.)
+
+    Args:
+        blocks: the blocks of a stack.
+        config: the options of the blocks.
+        num_sublayers: the number of sublayers of the whole stack.
     """
     residual = STD / math.sqrt(num_sublayers)
     for name, parameter in blocks.named_parameters():
@@ -79,14 +85,19 @@ def initialize_blocks(blocks: nn.Module, config: TransformerConfig, num_sublayer
             nn.init.normal_(parameter, std=residual if name.endswith("output.weight") else STD)
 
 
-def placed(
+def add_positions(
     h: Tensor, positions: Tensor, config: TransformerConfig, *, is_training: bool
 ) -> tuple[Tensor, Rotation | None]:
-    """Embedded symbols h (B, L, D) as inputs of blocks, and what turns their queries and keys.
+    """Embedded symbols with their positions: the input of the first block, and a rotation.
 
     Args:
-        positions: (L,) or (B, L), of the symbols.
-        is_training: whether dropout is.
+        h: (B, L, D) embedded symbols.
+        positions: (L,) or (B, L) positions of the symbols.
+        config: the options of the blocks.
+        is_training: whether to apply dropout.
+
+    Returns:
+        The input (B, L, D), and the rotation of queries and keys, None with sinusoidal positions.
     """
     turn = None
     if config.positions == "sinusoidal":
@@ -97,6 +108,6 @@ def placed(
 
 
 def embed(embedding: nn.Embedding, x: Tensor, config: TransformerConfig) -> Tensor:
-    """(B, L, D) of symbols x (B, L)."""
+    """(B, L, D) the embeddings of symbols x (B, L)."""
     h: Tensor = embedding(x)
     return h * math.sqrt(config.model_size) if config.scale_embeddings else h

@@ -18,7 +18,7 @@ from seriatim.errors import ConfigError
 from seriatim.models.options.recurrent import RecurrentConfig
 from seriatim.models.recurrent import Recurrent
 
-# What a component may be: 0, 1, and the boundary, of which the vector before the first is made.
+# The values of a component: 0, 1, and the boundary, in the vector before the first.
 _VALUES, _BOUNDARY = 3, 2
 
 
@@ -33,14 +33,14 @@ class BernoulliVector(Distribution):
         self.logits = logits
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """(...) sum over the components, nats; x (..., K) of 0 and 1, of any type."""
+        """(...) the sum over the components in nats, for x (..., K) of 0 and 1 of any type."""
         each = F.binary_cross_entropy_with_logits(
             self.logits, x.to(self.logits.dtype), reduction="none"
         )
         return -each.sum(-1)
 
     def sample(self, u: Tensor) -> Tensor:
-        """(..., K) of 0 and 1; the uniform of a row seeds the counters of its components."""
+        """(..., K) of 0 and 1; the uniform number of a row seeds the counters of its components."""
         bits = u.double().cpu().numpy().view(np.int64)
         rows = torch.from_numpy(bits[..., None].copy())
         each = uniforms(0, rows, np.arange(self.logits.shape[-1]))
@@ -56,7 +56,7 @@ class VectorInput(nn.Module):
         self.start = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, L, K) to (B, L, D)."""
+        """e (B, L, D) for x (B, L, K)."""
         is_boundary = (x[..., :1] == _BOUNDARY).to(x.device)
         e: Tensor = self.linear(x.to(self.linear.weight.dtype))
         return torch.where(is_boundary, self.start, e)
@@ -68,15 +68,15 @@ class VectorModel(Recurrent):
     def __init__(self, config: RecurrentConfig, num_components: int) -> None:
         """
         Args:
-            config: of the recurrence; `embedding_size` is the width of the input layer.
+            config: the options of the recurrence; `embedding_size` is the width of the input layer.
             num_components: K.
 
         Raises:
-            ConfigError: tied or dropped embeddings, which vectors do not have.
+            ConfigError: if embeddings are tied or dropped, which vectors do not have.
         """
         if config.tie_embeddings or config.embedding_dropout:
             raise ConfigError(
-                "vectors have no embeddings to tie or to leave out: leave out tie_embeddings and "
+                "vectors have no embeddings to tie or to drop: leave out tie_embeddings and "
                 "embedding_dropout"
             )
         super().__init__(config, _VALUES, _BOUNDARY)
@@ -88,10 +88,10 @@ class VectorModel(Recurrent):
         nn.init.zeros_(self.head.bias)
 
     def first(self, batch_size: int) -> Tensor:
-        """(B, 1, K) the boundary."""
+        """(B, 1, K) the boundary, as the input before the first vector."""
         size = (batch_size, 1, self.num_components)
         return torch.full(size, self.boundary, device=self.device)
 
     def emit(self, features: Tensor) -> BernoulliVector:  # type: ignore[override]
-        """Which components come next."""
+        """The distribution of the next vector."""
         return BernoulliVector(self.head(self.dropped(features)))

@@ -1,15 +1,14 @@
-"""A recurrent layer that looks at a source before every step, with its backward pass by hand.
+"""A recurrent layer that attends to a source before every step, with its backward pass by hand.
 
 `models.decoders.AdditiveDecoder` has the equations; a test holds the two equal in values and
-gradients. Left to autograd, every step would add to the gradient of every weight and of the
-whole source. Here the products with a weight are collected and its gradient is one product over
-all steps.
+gradients. Autograd would add to the gradient of every weight and of the whole source at every step.
+Here the factors of each weight are collected, and its gradient is one product over all steps.
 
-Knows tensors, the additive score and the gates of three kinds of cell; no module, no padding of
+Knows tensors, the additive score and the gates of three kinds of cell; no module, and no padding of
 the target.
 
 Shapes: B rows, L steps, S positions of the source, D features of states and source, A features
-that are compared, G gates. Buffers have time first.
+of queries and keys, G gates. Buffers have time first.
 """
 
 from abc import ABC, abstractmethod
@@ -24,20 +23,23 @@ Saved: TypeAlias = tuple[Tensor, ...]
 State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c), each (B, D)
 
 
-class Gates(ABC):
-    """The gates of a cell, from what they get of the input and of h, (B, G D) each."""
+class ManualStep(ABC):
+    """A step of a cell and its derivative, from the inputs of its gates.
+
+    These come from the input x and from the hidden state h, (B, G D) each.
+    """
 
     @abstractmethod
     def forward(self, of_x: Tensor, of_h: Tensor, state: State) -> tuple[State, Saved]:
-        """The state after a step, and what its derivative needs."""
+        """The state after the step, and the tensors that the derivative needs."""
 
     @abstractmethod
     def backward(self, d: State, saved: Saved) -> tuple[Tensor, Tensor, State]:
-        """From the derivative by the state after: by of_x, by of_h, and by the state before
-        (without what reaches it through of_h)."""
+        """The derivatives by of_x, by of_h, and by the state before except through of_h, from `d`,
+        the derivative by the state after."""
 
 
-class TanhGates(Gates):
+class ManualRNNStep(ManualStep):
     """h_t = tanh(a_x + a_h)."""
 
     def forward(self, of_x: Tensor, of_h: Tensor, state: State) -> tuple[State, Saved]:
@@ -50,7 +52,7 @@ class TanhGates(Gates):
         return a, a, (torch.zeros_like(h),)
 
 
-class AttentionLSTMGates(Gates):
+class ManualLSTMStep(ManualStep):
     """As `layers.cells.LSTMCell`, in torch's order: input, forget, update, output."""
 
     def forward(self, of_x: Tensor, of_h: Tensor, state: State) -> tuple[State, Saved]:
@@ -76,8 +78,8 @@ class AttentionLSTMGates(Gates):
         return a, a, (torch.zeros_like(dh), dc * f)
 
 
-class AttentionGRUGates(Gates):
-    """As `layers.cells.GRUCell` with its reset after the product: reset, update, candidate."""
+class ManualGRUStep(ManualStep):
+    """As `layers.cells.GRUCell` with the reset after the product: reset, update, candidate."""
 
     def forward(self, of_x: Tensor, of_h: Tensor, state: State) -> tuple[State, Saved]:
         (h,) = state
@@ -95,14 +97,14 @@ class AttentionGRUGates(Gates):
         return torch.cat([both, a_n], -1), torch.cat([both, a_n * r], -1), (dh * z,)
 
 
-GATES: Mapping[str, Gates] = {
-    "rnn": TanhGates(),
-    "lstm": AttentionLSTMGates(),
-    "gru": AttentionGRUGates(),
+STEPS: Mapping[str, ManualStep] = {
+    "rnn": ManualRNNStep(),
+    "lstm": ManualLSTMStep(),
+    "gru": ManualGRUStep(),
 }
 
 
-def look_and_step(
+def attend_and_step(
     kind: str,
     of_input: Tensor,
     state: State,
@@ -110,16 +112,16 @@ def look_and_step(
     score: tuple[Tensor, Tensor],
     source: tuple[Tensor, Tensor, Tensor | None],
 ) -> tuple[Tensor, State]:
-    """Every step looks at the source with the state before it, and reads what it found.
+    """All steps of a layer, each of which attends to the source with the state before it.
 
         q_t = W_a h_{t-1},    e_tj = v' tanh(q_t + k_j) + bias_j,    alpha_t = softmax_j(e_tj)
         c_t = sum_j alpha_tj h_j
         state_t = gates(of_input_t + W_c c_t,  U h_{t-1} + b_U,  state_{t-1})
 
     Args:
-        kind: a name in `GATES`.
-        of_input: (B, L, G D) what the gates get of everything but the source.
-        state: before the first step.
+        kind: a name in `STEPS`.
+        of_input: (B, L, G D) the inputs of the gates without the part of the source.
+        state: the state before the first step.
         weights: W_c (G D, D), U (G D, D), b_U (G D,).
         score: W_a (A, D), v (A,).
         source: keys k (B, S, A), values h (B, S, D), bias (B, S) with -inf at padding, or None.
@@ -131,11 +133,11 @@ def look_and_step(
         tensors = (of_input, *weights, *score, *source, *state)
         dtype = weights[1].dtype
         precise = [None if t is None else t.to(dtype) for t in tensors]
-        contexts, *states = _Look.apply(kind, *precise)  # type: ignore[no-untyped-call]
+        contexts, *states = _AttendAndStep.apply(kind, *precise)  # type: ignore[no-untyped-call]
     return contexts, tuple(states)
 
 
-class _Look(torch.autograd.Function):
+class _AttendAndStep(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -151,55 +153,57 @@ class _Look(torch.autograd.Function):
         bias: Tensor | None,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
-        gates, rows = GATES[kind], W_a.shape[0]
+        step, rows = STEPS[kind], W_a.shape[0]
         of_hidden, of_context = torch.cat([W_a, U]).t(), W_c.t()
         inputs = of_input.transpose(0, 1).contiguous()
-        fitting = keys.new_empty(len(inputs), *keys.shape)  # tanh(q + k) of every step
+        matches = keys.new_empty(len(inputs), *keys.shape)  # tanh(q + k) of every step
         alphas, contexts, before, saved = [], [], [state[0]], []
-        for wx, fit in zip(inputs, fitting, strict=True):
+        for wx, match in zip(inputs, matches, strict=True):
             both = state[0] @ of_hidden
-            torch.add(keys, both[:, None, :rows], out=fit).tanh_()
-            e = fit @ v
+            torch.add(keys, both[:, None, :rows], out=match).tanh_()
+            e = match @ v
             alpha = (e if bias is None else e + bias).softmax(-1)
             c = (alpha[:, None] @ values)[:, 0]
-            state, kept = gates.forward(torch.addmm(wx, c, of_context), both[:, rows:] + b_U, state)
+            state, needed = step.forward(
+                torch.addmm(wx, c, of_context), both[:, rows:] + b_U, state
+            )
             alphas.append(alpha)
             contexts.append(c)
             before.append(state[0])
-            saved.append((*kept, *state[1:]))
-        ctx.gates, ctx.saved, ctx.rows = gates, [s[: len(kept)] for s in saved], rows
+            saved.append((*needed, *state[1:]))
+        ctx.step, ctx.saved, ctx.rows = step, [s[: len(needed)] for s in saved], rows
         ctx.save_for_backward(
-            W_c, U, W_a, v, values, fitting, torch.stack(alphas), torch.stack(contexts),
+            W_c, U, W_a, v, values, matches, torch.stack(alphas), torch.stack(contexts),
             torch.stack(before),
         )  # fmt: skip
         shown = torch.stack(before[1:], 1)
-        others = zip(*(s[len(kept) :] for s in saved), strict=True)
+        others = zip(*(s[len(needed) :] for s in saved), strict=True)
         return torch.stack(contexts, 1), shown, *(torch.stack(s, 1) for s in others)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_contexts: Tensor, *d_states: Tensor) -> tuple[Tensor | None, ...]:
-        W_c, U, W_a, v, values, fitting, alphas, contexts, before = ctx.saved_tensors
+        W_c, U, W_a, v, values, matches, alphas, contexts, before = ctx.saved_tensors
         of_hidden = torch.cat([W_a, U])
-        d_keys, d_v = torch.zeros_like(fitting[0]), torch.zeros_like(v)
+        d_keys, d_v = torch.zeros_like(matches[0]), torch.zeros_like(v)
         d = tuple(torch.zeros_like(t[:, 0]) for t in d_states)
-        d_inputs, d_hidden, d_found = [], [], []
+        d_inputs, d_hidden, d_attended = [], [], []
         for t in range(len(alphas) - 1, -1, -1):
             d = tuple(now + later[:, t] for now, later in zip(d, d_states, strict=True))
-            d_x, d_h, d = ctx.gates.backward(d, ctx.saved[t])
+            d_x, d_h, d = ctx.step.backward(d, ctx.saved[t])
             d_c = torch.addmm(d_contexts[:, t], d_x, W_c)
-            fit, alpha = fitting[t], alphas[t]
+            match, alpha = matches[t], alphas[t]
             d_alpha = (values @ d_c[:, :, None])[..., 0]
             d_e = alpha * (d_alpha - (alpha * d_alpha).sum(-1, keepdim=True))
-            d_v += d_e.flatten() @ fit.flatten(0, 1)
-            d_fit = torch.addcmul(v, fit * v, fit, value=-1).mul_(d_e[..., None])
-            d_keys += d_fit
-            both = torch.cat([d_fit.sum(1), d_h], -1)
+            d_v += d_e.flatten() @ match.flatten(0, 1)
+            d_match = torch.addcmul(v, match * v, match, value=-1).mul_(d_e[..., None])
+            d_keys += d_match
+            both = torch.cat([d_match.sum(1), d_h], -1)
             d = (torch.addmm(d[0], both, of_hidden), *d[1:])
             d_inputs.append(d_x)
             d_hidden.append(both)
-            d_found.append(d_c)
-        d_input, d_both, d_c = (torch.stack(s[::-1]) for s in (d_inputs, d_hidden, d_found))
+            d_attended.append(d_c)
+        d_input, d_both, d_c = (torch.stack(s[::-1]) for s in (d_inputs, d_hidden, d_attended))
         d_W_c = d_input.flatten(0, 1).t() @ contexts.flatten(0, 1)
         d_of_hidden = d_both.flatten(0, 1).t() @ before[:-1].flatten(0, 1)
         d_W_a, d_U = d_of_hidden.split([ctx.rows, len(U)])

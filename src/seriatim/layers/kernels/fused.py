@@ -1,14 +1,13 @@
 """Layers with backward passes of their own, for training on a CPU.
 
-The equations stand where they belong: `RMSNorm` in blocks, `attention` in attention, `rotate` in
-positions. Composed of torch's operations, each of them sends whole
-activations through memory once for every operation, forward and backward. Here a piece that
-fits into the cache goes through all of its operations before the next one begins, results are
-written where they are needed, and under autocast arithmetic is in float32 while what is stored is
-in the precision of the products.
+The equations are `RMSNorm` in blocks, `attention` in attention and `rotate` in positions. Composed
+of torch's operations, each sends whole activations through memory once for every operation,
+forward and backward. Here a piece that fits into the cache goes through all operations before the
+next one begins, results are written where they are needed, and under autocast arithmetic is in
+float32 while activations are stored in the precision of products.
 
-Knows tensors only. Every function is used where `is_useful` says so, and is held equal to its
-equation by the tests.
+Knows tensors only. Every function is used if `is_useful`, and the tests hold it equal to its
+equation.
 
 Shapes: B rows, L positions, D features, H heads, d_k and d_v the sizes of a key and of a value.
 """
@@ -20,18 +19,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**17  # numbers worked on at once: 512 kB in float32, which stays in the cache
-_QUERIES = 128  # in a block of queries: half of a square of 256 is never looked at
-_MOST_WEIGHTS = 2**27  # of attention kept for the backward pass, in one layer
+_PIECE = 2**17  # numbers in one piece: 512 kB in float32, which stays in the cache
+_QUERIES = 128  # queries in a block: a larger block computes more weights that are masked
+_MOST_WEIGHTS = 2**27  # attention weights that a layer keeps for the backward pass
 
 
 def is_useful(x: Tensor) -> bool:
-    """Whether x is on its way to a loss, on a CPU, and not being compiled."""
+    """Whether these functions pay: x needs gradients, is on a CPU, and is not being compiled."""
     return x.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """The precision in which products of x are taken: autocast's, where it is enabled."""
+    """The precision of products with x: autocast's, if it is enabled."""
     device = x.device.type
     if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(device)
@@ -96,11 +95,13 @@ class _RMSNorm(torch.autograd.Function):
 def heads(
     joined: Tensor, num_heads: int, key_size: int, turn: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What one product has made, as queries, keys and values, queries and keys turned.
+    """Queries, keys and values from their joint projection, queries and keys rotated.
 
     Args:
         joined: (B, L, H (2 d_k + d_v)), queries of all heads, then keys, then values.
-        turn: cosines and signed sines as of `positions.rotation`; None: nothing is turned.
+        num_heads: H.
+        key_size: d_k.
+        turn: cosines and signed sines as of `positions.rotation`; None: no rotation.
 
     Returns:
         (B, H, L, d_k) twice and (B, H, L, d_v), contiguous.
@@ -113,7 +114,7 @@ def heads(
 
 
 class _Heads(torch.autograd.Function):
-    """The transpose of a rotation is the rotation back."""
+    """Backward, the transpose of a rotation is the inverse rotation."""
 
     @staticmethod
     def forward(
@@ -155,7 +156,7 @@ class _Heads(torch.autograd.Function):
 
 
 def _of_rows(table: Tensor | None, rows: slice, ndim: int) -> Tensor | None:
-    """The tables of some rows, or the one that all share, for what has so many axes."""
+    """The tables of some rows, or the one that all rows share, for a tensor of `ndim` axes."""
     if table is None:
         return None
     table = table if table.ndim == 3 else table[rows]
@@ -163,7 +164,7 @@ def _of_rows(table: Tensor | None, rows: slice, ndim: int) -> Tensor | None:
 
 
 def _turn(x: Tensor, cos: Tensor | None, sin: Tensor | None, sign: float, out: Tensor) -> None:
-    """out = x cos + swapped(x) sign sin for x (R, L, .., H, d) and tables that go with it."""
+    """out = x cos + swapped(x) sign sin, for x (R, L, .., H, d) and tables that broadcast to it."""
     if cos is None or sin is None:
         out.copy_(x)
         return
@@ -187,12 +188,12 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _CausalAttention(torch.autograd.Function):
-    """With P = softmax(S), S = q k^T / sqrt(d_k), block of queries after block:
+    """With P = softmax(S), S = q k^T / sqrt(d_k), one block of queries after another:
 
     dv = P^T dy,  dP = dy v^T,  dS = P (dP - rowsum(P dP)),
     dq = dS k / sqrt(d_k),  dk = dS^T q / sqrt(d_k).
 
-    P is kept: making it again would take a fifth of the time.
+    P is kept: computing it again would take a fifth of the time.
     """
 
     @staticmethod

@@ -1,16 +1,16 @@
 """Recurrences over a whole chunk with backward through time written by hand.
 
-torch's fused layers show no mask on the recurrent connection, and under autocast their backward
+torch's fused layers take no mask on the recurrent connection, and under autocast their backward
 pass takes longer than in float32; its RNN and GRU add to the gradient of every weight at every
-step. So the RNN, the LSTM and the GRU are here once more: the products with x of all steps at
-once, one product with h a step, and every weight gradient as one product over all steps at the
-end. In low precision the products of all steps are taken in bfloat16, and those of one step where
-they are large enough to gain by it; gates, states and sums stay in the precision of the weights.
-`layers.cells` has the equations; a test holds the two equal. Weights may lie by rows or by columns.
+step. Hence these RNN, LSTM and GRU: one product with x for all steps, one product with h for each
+step, and every weight gradient as one product over all steps at the end. In low precision the
+products over all steps are in bfloat16, and those of one step too if they are large enough to be
+faster so; gates, states and sums stay in the precision of the weights. `layers.cells` has the
+equations, and a test holds the two equal. Weights may be stored by rows or by columns.
 
-Knows tensors and packing; knows no cell, no model and no dropout.
+Knows tensors and oneDNN's packed weights; no cell, no model and no dropout.
 
-Shapes: B rows, L steps, E and D features of input and state. Buffers have time first.
+Shapes: B rows, L steps, E and D features of input and state, G gates. Buffers have time first.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Adding = Callable[[Tensor, Tensor], Tensor]
 
 
 def is_low_precision(x: Tensor) -> bool:
-    """Whether autocast asks for bfloat16 products where x is."""
+    """Whether autocast asks for bfloat16 products on the device of x."""
     device = x.device.type
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
 
@@ -42,10 +42,10 @@ def lstm(
 
     Args:
         x: (B, L, E).
-        h: (B, D) hidden state before.
-        c: (B, D) cell before.
-        weights: W (4 D, E), U (4 D, D), b_W and b_U (4 D,), gates stacked as torch stacks them.
-        mask: (B, D) what h is multiplied by where it meets U, the same at every step.
+        h: (B, D) the hidden state before the first step.
+        c: (B, D) the cell before the first step.
+        weights: W (4 D, E), U (4 D, D), b_W and b_U (4 D,), gates stacked as in torch.
+        mask: (B, D) the factors of h in the product with U, the same at every step; None: ones.
 
     Returns:
         h_t and c_t of every step, (B, L, D) each.
@@ -74,10 +74,10 @@ def rnn(
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def gru(x: Tensor, h: Tensor, weights: list[Tensor], mask: Tensor | None = None) -> Tensor:
-    """A GRU layer with its reset after the product: h_t of every step, (B, L, D).
+    """A GRU layer with the reset after the product: h_t of every step, (B, L, D).
 
-    As `lstm`, with weights of 3 D rows. The mask acts in the products with U alone; what the
-    update gate lets through of h is whole.
+    As `lstm`, with weights of 3 D rows. The mask acts in the products with U alone, not on the h
+    that the update gate passes on.
     """
     h = _as_precise(h, weights)
     states: Tensor = _GRU.apply(x, h, *weights, mask, is_low_precision(x))  # type: ignore[no-untyped-call]
@@ -85,13 +85,13 @@ def gru(x: Tensor, h: Tensor, weights: list[Tensor], mask: Tensor | None = None)
 
 
 def _as_precise(h: Tensor, weights: list[Tensor]) -> Tensor:
-    """What autocast made of the state before, as precise as the weights."""
+    """A state that autocast may have rounded, in the precision of the weights."""
     return h.to(torch.promote_types(h.dtype, weights[1].dtype))
 
 
 # ---- products -----------------------------------------------------------------------------------
 
-# Multiplications in one product from which bfloat16, its casts included, beats float32.
+# Multiplications in one product from which bfloat16, casts included, is faster than float32.
 LOW_FROM = 7_000_000
 
 
@@ -105,16 +105,16 @@ def _can_pack() -> bool:
 
 
 def _step_dtype(weight: Tensor, num_rows: int, is_low: bool) -> torch.dtype:
-    """Of the products of `num_rows` rows with a weight that are made one a step."""
+    """The precision of the product of a step, of `num_rows` rows with a weight."""
     return torch.bfloat16 if is_low and num_rows * weight.numel() >= LOW_FROM else weight.dtype
 
 
 def _adding(
     weight: Tensor, num_rows: int, dtype: torch.dtype, mask: Tensor | None = None
 ) -> Adding:
-    """a, x -> a + mask * (x weight^T) in the place of a, for many calls with `num_rows` rows.
+    """The map a, x -> a + mask * (x weight^T), in place of a, for many calls with `num_rows` rows.
 
-    The product is made in `dtype`.
+    The product is taken in `dtype`.
     """
     if dtype == weight.dtype:
         transposed = weight.t() if is_column_major(weight) else weight.t().contiguous()
@@ -128,13 +128,13 @@ def _adding(
 
 
 def _low_product(weight: Tensor, num_rows: int) -> Callable[[Tensor], Tensor]:
-    """x -> x weight^T in bfloat16.
+    """The map x -> x weight^T in bfloat16.
 
-    oneDNN reorders a weight at every call, which for few rows takes as long as the product:
-    here it is reordered once.
+    oneDNN reorders a weight at every call, which for few rows takes as long as the product; here
+    it is reordered once.
     """
     dtype = weight.dtype
-    if is_column_major(weight):  # W^T lies as it is read, and packing gains next to nothing
+    if is_column_major(weight):  # W^T is already read in order: packing gains next to nothing
         transposed = weight.t()
     elif weight.device.type == "cpu" and _can_pack():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), num_rows)
@@ -160,7 +160,7 @@ def _masked(h: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _gradients(dhs: Tensor | None, like: Tensor) -> Tensor:
-    """What the loss says of h_0 .. h_L alone, (L + 1, B, D): 0 of h_0, `dhs` (B, L, D) of the rest.
+    """The direct gradients of h_0 .. h_L, (L + 1, B, D): 0 for h_0, `dhs` (B, L, D) for the rest.
 
     Going back, each becomes the whole gradient of its h.
     """
@@ -179,10 +179,10 @@ def _of_products(
     """The gradients of x (B, L, E), W and U, each as one product over all steps.
 
     Args:
-        derivatives: by W x_t and by U m_t, (L B, G D) each, in the precision of x.
-        factors: x (L, B, E), and h_0 .. h_L (L + 1, B, D), of which the last meets nothing.
+        derivatives: the derivatives by W x_t and by U m_t, (L B, G D) each, in the precision of x.
+        factors: x (L, B, E), and h_0 .. h_L (L + 1, B, D), of which the last is in no product.
         weights: W and U.
-        mask: (B, D) by which h is multiplied where it meets U.
+        mask: (B, D) the factors of h in the product with U; None: ones.
     """
     (of_x, of_m), (x, hs), (W, U) = derivatives, factors, weights
     dx = (of_x @ W.to(x.dtype)).view(x.shape).transpose(0, 1)
@@ -194,8 +194,8 @@ def _of_products(
 def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
     """c_t = kept_t * c_{t-1} + added_t for all t, one step after another.
 
-    A scan in log t steps would divide by running products of gates, which vanish; this one
-    is one operation a step, and exact. Sums are in float32 at least.
+    A parallel scan would divide by running products of gates, which vanish; this one takes one
+    operation for each step, and is exact. Sums are in float32 at least.
 
     Args:
         kept: (B, L, D).
@@ -223,12 +223,12 @@ def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
 
 
 class _RNN(torch.autograd.Function):
-    """Forward as `layers.cells.RNNCell`; backward, with a_t what the nonlinearity is of,
+    """Forward as `layers.cells.RNNCell`; backward, with a_t the argument of the nonlinearity,
 
         da_t = dh_t (1 - h_t^2)                         dh_t where h_t > 0, for relu
         dh_{t-1} = m * (da_t U),   dU = sum_t da_t (m h_{t-1})^T
 
-    a_t stands where h_t comes to stand.
+    The buffer of h_t first holds a_t.
     """
 
     @staticmethod
@@ -245,14 +245,14 @@ class _RNN(torch.autograd.Function):
         nonlinearity: str,
     ) -> Tensor:
         B, dtype = len(h), torch.bfloat16 if is_low else h.dtype
-        bend_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
+        activate_ = torch.tanh_ if nonlinearity == "tanh" else torch.relu_
         with torch.autocast(x.device.type, enabled=False):
             inputs = _time_first(x, dtype)
             of_input = F.linear(inputs, W.to(dtype), (b_W + b_U).to(dtype))
             hs = torch.cat([h[None], of_input])
             add_hidden = _adding(U, B, _step_dtype(U, B, is_low))
             for h_old, h_t in pairwise(hs):
-                bend_(add_hidden(h_t, _masked(h_old, mask)))
+                activate_(add_hidden(h_t, _masked(h_old, mask)))
         ctx.save_for_backward(inputs, hs, W, U, mask)
         ctx.is_low, ctx.nonlinearity = is_low, nonlinearity
         return hs[1:].transpose(0, 1)
@@ -379,8 +379,8 @@ class _GRU(torch.autograd.Function):
         du_t  = [da_t of r, da_t of z, dh~_t r_t]
         dh_{t-1} = dh_t z_t + m * (du_t U)
 
-    All four are dh_t times something known beforehand. The buffer holds them as dh~ r, r, z,
-    dh~: the first three meet U, the last three W.
+    All four are dh_t times a factor known beforehand. The buffer holds them as dh~ r, r, z, dh~:
+    the first three multiply U, the last three W.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Attention over few slots, written out as three products: for training on a CPU.
+"""Attention over few slots by plain products, for training on a CPU.
 
-torch's fused kernel recomputes the weights in its backward pass, which in bfloat16 takes twenty
-times as long as the forward pass, and in float32 twice. Over a sentence the weights are small
+torch's fused kernel recomputes the weights in its backward pass, which takes twenty times as long
+as the forward pass in bfloat16, and twice as long in float32. Over a sentence the weights are small
 enough to keep. The equation is `layers.attention.attention`; a test holds the two equal.
 
 Knows tensors only.
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from seriatim.layers.kernels.fused import product_dtype
 
-_MOST_WEIGHTS = 2**25  # kept for the backward pass: 128 MB in float32
+_MOST_WEIGHTS = 2**25  # weights kept for the backward pass: 128 MB in float32
 
 
 def is_short(q: Tensor, k: Tensor) -> bool:
-    """Whether the weights of queries (B, H, L, d_k) on keys (B, H, S, d_k) may be kept."""
+    """Whether the weights of queries (B, H, L, d_k) on keys (B, H, S, d_k) are few enough."""
     return q.shape[:3].numel() * k.shape[2] <= _MOST_WEIGHTS
 
 
@@ -33,7 +33,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """
     rows, heads, length, size = q.shape
     q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
-    with torch.autocast(q.device.type, enabled=False):  # it would take the softmax in float32
+    with torch.autocast(
+        q.device.type, enabled=False
+    ):  # autocast would compute the softmax in float32
         flat = (rows * heads, -1, size)
         keys = k.reshape(flat).transpose(1, 2)
         scores = torch.bmm(q.reshape(flat) * size**-0.5, keys).view(rows, heads, length, -1)
