@@ -311,7 +311,7 @@ def test_one_embedding_serves_all_where_the_symbols_are_the_same() -> None:
     assert apart.encoder.embedding.weight.shape == (V + 3, SIZE)
     kept_apart = build_model(replace(config, share_embeddings=False), V, BOUNDARY)
     assert kept_apart.encoder.embedding is not kept_apart.embedding
-    with pytest.raises(ConfigError, match="the source has 9, the target 6"):
+    with pytest.raises(ConfigError, match="the source has 9 and the target 6"):
         build_model(replace(config, share_embeddings=True), V, BOUNDARY, V + 3)
 
 
