@@ -115,7 +115,7 @@ def test_symbols_are_shaded_in_a_terminal_and_not_where_colour_is_unwanted(
     ("arguments", "reason", "code"),
     [
         (["gru", ""], "the text is empty, so there is nothing to inspect", 3),
-        (["gru", "the cat", "--start", "7"], "has 7 symbols and none from 7 on", 3),
+        (["gru", "the cat", "--start", "7"], "has 7 symbols, none of them from 7 on", 3),
         (["gru", "the cat", "--length", "0"], "length of 1 or more", 2),
         (["gru", "the cat", "--top", "0"], "--top 0: give 1 or more", 2),
         (["gru", "the cat", "--layer", "5"], "nothing is recorded under layers.5", 2),

@@ -91,25 +91,27 @@ def test_a_window_is_read_as_if_nothing_stood_before_it_and_that_is_said() -> No
     alone = inspect(lm, TEXT[36:51])
     assert found.passages[0].target_pieces == list(TEXT[36:51])
     assert torch.equal(found.passages[0].bits, alone.passages[0].bits)
-    assert any("15 are inspected, from symbol 36 on" in note for note in found.notes)
+    assert any(
+        "15 of 2,040 symbols are inspected, from symbol 36 on" in note for note in found.notes
+    )
     assert alone.notes[0].startswith("14 symbols")
 
 
 def test_a_long_text_is_cut_and_its_maps_more_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MOST_SYMBOLS", 400)
-    monkeypatch.setattr(inspection, "MOST_LOOKED", 50)
-    monkeypatch.setattr(inspection, "MOST_MAPPED", 120)
+    monkeypatch.setattr(inspection, "MAX_SYMBOLS", 400)
+    monkeypatch.setattr(inspection, "MAX_MAP_LENGTH", 50)
+    monkeypatch.setattr(inspection, "MAX_MAP_SYMBOLS", 120)
     lm = fitted(CONFIGS["transformer"][0])
     found = inspect(lm, TEXT)
     assert len(found.states[0].trajectory.path) == 400
     assert found.maps[0].weights.shape[1:] == (50, 50)
-    assert any("400 are inspected" in note for note in found.notes)
-    assert any("attention is shown of 100 symbols" in note for note in found.notes)
+    assert any("400 of 2,040 symbols are inspected" in note for note in found.notes)
+    assert any("attention is inspected for 100 symbols" in note for note in found.notes)
 
 
 def test_a_window_behind_the_end_is_refused() -> None:
     lm = fitted(st.GRU(hidden_size=8), device="cpu")
-    with pytest.raises(DataError, match="has 7 symbols and none from 7 on"):
+    with pytest.raises(DataError, match="has 7 symbols, none of them from 7 on"):
         inspect(lm, "the cat", window=Window(7))
     with pytest.raises(ConfigError, match="length of 1 or more"):
         Window(0, 0)
@@ -216,7 +218,7 @@ def test_a_labeller_shows_its_encoder() -> None:
     assert found.bits is None
     assert found.states
     assert "bits per symbol" not in str(found)
-    with pytest.raises(ConfigError, match="labels and windows are of language models"):
+    with pytest.raises(ConfigError, match="labels and windows are options of language models"):
         inspect(labeller, "so good", labels={"x": [1, 2]})
 
 
