@@ -119,7 +119,7 @@ def test_symbols_are_shaded_in_a_terminal_and_not_where_colour_is_unwanted(
         (["gru", "the cat", "--length", "0"], "length of 1 or more", 2),
         (["gru", "the cat", "--top", "0"], "--top 0: give 1 or more", 2),
         (["gru", "the cat", "--layer", "5"], "nothing is recorded under layers.5", 2),
-        (["gru", "the cat", "--target", "x"], "--target is of a translator", 2),
+        (["gru", "the cat", "--target", "x"], "--target is an option of translators", 2),
         (["gru", "the cat", "--labels", "{place}/text.txt"], "give one for each symbol", 3),
         (["nothing", "the cat"], "nothing", 4),
     ],
@@ -171,4 +171,4 @@ def test_a_translator_is_inspected_with_its_pairs(
     assert main(["inspect", out, "abc", "--target", "ab"]) == 0
     assert "attention.cross" in capsys.readouterr().out
     assert main(["inspect", out, "abc", "--labels", str(pairs)]) == 2
-    assert "--labels are of a language model" in capsys.readouterr().err
+    assert "--labels is an option of language models" in capsys.readouterr().err

@@ -1,14 +1,16 @@
-"""`seriatim inspect`: what happens inside of a model while it reads a text.
+"""`seriatim inspect`: what happens inside a model while it reads a text.
 
-Knows options and files; the findings are made in `tasks.inspecting`.
+Knows options and files; the findings are made in `tasks.inspection`.
 """
 
+import json as json_format
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -17,7 +19,12 @@ from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
     from seriatim.analysis.inspect.inspection import Inspection
+    from seriatim.data.sources import Source
     from seriatim.tasks.inspection import Labels
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import Task
+
+_MAX_PATH = 4096  # characters; a longer text is never taken for a path
 
 
 def inspect(
@@ -37,170 +44,172 @@ def inspect(
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """What happens inside of a model while it reads a text.
+    """Show what happens inside a model while it reads a text.
 
-    Surprise and alternatives of every symbol; and what the model lets be seen: gates, states and
-    the neurons that follow the text, attention heads, the context that counts matched.
+    The surprisal of every symbol with its alternatives, and what the model records: states and
+    the neurons that follow the text, gates, attention heads, the context that counts matched.
 
     Args:
-        model: a model folder, of any task.
-        text: the text, or a file of it; -: from stdin. Of a translator: sources, line by line,
-            with their targets behind a tab if they are known.
-        target: of a translator and a single source: what it is held to say; without it, what it
-            says by itself.
-        labels: a file with one label for each symbol of the text, line by line: numbers, or
-            names of classes; neurons are ranked by how well they follow it. Or .json, a list, or
-            an object of several lists by name.
-        layer: look at this layer alone, by its number or a pattern such as "*.cross"; may be
+        model: the folder of a model of any task.
+        text: the text, or a file with it; - reads stdin. For a translator, source sentences line
+            by line, each with its target after a tab if it is known.
+        target: the target of a translator's single source; without it, the model's own
+            translation.
+        labels: a file with one label for each symbol of the text, line by line: numbers, or names
+            of classes. Neurons are ranked by how well they follow it. A .json file may hold a
+            list, or an object of several lists by name.
+        layer: the number of a layer to inspect alone, or a pattern such as "*.cross"; may be
             repeated.
-        start: symbols left out at the beginning.
-        length: symbols that are inspected.
-        top: alternatives of every symbol, and neurons for every label.
-        beam: of a translator: the width of its search.
-        out: write the findings as a page: a file that ends in .html, or a folder, which gets
+        start: the number of symbols to skip at the beginning.
+        length: the number of symbols to inspect. [as many as fit]
+        top: the number of alternatives for every symbol, and of neurons for every label.
+        beam: the width of a translator's search; 1 is greedy search.
+        out: where to write the findings as a page: a file that ends in .html, or a folder for
             report.html and inspection.json.
-        encoding: of the files.
-        threads: of the processor; all cores if not given.
+        encoding: the encoding of the files.
+        threads: the number of processor threads. [all cores]
         json: print JSON.
     """
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     use_threads(threads)
-    reporter = Reporter(is_quiet=json)
-    options: dict[str, Any] = {"only": _patterns(layer), "top": top, "beam": beam}
-    if (start, length) != (0, None):
-        from seriatim.tasks.inspection import Window
-
-        options["window"] = Window(start, length)
-    found = _found(model, text, target, labels, encoding, options)
-    written = None if out is None else _write(found, out)
-    if json:
-        print_json(found.to_json())
-    else:
-        print(_shown(found))
-    if written is not None:
-        reporter.note(f"the report is {written}")
-
-
-def _found(
-    place: Path,
-    text: str,
-    target: str | None,
-    labels: Path | None,
-    encoding: str,
-    options: dict[str, Any],
-) -> "Inspection":
-    from seriatim.tasks.inspection import inspect as look_into
-    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.inspection import Window
+    from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
-    from seriatim.tasks.translator import Translator
 
-    task = load(place)
-    options["title"] = place.resolve().name
-    if target is not None and not isinstance(task, Translator):
-        raise ConfigError("--target is of a translator, and this model is none: leave it out")
-    if isinstance(task, LanguageModel):
-        source = _source(text, encoding, task.sequences)
-        own = None if labels is None else _labels(labels, encoding)
-        return look_into(task, source, labels=own, **options)
-    if labels is not None:
-        raise ConfigError("--labels are of a language model, and this model is none: leave it out")
-    lines = _lines(text, encoding)
-    pairs = _pairs(lines, target) if isinstance(task, Translator) else lines
-    return look_into(task, pairs, **options)
-
-
-# ---- what is read -------------------------------------------------------------------------------
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return len(text) < 4096 and "\n" not in text and Path(text).is_file()
-    except (OSError, ValueError):  # a text that is no path at all
-        return False
-
-
-def _source(text: str, encoding: str, sequences: Any) -> Any:
-    """The text, or a source of the file that it names."""
-    from seriatim.data.sources import open_source
-
-    if text == "-":
-        return sys.stdin.read()
-    if not _is_file(text):
-        return text
-    return open_source(Path(text), sequences=sequences, encoding=encoding)
-
-
-def _lines(text: str, encoding: str) -> list[str]:
-    from seriatim.data.files import read_blocks, split_lines
-
-    if text == "-":
-        return sys.stdin.read().splitlines()
-    return (
-        list(split_lines(read_blocks(Path(text), encoding)))
-        if _is_file(text)
-        else text.splitlines()
+    task = load(model)
+    reading = _Input(text, target, labels, encoding)
+    inspection = inspect_task(
+        task,
+        reading.texts(task),
+        title=model.resolve().name,
+        labels=reading.labels(task),
+        window=None if (start, length) == (0, None) else Window(start, length),
+        only=_patterns(layer),
+        beam=beam,
+        top=top,
     )
+    written = None if out is None else _write(inspection, out)
+    if json:
+        print_json(inspection.to_json())
+    else:
+        print(_summary(inspection))
+    if written is not None:
+        Reporter(is_quiet=json).note(f"the report is {written}")
 
 
-def _pairs(lines: Sequence[str], target: str | None) -> list[tuple[str, str | None]]:
-    if target is not None:
-        if len(lines) != 1:
-            raise ConfigError(f"--target is of one source, and there are {len(lines)}")
-        return [(lines[0], target)]
-    pairs: list[tuple[str, str | None]] = []
-    for line in lines:
-        source, tab, known = line.partition("\t")
-        pairs.append((source, known if tab else None))
-    return pairs
+# ---- input --------------------------------------------------------------------------------------
 
 
-def _labels(path: Path, encoding: str) -> "Labels":
-    """Lists of labels by name; of a file with one, the file's own name."""
-    import json
+@dataclass(frozen=True)
+class _Input:
+    """The options that say what is read; see `inspect`."""
 
-    from seriatim.data.files import read_blocks, split_lines
+    text: str
+    target: str | None
+    labels_file: Path | None
+    encoding: str
 
-    if path.suffix != ".json":
-        return {path.stem: list(split_lines(read_blocks(path, encoding)))}
-    try:
-        found = json.loads("".join(read_blocks(path, encoding)))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    by_name = found if isinstance(found, dict) else {path.stem: found}
-    if not all(isinstance(values, list) for values in by_name.values()):
-        raise DataError(f"{path} holds no list of labels: give a list, or an object of lists")
-    return by_name
+    def texts(self, task: "Task") -> "str | Source | list[str] | list[tuple[str, str | None]]":
+        """What the task reads: a text or its file, lines, or pairs."""
+        from seriatim.tasks.language_model import LanguageModel
+        from seriatim.tasks.translator import Translator
+
+        if isinstance(task, Translator):
+            return self._pairs()
+        if self.target is not None:
+            raise ConfigError(
+                "--target is an option of translators, and this is none: leave it out"
+            )
+        return self._source(task) if isinstance(task, LanguageModel) else self._lines()
+
+    def labels(self, task: "Task") -> "Labels | None":
+        """Lists of labels by name; a file with a single list is named after the file."""
+        from seriatim.data.files import read_blocks, split_lines
+        from seriatim.tasks.language_model import LanguageModel
+
+        path = self.labels_file
+        if path is None:
+            return None
+        if not isinstance(task, LanguageModel):
+            raise ConfigError(
+                "--labels is an option of language models, and this is none: leave it out"
+            )
+        if path.suffix != ".json":
+            return {path.stem: list(split_lines(read_blocks(path, self.encoding)))}
+        try:
+            content = json_format.loads("".join(read_blocks(path, self.encoding)))
+        except ValueError as error:
+            raise DataError(f"{path} is not JSON: {error}") from None
+        by_name = content if isinstance(content, dict) else {path.stem: content}
+        if not all(isinstance(values, list) for values in by_name.values()):
+            raise DataError(f"{path} holds no list of labels: give a list, or an object of lists")
+        return by_name
+
+    def _is_file(self) -> bool:
+        try:
+            is_short = len(self.text) < _MAX_PATH and "\n" not in self.text
+            return is_short and Path(self.text).is_file()
+        except (OSError, ValueError):  # not a valid path
+            return False
+
+    def _source(self, task: "LanguageModel") -> "str | Source":
+        from seriatim.data.sources import open_source
+
+        if self.text == "-":
+            return sys.stdin.read()
+        if not self._is_file():
+            return self.text
+        return open_source(Path(self.text), sequences=task.sequences, encoding=self.encoding)
+
+    def _lines(self) -> list[str]:
+        from seriatim.data.files import read_blocks, split_lines
+
+        if self.text == "-":
+            return sys.stdin.read().splitlines()
+        if self._is_file():
+            return list(split_lines(read_blocks(Path(self.text), self.encoding)))
+        return self.text.splitlines()
+
+    def _pairs(self) -> list[tuple[str, str | None]]:
+        lines = self._lines()
+        if self.target is not None:
+            if len(lines) != 1:
+                raise ConfigError(f"--target belongs to one source: give one, not {len(lines)}")
+            return [(lines[0], self.target)]
+        pairs: list[tuple[str, str | None]] = []
+        for line in lines:
+            source, tab, target = line.partition("\t")
+            pairs.append((source, target if tab else None))
+        return pairs
 
 
 def _patterns(layers: Sequence[str]) -> list[str] | None:
-    """Patterns of taps: a number is a layer, wherever it is."""
-    found = []
+    """Patterns of tap names; a number is a layer anywhere in the model."""
+    patterns = []
     for layer in layers:
-        found += [f"layers.{layer}", f"*.layers.{layer}"] if layer.isdigit() else [layer]
-    return found or None
+        patterns += [f"layers.{layer}", f"*.layers.{layer}"] if layer.isdigit() else [layer]
+    return patterns or None
 
 
-# ---- what is written ----------------------------------------------------------------------------
+# ---- output -------------------------------------------------------------------------------------
 
 
-def _shown(found: "Inspection") -> str:
+def _summary(inspection: "Inspection") -> str:
     from seriatim.analysis.inspect.text import summary
 
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((88, 24)).columns, 120)
-    return summary(found, width=width, is_coloured=is_coloured)
+    return summary(inspection, width=width, is_coloured=is_coloured)
 
 
-def _write(found: "Inspection", out: Path) -> Path:
-    import json
-
+def _write(inspection: "Inspection", out: Path) -> Path:
     if out.suffix.lower() in (".html", ".htm"):
-        return Path(found.report().write(out))
+        return inspection.report().write(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found.to_json(), ensure_ascii=False)
+        text = json_format.dumps(inspection.to_json(), ensure_ascii=False)
         (out / "inspection.json").write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"nothing can be written to {out}: {error.strerror}") from None
-    return Path(found.report().write(out / "report.html"))
+    return inspection.report().write(out / "report.html")

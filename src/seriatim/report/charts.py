@@ -230,8 +230,8 @@ def bar_plot(
 ) -> Plot:
     """A bar from 0 for each name, in the given order."""
     pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
-    values = [IntervalEstimate(name, value) for name, value in pairs]
-    plot = interval_plot(values, title, caption, x=x, names=names, digits=digits, from_zero=True)
+    bars = [IntervalEstimate(name, value) for name, value in pairs]
+    plot = interval_plot(bars, title, caption, x=x, names=names, digits=digits, from_zero=True)
     return Plot(title, plot.caption, plot.spec, ["name", x], [[n, v] for n, v in pairs])
 
 
