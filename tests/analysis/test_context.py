@@ -23,7 +23,7 @@ from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError, DataError
 from seriatim.models.build import build_model
 from tests.laws.toys import ToyAttention
-from tests.oracles.memories import Bag, Chain, Exact, Lag, Text, lines, stream
+from tests.oracles.memories import BagOfSymbols, Chain, ExactChain, LaggedCopy, Text, lines, stream
 
 
 def _brute(model: st.SequenceModel, text: Text, longest: int) -> np.ndarray:
@@ -51,7 +51,7 @@ TEXTS = {
     "model",
     [
         ToyAttention().double(),
-        Exact(Chain.random(2)),
+        ExactChain(Chain.random(2)),
         build_model(st.GRU(hidden_size=6), 3, 1).double().eval(),
         build_model(st.Transformer(model_size=8, num_layers=2, num_heads=2, context=3), 3, 1)
         .double()
@@ -69,7 +69,7 @@ def test_every_context_has_the_bits_that_brute_force_finds(
 
 
 def test_with_a_context_as_long_as_the_sequence_everything_is_seen_boundary_included() -> None:
-    model, text = Bag(3, 1), TEXTS["lines"]
+    model, text = BagOfSymbols(3, 1), TEXTS["lines"]
     found = effective_context(model, text, contexts=(4, 9, 20))
     assert found.curve.bits[9:] == pytest.approx(found.curve.full, rel=1e-6)
     assert found.curve.bits[4] != pytest.approx(found.curve.full, rel=1e-3)
@@ -87,7 +87,7 @@ def test_the_measured_reach_of_a_transformer_is_the_declared_one() -> None:
     assert found.keeps_its_word
 
 
-class Lying(Lag):
+class Lying(LaggedCopy):
     @property
     def reach(self) -> int:
         return 2
@@ -101,7 +101,7 @@ def test_a_model_that_looks_further_than_it_declares_is_found_out() -> None:
 
 
 def test_an_effective_context_beyond_the_contexts_is_not_invented() -> None:
-    model = Lag(20)
+    model = LaggedCopy(20)
     found = effective_context(model, stream(model.text(2000)), contexts=(1, 5, 10))
     assert found.effective is None
     assert found.seen_reach is None
@@ -115,7 +115,7 @@ def test_kinds_have_curves_of_their_own() -> None:
     for t in range(len(x)):
         x[t] = x[t - 6] if t % 3 and t > 6 else rng.integers(0, 4) // 2 * 2
         x[t] = rng.choice([1, 3]) if t % 3 == 0 else x[t]
-    model = Lag(6)
+    model = LaggedCopy(6)
     categories = {"copied": [0, 2], "chance": [1, 3], "absent": []}
     found = effective_context(model, stream(x), contexts=(1, 6, 12), categories=categories)
     assert set(found.categories) == {"copied", "chance"}
@@ -127,7 +127,7 @@ def test_a_model_that_is_led_astray_by_the_far_past_is_told_so() -> None:
     """What is frequent changes every fifty symbols, and the bag never forgets."""
     rng = np.random.default_rng(0)
     text = np.concatenate([rng.choice(3, 50, p=np.roll([0.8, 0.1, 0.1], i)) for i in range(60)])
-    found = effective_context(Bag(3, 1), stream(text), contexts=(1, 20, 500))
+    found = effective_context(BagOfSymbols(3, 1), stream(text), contexts=(1, 20, 500))
     assert found.curve.bits[20] < 0.9 * found.curve.full
     assert "better when it sees 20 alone" in sentence(found)
 
@@ -136,7 +136,7 @@ def test_a_model_that_is_led_astray_by_the_far_past_is_told_so() -> None:
 
 
 def test_what_is_shuffled_or_replaced_matters_until_the_lag_is_among_the_true_elements() -> None:
-    model = Lag(6)
+    model = LaggedCopy(6)
     found = effective_context(
         model, stream(model.text(6000)), contexts=(1, 3, 5, 6, 9), shuffled=True, replaced=True
     )
@@ -150,7 +150,9 @@ def test_what_is_shuffled_or_replaced_matters_until_the_lag_is_among_the_true_el
 def test_a_model_that_knows_no_order_is_not_disturbed_by_shuffling_but_by_replacing() -> None:
     rng = np.random.default_rng(0)
     text = lines([rng.choice([0, 2], 60, p=[p, 1 - p]) for p in rng.random(60)])
-    found = effective_context(Bag(3, 1), text, contexts=(1, 4, 40), shuffled=True, replaced=True)
+    found = effective_context(
+        BagOfSymbols(3, 1), text, contexts=(1, 4, 40), shuffled=True, replaced=True
+    )
     assert found.shuffled is not None
     assert found.replaced is not None
     assert found.shuffled.bits[1:] == pytest.approx(found.shuffled.full, abs=1e-6)
@@ -176,7 +178,8 @@ def test_a_disturbed_past_keeps_its_boundary_its_length_and_begins_in_its_window
 
 def test_a_text_of_one_place_has_no_other_to_replace_from() -> None:
     text = lines([np.zeros(100, int)])
-    assert effective_context(Bag(3, 1), text, contexts=(1, 100), replaced=True).replaced is None
+    bag = effective_context(BagOfSymbols(3, 1), text, contexts=(1, 100), replaced=True)
+    assert bag.replaced is None
 
 
 # ---- as a whole ---------------------------------------------------------------------------------

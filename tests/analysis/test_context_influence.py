@@ -12,7 +12,7 @@ from seriatim.analysis.context.restarts import elements
 from seriatim.core.batch import Batch
 from seriatim.models.build import build_model
 from tests.laws.toys import ToyAttention
-from tests.oracles.memories import Bag, Lag, lines, stream
+from tests.oracles.memories import BagOfSymbols, LaggedCopy, lines, stream
 
 RANDOM = stream(np.random.default_rng(0).integers(0, 6, 700))
 FAMILIES = {
@@ -69,7 +69,7 @@ def test_weights_and_hooks_are_left_as_they_were() -> None:
 
 
 def test_the_influence_of_a_copy_is_all_at_its_lag() -> None:
-    model = Lag(5)
+    model = LaggedCopy(5)
     found = influence(model, elements(model, stream(model.text(3000))), 30)
     assert found.how == "replacement"
     assert found.share[4] == pytest.approx(1.0)
@@ -159,7 +159,7 @@ def test_what_carries_no_gradient_has_no_decay() -> None:
 
 
 def test_other_states_than_recurrent_ones_are_followed_too() -> None:
-    for model in (_built("transformer"), Bag(6, 1)):
+    for model in (_built("transformer"), BagOfSymbols(6, 1)):
         found = gradient_decay(model, elements(model, RANDOM), longest=30)
         assert found is not None
         (norms,) = found.layers.values()

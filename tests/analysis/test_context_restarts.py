@@ -9,7 +9,7 @@ from seriatim.analysis.context.restarts import choose, elements, flat_index, run
 from seriatim.core.batch import Batch
 from seriatim.errors import DataError
 from tests.laws.toys import ToyAttention
-from tests.oracles.memories import Chain, Exact, Text, lines, stream
+from tests.oracles.memories import Chain, ExactChain, Text, lines, stream
 
 
 def _ragged(sizes: list[int], seed: int = 0) -> Text:
@@ -96,7 +96,7 @@ def test_a_short_text_is_restarted_everywhere() -> None:
 
 def test_nothing_seen_is_the_mean_over_what_may_have_been() -> None:
     chain = Chain.random(2, seed=5)
-    model, text = Exact(chain), stream(chain.sample(500))
+    model, text = ExactChain(chain), stream(chain.sample(500))
     data = elements(model, text)
     one = chain.conditional(1)  # p(x | s)
     expected = np.log(one[data.inputs].mean(0))

@@ -21,7 +21,7 @@ from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.bootstrap import ratio
 from tests.laws.toys import ToyAttention
-from tests.oracles.memories import Chain, Exact, Text, lines, stream
+from tests.oracles.memories import Chain, ExactChain, Text, lines, stream
 
 RNG = np.random.default_rng(0)
 
@@ -132,7 +132,7 @@ def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_b
     """A chain of memory 1 says of the first target of each piece what stood before it."""
     chain = Chain.random(1, seed=2)
     text = stream(chain.sample(600))
-    found = measure_robustness(Exact(chain), text, strengths={"trimmed-start": (0.5,)})
+    found = measure_robustness(ExactChain(chain), text, strengths={"trimmed-start": (0.5,)})
     (perturbation,) = found.perturbations
     one = -np.log2(chain.conditional(1))
     inputs = np.concatenate([[1], text.tokens[:-1]])
@@ -165,7 +165,7 @@ def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
     """The first half of this text is what the model expects, the second is not."""
     second = np.random.default_rng(0).choice([1, 2], 20_000)
     text = stream(np.concatenate([np.zeros(20_000, int), second]))
-    model = Exact(Chain(np.array([0.9, 0.05, 0.05])))
+    model = ExactChain(Chain(np.array([0.9, 0.05, 0.05])))
     part, whole = (
         measure_robustness(model, text, strengths={}, limit=n).intact for n in (8000, None)
     )

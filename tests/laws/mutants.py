@@ -1,6 +1,6 @@
-"""Models and searches with one fault each: faults seen in the wild, or the obvious ones.
+"""Models and searches with one fault each: faults from other projects, and obvious ones.
 
-MUTANTS lists, for every law, at least one fault that this law must catch.
+MUTANTS lists at least one fault for every law, which this law must catch.
 """
 
 import dataclasses
@@ -65,15 +65,15 @@ class OnePositionForAll(ToyAttention):
         return super().positions(position[:1].expand_as(position), length)
 
 
-class RowsAreNotAlike(ToyAttention):
-    """What a row means depends on where in the batch it stands."""
+class RowsDependOnTheirIndex(ToyAttention):
+    """The meaning of a row depends on its index in the batch."""
 
     def positions(self, position: Tensor, length: int) -> Tensor:
         return super().positions(position + torch.arange(len(position)), length)
 
 
 class WritesInPlace(ToyAttention):
-    """An append-only tape without the check of its tip."""
+    """An append-only tape that is modified in place without checking its end."""
 
     def note(self, carry: Notes, new: Tensor, valid: Tensor, n: Tensor) -> Notes:
         carry.position.add_(n)
@@ -107,7 +107,7 @@ class _Tempered(Categorical):
 @tree.register
 @dataclasses.dataclass(frozen=True)
 class ForgetfulNotes(Notes):
-    """Loses its position when it is taken apart."""
+    """Loses its position when it is flattened and rebuilt."""
 
     @classmethod
     def build(cls, subtrees: Any, static: Any) -> "ForgetfulNotes":
@@ -157,7 +157,7 @@ class ChunksOfThreeLoseOne(ToyAttention):
         return dataclasses.replace(notes, position=notes.position - lost)
 
 
-# ---- faults of the generic code, put in place of the right one while the laws run ---------------
+# ---- faults of the generic code, patched in while the laws run ----------------------------------
 
 
 def counts_padding() -> AbstractContextManager[Any]:
@@ -224,7 +224,7 @@ MUTANTS: list[Fault] = [
     (5, PaddingIsRemembered, nullcontext),
     (5, OnePositionForAll, nullcontext),
     (6, ToyAttention, counts_padding),
-    (7, RowsAreNotAlike, nullcontext),
+    (7, RowsDependOnTheirIndex, nullcontext),
     (8, WritesInPlace, nullcontext),
     (9, IsNotNormalized, nullcontext),
     (9, DenseDisagrees, nullcontext),

@@ -1,4 +1,4 @@
-"""Every family and every composition obeys the sixteen laws. A new family is one line here."""
+"""Every family and every ensemble obeys the sixteen laws. A new family is one line here."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def build(name: str) -> st.SequenceModel:
     torch.manual_seed(0)
     model = build_model(CONFIGS[name], V, BOUNDARY)
     for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.5)  # large enough that a fault shows
+        nn.init.normal_(parameter, std=0.5)  # large enough to expose a fault
     if isinstance(model, ClosedForm):
         model.fit_closed_form(_Text())
     return model
@@ -85,13 +85,13 @@ def test_a_family_obeys_the_laws(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("composed", [st.Mixture, st.Product])
-def test_a_composition_obeys_the_laws(composed: type[st.Mixture] | type[st.Product]) -> None:
-    check_model(composed([build("lstm"), build("markov")]), budget_s=2).raise_if_broken()
+@pytest.mark.parametrize("ensemble", [st.Mixture, st.Product])
+def test_an_ensemble_obeys_the_laws(ensemble: type[st.Mixture] | type[st.Product]) -> None:
+    check_model(ensemble([build("lstm"), build("markov")]), budget_s=2).raise_if_broken()
 
 
 @pytest.mark.slow
-def test_a_composition_of_compositions_obeys_the_laws() -> None:
+def test_an_ensemble_of_ensembles_obeys_the_laws() -> None:
     inner = st.Mixture([build("transformer"), build("gru")], [0.25, 0.75])
     check_model(st.Product([inner, build("rnn")], [1.0, 0.5]), budget_s=2).raise_if_broken()
 
@@ -100,12 +100,12 @@ def test_every_family_is_in_the_list() -> None:
     assert {config.family for config in CONFIGS.values()} == FAMILIES.keys()
 
 
-def test_a_model_that_was_never_fitted_obeys_the_laws() -> None:
+def test_an_unfitted_model_obeys_the_laws() -> None:
     check_model(build_model(st.Markov(order=3), V, BOUNDARY), budget_s=2).raise_if_broken()
 
 
 @pytest.mark.slow
-def test_sampled_laws_say_so_and_all_laws_are_reported() -> None:
+def test_all_laws_are_reported_with_notes_on_sampling() -> None:
     torch.manual_seed(0)
     report = check_model(build_model(st.LSTM(hidden_size=4), 3000, 1), budget_s=1)
     assert report.ok, str(report)

@@ -1,9 +1,9 @@
-"""The laws can fail: every law catches a fault that was made for it."""
+"""The laws can fail: every law catches the faults made for it."""
 
 import pytest
 
 from seriatim.errors import ContractError
-from seriatim.laws.check import check_model
+from seriatim.laws.check import LawReport, LawResult, check_model
 from seriatim.laws.laws import LAWS
 from tests.laws.mutants import MUTANTS, Fault
 from tests.laws.toys import ToyAttention, ToyWindow
@@ -29,11 +29,17 @@ def test_every_law_has_a_mutant() -> None:
 
 
 @pytest.mark.parametrize("toy", [ToyWindow, ToyAttention])
-def test_the_models_that_the_mutants_mutate_are_lawful(toy: type) -> None:
+def test_the_models_that_the_mutants_modify_obey_the_laws(toy: type) -> None:
     check_model(toy(), budget_s=2).raise_if_broken()
 
 
-def test_a_broken_law_is_raised_with_its_claim_and_difference() -> None:
+def test_the_error_of_a_broken_law_names_its_claim_and_difference() -> None:
     report = check_model(MUTANTS[0][1](), laws=[1])
     with pytest.raises(ContractError, match=r"law 1 \(Parallel = fold\): .* differs by"):
         report.raise_if_broken()
+
+
+def test_the_error_of_a_broken_law_does_not_name_laws_that_do_not_apply() -> None:
+    results = (LawResult(1, "a", False, "differs"), LawResult(2, "b", None, "no weights"))
+    with pytest.raises(ContractError, match=r"breaks the contract: law 1 \(a\): differs$"):
+        LawReport(results, 0.0).raise_if_broken()

@@ -1,4 +1,4 @@
-"""Every encoder with every decoder obeys the sixteen laws, bound to a source and given a memory."""
+"""Every encoder with every decoder obeys the sixteen laws, bound to a source or with a memory."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def build(encoder: str, decoder: str, attention: str | None, **options: object) 
     model = build_model(config, V, BOUNDARY, SOURCE_V)
     assert isinstance(model, Seq2SeqModel)
     for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.5)  # large enough that a fault shows
+        nn.init.normal_(parameter, std=0.5)  # large enough to expose a fault
     return model
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", KINDS)
 @pytest.mark.parametrize(("decoder", "attention"), DECODERS)
-def test_a_pair_bound_to_a_source_obeys_the_laws(
+def test_an_encoder_decoder_bound_to_a_source_obeys_the_laws(
     encoder: str, decoder: str, attention: str | None
 ) -> None:
     bound = build(encoder, decoder, attention).bind(bound_source())
@@ -51,7 +51,7 @@ def test_a_pair_bound_to_a_source_obeys_the_laws(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pair_given_a_memory_obeys_the_laws(kind: str) -> None:
+def test_an_encoder_decoder_with_a_memory_obeys_the_laws(kind: str) -> None:
     model = build(kind, kind, None)
     with torch.no_grad():
         memory = model.encode(bound_source())
@@ -59,7 +59,7 @@ def test_a_pair_given_a_memory_obeys_the_laws(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_classic_pair_obeys_the_laws() -> None:
+def test_the_classic_encoder_decoder_obeys_the_laws() -> None:
     config = Seq2Seq.classic(
         model_size=4, num_heads=2, feedforward_size=6, encoder_layers=2, decoder_layers=2
     )
@@ -74,10 +74,10 @@ def test_three_sources_obey_the_laws_row_by_row() -> None:
     model = build("transformer", "transformer", None)
     x = torch.tensor([[2, 3, 1, 0, 0], [4, 4, 2, 0, 1], [1, 0, 0, 0, 0]])
     three = model.bind(Batch(x, x, torch.tensor([3, 5, 1])))
-    # Laws that start one row alone ask for one source; these keep the three rows together.
+    # Some laws start a single row, which needs a single source; these keep all three rows.
     report = check_model(three, example=EXAMPLE, laws={1, 2, 3, 6, 13, 15, 16}, budget_s=0.2)
     report.raise_if_broken()
 
 
-def test_pairs_have_a_mapping_of_their_own() -> None:
+def test_encoder_decoders_have_a_mapping_of_their_own() -> None:
     assert set(PAIR_FAMILIES) == {"seq2seq"}

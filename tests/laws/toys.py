@@ -1,6 +1,6 @@
-"""Two small lawful models written for the tests, and what every mutant is a mutation of.
+"""Two small models that obey the laws; every mutant is a mutation of one of them.
 
-They are independent of the families, so that the laws are tested even where a family is wrong.
+They are independent of the families, so that the laws are tested even if a family is wrong.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class ToyWindow(SequenceModel):
 @tree.register
 @dataclass(frozen=True)
 class Notes(tree.Node):
-    """A carry of the toy attention: everything seen, and which of it is real."""
+    """The carry of the toy attention: everything seen, and which of it is valid."""
 
     seen: Tensor  # (B, n, D)
     valid: Tensor  # (B, n)
@@ -74,7 +74,7 @@ class Notes(tree.Node):
 
 
 class ToyAttention(SequenceModel):
-    """One attention over the whole past, kept as a growing tensor: unbounded, any length."""
+    """Attention over the whole past, kept as a growing tensor: unbounded reach, any length."""
 
     D = 6
 
@@ -119,12 +119,12 @@ class ToyAttention(SequenceModel):
         return torch.cat([angle.sin(), angle.cos()], -1)
 
     def note(self, carry: Notes, new: Tensor, valid: Tensor, n: Tensor) -> Notes:
-        """The carry after a chunk: padding is noted, and noted as padding."""
+        """The carry after a chunk: padding is stored, and marked as padding."""
         seen, real = torch.cat([carry.seen, new], 1), torch.cat([carry.valid, valid], 1)
         return Notes(seen, real, carry.position + n)
 
     def mask(self, valid: Tensor, slot: Tensor, own: Tensor) -> Tensor:
-        """(B, L, n): what is real and not later; a padded query sees itself."""
+        """(B, L, n): valid and not later; a padded query attends to itself."""
         return (valid[:, None] & (slot <= own)) | (slot == own)
 
     def emit(self, features: Features) -> Distribution:

@@ -1,6 +1,6 @@
-"""Models and texts whose memory is known exactly, for measures of memory to be held against.
+"""Models and texts whose memory is known exactly, as a reference for measures of memory.
 
-Shapes: B rows, L elements, V symbols, m the memory.
+Shapes: B rows, L elements, V symbols, m the length of the memory.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class Text:
-    """Symbols laid end to end."""
+    """Sequences of symbols stored end to end."""
 
     tokens: Ints
     offsets: Ints
@@ -38,7 +38,7 @@ def lines(pieces: list[Ints]) -> Text:
 
 @dataclass(frozen=True)
 class Chain:
-    """A Markov chain of order m over V symbols: p(x | the last m), and what follows from it.
+    """A Markov chain of order m over V symbols, p(x | the last m), and quantities derived from it.
 
     Attributes:
         table: (V, .., V, V) p(x_t | x_{t-m}, .., x_{t-1}), the next symbol on the last axis.
@@ -61,14 +61,14 @@ class Chain:
         return self.table.shape[-1]
 
     def stationary(self) -> Floats:
-        """(V, .., V) how often each context of m symbols stands in an endless text."""
+        """(V, .., V) the stationary probability of each context of m symbols."""
         p = np.full(self.table.shape[:-1], 1 / self.num_symbols**self.order)
         for _ in range(2000):
             p = (p[..., None] * self.table).sum(0) if self.order else p
         return p
 
     def conditional(self, k: int) -> Floats:
-        """(V, .., V) p(x_t | the last k), k up to m: what is further back summed out."""
+        """(V, .., V) p(x_t | the last k), k up to m: earlier symbols are summed out."""
         joint = self.stationary()[..., None] * self.table
         joint = joint.sum(tuple(range(self.order - min(k, self.order))))
         return joint / joint.sum(-1, keepdims=True)
@@ -89,8 +89,8 @@ class Chain:
         return np.array(out[-length:])
 
 
-class Exact(SequenceModel):
-    """The chain itself: it keeps the last m symbols, and sums out what it has not seen."""
+class ExactChain(SequenceModel):
+    """The chain as a model: it keeps the last m symbols, and sums out those it has not seen."""
 
     def __init__(self, chain: Chain, boundary: int = 1) -> None:
         super().__init__(chain.num_symbols, boundary)
@@ -127,8 +127,8 @@ class Exact(SequenceModel):
         return Categorical(self.table[features])
 
 
-class Lag(SequenceModel):
-    """x_t is x_{t-lag} with probability `sure`, else any symbol: all it keeps is the last `lag`."""
+class LaggedCopy(SequenceModel):
+    """x_t is x_{t-lag} with probability `sure`, else any symbol; the state is the last `lag`."""
 
     def __init__(
         self, lag: int, num_symbols: int = 4, boundary: int = 1, *, sure: float = 0.9
@@ -167,8 +167,8 @@ class Lag(SequenceModel):
         return x[self.lag :]
 
 
-class Bag(SequenceModel):
-    """It counts what it has seen, all of it, and knows nothing of the order."""
+class BagOfSymbols(SequenceModel):
+    """A model of the counts of all symbols seen, without their order."""
 
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
@@ -188,31 +188,31 @@ class Bag(SequenceModel):
         return Categorical((features + 1).log())
 
 
-class Noisy(SequenceModel):
-    """Any memory at all, and of no use: every prediction is a fixed, slightly random row of the
-    last `memory` symbols, near the uniform distribution."""
+class NoisyMemory(SequenceModel):
+    """A useless memory: every prediction is a fixed random row, near the uniform distribution,
+    chosen by the last `window` symbols."""
 
     def __init__(
-        self, memory: int = 3, num_symbols: int = 3, *, seed: int = 0, noise: float = 0.1
+        self, window: int = 3, num_symbols: int = 3, *, seed: int = 0, noise: float = 0.1
     ) -> None:
         super().__init__(num_symbols, 1)
         generator = torch.Generator().manual_seed(seed)
-        size = (num_symbols + 1) ** memory
-        self.memory = memory
+        size = (num_symbols + 1) ** window
+        self.window = window
         self.register_buffer("table", noise * torch.randn(size, num_symbols, generator=generator))
 
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        return torch.full((batch_size, self.memory), self.num_symbols)
+        return torch.full((batch_size, self.window), self.num_symbols)
 
     def advance(
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
         seen = torch.cat([carry, x], 1)
-        windows = seen.unfold(1, self.memory, 1)
+        windows = seen.unfold(1, self.window, 1)
         n = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
-        powers = (self.num_symbols + 1) ** torch.arange(self.memory)
+        powers = (self.num_symbols + 1) ** torch.arange(self.window)
         return (windows[:, 1:] * powers).sum(-1), windows[torch.arange(len(x)), n]
 
     def emit(self, features: Features) -> Distribution:

@@ -1,4 +1,4 @@
-"""The effective context where the memory of model and text is known: exact, and never imagined."""
+"""The effective context of models and texts with known memory: exact, without false positives."""
 
 import numpy as np
 import pytest
@@ -10,21 +10,31 @@ from seriatim.analysis.robustness.measure import measure_robustness
 from seriatim.data.corpus import Corpus
 from seriatim.laws.check import check_model
 from seriatim.models.build import build_model
-from tests.oracles.memories import Bag, Chain, Exact, Lag, Noisy, lines, stream
+from tests.oracles.memories import (
+    BagOfSymbols,
+    Chain,
+    ExactChain,
+    LaggedCopy,
+    NoisyMemory,
+    lines,
+    stream,
+)
 
 CONTEXTS = (1, 2, 3, 4, 5, 6, 8)
 
 
-@pytest.mark.parametrize("model", [Exact(Chain.random(2)), Lag(3), Bag(3, 1), Noisy()])
-def test_the_models_of_these_tests_are_lawful(model: st.SequenceModel) -> None:
-    # Not those of a search, of weights, and of a reach that Bag and Noisy leave open.
+@pytest.mark.parametrize(
+    "model", [ExactChain(Chain.random(2)), LaggedCopy(3), BagOfSymbols(3, 1), NoisyMemory()]
+)
+def test_the_models_of_these_tests_obey_the_laws(model: st.SequenceModel) -> None:
+    # Without the laws of search, weights and reach; the last is not declared by all of them.
     check_model(model, laws=[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16], budget_s=2).raise_if_broken()
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
 def test_the_effective_context_of_a_chain_is_its_order(order: int) -> None:
     chain = Chain.random(order, seed=order)
-    found = effective_context(Exact(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
+    found = effective_context(ExactChain(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
     assert found.effective == order
     assert found.curve.effective_interval == (order, order)
     assert found.seen_reach == order
@@ -34,7 +44,7 @@ def test_the_effective_context_of_a_chain_is_its_order(order: int) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_bits_with_k_elements_are_the_conditional_entropies_of_the_chain(order: int) -> None:
     chain = Chain.random(order, seed=10 + order)
-    found = effective_context(Exact(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
+    found = effective_context(ExactChain(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
     for k in range(order + 2):
         low, high = found.curve.intervals[k]
         margin = high - low  # twice the half width of 95 %: some four standard errors
@@ -43,13 +53,13 @@ def test_bits_with_k_elements_are_the_conditional_entropies_of_the_chain(order: 
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
-def test_a_counted_model_of_a_larger_order_finds_the_order_of_the_chain(order: int) -> None:
+def test_an_n_gram_model_of_larger_order_recovers_the_order_of_the_chain(order: int) -> None:
     chain = Chain.random(order, seed=order, sharpness=0.2)
     train, test = (
         Corpus.from_tokens([chain.sample(n, seed=n)], is_stream=True) for n in (60_000, 20_000)
     )
-    # Of this smoothing the shorter contexts are what is left when nothing more is seen; those of
-    # Kneser-Ney are made to be fallen back on, and are near the uniform distribution alone.
+    # Witten-Bell estimates shorter contexts from all their counts; Kneser-Ney makes them for
+    # backing off only, and without the longer ones they are nearly uniform.
     model = build_model(st.Markov(order=6, smoothing="witten-bell"), 3, 1)
     model.fit_closed_form(train)
     found = effective_context(model, test, contexts=CONTEXTS)
@@ -59,7 +69,7 @@ def test_a_counted_model_of_a_larger_order_finds_the_order_of_the_chain(order: i
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_a_recurrent_model_built_as_a_shift_register_looks_as_far_as_it_is_long(
+def test_the_effective_context_of_a_shift_register_is_its_length(
     order: int,
 ) -> None:
     model, text = _register(order)
@@ -67,13 +77,13 @@ def test_a_recurrent_model_built_as_a_shift_register_looks_as_far_as_it_is_long(
     assert found.effective == order
     assert found.curve.effective_interval == (order, order)
     assert found.reach is None
-    assert found.seen_reach == order, "what leaves the register is gone"
+    assert found.seen_reach == order, "symbols that leave the register are gone"
 
 
 def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.ndarray]:
-    """An RNN whose hidden units are the last `order` symbols, one-hot, and a text sampled of it.
+    """An RNN whose hidden units are the last `order` symbols, one-hot, and a text sampled from it.
 
-    Its logits are sum_j A_j[x_{t-j}], so that is what the text is drawn by.
+    Its logits are sum_j A_j[x_{t-j}], from which the text is sampled directly.
     """
     V, size = num_symbols, order * num_symbols
     head = 1.5 * np.random.default_rng(order).standard_normal((V, size))
@@ -97,16 +107,16 @@ def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.nd
 
 @pytest.mark.parametrize("lag", [1, 5, 20])
 def test_the_effective_context_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
-    model = Lag(lag)
+    model = LaggedCopy(lag)
     contexts = (1, 2, 5, 19, 20, 40)
     found = effective_context(model, stream(model.text(8000)), contexts=contexts)
     assert found.effective == lag
-    assert found.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits until it is reached"
+    assert found.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits below the lag"
     assert found.curve.bits[lag:] == pytest.approx(found.curve.full, abs=1e-6)
     assert found.curve.full < 0.8
 
 
-def test_of_shuffled_data_nothing_is_remembered_by_a_model_fitted_to_it() -> None:
+def test_the_effective_context_of_independent_symbols_is_zero() -> None:
     symbols = np.random.default_rng(0).choice(4, 60_000, p=[0.4, 0.3, 0.2, 0.1])
     train, test = (Corpus.from_tokens([x], is_stream=True) for x in np.split(symbols, [45_000]))
     model = build_model(st.Markov(order=5, smoothing="witten-bell"), 4, 1)
@@ -114,42 +124,44 @@ def test_of_shuffled_data_nothing_is_remembered_by_a_model_fitted_to_it() -> Non
     assert effective_context(model, test, contexts=CONTEXTS).effective == 0
 
 
-def test_memory_that_is_of_no_use_is_seldom_called_an_effective_context() -> None:
-    alarms = 0
+def test_useless_memory_is_rarely_reported_as_an_effective_context() -> None:
+    false_alarms = 0
     for seed in range(60):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
-        found = effective_context(Noisy(seed=seed), stream(text), contexts=CONTEXTS, seed=seed)
-        alarms += found.effective != 0
-    assert alarms <= 4
+        found = effective_context(
+            NoisyMemory(seed=seed), stream(text), contexts=CONTEXTS, seed=seed
+        )
+        false_alarms += found.effective != 0
+    assert false_alarms <= 4
 
 
 @pytest.mark.slow
-def test_perturbations_that_do_nothing_are_seldom_called_harmful() -> None:
-    alarms = tried = 0
+def test_harmless_perturbations_are_rarely_reported_as_harmful() -> None:
+    false_alarms = tests = 0
     for seed in range(40):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
         found = measure_robustness(
-            Noisy(seed=seed, noise=0.3),
+            NoisyMemory(seed=seed, noise=0.3),
             stream(text),
             strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
             seed=seed,
         )
-        alarms += sum(t.is_seen for t in found.perturbations)
-        tried += 3
-    assert 0 < alarms <= 0.1 * tried, "5 % by chance, and not none, or the band would be too wide"
+        false_alarms += sum(t.is_seen for t in found.perturbations)
+        tests += 3
+    assert 0 < false_alarms <= 0.1 * tests, "about 5 %; none would mean too wide a band"
 
 
-def test_a_short_memory_is_touched_by_no_damage_elsewhere() -> None:
+def test_a_short_memory_is_not_affected_by_distant_damage() -> None:
     chain = Chain.random(1, seed=3)
     pieces = [chain.sample(n, seed=n) for n in range(5, 60)]
     for text in (stream(chain.sample(4000)), lines(pieces)):
-        for perturbation in measure_robustness(Exact(chain), text).perturbations:
+        for perturbation in measure_robustness(ExactChain(chain), text).perturbations:
             assert perturbation.bits == pytest.approx(perturbation.intact, abs=1e-6)
             assert not perturbation.is_seen
 
 
-def test_a_long_memory_is_harmed_by_damage_behind_it_and_more_by_more() -> None:
-    model = Lag(6)
+def test_a_long_memory_is_harmed_by_earlier_damage_in_proportion_to_it() -> None:
+    model = LaggedCopy(6)
     found = measure_robustness(model, stream(model.text(8000)))
     by_kind: dict[str, list[float]] = {}
     for perturbation in found.perturbations:
