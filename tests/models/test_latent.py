@@ -165,8 +165,8 @@ class Wide(Leaky):
         (Growing, r"turns a state \(4, 5\) into \(4, 10\): keep the structure"),
         (Restructuring, r"turns a state \(4, 5\) into \(\(4, 5\), \(4, 5\)\)"),
         (InPlace, "changes its state in place"),
-        (TimeFirst, r"initial\(4\) gives \(1, 4, 5\): .* 4 rows in axis 0"),
-        (Stateless, r"initial\(4\) gives NoneType: a state is a tensor"),
+        (TimeFirst, r"initial\(4\) returns \(1, 4, 5\): .* 4 rows in axis 0"),
+        (Stateless, r"initial\(4\) returns NoneType: return a tensor"),
         (Wide, r"output returns \(4, 10\), expected .* \(4, 5\)"),
     ],
 )

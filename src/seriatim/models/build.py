@@ -67,10 +67,10 @@ def build_model(
         return Seq2SeqModel(config, num_symbols, boundary, num_source_symbols)
     model = _MODELS.get(type(config))
     if model is None:
+        known: list[type[ModelConfig]] = [*_MODELS, Seq2Seq]
         raise ConfigError(
             f"{type(config).__name__} is not the configuration of a known family: give one of "
-            f"{', '.join(known.__name__ for known in (*_MODELS, Seq2Seq))}, or pass a model of "
-            "your own in place of a configuration"
+            f"{', '.join(c.__name__ for c in known)}"
         )
     if num_source_symbols is not None:
         raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
