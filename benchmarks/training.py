@@ -488,14 +488,15 @@ def _our_run(train_lines: list[str], valid: list[str], seed: int) -> dict[str, f
             path.write_text("\n".join(lines) + "\n")
         lm = LanguageModel(config, symbols="word")
         lm.fit(open_source(paths[0], sequences="line"), valid=paths[1], options=options)
-    found = lm.training["fit"]
-    last = found["evaluations"][-1]
+    found = lm.training.fit
+    assert found is not None
+    last = found.evaluations[-1]
     return {
-        "tokens_per_second": found["tokens_per_second"],
-        "perplexity": math.exp(last["valid_nats"]),
+        "tokens_per_second": found.tokens_per_second,
+        "perplexity": math.exp(last.valid_nats),
         "num_weights": sum(p.numel() for p in lm.model.parameters()),
-        "batches_per_epoch": found["steps_per_epoch"],
-        "padding_fraction": found["padding_fraction"],
+        "batches_per_epoch": found.steps_per_epoch,
+        "padding_fraction": found.padding_fraction,
     }
 
 

@@ -71,15 +71,17 @@ def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
     b, c = bleu(found, targets, tokenize="none"), chrf(found, targets)
     model = folder / "model"
     translator.save(model, overwrite=True)
+    fit = translator.training.fit
+    assert fit is not None  # a translator is trained
     return {
         "bleu": round(b.score, 2),
         "bleu_signature": b.signature,
         "chrf": round(c.score, 2),
         "chrf_signature": c.signature,
         "parameters": translator.info()["parameters"],
-        "best_step": translator.training["fit"]["best_step"],
-        "steps": translator.training["fit"]["steps"],
-        "fit_seconds": round(translator.training["fit_seconds"], 1),
+        "best_step": fit.best_step,
+        "steps": fit.steps,
+        "fit_seconds": round(translator.training.fit_seconds, 1),
     }
 
 

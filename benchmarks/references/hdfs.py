@@ -23,7 +23,6 @@ import numpy as np
 import seriatim as st
 from benchmarks.references.parts import Job
 from seriatim.metrics import auc_interval, best_f1, detect, quantile_threshold, roc_auc
-from seriatim.tasks.sequence_surprisal import sequence_surprises
 
 CONFIGS: dict[str, Any] = {
     "markov": st.Markov(order=6),
@@ -85,7 +84,7 @@ def _run(family: str, seed: int, data: Path, folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     lm.fit(train, valid=valid, options=options, callbacks=st.Callbacks(progress=_report))
     fitted = time.perf_counter()
-    found = [list(sequence_surprises(lm, part)) for part in (calibration, normal, odd)]
+    found = [list(lm.score_each(part)) for part in (calibration, normal, odd)]
     scored = time.perf_counter()
     num_events = sum(s.symbols for part in found for s in part)
     record = {

@@ -33,16 +33,16 @@ def summary(parts: dict[str, Any]) -> dict[str, Any]:
 def _run(encoder: str, data: Path, folder: Path) -> dict[str, Any]:
     labeller = st.Labeller(encoder)
     labeller.fit(data, split=(0.7, 0.1, 0.2), callbacks=st.Callbacks(progress=_report))
-    test = labeller.training["test"]
-    frequent = max(sum(row) for row in test["confusion"]) / test["num_labelled"]
+    test = labeller.training.scores["test"]
+    frequent = max(sum(row) for row in test.confusion) / test.num_labelled
     return {
-        "accuracy": round(100 * test["accuracy"], 2),
-        "macro_f1": round(test["macro_f1"], 4),
+        "accuracy": round(100 * test.accuracy, 2),
+        "macro_f1": round(test.macro_f1, 4),
         "most_frequent": round(100 * frequent, 2),
-        "calibration_error": round(test["calibration_error"], 4),
-        "num_labelled": test["num_labelled"],
+        "calibration_error": round(test.calibration_error, 4),
+        "num_labelled": test.num_labelled,
         "parameters": labeller.info()["parameters"],
-        "labelling_seconds": round(labeller.training["seconds"], 1),
+        "labelling_seconds": round(labeller.training.seconds, 1),
     }
 
 

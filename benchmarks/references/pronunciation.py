@@ -75,16 +75,17 @@ def _run(language: str, data: Path, folder: Path) -> dict[str, Any]:
         wrong = sum(f.text != target for f, (_, target) in zip(found, pairs, strict=True))
         return round(100 * wrong / len(pairs), 2)
 
-    members = [translator.training for translator in (first, *others)]
+    records = [translator.training for translator in (first, *others)]
+    fits = [record.fit for record in records if record.fit is not None]
     return {
         "word_error_rate": word_errors(others),
         "of_one_translator": word_errors(()),
         "words": len(pairs),
         "parameters": first.info()["parameters"],
-        "translators": len(members),
-        "best_step": [member["fit"]["best_step"] for member in members],
-        "steps": [member["fit"]["steps"] for member in members],
-        "fit_seconds": [round(member["fit_seconds"], 1) for member in members],
+        "translators": len(records),
+        "best_step": [fit.best_step for fit in fits],
+        "steps": [fit.steps for fit in fits],
+        "fit_seconds": [round(record.fit_seconds, 1) for record in records],
     }
 
 

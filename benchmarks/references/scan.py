@@ -61,12 +61,14 @@ def _run(split: str, name: str, data: Path, folder: Path) -> dict[str, Any]:
     )
     found = translator.translate([source for source, _ in test], beam=1)
     right = sum(f.text == target for f, (_, target) in zip(found, test, strict=True))
+    fit = translator.training.fit
+    assert fit is not None  # a translator is trained
     return {
         "exact_match": round(100 * right / len(test), 2),
         "commands": len(test),
         "parameters": translator.info()["parameters"],
-        "best_step": translator.training["fit"]["best_step"],
-        "fit_seconds": round(translator.training["fit_seconds"], 1),
+        "best_step": fit.best_step,
+        "fit_seconds": round(translator.training.fit_seconds, 1),
     }
 
 

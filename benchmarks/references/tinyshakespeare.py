@@ -55,11 +55,11 @@ def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
     )
     blocks = lm.score(paths["valid"], restart_every=64)
     stream = lm.score(paths["valid"])
-    fitted = lm.training["fit"]
+    fit = lm.training.fit
     return {
         "family": name,
         "parameters": lm.info()["parameters"],
         "blocks_nats_per_character": blocks.nats / blocks.characters,
         "stream_nats_per_character": stream.nats / stream.characters,
-        "training_symbols": fitted.get("num_targets", cut),
+        "training_symbols": cut if fit is None else fit.num_targets,
     }

@@ -60,15 +60,16 @@ def _run(
         options=lm.training_options(options, preset=preset),
         callbacks=st.Callbacks(progress=_report),
     )
-    test = lm.training["test"]
+    test, fit = lm.training.scores["test"], lm.training.fit
+    assert fit is not None  # these models are trained
     return {
-        "test_perplexity": test["perplexity"],
-        "test_perplexity_known": test["perplexity_known"],
-        "valid_perplexity": lm.training["valid"]["perplexity"],
-        "unknown": test["unknown"],
+        "test_perplexity": test.perplexity,
+        "test_perplexity_known": test.perplexity_known,
+        "valid_perplexity": lm.training.scores["valid"].perplexity,
+        "unknown": test.unknown,
         "symbols": lm.info()["symbols"]["number"],
         "parameters": lm.info()["parameters"],
-        "fit": {k: lm.training["fit"].get(k) for k in ("steps", "best_step", "tokens_per_second")},
+        "fit": {name: getattr(fit, name) for name in ("steps", "best_step", "tokens_per_second")},
     }
 
 

@@ -28,7 +28,7 @@ def labeller(data: object = CASES, encoder: str = "lstm", steps: int = 60) -> st
 
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
 def test_it_learns_what_no_single_word_tells(encoder: str) -> None:
-    score = labeller(encoder=encoder).evaluate(CASES)
+    score = labeller(encoder=encoder).score(CASES)
     assert score.accuracy == score.macro_f1 == 1.0
     assert score.confusion == ((80, 0), (0, 80))
 
@@ -50,7 +50,7 @@ def test_each_element_has_a_label_of_its_own() -> None:
     rows = made.label([["a", "cat", "sat"], ["the", "dog"], []])
     found = [[element.label for element in row] for row in rows]
     assert found == [["DET", "NOUN", "VERB"], ["DET", "NOUN"], []]
-    assert made.evaluate(TAGGED).num_labelled == 30 * 7
+    assert made.score(TAGGED).num_labelled == 30 * 7
 
 
 def test_the_temperature_makes_the_validation_likelihood_best() -> None:
@@ -59,7 +59,7 @@ def test_the_temperature_makes_the_validation_likelihood_best() -> None:
     nats = {}
     for factor in (0.5, 1.0, 2.0):
         fitted, made.temperature = made.temperature, made.temperature * factor
-        nats[factor] = made.evaluate(noisy).nats
+        nats[factor] = made.score(noisy).nats
         made.temperature = fitted
     assert nats[1.0] <= min(nats.values())
 
@@ -79,7 +79,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 
 def test_a_label_of_the_test_that_training_did_not_have_is_named() -> None:
     with pytest.raises(DataError, match="'new' was not in the training data"):
-        labeller().evaluate([("so good", "new")])
+        labeller().score([("so good", "new")])
 
 
 def test_a_label_that_a_split_leaves_to_the_test_is_counted_as_missed() -> None:
@@ -97,10 +97,10 @@ def test_a_label_that_a_split_leaves_to_the_test_is_counted_as_missed() -> None:
         options=made.training_options({"steps": 2}),
         callbacks=st.Callbacks(message=said.append),
     )
-    assert any("no sequence labelled rare fell to training" in sentence for sentence in said)
-    row = made.training["test"]["labels"].index("rare")
-    assert sum(made.training["test"]["confusion"][row]) == 1
-    assert made.training["test"]["confusion"][row][row] == 0
+    assert any("no sequence labelled rare is in the training part" in sentence for sentence in said)
+    row = made.training.scores["test"].labels.index("rare")
+    assert sum(made.training.scores["test"].confusion[row]) == 1
+    assert made.training.scores["test"].confusion[row][row] == 0
 
 
 def test_a_labeller_must_be_fitted_first() -> None:

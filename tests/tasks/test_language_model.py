@@ -60,7 +60,7 @@ def test_every_family_learns_and_survives_saving(
     again = st.load(tmp_path / "model")
     assert again.score(text_file).nats == pytest.approx(score.nats, rel=1e-6)
     assert again.generate("the", 20, seed=3) == lm.generate("the", 20, seed=3)
-    assert again.training == lm.training
+    assert again.training.to_json() == lm.training.to_json()
     assert again.model is not None
     assert lm.model is not None
     assert again.model.fingerprint() == lm.model.fingerprint()
@@ -140,7 +140,7 @@ def test_a_prompt_with_symbols_never_seen_is_refused(lstm: st.LanguageModel) -> 
 def test_a_word_prompt_may_hold_unknown_words_where_training_had_some(
     words: st.LanguageModel,
 ) -> None:
-    assert words.training["data"]["train"]["unknown"] > 0
+    assert words.training.data["train"].unknown > 0
     assert words.generate("the zebra", 0) == "the zebra"
 
 
@@ -186,10 +186,10 @@ def test_a_counted_model_is_not_gone_on_from(text_file: Path) -> None:
 
 def test_parts_are_split_off_and_recorded(text_file: Path) -> None:
     lm = st.LanguageModel(SMALL["markov"]).fit(text_file)
-    sizes = {name: part["characters"] for name, part in lm.training["data"].items()}
+    sizes = {name: part.characters for name, part in lm.training.data.items()}
     assert sum(sizes.values()) == len(TEXT)
     assert sizes["train"] > 7 * sizes["valid"]
-    assert lm.training["split"]["fractions"] == [0.8, 0.1, 0.1]
+    assert lm.training.split["fractions"] == [0.8, 0.1, 0.1]
 
 
 def test_an_empty_text_has_nothing_to_score(lstm: st.LanguageModel) -> None:

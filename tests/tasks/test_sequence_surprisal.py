@@ -9,7 +9,6 @@ import pytest
 import seriatim as st
 from seriatim.cli import main
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.sequence_surprisal import sequence_surprises
 
 SESSIONS = [["open", "read", "close"], ["open", "write", "write", "close"], ["open", "close"]] * 30
 ODD = ["open", "close", "close", "read"]
@@ -23,7 +22,7 @@ def lm(request: pytest.FixtureRequest) -> st.LanguageModel:
 
 def test_the_bits_of_each_sequence_add_up_to_the_score(lm: st.LanguageModel) -> None:
     data = [*SESSIONS[:3], ODD, []]
-    found = list(sequence_surprises(lm, data))
+    found = list(lm.score_each(data))
     score = lm.score(data)
     assert sum(each.bits for each in found) == pytest.approx(score.nats / np.log(2), rel=1e-6)
     assert [each.symbols for each in found] == [len(s) + 1 for s in data]
@@ -35,7 +34,7 @@ def test_the_bits_of_each_sequence_add_up_to_the_score(lm: st.LanguageModel) -> 
 def test_the_highest_symbol_is_that_of_surprisal(lm: st.LanguageModel) -> None:
     text = " ".join(ODD)
     symbols = lm.surprisal(text)
-    (each,) = sequence_surprises(lm, [ODD])
+    (each,) = lm.score_each([ODD])
     worst = max(range(len(symbols)), key=lambda i: symbols[i].bits)
     assert each.at == worst + 1
     assert each.symbol == symbols[worst].symbol
@@ -43,27 +42,27 @@ def test_the_highest_symbol_is_that_of_surprisal(lm: st.LanguageModel) -> None:
 
 
 def test_an_odd_session_costs_more_than_every_known_one(lm: st.LanguageModel) -> None:
-    *known, odd = sequence_surprises(lm, [*SESSIONS[:3], ODD])
+    *known, odd = lm.score_each([*SESSIONS[:3], ODD])
     assert odd.bits_per_symbol > max(each.bits_per_symbol for each in known)
 
 
 def test_an_end_that_comes_too_early_is_a_surprise_too(lm: st.LanguageModel) -> None:
-    (each,) = sequence_surprises(lm, [["open"]])
+    (each,) = lm.score_each([["open"]])
     assert each.at == each.symbols == 2
 
 
 def test_streams_and_models_not_fitted_are_refused(tmp_path: Path) -> None:
     stream = st.LanguageModel(st.Markov(order=2), symbols="char", sequences="stream")
     with pytest.raises(ConfigError, match="not fitted"):
-        next(sequence_surprises(stream, ["a"]))
+        next(stream.score_each(["a"]))
     (tmp_path / "a.txt").write_text("abc\n" * 30)
     stream.fit(tmp_path / "a.txt")
     with pytest.raises(ConfigError, match="one stream"):
-        next(sequence_surprises(stream, tmp_path / "a.txt"))
+        next(stream.score_each(tmp_path / "a.txt"))
     (tmp_path / "b.txt").write_text("")
     lines = st.LanguageModel(st.Markov(order=2), sequences="line").fit(["ab", "cd", "ef"] * 9)
     with pytest.raises(DataError, match="empty"):
-        next(sequence_surprises(lines, tmp_path / "b.txt"))
+        next(lines.score_each(tmp_path / "b.txt"))
 
 
 def test_the_shell_prints_a_line_for_each(

@@ -92,12 +92,13 @@ def test_an_alignment_is_drawn_as_an_svg_with_a_square_for_every_weight() -> Non
 
 def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:
     record = learned.training
-    assert record["data"]["train"]["pairs"] == 300
-    assert record["data"]["train"]["longest_source"] == 3
-    assert 0 <= record["fit"]["padding_fraction"] < 0.3
-    assert record["test"]["bits_per_symbol"] < 0.5
-    assert record["length_rule"] == {"slope": 2.0, "extra": 20}
-    assert record["fit"]["options"]["label_smoothing"] == 0.0
+    assert record.data["train"].pairs == 300
+    assert record.data["train"].longest_source == 3
+    assert record.fit is not None
+    assert 0 <= record.fit.padding_fraction < 0.3
+    assert record.scores["test"].bits_per_symbol < 0.5
+    assert learned.length_rule == LengthRule(slope=2.0, extra=20)
+    assert record.fit.options["label_smoothing"] == 0.0
     info = learned.info()
     assert info["task"] == "translation"
     assert info["source_symbols"] == {"kind": "char", "number": 6}
@@ -106,15 +107,14 @@ def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:
 def test_the_recipe_is_chosen_by_the_model_and_the_data_unless_something_is_given() -> None:
     found = translator("gru")
     pairs = open_pairs(reversals(400))
-    found._fit_symbols(pairs, lambda sentence: None)
-    corpus = build_pair_corpus(pairs, *found._alphabets())
-    chosen = found.training_options({}, corpus)
+    corpus = found._encode({"train": pairs}, lambda sentence: None)["train"]
+    chosen = found._suited({}, corpus)
     assert chosen.label_smoothing == found.config.recipe["label_smoothing"]
     assert chosen.token_budget == 512
     assert chosen.steps == 2000
-    assert found.training_options({"batch_size": 7}, corpus).token_budget is None
-    assert found.training_options({"minutes": 1}, corpus).steps is None
-    assert found.training_options({"token_budget": 300}, corpus).token_budget == 300
+    assert found._suited({"batch_size": 7}, corpus).token_budget is None
+    assert found._suited({"minutes": 1}, corpus).steps is None
+    assert found._suited({"token_budget": 300}, corpus).token_budget == 300
     with pytest.raises(ConfigError, match="a pair is never cut"):
         found.training_options({"length": 30})
 
@@ -264,7 +264,7 @@ def test_a_saved_translator_is_the_same_one(tmp_path: Path, joint: bool) -> None
     assert isinstance(again, Translator)
     assert again.is_joint == joint
     assert again.length_rule == first.length_rule
-    assert again.training["data"] == first.training["data"]
+    assert again.training.data == first.training.data
     words = ["ab", "", "dcb"]
     assert [t.log_prob for t in again.translate(words)] == [
         t.log_prob for t in first.translate(words)

@@ -400,14 +400,14 @@ def test_a_language_model_is_resumed_with_its_vocabulary_even_on_other_data(tmp_
             raise KeyboardInterrupt
 
     lm = language_model(first, checkpoints=where, callbacks=st.Callbacks(progress=interrupt))
-    assert lm.training["fit"]["stopped"] == "interrupted"
+    assert lm.training.fit.stopped == "interrupted"
     with pytest.raises(OutputError, match="holds a run"):
         language_model(first, checkpoints=tmp_path / "c")
     with pytest.raises(DataError, match="other data"):
         language_model(other, checkpoints=tmp_path / "c", resume=True)
     allowed = Checkpoints(folder=tmp_path / "c", resume=True, allow_changed_data=True)
     again = language_model(other, checkpoints=allowed)
-    assert again.training["fit"]["stopped"] == "finished"
+    assert again.training.fit.stopped == "finished"
     assert again.vocabulary is not None and lm.vocabulary is not None
     assert again.vocabulary.to_json() == lm.vocabulary.to_json()
     with pytest.raises(ConfigError, match="another model: symbols"):

@@ -43,10 +43,6 @@ COMMANDS = {
     "export": ("seriatim.cli.export:export", "Write a model in a format of other tools."),
     "info": ("seriatim.cli.language:info", "What a model folder holds, and how it came about."),
     "check": ("seriatim.cli.language:check", "Hold a model to the laws of the contract."),
-    "verify-resume": (
-        "seriatim.cli.verify:verify_resume",
-        "Prove on your own run that killing and resuming changes no bit.",
-    ),
     "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),
 }
 
@@ -75,6 +71,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
+    from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
 
     app = App(
@@ -90,7 +87,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     for name, (place, summary) in COMMANDS.items():
         app.command(place, name=name, help=summary)
     try:
-        app(arguments)
+        try:
+            app(arguments)
+        except VerifyRequest:
+            verify_fit(arguments[1:])
     except CycloptsError as error:
         return say(str(error), 2)
     except SeriatimError as error:

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import ReadingOptions
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
-from seriatim.cli.pairs import PairFile, refuse
 from seriatim.errors import ConfigError
 from seriatim.report.terminal import text_table
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from seriatim.analysis.context.curve import ContextCurve
     from seriatim.analysis.context.measure import EffectiveContext
     from seriatim.analysis.robustness.measure import Robustness
+    from seriatim.core.records import Json
+    from seriatim.tasks.base import AnyTask
 
 
 def context(
@@ -127,43 +128,27 @@ def robustness(
         threads: of the processor; all cores if not given.
         json: print JSON.
     """
-    from seriatim.tasks import storage
+    from seriatim.tasks.options import DataFiles
+    from seriatim.tasks.registry import load
 
     use_threads(threads)
     _check_limit(limit)
-    reading = reading or ReadingOptions()
-    task = storage.read_config(model).get("task")
+    task: AnyTask = load(model)
+    files = DataFiles(
+        data=data,
+        target=target,
+        source_column=source_column,
+        target_column=target_column,
+        format=format,
+        encoding=encoding,
+        **asdict(reading or ReadingOptions()),
+    )
     reporter = Reporter(is_quiet=json)
-    told = _told(reporter, "damaging")
-    if task == "translation":
-        from seriatim.tasks.analyses import PAIRS
-        from seriatim.tasks.translator import Translator
-
-        refuse(asdict(reading), "texts, and this model is for translation")
-        asked = PairFile(data, target, source_column, target_column, format, encoding)
-        found = Translator.load(model).robustness(
-            asked.opened(),
-            figure=figure or "chrf",
-            limit=PAIRS if limit is None else limit,
-            seeds=1 if seeds is None else seeds,
-            seed=seed,
-            progress=told,
-        )
-    else:
-        from seriatim.analysis.robustness.measure import LIMIT, SEEDS
-        from seriatim.tasks.language_model import LanguageModel
-
-        pairs = {"target": target, "source_column": source_column, "target_column": target_column}
-        refuse({**pairs, "figure": figure}, "translators, and this is a model of texts")
-        lm = LanguageModel.load(model)
-        source = reading.opened(data, sequences=lm.sequences, format=format, encoding=encoding)
-        found = lm.robustness(
-            source,
-            limit=LIMIT if limit is None else limit,
-            seeds=SEEDS if seeds is None else seeds,
-            seed=seed,
-            progress=told,
-        )
+    options = {"figure": figure, "limit": limit, "seeds": seeds}
+    given: Json = {name: value for name, value in options.items() if value is not None}
+    found = task.robustness(
+        task.open_files(files), seed=seed, progress=_told(reporter, "damaging"), **given
+    )
     reporter.done()
     if json:
         print_json(found.to_json())
@@ -197,7 +182,7 @@ def _context_lines(found: "EffectiveContext") -> str:
         parts.append(text_table([head, *lines]))
     disturbed = {"shuffled": found.shuffled, "replaced": found.replaced}
     if found.disturbed_at:
-        given = {name: c for name, c in disturbed.items() if c is not None}
+        given: Json = {name: c for name, c in disturbed.items() if c is not None}
         head = ["true elements", *(f"rest {name}" for name in given), "rest not seen"]
         lines = [
             [str(k), *(f"{c.bits[k]:.4f}" for c in given.values()), f"{curve.bits[k]:.4f}"]

@@ -1,33 +1,36 @@
-"""What a command was asked for, whatever the task: handed over in one piece.
+"""What `fit` is asked to do, as one value: the command line is turned into it once.
 
 Knows options; no model and no data.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from seriatim.cli.output import Flag
 
 if TYPE_CHECKING:
-    from seriatim.cli.run_folder import RunFolder
     from seriatim.data.sources import Sequences, Source
+    from seriatim.tasks.options import DataFiles, TaskOptions
 
 READING = Group("ReadingOptions", sort_key=1)
+PAIRS = Group("Pairs", sort_key=2)
 
 
 @Parameter(name="*", group=READING)
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """Where in its files a text is.
+    """Where the text is inside of its files.
 
     Attributes:
-        field: of .jsonl records, that holds the text.
-        column: of tables, that holds the text, or the event.
-        sequence_column: of tables with one event per row: which sequence it belongs to.
-        order_column: by which the events of a sequence are sorted.
+        field: the field of .jsonl records that holds the text.
+        column: the column of a table that holds the text, or the event.
+        sequence_column: the column that says to which sequence an event belongs, in tables with
+            one event per row.
+        order_column: the column by which the events of a sequence are sorted.
         skip_empty: leave out empty lines or documents.
     """
 
@@ -56,33 +59,112 @@ class ReadingOptions:
         )
 
 
+@Parameter(name="*", group=PAIRS)
 @dataclass(frozen=True, kw_only=True)
-class FitRequest:
-    """The options of `fit`.
+class PairOptions:
+    """Where pairs, or labelled texts, are, and the symbols of their sources.
 
     Attributes:
-        place: the folder of the run.
-        parts: files of validation and test.
-        cut: the least count and the greatest number of symbols.
-        sequences, reading: what only texts have.
-        output: whether to be quiet, and whether to print JSON.
-        model_options, training_options: that were given.
+        source: a file of training sources, line by line with --target, in place of one file of
+            pairs.
+        target: a file of training targets, line by line with --source.
+        valid_source: a file of validation sources, line by line with --valid-target.
+        valid_target: a file of validation targets, line by line with --valid-source.
+        test_source: a file of test sources, line by line with --test-target.
+        test_target: a file of test targets, line by line with --test-source.
+        source_column: the column or field of the sources, or of labelled texts; a number counts
+            from 1 where there is no header. [source, or the first]
+        target_column: the column or field of the targets, or of the labels. [target, or the
+            second]
+        source_symbols: the symbols of the sources: byte, char, nfd (characters decomposed into
+            letters and accents, Korean syllables into their sounds), word, bpe or bpe:N.
+            [as --symbols]
+        joint: one vocabulary for both sides.
     """
 
-    data: Path | None
-    place: "RunFolder"
-    model: str | None
-    preset: str | None
+    source: Path | None = None
+    target: Path | None = None
+    valid_source: Path | None = None
+    valid_target: Path | None = None
+    test_source: Path | None = None
+    test_target: Path | None = None
+    source_column: str | None = None
+    target_column: str | None = None
+    source_symbols: str | None = None
+    joint: Flag = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How files are read.
+
+    Attributes:
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [by their names]
+        encoding: the encoding of the files.
+    """
+
+    format: Annotated[str | None, Parameter(group=READING)] = None
+    encoding: Annotated[str, Parameter(group=READING)] = "utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """One fit.
+
+    Attributes:
+        task: the name of the task; None: by the data.
+        options: the options of the new task.
+        init: the folder of a model to train further, in place of a new task.
+        train: the files of training data.
+        valid: the files of validation data; None: split off.
+        test: the files of test data; None: split off, or none.
+        split: the fractions of training, validation and test where they are split off.
+        training: the training options that were given, by name.
+        processes: the number of processes; None: one, or as many as a launcher has started.
+        quiet: whether no progress is shown.
+        json: whether the record is printed as JSON.
+    """
+
+    task: str | None
+    options: "TaskOptions"
     init: Path | None
-    parts: tuple[Path | None, Path | None]
+    train: "DataFiles"
+    valid: "DataFiles | None"
+    test: "DataFiles | None"
     split: tuple[float, float, float]
-    symbols: str | None
-    cut: tuple[int | None, int | None]
-    sequences: "Sequences | None"
-    reading: ReadingOptions
-    format: str | None
-    encoding: str
+    training: Mapping[str, Any]
     processes: int | None
-    output: tuple[bool, bool]
-    model_options: dict[str, Any]
-    training_options: dict[str, Any]
+    quiet: bool
+    json: bool
+
+
+def data_files(
+    parts: tuple[Path | None, Path | None, Path | None],
+    files: FileOptions,
+    reading: ReadingOptions | None,
+    pairs: PairOptions | None,
+) -> "tuple[DataFiles, DataFiles | None, DataFiles | None]":
+    """The files of training, validation and test."""
+    from seriatim.tasks.options import DataFiles
+
+    pairs = pairs or PairOptions()
+    sides = [
+        (pairs.source, pairs.target),
+        (pairs.valid_source, pairs.valid_target),
+        (pairs.test_source, pairs.test_target),
+    ]
+    train, valid, test = (
+        DataFiles(
+            data=data,
+            source=source,
+            target=target,
+            source_column=pairs.source_column,
+            target_column=pairs.target_column,
+            format=files.format,
+            encoding=files.encoding,
+            **asdict(reading or ReadingOptions()),
+        )
+        for data, (source, target) in zip(parts, sides, strict=True)
+    )
+    return train, None if valid.is_empty else valid, None if test.is_empty else test

@@ -1,149 +1,139 @@
-"""What `fit` does with every task alike: fit, save whatever was learnt, say what came of it.
+"""Carries out a `FitRequest`, whatever the task: fit, save what was learnt, print the result.
 
 Knows a task by what all tasks have; no data.
 """
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from seriatim.cli.fit_request import FitRequest
+from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Reporter, print_json
 from seriatim.cli.run_folder import RunFolder, estimate_line
-from seriatim.errors import OutputError, TrainingError
+from seriatim.errors import ConfigError, OutputError, TrainingError
+from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
-    from seriatim.train.callbacks.callbacks import Callbacks
-    from seriatim.train.callbacks.history import Progress
+    from seriatim.tasks.base import AnyTask
 
 
-class Task(Protocol):
-    """A language model, a translator or a labeller."""
-
-    model: Any
-    training: dict[str, Any]
-
-    def fit(
-        self,
-        data: Any,
-        /,
-        *,
-        valid: Any,
-        test: Any,
-        split: tuple[float, float, float],
-        options: Any,
-        callbacks: "Callbacks",
-        checkpoints: Any,
-    ) -> Any:
-        """Fit to data."""
-
-    def info(self) -> dict[str, Any]:
-        """What it is."""
-
-    def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write it as a folder."""
-
-
-def fit_and_tell(
-    task: Task,
-    asked: FitRequest,
-    parts: tuple[Any, Any, Any],
-    options: Any,
-    summary: Callable[[dict[str, Any], Path], str],
-) -> None:
-    """Fit, save, and print what came of it.
-
-    Args:
-        task: what is fitted.
-        asked: what the command was told.
-        parts: of training, validation and test; the latter may be None.
-        options: of training.
-        summary: what to print for people, of what the task says of itself and where it is.
+def run_fit(request: FitRequest, folder: RunFolder) -> None:
+    """Fit a task, save it, and print the result.
 
     Raises:
-        TrainingError: training broke down; the last good weights are saved.
-        OutputError: there is no room at the place; the model is saved elsewhere.
+        ConfigError: if an option does not exist or belongs to another task.
+        TrainingError: if training fails; the best weights are saved.
+        OutputError: if the disk is full; the model is saved elsewhere.
     """
-    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.distributed import current
 
-    train, valid, test = parts
-    quiet, json = asked.output
-    reporter = Reporter(is_quiet=quiet or json)
-    out = _fitted(
-        task,
-        asked.place,
-        reporter,
-        lambda progress: task.fit(
-            train,
-            valid=valid,
-            test=test,
-            split=asked.split,
-            options=options,
-            callbacks=Callbacks(
-                progress=progress,
-                message=reporter.say,
-                estimate=lambda found: reporter.note(estimate_line(found)),
-            ),
-            checkpoints=asked.place.checkpoints(),
-        ),
-    )
+    task = _make_task(request)
+    task.training_options(request.training)  # a mistake is better found before the data is read
+    files = request.train, request.valid, request.test
+    parts = tuple(None if part is None else task.open_files(part) for part in files)
+    check_processes(request.processes)
+    reporter = Reporter(is_quiet=request.quiet or request.json)
+    out = _fit_and_save(task, parts, request, folder, reporter)
     if not current().is_main:
         return
-    if json:
+    if request.json:
         print_json({**task.info(), "out": str(out)})
     else:
-        print(summary(task.info(), out))
+        print(_summary(task, out))
 
 
-def _fitted(
-    lm: Task,
-    place: RunFolder,
+def _make_task(request: FitRequest) -> "AnyTask":
+    from seriatim.tasks.options import TaskOptions
+    from seriatim.tasks.registry import find_task
+
+    has_pairs = request.train.source is not None or request.train.target is not None
+    kind = find_task(request.task, has_pairs=has_pairs or request.options.is_about_pairs)
+    if request.train.is_empty:
+        raise ConfigError(
+            "there is nothing to fit to: give a file or a folder (of pairs also --source and "
+            "--target), or --from-arpa"
+        )
+    if request.processes is not None and not kind.runs_in_processes:
+        raise ConfigError(f"--processes is not an option of {kind.noun}")
+    if request.init is None:
+        return kind.from_options(request.options)
+    if request.options != TaskOptions():
+        raise ConfigError(
+            "--init trains a model further, which has its family, sizes and symbols already: leave "
+            "out --model, --preset, --symbols, --min-count, --max-symbols, --sequences and the "
+            "options of models"
+        )
+    return kind.load(request.init)
+
+
+def _fit_and_save(
+    task: "AnyTask",
+    parts: tuple[Any, ...],
+    request: FitRequest,
+    folder: RunFolder,
     reporter: Reporter,
-    fit: Callable[[Callable[["Progress"], None]], Any],
 ) -> Path:
-    """Fit a model and save it; returns where.
-
-    Args:
-        lm: the model.
-        place: the folder of the run.
-        fit: fits, given whom to tell of the progress.
-
-    Raises:
-        TrainingError: training broke down; the last good weights are saved.
-        OutputError: there is no room at the place; the model is saved elsewhere.
-    """
+    """Fit the task and save it; returns where."""
+    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.distributed import LostProcessError, current
     from seriatim.train.estimate import NoMemoryError
 
+    train, valid, test = parts
     try:
-        with place.listening(reporter) as progress:
-            fit(progress)
+        with folder.listening(reporter) as progress:
+            task.fit(
+                train,
+                valid=valid,
+                test=test,
+                split=request.split,
+                options=request.training,
+                callbacks=Callbacks(
+                    progress=progress,
+                    message=reporter.say,
+                    estimate=lambda estimate: reporter.note(estimate_line(estimate)),
+                ),
+                checkpoints=folder.checkpoints(),
+            )
     except TrainingError as error:
-        if lm.model is None or not current().is_main or isinstance(error, LostProcessError):
+        if task.model is None or not current().is_main or isinstance(error, LostProcessError):
             raise
-        if isinstance(error, NoMemoryError) and not place.has_begun:
-            place.abandon()  # nothing was learnt yet
+        if isinstance(error, NoMemoryError) and not folder.has_begun:
+            folder.abandon()  # nothing was learnt yet
             raise
-        lm.training["fit"] = {"stopped": str(error)}
-        out = _saved(lm, place.out, overwrite=place.overwrite)
-        place.end(lm.training, reporter, is_cut_short=isinstance(error, NoMemoryError))
-        raise TrainingError(f"{error}; the last good weights are saved in {out}") from None
+        out = _save(task, folder)
+        folder.end(task.training, reporter, is_cut_short=isinstance(error, NoMemoryError))
+        raise TrainingError(f"{error}; the best weights are saved in {out}") from None
     if not current().is_main:
-        return place.out
-    out = _saved(lm, place.out, overwrite=place.overwrite)
-    place.end(lm.training, reporter)
+        return folder.out
+    out = _save(task, folder)
+    folder.end(task.training, reporter)
     reporter.done()
     return out
 
 
-def _saved(lm: Task, out: Path, *, overwrite: bool) -> Path:
-    """Where the model was saved: `out`, or elsewhere rather than nowhere."""
+def _save(task: "AnyTask", folder: RunFolder) -> Path:
+    """Save the task: in the folder of the run, or elsewhere rather than nowhere."""
     try:
-        lm.save(out, overwrite=overwrite)
-        return out
+        task.save(folder.out, overwrite=folder.overwrite)
+        return folder.out
     except OutputError as error:
-        elsewhere = Path(tempfile.mkdtemp(prefix="seriatim-")) / out.name
-        lm.save(elsewhere)
+        elsewhere = Path(tempfile.mkdtemp(prefix="seriatim-")) / folder.out.name
+        task.save(elsewhere)
         raise OutputError(f"{error}; the model is saved in {elsewhere} instead") from None
+
+
+def _summary(task: "AnyTask", out: Path) -> str:
+    training = task.training
+    lines = [f"{task.headline()}, fitted in {format_duration(training.seconds)}"]
+    if training.fit is not None:
+        fit = training.fit
+        lines.append(
+            f"{fit.steps_done:,} steps at {fit.tokens_per_second:,.0f} tokens/s ({fit.stopped}); "
+            f"best after step {fit.best_step:,}"
+        )
+        lines += fit.notes
+    for name, score in training.scores.items():
+        lines += [f"{name}:", *(f"  {line}" for line in task.describe_score(score))]
+    lines.append(f"saved in {out}; try: seriatim {task.example.format(folder=out)}")
+    return "\n".join(lines)

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from seriatim.cli.fit_request import ReadingOptions
-from seriatim.cli.label import label_rows, score_labels
-from seriatim.cli.output import Flag, Reporter, print_json, score_lines, use_threads
-from seriatim.cli.pairs import PairFile, info_rows, refuse, score_pairs
-from seriatim.errors import ContractError
-from seriatim.report.terminal import format_bytes, text_table
+from seriatim.cli.fit_request import FileOptions, ReadingOptions
+from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.errors import ConfigError, ContractError
+from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
-    from seriatim.data.sources import Source
-    from seriatim.tasks.language_model import LanguageModel
+    from collections.abc import Iterator
 
-_ROWS = {"translation": info_rows, "labelling": label_rows}
+    from seriatim.tasks.base import AnyTask, EachScore
 
 
 def score(
@@ -30,80 +27,73 @@ def score(
     target: Path | None = None,
     each: Flag = False,
     restart_every: int | None = None,
-    format: str | None = None,
     source_column: str | None = None,
     target_column: str | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """How well a model predicts a text, in bits.
+    """How well a model predicts data: a text in bits, labels by accuracy.
 
     Args:
         model: a model folder.
-        data: what to score: a file or a folder, read as the training text was; of a translator,
-            a file of pairs, or of sources; of a labeller, labelled text.
-        target: of a translator: a file of targets, line by line with the sources.
-        each: of a translator: ln p of every target given its source, one a line; of a model of
-            lines or documents: the surprise of each, in bits, and where it is highest.
-        restart_every: of a stream: forget everything every so many symbols.
-        format: of the files, instead of what their endings say.
-        source_column: of a translator or labeller: the column or field of the sources.
-        target_column: likewise, of the targets or labels.
-        encoding: of the files.
-        threads: of the processor; all cores if not given.
+        data: the data to score: a file or a folder, read as the training data was; for a
+            translator, a file of pairs, or of sources; for a labeller, labelled text.
+        target: for a translator: a file of targets, line by line with the sources.
+        each: for a translator: ln p of every target given its source, one a line; for a language
+            model of lines or documents: the surprisal of each, in bits, and where it is highest.
+        restart_every: for a language model of a stream: reset the state every so many symbols.
+        source_column: for a translator or labeller: the column or field of the sources or texts.
+        target_column: for a translator or labeller: the column or field of the targets or labels.
+        threads: the number of threads. [all cores]
         json: print JSON.
     """
-    from seriatim.tasks import storage
-    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.options import DataFiles
+    from seriatim.tasks.registry import load
 
     use_threads(threads)
-    task = storage.read_config(model).get("task")
-    asked = PairFile(data, target, source_column, target_column, format, encoding)
-    if task in ("translation", "labelling"):
-        texts = {"restart_every": restart_every, **asdict(reading or ReadingOptions())}
-        refuse(texts, f"texts, and this model is for {task}")
-        if task == "translation":
-            score_pairs(model, asked, each=each, json=json)
-            return
-        refuse({"target": target, "each": each}, "translators, and this is a labeller")
-        score_labels(model, asked, json=json)
-        return
-    pairs = {"target": target, "source_column": source_column, "target_column": target_column}
-    refuse(pairs, "translators, and this is a model of texts")
-    refuse({"restart_every": restart_every if each else None}, "streams, which have no each")
-    lm = LanguageModel.load(model)
-    source = (reading or ReadingOptions()).opened(
-        data, sequences=lm.sequences, format=format, encoding=encoding
+    options = files or FileOptions()
+    task: AnyTask = load(model)
+    opened = task.open_files(
+        DataFiles(
+            data=data,
+            target=target,
+            source_column=source_column,
+            target_column=target_column,
+            format=options.format,
+            encoding=options.encoding,
+            **asdict(reading or ReadingOptions()),
+        )
     )
     reporter = Reporter(is_quiet=json)
     if each:
-        _print_each(lm, source, reporter, json=json)
+        if restart_every is not None:
+            raise ConfigError("--restart-every is for streams, which have no sequences for --each")
+        scores = task.score_each(opened, progress=reporter.scored)
+        _print_each(scores, "" if json else task.each_head, reporter, json=json)
         return
-    found = lm.score(source, restart_every=restart_every, progress=reporter.scored)
+    result = task.score(opened, restart_every=restart_every, progress=reporter.scored)
     reporter.done()
     if json:
-        print_json(found.to_json())
+        print_json(result.to_json())
     else:
-        print(score_lines(found))
+        print("\n".join(task.describe_score(result)))
 
 
-def _print_each(lm: "LanguageModel", source: "Source", reporter: Reporter, *, json: bool) -> None:
-    """A line for each sequence, with tabs between the figures, or a JSON record."""
-    from seriatim.tasks.sequence_surprisal import sequence_surprises
-
-    found = sequence_surprises(lm, source, progress=reporter.scored)
-    for number, each in enumerate(found):
-        if not number:
+def _print_each(
+    scores: "Iterator[EachScore]", head: str, reporter: Reporter, *, json: bool
+) -> None:
+    """A line for each sequence or pair."""
+    for number, score in enumerate(scores):
+        if number == 0:
             reporter.done()
+            if head:
+                print(head)
         if json:
-            print_json(each.to_json())
-            continue
-        if not number:
-            print("number\tbits\tsymbols\tbits per symbol\thighest\tat\tsymbol")
-        figures = f"{each.bits:.3f}\t{each.symbols}\t{each.bits_per_symbol:.4f}"
-        print(f"{each.number}\t{figures}\t{each.highest:.3f}\t{each.at}\t{each.symbol}")
+            print_json(score.to_json())
+        else:
+            print(score.text())
 
 
 def generate(
@@ -124,22 +114,27 @@ def generate(
 
     Args:
         model: a model folder.
-        prompt: what stands before.
-        length: symbols at most; a model of lines or documents ends by itself.
-        temperature: below 1 sharper, above 1 flatter, 0 always the most probable.
-        top_k: only the k most probable.
-        top_p: only the fewest that make up this share.
-        min_p: only those of at least this share of the most probable one.
-        seed: the same seed gives the same text.
-        threads: of the processor; all cores if not given.
+        prompt: the text that is continued.
+        length: the number of symbols at most; a model of lines or documents ends by itself.
+        temperature: the divisor of the scores: below 1 sharper, above 1 flatter, 0 always the
+            most probable symbol.
+        top_k: sample only from the k most probable symbols. [all]
+        top_p: sample only from the fewest symbols with this probability together. [1]
+        min_p: sample only from symbols with at least this fraction of the probability of the most
+            probable one. [0]
+        seed: the seed; the same seed gives the same text.
+        threads: the number of threads. [all cores]
         json: print JSON at the end.
     """
     from seriatim.decode.sampling import Sampling
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
 
     use_threads(threads)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    pieces = LanguageModel.load(model).generating(prompt, length, seed=seed, sampling=sampling)
+    pieces = load_as(LanguageModel, model, "generate").generating(
+        prompt, length, seed=seed, sampling=sampling
+    )
     if json:
         print_json({"prompt": prompt, "text": "".join(pieces), "seed": seed})
         return
@@ -160,19 +155,25 @@ def next_symbols(
 
     Args:
         model: a model folder.
-        prompt: what stands before.
-        top: how many.
+        prompt: the text before the next symbol.
+        top: the number of symbols to show.
         json: print JSON.
     """
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
 
-    found = LanguageModel.load(model).next(prompt, top)
+    if top < 1:
+        raise ConfigError(f"--top {top}: give 1 or more")
+    predictions = load_as(LanguageModel, model, "next").next(prompt, top)
     if json:
-        print_json([{"symbol": p.symbol, "probability": p.probability} for p in found])
+        print_json([{"symbol": p.symbol, "probability": p.probability} for p in predictions])
     else:
         print(
             text_table(
-                [["symbol", "probability"], *([p.symbol, f"{p.probability:.4f}"] for p in found)]
+                [
+                    ["symbol", "probability"],
+                    *([p.symbol, f"{p.probability:.4f}"] for p in predictions),
+                ]
             )
         )
 
@@ -186,32 +187,35 @@ def surprisal(
     encoding: str = "utf-8",
     json: Flag = False,
 ) -> None:
-    """The bits of every symbol of a text, its end included.
+    """The surprisal of every symbol of a text, its end included, in bits.
 
     Args:
         model: a model folder.
         text: the text itself; without it and without --file it is read from stdin.
-        file: read the text from here.
-        encoding: of the file.
+        file: a file to read the text from.
+        encoding: the encoding of the file.
         json: print JSON.
     """
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
 
-    lm = LanguageModel.load(model)
-    found = lm.surprisal(_text(text, file, encoding))
-    total = sum(s.bits for s in found)
+    lm = load_as(LanguageModel, model, "surprisal")
+    content = _text(text, file, encoding)
+    if not content:
+        raise ConfigError("there is no text: give one that is not empty")
+    symbols = lm.surprisal(content)
+    total = sum(s.bits for s in symbols)
     if json:
         print_json(
-            {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in found]}
+            {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in symbols]}
         )
         return
-    print(text_table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in found)]))
-    print(f"{total:.3f} bits in all, {total / max(len(found), 1):.3f} per symbol")
+    print(text_table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in symbols)]))
+    print(f"{total:.3f} bits in total, {total / max(len(symbols), 1):.3f} per symbol")
 
 
 def _text(text: str | None, file: Path | None, encoding: str) -> str:
     from seriatim.data.files import read_blocks
-    from seriatim.errors import ConfigError
 
     if text is not None and file is not None:
         raise ConfigError("a text and --file were given: give one of them")
@@ -221,7 +225,7 @@ def _text(text: str | None, file: Path | None, encoding: str) -> str:
 
 
 def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
-    """What a model folder holds, and how it came about.
+    """What a model folder holds, and how the model came about.
 
     Args:
         model: a model folder.
@@ -233,55 +237,25 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
 
     if verify:
         storage.verify(model)
-    found = load(model).info()
+    task: AnyTask = load(model)
     if json:
-        print_json({**found, "verified": verify})
+        print_json({**task.info(), "verified": verify})
         return
-    if found["task"] in _ROWS:
-        print(text_table(_ROWS[found["task"]](found, is_verified=verify), left=(0, 1)))
-        return
-    options = ", ".join(f"{k}={v}" for k, v in found["model"]["options"].items() if v is not None)
-    reach = "unbounded" if found["reach"] is None else f"{found['reach']:,} symbols"
-    rows = [
-        ["family", found["model"]["family"]],
-        ["options", options],
-        ["symbols", f"{found['symbols']['number']:,} ({found['symbols']['kind']})"],
-        ["sequences", str(found["sequences"])],
-        ["parameters", f"{found['parameters']:,}"],
-        ["state after 512", format_bytes(found["state_bytes"])],
-        ["looks back", reach],
-        ["fingerprint", found["fingerprint"]],
-    ]
-    for name, part in found["training"].get("data", {}).items():
-        rows.append(
-            [f"{name} part", f"{part['symbols']:,} symbols in {part['sequences']:,} sequences"]
-        )
-    for name in ("valid", "test"):
-        if name in found["training"]:
-            rows.append(
-                [f"{name} bits", f"{found['training'][name]['bits_per_symbol']:.4f} per symbol"]
-            )
-    if verify:
-        rows.append(["checksums", "all files are as they were written"])
+    rows = [*task.describe(), *([("checksums", "all files are as written")] if verify else [])]
     print(text_table(rows, left=(0, 1)))
 
 
 def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:
-    """Hold a model to the laws of the contract, in float64.
+    """Check a model against the laws of the contract, in float64.
 
     Args:
         model: a model folder.
-        budget: seconds that enumeration may take, about.
+        budget: the time that enumeration may take, about, in seconds.
         json: print JSON.
     """
-    from seriatim.errors import ConfigError
-    from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.registry import load
 
-    found = load(model)
-    if isinstance(found, Labeller):
-        raise ConfigError("a labeller folds no sequence, so the laws do not speak of it")
-    report = found.check(budget_s=budget)
+    report = load(model).check(budget_s=budget)
     if json:
         laws = [
             {"law": r.number, "claim": r.claim, "holds": r.holds, "note": r.note}

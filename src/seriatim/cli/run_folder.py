@@ -10,7 +10,7 @@ Knows the folder of a run; knows no model and no data.
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from seriatim.errors import ConfigError, MissingExtraError, OutputError
 from seriatim.report.terminal import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from seriatim.train.callbacks.history import Progress
+    from seriatim.tasks.training_record import TrainingRecord
+    from seriatim.train.callbacks.history import Evaluation, Progress
     from seriatim.train.checkpoint.store import Checkpoints
     from seriatim.train.estimate import Estimate
 
@@ -153,41 +154,45 @@ class RunFolder:
 
     def say_finished(self, *, json: bool) -> None:
         """That there is nothing to go on with."""
-        from seriatim.tasks import storage
+        from seriatim.core.records import to_json
+        from seriatim.tasks.registry import load
 
-        fitted = storage.read_document(self.out, "training").get("fit", {})
+        task = load(self.out)
+        fit = task.training.fit
         if json:
-            print_json({"out": str(self.out), "finished": True, "fit": fitted})
+            record = None if fit is None else to_json(fit)
+            print_json({"out": str(self.out), "finished": True, "fit": record})
             return
-        steps = fitted.get("steps_done")
-        done = "" if steps is None else f" after {steps:,} steps ({fitted['stopped']})"
+        done = "" if fit is None else f" after {fit.steps_done:,} steps ({fit.stopped})"
         print(
-            f"{self.out} holds a finished model{done}: nothing to go on with; "
-            f"try: seriatim generate {self.out}"
+            f"{self.out} holds a finished model{done}: there is nothing to resume; "
+            f"try: seriatim {task.example.format(folder=self.out)}"
         )
 
     def end(
-        self, training: Mapping[str, Any], reporter: Reporter, *, is_cut_short: bool = False
+        self,
+        training: "TrainingRecord[Any, Any]",
+        reporter: Reporter,
+        *,
+        is_cut_short: bool = False,
     ) -> None:
         """The model is saved: draw the curve, and remove the checkpoints of a run that is over."""
         from seriatim.tasks import storage
 
-        fitted = training.get("fit", {})
-        self._draw(fitted.get("evaluations", []), reporter)
-        if is_cut_short or fitted.get("stopped") in ("interrupted", "stopped"):
-            reporter.note(f"the run can go on: the same command with --resume ({self.out})")
+        self._draw(() if training.fit is None else training.fit.evaluations, reporter)
+        if is_cut_short or training.is_cut_short:
+            reporter.note(f"the run can be resumed: the same command with --resume ({self.out})")
         elif not self.options.keep_checkpoints:
             shutil.rmtree(self.out / storage.CHECKPOINTS, ignore_errors=True)
 
-    def _draw(self, evaluations: list[dict[str, Any]], reporter: Reporter) -> None:
+    def _draw(self, evaluations: "Sequence[Evaluation]", reporter: Reporter) -> None:
         from seriatim.tasks import storage
-        from seriatim.train.callbacks.history import Evaluation
         from seriatim.train.callbacks.loss_curve import can_draw, draw_losses
 
         if len(evaluations) < 2 or not (can_draw() or self.options.plot):
             return
         try:
-            draw_losses((Evaluation(**e) for e in evaluations), self.out / storage.CURVE)
+            draw_losses(evaluations, self.out / storage.CURVE)
         except (MissingExtraError, OSError) as error:
             if self.options.plot:
                 reporter.note(f"the curve of the loss was not drawn: {error}")

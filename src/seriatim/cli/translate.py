@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 from cyclopts import Group, Parameter
 
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
-from seriatim.cli.pairs import PairFile
 from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
 from seriatim.report.terminal import format_duration, text_table
 
@@ -315,32 +314,42 @@ def evaluate(
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """Translate the sources of pairs and hold the results against their targets.
+    """Translate the sources of pairs and compare the results with their targets.
 
     Args:
-        model: a folder of a translator.
+        model: the folder of a translator.
         data: a file of pairs, or of sources.
         target: a file of targets, line by line with the sources.
-        ensemble: further translators; the search follows the product of all.
-        format: of a file of pairs, instead of what its ending says.
-        source_column: of a file of pairs: the column or field of the sources.
-        target_column: likewise, of the targets.
-        encoding: of the files.
-        lowercase: compare BLEU and chrF in lower case.
-        tokenize: sacrebleu's tokenizer of BLEU; none for text that is tokenized already. [13a]
-        threads: of the processor; all cores if not given.
+        ensemble: the folders of further translators; the search follows the product of all.
+        format: the format of a file of pairs. [by its name]
+        source_column: the column or field of the sources in a file of pairs. [source, or the
+            first]
+        target_column: the column or field of the targets in a file of pairs. [target, or the
+            second]
+        encoding: the encoding of the files.
+        lowercase: compute BLEU and chrF in lower case.
+        tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [13a]
+        threads: the number of threads. [all cores]
         json: print JSON.
     """
+    from seriatim.data.pairs import open_pairs
+    from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
     decoding = (search or SearchOptions()).decoding()
     use_threads(threads)
-    translator = Translator.load(model)
-    others = [Translator.load(path) for path in ensemble or []]
-    asked = PairFile(data, target, source_column, target_column, format, encoding)
+    translator = load_as(Translator, model, "evaluate")
+    others = [load_as(Translator, path, "evaluate --with") for path in ensemble or []]
     reporter = Reporter(is_quiet=json)
-    found = translator.evaluate(
-        asked.opened(),
+    quality = translator.evaluate(
+        open_pairs(
+            data,
+            target,
+            format=format,
+            source_column=source_column,
+            target_column=target_column,
+            encoding=encoding,
+        ),
         decoding=decoding,
         ensemble=others,
         lowercase=lowercase,
@@ -349,18 +358,18 @@ def evaluate(
     )
     reporter.done()
     if json:
-        print_json(found.to_json())
+        print_json(quality.to_json())
         return
     rows = [
-        ["exact match", f"{100 * found.exact_match:.2f} %"],
-        ["symbol error rate", f"{100 * found.symbol_error_rate:.2f} %"],
-        ["word error rate", f"{100 * found.word_error_rate:.2f} %"],
-        ["character error rate", f"{100 * found.character_error_rate:.2f} %"],
+        ["exact match", f"{100 * quality.exact_match:.2f} %"],
+        ["symbol error rate", f"{100 * quality.symbol_error_rate:.2f} %"],
+        ["word error rate", f"{100 * quality.word_error_rate:.2f} %"],
+        ["character error rate", f"{100 * quality.character_error_rate:.2f} %"],
     ]
-    scores = [("BLEU", found.bleu), ("chrF", found.chrf)]
-    named = zip([(n, v) for n, v in scores if v is not None], found.signatures, strict=True)
+    scores = [("BLEU", quality.bleu), ("chrF", quality.chrf)]
+    named = zip([(n, v) for n, v in scores if v is not None], quality.signatures, strict=True)
     rows += [[name, f"{value:.2f}  ({signature})"] for (name, value), signature in named]
-    rows.append(["pairs", f"{found.pairs:,} in {format_duration(found.seconds)}"])
+    rows.append(["pairs", f"{quality.pairs:,} in {format_duration(quality.seconds)}"])
     print(text_table(rows, left=(0, 1)))
-    for note in found.notes:
+    for note in quality.notes:
         reporter.note(note)

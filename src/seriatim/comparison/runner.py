@@ -38,6 +38,7 @@ from seriatim.comparison.store import (
     slug,
     write_json,
 )
+from seriatim.core.records import to_json
 from seriatim.data.corpus import Corpus
 from seriatim.data.sources import Sequences, Source, open_source
 from seriatim.data.splits import split_source
@@ -49,7 +50,8 @@ from seriatim.metrics.score import score_text
 from seriatim.metrics.size import num_parameters
 from seriatim.models.options.registry import describe
 from seriatim.tasks import storage
-from seriatim.tasks.base import Say, Shares, in_symbols, open_parts, silent
+from seriatim.tasks.base import Fractions, Log, split_parts
+from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.language_model import Data, LanguageModel
 from seriatim.tasks.speller import fit_speller, spelling_bits
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -57,7 +59,7 @@ from seriatim.train.callbacks.history import Progress
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.options import BUDGETS
 
-SPLIT: Shares = (0.8, 0.1, 0.1)
+SPLIT: Fractions = (0.8, 0.1, 0.1)
 MOST_TEST = 100_000  # bytes of the validation and of the test text, where no shares are given
 MOST_VALID = 16_384  # symbols of the validation text, from which the mixture's weights are taken
 PIECE = 1024  # of them at once: pieces of a stream, side by side, are scored several times faster
@@ -86,7 +88,7 @@ def compare(
     sequences: Sequences | None = None,
     valid: Data | None = None,
     test: Data | None = None,
-    split: Shares | None = None,
+    split: Fractions | None = None,
     training: Mapping[str, Any] | None = None,
     out: str | PathLike[str] | None = None,
     resume: bool = False,
@@ -94,7 +96,7 @@ def compare(
     checkpoint_minutes: float = 1.0,
     device: str | None = None,
     report: Report | None = None,
-    say: Say | None = None,
+    say: Log | None = None,
     finished: Finished | None = None,
 ) -> ModelComparison:
     """Train models under one budget and say which is better, and how sure that is.
@@ -132,7 +134,7 @@ def compare(
         KeyboardInterrupt: Ctrl-C; what is finished is kept at `out`, and the model under way has
             a checkpoint there.
     """
-    began, say = time.perf_counter(), say or silent
+    began, say = time.perf_counter(), say or (lambda sentence: None)
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: give 1 or more")
     if out is None and (resume or overwrite):
@@ -168,7 +170,7 @@ def compare(
     return found if place is None else _kept(found, place.out, say)
 
 
-def _kept(found: ModelComparison, out: Path, say: Say) -> ModelComparison:
+def _kept(found: ModelComparison, out: Path, say: Log) -> ModelComparison:
     """Write the result and the report."""
     write_json(out / RESULT, found.to_json())
     began = time.perf_counter()
@@ -235,21 +237,22 @@ class _SharedData:
 def _open_arena(
     data: tuple[Data, Data | None, Data | None],
     who: Mapping[str, Entrant],
-    split: Shares | None,
+    split: Fractions | None,
     sequences: Sequences | None,
     symbols: tuple[str, int, int | None],
-    say: Say,
+    say: Log,
 ) -> _SharedData:
     say("reading and splitting the text")
     source = open_source(data[0], sequences=None if isinstance(data[0], Source) else sequences)
 
-    def opened(part: Data) -> Source:
+    def open_part(part: Data) -> Source:
         kind = None if isinstance(part, Source) else source.sequences
         return open_source(part, sequences=kind)
 
-    given: dict[str, Data | None] = {"train": source, "valid": data[1], "test": data[2]}
-    parts, record = open_parts(
-        given, split or SPLIT, opened, _split if split is None else split_source
+    others = {"valid": data[1], "test": data[2]}
+    opened = {name: open_part(part) for name, part in others.items() if part is not None}
+    parts, record = split_parts(
+        {"train": source, **opened}, split or SPLIT, _split if split is None else split_source
     )
     for name in ("valid", "test"):
         if name not in parts:
@@ -262,7 +265,7 @@ def _open_arena(
     alphabets, corpora = {}, {}
     for kind in dict.fromkeys(specs.values()):
         kind_cut = cut if kind in ("char", "word") else (1, None)
-        alphabets[kind], corpora[kind] = in_symbols(parts, None, spec=kind, cut=kind_cut, say=say)
+        alphabets[kind], corpora[kind] = encode_parts(parts, None, spec=kind, cut=kind_cut, log=say)
     for name, corpus in next(iter(corpora.values())).items():
         if corpus.num_scored < _LEAST:
             raise DataError(
@@ -273,7 +276,15 @@ def _open_arena(
     spelling = {}
     if len(alphabets) > 1:
         spelling = {kind: _spelling(parts, alphabets[kind]) for kind in alphabets}
-    return _SharedData(parts, record, source.name, specs, alphabets, corpora, spelling)
+    return _SharedData(
+        parts,
+        None if record is None else dict(record),
+        source.name,
+        specs,
+        alphabets,
+        corpora,
+        spelling,
+    )
 
 
 def _spelling(parts: Mapping[str, Source], vocabulary: Vocabulary) -> float:
@@ -281,7 +292,7 @@ def _spelling(parts: Mapping[str, Source], vocabulary: Vocabulary) -> float:
     return 0.0 if speller is None else spelling_bits(speller, parts["test"].texts(), vocabulary)
 
 
-def _split(source: Source, shares: Shares) -> tuple[Any, dict[str, Any]]:
+def _split(source: Source, shares: Fractions) -> tuple[Any, dict[str, Any]]:
     """By the shares, but with no more for validation and test than it takes."""
     pieces, record = split_source(source, shares)
     total = sum(part["bytes"] for part in record["parts"].values())
@@ -317,7 +328,7 @@ class _Listeners:
     """Who is told of what is going on; see `compare`."""
 
     report: Report
-    say: Say
+    say: Log
     finished: Finished
 
 
@@ -428,9 +439,9 @@ class _ComparisonRun:
                 estimate=prepared.announce,
             ),
             checkpoints=kept,
-            figures=False,
+            score=False,
         )
-        if lm.training["fit"].get("stopped") == "interrupted":
+        if lm.training.fit is not None and lm.training.fit.stopped == "interrupted":
             raise KeyboardInterrupt
         return path
 
@@ -449,7 +460,8 @@ class _ComparisonRun:
         fitted = summarize_surprisals(
             test, bounds, unknown_targets(corpora["test"], symbols.unknown)
         )
-        lm.training["test"] = score_text(fitted, corpora["test"], seconds).to_json()
+        score = score_text(fitted, corpora["test"], seconds)
+        lm.training = lm.training.with_score("test", score)
         trained, num_trained, history = _training(lm, corpora["train"])
         record = {
             **record,
@@ -465,9 +477,9 @@ class _ComparisonRun:
             "train_symbols_per_second": num_trained / max(trained, 1e-9),
             "score_symbols_per_second": len(test) / max(seconds, 1e-9),
             "history": history,
-            "notes": lm.training["fit"].get("notes", []),
-            "bits_per_symbol": lm.training["test"]["bits_per_symbol"],
-            "bits_per_character": lm.training["test"]["bits_per_character"],
+            "notes": [] if lm.training.fit is None else list(lm.training.fit.notes),
+            "bits_per_symbol": score.bits_per_symbol,
+            "bits_per_character": score.bits_per_character,
             "valid_nats": float(np.mean(valid, dtype=np.float64)),
             "folder": None,
         }
@@ -483,16 +495,16 @@ class _ComparisonRun:
             record["folder"] = str(path)
             lm.save(path, overwrite=True)
             shutil.rmtree(path / storage.CHECKPOINTS, ignore_errors=True)
-        record["other_seconds"] = max(0.0, time.perf_counter() - began - lm.training["fit_seconds"])
+        record["other_seconds"] = max(0.0, time.perf_counter() - began - lm.training.fit_seconds)
         return TrainedRun(plain(record), valid, test)
 
 
 def _training(lm: LanguageModel, train: Corpus) -> tuple[float, float, list[dict[str, Any]]]:
     """Seconds of training, symbols trained on, and how the loss went."""
-    fit = lm.training["fit"]
-    if "evaluations" not in fit:  # counted: once through the text
-        return lm.training["fit_seconds"], train.num_scored, []
-    return fit["seconds"], fit["num_targets"], fit["evaluations"]
+    fit = lm.training.fit
+    if fit is None:  # counted: once through the text
+        return lm.training.fit_seconds, train.num_scored, []
+    return fit.seconds, fit.num_targets, [to_json(e) for e in fit.evaluations]
 
 
 def beginning(corpus: Corpus, most: int) -> Corpus:

@@ -44,7 +44,7 @@ def language_model_from_arpa(
         vocabulary=vocabulary,
         sequences="line",
         words=arpa.words,
-        training={"arpa": record},
+        imported=record,
         device=device,
     )
 

@@ -1,118 +1,503 @@
-"""The parts of what a task is fitted to: split off, turned into symbols, scored and recorded.
+"""A task: a model bound to a kind of data, which is fitted, scored, saved and loaded.
 
-Knows sources and symbols; no model.
+`Task` writes the road once: open the parts, resume, encode, build, train, record, score. A task
+fills in what is its own: how data is opened, which vocabularies it has, which batches it learns
+from. Knows sources, training and folders; no family of models.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from seriatim.data.corpus import Corpus, build_corpus
-from seriatim.data.sources import Source
-from seriatim.data.vocab.fit import fit_vocabulary
-from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.data.word_corpus import can_read_words, read_words
-from seriatim.metrics.score import Score
+import torch
+from torch import nn
 
-Say: TypeAlias = Callable[[str], None]
-Shares: TypeAlias = tuple[float, float, float]
-Part = TypeVar("Part")
+from seriatim.analysis.robustness.measure import Robustness
+from seriatim.core.model import TargetModel
+from seriatim.core.records import Json
+from seriatim.data.batches.corpus import BatchSource, EvaluationPass
+from seriatim.errors import ConfigError, ModelError, TrainingError
+from seriatim.laws.check import LawReport
+from seriatim.tasks import storage
+from seriatim.tasks.analyses import Figure
+from seriatim.tasks.options import DataFiles, TaskOptions
+from seriatim.tasks.training_record import TrainingRecord, read_training
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
+from seriatim.train.checkpoint.resume import CheckpointFolder, open_run, write_documents
+from seriatim.train.checkpoint.store import Checkpoints
+from seriatim.train.distributed import current
+from seriatim.train.loop import train as train_model
+from seriatim.train.options import TrainingOptions
+
+Log: TypeAlias = Callable[[str], None]
+Fractions: TypeAlias = tuple[float, float, float]
+Options: TypeAlias = TrainingOptions | Mapping[str, Any]
+Data = TypeVar("Data")  # what the user gives
+Part = TypeVar("Part")  # the data once it is opened
+Encoded = TypeVar("Encoded")  # the data as numbers
+FactsT = TypeVar("FactsT")
+ScoreT = TypeVar("ScoreT")
+
+NOUNS = {"language": "a language model", "translation": "a translator", "labelling": "a labeller"}
 
 
-def silent(sentence: str) -> None:
-    """Say nothing."""
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a task needs to train its model.
+
+    Attributes:
+        options: the training options.
+        callbacks: functions to be called while it trains.
+        checkpoints: the folder of the run; None: no checkpoints are written.
+        documents: what the run is begun with, written beside its checkpoints.
+        is_new: whether the model has just been built, so that it has learnt nothing yet.
+    """
+
+    options: TrainingOptions
+    callbacks: Callbacks
+    checkpoints: Checkpoints | None
+    documents: Mapping[str, Json]
+    is_new: bool
+
+    def train(
+        self, model: TargetModel, batches: BatchSource, valid: EvaluationPass | None
+    ) -> History:
+        """Train by gradients; see `train.loop.train`."""
+        write_documents(self.checkpoints, self.documents)
+        return train_model(
+            model,
+            batches,
+            valid,
+            self.options,
+            callbacks=self.callbacks,
+            checkpoints=self.checkpoints,
+        )
 
 
-def open_parts(
-    given: Mapping[str, Any],
-    shares: Shares,
-    open_: Callable[[Any], Part],
-    split: Callable[[Part, Shares], tuple[Sequence[Part | None], dict[str, Any]]],
-) -> tuple[dict[str, Part], dict[str, Any] | None]:
-    """The parts of training, validation and test, and how they were split, if they were.
+class EachScore(Protocol):
+    """The score of one sequence or pair."""
+
+    def to_json(self) -> Json:
+        """A JSON object."""
+
+    def text(self) -> str:
+        """A line of text."""
+
+
+class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
+    """A model bound to data.
+
+    Attributes:
+        model: the model; None before fitting.
+        training: the record of how the model came about; empty before fitting.
+        device: the device on which to compute.
+    """
+
+    name: ClassVar[str]  # in config.json
+    noun: ClassVar[str]  # "a language model"
+    example: ClassVar[str]  # a command to try with a saved model
+    runs_in_processes: ClassVar[bool] = True  # whether several processes can share the training
+    record_type: ClassVar[Any]  # the `TrainingRecord` of this task
+
+    def __init__(self, device: str | None) -> None:
+        self.model: TargetModel | None = None
+        self.training: TrainingRecord[FactsT, ScoreT] = TrainingRecord()
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    # ---- fitting --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train: Data,
+        *,
+        valid: Data | None = None,
+        test: Data | None = None,
+        split: Fractions = (0.8, 0.1, 0.1),
+        steps: int | None = None,
+        epochs: float | None = None,
+        minutes: float | None = None,
+        seed: int | None = None,
+        options: Options | None = None,
+        callbacks: Callbacks | None = None,
+        checkpoints: CheckpointFolder = None,
+        resume: bool = False,
+        score: bool = True,
+    ) -> Self:
+        """Fit to data; a model that is already fitted is trained further and keeps its vocabulary.
+
+        Args:
+            train: the training data.
+            valid: the data for early stopping; without it a part of `train` is split off.
+            test: the data for the final scores; without `valid` and `test`, parts are split off
+                for both.
+            split: the fractions of training, validation and test where they are split off.
+            steps, epochs, minutes: the budget, at most one of them; see `TrainingOptions`.
+            seed: the seed of weights, data order and dropout.
+            options: the other training options; a mapping adds to the defaults of the model,
+                `TrainingOptions` are taken as they are; None: the defaults of the model.
+            callbacks: functions to be called while it is fitted.
+            checkpoints: a folder in which the run is saved every minute, or `Checkpoints`; it
+                remains when the run is over: remove it once the model is saved.
+            resume: resume the run in that folder, to the bit, if there is one.
+            score: whether to score the validation and test parts once the model is fitted.
+
+        Returns:
+            This task, fitted; `training` holds the record.
+        """
+        began = time.perf_counter()
+        callbacks = callbacks or Callbacks()
+        budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
+        given = {name: value for name, value in budget.items() if value is not None}
+        self._merged(options, given, None)  # a mistake is better found before the data is read
+        parts, record = self._open_parts(train, valid, test, split)
+        run, documents = self._open_run(checkpoints, resume, parts)
+        if documents is not None:
+            self._adopt(documents)
+        with current().main_first():  # it fills the cache, and the others map its files
+            corpora = self._encode(parts, callbacks.log)
+        merged = self._merged(options, given, corpora["train"])
+        is_new = self.model is None
+        if self.model is None:
+            self.model = self._build(merged.seed, corpora["train"]).to(self.device)
+        self.training = replace(
+            self._described(),
+            data={name: self._facts(corpus) for name, corpus in corpora.items()},
+            split=record,
+            seed=merged.seed,
+        )
+        job = TrainingJob(merged, callbacks, run, self._documents(), is_new)
+        self._learn_and_record(corpora, job)
+        if score and current().is_main:
+            self._score_parts(parts, corpora, callbacks.log)
+        self.training = replace(self.training, seconds=time.perf_counter() - began)
+        return self
+
+    def _open_parts(
+        self, train: Data, valid: Data | None, test: Data | None, split: Fractions
+    ) -> tuple[dict[str, Part], Json | None]:
+        """The parts by name, and how they were split, if they were."""
+        parts = {"train": self._open_training(train)}
+        given = {"valid": valid, "test": test}
+        parts |= {name: self._open(data) for name, data in given.items() if data is not None}
+        return split_parts(parts, split, self._split)
+
+    def _open_run(
+        self, checkpoints: CheckpointFolder, resume: bool, parts: Mapping[str, Part]
+    ) -> tuple[Checkpoints | None, list[Any] | None]:
+        if checkpoints is None:
+            return None, None
+        begun_from = None if self.model is None else self._fingerprint()
+        return open_run(
+            checkpoints,
+            resume,
+            model={"task": self.name, **self._identity(), "begun from": begun_from},
+            data={name: self._part_fingerprint(part) for name, part in parts.items()},
+            documents=self.document_names,
+        )
+
+    def _merged(
+        self, options: Options | None, given: Mapping[str, Any], corpus: Encoded | None
+    ) -> TrainingOptions:
+        if isinstance(options, TrainingOptions):
+            return replace(options, **given)
+        return self._suited({**(options or {}), **given}, corpus)
+
+    def _learn_and_record(self, corpora: Mapping[str, Encoded], job: TrainingJob) -> None:
+        began = time.perf_counter()
+        try:
+            result = self._learn(corpora, job)
+        except TrainingError as error:
+            self.training = replace(self.training, error=str(error))
+            raise
+        if isinstance(result, History):
+            self.training = replace(self.training, fit=result)
+        else:
+            self.training = replace(self.training, closed_form=result)
+        self.training = replace(self.training, fit_seconds=time.perf_counter() - began)
+
+    def _score_parts(
+        self, parts: Mapping[str, Part], corpora: Mapping[str, Encoded], log: Log
+    ) -> None:
+        """Score validation and test; Ctrl-C skips the scores and keeps the fitted model."""
+        try:
+            for name in ("valid", "test"):
+                if name in parts:
+                    log(f"scoring the {name} part")
+                    score = self._score_part(parts[name], corpora[name])
+                    self.training = self.training.with_score(name, score)
+        except KeyboardInterrupt:
+            self.training = replace(self.training, not_scored="interrupted")
+
+    # ---- on disk --------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the model as a folder, whole or not at all.
+
+        Raises:
+            OutputError: if the folder is taken, or the disk is full.
+        """
+        storage.save(
+            Path(path),
+            task=self.name,
+            config=self._config(),
+            documents={**self._documents(), "training": self.training.to_json()},
+            modules=self._modules(),
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
+    ) -> Self:
+        """The model that `save` wrote.
+
+        Args:
+            path: the folder.
+            classes: your own classes that the model uses, such as a cell.
+            device: the device on which to compute; None: a GPU if there is one.
+
+        Raises:
+            ModelError: if there is no model, or it is damaged, of a newer version or another task.
+        """
+        path = Path(path)
+        header = storage.read_header(path)
+        check_task(path, header.task, cls, f"{cls.__name__}.load")
+        with storage.refusing_damage(path):
+            task = cls._restored(path, tuple(classes), device)
+            storage.check_size(path, lambda: task._build(0, None))
+            task.model = task._build(0, None)  # the weights made here are replaced at once
+            storage.read_weights(path, task._modules())
+            task.model = task.model.to(task.device).eval()
+            task.training = read_training(cls.record_type, path / "training.json", header.format)
+        return task
+
+    # ---- what a task fills in -------------------------------------------------------------------
+
+    document_names: ClassVar[Sequence[str]]  # the keys of `_documents`
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: TaskOptions) -> Self:
+        """A task from the options of the command line.
+
+        Raises:
+            ConfigError: if an option does not exist or belongs to another task.
+        """
+
+    @abstractmethod
+    def open_files(self, files: DataFiles) -> Data:
+        """The data in files named on the command line.
+
+        Raises:
+            ConfigError: if an option belongs to another task.
+        """
+
+    @abstractmethod
+    def score(
+        self,
+        data: Data,
+        *,
+        restart_every: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> ScoreT:
+        """How well the model predicts data.
+
+        Args:
+            data: what `fit` takes.
+            restart_every: of a text that is a stream: the number of symbols after which the state
+                is reset; None: never.
+            progress: callback that receives the number of symbols or sequences scored so far.
+
+        Raises:
+            DataError: if there is nothing to score.
+        """
+
+    each_head: ClassVar[str] = ""  # above the lines of `score_each`
+
+    @abstractmethod
+    def score_each(
+        self, data: Data, *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[EachScore]:
+        """How well the model predicts each sequence or pair, in order."""
+
+    @abstractmethod
+    def robustness(
+        self,
+        data: Data,
+        *,
+        figure: Figure | None = None,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Robustness:
+        """How much trimmed, missing and permuted elements worsen the predictions.
+
+        Args:
+            data: what `fit` takes.
+            figure: of a translator: the metric of its output.
+            seed: the seed of the perturbations.
+            progress: callback that receives the fraction of the work done so far.
+        """
+
+    @abstractmethod
+    def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
+        """Training options: those given, then those that suit the model, then the defaults."""
+
+    @abstractmethod
+    def check(self, *, budget_s: float = 60.0) -> LawReport:
+        """Check the fitted model against the laws of the contract."""
+
+    @abstractmethod
+    def info(self) -> dict[str, Any]:
+        """What the model is, its size, and how it came about, as JSON values."""
+
+    @abstractmethod
+    def describe(self) -> list[tuple[str, str]]:
+        """The rows of a table of `info` for people."""
+
+    @abstractmethod
+    def headline(self) -> str:
+        """The kind and the size of the model, in a line."""
+
+    @abstractmethod
+    def describe_score(self, score: ScoreT) -> list[str]:
+        """A score for people, in lines."""
+
+    @abstractmethod
+    def _open_training(self, data: Data) -> Part:
+        """Open the whole training data; here is decided what holds for all parts."""
+
+    @abstractmethod
+    def _open(self, data: Data) -> Part: ...
+
+    @abstractmethod
+    def _split(
+        self, part: Part, fractions: Fractions
+    ) -> tuple[Sequence[Part | None], dict[str, Any]]: ...
+
+    @abstractmethod
+    def _part_fingerprint(self, part: Part) -> str: ...
+
+    @abstractmethod
+    def _encode(self, parts: Mapping[str, Part], log: Log) -> dict[str, Encoded]:
+        """The parts as numbers; chooses the vocabulary first, where there is none yet."""
+
+    @abstractmethod
+    def _suited(self, given: Mapping[str, Any], corpus: Encoded | None) -> TrainingOptions:
+        """`training_options` that also suit the training data, once it is read."""
+
+    @abstractmethod
+    def _build(self, seed: int, corpus: Encoded | None) -> TargetModel:
+        """A new model."""
+
+    @abstractmethod
+    def _learn(self, corpora: Mapping[str, Encoded], job: TrainingJob) -> History | Json:
+        """Train the model; returns the history, or facts about a fit in closed form."""
+
+    @abstractmethod
+    def _score_part(self, part: Part, corpus: Encoded) -> ScoreT: ...
+
+    @abstractmethod
+    def _facts(self, corpus: Encoded) -> FactsT: ...
+
+    @abstractmethod
+    def _described(self) -> TrainingRecord[FactsT, ScoreT]:
+        """A new record with the facts about the vocabularies."""
+
+    @abstractmethod
+    def _identity(self) -> Json:
+        """The options that make a run another one."""
+
+    @abstractmethod
+    def _fingerprint(self) -> str:
+        """A hash of the weights."""
+
+    @abstractmethod
+    def _documents(self) -> dict[str, Json]:
+        """The vocabularies and the like, written beside checkpoints and weights."""
+
+    @abstractmethod
+    def _adopt(self, documents: Sequence[Any]) -> None:
+        """Take the documents of a run that is resumed."""
+
+    @abstractmethod
+    def _config(self) -> object:
+        """The record that is written to config.json."""
+
+    @abstractmethod
+    def _modules(self) -> dict[str, nn.Module]:
+        """The modules whose weights are saved."""
+
+    @classmethod
+    @abstractmethod
+    def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
+        """The task in a folder, without its model."""
+
+
+AnyTask: TypeAlias = Task[Any, Any, Any, Any, Any]
+
+
+def split_parts(
+    parts: Mapping[str, Part],
+    fractions: Fractions,
+    split: Callable[[Part, Fractions], tuple[Sequence[Part | None], dict[str, Any]]],
+) -> tuple[dict[str, Part], Json | None]:
+    """Split validation and test off the training part, unless there is a validation part.
 
     Args:
-        given: "train", "valid" and "test", None where there is no such; without "valid", it and
-            a missing "test" are split off "train".
-        shares: of training, validation and test; what is given takes no share of a test.
-        open_: takes what was given.
-        split: a part in three, and a record of how.
+        parts: "train", and "valid" and "test" where they are given.
+        fractions: the fractions of training, validation and test; a test part that is given has
+            no fraction.
+        split: returns a part in three, and a record of how it was split.
+
+    Returns:
+        The parts by name, and the record; None if nothing was split.
     """
-    parts = {name: open_(data) for name, data in given.items() if data is not None}
     if "valid" in parts:
-        return parts, None
-    kept = (shares[0], shares[1] + shares[2], 0.0) if "test" in parts else shares
-    pieces, record = split(parts["train"], kept)
+        return dict(parts), None
+    if "test" in parts:
+        fractions = (fractions[0], fractions[1] + fractions[2], 0.0)
+    pieces, record = split(parts["train"], fractions)
     named = zip(("train", "valid", "test"), pieces, strict=True)
     return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
 
 
-def in_symbols(
-    parts: Mapping[str, Source],
-    vocabulary: Vocabulary | None,
-    *,
-    spec: str,
-    cut: tuple[int, int | None],
-    say: Say,
-) -> tuple[Vocabulary, dict[str, Corpus]]:
-    """The parts as symbols, which are chosen by the training text where there are none yet.
+def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:
+    """See that a folder holds a model of a task.
 
     Args:
-        parts: by name; one is "train".
-        vocabulary: the alphabet, if there is one.
-        spec: which kind to choose; see `fit_vocabulary`.
-        cut: how often a symbol must be seen, and how many symbols at most.
-        say: told in a sentence what is being done.
+        path: the folder, for the message.
+        name: the name of the task in its config.json.
+        task: the task that is needed.
+        user: what needs it, for the message.
+
+    Raises:
+        ModelError: if the folder holds a model of another task.
     """
-    train, (min_count, max_size) = parts["train"], cut
-    corpora: dict[str, Corpus] = {}
-    if vocabulary is None and spec == "word" and can_read_words(train):
-        say("reading the words of the train text")
-        vocabulary, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
-    if vocabulary is None:
-        say(f"choosing {spec} symbols")
-        vocabulary = fit_vocabulary(
-            spec,
-            train.texts(),
-            sequences=train.sequences,
-            min_count=min_count,
-            max_size=max_size,
+    if name == task.name:
+        return
+    if name not in NOUNS:
+        raise ModelError(
+            f"{path} holds a model of the task {name!r}, and this seriatim knows "
+            f"{', '.join(NOUNS)}: update seriatim"
         )
-    for name in [name for name in parts if name not in corpora]:
-        say(f"turning the {name} text into symbols")
-        corpora[name] = build_corpus(parts[name], vocabulary)
-    return vocabulary, {name: corpora[name] for name in parts}
+    raise ModelError(f"{path} is {NOUNS[name]}; {user} needs {task.noun}")
 
 
-def scores(
-    parts: Iterable[str], score: Callable[[str], Score], what: str, say: Say
-) -> dict[str, Any]:
-    """The scores of the parts for validation and test, as far as the user has patience for them.
+def not_fitted(task: AnyTask) -> ConfigError:
+    """The error of a task that is used before it is fitted."""
+    noun = task.noun.removeprefix("a ")
+    return ConfigError(f"this {noun} is not fitted yet: call fit, or load one")
 
-    Args:
-        parts: names of what there is.
-        score: of a part by its name.
-        what: the parts consist of, in a word.
-        say: told in a sentence what is being done.
+
+def refuse_restart(restart_every: int | None, task: AnyTask) -> None:
     """
-    found: dict[str, Any] = {}
-    try:
-        for name in sorted({"valid", "test"}.intersection(parts), reverse=True):
-            say(f"scoring the {name} {what}")
-            found[name] = score(name).to_json()
-    except KeyboardInterrupt:
-        # The model is fitted; whoever has no patience for its figures must not lose it.
-        found["not_scored"] = "interrupted"
-    return found
-
-
-def corpus_facts(corpus: Corpus) -> dict[str, Any]:
-    """What is recorded of a corpus, JSON values."""
-    return {
-        "sequences": corpus.num_sequences,
-        "symbols": corpus.num_tokens,
-        "scored": corpus.num_scored,
-        "unknown": corpus.num_unknown,
-        "characters": corpus.num_characters,
-        "bytes": corpus.num_bytes,
-        "fingerprint": corpus.fingerprint,
-    }
+    Raises:
+        ConfigError: if the state is to be reset in data that are no stream.
+    """
+    if restart_every is not None:
+        raise ConfigError(f"--restart-every is for texts that are streams, not for {task.noun}")

@@ -1,39 +1,54 @@
 """The labeller: one label for each sequence, or one for each of its elements.
 
-It binds an encoder to labelled text and calls the functions of data, train and evaluate; it
+It binds an encoder to labelled text and calls the functions of data, train and metrics; it
 never asks which encoder it has. Probabilities are calibrated: after training, one temperature
 is fitted on the validation part (Guo et al. 2017, 4.2).
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from os import PathLike
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seriatim.analysis.robustness.measure import Robustness
 from seriatim.core.batch import Batch
+from seriatim.core.records import Json, from_json
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
-from seriatim.data.labels import LabelSet, check_labelled, open_labelled
+from seriatim.data.labels import LabelSet, Per, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
 from seriatim.data.vocab.fit import fit_vocabulary, vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
-from seriatim.errors import ConfigError, ModelError
+from seriatim.errors import ConfigError
+from seriatim.laws.check import LawReport
 from seriatim.metrics.error_rates import calibration, fit_temperature, label_errors
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_labeller
 from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.options.registry import configure_encoder, used_options
+from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
-from seriatim.tasks.base import Say, Shares, open_parts
-from seriatim.train.callbacks.callbacks import Callbacks
-from seriatim.train.checkpoint.store import Checkpoints
-from seriatim.train.loop import seeded, train
-from seriatim.train.options import TrainingOptions, configure_training
+from seriatim.tasks.analyses import Figure
+from seriatim.tasks.base import (
+    NOUNS,
+    EachScore,
+    Fractions,
+    Log,
+    Task,
+    TrainingJob,
+    not_fitted,
+    refuse_restart,
+)
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.text import option_text
+from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
+from seriatim.train.callbacks.history import History
+from seriatim.train.loop import seeded
+from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
 if TYPE_CHECKING:
     from seriatim.models.readouts import ElementLabels, SequenceLabels
@@ -85,16 +100,35 @@ class LabelScore:
         return asdict(self)
 
 
-class Labeller:
-    """A labeller of sequences or of elements: fit, label, evaluate, save.
+@dataclass(frozen=True)
+class SavedLabeller:
+    """The part of config.json that only a labeller has."""
+
+    encoder: Json
+    per: Per
+    labels: tuple[str, ...]
+    temperature: float
+
+
+class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
+    """A labeller of sequences or of elements: fit, label, score, save.
 
     Attributes:
-        config: of the encoder.
-        symbols: the alphabet; None before fitting.
+        config: the configuration of the encoder.
+        vocabulary: the vocabulary; None before fitting.
         labels: the labels; None before fitting.
-        model: None before fitting.
-        training: the record of how it came about, JSON values.
+        model: the model; None before fitting.
+        temperature: the divisor of the scores that calibrates the probabilities.
+        training: the record of how the model came about; empty before fitting.
     """
+
+    name = "labelling"
+    noun = NOUNS["labelling"]
+    example = "label {folder} FILE"
+    runs_in_processes = False
+    record_type = TrainingRecord[LabelledFacts, LabelScore]
+    document_names = ("symbols", "labels")
+    model: "SequenceLabels | ElementLabels | None"
 
     def __init__(
         self,
@@ -110,141 +144,153 @@ class Labeller:
                 defaults.
             symbols: "byte", "char", "nfd" (letters and accents apart), "word" or "bpe:N";
                 labelled elements are always "word".
-            min_count: characters or words seen fewer times in training become `<unk>`.
-            device: where to compute; None: a GPU if there is one.
+            min_count: the least count of a character or word in training; rarer ones become
+                `<unk>`.
+            device: the device on which to compute; None: a GPU if there is one.
         """
+        super().__init__(device)
         self.config = configure_encoder(model) if isinstance(model, str) else model
-        self.training: dict[str, Any] = {}
         self.vocabulary: Vocabulary | None = None
         self.labels: LabelSet | None = None
-        self.model: SequenceLabels | ElementLabels | None = None
         self.temperature = 1.0
         self._spec, self._min_count = symbols, min_count
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def from_options(cls, options: TaskOptions) -> Self:
+        """A labeller from the options of the command line; see `Task.from_options`."""
+        others = ("source_symbols", "joint", "preset", "max_symbols", "sequences")
+        refuse(options, others, cls.noun)
+        known = {f.name for f in fields(EncoderConfig)}
+        for name in options.model_options:
+            if name not in known:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is not an option of an encoder; it takes "
+                    f"{', '.join(sorted(known))}"
+                )
+        kind = options.model or options.model_options.get("encoder") or "lstm"
+        return cls(
+            configure_encoder(kind, options.model_options),
+            symbols=options.symbols or "char",
+            min_count=options.min_count or 1,
+        )
 
     # ---- fitting --------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        data: PairData,
-        *,
-        valid: PairData | None = None,
-        test: PairData | None = None,
-        split: Shares = (0.8, 0.1, 0.1),
-        options: TrainingOptions | None = None,
-        callbacks: Callbacks | None = None,
-        checkpoints: Checkpoints | None = None,
-    ) -> Self:
-        """Fit to labelled sequences; see `open_labelled` for where they come from.
-
-        Args:
-            data: for training.
-            valid: for early stopping and calibration; without it a part is split off.
-            test: for the final figures; likewise.
-            split: shares of train, validation and test where they are split off.
-            options: of training; None: what suits most data.
-            callbacks: functions to be called while it is fitted.
-            checkpoints: where the run is kept, so that it may be cut short and gone on with.
-        """
-        began = time.perf_counter()
-        callbacks = callbacks or Callbacks()
-        say = callbacks.log
-        options = options or self.training_options({})
-        given = {"train": data, "valid": valid, "test": test}
-        parts, record = open_parts(given, split, open_labelled, split_pairs)
-        # A label so rare that a split leaves it to the test is no mistake in the data.
-        whole = parts["train"] if record is None else open_labelled(data)
-        self.labels = LabelSet.of(whole)
-        if record is not None:
-            _say_untrained(self.labels, LabelSet.of(parts["train"]), say)
-        for part in parts.values():
-            check_labelled(part, self.labels)
-        say("choosing symbols")
-        is_element = self.labels.per == "element"
-        self.vocabulary = fit_vocabulary(
-            "word" if is_element else self._spec,
-            parts["train"].sources.texts(),
-            sequences="document",
-            min_count=self._min_count,
-            is_only_read=True,
-        )
-        self._build(options.seed)
-        examples = {name: self._examples(part) for name, part in parts.items()}
-        model, labels = self._fitted()[0], self.labels
-        source = ExampleBatches(
-            examples["train"],
-            batch_size=options.batch_size,
-            seed=options.seed,
-            token_budget=options.token_budget,
-        )
-        passes = {n: ExamplePass(e, batch_size=ROWS) for n, e in examples.items() if n != "train"}
-        history = train(
-            model,
-            source,
-            passes.get("valid"),
-            options,
-            callbacks=callbacks,
-            checkpoints=self._kept(checkpoints, parts),
-        )
-        self.training = {
-            "data": {name: {"sequences": len(e)} for name, e in examples.items()},
-            "split": record,
-            "labels": len(labels.names),
-            "fit": history.to_json(),
-        }
-        if "valid" in parts:
-            say("calibrating on the validation part")
-            fitted = fit_temperature(*self._logits(parts["valid"]))
-            self.temperature = max(fitted, LEAST_TEMPERATURE)
-        self.training["temperature"] = self.temperature
-        for name in passes:
-            self.training[name] = self.evaluate(parts[name]).to_json()
-        self.training["seconds"] = time.perf_counter() - began
-        return self
-
     def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
-        """Training options: those given, then what suits a labeller, then the defaults."""
+        """Training options: those given, then those that suit a labeller, then the defaults."""
         recipe = dict(self.config.labelling_recipe)
-        if any(name in given for name in ("steps", "minutes")):
-            recipe.pop("epochs")
+        if any(name in given for name in BUDGETS):
+            recipe = {name: value for name, value in recipe.items() if name not in BUDGETS}
         return configure_training({**recipe, **given})
 
-    def _kept(self, asked: Checkpoints | None, parts: Mapping[str, Pairs]) -> Checkpoints | None:
-        if asked is None:
-            return None
-        model = {
-            "task": "labelling",
-            "encoder": used_options(self.config),
-            "symbols": [self._spec, self._min_count],
-        }
-        data = {name: part.fingerprint() for name, part in parts.items()}
-        return replace(asked, model=model, data=data)
+    def open_files(self, files: DataFiles) -> Pairs:
+        """The labelled sequences in files; see `Task.open_files`."""
+        refuse(files, (*TEXT_FIELDS, "source", "target"), self.noun)
+        assert files.data is not None
+        return open_labelled(
+            files.data,
+            format=files.format,
+            text_column=files.source_column,
+            label_column=files.target_column,
+            encoding=files.encoding,
+        )
 
-    def _build(self, seed: int) -> None:
-        symbols, labels = self.vocabulary, self.labels
-        if symbols is None or labels is None:
-            raise ConfigError("this labeller is not fitted yet: call fit, or load one")
+    def _open_training(self, data: PairData) -> Pairs:
+        part = self._open(data)
+        if self.labels is None:
+            # Of the whole: a label so rare that a split leaves it to the test is no mistake.
+            self.labels = LabelSet.of(part)
+        return part
+
+    def _open(self, data: PairData) -> Pairs:
+        return open_labelled(data)
+
+    def _split(
+        self, part: Pairs, fractions: Fractions
+    ) -> tuple[Sequence[Pairs | None], dict[str, Any]]:
+        return split_pairs(part, fractions)
+
+    def _part_fingerprint(self, part: Pairs) -> str:
+        return part.fingerprint()
+
+    def _encode(self, parts: Mapping[str, Pairs], log: Log) -> dict[str, list[Example]]:
+        labels = self.labels
+        assert labels is not None  # they are read when the training data is opened
+        if self.model is None:
+            _log_untrained(labels, LabelSet.of(parts["train"]), log)
+        for part in parts.values():
+            check_labelled(part, labels)
+        if self.vocabulary is None:
+            log("choosing symbols")
+            self.vocabulary = fit_vocabulary(
+                "word" if labels.per == "element" else self._spec,
+                parts["train"].sources.texts(),
+                sequences="document",
+                min_count=self._min_count,
+                is_only_read=True,
+            )
+        symbols = self.vocabulary
+        return {name: _examples(part, symbols, labels) for name, part in parts.items()}
+
+    def _suited(self, given: Mapping[str, Any], corpus: list[Example] | None) -> TrainingOptions:
+        return self.training_options(given)
+
+    def _build(self, seed: int, corpus: list[Example] | None) -> "SequenceLabels | ElementLabels":
+        symbols, labels = self._vocabularies()
         with seeded(torch.device("cpu"), seed):
-            model = build_labeller(self.config, symbols.num_symbols, len(labels.names), labels.per)
-        self.model = model.to(self._device)
+            return build_labeller(self.config, symbols.num_symbols, len(labels.names), labels.per)
 
-    def _examples(self, pairs: Pairs) -> list[Example]:
-        labels = self._fitted()[2]
-        found = []
-        for text, label in pairs.pairs():
-            y = torch.tensor(labels.numbers(label))
-            found.append(Example(y, y, source=self._source(text)))
-        return found
+    def _learn(self, corpora: Mapping[str, list[Example]], job: TrainingJob) -> History:
+        batches = ExampleBatches(
+            corpora["train"],
+            batch_size=job.options.batch_size,
+            seed=job.options.seed,
+            token_budget=job.options.token_budget,
+        )
+        valid = corpora.get("valid")
+        validation = None if valid is None else ExamplePass(valid, batch_size=ROWS)
+        history = job.train(self._fitted()[0], batches, validation)
+        if valid is not None:
+            job.callbacks.log("calibrating on the validation part")
+            self.temperature = max(fit_temperature(*self._logits(valid)), LEAST_TEMPERATURE)
+        return history
 
-    def _source(self, text: Text) -> Tensor:
-        """The symbols of a text, and the boundary behind them."""
-        symbols = self._fitted()[1]
-        return torch.from_numpy(np.append(symbols.encode(text), symbols.boundary).astype(np.int64))
+    def _score_part(self, part: Pairs, corpus: list[Example]) -> LabelScore:
+        return self._score(corpus)
+
+    def _facts(self, corpus: list[Example]) -> LabelledFacts:
+        return LabelledFacts(len(corpus))
+
+    def _described(self) -> TrainingRecord[LabelledFacts, LabelScore]:
+        return TrainingRecord(vocabulary=VocabularyFacts.of(self._vocabularies()[0]))
+
+    def _identity(self) -> Json:
+        return {"encoder": used_options(self.config), "symbols": [self._spec, self._min_count]}
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=8)
+        for name, tensor in self._fitted()[0].state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _documents(self) -> dict[str, Json]:
+        symbols, labels = self._vocabularies()
+        return {"symbols": symbols.to_json(), "labels": asdict(labels)}
+
+    def _adopt(self, documents: Sequence[Any]) -> None:
+        self.vocabulary = vocabulary_from_json(documents[0])
+        self.labels = from_json(LabelSet, documents[1], name="the labels of the run")
+
+    def _vocabularies(self) -> tuple[Vocabulary, LabelSet]:
+        if self.vocabulary is None or self.labels is None:
+            raise not_fitted(self)
+        return self.vocabulary, self.labels
 
     def _fitted(self) -> "tuple[SequenceLabels | ElementLabels, Vocabulary, LabelSet]":
-        if self.model is None or self.vocabulary is None or self.labels is None:
-            raise ConfigError("this labeller is not fitted yet: call fit, or load one")
-        return self.model, self.vocabulary, self.labels
+        if self.model is None:
+            raise not_fitted(self)
+        return self.model, *self._vocabularies()
 
     # ---- using ----------------------------------------------------------------------------------
 
@@ -259,23 +305,61 @@ class Labeller:
             k: how many labels to show in all.
             progress: called with the number of sequences labelled so far.
         """
-        _, _, labels = self._fitted()
-        rows = self._probabilities(texts, progress)
+        _, symbols, labels = self._fitted()
+        sources = [_encoded(text, symbols) for text in texts]
+        rows = [
+            torch.from_numpy(row / self.temperature).softmax(-1)
+            for row in self._rows(sources, progress)
+        ]
         found = [[_shown(p, labels.names, k) for p in row] for row in rows]
         return [row[0] for row in found] if labels.per == "sequence" else found
 
-    def evaluate(self, data: PairData) -> LabelScore:
+    def score(
+        self,
+        data: PairData,
+        *,
+        restart_every: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> LabelScore:
         """How well the labels of labelled sequences are predicted.
 
+        Args:
+            data: labelled sequences, or what `open_labelled` takes.
+            restart_every: not an option of a labeller.
+            progress: callback that receives the number of sequences labelled so far.
+
         Raises:
-            DataError: nothing there, or a label that training did not have.
+            DataError: if there is nothing to score, or a label that training did not have.
         """
-        labels = self._fitted()[2]
+        refuse_restart(restart_every, self)
+        _, symbols, labels = self._fitted()
         pairs = open_labelled(data)
         check_labelled(pairs, labels)
-        logits, truth = self._logits(pairs)
+        return self._score(_examples(pairs, symbols, labels), progress)
+
+    def score_each(
+        self, data: PairData, *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[EachScore]:
+        """Refused: `label` gives the probability of each label."""
+        raise ConfigError("--each is not an option of a labeller: label gives each label")
+
+    def robustness(
+        self,
+        data: PairData,
+        *,
+        figure: Figure | None = None,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Robustness:
+        """Refused: perturbations are measured in bits of a text, or on translations."""
+        raise ConfigError("robustness is not measured for a labeller: give a language model")
+
+    def _score(
+        self, examples: Sequence[Example], progress: Callable[[int], None] | None = None
+    ) -> LabelScore:
+        names = self._fitted()[2].names
+        logits, truth = self._logits(examples, progress)
         log_probs = torch.from_numpy(logits / self.temperature).log_softmax(-1).numpy()
-        names = labels.names
         best = [names[i] for i in log_probs.argmax(-1)]
         errors = label_errors(best, [names[i] for i in truth], names)
         return LabelScore(
@@ -288,30 +372,22 @@ class Labeller:
             confusion=tuple(tuple(int(n) for n in row) for row in errors.confusion),
         )
 
-    def _logits(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-        """(N, C) scores of every label of every target, before calibration, and the truth (N,)."""
-        labels = self._fitted()[2]
-        texts, truth = [], []
-        for text, label in pairs.pairs():
-            texts.append(text)
-            truth.extend(labels.numbers(label))
-        return np.concatenate(self._rows(texts, None)), np.array(truth)
-
-    def _probabilities(
-        self, texts: Sequence[Text], progress: Callable[[int], None] | None
-    ) -> list[Tensor]:
-        rows = self._rows(texts, progress)
-        return [torch.from_numpy(row / self.temperature).softmax(-1) for row in rows]
+    def _logits(
+        self, examples: Sequence[Example], progress: Callable[[int], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(N, C) uncalibrated scores of every label of every target, and the true labels (N,)."""
+        sources = [_source(example) for example in examples]
+        truth = torch.cat([example.targets for example in examples]).numpy()
+        return np.concatenate(self._rows(sources, progress)), truth
 
     @torch.inference_mode()
     def _rows(
-        self, texts: Sequence[Text], progress: Callable[[int], None] | None
+        self, sources: Sequence[Tensor], progress: Callable[[int], None] | None
     ) -> list[np.ndarray]:
-        """For each text the scores (L, C) of its labels, float64; the longest are read first."""
+        """For each source the scores (L, C) of its labels, float64; the longest are read first."""
         model, _, labels = self._fitted()
-        sources = [self._source(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda i: -len(sources[i]))
-        found: list[np.ndarray] = [np.empty(0)] * len(texts)
+        order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
+        scores: list[np.ndarray] = [np.empty(0)] * len(sources)
         for begin in range(0, len(order), ROWS):
             chosen = order[begin : begin + ROWS]
             x, lengths = pad([sources[i] for i in chosen])
@@ -319,77 +395,115 @@ class Labeller:
             rows = model.emit(model.features(Batch(x, x, lengths))).logits.double().cpu().numpy()
             for i, row in zip(chosen, rows, strict=True):
                 length = 1 if labels.per == "sequence" else len(sources[i]) - 1
-                found[i] = row[:length]
+                scores[i] = row[:length]
             if progress is not None:
                 progress(begin + len(chosen))
-        return found
+        return scores
+
+    def check(self, *, budget_s: float = 60.0) -> LawReport:
+        """Refused: the laws are about models that fold sequences, and a labeller folds none."""
+        raise ConfigError("a labeller folds no sequence, so the laws do not apply to it")
 
     def info(self) -> dict[str, Any]:
-        """What it is, how large, and how it came about; JSON values."""
+        """What the model is, its size, and how it came about, as JSON values."""
         model, symbols, labels = self._fitted()
         return {
-            "task": "labelling",
+            "task": self.name,
             "encoder": used_options(self.config),
             "per": labels.per,
             "labels": list(labels.names),
             "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
             "parameters": num_parameters(model),
-            "training": self.training,
+            "temperature": self.temperature,
+            "training": self.training.to_json(),
         }
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The rows of a table of `info` for people."""
+        model, symbols, labels = self._fitted()
+        shown = ", ".join(labels.names[:8]) + (" .." if len(labels.names) > 8 else "")
+        rows = [
+            ("task", f"labelling, a label for each {labels.per}"),
+            ("encoder", option_text(used_options(self.config))),
+            ("labels", f"{len(labels.names):,}: {shown}"),
+            ("symbols", f"{symbols.num_symbols:,} ({symbols.kind})"),
+            ("parameters", f"{num_parameters(model):,}"),
+        ]
+        for name, score in self.training.scores.items():
+            rows.append((f"{name} part", self.describe_score(score)[0]))
+        return rows
+
+    def headline(self) -> str:
+        """The kind and the size of the model, in a line."""
+        model, _, labels = self._fitted()
+        return (
+            f"{self.config.encoder}: {num_parameters(model):,} parameters, "
+            f"{len(labels.names):,} labels, one for each {labels.per}"
+        )
+
+    def describe_score(self, score: LabelScore) -> list[str]:
+        """A score for people, in lines; after the figures the most frequent confusions."""
+        figures = (
+            f"{100 * score.accuracy:.2f} % right of {score.num_labelled:,}, macro F1 "
+            f"{score.macro_f1:.4f}, calibration error {score.calibration_error:.4f}"
+        )
+        wrong = [
+            (count, score.labels[i], score.labels[j])
+            for i, row in enumerate(score.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ]
+        rows = [[actual, given, str(n)] for n, actual, given in sorted(wrong, reverse=True)[:10]]
+        if not rows:
+            return [figures]
+        head = ["label", "was called", "times"]
+        return [figures, *text_table([head, *rows], left=(0, 1)).splitlines()]
 
     # ---- on disk --------------------------------------------------------------------------------
 
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the labeller as a folder, whole or not at all.
+    def _config(self) -> SavedLabeller:
+        labels = self._fitted()[2]
+        encoder = used_options(self.config)
+        return SavedLabeller(encoder, labels.per, labels.names, self.temperature)
 
-        Raises:
-            OutputError: something stands there already, or there is no room for it.
-        """
-        model, symbols, labels = self._fitted()
-        storage.save(
-            Path(path),
-            config={
-                "task": "labelling",
-                "encoder": used_options(self.config),
-                "per": labels.per,
-                "labels": list(labels.names),
-                "temperature": self.temperature,
-            },
-            documents={"symbols": symbols.to_json(), "training": self.training},
-            modules={"model": model},
-            overwrite=overwrite,
-        )
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self._fitted()[0]}
 
     @classmethod
-    def load(cls, path: str | PathLike[str], *, device: str | None = None) -> Self:
-        """The labeller that `save` wrote.
-
-        Raises:
-            ModelError: no labeller, a damaged one, or one of a newer version.
-        """
-        path = Path(path)
-        config = storage.read_config(path)
-        if config.get("task") != "labelling":
-            raise ModelError(f"{path} holds a model for {config.get('task')}, not a labeller")
-        found = cls(EncoderConfig(**config["encoder"]), device=device)
-        found.vocabulary = vocabulary_from_json(storage.read_document(path, "symbols"))
-        found.labels = LabelSet(tuple(config["labels"]), config["per"])
-        found.temperature = config["temperature"]
-        found._build(0)
-        model = found._fitted()[0]
-        storage.read_weights(path, {"model": model})
-        model.eval()
-        found.training = storage.read_document(path, "training")
-        return found
+    def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
+        saved = storage.read_config(SavedLabeller, path)
+        labeller = cls(EncoderConfig(**saved.encoder), device=device)
+        labeller.vocabulary = vocabulary_from_json(storage.read_document(path, "symbols"))
+        labeller.labels = LabelSet(saved.labels, saved.per)
+        labeller.temperature = saved.temperature
+        return labeller
 
 
-def _say_untrained(labels: LabelSet, trained: LabelSet, say: Say) -> None:
-    only = [name for name in labels.names if name not in trained.names]
-    if only:
-        shown = ", ".join(only[:4]) + (" .." if len(only) > 4 else "")
-        say(
-            f"no sequence labelled {shown} fell to training, so none will be found: give more of "
-            "them, or valid and test parts of your own"
+def _examples(pairs: Pairs, symbols: Vocabulary, labels: LabelSet) -> list[Example]:
+    examples = []
+    for text, label in pairs.pairs():
+        y = torch.tensor(labels.numbers(label))
+        examples.append(Example(y, y, source=_encoded(text, symbols)))
+    return examples
+
+
+def _encoded(text: Text, symbols: Vocabulary) -> Tensor:
+    """The symbols of a text, followed by the boundary."""
+    return torch.from_numpy(np.append(symbols.encode(text), symbols.boundary).astype(np.int64))
+
+
+def _source(example: Example) -> Tensor:
+    assert example.source is not None  # every example here has one
+    return example.source
+
+
+def _log_untrained(labels: LabelSet, trained: LabelSet, log: Log) -> None:
+    missing = [name for name in labels.names if name not in trained.names]
+    if missing:
+        shown = ", ".join(missing[:4]) + (" .." if len(missing) > 4 else "")
+        log(
+            f"no sequence labelled {shown} is in the training part, so none will be predicted: "
+            "give more of them, or valid and test parts of your own"
         )
 
 

@@ -1,12 +1,12 @@
 """The language model: a model of symbols bound to text.
 
-It binds a configuration to data and calls the functions of data, train, evaluate and decode;
-it holds no logic of its own and never asks which family it has.
+It binds a configuration to data and calls the functions of data, train, metrics and decode; it
+holds no logic of its own and never asks which family it has.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from seriatim.analysis.context.measure import CONTEXTS, LIMIT, EffectiveContext, effective_context
 from seriatim.analysis.inspect.trace import TextTrace, trace_text
@@ -22,6 +23,7 @@ from seriatim.analysis.robustness.measure import LIMIT as TARGETS
 from seriatim.analysis.robustness.measure import SEEDS, STRENGTHS, Robustness, measure_robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel, State
+from seriatim.core.records import Json
 from seriatim.data.batches.corpus import check_token_budget
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Sequences, Source, open_source
@@ -39,32 +41,59 @@ from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
+from seriatim.report.terminal import format_bytes
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import categories_in, known_corpus
-from seriatim.tasks.base import Say, Shares, corpus_facts, in_symbols, open_parts, scores
+from seriatim.tasks.analyses import Figure, categories_in, known_corpus
+from seriatim.tasks.base import (
+    NOUNS,
+    Fractions,
+    Log,
+    Task,
+    TrainingJob,
+    not_fitted,
+)
+from seriatim.tasks.encoding import encode_parts
+from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.sequence_surprisal import HEAD, SequenceSurprisal, surprisals_by_sequence
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
+from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.text_stream import Prediction, Surprisal, TextStream
-from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.train.callbacks.history import History
-from seriatim.train.checkpoint.resume import Kept, found_run, keep
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.distributed import current
-from seriatim.train.loop import fit as fit_by_gradient
-from seriatim.train.loop import seeded
+from seriatim.train.loop import batches_of, seeded, validation_pass
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
 
-class LanguageModel:
+@dataclass(frozen=True)
+class SavedLanguageModel:
+    """The part of config.json that only a language model has."""
+
+    model: Json
+    sequences: Sequences
+
+
+class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     """A sequence model of text: fit, score, generate, next, surprisal, stream, save.
 
     Attributes:
-        config: what is, or will be, built.
-        symbols: the alphabet; None before fitting.
+        config: the configuration of the model.
+        vocabulary: the vocabulary; None before fitting.
+        sequences: what one sequence is, "line", "document" or "stream".
         model: the `SequenceModel`; None before fitting.
-        training: the record of how it came about, JSON values.
+        training: the record of how the model came about; empty before fitting.
     """
+
+    name = "language"
+    noun = NOUNS["language"]
+    example = "generate {folder}"
+    each_head = HEAD
+    record_type = TrainingRecord[CorpusFacts, Score]
+    document_names = ("symbols",)
+    model: SequenceModel | None
 
     def __init__(
         self,
@@ -79,130 +108,53 @@ class LanguageModel:
         """
         Args:
             model: a configuration, or the name of a family for its defaults.
-            symbols: "byte", "char", "word", "bpe:N", or an alphabet to be used as it is.
+            symbols: "byte", "char", "word", "bpe:N", or a vocabulary to use as it is.
             sequences: what one sequence is, "line", "document" or "stream"; None: as
                 `open_source` decides for the training data.
-            min_count: characters or words seen fewer times in training become `<unk>`.
-            max_size: keep at most this many symbols.
-            device: where to compute; None: a GPU if there is one.
+            min_count: the least count of a character or word in training; rarer ones become
+                `<unk>`.
+            max_size: the number of symbols to keep at most.
+            device: the device on which to compute; None: a GPU if there is one.
         """
+        super().__init__(device)
         self.config = configure(model, {}) if isinstance(model, str) else model
         self.sequences = sequences
-        self.training: dict[str, Any] = {}
         self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
-        self.model: SequenceModel | None = None
+        self._preset: str | None = None
         self._speller: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         self._cut = (min_count, max_size)
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def from_options(cls, options: TaskOptions) -> Self:
+        """A language model from the options of the command line; see `Task.from_options`."""
+        refuse(options, ("source_symbols", "joint"), cls.noun)
+        config = configure(options.model or "lstm", options.model_options, preset=options.preset)
+        lm = cls(
+            config,
+            symbols=options.symbols or "char",
+            sequences=options.sequences,
+            min_count=options.min_count or 1,
+            max_size=options.max_symbols,
+        )
+        lm._preset = options.preset
+        return lm
 
     # ---- fitting --------------------------------------------------------------------------------
-
-    def fit(
-        self,
-        train: Data,
-        *,
-        valid: Data | None = None,
-        test: Data | None = None,
-        split: Shares = (0.8, 0.1, 0.1),
-        steps: int | None = None,
-        epochs: float | None = None,
-        minutes: float | None = None,
-        seed: int | None = None,
-        options: TrainingOptions | None = None,
-        callbacks: Callbacks | None = None,
-        checkpoints: Kept = None,
-        resume: bool = False,
-        figures: bool = True,
-    ) -> Self:
-        """Fit to text, by gradients or in closed form, as the family has it.
-
-        A fitted model goes on from its weights and keeps its symbols (only models that are
-        trained by gradients can).
-
-        Args:
-            train: a path, a `Source`, or texts.
-            valid: for early stopping; without it a part of `train` is split off.
-            test: for the final figures; without both, parts are split off for each.
-            split: shares of train, validation and test where they are split off.
-            steps, epochs, minutes: the budget, at most one; see `TrainingOptions`.
-            seed: of weights, data order and dropout.
-            options: all other training options; None: what suits the family.
-            callbacks: functions to be called while it is fitted.
-            checkpoints: a folder in which the run is kept every minute, or `Checkpoints`; it
-                stays when the run is over: remove it when the model is saved.
-            resume: go on with the run in that folder, to the bit, if there is one.
-            figures: score the validation and the test text when the model is fitted.
-
-        Returns:
-            This model, fitted; `training` holds the record.
-        """
-        started = time.perf_counter()
-        callbacks = callbacks or Callbacks()
-        say = callbacks.log
-        options = self._options(options, steps=steps, epochs=epochs, minutes=minutes, seed=seed)
-        parts, record = self._parts(train, valid, test, split)
-        data = {name: source.fingerprint() for name, source in parts.items()} if checkpoints else {}
-        kept, found = found_run(
-            checkpoints, resume, model=self._identity(), data=data, documents=["symbols"]
-        )
-        if found is not None:
-            self.vocabulary = vocabulary_from_json(found[0])
-        with current().main_first():  # it fills the cache, and the others map its files
-            corpora = self._corpora(parts, say)
-        self.training = {
-            "data": {name: corpus_facts(corpus) for name, corpus in corpora.items()},
-            "split": record,
-            "symbols": {"spec": self._spec, "number": self._alphabet().num_symbols},
-            "seed": options.seed,
-        }
-        began = time.perf_counter()
-
-        def by_gradient(*given: Any) -> History:
-            keep(kept, {"symbols": self._alphabet().to_json()})
-            return fit_by_gradient(*given, callbacks=callbacks, checkpoints=kept)
-
-        self._fit_model(corpora["train"], corpora.get("valid"), options, by_gradient, say)
-        self.training["fit_seconds"] = time.perf_counter() - began
-        if figures and current().is_main:
-            self.training |= scores(
-                corpora, lambda name: self._score(corpora[name], parts[name]), "text", say
-            )
-        self.training["seconds"] = time.perf_counter() - started
-        return self
-
-    def _corpora(self, parts: Mapping[str, Source], say: Say) -> dict[str, Corpus]:
-        """The parts as symbols; chooses the symbols first, where that was not done."""
-        self.vocabulary, corpora = in_symbols(
-            parts, self.vocabulary, spec=self._spec, cut=self._cut, say=say
-        )
-        if self._speller is None:
-            self._speller = fit_speller(parts["train"].texts(), self.vocabulary)
-        return corpora
-
-    def _identity(self) -> dict[str, Any]:
-        """What makes a run another one."""
-        return {
-            "task": "language",
-            "model": describe(self.config),
-            "symbols": [self._spec, *self._cut],
-            "sequences": self.sequences,
-            "begun from": None if self.model is None else self.model.fingerprint(),
-        }
 
     def training_options(
         self, given: Mapping[str, Any], *, preset: str | None = None
     ) -> TrainingOptions:
-        """Training options: those given, then what suits the model, then the defaults.
+        """Training options: those given, then those that suit the model, then the defaults.
 
         Args:
-            given: by name.
-            preset: that the model was made from; some have training options of their own.
+            given: the options by name.
+            preset: the preset of the model; some have training options of their own.
 
         Raises:
-            ConfigError: no such option or value, or options that contradict each other.
+            ConfigError: if an option or value does not exist, or options contradict each other.
         """
-        recipe = dict(self.config.recipe_for(preset))
+        recipe = dict(self.config.recipe_for(preset or self._preset))
         usual = recipe.get("optimizer", "adamw")
         if given.get("optimizer", usual) != usual:
             recipe.pop("learning_rate", None)  # a rate of one means nothing to another
@@ -212,51 +164,97 @@ class LanguageModel:
         check_token_budget(options.token_budget, options.length)
         return options
 
-    def _options(self, options: TrainingOptions | None, **budget: Any) -> TrainingOptions:
-        given = {name: value for name, value in budget.items() if value is not None}
-        return self.training_options(given) if options is None else replace(options, **given)
+    def open_files(self, files: DataFiles) -> Source:
+        """The text in files; see `Task.open_files`."""
+        refuse(files, PAIR_FIELDS, self.noun)
+        assert files.data is not None
+        return open_source(
+            files.data,
+            sequences=self.sequences,
+            format=files.format,
+            field=files.field,
+            column=files.column,
+            sequence_id=files.sequence_column,
+            order=files.order_column,
+            encoding=files.encoding,
+            skip_empty=files.skip_empty,
+        )
 
-    def _parts(
-        self, train: Data, valid: Data | None, test: Data | None, split: Shares
-    ) -> tuple[dict[str, Source], dict[str, Any] | None]:
-        """The sources of training, validation and test, and how they were split, if they were."""
-        source = self._open(train)
-        self.sequences = source.sequences  # how the others are read, too
-        given = {"train": source, "valid": valid, "test": test}
-        return open_parts(given, split, self._open, split_source)
+    def _open_training(self, data: Data) -> Source:
+        source = self._open(data)
+        self.sequences = source.sequences  # the other parts are read like this one
+        return source
 
     def _open(self, data: Data) -> Source:
         return open_source(data, sequences=None if isinstance(data, Source) else self.sequences)
 
-    def _fit_model(
-        self,
-        train: Corpus,
-        valid: Corpus | None,
-        options: TrainingOptions,
-        by_gradient: Callable[..., History],
-        say: Say,
-    ) -> None:
-        symbols = self._alphabet()
-        is_new = self.model is None
-        if self.model is None:
-            with seeded(torch.device("cpu"), options.seed):
-                model = build_model(self.config, symbols.num_symbols, symbols.boundary)
-            self.model = model.to(self._device)
-        if isinstance(self.model, ClosedForm):
-            if current().size > 1:
-                raise ConfigError(
-                    f"a {self.config.family} model is counted, in one process: leave out processes"
-                )
-            if not is_new:
-                raise ConfigError(
-                    f"a {self.config.family} model is counted, not trained, so there is nothing "
-                    "to go on from: fit a new one on all of the data"
-                )
-            say("counting")
-            self.training["fit"] = self.model.fit_closed_form(train)
-            return
-        history = by_gradient(self.model, train, valid, options)
-        self.training["fit"] = history.to_json()
+    def _split(
+        self, part: Source, fractions: Fractions
+    ) -> tuple[Sequence[Source | None], dict[str, Any]]:
+        return split_source(part, fractions)
+
+    def _part_fingerprint(self, part: Source) -> str:
+        return part.fingerprint()
+
+    def _encode(self, parts: Mapping[str, Source], log: Log) -> dict[str, Corpus]:
+        self.vocabulary, corpora = encode_parts(
+            parts, self.vocabulary, spec=self._spec, cut=self._cut, log=log
+        )
+        if self._speller is None:
+            self._speller = fit_speller(parts["train"].texts(), self.vocabulary)
+        return corpora
+
+    def _suited(self, given: Mapping[str, Any], corpus: Corpus | None) -> TrainingOptions:
+        return self.training_options(given)
+
+    def _build(self, seed: int, corpus: Corpus | None) -> SequenceModel:
+        symbols = self._vocabulary()
+        with seeded(torch.device("cpu"), seed):
+            return build_model(self.config, symbols.num_symbols, symbols.boundary)
+
+    def _learn(self, corpora: Mapping[str, Corpus], job: TrainingJob) -> History | Json:
+        model, train, valid = self._fitted()[0], corpora["train"], corpora.get("valid")
+        if not isinstance(model, ClosedForm):
+            batches = batches_of(model, train, job.options)
+            return job.train(model, batches, validation_pass(model, valid, job.options))
+        if current().size > 1:
+            raise ConfigError(
+                f"a {self.config.family} model is counted, in one process: leave out processes"
+            )
+        if not job.is_new:
+            raise ConfigError(
+                f"a {self.config.family} model is counted, not trained, so it cannot be trained "
+                "further: fit a new one on all of the data"
+            )
+        job.callbacks.log("counting")
+        return model.fit_closed_form(train)
+
+    def _score_part(self, part: Source, corpus: Corpus) -> Score:
+        return self._score(corpus, part)
+
+    def _facts(self, corpus: Corpus) -> CorpusFacts:
+        return CorpusFacts.of(corpus)
+
+    def _described(self) -> TrainingRecord[CorpusFacts, Score]:
+        return TrainingRecord(
+            vocabulary=VocabularyFacts(self._spec, self._vocabulary().num_symbols)
+        )
+
+    def _identity(self) -> Json:
+        return {
+            "model": describe(self.config),
+            "symbols": [self._spec, *self._cut],
+            "sequences": self.sequences,
+        }
+
+    def _fingerprint(self) -> str:
+        return self._fitted()[0].fingerprint()
+
+    def _documents(self) -> dict[str, Json]:
+        return {"symbols": self._vocabulary().to_json()}
+
+    def _adopt(self, documents: Sequence[Any]) -> None:
+        self.vocabulary = vocabulary_from_json(documents[0])
 
     # ---- using ----------------------------------------------------------------------------------
 
@@ -278,8 +276,37 @@ class LanguageModel:
             DataError: nothing to score.
         """
         source = self._open(data)
+        return self._score(
+            self._corpus(source), source, restart_every=restart_every, progress=progress
+        )
+
+    def score_each(
+        self, data: Data, *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[SequenceSurprisal]:
+        """The surprisal of every line or document, in order.
+
+        Args:
+            data: a path, a `Source`, or texts.
+            progress: callback that receives the number of symbols scored so far.
+
+        Raises:
+            ConfigError: if the model reads a stream, which is one sequence.
+            DataError: if there is nothing to score.
+        """
+        model, symbols = self._fitted()
+        if self.sequences == "stream":
+            raise ConfigError(
+                "the model reads its text as one stream, which has a single surprisal: fit it with "
+                "sequences line or document, or use surprisal for each symbol"
+            )
+        corpus = self._corpus(self._open(data))
+        return surprisals_by_sequence(model, corpus, symbols, progress=progress)
+
+    def _corpus(self, source: Source) -> Corpus:
         corpus = build_corpus(source, self._fitted()[1])
-        return self._score(corpus, source, restart_every=restart_every, progress=progress)
+        if corpus.num_scored == 0:
+            raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
+        return corpus
 
     def _score(
         self,
@@ -290,8 +317,6 @@ class LanguageModel:
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         model, symbols = self._fitted()
-        if corpus.num_scored == 0:
-            raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
         started = time.perf_counter()
         nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
         seconds = time.perf_counter() - started
@@ -452,13 +477,20 @@ class LanguageModel:
         self,
         data: Data,
         *,
+        figure: Figure | None = None,
         strengths: Mapping[str, Sequence[float]] = STRENGTHS,
         limit: int | None = TARGETS,
         seeds: int = SEEDS,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Robustness:
-        """What trimmed, omitted and permuted elements do; see `analysis.robustness.measure`."""
+        """How much trimmed, missing and permuted elements worsen the predictions.
+
+        See `analysis.robustness.measure`; a language model is measured in bits and takes no
+        `figure`.
+        """
+        if figure is not None:
+            raise ConfigError("--figure is an option of a translator; a text is measured in bits")
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
         return measure_robustness(
@@ -484,7 +516,7 @@ class LanguageModel:
         """What it is, how large, and how it came about; JSON values."""
         model, symbols = self._fitted()
         return {
-            "task": "language",
+            "task": self.name,
             "model": describe(self.config),
             "sequences": self.sequences,
             "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
@@ -492,24 +524,58 @@ class LanguageModel:
             "state_bytes": state_bytes(model),
             "reach": model.reach,
             "fingerprint": model.fingerprint(),
-            "training": self.training,
+            "training": self.training.to_json(),
         }
 
-    def _alphabet(self) -> Vocabulary:
+    def describe(self) -> list[tuple[str, str]]:
+        """The rows of a table of `info` for people."""
+        model, symbols = self._fitted()
+        reach = "unbounded" if model.reach is None else f"{model.reach:,} symbols"
+        rows = [
+            ("family", self.config.family),
+            ("options", option_text(describe(self.config)["options"])),
+            ("symbols", f"{symbols.num_symbols:,} ({symbols.kind})"),
+            ("sequences", str(self.sequences)),
+            ("parameters", f"{num_parameters(model):,}"),
+            ("state per sequence", f"{format_bytes(state_bytes(model))} after 512 symbols"),
+            ("reach", reach),
+            ("fingerprint", model.fingerprint()),
+        ]
+        for name, part in self.training.data.items():
+            rows.append(
+                (f"{name} part", f"{part.symbols:,} symbols in {part.sequences:,} sequences")
+            )
+        for name, score in self.training.scores.items():
+            rows.append((f"{name} bits", f"{score.bits_per_symbol:.4f} per symbol"))
+        return rows
+
+    def headline(self) -> str:
+        """The kind and the size of the model, in a line."""
+        model, symbols = self._fitted()
+        return (
+            f"{self.config.family}: {num_parameters(model):,} parameters, "
+            f"{symbols.num_symbols:,} {symbols.kind} symbols"
+        )
+
+    def describe_score(self, score: Score) -> list[str]:
+        """A score for people, in lines."""
+        return score_lines(score)
+
+    def _vocabulary(self) -> Vocabulary:
         if self.vocabulary is None:
             raise ConfigError("there are no symbols yet: call fit")
         return self.vocabulary
 
     def _fitted(self) -> tuple[SequenceModel, Vocabulary]:
         if self.model is None or self.vocabulary is None:
-            raise ConfigError("this language model is not fitted yet: call fit, or load one")
+            raise not_fitted(self)
         return self.model, self.vocabulary
 
     def _prompt(self, prompt: str) -> list[int]:
         _, symbols = self._fitted()
         unknown = symbols.unknown_symbols(prompt)
-        was_trained = self.training.get("data", {}).get("train", {}).get("unknown", 0)
-        if unknown and not was_trained:
+        train = self.training.data.get("train")
+        if unknown and (train is None or not train.unknown):
             named = ", ".join(repr(u) for u in unknown[:5])
             raise SymbolError(
                 f"the prompt has {len(unknown)} symbols that the model has never seen ({named}): "
@@ -534,7 +600,7 @@ class LanguageModel:
         vocabulary: Vocabulary,
         sequences: Sequences,
         words: Sequence[str] = (),
-        training: Mapping[str, Any] | None = None,
+        imported: Json | None = None,
         device: str | None = None,
     ) -> Self:
         """A language model of a model that was made elsewhere, such as one read from a file.
@@ -542,62 +608,32 @@ class LanguageModel:
         Args:
             model: of these symbols.
             config: what it was built by.
-            vocabulary: its alphabet.
+            vocabulary: the vocabulary of the model.
             sequences: what one sequence is.
             words: from which the spelling of unknown ones is learnt.
-            training: the record of how it came about, JSON values.
+            imported: facts about the file, for the record.
             device: where to compute; None: a GPU if there is one.
         """
-        found = cls(config, symbols=vocabulary, sequences=sequences, device=device)
-        found.model = model.to(found._device).eval()
-        found._speller = fit_speller([list(words)], vocabulary)
-        found.training = dict(training or {})
-        return found
+        lm = cls(config, symbols=vocabulary, sequences=sequences, device=device)
+        lm.model = model.to(lm.device).eval()
+        lm._speller = fit_speller([list(words)], vocabulary)
+        lm.training = TrainingRecord(imported=imported)
+        return lm
 
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the model as a folder, whole or not at all.
+    def _config(self) -> SavedLanguageModel:
+        assert self.sequences is not None  # it is fitted
+        return SavedLanguageModel(describe(self.config), self.sequences)
 
-        Raises:
-            OutputError: something stands there already, or there is no room for it.
-        """
-        model, symbols = self._fitted()
-        storage.save(
-            Path(path),
-            config={
-                "task": "language",
-                "model": describe(self.config),
-                "sequences": self.sequences,
-            },
-            documents={"symbols": symbols.to_json(), "training": self.training},
-            modules={"model": model, **({"speller": self._speller} if self._speller else {})},
-            overwrite=overwrite,
-        )
+    def _modules(self) -> dict[str, nn.Module]:
+        speller = {} if self._speller is None else {"speller": self._speller}
+        return {"model": self._fitted()[0], **speller}
 
     @classmethod
-    def load(
-        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
-    ) -> Self:
-        """The model that `save` wrote.
-
-        Args:
-            path: the folder.
-            classes: classes of your own that the model uses, such as a cell.
-            device: where to compute; None: a GPU if there is one.
-
-        Raises:
-            ModelError: no model, a damaged one, or one of a newer version or another task.
-        """
-        path = Path(path)
-        config = storage.read_config(path, task="language")
-        vocabulary = vocabulary_from_json(storage.read_document(path, "symbols"))
-        model_config = restore(config["model"], classes)
-        found = cls(model_config, symbols=vocabulary, sequences=config["sequences"], device=device)
-        with seeded(torch.device("cpu"), 0):  # the weights made here are replaced at once
-            model = build_model(model_config, vocabulary.num_symbols, vocabulary.boundary)
-        modules = {"model": model}
-        if vocabulary.unknown is not None:
-            found._speller = modules["speller"] = speller()
-        storage.read_weights(path, modules)
-        found.model = model.to(found._device).eval()
-        found.training = storage.read_document(path, "training")
-        return found
+    def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
+        saved = storage.read_config(SavedLanguageModel, path)
+        symbols = vocabulary_from_json(storage.read_document(path, "symbols"))
+        config = restore(saved.model, classes)
+        lm = cls(config, symbols=symbols, sequences=saved.sequences, device=device)
+        if symbols.unknown is not None:
+            lm._speller = speller()
+        return lm

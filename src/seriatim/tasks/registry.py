@@ -1,66 +1,78 @@
-"""A model folder as the task that wrote it.
+"""The one place that maps the name of a task to its class, and a model folder to its task."""
 
-The one place that maps the name of a task to its class.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeVar
 
-from seriatim.errors import ModelError
+from seriatim.errors import ConfigError, ModelError
 from seriatim.tasks import storage
+from seriatim.tasks.base import AnyTask, check_task
+from seriatim.tasks.labeller import Labeller
+from seriatim.tasks.language_model import LanguageModel
+from seriatim.tasks.translator import Translator
 
-if TYPE_CHECKING:
-    from seriatim.tasks.labeller import Labeller
-    from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.translator import Translator
+TaskT = TypeVar("TaskT", bound=AnyTask)
 
-Task: TypeAlias = "LanguageModel | Translator | Labeller"
+TASKS: dict[str, type[AnyTask]] = {
+    task.name: task for task in (LanguageModel, Translator, Labeller)
+}
+
+
+def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
+    """The class of a task.
+
+    Args:
+        name: the name, or "label" for "labelling"; None: by the data.
+        has_pairs: whether the data are sources and targets.
+
+    Raises:
+        ConfigError: if there is no such task.
+    """
+    if name is None:
+        return Translator if has_pairs else LanguageModel
+    if name == "label":
+        return Labeller
+    if name not in TASKS:
+        raise ConfigError(f"unknown task {name!r}: choose language, translation or label")
+    return TASKS[name]
 
 
 def load(
     path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
-) -> Task:
-    """The language model, translator or labeller that a folder holds.
+) -> LanguageModel | Translator | Labeller:
+    """The language model, translator or labeller in a model folder.
 
     Args:
         path: the folder.
-        classes: classes of your own that the model uses, such as a cell.
-        device: where to compute; None: a GPU if there is one.
+        classes: your own classes that the model uses, such as a cell.
+        device: the device on which to compute; None: a GPU if there is one.
 
     Raises:
-        ModelError: no model, a damaged one, or one of a newer version or of an unknown task.
+        ModelError: if there is no model, or it is damaged, of a newer version or an unknown task.
     """
-    task = str(storage.read_config(Path(path)).get("task"))
-    if task not in LOADERS:
+    path = Path(path)
+    name = storage.read_header(path).task
+    if name not in TASKS:
         raise ModelError(
-            f"{path} holds a model of the task {task!r}, and this seriatim knows "
-            f"{', '.join(LOADERS)}: update seriatim"
+            f"{path} holds a model of the task {name!r}, and this seriatim knows "
+            f"{', '.join(TASKS)}: update seriatim"
         )
-    return LOADERS[task](path, classes, device)
+    task = TASKS[name].load(path, classes=classes, device=device)
+    assert isinstance(task, LanguageModel | Translator | Labeller)
+    return task
 
 
-def _language(path: str | PathLike[str], classes: Iterable[type], device: str | None) -> Task:
-    from seriatim.tasks.language_model import LanguageModel
+def load_as(task: type[TaskT], path: Path, user: str) -> TaskT:
+    """The task in a model folder that must be of one kind.
 
-    return LanguageModel.load(path, classes=classes, device=device)
+    Args:
+        task: the class that is needed.
+        path: the folder.
+        user: what needs it, for the message, such as the command "translate".
 
-
-def _translation(path: str | PathLike[str], classes: Iterable[type], device: str | None) -> Task:
-    from seriatim.tasks.translator import Translator
-
-    return Translator.load(path, classes=classes, device=device)
-
-
-def _labelling(path: str | PathLike[str], classes: Iterable[type], device: str | None) -> Task:
-    from seriatim.tasks.labeller import Labeller
-
-    return Labeller.load(path, device=device)
-
-
-LOADERS: Mapping[str, Callable[[str | PathLike[str], Iterable[type], str | None], Task]] = {
-    "language": _language,
-    "translation": _translation,
-    "labelling": _labelling,
-}
+    Raises:
+        ModelError: as `load`, or if the folder holds another task.
+    """
+    check_task(path, storage.read_header(path).task, task, user)
+    return task.load(path)

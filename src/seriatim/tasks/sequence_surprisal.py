@@ -1,7 +1,7 @@
-"""The surprise of each sequence by itself: which of them the model did not expect.
+"""The surprisal of each sequence by itself: how unexpected it is to the model.
 
-It binds a language model to texts and calls `surprisals`; what is done with the figures, such as
-calling the highest ones anomalies, is `evaluate.anomaly`'s.
+It binds a model to a corpus and calls `surprisals`; `metrics.anomaly` turns the figures into
+detections.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,25 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from seriatim.data.corpus import build_corpus
-from seriatim.data.sources import open_source
-from seriatim.errors import ConfigError, DataError
+from seriatim.core.model import SequenceModel
+from seriatim.data.corpus import Corpus
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.metrics.likelihood import surprisals
-from seriatim.tasks.language_model import Data, LanguageModel
+
+HEAD = "number\tbits\tsymbols\tbits per symbol\thighest\tat\tsymbol"
 
 
 @dataclass(frozen=True)
 class SequenceSurprisal:
-    """What one sequence cost.
+    """The surprisal of one sequence.
 
     Attributes:
-        number: of the sequence, from 1.
-        symbols: that were scored, the end included.
-        bits: of all of them together, -log2 p(sequence).
-        bits_per_symbol: their mean.
-        highest: the bits of the most surprising one.
-        at: which one that was, from 1; symbols: the end of the sequence.
-        symbol: its name.
+        number: the number of the sequence, from 1.
+        symbols: the number of scored symbols, the end included.
+        bits: the surprisal of the sequence, -log2 p(sequence).
+        bits_per_symbol: the mean surprisal of its symbols.
+        highest: the highest surprisal of a symbol, in bits.
+        at: the position of that symbol, from 1; the end of the sequence is at `symbols`.
+        symbol: the name of that symbol.
     """
 
     number: int
@@ -40,43 +41,38 @@ class SequenceSurprisal:
     symbol: str
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """A dict of JSON values."""
         return asdict(self)
 
+    def text(self) -> str:
+        """The figures in a line, separated by tabs; see `HEAD`."""
+        figures = f"{self.bits:.3f}\t{self.symbols}\t{self.bits_per_symbol:.4f}"
+        return f"{self.number}\t{figures}\t{self.highest:.3f}\t{self.at}\t{self.symbol}"
 
-def sequence_surprises(
-    lm: LanguageModel, data: Data, *, progress: Callable[[int], None] | None = None
+
+def surprisals_by_sequence(
+    model: SequenceModel,
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    *,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[SequenceSurprisal]:
-    """The surprise of every line or document, in order.
+    """The surprisal of every sequence of a corpus, in order.
 
-    Everything is scored, in batches, before the first one is given.
+    Everything is scored, in batches, before the first result.
 
     Args:
-        lm: a fitted model of lines or documents.
-        data: a path, a `Source`, or texts.
-        progress: called with the number of symbols scored so far.
-
-    Raises:
-        ConfigError: the model is not fitted, or reads a stream, which is one sequence.
-        DataError: nothing to score.
+        model: the model.
+        corpus: sequences, not a stream.
+        vocabulary: the vocabulary of the corpus.
+        progress: callback that receives the number of symbols scored so far.
     """
-    if lm.model is None or lm.vocabulary is None:
-        raise ConfigError("this language model is not fitted yet: call fit, or load one")
-    if lm.sequences == "stream":
-        raise ConfigError(
-            "the model reads its text as one stream, which has a single surprise: fit it with "
-            "sequences line or document to have one for each, or use surprisal for each symbol"
-        )
-    source = open_source(data, sequences=lm.sequences)
-    corpus = build_corpus(source, lm.vocabulary)
-    if corpus.num_scored == 0:
-        raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
-    nats, bounds = surprisals(lm.model, corpus, progress=progress)
+    nats, bounds = surprisals(model, corpus, progress=progress)
     bits = nats.astype(np.float64) / np.log(2)
     for i, (start, stop) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         own, ids = bits[start:stop], corpus.sequence(i)
         worst = int(own.argmax())
-        symbol = lm.vocabulary.boundary if worst == len(ids) else int(ids[worst])
+        symbol = vocabulary.boundary if worst == len(ids) else int(ids[worst])
         yield SequenceSurprisal(
             number=i + 1,
             symbols=len(own),
@@ -84,5 +80,5 @@ def sequence_surprises(
             bits_per_symbol=float(own.mean()),
             highest=float(own[worst]),
             at=worst + 1,
-            symbol=lm.vocabulary.name(symbol),
+            symbol=vocabulary.name(symbol),
         )

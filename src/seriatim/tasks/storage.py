@@ -1,14 +1,14 @@
 """A model on disk: a folder of JSON and safetensors, written whole or not at all.
 
-    config.json          format, version, task, model and symbols in brief, sizes and checksums
-    symbols.json         the alphabet
+    config.json          format, version, task, model, and the sizes and checksums of the files
+    symbols.json         the vocabulary
     weights.safetensors  every weight and buffer
     training.json        data, splits, options, history
 
-and beside them, of a run that goes on or was cut short, checkpoints/; of any that kept them,
-log.jsonl, loss.png and tensorboard/. The first four are written under a temporary name, flushed
-and renamed, so that a reader sees the old model or the new one and a full disk costs nothing. No
-pickle anywhere. Knows files; no model, no text.
+and beside them what a run writes: checkpoints/ until the run is over, log.jsonl, loss.png and
+tensorboard/. The first four are written under a temporary name, flushed and renamed, so that a
+reader sees the old model or the new one and a full disk costs nothing. No pickle anywhere. Knows
+files; no model, no text.
 """
 
 import contextlib
@@ -17,18 +17,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from seriatim._version import __version__
-from seriatim.core import atomic
-from seriatim.errors import ModelError, OutputError
+from seriatim.core import atomic, records
+from seriatim.core.records import Json
+from seriatim.errors import ModelError, OutputError, SeriatimError
 
-FORMAT = 1
+T = TypeVar("T")
+
+FORMAT = 2  # format 1 was written by seriatim 0.1.0 and is still read
 _CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
 CHECKPOINTS, LOG, CURVE, TENSORBOARD = "checkpoints", "log.jsonl", "loss.png", "tensorboard"
 _OF_RUN = (CHECKPOINTS, LOG, CURVE, TENSORBOARD)
@@ -37,34 +43,36 @@ _OF_RUN = (CHECKPOINTS, LOG, CURVE, TENSORBOARD)
 def save(
     path: Path,
     *,
-    config: Mapping[str, Any],
-    documents: Mapping[str, Any],
+    task: str,
+    config: object,
+    documents: Mapping[str, Json],
     modules: Mapping[str, nn.Module],
     overwrite: bool = False,
 ) -> None:
     """Write a model folder.
 
     Args:
-        path: the folder; its parent is made if need be.
-        config: goes into config.json beside format, version, sizes and checksums.
+        path: the folder; its parent is created if need be.
+        task: the name of the task.
+        config: a record that is written to config.json beside the header.
         documents: further JSON files, by name without the ending.
-        modules: whose weights are stored, each under its name as a prefix.
-        overwrite: whether a model that stands at `path` may be replaced (nothing else may).
+        modules: the modules whose weights are stored, each under its name as a prefix.
+        overwrite: whether a model at `path` may be replaced (nothing else may).
 
     Raises:
-        OutputError: something stands at `path`, or the disk cannot hold the folder; what stood
-            there before still stands.
+        OutputError: if `path` is taken, or the disk cannot hold the folder; what was there before
+            is unchanged.
     """
     check_free(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        own = path / CHECKPOINTS  # what is left there by a kill goes with it
+        own = path / CHECKPOINTS  # removed with the run, if this process is killed
         place = own if own.is_dir() else path.parent
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from None
     try:
-        _fill(temporary, config, documents, modules)
+        _fill(temporary, task, config, documents, modules)
         _put(temporary, path)
     except (OSError, safetensors.SafetensorError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
@@ -77,29 +85,29 @@ def save(
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Whether a model may be written at `path`: to be asked before hours of training.
+    """See that a model may be written at `path`, before hours of training.
 
     Raises:
-        OutputError: something stands there that may not be replaced.
+        OutputError: if something is there that may not be replaced.
     """
     if not path.exists() or is_unfinished(path):
         return
     if not path.is_dir() or not (path / _CONFIG).exists():
-        raise OutputError(f"{path} exists and is no model folder: choose another place")
+        raise OutputError(f"{path} exists and is not a model folder: choose another folder")
     if not overwrite:
         raise OutputError(
-            f"{path} holds a model already: choose another place, or allow its replacement with "
+            f"{path} already holds a model: choose another folder, or replace the model with "
             "--overwrite"
         )
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a folder holds nothing but what a run writes before there is a model."""
+    """Whether a folder holds only what a run writes before there is a model."""
     return path.is_dir() and all(file.name in _OF_RUN for file in path.iterdir())
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether a run stands in a folder that may go on, with a model beside it or without."""
+    """Whether a folder holds a run that can be resumed, with or without a model beside it."""
     return (path / CHECKPOINTS).is_dir()
 
 
@@ -109,7 +117,7 @@ def is_model(path: Path) -> bool:
 
 
 def clear_run(path: Path) -> None:
-    """Remove what a run has left beside its model: checkpoints, log and pictures."""
+    """Remove what a run leaves beside its model: checkpoints, log and plots."""
     for name in _OF_RUN:
         place = path / name
         if place.is_dir():
@@ -121,8 +129,9 @@ def clear_run(path: Path) -> None:
 
 def _fill(
     folder: Path,
-    config: Mapping[str, Any],
-    documents: Mapping[str, Any],
+    task: str,
+    config: object,
+    documents: Mapping[str, Json],
     modules: Mapping[str, nn.Module],
 ) -> None:
     tensors = {
@@ -135,7 +144,8 @@ def _fill(
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     files = {file.name: _seal(file) for file in sorted(folder.iterdir())}
-    head = {"format": FORMAT, "seriatim": __version__, **config, "files": files}
+    header = FolderHeader(FORMAT, __version__, task, files)
+    head = {**records.to_json(header), **records.to_json(config)}
     (folder / _CONFIG).write_text(json.dumps(head, indent=1), encoding="utf-8")
     for file in folder.iterdir():
         atomic.flush(file)
@@ -145,26 +155,26 @@ def _fill(
 def _distinct(module: nn.Module) -> dict[str, Tensor]:
     """The state of a module with tied tensors once: safetensors stores no aliases."""
     seen: dict[tuple[int, tuple[int, ...]], str] = {}
-    found = {}
+    distinct = {}
     for name, tensor in module.state_dict().items():
         key = (tensor.data_ptr(), tuple(tensor.shape))
         if tensor.numel() == 0 or key not in seen:
             seen[key] = name
-            found[name] = tensor.detach().cpu().contiguous()
-    return found
+            distinct[name] = tensor.detach().cpu().contiguous()
+    return distinct
 
 
-def _seal(file: Path) -> dict[str, Any]:
+def _seal(file: Path) -> "FileSeal":
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
-    return {"bytes": file.stat().st_size, "blake2b": digest.hexdigest()}
+    return FileSeal(file.stat().st_size, digest.hexdigest())
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Rename into place. A folder cannot replace another in one step, so the old steps aside.
+    """Rename into place; a folder cannot replace another in one step, so the old one moves aside.
 
-    Where a run stands, the files come to it, config.json last: until then there is no model, and
-    the checkpoint is there to make it again.
+    Into the folder of a run the files are moved one by one, config.json last: until then there is
+    no model, and the checkpoint is there to make it again.
     """
     if not path.exists():
         os.rename(temporary, path)
@@ -190,75 +200,146 @@ def _put(temporary: Path, path: Path) -> None:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def read_config(path: Path, *, task: str | None = None) -> dict[str, Any]:
-    """config.json of a model folder, after a look at the sizes of its files.
+@dataclass(frozen=True)
+class FileSeal:
+    """The size and the checksum of a file when it was written."""
 
-    Args:
-        path: the folder.
-        task: that it must be of; None: any.
+    bytes: int
+    blake2b: str
+
+
+@dataclass(frozen=True)
+class FolderHeader:
+    """The part of config.json that every model folder has.
+
+    Attributes:
+        format: the version of the layout of the folder.
+        seriatim: the version that wrote it.
+        task: the name of the task.
+        files: the other files, by name.
+    """
+
+    format: int
+    seriatim: str
+    task: str
+    files: Mapping[str, FileSeal]
+
+
+def read_header(path: Path) -> FolderHeader:
+    """The head of a model folder, once the sizes of its files are checked.
 
     Raises:
-        ModelError: no such folder, no model in it, a newer format, another task, or a file that
-            is missing or of another size than was written.
+        ModelError: if there is no such folder or no model in it, if its format is newer, or if a
+            file is missing or does not have the size with which it was written.
     """
     if not path.is_dir():
         raise ModelError(f"there is no model folder {path}: give one that fit or save has written")
-    if not is_model(path) and is_cut_short(path):
-        raise ModelError(
-            f"{path} holds a run that was cut short, and no model yet: go on with it by the same "
-            "fit with --resume"
-        )
-    config = read_document(path, "config")
-    found = config.get("format")
-    if not isinstance(found, int) or "files" not in config:
+    if not is_model(path):
+        if is_cut_short(path):
+            raise ModelError(
+                f"{path} holds an interrupted run and no model yet: resume it by the same fit with "
+                "--resume"
+            )
+        raise ModelError(f"{path} is not a model folder: it has no {_CONFIG}")
+    content = records.read_json(path / _CONFIG)
+    version = content.get("format")
+    if type(version) is not int or "files" not in content:
         raise ModelError(f"{path / _CONFIG} is no configuration of a seriatim model")
-    if found > FORMAT:
+    if version > FORMAT:
         raise ModelError(
-            f"{path} has format {found} (written by seriatim {config.get('seriatim')}) and this "
+            f"{path} has format {version} (written by seriatim {content.get('seriatim')}) and this "
             f"is seriatim {__version__}, which reads up to {FORMAT}: update seriatim"
         )
-    if task is not None and config.get("task") != task:
-        raise ModelError(
-            f"{path} holds a model of the task {config.get('task')!r}, and one of {task!r} is "
-            "needed here: seriatim info tells what it is, seriatim --help what can be done with it"
-        )
-    for name, seal in config["files"].items():
+    header = records.from_json(FolderHeader, content, name=str(path / _CONFIG))
+    for name, seal in header.files.items():
         file = path / name
+        if Path(name).name != name:
+            raise ModelError(f"{path / _CONFIG} is damaged: it names the file {name!r}")
         size = file.stat().st_size if file.is_file() else None
-        if size != seal["bytes"]:
+        if size != seal.bytes:
             state = "is missing" if size is None else f"has {size:,} bytes"
             raise ModelError(
-                f"the model folder {path} is damaged: {name} {state} where {seal['bytes']:,} "
+                f"the model folder {path} is damaged: {name} {state} where {seal.bytes:,} "
                 "bytes were written; restore the folder or fit again"
             )
-    return config
+    return header
+
+
+def read_config(kind: type[T], path: Path) -> T:
+    """The configuration of a task, from config.json.
+
+    Raises:
+        ModelError: if a key is missing or a value is of the wrong type.
+    """
+    return records.read_record(kind, path / _CONFIG)
 
 
 def read_document(path: Path, name: str) -> dict[str, Any]:
-    """One JSON file of a model folder.
+    """The JSON object in one file of a model folder.
 
     Raises:
-        ModelError: it is missing or no JSON object.
+        ModelError: if the file is missing or damaged.
     """
-    file = path / f"{name}.json"
+    return records.read_json(path / f"{name}.json")
+
+
+@contextlib.contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong inside, while a folder is read, into one sentence.
+
+    Values that were altered by hand can have any type and any size, and a model is built from
+    them before its weights are read.
+    """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is no model folder: it has no {file.name}") from None
-    except (ValueError, OSError) as error:
-        raise ModelError(
-            f"{file} cannot be read ({error}): restore the folder or fit again"
-        ) from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} holds no JSON object: restore the folder or fit again")
-    return content
+        yield
+    except ModelError:
+        raise
+    except SeriatimError as error:
+        raise ModelError(f"cannot load {path}: {error}") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "not enough memory"
+    raise ModelError(
+        f"the model folder {path} is damaged or altered ({reason}): restore it or fit again"
+    )
+
+
+def check_size(path: Path, build: Callable[[], object]) -> None:
+    """Refuse a configuration of a model that is far larger than its file of weights.
+
+    The model is built without memory for its weights, which may be declared as large as anything.
+
+    Raises:
+        ModelError: if the model has several times the bytes of the file.
+    """
+    file = path / _WEIGHTS
+    room = 4 * file.stat().st_size + 2**20
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal room
+        room -= 0 if parameter is None else parameter.numel() * parameter.element_size()
+        if room < 0:
+            raise ModelError(
+                f"{path / _CONFIG} describes a larger model than {file.name} holds: restore the "
+                "folder or fit again"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            build()
+    except (NotImplementedError, RuntimeError):
+        pass  # a model that needs the values of its weights
+    finally:
+        handle.remove()
 
 
 def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
     """Fill modules with the stored weights.
 
     Raises:
-        ModelError: the file is damaged, or holds other weights than the modules have.
+        ModelError: if the file is damaged, or holds other weights than the modules have.
     """
     try:
         tensors = safetensors.torch.load_file(path / _WEIGHTS)
@@ -281,12 +362,11 @@ def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
 
 def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     distinct = _distinct(module).keys()
-    found = module.load_state_dict(tensors, strict=False)
-    missing = [name for name in found.missing_keys if name in distinct]
-    if missing or found.unexpected_keys:
-        wrong = [f"no {name}" for name in missing] + [
-            f"{name} too many" for name in found.unexpected_keys
-        ]
+    keys = module.load_state_dict(tensors, strict=False)
+    missing = [name for name in keys.missing_keys if name in distinct]
+    wrong = [f"{name} is missing" for name in missing]
+    wrong += [f"{name} is unknown" for name in keys.unexpected_keys]
+    if wrong:
         raise RuntimeError(", ".join(wrong))
 
 
@@ -294,8 +374,8 @@ def verify(path: Path) -> None:
     """Read every file of a model folder and compare it with the checksum of when it was written.
 
     Raises:
-        ModelError: a file was altered.
+        ModelError: if a file was altered.
     """
-    for name, seal in read_config(path)["files"].items():
+    for name, seal in read_header(path).files.items():
         if _seal(path / name) != seal:
             raise ModelError(f"{path / name} was altered since it was written: do not trust it")

@@ -1,25 +1,25 @@
 """The translator: an encoder-decoder bound to pairs of texts.
 
-It binds a configuration to data and calls the functions of data, train, evaluate and decode; it
+It binds a configuration to data and calls the functions of data, train, metrics and decode; it
 never asks which encoder or decoder it has.
 """
 
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
-from os import PathLike
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair
 from seriatim.analysis.robustness.measure import STRENGTHS, Robustness
 from seriatim.core.ensembles import Product
 from seriatim.core.model import SequenceModel
+from seriatim.core.records import Json
 from seriatim.data.batches.pairs import PairBoundaries, PairPass, source_batch
 from seriatim.data.pairs import (
     PairCorpus,
@@ -44,7 +44,19 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, Figure, output_robustness
-from seriatim.tasks.base import Say, Shares, open_parts, scores
+from seriatim.tasks.base import (
+    NOUNS,
+    EachScore,
+    Fractions,
+    Log,
+    Task,
+    TrainingJob,
+    not_fitted,
+    refuse_restart,
+)
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.text import option_text, score_lines
+from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (
     Aligned,
     LengthRule,
@@ -59,38 +71,60 @@ from seriatim.tasks.translation import (
 )
 from seriatim.tasks.translation_quality import Quality, judge
 from seriatim.tasks.translator_defaults import (
-    alphabet_facts,
     configured,
     pair_batches,
-    pair_facts,
-    suited_alphabets,
     suited_options,
+    suited_vocabularies,
 )
-from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
-from seriatim.train.checkpoint.resume import found_run, keep
-from seriatim.train.checkpoint.store import Checkpoints
-from seriatim.train.distributed import current
 from seriatim.train.loop import seeded
-from seriatim.train.loop import train as train_model
 from seriatim.train.options import TrainingOptions
-
-Options = TrainingOptions | Mapping[str, Any]
 
 GROUP = 1024  # texts that `translating` reads before it answers
 
 
-class Translator:
+@dataclass(frozen=True)
+class PairLogProb:
+    """The log-probability of a target given its source, in nats."""
+
+    log_prob: float
+
+    def to_json(self) -> Json:
+        """A JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The number alone."""
+        return f"{self.log_prob:.6f}"
+
+
+@dataclass(frozen=True)
+class SavedTranslator:
+    """The part of config.json that only a translator has."""
+
+    model: Json
+    joint: bool
+    length_rule: LengthRule
+
+
+class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
     """An encoder-decoder of texts: fit, translate, score, evaluate, save.
 
     Attributes:
-        config: what is, or will be, built.
-        source_symbols: the alphabet of the sources; None before fitting.
-        symbols: the alphabet of the targets; None before fitting.
-        model: the `SequenceModel` that answers to sources; None before fitting.
-        length_rule: how long a target may become.
-        training: the record of how it came about, JSON values.
+        config: the configuration of the model.
+        source_vocabulary: the vocabulary of the sources; None before fitting.
+        vocabulary: the vocabulary of the targets; None before fitting.
+        model: the `SequenceModel` that takes sources; None before fitting.
+        length_rule: the rule for the maximum length of a target.
+        training: the record of how the model came about; empty before fitting.
     """
+
+    name = "translation"
+    noun = NOUNS["translation"]
+    example = "translate {folder} FILE"
+    record_type = TrainingRecord[PairFacts, Score]
+    document_names = ("source_symbols", "symbols")
+    model: SequenceModel | None
 
     def __init__(
         self,
@@ -107,177 +141,152 @@ class Translator:
         Args:
             model: a configuration; "seq2seq" for its defaults; or "transformer", "lstm", "gru"
                 or "rnn" for that encoder and decoder.
-            symbols: of the targets: "byte", "char", "word", "bpe:N", "bpe" (N by the size of the
-                training text, at most 8,000), or an alphabet made for documents.
-            source_symbols: of the sources; None: of the same kind as those of the targets. "nfd":
-                characters taken apart, letters and accents, Korean syllables and their sounds.
-            joint: one alphabet for both sides, made of both.
-            min_count: characters or words seen fewer times in training become `<unk>`.
-            max_size: keep at most this many characters or words of a side.
-            device: where to compute; None: a GPU if there is one.
+            symbols: the symbols of the targets: "byte", "char", "word", "bpe:N", "bpe" (N by the
+                size of the training text, at most 8,000), or a vocabulary made for documents.
+            source_symbols: the symbols of the sources; None: of the same kind as those of the
+                targets. "nfd": characters decomposed into letters and accents, Korean syllables
+                into their sounds.
+            joint: whether both sides share one vocabulary, made of both.
+            min_count: the least count of a character or word in training; rarer ones become
+                `<unk>`.
+            max_size: the number of characters or words of a side to keep at most.
+            device: the device on which to compute; None: a GPU if there is one.
 
         Raises:
-            ConfigError: no such model, or joint symbols and others for the sources.
+            ConfigError: if there is no such model, or joint symbols have others for the sources.
         """
+        super().__init__(device)
         if joint and source_symbols is not None:
             raise ConfigError("joint symbols are those of both sides: leave out source_symbols")
         self.config = configured(model) if isinstance(model, str) else model
         self.is_joint = joint
         self.length_rule = LengthRule()
-        self.training: dict[str, Any] = {}
         self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
         own = symbols if joint else source_symbols
         self.source_vocabulary = own if isinstance(own, Vocabulary) else None
-        self.model: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
-        given = source_symbols if source_symbols is not None else self._spec
-        self._source_spec = given if isinstance(given, str) else given.kind
+        source_spec = source_symbols if source_symbols is not None else self._spec
+        self._source_spec = source_spec if isinstance(source_spec, str) else source_spec.kind
         self._cut = (min_count, max_size)
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def from_options(cls, options: TaskOptions) -> Self:
+        """A translator from the options of the command line; see `Task.from_options`."""
+        refuse(options, ("sequences",), cls.noun)
+        family = options.model or Seq2Seq.family
+        return cls(
+            configured(family, options.model_options, preset=options.preset),
+            symbols=options.symbols or "bpe",
+            source_symbols=options.source_symbols,
+            joint=options.joint,
+            min_count=options.min_count or 1,
+            max_size=options.max_symbols,
+        )
 
     # ---- fitting --------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        train: PairData,
-        *,
-        valid: PairData | None = None,
-        test: PairData | None = None,
-        split: Shares = (0.8, 0.1, 0.1),
-        steps: int | None = None,
-        epochs: float | None = None,
-        minutes: float | None = None,
-        seed: int | None = None,
-        options: Options | None = None,
-        callbacks: Callbacks | None = None,
-        checkpoints: Checkpoints | None = None,
-    ) -> Self:
-        """Fit to pairs. A fitted translator goes on from its weights and keeps its symbols.
+    def training_options(self, given: Mapping[str, Any]) -> TrainingOptions:
+        """Training options: those given, then those that suit the model, then the defaults.
 
-        Args:
-            train: pairs, or what `open_pairs` takes: a path, two paths, a list.
-            valid: for early stopping; without it a part of `train` is split off.
-            test: for the final figures; without both, parts are split off for each.
-            split: shares of train, validation and test where they are split off; all pairs of
-                one source are on one side.
-            steps, epochs, minutes: the budget, at most one. None: 20 epochs, within 2,000 to
-                20,000 steps.
-            seed: of weights, data order and dropout.
-            options: other training options; a mapping adds to what suits the model and the
-                data, `TrainingOptions` are taken as they are.
-            callbacks: functions to be called while it is fitted.
-            checkpoints: where the run is kept, so that it may be cut short and gone on with.
-
-        Returns:
-            This translator, fitted; `training` holds the record.
-        """
-        started, callbacks = time.perf_counter(), callbacks or Callbacks()
-        say = callbacks.log
-        budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
-        given = {name: value for name, value in budget.items() if value is not None}
-        data = {"train": train, "valid": valid, "test": test}
-        parts, record = open_parts(data, split, open_pairs, split_pairs)
-        kept = self._kept(checkpoints, parts)
-        with current().main_first():  # it fills the cache, and the others map its files
-            self._fit_symbols(parts["train"], say)
-            say("turning the pairs into symbols")
-            corpora = {name: build_pair_corpus(p, *self._alphabets()) for name, p in parts.items()}
-        source, target = (symbols.to_json() for symbols in self._alphabets())
-        keep(kept, {"source_symbols": source, "symbols": target})
-        chosen = self._options(options, given, corpora["train"])
-        if self.model is None:
-            self.length_rule = LengthRule.of(corpora["train"])
-        self.training = {
-            "data": {name: pair_facts(corpus) for name, corpus in corpora.items()},
-            "split": record,
-            "symbols": {"joint": self.is_joint, **alphabet_facts(*self._alphabets())},
-            "length_rule": asdict(self.length_rule),
-            "seed": chosen.seed,
-        }
-        began = time.perf_counter()
-        run = partial(train_model, callbacks=callbacks, checkpoints=kept)
-        self._train(corpora["train"], corpora.get("valid"), chosen, run)
-        self.training["fit_seconds"] = time.perf_counter() - began
-        if current().is_main:
-            self.training |= scores(corpora, lambda name: self._score(corpora[name]), "pairs", say)
-        self.training["seconds"] = time.perf_counter() - started
-        return self
-
-    def training_options(
-        self, given: Mapping[str, Any], corpus: PairCorpus | None = None
-    ) -> TrainingOptions:
-        """Training options: those given, then what suits the model and the data, then defaults.
-
-        Args:
-            given: options by name.
-            corpus: the training pairs, which decide how large a batch is and, where no budget
-                is given, how many steps there are; None: not known yet.
+        `fit` also suits the size of a batch, and without a budget the number of steps, to the
+        training pairs.
 
         Raises:
-            ConfigError: no such option or value, or one that pairs have no use for.
+            ConfigError: if an option or value does not exist, or pairs have no use for it.
         """
-        return suited_options(self.config.recipe, given, corpus, self._boundaries)
+        return self._suited(given, None)
 
-    def _options(
-        self, options: Options | None, given: dict[str, Any], corpus: PairCorpus
-    ) -> TrainingOptions:
-        if isinstance(options, TrainingOptions):
-            return replace(options, **given)
-        return self.training_options({**(options or {}), **given}, corpus)
-
-    def _kept(self, asked: Checkpoints | None, parts: Mapping[str, Pairs]) -> Checkpoints | None:
-        """Where the run is kept and what it is; of one that goes on, the symbols are taken."""
-        if asked is None:
-            return None
-        begun_from = None if self.model is None else self.model.fingerprint()
-        specs = [self._spec, self._source_spec, self.is_joint, *self._cut]
-        model = {"model": describe(self.config), "symbols": specs, "begun from": begun_from}
-        data = {name: pairs.fingerprint() for name, pairs in parts.items()}
-        kept, found = found_run(
-            asked,
-            asked.resume,
-            model={"task": "translation", **model},
-            data=data,
-            documents=["source_symbols", "symbols"],
+    def open_files(self, files: DataFiles) -> Pairs:
+        """The pairs in files; see `Task.open_files`."""
+        refuse(files, TEXT_FIELDS, self.noun)
+        if files.source is not None:
+            if files.target is None:
+                raise ConfigError("a file of sources and one of targets belong together: give both")
+            if files.data is not None:
+                raise ConfigError(
+                    f"pairs were given twice, as {files.data} and as {files.source}: give them once"
+                )
+            return open_pairs(files.source, files.target, encoding=files.encoding)
+        if files.data is None:
+            raise ConfigError("a file of sources and one of targets belong together: give both")
+        return open_pairs(
+            files.data,
+            files.target,
+            format=files.format,
+            source_column=files.source_column,
+            target_column=files.target_column,
+            encoding=files.encoding,
         )
-        if found is not None:
-            source, self.vocabulary = map(vocabulary_from_json, found)
-            self.source_vocabulary = self.vocabulary if self.is_joint else source
-        return kept
 
-    def _fit_symbols(self, pairs: Pairs, say: Say) -> None:
-        self.source_vocabulary, self.vocabulary = suited_alphabets(
-            pairs,
+    def _open_training(self, data: PairData) -> Pairs:
+        return self._open(data)
+
+    def _open(self, data: PairData) -> Pairs:
+        return open_pairs(data)
+
+    def _split(
+        self, part: Pairs, fractions: Fractions
+    ) -> tuple[Sequence[Pairs | None], dict[str, Any]]:
+        return split_pairs(part, fractions)
+
+    def _part_fingerprint(self, part: Pairs) -> str:
+        return part.fingerprint()
+
+    def _encode(self, parts: Mapping[str, Pairs], log: Log) -> dict[str, PairCorpus]:
+        self.source_vocabulary, self.vocabulary = suited_vocabularies(
+            parts["train"],
             (self.source_vocabulary, self.vocabulary),
             None if self.is_joint else self._source_spec,
             self._spec,
             cut=self._cut,
-            say=say,
+            log=log,
         )
+        log("turning the pairs into symbols")
+        return {name: build_pair_corpus(p, *self._vocabularies()) for name, p in parts.items()}
 
-    def _train(
-        self,
-        corpus: PairCorpus,
-        valid: PairCorpus | None,
-        options: TrainingOptions,
-        run: Callable[..., History],
-    ) -> None:
-        if self.model is None:
-            self.model = self._built(options.seed).to(self._device)
-        boundaries = self._boundaries()
-        judged = None if valid is None else PairPass(valid, boundaries, token_budget=POSITIONS)
-        batches = pair_batches(corpus, boundaries, options)
-        history = run(self.model, batches, judged, options)
-        self.training["fit"] = {
-            **history.to_json(),
-            "padding_fraction": batches.padding_fraction,  # of both sides, not of the targets alone
-        }
+    def _suited(self, given: Mapping[str, Any], corpus: PairCorpus | None) -> TrainingOptions:
+        return suited_options(self.config.recipe, given, corpus, self._boundaries)
 
-    def _built(self, seed: int) -> SequenceModel:
-        source, target = self._alphabets()
-        size = None if self.is_joint else source.num_symbols
+    def _build(self, seed: int, corpus: PairCorpus | None) -> SequenceModel:
+        if corpus is not None:
+            self.length_rule = LengthRule.of(corpus)
+        source, target = self._vocabularies()
+        num_sources = None if self.is_joint else source.num_symbols
         with seeded(torch.device("cpu"), seed):
-            return build_model(self.config, target.num_symbols, target.boundary, size)
+            return build_model(self.config, target.num_symbols, target.boundary, num_sources)
+
+    def _learn(self, corpora: Mapping[str, PairCorpus], job: TrainingJob) -> History:
+        boundaries, valid = self._boundaries(), corpora.get("valid")
+        validation = None if valid is None else PairPass(valid, boundaries, token_budget=POSITIONS)
+        batches = pair_batches(corpora["train"], boundaries, job.options)
+        history = job.train(self._fitted()[0], batches, validation)
+        # Of both sides, not of the targets alone.
+        return replace(history, padding_fraction=batches.padding_fraction)
+
+    def _score_part(self, part: Pairs, corpus: PairCorpus) -> Score:
+        return self._score(corpus)
+
+    def _facts(self, corpus: PairCorpus) -> PairFacts:
+        return PairFacts.of(corpus)
+
+    def _described(self) -> TrainingRecord[PairFacts, Score]:
+        source, target = map(VocabularyFacts.of, self._vocabularies())
+        return TrainingRecord(vocabulary=target, source_vocabulary=source)
+
+    def _identity(self) -> Json:
+        specs = [self._spec, self._source_spec, self.is_joint, *self._cut]
+        return {"model": describe(self.config), "symbols": specs}
+
+    def _fingerprint(self) -> str:
+        return self._fitted()[0].fingerprint()
+
+    def _documents(self) -> dict[str, Json]:
+        source, target = self._vocabularies()
+        return {"source_symbols": source.to_json(), "symbols": target.to_json()}
+
+    def _adopt(self, documents: Sequence[Any]) -> None:
+        source, self.vocabulary = map(vocabulary_from_json, documents)
+        self.source_vocabulary = self.vocabulary if self.is_joint else source
 
     # ---- using ----------------------------------------------------------------------------------
 
@@ -352,7 +361,8 @@ class Translator:
         read = [member._read(texts) for member in members]
         ids, notes = read[0]
         sizes, limits = self.length_rule.limits(ids, decoding.max_length)
-        facts = self.training.get("data", {}).get("train", {}).get("target", {})
+        train = self.training.data.get("train")
+        has_unknown = train is None or train.target.unknown != 0
 
         def bind(group: list[int]) -> SequenceModel:
             rows = [[own[i] for i in group] for own, _ in read]
@@ -365,7 +375,7 @@ class Translator:
             limits,
             decoding,
             end=target.boundary,
-            scorers=scorers_for(decoding, target, has_unknown=facts.get("unknown") != 0),
+            scorers=scorers_for(decoding, target, has_unknown=has_unknown),
             required=required_phrases(required, decoding, target, len(texts)),
             first=first,
             progress=progress,
@@ -386,7 +396,8 @@ class Translator:
 
     def _read(self, texts: Sequence[Text]) -> tuple[list[Ints], list[tuple[str, ...]]]:
         """The symbols of sources, and what should be known of each."""
-        longest = self.training.get("data", {}).get("train", {}).get("longest_source")
+        train = self.training.data.get("train")
+        longest = None if train is None else train.longest_source
         return read_sources(texts, self._fitted()[1], longest)
 
     def trace(
@@ -418,9 +429,9 @@ class Translator:
 
     def robustness(
         self,
-        pairs: PairData,
+        data: PairData,
         *,
-        figure: Figure = "chrf",
+        figure: Figure | None = None,
         decoding: Decoding | None = None,
         strengths: Mapping[str, Sequence[float]] = STRENGTHS,
         limit: int | None = PAIRS,
@@ -428,13 +439,13 @@ class Translator:
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Robustness:
-        """What damaged sources do to translations; see `tasks.analyses.output_robustness`."""
+        """How much perturbed sources worsen the translations; see `tasks.analyses`."""
         source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
         return output_robustness(
-            open_pairs(pairs),
+            open_pairs(data),
             source,
             lambda texts: [t.text for t in self.translate(texts, decoding=decoding)],
-            figure,
+            figure or "chrf",
             strengths=strengths,
             limit=limit,
             seeds=seeds,
@@ -444,29 +455,36 @@ class Translator:
 
     def score(
         self,
-        pairs: PairData,
+        data: PairData,
         *,
+        restart_every: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the targets of pairs are predicted from their sources.
 
-        Bits per symbol and per character of the targets, ends included; see `log_probs` for the
-        figure of each pair.
+        Bits per symbol and per character of the targets, ends included; see `log_probs` for each
+        pair.
 
         Args:
-            pairs: what `open_pairs` takes.
-            progress: called with the number of symbols scored so far.
+            data: what `open_pairs` takes.
+            restart_every: not an option of a translator.
+            progress: callback that receives the number of symbols scored so far.
         """
-        return self._score(self._corpus(pairs), progress)
+        refuse_restart(restart_every, self)
+        return self._score(self._corpus(data), progress)
+
+    def score_each(
+        self, data: PairData, *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[EachScore]:
+        """The log-probability of each target given its source, in order."""
+        return iter([PairLogProb(value) for value in self.log_probs(data, progress=progress)])
 
     def log_probs(
         self, pairs: PairData, *, progress: Callable[[int], None] | None = None
     ) -> list[float]:
         """ln p(target, its end | source) of every pair, in order, nats."""
-        corpus = self._corpus(pairs)
-        nats, bounds = pair_surprisals(
-            self._fitted()[0], corpus, self._boundaries(), progress=progress
-        )
+        corpus, model = self._corpus(pairs), self._fitted()[0]
+        nats, bounds = pair_surprisals(model, corpus, self._boundaries(), progress=progress)
         return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
 
     def evaluate(
@@ -496,7 +514,7 @@ class Translator:
 
     def _corpus(self, pairs: PairData) -> PairCorpus:
         self._fitted()
-        return build_pair_corpus(open_pairs(pairs), *self._alphabets())
+        return build_pair_corpus(open_pairs(pairs), *self._vocabularies())
 
     def _score(self, corpus: PairCorpus, progress: Callable[[int], None] | None = None) -> Score:
         model, _, target = self._fitted()
@@ -514,7 +532,7 @@ class Translator:
         """What it is, how large, and how it came about; JSON values."""
         model, source, target = self._fitted()
         return {
-            "task": "translation",
+            "task": self.name,
             "model": describe(self.config),
             "symbols": {"kind": target.kind, "number": target.num_symbols},
             "source_symbols": {"kind": source.kind, "number": source.num_symbols},
@@ -522,77 +540,81 @@ class Translator:
             "parameters": num_parameters(model),
             "length_rule": asdict(self.length_rule),
             "fingerprint": model.fingerprint(),
-            "training": self.training,
+            "training": self.training.to_json(),
         }
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The rows of a table of `info` for people."""
+        model, source, target = self._fitted()
+        rule = self.length_rule
+        rows = [
+            ("task", "translation"),
+            ("family", self.config.family),
+            ("options", option_text(describe(self.config)["options"])),
+            ("source symbols", f"{source.num_symbols:,} ({source.kind})"),
+            (
+                "target symbols",
+                f"{target.num_symbols:,} ({target.kind})" + ", the same" * self.is_joint,
+            ),
+            ("longest target", f"{rule.slope:g} S + {rule.extra} symbols for a source of S"),
+            ("parameters", f"{num_parameters(model):,}"),
+            ("fingerprint", model.fingerprint()),
+        ]
+        for name, part in self.training.data.items():
+            rows.append((f"{name} part", f"{part.pairs:,} pairs, {part.scored:,} target symbols"))
+        for name, score in self.training.scores.items():
+            rows.append((f"{name} bits", f"{score.bits_per_symbol:.4f} per target symbol"))
+        return rows
+
+    def headline(self) -> str:
+        """The kind and the size of the model, in a line."""
+        model, source, target = self._fitted()
+        return (
+            f"{self.config.encoder} to {self.config.decoder}: {num_parameters(model):,} "
+            f"parameters, {source.num_symbols:,} {source.kind} symbols to "
+            f"{target.num_symbols:,} {target.kind} symbols"
+        )
+
+    def describe_score(self, score: Score) -> list[str]:
+        """A score for people, in lines."""
+        return ["targets given their sources:", *score_lines(score)]
 
     def _fitted(self) -> tuple[SequenceModel, Vocabulary, Vocabulary]:
         if self.model is None or self.vocabulary is None or self.source_vocabulary is None:
-            raise ConfigError("this translator is not fitted yet: call fit, or load one")
+            raise not_fitted(self)
         return self.model, self.source_vocabulary, self.vocabulary
 
-    def _alphabets(self) -> tuple[Vocabulary, Vocabulary]:
+    def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         if self.vocabulary is None or self.source_vocabulary is None:
             raise ConfigError("there are no symbols yet: call fit")
         return self.source_vocabulary, self.vocabulary
 
     def _boundaries(self) -> PairBoundaries:
-        source, target = self._alphabets()
+        source, target = self._vocabularies()
         return PairBoundaries(source.boundary, target.boundary)
 
     # ---- on disk --------------------------------------------------------------------------------
 
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the translator as a folder, whole or not at all.
+    def _config(self) -> SavedTranslator:
+        return SavedTranslator(describe(self.config), self.is_joint, self.length_rule)
 
-        Raises:
-            OutputError: something stands there already, or there is no room for it.
-        """
-        model, source, target = self._fitted()
-        storage.save(
-            Path(path),
-            config={
-                "task": "translation",
-                "model": describe(self.config),
-                "joint": self.is_joint,
-                "length_rule": asdict(self.length_rule),
-            },
-            documents={
-                "symbols": target.to_json(),
-                "source_symbols": source.to_json(),
-                "training": self.training,
-            },
-            modules={"model": model},
-            overwrite=overwrite,
-        )
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self._fitted()[0]}
 
     @classmethod
-    def load(
-        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
-    ) -> Self:
-        """The translator that `save` wrote.
-
-        Raises:
-            ModelError: no model, a damaged one, one of a newer version, or of another task.
-        """
-        path = Path(path)
-        config = storage.read_config(path, task="translation")
+    def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
+        saved = storage.read_config(SavedTranslator, path)
         target = vocabulary_from_json(storage.read_document(path, "symbols"))
-        source = target
-        if not config["joint"]:
+        source = None
+        if not saved.joint:
             source = vocabulary_from_json(storage.read_document(path, "source_symbols"))
-        given = restore(config["model"], classes)
-        if not isinstance(given, Seq2Seq):
-            raise ModelError(f"{path} holds a {given.family} model, which answers to no source")
-        found = cls(
-            given,
-            symbols=target,
-            source_symbols=None if config["joint"] else source,
-            joint=config["joint"],
-            device=device,
+        config = restore(saved.model, classes)
+        if not isinstance(config, Seq2Seq):
+            raise ModelError(f"{path} holds a {config.family} model, which takes no source")
+        translator = cls(
+            config, symbols=target, source_symbols=source, joint=saved.joint, device=device
         )
-        found.length_rule = LengthRule(**config["length_rule"])
-        model = found._built(0)  # the weights made here are replaced at once
-        storage.read_weights(path, {"model": model})
-        found.model = model.to(found._device).eval()
-        found.training = storage.read_document(path, "training")
-        return found
+        translator.length_rule = saved.length_rule
+        if saved.joint:
+            translator.source_vocabulary = target
+        return translator

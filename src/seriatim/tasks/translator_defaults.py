@@ -8,17 +8,13 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from seriatim.data.batches.pairs import PairBatches, PairBoundaries
-from seriatim.data.corpus import Corpus
 from seriatim.data.pairs import PairCorpus, Pairs
 from seriatim.data.vocab.fit import COUNTED_VOCABULARIES, fit_vocabulary
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import configure
-from seriatim.tasks.base import Say
 from seriatim.train.options import TrainingOptions, configure_training
 
 LAYERS = ("transformer", "lstm", "gru", "rnn")
@@ -103,14 +99,14 @@ def token_budget(corpus: PairCorpus) -> int:
     return min(max(places // STEPS_PER_EPOCH, PLACES[0]), PLACES[1])
 
 
-def suited_alphabets(
+def suited_vocabularies(
     pairs: Pairs,
     given: tuple[Vocabulary | None, Vocabulary | None],
     source_spec: str | None,
     spec: str,
     *,
     cut: tuple[int, int | None],
-    say: Say,
+    log: Callable[[str], None],
 ) -> tuple[Vocabulary, Vocabulary]:
     """The symbols of the sources and of the targets, chosen where they are not given.
 
@@ -120,17 +116,17 @@ def suited_alphabets(
         source_spec: which kind to choose for the sources; None: one alphabet for both sides.
         spec: likewise, for the targets.
         cut: see `suited_symbols`.
-        say: told in a sentence what is being done.
+        log: callback that receives log messages.
     """
     source, target = given
     if target is None:
-        say(f"choosing {spec} symbols" + (" for both sides" if source_spec is None else ""))
+        log(f"choosing {spec} symbols" + (" for both sides" if source_spec is None else ""))
         sides = [pairs.sources, pairs.targets] if source_spec is None else [pairs.targets]
         target = suited_symbols(spec, [side.texts for side in sides], cut)
     if source_spec is None:
         return target, target
     if source is None:
-        say(f"choosing {source_spec} symbols for the sources")
+        log(f"choosing {source_spec} symbols for the sources")
         source = suited_symbols(source_spec, [pairs.sources.texts], cut, is_only_read=True)
     return source, target
 
@@ -163,34 +159,3 @@ def suited_symbols(
         max_size=max_size,
         is_only_read=is_only_read,
     )
-
-
-def alphabet_facts(source: Vocabulary, target: Vocabulary) -> dict[str, Any]:
-    """What is recorded of the symbols of both sides, JSON values."""
-    sides = {"source": source, "target": target}
-    return {name: {"kind": s.kind, "number": s.num_symbols} for name, s in sides.items()}
-
-
-def pair_facts(corpus: PairCorpus) -> dict[str, Any]:
-    """What is recorded of pairs, JSON values."""
-    sides = {"source": corpus.source, "target": corpus.target}
-    return {
-        "pairs": corpus.num_pairs,
-        "scored": corpus.num_scored,
-        "longest_source": _longest(corpus.source),
-        "longest_target": _longest(corpus.target),
-        **{name: _side_facts(side) for name, side in sides.items()},
-        "fingerprint": corpus.fingerprint,
-    }
-
-
-def _side_facts(corpus: Corpus) -> dict[str, Any]:
-    return {
-        "symbols": corpus.num_tokens,
-        "unknown": corpus.num_unknown,
-        "characters": corpus.num_characters,
-    }
-
-
-def _longest(corpus: Corpus) -> int:
-    return int(np.diff(corpus.offsets).max(initial=0))

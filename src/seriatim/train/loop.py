@@ -47,14 +47,10 @@ def fit(
     checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train a model of sequences on a corpus; see `train`."""
-    rows, length = evaluation_size(options)
-    valid = None
-    if valid_corpus is not None:
-        valid = CorpusPass(valid_corpus, model.boundary, batch_size=rows, length=length)
     return train(
         model,
         batches_of(model, train_corpus, options),
-        valid,
+        validation_pass(model, valid_corpus, options),
         options,
         callbacks=callbacks,
         checkpoints=checkpoints,
@@ -202,6 +198,16 @@ def batches_of(
         seed=options.seed,
         token_budget=options.token_budget,
     )
+
+
+def validation_pass(
+    model: SequenceModel, corpus: TokenSequences | None, options: TrainingOptions
+) -> EvaluationPass | None:
+    """The pass over a validation corpus that `fit` evaluates."""
+    if corpus is None:
+        return None
+    rows, length = evaluation_size(options)
+    return CorpusPass(corpus, model.boundary, batch_size=rows, length=length)
 
 
 def _check_validation(valid: EvaluationPass | None, options: TrainingOptions) -> None:

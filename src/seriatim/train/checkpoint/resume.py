@@ -1,4 +1,4 @@
-"""Where a task keeps its run, and what must be the same for the run to go on.
+"""Where a task writes the checkpoints of its run, and what an interrupted run was begun with.
 
 Knows checkpoints; knows no text and no model.
 """
@@ -9,47 +9,47 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from seriatim.core.records import Json
 from seriatim.train.checkpoint import store
 from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.distributed import current
 
-Kept: TypeAlias = Checkpoints | str | PathLike[str] | None
+CheckpointFolder: TypeAlias = Checkpoints | str | PathLike[str] | None
 
 
-def found_run(
-    asked: Kept,
+def open_run(
+    checkpoints: CheckpointFolder,
     resume: bool,
     *,
-    model: Mapping[str, Any],
-    data: Mapping[str, Any],
+    model: Json,
+    data: Json,
     documents: Sequence[str],
 ) -> tuple[Checkpoints | None, list[Any] | None]:
-    """Where the run is kept, and what it was begun with, if it stands there and goes on.
+    """The checkpoints of a run, and the documents of an interrupted run that is resumed.
 
     Args:
-        asked: a folder, or more to say; None: nowhere.
-        resume: whether a run in a folder goes on; `Checkpoints` say so themselves.
-        model: JSON values that make it another run when they change.
-        data: likewise, but such a change may be allowed.
-        documents: the names of what `keep` wrote.
+        checkpoints: a folder, or `Checkpoints`; None: no checkpoints are written.
+        resume: whether to resume the run in a folder; `Checkpoints` have their own `resume`.
+        model: the description of the model; a run of another model is refused.
+        data: the description of the data; a run on other data is refused unless it is allowed.
+        documents: the names of what `write_documents` wrote.
 
     Raises:
-        OutputError, ConfigError, DataError: see `checkpoint.standing`; here it is asked before
-            anything is read.
+        OutputError, ConfigError, DataError: as `store.find_resumable` raises them, before any data is
+            read.
     """
-    if asked is None:
+    if checkpoints is None:
         return None, None
-    where = asked
-    if not isinstance(where, Checkpoints):
-        where = Checkpoints(folder=Path(where), resume=resume)
-    where = replace(where, model=model, data=data)
-    if store.find_resumable(where, {"model": model, "data": data}) is None:
-        return where, None
-    return where, [store.read_document(where.folder, name) for name in documents]
+    if not isinstance(checkpoints, Checkpoints):
+        checkpoints = Checkpoints(folder=Path(checkpoints), resume=resume)
+    run = replace(checkpoints, model=model, data=data)
+    if store.find_resumable(run, {"model": model, "data": data}) is None:
+        return run, None
+    return run, [store.read_document(run.folder, name) for name in documents]
 
 
-def keep(where: Checkpoints | None, documents: Mapping[str, Any]) -> None:
-    """Write down what a run is begun with, JSON values, for `found_run`; on rank 0 only."""
-    if where is not None and current().is_main:
+def write_documents(run: Checkpoints | None, documents: Mapping[str, Json]) -> None:
+    """Write what a run is begun with, such as its vocabulary, for `open_run`; on rank 0 only."""
+    if run is not None and current().is_main:
         for name, document in documents.items():
-            store.write_document(where.folder, name, document)
+            store.write_document(run.folder, name, document)

@@ -1,0 +1,49 @@
+"""Parts of a text as symbols, of a vocabulary that the training part decides.
+
+Knows sources and vocabularies; no model.
+"""
+
+from collections.abc import Callable, Mapping
+
+from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.sources import Source
+from seriatim.data.vocab.fit import fit_vocabulary
+from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.data.word_corpus import can_read_words, read_words
+
+
+def encode_parts(
+    parts: Mapping[str, Source],
+    vocabulary: Vocabulary | None,
+    *,
+    spec: str,
+    cut: tuple[int, int | None],
+    log: Callable[[str], None],
+) -> tuple[Vocabulary, dict[str, Corpus]]:
+    """The parts as symbols; without a vocabulary, one is fitted to the training part.
+
+    Args:
+        parts: the parts by name; one is "train".
+        vocabulary: the vocabulary, if there is one.
+        spec: the kind of symbols; see `fit_vocabulary`.
+        cut: the least count of a symbol, and the greatest number of symbols.
+        log: callback that receives log messages.
+    """
+    train, (min_count, max_size) = parts["train"], cut
+    corpora: dict[str, Corpus] = {}
+    if vocabulary is None and spec == "word" and can_read_words(train):
+        log("reading the words of the train text")
+        vocabulary, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
+    if vocabulary is None:
+        log(f"choosing {spec} symbols")
+        vocabulary = fit_vocabulary(
+            spec,
+            train.texts(),
+            sequences=train.sequences,
+            min_count=min_count,
+            max_size=max_size,
+        )
+    for name in [name for name in parts if name not in corpora]:
+        log(f"turning the {name} text into symbols")
+        corpora[name] = build_corpus(parts[name], vocabulary)
+    return vocabulary, {name: corpora[name] for name in parts}

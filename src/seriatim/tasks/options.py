@@ -1,0 +1,110 @@
+"""The options of the command line that decide what a task is and how its data is read.
+
+Each task takes the options that it understands and refuses the others by name. Knows names and
+values; no model, no data.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seriatim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seriatim.data.sources import Sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """The options of a new task.
+
+    Attributes:
+        model: the family, or of a translator or labeller the kind of its layers.
+        model_options: the options of the family, by name.
+        preset: the preset of the family.
+        symbols: the kind of symbols.
+        source_symbols: the kind of symbols of the sources.
+        joint: whether sources and targets share one vocabulary.
+        min_count: how often a character or word must occur to be in the vocabulary.
+        max_symbols: the size of the vocabulary at most.
+        sequences: what one sequence is.
+    """
+
+    model: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    symbols: str | None = None
+    source_symbols: str | None = None
+    joint: bool = False
+    min_count: int | None = None
+    max_symbols: int | None = None
+    sequences: "Sequences | None" = None
+
+    def __post_init__(self) -> None:
+        for name, value in {"min-count": self.min_count, "max-symbols": self.max_symbols}.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} {value}: give 1 or more")
+
+    @property
+    def is_about_pairs(self) -> bool:
+        """Whether an option says that there are sources and targets."""
+        return self.joint or self.source_symbols is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFiles:
+    """Files of data, and how they are read.
+
+    Attributes:
+        data: a file or a folder.
+        source: a file of sources, line by line with `target`, in place of `data`.
+        target: a file of targets.
+        format: the format of the files; None: by their names.
+        encoding: the encoding of the files.
+        field: the field of .jsonl records that holds the text.
+        column: the column of a table that holds the text or the event.
+        sequence_column: the column that says to which sequence an event belongs.
+        order_column: the column by which the events of a sequence are sorted.
+        skip_empty: whether empty lines or documents are left out.
+        source_column: the column or field of sources or labelled texts.
+        target_column: the column or field of targets or labels.
+    """
+
+    data: Path | None = None
+    source: Path | None = None
+    target: Path | None = None
+    format: str | None = None
+    encoding: str = "utf-8"
+    field: str | None = None
+    column: str | None = None
+    sequence_column: str | None = None
+    order_column: str | None = None
+    skip_empty: bool = False
+    source_column: str | None = None
+    target_column: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file is given."""
+        return self.data is None and self.source is None and self.target is None
+
+
+TEXT_FIELDS = ("field", "column", "sequence_column", "order_column", "skip_empty")
+PAIR_FIELDS = ("source", "target", "source_column", "target_column")
+
+
+def refuse(options: object, names: Collection[str], noun: str) -> None:
+    """Refuse options that belong to another task.
+
+    Args:
+        options: `TaskOptions` or `DataFiles`.
+        names: the options that must not be given.
+        noun: the task, for the message: "a translator".
+
+    Raises:
+        ConfigError: if one is given.
+    """
+    for f in fields(options):  # type: ignore[arg-type]
+        if f.name in names and getattr(options, f.name):
+            raise ConfigError(f"--{f.name.replace('_', '-')} is not an option of {noun}")
