@@ -35,8 +35,8 @@ def open_run(
         documents: the names of what `write_documents` wrote.
 
     Raises:
-        OutputError, ConfigError, DataError: as `store.find_resumable` raises them, before any data is
-            read.
+        OutputError, ConfigError, DataError: as `store.find_resumable` raises them, before any
+            data is read.
     """
     if checkpoints is None:
         return None, None
