@@ -103,7 +103,7 @@ def test_the_same_commands_answer_people(model: Path, capsys: pytest.CaptureFixt
     for arguments, expected in {
         ("score", str(model), str(model.parent / "text.txt")): "bits per character",
         ("next", str(model), "the"): "probability",
-        ("surprisal", str(model), "the"): "bits in all",
+        ("surprisal", str(model), "the"): "bits in total",
         ("info", str(model)): "looks back",
         ("check", str(model), "--budget", "1"): "16  holds",
     }.items():
@@ -204,7 +204,9 @@ def test_mistyped_commands_and_options_are_recognized(
     text, out = str(model.parent / "text.txt"), str(tmp_path / "m")
     _refused(["fti", text], 2, capsys, 'Did you mean "fit"')
     _refused(["fit", text, "--out", out, "--hiden-size", "3"], 2, capsys, "--hidden-size")
-    _refused(["fit", text, "--out", out, "--model", "lstmm"], 2, capsys, "lstmm", "lstm, gru")
+    _refused(
+        ["fit", text, "--out", out, "--model", "lstmm"], 2, capsys, "lstmm", "did you mean lstm?"
+    )
     _refused(["fit", text], 2, capsys, "--out")
     _refused(["fit", text, "--out", out, "--steps", "0"], 2, capsys, "steps")
     _refused(["fit", text, "--out", out, "--steps", "5", "--epochs", "1"], 2, capsys, "two budgets")
@@ -259,7 +261,7 @@ def test_an_output_that_stands_is_never_overwritten_silently(
         ["fit", text, "--out", str(tmp_path / "own"), "--overwrite", *FIT],
         5,
         capsys,
-        "no model folder",
+        "not a model folder",
     )
 
 

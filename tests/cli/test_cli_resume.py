@@ -146,7 +146,7 @@ def test_options_of_long_runs_are_checked(
     arguments = ["fit", text, *SMALL, "--out", str(tmp_path / "m"), "--steps", "2", "--quiet"]
     refused([*arguments, "--allow-changed-data"], 2, "belongs to --resume", capsys)
     refused([*arguments, "--checkpoint-minutes", "-1"], 2, "every -1.0 minutes", capsys)
-    refused(["verify-resume", text, "--out", "m"], 2, "--out is chosen by verify-resume", capsys)
+    refused(["fit", "--verify", text, "--out", "m"], 2, "--out is chosen by --verify", capsys)
     assert not (tmp_path / "m").exists()
 
 
@@ -180,7 +180,7 @@ def test_verify_resume_kills_a_run_and_finds_it_the_same(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = [text, *SMALL, "--steps", "120", "--evaluate-every", "25", "--patience", "9"]
-    assert main(["verify-resume", *arguments, "--json"]) == 0
+    assert main(["fit", *arguments, "--verify", "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["same"] and found["differences"] == []
     assert 0 <= found["killed_at"] <= found["steps"] == 120

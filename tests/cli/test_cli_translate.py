@@ -170,7 +170,7 @@ def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "translation" in out
     assert "2 S + 20 symbols for a source of S" in out
-    assert "all files are as they were written" in out
+    assert "all files are as written" in out
 
 
 # ---- mistakes -----------------------------------------------------------------------------------
@@ -180,17 +180,25 @@ def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixt
     ("arguments", "code", "message"),
     [
         (["translate", "MODEL", "IN", "--beam", "0"], 2, "a beam of 0 holds no prefix"),
-        (["translate", "MODEL", "IN", "--n-best", "9"], 2, "9 results cannot come from a beam"),
+        (["translate", "MODEL", "IN", "--n-best", "9"], 2, "a beam of 4 cannot return 9 results"),
         (["translate", "MODEL", "absent"], 3, "there is no file 'absent'"),
         (["translate", "IN", "IN"], 4, "there is no model folder"),
         (["translate", "MODEL", "IN", "--top-k", "3"], 2, "give --sample too"),
-        (["generate", "MODEL", "ab"], 4, "of the task 'translation'"),
+        (["generate", "MODEL", "ab"], 4, "is a translator; generate needs a language model"),
         (["score", "MODEL", "IN"], 2, "which has no columns"),
-        (["score", "MODEL", "IN", "--restart-every", "3"], 2, "--restart-every belongs to texts"),
+        (
+            ["score", "MODEL", "IN", "--target", "IN", "--restart-every", "3"],
+            2,
+            "is for texts that are streams, not for a translator",
+        ),
         (["fit", "IN", "--task", "translation", "--out", "OUT"], 2, "which has no columns"),
         (["fit", "--source", "IN", "--out", "OUT"], 2, "belong together: give both"),
         (["fit", "--task", "translation", "--out", "OUT"], 2, "nothing to fit to"),
-        (["fit", "IN", "--joint", "--sequences", "line", "--out", "OUT"], 2, "belongs to texts"),
+        (
+            ["fit", "IN", "--joint", "--sequences", "line", "--out", "OUT"],
+            2,
+            "not an option of a translator",
+        ),
         (
             ["fit", "IN", "--joint", "--model", "markov", "--out", "OUT"],
             2,

@@ -221,7 +221,7 @@ def test_a_users_cell_is_trained_saved_and_loaded_with_its_class(
     score = lm.score(text_file)
     assert score.bits_per_symbol < math.log2(len(set(TEXT)))
     lm.save(tmp_path / "model")
-    with pytest.raises(ConfigError, match=r"load\(path, classes=\[Elman\]\)"):
+    with pytest.raises(ModelError, match=r"load\(path, classes=\[Elman\]\)"):
         st.load(tmp_path / "model")
     again = st.load(tmp_path / "model", classes=[Elman])
     assert again.score(text_file).nats == pytest.approx(score.nats, rel=1e-6)

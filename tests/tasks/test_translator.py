@@ -235,8 +235,8 @@ def test_an_ensemble_of_other_symbols_is_refused(
 
 def test_scores_are_those_of_the_model_row_by_row(untrained: Translator) -> None:
     pairs = reversals(9, seed=3)
-    corpus = build_pair_corpus(open_pairs(pairs), *untrained._alphabets())
-    source, target = untrained._alphabets()
+    corpus = build_pair_corpus(open_pairs(pairs), *untrained._vocabularies())
+    source, target = untrained._vocabularies()
     reader = PairReader(corpus, PairBoundaries(source.boundary, target.boundary))
     assert untrained.model is not None
     expected = []
@@ -275,11 +275,13 @@ def test_a_folder_of_another_task_is_refused_in_both_directions(
     tmp_path: Path, learned: Translator
 ) -> None:
     learned.save(tmp_path / "t")
-    with pytest.raises(ModelError, match="of the task 'translation', and one of 'language'"):
+    with pytest.raises(
+        ModelError, match="is a translator; LanguageModel.load needs a language model"
+    ):
         st.LanguageModel.load(tmp_path / "t")
     lm = st.LanguageModel(st.Markov(order=2)).fit(["aba", "bab", "ab"] * 9)
     lm.save(tmp_path / "l")
-    with pytest.raises(ModelError, match="of the task 'language', and one of 'translation'"):
+    with pytest.raises(ModelError, match="is a language model; Translator.load needs a translator"):
         Translator.load(tmp_path / "l")
 
 

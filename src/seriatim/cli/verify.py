@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriatim.cli.output import Reporter, print_json
+from seriatim.core.records import read_json
 from seriatim.errors import ConfigError, ModelError, TrainingError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def verify_fit(arguments: Sequence[str]) -> None:
         reporter.note("running it to its end")
         began = time.monotonic()
         _wait(_start(options, whole, ["--keep-checkpoints"]))
-        seconds, steps = time.monotonic() - began, _head(whole).numbers.step
+        fit = read_json(whole / "training.json")["fit"]
+        seconds, steps = min(time.monotonic() - began, fit["seconds"]), fit["steps_done"]
         again = _with_steps(options, _head(whole).numbers.plan.steps)
         killed_at = _start_and_kill(again, killed, seconds, reporter)
         reporter.note("resuming it")

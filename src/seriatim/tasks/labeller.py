@@ -7,7 +7,7 @@ is fitted on the validation part (Guo et al. 2017, 4.2).
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -160,13 +160,6 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         """A labeller from the options of the command line; see `Task.from_options`."""
         others = ("source_symbols", "joint", "preset", "max_symbols", "sequences")
         refuse(options, others, cls.noun)
-        known = {f.name for f in fields(EncoderConfig)}
-        for name in options.model_options:
-            if name not in known:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} is not an option of an encoder; it takes "
-                    f"{', '.join(sorted(known))}"
-                )
         kind = options.model or options.model_options.get("encoder") or "lstm"
         return cls(
             configure_encoder(kind, options.model_options),

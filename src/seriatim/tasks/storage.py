@@ -292,6 +292,7 @@ def refusing_damage(path: Path) -> Iterator[None]:
     """
     try:
         yield
+        return
     except ModelError:
         raise
     except SeriatimError as error:
