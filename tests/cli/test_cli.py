@@ -104,7 +104,7 @@ def test_the_same_commands_answer_people(model: Path, capsys: pytest.CaptureFixt
         ("score", str(model), str(model.parent / "text.txt")): "bits per character",
         ("next", str(model), "the"): "probability",
         ("surprisal", str(model), "the"): "bits in total",
-        ("info", str(model)): "looks back",
+        ("info", str(model)): "reach",
         ("check", str(model), "--budget", "1"): "16  holds",
     }.items():
         assert main(list(arguments)) == 0

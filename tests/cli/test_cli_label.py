@@ -89,4 +89,4 @@ def test_a_labeller_does_not_generate_and_a_language_model_does_not_label(
     out = tmp_path / "lm"
     assert main(["fit", str(text), "--model", "markov", "--out", str(out), "--quiet"]) == 0
     assert main(["label", str(out), str(text)]) == 4
-    assert "not a labeller" in capsys.readouterr().err
+    assert "label needs a labeller" in capsys.readouterr().err

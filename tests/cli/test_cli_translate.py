@@ -63,7 +63,7 @@ def test_what_fit_has_done_is_told_in_a_few_lines(
     assert main([*command, *TINY, "--steps", "2", "--out", str(tmp_path / "m"), "-q"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("gru to gru: ")
-    assert "test, targets given their sources:" in out
+    assert "test:\n  targets given their sources:" in out
     assert f"try: seriatim translate {tmp_path / 'm'} FILE" in out
 
 

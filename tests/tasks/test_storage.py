@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from seriatim.errors import ModelError, OutputError
 from seriatim.tasks import storage
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a task would write to config.json."""
+
+    kind: str
+
+
 def _module(value: float = 1.0) -> nn.Module:
     module = nn.Linear(3, 2)
     nn.init.constant_(module.weight, value)
@@ -23,7 +31,8 @@ def _module(value: float = 1.0) -> nn.Module:
 def _save(path: Path, value: float = 1.0, *, overwrite: bool = False) -> None:
     storage.save(
         path,
-        config={"task": "test"},
+        task="test",
+        config=Saved("a"),
         documents={"symbols": {"a": 1}},
         modules={"model": _module(value)},
         overwrite=overwrite,
@@ -38,7 +47,8 @@ def _weight(path: Path) -> float:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     _save(tmp_path / "m", 3.0)
-    assert storage.read_config(tmp_path / "m")["task"] == "test"
+    assert storage.read_header(tmp_path / "m").task == "test"
+    assert storage.read_config(Saved, tmp_path / "m") == Saved("a")
     assert storage.read_document(tmp_path / "m", "symbols") == {"a": 1}
     assert _weight(tmp_path / "m") == 3.0
     storage.verify(tmp_path / "m")
@@ -89,10 +99,10 @@ def test_a_truncated_file_is_noticed_at_opening(tmp_path: Path) -> None:
     weights = tmp_path / "m" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(ModelError, match=r"damaged: weights.safetensors has \d+ bytes where \d+"):
-        storage.read_config(tmp_path / "m")
+        storage.read_header(tmp_path / "m")
     weights.unlink()
     with pytest.raises(ModelError, match=r"weights\.safetensors is missing"):
-        storage.read_config(tmp_path / "m")
+        storage.read_header(tmp_path / "m")
 
 
 def test_an_altered_file_of_the_same_size_is_found_by_verify(tmp_path: Path) -> None:
@@ -101,7 +111,7 @@ def test_an_altered_file_of_the_same_size_is_found_by_verify(tmp_path: Path) -> 
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    storage.read_config(tmp_path / "m")
+    storage.read_header(tmp_path / "m")
     with pytest.raises(ModelError, match="was altered"):
         storage.verify(tmp_path / "m")
 
@@ -112,13 +122,13 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     config = json.loads(file.read_text())
     file.write_text(json.dumps({**config, "format": 99}))
     with pytest.raises(ModelError, match=r"has format 99 .* update seriatim"):
-        storage.read_config(tmp_path / "m")
+        storage.read_header(tmp_path / "m")
     file.write_text('{"format": 1}')
     with pytest.raises(ModelError, match="no configuration"):
-        storage.read_config(tmp_path / "m")
+        storage.read_header(tmp_path / "m")
     file.write_text("{half")
     with pytest.raises(ModelError, match="cannot be read"):
-        storage.read_config(tmp_path / "m")
+        storage.read_header(tmp_path / "m")
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -136,7 +146,10 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
             self.embed, self.head = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
             self.head.weight = self.embed.weight
 
-    storage.save(tmp_path / "m", config={}, documents={}, modules={"model": (old := Tied())})
+    old = Tied()
+    storage.save(
+        tmp_path / "m", task="test", config=Saved("a"), documents={}, modules={"model": old}
+    )
     assert (tmp_path / "m" / "weights.safetensors").stat().st_size < 5 * 4 * 4 + 200
     storage.read_weights(tmp_path / "m", {"model": (new := Tied())})
     assert new.head.weight is new.embed.weight

@@ -275,13 +275,11 @@ def test_a_folder_of_another_task_is_refused_in_both_directions(
     tmp_path: Path, learned: Translator
 ) -> None:
     learned.save(tmp_path / "t")
-    with pytest.raises(
-        ModelError, match="is a translator; LanguageModel.load needs a language model"
-    ):
+    with pytest.raises(ModelError, match=r"is a translator; LanguageModel\.load"):
         st.LanguageModel.load(tmp_path / "t")
     lm = st.LanguageModel(st.Markov(order=2)).fit(["aba", "bab", "ab"] * 9)
     lm.save(tmp_path / "l")
-    with pytest.raises(ModelError, match="is a language model; Translator.load needs a translator"):
+    with pytest.raises(ModelError, match=r"is a language model; Translator\.load"):
         Translator.load(tmp_path / "l")
 
 
