@@ -1,4 +1,4 @@
-"""Beam search of many sources: against a search written out prefix by prefix, and enumeration."""
+"""Beam search of many sources, against a search written out prefix by prefix and enumeration."""
 
 import itertools
 
@@ -35,7 +35,7 @@ def random_attention(seed: int, num_symbols: int = 5, std: float = 1.5) -> ToyAt
 
 
 def sources(model: SequenceModel, count: int) -> State:
-    """States of rows that have seen different things, of different lengths."""
+    """States of rows with different pasts of different lengths."""
     generator = torch.Generator().manual_seed(7)
     x = torch.randint(model.num_symbols, (count, 4), generator=generator)
     lengths = torch.arange(count) % 5
@@ -58,7 +58,7 @@ def written_out(
     alpha: float = 0.0,
     scorers: Scorers = (),
 ) -> list[Hypothesis]:
-    """Beam search of one source as one would explain it: each prefix has a state of its own."""
+    """Beam search of one source, prefix by prefix: each has its own state."""
     start: tuple[tuple[int, ...], float, float] = ((), 0.0, 0.0)
     live = [(*start, state, [s.start(1) for s, _ in scorers])]
     results = []
@@ -90,15 +90,15 @@ def written_out(
     return sorted(results, key=lambda h: -h.score)
 
 
-def _assert_same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
-    assert [(h.symbols, h.is_ended) for h in found] == [(h.symbols, h.is_ended) for h in expected]
-    for a, b in zip(found, expected, strict=True):
+def _assert_same(results: list[Hypothesis], expected: list[Hypothesis]) -> None:
+    assert [(h.symbols, h.is_ended) for h in results] == [(h.symbols, h.is_ended) for h in expected]
+    for a, b in zip(results, expected, strict=True):
         assert a.log_prob == pytest.approx(b.log_prob, abs=1e-12)
         assert a.score == pytest.approx(b.score, abs=1e-12)
 
 
 class PrefersOdd:
-    """A scorer whose scores depend on the symbol before, with a known ceiling or none."""
+    """A scorer whose scores depend on the previous symbol, with a known ceiling or none."""
 
     def __init__(self, num_symbols: int, ceiling: float) -> None:
         self.num_symbols, self.bound = num_symbols, ceiling
@@ -119,17 +119,17 @@ class PrefersOdd:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5, -0.5])
 @pytest.mark.parametrize("width", [1, 2, 4])
-def test_many_sources_find_what_a_search_written_out_finds(width: int, alpha: float) -> None:
+def test_searching_many_sources_equals_the_search_written_out(width: int, alpha: float) -> None:
     for seed in range(2):
         model = random_attention(seed)
         state = sources(model, 5)
-        found = beam_search_rows(model, state, width=width, max_length=6, end=END, alpha=alpha)
+        results = beam_search_rows(model, state, width=width, max_length=6, end=END, alpha=alpha)
         for i in range(5):
             with torch.no_grad():
                 expected = written_out(
                     model, _row(state, i), width=width, max_length=6, end=END, alpha=alpha
                 )
-            _assert_same(found[i], expected[:width])
+            _assert_same(results[i], expected[:width])
 
 
 @pytest.mark.parametrize("ceiling", [0.7, float("inf")])
@@ -138,7 +138,7 @@ def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float
     model = random_attention(1)
     state = sources(model, 5)
     scorers = [(PrefersOdd(5, ceiling), weight)]
-    found = beam_search_rows(
+    results = beam_search_rows(
         model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
     )
     for i in range(5):
@@ -146,10 +146,10 @@ def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float
             expected = written_out(
                 model, _row(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
             )
-        _assert_same(found[i], expected[:3])
+        _assert_same(results[i], expected[:3])
 
 
-def test_a_source_finds_in_any_batch_what_it_finds_alone() -> None:
+def test_the_results_of_a_source_do_not_depend_on_its_batch() -> None:
     model = random_attention(3)
     state = sources(model, 7)
     limits = torch.tensor([9, 0, 3, 1, 7, 5, 2])
@@ -164,13 +164,13 @@ def test_a_source_finds_in_any_batch_what_it_finds_alone() -> None:
 def test_a_beam_as_wide_as_the_space_finds_all_sequences_in_order() -> None:
     model = random_attention(0, num_symbols=3)
     state = sources(model, 4)
-    found = beam_search_rows(model, state, width=27, max_length=3, end=END)
+    results = beam_search_rows(model, state, width=27, max_length=3, end=END)
     inner = [0, 2]
     sequences = [s for n in range(4) for s in itertools.product(inner, repeat=n)]
     for i in range(4):
-        assert {h.symbols for h in found[i]} == set(sequences)
-        assert sum(np.exp(h.log_prob) for h in found[i]) == pytest.approx(1.0)
-        scores = [h.score for h in found[i]]
+        assert {h.symbols for h in results[i]} == set(sequences)
+        assert sum(np.exp(h.log_prob) for h in results[i]) == pytest.approx(1.0)
+        scores = [h.score for h in results[i]]
         assert scores == sorted(scores, reverse=True)
 
 
@@ -180,31 +180,31 @@ def _no_bound(rank: NDArray[np.float64], *_: object) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("num_best", [1, 2])
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, -1.0])
-def test_the_early_stop_returns_what_the_search_to_the_end_returns(
+def test_early_stopping_returns_the_results_of_the_full_search(
     alpha: float, num_best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: dict[bool, int] = {}
     for stops in (True, False):
         if not stops:
             monkeypatch.setattr("seriatim.decode.search.bounds", _no_bound)
-        found = []
+        results = []
         for seed in range(4):
             model = random_attention(seed)
             counted = _Counting(model)
             state = sources(model, 4)
-            found += beam_search_rows(
+            results += beam_search_rows(
                 counted, state, width=4, max_length=10, end=END, alpha=alpha, num_best=num_best
             )
             steps[stops] = steps.get(stops, 0) + counted.rows
         if stops:
-            early = found
-    for a, b in zip(early, found, strict=True):
+            early = results
+    for a, b in zip(early, results, strict=True):
         _assert_same(a, b)
-    assert steps[True] < steps[False], "and it stops"
+    assert steps[True] < steps[False], "it stops early"
 
 
 class _Counting(SequenceModel):
-    """Another model, that counts the rows it has stepped."""
+    """A model that counts the rows it has advanced."""
 
     def __init__(self, model: SequenceModel) -> None:
         super().__init__(model.num_symbols, model.boundary)
@@ -241,7 +241,7 @@ def test_no_continuation_has_a_score_above_the_bound_of_its_prefix() -> None:
 def test_patience_returns_the_best_of_the_first_results() -> None:
     model = random_attention(2)
     state = sources(model, 5)
-    found = beam_search_rows(
+    results = beam_search_rows(
         model, state, width=2, max_length=30, end=END, alpha=1.0, patience=0.5, num_best=1
     )
     for i in range(5):
@@ -250,32 +250,32 @@ def test_patience_returns_the_best_of_the_first_results() -> None:
                 model, _row(state, i), width=2, max_length=30, end=END, alpha=1.0
             )
         first = min((h for h in everything if h.is_ended), key=lambda h: len(h.symbols))
-        assert found[i][0].symbols == first.symbols
+        assert results[i][0].symbols == first.symbols
 
 
-def test_greedy_takes_the_best_symbol_and_equals_a_beam_of_one() -> None:
+def test_greedy_search_equals_a_beam_of_one() -> None:
     for seed in range(5):
         model = random_attention(seed)
         state = sources(model, 11)
         limits = torch.arange(11)
-        found = greedy_search(model, state, max_length=limits, end=END)
+        results = greedy_search(model, state, max_length=limits, end=END)
         beams = beam_search_rows(model, state, width=1, max_length=limits, end=END)
-        for h, beam in zip(found, beams, strict=True):
+        for h, beam in zip(results, beams, strict=True):
             _assert_same([h], beam)
 
 
-def test_greedy_with_a_scorer_equals_a_beam_of_one() -> None:
+def test_greedy_search_with_a_scorer_equals_a_beam_of_one() -> None:
     model = random_attention(4)
     state = sources(model, 6)
     scorers = [(PrefersOdd(5, 0.7), -1.0)]
-    found = greedy_search(model, state, max_length=8, scorers=scorers)
+    results = greedy_search(model, state, max_length=8, scorers=scorers)
     beams = beam_search_rows(model, state, width=1, max_length=8, scorers=scorers)
-    for h, beam in zip(found, beams, strict=True):
+    for h, beam in zip(results, beams, strict=True):
         _assert_same([h], beam)
         assert len(h.symbols) == 8 and not h.is_ended
 
 
-def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_drawn() -> None:
+def test_samples_do_not_depend_on_the_batch_or_the_number_of_samples() -> None:
     model = random_attention(0, std=0.5)
     state = sources(model, 6)
     ids = torch.tensor([10, 11, 12, 13, 14, 15])
@@ -323,7 +323,7 @@ def test_samples_of_temperature_zero_are_greedy() -> None:
         assert row[0].symbols == row[1].symbols == h.symbols
 
 
-def test_no_sources_have_no_results() -> None:
+def test_no_sources_give_no_results() -> None:
     model = ToyWindow().double()
     state = _row(model.start(1), 0)
     nobody = tree.select(state, torch.tensor([], dtype=torch.int64))
@@ -345,7 +345,7 @@ def test_impossible_rules_are_refused() -> None:
             beam_search_rows(model, state, **options)  # type: ignore[arg-type]
 
 
-def test_a_model_that_predicts_no_numbers_is_refused() -> None:
+def test_a_model_that_predicts_nan_is_refused() -> None:
     model = ToyWindow().double()
     torch.nn.init.constant_(model.table, float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
@@ -356,18 +356,18 @@ def test_a_model_that_predicts_no_numbers_is_refused() -> None:
 def test_compositions_are_searched_like_any_model(composed: type[Mixture] | type[Product]) -> None:
     model = composed([random_attention(0), ToyWindow(5, END).double()])
     state = sources(model, 4)
-    found = beam_search_rows(model, state, width=3, max_length=6, end=END)
+    results = beam_search_rows(model, state, width=3, max_length=6, end=END)
     for i in range(4):
         with torch.no_grad():
             expected = written_out(model, _row(state, i), width=3, max_length=6, end=END)
-        _assert_same(found[i], expected[:3])
+        _assert_same(results[i], expected[:3])
 
 
 @pytest.mark.parametrize("composed", [Mixture, Product])
-def test_members_of_an_ensemble_read_the_source_each_by_itself(
+def test_each_member_of_an_ensemble_reads_the_source_itself(
     composed: type[Mixture] | type[Product],
 ) -> None:
-    """Encoder-decoders of different kinds, ragged sources: the ensemble searches as alone."""
+    """Encoder-decoders of different kinds, ragged sources: batched equals alone."""
     torch.manual_seed(0)
     sizes = {"model_size": 8, "encoder_layers": 1, "decoder_layers": 1}
     kinds = [
@@ -394,10 +394,10 @@ def test_members_of_an_ensemble_read_the_source_each_by_itself(
         multiplied = torch.stack(first).mean(0).log_softmax(-1)
         expected = mixed if composed is Mixture else multiplied
     assert torch.allclose(together.dense(), expected)
-    found = beam_search_rows(model, state, width=3, max_length=6, end=END)
+    results = beam_search_rows(model, state, width=3, max_length=6, end=END)
     for i, n in enumerate(lengths.tolist()):
         with torch.no_grad():
             own = model.bind(Batch(x[i : i + 1, :n], x[i : i + 1, :n]))
             _assert_same(
-                found[i], written_out(own, own.start(1), width=3, max_length=6, end=END)[:3]
+                results[i], written_out(own, own.start(1), width=3, max_length=6, end=END)[:3]
             )

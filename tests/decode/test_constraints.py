@@ -1,4 +1,4 @@
-"""Constraints, preferences, fusion and diversity: against searches written out, and enumeration."""
+"""Constraints, scorers, fusion and diversity, against searches written out and enumeration."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def _contains(symbols: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
 
 
 def _totals(scorer: Scorer, symbols: tuple[int, ...]) -> list[float]:
-    """What a scorer gives each symbol of a sequence."""
+    """The score of each symbol of a sequence."""
     state, given = scorer.start(1), []
     for x in symbols:
         given.append(float(scorer.scores(state)[0, x]))
@@ -89,7 +89,7 @@ SCORERS: dict[str, Scorer] = {
 def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
     model, scorers = random_attention(1), [(SCORERS[name], 0.6)]
     state = sources(model, 4)
-    found = beam_search_rows(
+    results = beam_search_rows(
         model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
     )
     for i in range(4):
@@ -97,10 +97,10 @@ def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
             expected = written_out(
                 model, _row(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
             )
-        _assert_same(found[i], expected[:3])
+        _assert_same(results[i], expected[:3])
 
 
-def test_a_scorer_gives_what_it_says() -> None:
+def test_scorers_have_known_scores() -> None:
     symbols = (2, 3, 3, 2, 0, 3)
     ruled_out = _totals(SCORERS["forbidden"], symbols)
     assert ruled_out == [0, 0, 0, -math.inf, -math.inf, 0]
@@ -122,11 +122,11 @@ def test_no_score_is_above_the_ceiling() -> None:
                 state = scorer.update(state, torch.randint(V, (8,), generator=generator))
 
 
-def test_every_source_has_its_own_prohibitions() -> None:
+def test_each_source_has_its_own_forbidden_phrases() -> None:
     model = random_attention(2)
     state = model.start(3)
     own = [[(4,)], [], [(0, 0), (3,)]]
-    found = beam_search_rows(
+    results = beam_search_rows(
         model, state, width=3, max_length=6, end=END, scorers=[(Forbidden(own, V), 1.0)]
     )
     for i in range(3):
@@ -134,8 +134,8 @@ def test_every_source_has_its_own_prohibitions() -> None:
         alone = beam_search_rows(
             model, model.start(1), width=3, max_length=6, end=END, scorers=scorers
         )
-        _assert_same(found[i], alone[0])
-        for h in found[i]:
+        _assert_same(results[i], alone[0])
+        for h in results[i]:
             assert not any(_contains(h.symbols, p) for p in own[i])
     greedy = greedy_search(
         model, state, max_length=6, end=END, scorers=[(Forbidden([[(4,)]], V), 1.0)]
@@ -146,10 +146,10 @@ def test_every_source_has_its_own_prohibitions() -> None:
 def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_phrases() -> None:
     model = random_attention(3, num_symbols=4)
     phrases = [[(2, 3)], [(0,), (3, 3)], []]
-    found = constrained_beam_search(
+    hypotheses = constrained_beam_search(
         model, model.start(3), phrases=phrases, width=400, max_length=4, end=END
     )
-    for own, results in zip(phrases, found, strict=True):
+    for own, results in zip(phrases, hypotheses, strict=True):
         sequences = (s for n in range(5) for s in itertools.product([0, 2, 3], repeat=n))
         expected = {s for s in sequences if all(_contains(s, p) for p in own)}
         assert {h.symbols for h in results} == expected
@@ -158,21 +158,21 @@ def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_ph
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
-def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_as_the_model(width: int) -> None:
+def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_like_the_model(width: int) -> None:
     for seed in range(4):
         model = random_attention(seed)
         phrases = [[(4, 4, 0), (2,)], [(3,)], [(0, 0, 2), (2, 0)]]
-        found = constrained_beam_search(
+        hypotheses = constrained_beam_search(
             model, model.start(3), phrases=phrases, width=width, max_length=9, end=END, alpha=0.6
         )
-        for own, results in zip(phrases, found, strict=True):
+        for own, results in zip(phrases, hypotheses, strict=True):
             assert results
             for h in results:
                 assert all(_contains(h.symbols, p) for p in own)
                 assert h.log_prob == pytest.approx(_log_prob(model, h))
 
 
-def test_a_constrained_source_finds_in_a_batch_what_it_finds_alone() -> None:
+def test_the_results_of_a_constrained_source_do_not_depend_on_its_batch() -> None:
     model = random_attention(5)
     phrases = [[(4, 0)], [(2,), (3, 3)], [], [(0,)]]
     together = constrained_beam_search(
@@ -235,12 +235,12 @@ def diverse_written_out(
     for beam in beams:
         for symbols, p, _ in beam:
             results[symbols, False] = p
-    found = [Hypothesis(symbols, p, p, ended) for (symbols, ended), p in results.items()]
-    return sorted(found, key=lambda h: -h.score)
+    hypotheses = [Hypothesis(symbols, p, p, ended) for (symbols, ended), p in results.items()]
+    return sorted(hypotheses, key=lambda h: -h.score)
 
 
 @pytest.mark.parametrize(("groups", "width", "strength"), [(2, 2, 0.7), (3, 1, 1.5), (2, 3, 0.0)])
-def test_diverse_search_finds_what_the_algorithm_written_out_finds(
+def test_diverse_search_equals_the_algorithm_written_out(
     groups: int, width: int, strength: float
 ) -> None:
     for seed in range(3):
@@ -249,7 +249,7 @@ def test_diverse_search_finds_what_the_algorithm_written_out_finds(
             expected = diverse_written_out(
                 model, groups=groups, width=width, max_length=5, strength=strength
             )
-        found = diverse_beam_search(
+        results = diverse_beam_search(
             model,
             model.start(2),
             width=groups * width,
@@ -259,8 +259,8 @@ def test_diverse_search_finds_what_the_algorithm_written_out_finds(
             strength=strength,
         )
         # A group stops when nothing that it could still find is among its best.
-        _assert_same(found[0][:width], expected[:width])
-        _assert_same(found[0], found[1])
+        _assert_same(results[0][:width], expected[:width])
+        _assert_same(results[0], results[1])
 
 
 def test_one_group_is_plain_beam_search() -> None:
@@ -274,10 +274,10 @@ def test_one_group_is_plain_beam_search() -> None:
         _assert_same(a, b)
 
 
-def test_scorers_of_a_source_hold_in_all_its_groups() -> None:
+def test_scorers_of_a_source_apply_in_all_its_groups() -> None:
     model = random_attention(4)
     own = [[(4,)], [(0,), (3,)]]
-    found = diverse_beam_search(
+    hypotheses = diverse_beam_search(
         model,
         model.start(2),
         width=4,
@@ -286,16 +286,16 @@ def test_scorers_of_a_source_hold_in_all_its_groups() -> None:
         end=END,
         scorers=[(Forbidden(own, V), 1.0)],
     )
-    for phrases, results in zip(own, found, strict=True):
+    for phrases, results in zip(own, hypotheses, strict=True):
         assert results
         assert not any(_contains(h.symbols, p) for h in results for p in phrases)
 
 
-def test_groups_differ_more_the_stronger_they_are_held_apart() -> None:
+def test_groups_differ_more_with_a_stronger_penalty() -> None:
     model = random_attention(6, std=0.7)
 
     def first_symbols(strength: float) -> int:
-        found = diverse_beam_search(
+        results = diverse_beam_search(
             model,
             model.start(1),
             width=4,
@@ -304,13 +304,13 @@ def test_groups_differ_more_the_stronger_they_are_held_apart() -> None:
             end=END,
             strength=strength,
         )
-        return len({h.symbols[:1] for h in found[0]})
+        return len({h.symbols[:1] for h in results[0]})
 
     assert first_symbols(0.0) == 1
     assert first_symbols(50.0) > 2
 
 
-def test_groups_that_cannot_share_the_beam_are_refused() -> None:
+def test_groups_that_do_not_divide_the_beam_are_refused() -> None:
     model = random_attention(0)
     for message, options in (
         ("cannot be split into 3", {"num_groups": 3}),

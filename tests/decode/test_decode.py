@@ -1,4 +1,4 @@
-"""Sampling and beam search, on models whose answers are known."""
+"""Sampling and beam search, on models with known results."""
 
 import itertools
 import math
@@ -50,7 +50,7 @@ def test_samples_have_the_frequencies_of_the_model() -> None:
     assert float(((counts - expected) ** 2 / expected).sum()) < 31.8
 
 
-def test_a_run_is_continued_where_it_stopped() -> None:
+def test_sampling_can_be_continued() -> None:
     model = ToyAttention().double()
     whole = _draw(model, 2, 20, seed=1)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_a_run_is_continued_where_it_stopped() -> None:
     assert torch.equal(again, whole[:, 7:])
 
 
-def test_filters_keep_what_they_say() -> None:
+def test_filters_keep_the_documented_symbols() -> None:
     d = Categorical(torch.tensor([[0.4, 0.3, 0.2, 0.1]], dtype=torch.float64).log())
 
     def kept(**options: float) -> list[float]:
@@ -74,7 +74,7 @@ def test_filters_keep_what_they_say() -> None:
     assert kept(temperature=0) == [1, 0, 0, 0]
     squared = [0.16, 0.09, 0.04, 0.01]
     assert kept(temperature=0.5) == [round(v / 0.3, 6) for v in squared]
-    assert Sampling().reshape(d) is d, "nothing asked: the lazy distribution itself"
+    assert Sampling().reshape(d) is d, "without filters: the lazy distribution itself"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_impossible_filters_are_refused(options: dict[str, float]) -> None:
         Sampling(**options)  # type: ignore[arg-type]
 
 
-def test_a_stream_pushes_what_log_prob_scores() -> None:
+def test_a_stream_returns_the_surprisal_of_each_symbol() -> None:
     model = ToyWindow().double()
     stream = Stream(model)
     other = stream.fork()
@@ -97,15 +97,15 @@ def test_a_stream_pushes_what_log_prob_scores() -> None:
             expected -= float(model.predict(state).log_prob(x))
             state = model.step(state, x)
     assert total == pytest.approx(expected)
-    assert other.push(0) == Stream(model).push(0), "a fork is not disturbed"
+    assert other.push(0) == Stream(model).push(0), "a fork is independent"
 
 
 def _no_bound(rank: NDArray[np.float64], *_: object) -> NDArray[np.float64]:
     return np.where(rank > -np.inf, np.inf, -np.inf)
 
 
-def test_early_stopping_finds_what_patience_finds() -> None:
-    """The bound by which the search stops must be true also under a length penalty."""
+def test_early_stopping_is_exact_under_a_length_penalty() -> None:
+    """The bound by which the search stops must hold under a length penalty too."""
     for seed in range(20):
         model = ToyAttention().double()
         torch.manual_seed(seed)
@@ -121,10 +121,10 @@ def test_early_stopping_finds_what_patience_finds() -> None:
 
 
 def test_a_result_cut_by_max_length_says_so() -> None:
-    found = beam_search(ToyWindow(), ToyWindow().start(1), width=27, max_length=3, end=1)
-    assert {h.is_ended for h in found} == {True, False}
-    assert all(h.is_ended or len(h.symbols) == 3 for h in found)
-    assert all(1 not in h.symbols for h in found)
+    results = beam_search(ToyWindow(), ToyWindow().start(1), width=27, max_length=3, end=1)
+    assert {h.is_ended for h in results} == {True, False}
+    assert all(h.is_ended or len(h.symbols) == 3 for h in results)
+    assert all(1 not in h.symbols for h in results)
 
 
 def test_the_length_penalty_is_that_of_wu_et_al() -> None:
@@ -150,9 +150,9 @@ class Forbid:
 
 def test_a_scorer_ranks_but_never_enters_log_prob() -> None:
     model = ToyWindow().double()
-    found = beam_search(model, model.start(1), width=4, max_length=4, scorers=[(Forbid(), 1.0)])
-    assert found
-    for h in found:
+    results = beam_search(model, model.start(1), width=4, max_length=4, scorers=[(Forbid(), 1.0)])
+    assert results
+    for h in results:
         assert 0 not in h.symbols
         assert h.score == pytest.approx(h.log_prob + 5 * h.symbols.count(2))
 
@@ -174,7 +174,7 @@ def test_members_must_share_their_symbols() -> None:
     for composed in (Mixture, Product):
         with pytest.raises(ConfigError, match="share their symbols"):
             composed([ToyWindow(3), ToyWindow(4)])
-    with pytest.raises(ConfigError, match="no distribution"):
+    with pytest.raises(ConfigError, match="not a distribution"):
         Mixture([ToyWindow(), ToyWindow()], [0.5, 0.6])
 
 

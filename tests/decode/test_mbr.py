@@ -25,10 +25,10 @@ def test_the_candidate_of_greatest_expected_utility_comes_first() -> None:
     expected = {
         c: sum(_closeness(c, r) for r in candidates) / len(candidates) for c in set(candidates)
     }
-    found = minimum_bayes_risk(candidates, _closeness)
+    results = minimum_bayes_risk(candidates, _closeness)
     by_value_then_place = sorted(expected, key=lambda c: (-expected[c], candidates.index(c)))
-    assert [candidates[i] for i, _ in found] == by_value_then_place
-    for i, value in found:
+    assert [candidates[i] for i, _ in results] == by_value_then_place
+    for i, value in results:
         assert value == pytest.approx(expected[candidates[i]])
         assert candidates.index(candidates[i]) == i, "the first occurrence speaks for all"
 
@@ -40,16 +40,16 @@ def test_equal_candidates_are_compared_once() -> None:
         asked.append((a, b))
         return float(a == b)
 
-    found = minimum_bayes_risk(["x", "y", "x", "x"], utility)
-    assert found == [(0, 0.75), (1, 0.25)]
+    results = minimum_bayes_risk(["x", "y", "x", "x"], utility)
+    assert results == [(0, 0.75), (1, 0.25)]
     assert len(asked) == len(set(asked)) == 4
 
 
 def test_weights_and_references_of_its_own() -> None:
-    found = minimum_bayes_risk(
+    results = minimum_bayes_risk(
         ["a", "aaa"], _closeness, weights=[3.0, 1.0], references=["aaa", "a"]
     )
-    assert found == [(1, pytest.approx(-0.5)), (0, pytest.approx(-1.5))]
+    assert results == [(1, pytest.approx(-0.5)), (0, pytest.approx(-1.5))]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.train.two_processes import model, source
 
 
 def updated(name: str, source: BatchSource, accumulate: int, steps: int = 4) -> dict[str, Any]:
-    """What a few updates leave behind."""
+    """The result of a few updates."""
     made = model(name, torch.float64)
     trainer = Trainer(made, source, TrainingOptions(accumulate=accumulate, clip=0.5), 50)
     norms = []
@@ -43,29 +43,29 @@ def assert_equal(a: Any, b: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("lstm", "lines"), ("lstm", "carried"), ("transformer", "windows")]
 )
-def test_a_batch_in_parts_trains_as_the_whole_batch(name: str, kind: str, accumulate: int) -> None:
+def test_a_batch_in_parts_trains_like_the_whole(name: str, kind: str, accumulate: int) -> None:
     whole = updated(name, source(kind, 7), 1)
     cut = updated(name, source(kind, 7), accumulate)
     assert_equal(cut, whole)
     assert cut["targets"] == whole["targets"]
 
 
-def test_more_parts_than_rows_is_one_row_a_part() -> None:
+def test_more_parts_than_rows_means_one_row_per_part() -> None:
     assert_equal(updated("gru", source("carried", 2), 64), updated("gru", source("carried", 2), 1))
 
 
-def test_parts_hold_every_row_once_in_order_and_what_is_over_counts_nothing() -> None:
+def test_parts_hold_every_row_once_in_order_and_surplus_parts_have_weight_zero() -> None:
     batch = Batch(torch.arange(12).view(3, 4), torch.ones(3, 4), torch.tensor([4, 2, 3]))
     carry = {"h": torch.arange(3.0)[:, None]}
-    found = split_batch(batch, carry, 5)
-    assert len(found) == 5
-    rows = [b.inputs for b, _ in found[:3]]
+    result = split_batch(batch, carry, 5)
+    assert len(result) == 5
+    rows = [b.inputs for b, _ in result[:3]]
     assert torch.equal(torch.cat(rows), batch.inputs)
-    assert torch.equal(torch.cat([c["h"] for _, c in found[:3]]), carry["h"])
-    assert [b.num_targets() for b, _ in found] == [4.0, 2.0, 3.0, 0.0, 0.0]
+    assert torch.equal(torch.cat([c["h"] for _, c in result[:3]]), carry["h"])
+    assert [b.num_targets() for b, _ in result] == [4.0, 2.0, 3.0, 0.0, 0.0]
 
 
-def test_a_step_in_parts_keeps_less_for_the_gradient() -> None:
+def test_a_step_in_parts_saves_less_memory() -> None:
     def most_rows(accumulate: int) -> int:
         made = model("lstm", torch.float64)
         trainer = Trainer(made, source("lines", 8), TrainingOptions(accumulate=accumulate), 50)

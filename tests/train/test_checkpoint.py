@@ -210,9 +210,9 @@ def test_tied_weights_are_stored_once_and_stay_tied() -> None:
             self.head.weight = self.embed.weight
 
     old, new = Tied(), Tied()
-    found = snapshot.unique_tensors(old)
-    assert list(found) == ["embed.weight"]
-    snapshot.load_unique_tensors(new, found)
+    result = snapshot.unique_tensors(old)
+    assert list(result) == ["embed.weight"]
+    snapshot.load_unique_tensors(new, result)
     assert new.head.weight is new.embed.weight
     assert torch.equal(new.head.weight, old.head.weight)
     with pytest.raises(RuntimeError, match=r"embed.weight is missing, other is unexpected"):
@@ -256,9 +256,9 @@ def test_a_stopped_run_is_resumed_and_says_so(tmp_path: Path) -> None:
 def test_runs_with_different_learning_rates_differ(tmp_path: Path) -> None:
     run(tmp_path / "a", options=small(learning_rate=1e-3))
     run(tmp_path / "b", options=small(learning_rate=2e-3))
-    found = compare(tmp_path / "a", tmp_path / "b").differences
+    result = compare(tmp_path / "a", tmp_path / "b").differences
     for part in ("weights: ", "moments of the optimizer: ", "evaluations was"):
-        assert any(part in clause for clause in found)
+        assert any(part in clause for clause in result)
 
 
 @pytest.mark.parametrize(

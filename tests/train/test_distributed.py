@@ -17,6 +17,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+import seriatim
 from seriatim.cli import launch, main
 from seriatim.errors import ConfigError, DataError
 from seriatim.train.distributed import ALONE, Ranks, Vote
@@ -25,24 +26,25 @@ from seriatim.train.parallel import check_enough, local_carry, local_rows, split
 from tests.train import two_processes
 from tests.train.two_processes import run, source
 
+PACKAGE = Path(seriatim.__file__).parent
 TEXT = "".join(f"the {a} saw the {b}.\n" for a in ("cat", "dog", "owl") for b in ("sun", "moon"))
 
 
 class Pretended(Ranks):
-    """Rank r of P, alone in its process: for what needs no talking."""
+    """Rank r of P, alone in its process: for tests without communication."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 
 
 def environment(**more: str) -> dict[str, str]:
-    """One thread a process, and a network that is there."""
+    """One thread per process, and the loopback network."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "GLOO_SOCKET_IFNAME": "lo",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(PACKAGE.parent)]),
         **more,
     }
 
@@ -78,7 +80,7 @@ def difference(a: Any, b: Any) -> float:
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 9])
-def test_the_ranks_share_every_row_once_and_those_without_rows_count_nothing(size: int) -> None:
+def test_the_ranks_split_the_rows_and_ranks_without_rows_have_weight_zero(size: int) -> None:
     batch = source("lines", 6).batch(0)
     shares = [local_rows(batch, Pretended(r, size)) for r in range(size)]
     assert sum(share.num_targets() for share in shares) == batch.num_targets()
@@ -87,14 +89,14 @@ def test_the_ranks_share_every_row_once_and_those_without_rows_count_nothing(siz
         assert torch.equal(share.inputs, batch.inputs[r::size])
 
 
-def test_a_carry_is_shared_as_the_rows_of_its_batch() -> None:
+def test_a_carry_is_split_like_the_rows_of_its_batch() -> None:
     carry = {"h": torch.arange(5.0)[:, None]}
-    found = [local_carry(carry, Pretended(r, 3))["h"][:, 0].tolist() for r in range(3)]
-    assert found == [[0.0, 3.0], [1.0, 4.0], [2.0]]
+    result = [local_carry(carry, Pretended(r, 3))["h"][:, 0].tolist() for r in range(3)]
+    assert result == [[0.0, 3.0], [1.0, 4.0], [2.0]]
     assert local_carry(carry, Pretended(6, 7))["h"].shape == (1, 1)
 
 
-def test_a_source_and_weights_are_shared_with_their_rows() -> None:
+def test_a_source_and_weights_are_split_with_their_rows() -> None:
     from dataclasses import replace
 
     batch = source("lines", 4).batch(0)
@@ -105,7 +107,7 @@ def test_a_source_and_weights_are_shared_with_their_rows() -> None:
     assert torch.equal(share.weights, batch.weights[1::2])
 
 
-def test_parts_of_a_rank_are_as_many_on_every_rank() -> None:
+def test_every_rank_has_the_same_number_of_parts() -> None:
     batch = source("lines", 5).batch(0)
     counts = {
         len(split_batch(local_rows(batch, Pretended(r, 3)), None, min(4, -(-5 // 3))))
@@ -114,25 +116,25 @@ def test_parts_of_a_rank_are_as_many_on_every_rank() -> None:
     assert counts == {2}
 
 
-def test_dropout_differs_by_rank_and_rank_0_draws_as_one_process_does() -> None:
+def test_dropout_differs_by_rank_and_rank_0_draws_like_a_single_process() -> None:
     seeds = [Pretended(r, 4).seed(7) for r in range(4)]
     assert seeds[0] == ALONE.seed(7) == 7
     assert len(set(seeds)) == 4 and all(0 <= s < 2**63 for s in seeds)
 
 
-def test_fewer_symbols_than_processes_is_refused_in_a_sentence() -> None:
-    with pytest.raises(DataError, match=r"has 3 symbols .* 4 processes .* fewer processes"):
+def test_fewer_symbols_than_processes_is_refused_in_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"3 symbols for 4 processes.* fewer processes"):
         check_enough(3, Pretended(0, 4))
     check_enough(4, Pretended(0, 4))
 
 
-def test_a_vote_of_one_is_taken_at_every_step() -> None:
+def test_one_process_votes_at_every_step() -> None:
     vote = Vote(ALONE)
     assert vote(1, True, False) == (True, False)
     assert vote(2, False, True) == (False, True)
 
 
-def test_a_vote_of_many_is_taken_now_and_then_at_steps_that_all_know() -> None:
+def test_several_processes_vote_occasionally_at_steps_that_all_know() -> None:
     now = [0.0]
     vote = Vote(Pretended(0, 2), lambda: now[0])
     taken = []
@@ -145,7 +147,7 @@ def test_a_vote_of_many_is_taken_now_and_then_at_steps_that_all_know() -> None:
 # ---- the command line, without processes --------------------------------------------------------
 
 
-def test_one_process_that_is_asked_for_more_says_how_many() -> None:
+def test_one_process_relaunches_itself_as_several() -> None:
     with pytest.raises(launch.Relaunch) as asked:
         launch.check_processes(3, {})
     assert asked.value.processes == 3
@@ -160,13 +162,13 @@ def test_less_than_one_process_is_refused(processes: int) -> None:
         launch.check_processes(processes, {})
 
 
-def test_another_number_than_an_outer_torchrun_started_is_refused() -> None:
+def test_a_number_of_processes_other_than_that_of_torchrun_is_refused() -> None:
     with pytest.raises(ConfigError, match="--processes 4 inside a run of 2"):
         launch.check_processes(4, {"RANK": "0", "WORLD_SIZE": "2"})
 
 
-def test_slurm_is_understood() -> None:
-    found = {
+def test_the_environment_of_slurm_is_read() -> None:
+    result = {
         "SLURM_PROCID": "5",
         "SLURM_NTASKS": "7",
         "SLURM_LOCALID": "1",
@@ -175,82 +177,82 @@ def test_slurm_is_understood() -> None:
         "SLURM_JOB_NODELIST": "gpu[007-009,12]",
         "SLURM_JOB_ID": "31234",
     }
-    launch.adopt_slurm(found)
-    assert launch.is_worker(found)
-    assert (found["RANK"], found["WORLD_SIZE"], found["LOCAL_RANK"]) == ("5", "7", "1")
-    assert found["LOCAL_WORLD_SIZE"] == "3"
-    assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("gpu007", "31234")
+    launch.adopt_slurm(result)
+    assert launch.is_worker(result)
+    assert (result["RANK"], result["WORLD_SIZE"], result["LOCAL_RANK"]) == ("5", "7", "1")
+    assert result["LOCAL_WORLD_SIZE"] == "3"
+    assert (result["MASTER_ADDR"], result["MASTER_PORT"]) == ("gpu007", "31234")
 
 
 def test_one_task_of_slurm_is_one_process() -> None:
-    found = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
-    launch.adopt_slurm(found)
-    assert not launch.is_worker(found)
+    result = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+    launch.adopt_slurm(result)
+    assert not launch.is_worker(result)
 
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [("n1", "n1"), ("n1,n2", "n1"), ("n[3-7]", "n3"), ("a-[08,9],b", "a-08"), ("a,b[1-2]", "a")],
 )
-def test_the_first_node_of_a_list_of_slurm(nodes: str, first: str) -> None:
+def test_the_first_node_of_a_slurm_node_list(nodes: str, first: str) -> None:
     assert launch.first_node(nodes) == first
 
 
-class Heard:
-    """A group of two in one process: what was left in its store."""
+class SharedStore:
+    """A group of two ranks in one process, with what was written to its store."""
 
-    def __init__(self, rank: int, said: tuple[int, str] | None = None) -> None:
-        self.rank, self.said = rank, said
+    def __init__(self, rank: int, message: tuple[int, str] | None = None) -> None:
+        self.rank, self.message = rank, message
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def tell_failure(self, message: str, code: int) -> bool:
-        is_first, self.said = self.said is None, self.said or (code, message)
+        is_first, self.message = self.message is None, self.message or (code, message)
         return is_first
 
     def failure(self) -> tuple[int, str] | None:
-        return self.said
+        return self.message
 
 
-def voice(group: Heard) -> tuple[Any, io.StringIO]:
-    """A voice in that group, and what it prints."""
+def voice(group: SharedStore) -> tuple[Any, io.StringIO]:
+    """The reporter of failures of that group, and what it prints."""
     out = io.StringIO()
     return launch._Voice(cast(Any, group), out), out
 
 
-def test_rank_0_speaks_at_once() -> None:
-    speaker, out = voice(Heard(0))
+def test_rank_0_reports_at_once() -> None:
+    speaker, out = voice(SharedStore(0))
     assert speaker.say("there is no file x", 3) == 3
     assert out.getvalue() == "seriatim: there is no file x\n"
 
 
-def test_another_rank_speaks_where_rank_0_has_nothing_to_say(
+def test_another_rank_reports_if_rank_0_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "_PATIENCE", 0.2)
-    speaker, out = voice(Heard(1))
+    speaker, out = voice(SharedStore(1))
     assert speaker.say("there is no file x", 3) == 3
     assert out.getvalue() == "seriatim: on rank 1: there is no file x\n"
 
 
 @pytest.mark.slow
-def test_what_one_rank_has_said_no_other_repeats() -> None:
-    speaker, out = voice(Heard(1, (3, "there is no file x")))
+def test_a_failure_is_reported_by_one_rank_only() -> None:
+    speaker, out = voice(SharedStore(1, (3, "there is no file x")))
     assert speaker.say("there is no file x", 3) == 0
     assert speaker.lost() == 3
     assert out.getvalue() == ""
 
 
-def test_a_loss_that_is_no_number_is_left_to_rank_0_which_saves() -> None:
-    speaker, out = voice(Heard(1))
+def test_a_loss_that_is_not_finite_is_reported_by_rank_0_which_saves() -> None:
+    speaker, out = voice(SharedStore(1))
     assert speaker.say("the loss is nan", 6) == 0 and out.getvalue() == ""
 
 
 @pytest.mark.slow
-def test_a_broken_connection_without_a_word_is_told_once() -> None:
-    group = Heard(1)
+def test_a_broken_connection_is_reported_once() -> None:
+    group = SharedStore(1)
     first, out = voice(group)
     assert first.lost() == 6
     assert "ended without a word" in out.getvalue() and "--resume" in out.getvalue()
@@ -262,7 +264,7 @@ def test_a_broken_connection_without_a_word_is_told_once() -> None:
     ("codes", "code"),
     [({0: -15, 1: 3}, 3), ({0: 1, 1: -9}, 6), ({0: -15, 1: -15}, 143), ({0: 2, 1: 2}, 2)],
 )
-def test_the_exit_code_is_that_of_who_failed(codes: dict[int, int], code: int) -> None:
+def test_the_exit_code_is_that_of_the_failed_process(codes: dict[int, int], code: int) -> None:
     assert launch._verdict(codes, 2) == code
 
 
@@ -280,27 +282,29 @@ UPDATES: list[list[Any]] = [
 ]
 
 
-def with_spread(case: list[Any], spread: str) -> list[Any]:
+def with_parallelism(case: list[Any], parallelism: str) -> list[Any]:
     """A case with its options completed."""
-    return [*case[:-1], {**case[-1], "distributed": spread}]
+    return [*case[:-1], {**case[-1], "distributed": parallelism}]
 
 
 @pytest.fixture(scope="module")
 def updates(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any]]:
-    """(by one process, by both ranks of two) of every case, held both ways."""
-    cases = [with_spread(case, spread) for spread in ("ddp", "fsdp") for case in UPDATES]
+    """(by one process, by both ranks of two) of every case, with DDP and FSDP."""
+    cases = [
+        with_parallelism(case, parallelism) for parallelism in ("ddp", "fsdp") for case in UPDATES
+    ]
     one = two_processes.update(ALONE, json.dumps(cases))
     return one, launched(tmp_path_factory.mktemp("updates") / "out", 2, "update", cases)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
 @pytest.mark.parametrize("case", range(len(UPDATES)))
 def test_two_processes_have_the_losses_gradients_and_weights_of_one(
-    updates: tuple[list[Any], list[Any]], spread: str, case: int
+    updates: tuple[list[Any], list[Any]], parallelism: str, case: int
 ) -> None:
     one, both = updates
-    at = case + (spread == "fsdp") * len(UPDATES)
+    at = case + (parallelism == "fsdp") * len(UPDATES)
     for rank in both:
         for what in ("losses", "norms", "moments", "weights"):
             assert difference(one[at][what], rank[at][what]) < 1e-6, what
@@ -321,14 +325,20 @@ OPTIONS: dict[str, Any] = {"steps": 10, "evaluate_every": 4}
 
 @pytest.fixture(scope="module")
 def cut_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    """A folder of runs begun by two processes, and runs begun by one that two have ended."""
+    """A folder of runs begun by two processes, and runs begun by one and ended by two."""
     folder = tmp_path_factory.mktemp("runs")
     for i, (name, kind, _, more) in enumerate(RUNS):
         run(f"{folder}/one/{i}", name, kind, 5, TrainingOptions(**OPTIONS, **more))
     cases = [
-        [f"{folder}/{began}/{i}", name, kind, until, {**OPTIONS, **more, "distributed": spread}]
+        [
+            f"{folder}/{began}/{i}",
+            name,
+            kind,
+            until,
+            {**OPTIONS, **more, "distributed": parallelism},
+        ]
         for began, until in (("two", 5), ("one", None))
-        for i, (name, kind, spread, more) in enumerate(RUNS)
+        for i, (name, kind, parallelism, more) in enumerate(RUNS)
     ]
     both = launched(folder / "out", 2, "runs", cases)
     assert difference(*([r["weights"] for r in rank] for rank in both)) == 0.0
@@ -337,29 +347,31 @@ def cut_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(RUNS)))
-def test_a_run_of_one_process_goes_on_in_two(cut_short: tuple[Path, list[Any]], case: int) -> None:
+def test_a_run_of_one_process_is_resumed_by_two(
+    cut_short: tuple[Path, list[Any]], case: int
+) -> None:
     name, kind, _, more = RUNS[case]
     whole = run(None, name, kind, None, TrainingOptions(**OPTIONS, **more))
-    found = cut_short[1][case]
-    assert found["resumed"] and 5 <= found["resumed"][0] < found["steps"] == 10
-    assert difference(whole["weights"], found["weights"]) < 1e-12
-    assert difference(whole["valid"], found["valid"]) < 1e-12
+    result = cut_short[1][case]
+    assert result["resumed"] and 5 <= result["resumed"][0] < result["steps"] == 10
+    assert difference(whole["weights"], result["weights"]) < 1e-12
+    assert difference(whole["valid"], result["valid"]) < 1e-12
 
 
 @pytest.mark.parametrize("case", range(len(RUNS)))
-def test_a_run_of_two_processes_goes_on_in_one(
+def test_a_run_of_two_processes_is_resumed_by_one(
     cut_short: tuple[Path, list[Any]], case: int
 ) -> None:
-    name, kind, spread, more = RUNS[case]
+    name, kind, parallelism, more = RUNS[case]
     folder = cut_short[0] / "two" / str(case)
     shards = list(folder.glob("shard-*-of-2.safetensors"))
-    assert len(shards) == (2 if spread == "fsdp" else 0)
+    assert len(shards) == (2 if parallelism == "fsdp" else 0)
     whole = run(None, name, kind, None, TrainingOptions(**OPTIONS, **more))
-    found = run(str(folder), name, kind, None, TrainingOptions(**OPTIONS, **more))
-    assert found["resumed"] and 5 <= found["resumed"][0] < found["steps"] == 10
-    assert difference(whole["weights"], found["weights"]) < 1e-12
-    assert difference(whole["valid"], found["valid"]) < 1e-12
-    assert found["best"] == whole["best"]
+    result = run(str(folder), name, kind, None, TrainingOptions(**OPTIONS, **more))
+    assert result["resumed"] and 5 <= result["resumed"][0] < result["steps"] == 10
+    assert difference(whole["weights"], result["weights"]) < 1e-12
+    assert difference(whole["valid"], result["valid"]) < 1e-12
+    assert result["best"] == whole["best"]
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -389,7 +401,7 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_starts_two_processes_and_ends_as_one_would(
+def test_the_command_starts_two_processes_and_ends_like_one(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--steps", "12", "--json", "--precision", "float32")
@@ -412,7 +424,7 @@ def test_the_command_starts_two_processes_and_ends_as_one_would(
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_takes_the_others_with_it(text: Path, tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_others(text: Path, tmp_path: Path) -> None:
     command = fit(text, tmp_path / "out", "--steps", "10000000", "--processes", "2")
     env = environment(SERIATIM_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path))
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as launcher:

@@ -1,4 +1,4 @@
-"""Objectives: known values, and what the penalties of activations count."""
+"""Objectives: known values, and the penalties of activations."""
 
 import pytest
 import torch
@@ -33,28 +33,28 @@ def test_the_options_choose_the_objective() -> None:
     assert both == PenalizedActivations(SmoothedLikelihood(0.1), 2.0, 0.0)
 
 
-def test_penalties_are_mean_squares_of_what_is_read_and_of_what_changes() -> None:
+def test_penalties_are_mean_squares_of_read_features_and_of_changes() -> None:
     """By hand: alpha of the dropped-out features, beta of the whole ones."""
     features, read = random(B, L, D, seed=1), random(B, L, D, seed=2)
     distribution = LinearCategorical(read, random(V, D, seed=3))
-    found = PenalizedActivations(log_likelihood, 2.0, 3.0)(distribution, targets(), features)
+    result = PenalizedActivations(log_likelihood, 2.0, 3.0)(distribution, targets(), features)
     for b in range(B):
         for t in range(L):
             expected = distribution.log_prob(targets())[b, t] - 2.0 * (read[b, t] ** 2).mean()
             if t:
                 expected = expected - 3.0 * ((features[b, t] - features[b, t - 1]) ** 2).mean()
-            torch.testing.assert_close(found[b, t], expected, **EXACT)
+            torch.testing.assert_close(result[b, t], expected, **EXACT)
 
 
-def test_penalties_of_other_distributions_are_of_the_features() -> None:
+def test_penalties_of_other_distributions_use_the_features() -> None:
     features = random(B, L, D, seed=1)
     distribution = Categorical(random(B, L, V, seed=3))
-    found = PenalizedActivations(log_likelihood, 2.0, 0.0)(distribution, targets(), features)
+    result = PenalizedActivations(log_likelihood, 2.0, 0.0)(distribution, targets(), features)
     expected = distribution.log_prob(targets()) - 2.0 * features.pow(2).mean(-1)
-    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(result, expected, **EXACT)
 
 
-def test_padding_pays_no_penalty_and_gets_no_gradient() -> None:
+def test_padding_has_no_penalty_and_no_gradient() -> None:
     torch.manual_seed(0)
     model = build_model(LSTM(hidden_size=D, dropout=0.5), V, 1).double().train()
     objective = PenalizedActivations(log_likelihood, 2.0, 1.0)
@@ -88,7 +88,7 @@ def test_a_penalty_makes_activations_smaller() -> None:
     assert norms[1] < 0.5 * norms[0]
 
 
-def test_features_that_are_no_tensor_are_refused_in_words() -> None:
+def test_features_other_than_a_tensor_are_refused_in_one_sentence() -> None:
     distribution = Categorical(random(B, L, V, seed=3))
     with pytest.raises(TypeError, match="leave them out"):
         PenalizedActivations(log_likelihood, 1.0, 0.0)(distribution, targets(), (None,))

@@ -1,4 +1,4 @@
-"""Precision: chosen for a reason, applied for a time, and left as it was."""
+"""Precision: chosen for a reason, applied for a time, and restored."""
 
 import json
 
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def fresh() -> None:
-    """What was found out before is forgotten, before and after."""
+    """Clear the cached measurements, before and after."""
     precision._fastest.cache_clear()
     precision.exact_float32.cache_clear()
     yield
@@ -73,14 +73,14 @@ def test_bfloat16_is_chosen_where_its_products_are_clearly_faster(
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
     monkeypatch.setattr(precision, "_seconds", seconds.__getitem__)
-    found = choose_precision("auto", wide())
-    assert found.products == products
-    assert f"{1 / narrow_seconds:.1f} times" in found.why
+    result = choose_precision("auto", wide())
+    assert result.products == products
+    assert f"{1 / narrow_seconds:.1f} times" in result.why
 
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(("error", "setting"), [(4e-7, "medium"), (2e-3, "highest")])
-def test_float32_takes_the_fast_road_only_where_it_is_exact(
+def test_float32_uses_the_fast_setting_only_where_it_is_exact(
     error: float, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_error", lambda: error)
@@ -95,18 +95,18 @@ def test_products_within_a_run_are_as_exact_as_float32_is() -> None:
         assert precision._error() < precision.EXACT
 
 
-def test_narrow_models_and_other_weights_stay_as_they_are() -> None:
+def test_small_models_and_other_dtypes_keep_float32() -> None:
     assert choose_precision("auto", torch.nn.Linear(3, 3)).products == "float32"
     assert "9 weights" in choose_precision("auto", torch.nn.Linear(3, 3)).why
     assert choose_precision("auto", wide(torch.float64)) == PrecisionChoice("float32", "")
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
-def test_what_was_asked_for_is_taken(asked: str) -> None:
+def test_a_given_precision_is_taken(asked: str) -> None:
     assert choose_precision(asked, torch.nn.Linear(3, 3)).products == asked
 
 
-def test_everything_is_as_it_was_afterwards_even_after_an_error(
+def test_process_settings_are_restored_even_after_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(precision, "exact_float32", lambda _: Exact("medium", "said so"))
@@ -124,14 +124,14 @@ def test_everything_is_as_it_was_afterwards_even_after_an_error(
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_an_allocator_that_the_user_has_tuned_is_left_alone(
+def test_an_allocator_tuned_by_the_user_is_not_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
     assert precision._glibc() is None
 
 
-def test_narrow_means_autocast_and_only_inside() -> None:
+def test_autocast_applies_only_inside_its_context() -> None:
     a = torch.ones(2, 2)
     with autocast("bf16", CPU):
         assert (a @ a).dtype == torch.bfloat16
@@ -151,8 +151,8 @@ def test_narrow_means_autocast_and_only_inside() -> None:
     ],
     ids=lambda c: type(c).__name__,
 )
-def test_training_in_bfloat16_learns_nearly_what_float32_learns(config: object) -> None:
-    found = {}
+def test_training_in_bfloat16_reaches_nearly_the_loss_of_float32(config: object) -> None:
+    result = {}
     for asked in ("float32", "bf16"):
         torch.manual_seed(0)
         options = TrainingOptions(
@@ -160,11 +160,11 @@ def test_training_in_bfloat16_learns_nearly_what_float32_learns(config: object) 
         )
         history = fit(build_model(config, 5, 1), corpus(), corpus(), options)
         assert history.options["precision"] == asked
-        found[asked] = history.best_valid_nats
-    assert found["bf16"] == pytest.approx(found["float32"], rel=0.05, abs=0.02)
+        result[asked] = history.best_valid_nats
+    assert result["bf16"] == pytest.approx(result["float32"], rel=0.05, abs=0.02)
 
 
-def test_the_history_says_what_was_chosen_and_why() -> None:
+def test_the_history_has_the_chosen_precision_and_the_reason() -> None:
     history = fit(small(), corpus(), None, TrainingOptions(steps=2, batch_size=2, length=8))
     assert history.options["precision"] == "float32"
     assert any(note.startswith("precision float32") for note in history.notes)
@@ -172,7 +172,7 @@ def test_the_history_says_what_was_chosen_and_why() -> None:
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
-def test_blocks_computed_again_have_the_same_gradients_to_the_bit(asked: str) -> None:
+def test_recomputed_blocks_have_the_same_gradients_to_the_bit(asked: str) -> None:
     kept, again = small(), small()
     trained(kept, precision=asked)
     trained(again, precision=asked, recompute=True)
@@ -180,7 +180,7 @@ def test_blocks_computed_again_have_the_same_gradients_to_the_bit(asked: str) ->
         assert torch.equal(a, b)
 
 
-def test_blocks_computed_again_keep_less() -> None:
+def test_recomputed_blocks_save_less_memory() -> None:
     def kept(recomputes: bool) -> int:
         model, sizes = small().train(), []
         for unit in model.modules():
@@ -199,7 +199,7 @@ def test_blocks_computed_again_keep_less() -> None:
     assert kept(True) < 0.7 * kept(False)
 
 
-def test_a_model_without_blocks_says_that_there_is_nothing_to_compute_again() -> None:
+def test_a_model_without_blocks_notes_that_recompute_changes_nothing() -> None:
     trainer = trained(build_model(st.LSTM(hidden_size=4), 5, 1), recompute=True)
     assert trainer.notes == (
         "recompute: this model has no blocks to compute again, so it changes nothing",

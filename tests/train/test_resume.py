@@ -1,4 +1,4 @@
-"""A run that is killed and begun again ends with the bits of one that was never touched.
+"""A run that is killed and resumed ends with the bits of an undisturbed one.
 
 The killing is real: a process of its own, SIGKILL from outside, at random instants.
 """
@@ -88,7 +88,7 @@ def built(case: Case) -> SequenceModel:
 
 
 def run(name: str, folder: Path, slowness: float = 0.0, steps: int | None = None) -> None:
-    """Begin the run of a case, or go on with it."""
+    """Begin the run of a case, or resume it."""
     case = CASES[name]
     options = options_of(case)
     if steps is not None:
@@ -109,14 +109,14 @@ def run(name: str, folder: Path, slowness: float = 0.0, steps: int | None = None
 
 
 def assert_same_bits(first: Path, second: Path) -> None:
-    found = compare(first, second)
-    assert not found.differences
-    assert len(found.compared) == 7
+    result = compare(first, second)
+    assert not result.differences
+    assert len(result.compared) == 7
 
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that begin with torch already imported, and with nothing else of this one."""
+    """Processes that start with torch imported, and share nothing else with this one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seriatim.train.loop", "seriatim.models.options.registry"])
     return context
@@ -124,7 +124,7 @@ def processes() -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_killed_at_random_instants_ends_with_the_bits_of_one_that_was_not(
+def test_a_run_killed_at_random_instants_ends_with_the_bits_of_an_undisturbed_run(
     name: str, tmp_path: Path, processes: Any
 ) -> None:
     rng = random.Random(name)

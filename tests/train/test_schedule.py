@@ -19,7 +19,7 @@ def test_warmup_rises_linearly_to_the_peak_and_not_beyond() -> None:
     assert [s.rate(t) for t in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
 
 
-def test_cosine_starts_at_the_peak_is_halfway_in_the_middle_and_ends_at_the_final_share() -> None:
+def test_cosine_falls_from_the_peak_through_the_middle_to_the_final_fraction() -> None:
     s = schedule(learning_rate=2.0, warmup=20, final_fraction=0.1)
     assert s.rate(20) == pytest.approx(2.0)
     assert s.rate(60) == pytest.approx(2.0 * 0.55)  # the mean of 1 and 0.1
@@ -48,7 +48,7 @@ def test_step_follows_the_recipe_of_zaremba() -> None:
     assert s.rate(39) == 1.0  # the last step of the fourth epoch
 
 
-def test_step_falls_every_so_many_epochs() -> None:
+def test_step_falls_every_few_epochs() -> None:
     s = schedule(schedule="step", learning_rate=1.0, decay=0.1, decay_after=1, decay_every=2)
     epochs = [s.rate(10 * epoch) for epoch in range(6)]
     assert epochs == pytest.approx([1.0, 0.1, 0.1, 0.01, 0.01, 0.001])
@@ -63,7 +63,7 @@ def test_plateau_falls_after_the_given_evaluations_without_improvement() -> None
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
-def test_other_schedules_do_not_listen_to_validation() -> None:
+def test_other_schedules_ignore_validation() -> None:
     s = schedule(schedule="constant", learning_rate=1.0)
     for nats in [1.0, 2.0, 3.0, 4.0]:
         s.observe(nats)

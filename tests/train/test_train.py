@@ -37,7 +37,7 @@ class Corpus:
 
 
 class Bigram(SequenceModel):
-    """A table of logits: the last symbol is all that is kept."""
+    """A table of logits: the state is the last symbol."""
 
     def __init__(self) -> None:
         super().__init__(V, 1)
@@ -135,7 +135,7 @@ def close_to(a: float, b: float) -> bool:
 
 
 class SteppingClock:
-    """A clock that the model itself moves: so many seconds for a training or evaluation call."""
+    """A clock moved by the model: given seconds for each training or evaluation call."""
 
     def __init__(self, training: float, evaluation: float) -> None:
         self.now = 100.0
@@ -180,7 +180,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("minutes", [None, 0.5])
-def test_the_random_state_of_the_caller_is_left_alone(minutes: float | None) -> None:
+def test_training_leaves_the_random_state_of_the_caller_unchanged(minutes: float | None) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     model = Recurrent(dropout=0.5)
@@ -192,7 +192,7 @@ def test_the_random_state_of_the_caller_is_left_alone(minutes: float | None) -> 
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_evaluations_do_not_change_what_is_learnt() -> None:
+def test_evaluations_do_not_change_the_weights() -> None:
     often, seldom = Recurrent(dropout=0.3), Recurrent(dropout=0.3)
     often_history = fit(often, stream(), None, small(evaluate_every=1))
     fit(seldom, stream(), None, small(evaluate_every=12))
@@ -200,7 +200,7 @@ def test_evaluations_do_not_change_what_is_learnt() -> None:
     assert len(often_history.evaluations) == 13
 
 
-def test_the_loop_equals_a_plain_one_written_by_hand() -> None:
+def test_the_loop_equals_one_written_by_hand() -> None:
     """Carried chunks, clipping, decay of matrices only, cosine with warm-up: step for step."""
     options = small(
         steps=25,
@@ -273,7 +273,7 @@ def test_mean_nats_of_a_stream_in_one_row_is_one_pass_and_counts_no_end() -> Non
     assert close_to(mean_nats(model, a_pass(corpus, 1, 16)), expected)
 
 
-def test_mean_nats_has_no_dropout_and_puts_the_training_mode_back() -> None:
+def test_mean_nats_has_no_dropout_and_restores_the_training_mode() -> None:
     model = Recurrent(dropout=0.5).train()
     assert mean_nats(model, a_pass(stream(), 4, 10)) == mean_nats(model, a_pass(stream(), 4, 10))
     assert model.training
@@ -316,7 +316,7 @@ def test_gradients_stop_between_chunks() -> None:
 
 
 @pytest.mark.parametrize("make", [stream, lambda size, seed: lines(size // 10, 20, seed)])
-def test_training_comes_near_the_entropy_of_the_source(
+def test_training_approaches_the_entropy_of_the_source(
     make: Callable[[int, int], TokenSequences],
 ) -> None:
     model = Bigram()
@@ -329,8 +329,8 @@ def test_training_comes_near_the_entropy_of_the_source(
     assert mean_nats(model, a_pass(valid, 8, 64)) == pytest.approx(best, abs=0.01)
 
 
-def test_a_stream_is_learnt_to_its_own_entropy() -> None:
-    """The oracle of the test above is itself near what the chain allows."""
+def test_counting_bigrams_approaches_the_entropy_of_the_chain() -> None:
+    """The oracle of the test above is itself near the entropy of the chain."""
     assert counting(stream(6000, 1), stream(6000, 2)) == pytest.approx(chain_entropy(), abs=0.05)
 
 
@@ -349,8 +349,8 @@ def counting(train: TokenSequences, valid: TokenSequences) -> float:
     return float(-(seen * logs).sum() / seen.sum())
 
 
-def test_a_recurrent_model_learns_what_needs_memory() -> None:
-    """0 0 1 1 2 2 ..: after one symbol, whether it comes again needs the one before."""
+def test_a_recurrent_model_learns_a_pattern_that_needs_memory() -> None:
+    """0 0 1 1 2 2 ..: whether a symbol is repeated depends on the symbol before it."""
     tokens = np.repeat(np.tile(np.arange(V), 60), 2).astype(np.uint8)
     corpus = Corpus(tokens, np.array([0, len(tokens)]), is_stream=True)
     options = TrainingOptions(learning_rate=0.03, steps=120, batch_size=8, length=12)
@@ -376,7 +376,7 @@ def test_padding_is_reported() -> None:
 # ---- clipping and decay --------------------------------------------------------------------------
 
 
-def test_a_clipped_step_has_the_length_of_the_clip_and_the_whole_norm_is_reported() -> None:
+def test_a_clipped_step_has_the_length_of_the_clip_and_the_full_norm_is_reported() -> None:
     moved, norms = [], []
     for clip in (None, 1e-3):
         model = Bigram()
@@ -408,12 +408,12 @@ def test_weight_decay_is_for_matrices_only() -> None:
 
 
 def opposite(size: int = 300) -> Corpus:
-    """A chain that runs the other way: whoever learns `chain` gets worse on it."""
+    """A chain in the other direction: a model that learns `chain` gets worse on it."""
     corpus = stream(size)
     return Corpus(corpus.tokens[::-1].copy(), corpus.offsets, is_stream=True)
 
 
-def test_early_stopping_ends_after_so_many_evaluations_and_keeps_the_best() -> None:
+def test_early_stopping_ends_after_patience_evaluations_and_keeps_the_best_weights() -> None:
     model = Bigram()
     history = fit(model, stream(), opposite(), small(steps=50, evaluate_every=2, patience=3))
     assert history.stopped == "patience"
@@ -422,7 +422,7 @@ def test_early_stopping_ends_after_so_many_evaluations_and_keeps_the_best() -> N
     assert torch.equal(weights(model), torch.zeros(V * V, dtype=torch.float64))
 
 
-def test_the_weights_of_the_best_evaluation_come_back() -> None:
+def test_a_run_ends_with_the_weights_of_its_best_evaluation() -> None:
     options = small(steps=400, learning_rate=0.3, schedule="constant", evaluate_every=5)
     train, valid = stream(30, seed=1), stream(300, seed=2)  # too little data: it overfits
     model = Bigram()
@@ -443,13 +443,15 @@ def test_without_validation_the_last_weights_are_kept() -> None:
 
 
 @pytest.mark.parametrize("options", [{"patience": 2}, {"schedule": "plateau"}])
-def test_options_that_listen_to_validation_need_some(options: dict[str, Any]) -> None:
+def test_options_that_depend_on_validation_need_a_corpus(
+    options: dict[str, Any],
+) -> None:
     with pytest.raises(ConfigError, match="there is no validation corpus"):
         fit(Bigram(), stream(), None, small(**options))
 
 
 class Trap(Bigram):
-    """Its loss is not a number at the training call of the given number."""
+    """A model whose loss is not finite at a given training call."""
 
     def __init__(self, at: int, value: float = math.nan) -> None:
         super().__init__()
@@ -462,7 +464,7 @@ class Trap(Bigram):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("valid", [stream, lambda: None])
-def test_a_loss_that_is_no_number_stops_with_its_step_and_the_best_weights(
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_best_weights(
     value: float, valid: Callable[[], TokenSequences | None]
 ) -> None:
     options = small(steps=30, evaluate_every=5, learning_rate=0.25, schedule="constant")
@@ -474,7 +476,7 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_the_best_weights(
     assert not model.training and model.table.grad is None
 
 
-def test_a_learning_rate_that_explodes_is_named() -> None:
+def test_an_error_names_the_learning_rate_that_made_training_diverge() -> None:
     model = Recurrent().float()
     options = small(optimizer="sgd", learning_rate=1e38, clip=None, schedule="constant", steps=50)
     with pytest.raises(TrainingError, match=r"learning rate of 1e\+38") as error:
@@ -491,7 +493,7 @@ def interrupt_at(step: int) -> Callable[[Progress], None]:
     return report
 
 
-def test_ctrl_c_keeps_the_best_so_far_and_returns() -> None:
+def test_ctrl_c_ends_the_run_with_the_best_weights_so_far() -> None:
     model, healthy = Bigram(), Bigram()
     options = small(steps=100, evaluate_every=5, schedule="constant")
     clock = SteppingClock(1.0, 0.0)
@@ -510,7 +512,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_returns() -> None:
     assert not model.training
 
 
-def test_ctrl_c_before_the_first_evaluation_keeps_what_was_learnt() -> None:
+def test_ctrl_c_before_the_first_evaluation_keeps_the_last_weights() -> None:
     model, healthy = Bigram(), Bigram()
     clock = SteppingClock(1.0, 0.0)
     clock.attach(model)
@@ -527,7 +529,7 @@ def test_ctrl_c_before_the_first_evaluation_keeps_what_was_learnt() -> None:
     assert torch.equal(weights(model), weights(healthy))
 
 
-def test_ctrl_c_with_broken_weights_goes_back_to_the_first() -> None:
+def test_ctrl_c_with_broken_weights_restores_the_first_weights() -> None:
     model = Bigram()
 
     def stop() -> bool:
@@ -548,7 +550,7 @@ def test_ctrl_c_with_broken_weights_goes_back_to_the_first() -> None:
     assert torch.equal(weights(model), torch.zeros(V * V, dtype=torch.float64))
 
 
-def test_the_caller_may_stop_a_run() -> None:
+def test_a_callback_can_stop_a_run() -> None:
     answers: Iterator[bool] = iter([False] * 8 + [True])
     options = small(steps=100, evaluate_every=5)
     history = fit(
@@ -568,7 +570,7 @@ def test_a_model_without_parameters_is_refused() -> None:
         fit(model, stream(), stream(), small())
 
 
-def test_an_empty_validation_corpus_is_refused_before_anything_is_learnt() -> None:
+def test_an_empty_validation_corpus_is_refused_before_training() -> None:
     model = Bigram()
     empty = Corpus(np.empty(0, np.uint8), np.array([0, 0]), is_stream=True)
     with pytest.raises(DataError, match="holds no symbol"):
@@ -581,7 +583,7 @@ def test_an_empty_validation_corpus_is_refused_before_anything_is_learnt() -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [(1.0, 0.0), (0.5, 0.2), (0.2, 3.0), (4.0, 0.1)])
-def test_minutes_become_steps_that_fill_the_time_evaluations_included(
+def test_minutes_become_steps_that_fill_the_time_including_evaluations(
     seconds: tuple[float, float],
 ) -> None:
     model, clock = Bigram(), SteppingClock(*seconds)
@@ -596,7 +598,7 @@ def test_minutes_become_steps_that_fill_the_time_evaluations_included(
     assert history.seconds == pytest.approx(clock() - began)
 
 
-def test_the_steps_recorded_for_minutes_give_the_same_weights_again() -> None:
+def test_repeating_the_recorded_number_of_steps_gives_the_same_weights() -> None:
     timed, again = Recurrent(dropout=0.3), Recurrent(dropout=0.3)
     clock = SteppingClock(1.0, 0.5)
     clock.attach(timed)
@@ -611,7 +613,7 @@ def test_the_steps_recorded_for_minutes_give_the_same_weights_again() -> None:
     ]
 
 
-def test_a_budget_too_short_for_a_step_takes_one() -> None:
+def test_a_budget_too_short_for_a_step_takes_one_step() -> None:
     model, clock = Bigram(), SteppingClock(10.0, 10.0)
     clock.attach(model)
     history = fit(
@@ -620,12 +622,12 @@ def test_a_budget_too_short_for_a_step_takes_one() -> None:
     assert history.steps == 1
 
 
-def test_a_clock_that_stands_still_does_not_measure_for_ever() -> None:
+def test_measuring_ends_even_if_the_clock_stands_still() -> None:
     options = small(steps=None, minutes=1e-9)
     assert fit(Bigram(), stream(), None, options, callbacks=Callbacks(clock=lambda: 0.0)).steps >= 1
 
 
-# ---- what is told --------------------------------------------------------------------------------
+# ---- history and progress ------------------------------------------------------------------------
 
 
 def test_epochs_become_steps() -> None:
@@ -643,14 +645,14 @@ def test_about_twenty_evaluations_are_made_and_the_last_step_is_one() -> None:
     assert history.evaluations[-1].step == 1010
 
 
-def test_short_runs_are_not_drowned_in_evaluations() -> None:
+def test_short_runs_have_few_evaluations() -> None:
     history = fit(Bigram(), stream(16384), stream(), TrainingOptions(steps=6))
     assert [e.step for e in history.evaluations] == [0, 4, 6]  # 16,384 symbols are 4 steps
     rare = fit(Bigram(), stream(), None, small(evaluate_every=100))
     assert (rare.evaluate_every, len(rare.evaluations)) == (12, 2)
 
 
-def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_one_before() -> None:
+def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_previous_one() -> None:
     options = small(steps=8, evaluate_every=4, carry=False, optimizer="sgd", learning_rate=1e-12)
     history = fit(Recurrent(), lines(), None, options)
     model = Recurrent().eval()
@@ -666,24 +668,24 @@ def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_one_before() -
     assert history.evaluations[2].train_nats == pytest.approx(np.mean(nats[4:]))
 
 
-def test_progress_is_told_at_most_four_times_a_second_and_at_every_evaluation() -> None:
-    model, clock, told = Bigram(), SteppingClock(0.1, 0.0), list[Progress]()
+def test_progress_is_reported_at_most_four_times_a_second_and_at_every_evaluation() -> None:
+    model, clock, reports = Bigram(), SteppingClock(0.1, 0.0), list[Progress]()
     clock.attach(model)
     fit(
         model,
         stream(),
         stream(),
         small(evaluate_every=6),
-        callbacks=Callbacks(progress=told.append, clock=clock),
+        callbacks=Callbacks(progress=reports.append, clock=clock),
     )
-    assert [p.step for p in told] == [0, 3, 6, 9, 12]
-    assert [p.is_best for p in told] == [True, False, True, False, True]
-    assert [round(p.seconds_left, 6) for p in told] == [0.0, 0.9, 0.6, 0.3, 0.0]
-    assert told[-1].tokens_per_second == pytest.approx(400)  # 40 symbols in a tenth of a second
-    assert all(p.valid is not None and p.steps == 12 for p in told)
+    assert [p.step for p in reports] == [0, 3, 6, 9, 12]
+    assert [p.is_best for p in reports] == [True, False, True, False, True]
+    assert [round(p.seconds_left, 6) for p in reports] == [0.0, 0.9, 0.6, 0.3, 0.0]
+    assert reports[-1].tokens_per_second == pytest.approx(400)  # 40 symbols in a tenth of a second
+    assert all(p.valid is not None and p.steps == 12 for p in reports)
 
 
-def test_a_history_goes_to_json_and_back() -> None:
+def test_a_history_survives_json() -> None:
     history = fit(Bigram(), stream(), stream(), small(warmup=100))
     assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
     assert history.options["learning_rate"] == 0.002

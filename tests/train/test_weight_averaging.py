@@ -1,4 +1,4 @@
-"""The average of the weights: its equation, what judges and keeps it, what it leaves alone."""
+"""Weight averaging: its equation, evaluation and checkpoints, and what it does not change."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_the_average_is_the_weighted_mean_of_all_weights_so_far(decay: float) ->
     assert kept.tensors.keys() == {"w"}  # once where tied, and nothing that is never trained
 
 
-def test_inside_the_model_has_the_average_and_afterwards_its_own_bits() -> None:
+def test_the_model_has_the_average_inside_the_context_and_its_own_bits_afterwards() -> None:
     point = Point()
     kept = Average(point, 0.5, Alone(ALONE))
     for step, value in ((1, 0.1), (2, 0.7)):
@@ -80,7 +80,7 @@ def test_training_is_the_same_with_and_without_an_average() -> None:
     assert torch.equal(weights(plain), weights(averaged))
 
 
-def test_a_run_judges_the_average_and_ends_with_it() -> None:
+def test_a_run_evaluates_the_average_and_ends_with_it() -> None:
     model = Recurrent()
     valid = CorpusPass(stream(), 1, batch_size=4, length=10)
     history = fit(model, stream(), stream(), small(average=0.8, evaluate_every=12))
@@ -99,7 +99,7 @@ def test_a_run_judges_the_average_and_ends_with_it() -> None:
     assert history.best_valid_nats == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_memory_of_an_average_is_announced() -> None:
+def test_the_memory_of_an_average_is_estimated() -> None:
     source = StreamChunks(stream(), 1, batch_size=4, length=10)
     sizes = [
         estimate(Trainer(Recurrent(), source, options, 12), 12).weight_bytes

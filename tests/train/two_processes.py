@@ -157,9 +157,9 @@ def _main() -> int:
     name, out, *rest = sys.argv[1:]
     ranks = join()
     try:
-        found = globals()[name](ranks, *rest)
+        result = globals()[name](ranks, *rest)
         with open(f"{out}.{ranks.rank}.json", "w") as file:
-            json.dump(found, file)
+            json.dump(result, file)
     except BaseException:
         traceback.print_exc()
         return 1
