@@ -182,7 +182,7 @@ def test_a_class_that_is_no_cell_is_refused() -> None:
 
 
 def test_an_option_that_the_cell_does_not_take_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"Leaky cannot be made .* argument 'leek'"):
+    with pytest.raises(ConfigError, match=r"Leaky cannot be called .* argument 'leek'"):
         build_model(Latent(cell=Leaky, options={"leek": 1}), V, 1)
 
 

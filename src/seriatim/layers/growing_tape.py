@@ -96,7 +96,7 @@ class GrowingTape(Node):
         first, end = self._first(), self.end
         keys = tuple(k[:, :, first:end] for k in self.keys)
         values = tuple(v[:, :, first:end] for v in self.values)
-        ragged = None if self.ragged is None else (self.ragged.held[:, :end], self.ragged.seen)
+        ragged = None if self.ragged is None else (self.ragged.slot_pos[:, :end], self.ragged.seen)
         return (keys, values, ragged), (self.context, self.position, end - first)
 
     @classmethod
@@ -126,8 +126,10 @@ class GrowingTape(Node):
 
         ragged = None
         if trees[0][2] is not None:
-            held, seen = zip(*(t[2] for t in trees), strict=True)
-            padded = [F.pad(t, (g, 0), value=NO_POSITION) for t, g in zip(held, gaps, strict=True)]
+            slot_pos, seen = zip(*(t[2] for t in trees), strict=True)
+            padded = [
+                F.pad(t, (g, 0), value=NO_POSITION) for t, g in zip(slot_pos, gaps, strict=True)
+            ]
             ragged = torch.cat(padded), torch.cat(seen)
         subtrees = join([t[0] for t in trees]), join([t[1] for t in trees]), ragged
         return cls.build(subtrees, (context, position, slots))
@@ -183,7 +185,7 @@ class GrowingTape(Node):
     def _old_offsets(self) -> Tensor:
         """(S,) or (B, S) of slots [first, end), counted from the next element."""
         if self.ragged is not None:
-            return self.ragged.held[:, : self.end] - self.ragged.seen[:, None]
+            return self.ragged.slot_pos[:, : self.end] - self.ragged.seen[:, None]
         return torch.arange(self._first() - self.end, 0, device=self.keys[0].device)
 
     def _positions(self, length: int) -> Tensor:
@@ -196,7 +198,9 @@ class GrowingTape(Node):
         """The mask of new elements on slots [first, end) and on themselves."""
         like, context, length = self.keys[0], self.context, positions.shape[-1]
         if self.ragged is not None:
-            return mask_by_position(positions, self.ragged.held[:, : self.end], context, like.dtype)
+            return mask_by_position(
+                positions, self.ragged.slot_pos[:, : self.end], context, like.dtype
+            )
         old = self.end - self._first()
         block = block_size(length, context)
         later = later_band(length, context, like, like.dtype)
@@ -214,9 +218,9 @@ class GrowingTape(Node):
             return self
         rows, _, slots, _ = self.keys[0].shape
         device = self.keys[0].device
-        held = torch.arange(slots, device=device) + (self.position - self.end)
+        slot_pos = torch.arange(slots, device=device) + (self.position - self.end)
         seen = torch.full((rows,), self.position, device=device)
-        return replace(self, ragged=Ragged(held.repeat(rows, 1), seen), position=0)
+        return replace(self, ragged=Ragged(slot_pos.repeat(rows, 1), seen), position=0)
 
     # ---- room at the tip ----
 
@@ -241,7 +245,7 @@ class GrowingTape(Node):
             tape,
             keys=tuple(copy(k, 2) for k in tape.keys),
             values=tuple(copy(v, 2) for v in tape.values),
-            ragged=tape.ragged and replace(tape.ragged, held=copy(tape.ragged.held, 1)),
+            ragged=tape.ragged and replace(tape.ragged, slot_pos=copy(tape.ragged.slot_pos, 1)),
             end=end,
             tip=TapeEnd(end + length),
         )
@@ -254,14 +258,14 @@ class GrowingTape(Node):
         if self.ragged is None:
             return self
         slots = min(self.end, self.context - 1)
-        held, order = self.ragged.held[:, : self.end].sort(-1)  # empty slots come first
-        held, order = (t.narrow(1, self.end - slots, slots) for t in (held, order))
+        slot_pos, order = self.ragged.slot_pos[:, : self.end].sort(-1)  # empty slots come first
+        slot_pos, order = (t.narrow(1, self.end - slots, slots) for t in (slot_pos, order))
 
         def pick(t: Tensor) -> Tensor:
             return t.gather(2, order[:, None, :, None].expand(-1, t.shape[1], -1, t.shape[3]))
 
         keys, values = tuple(map(pick, self.keys)), tuple(map(pick, self.values))
-        ragged = replace(self.ragged, held=held)
+        ragged = replace(self.ragged, slot_pos=slot_pos)
         return replace(self, keys=keys, values=values, ragged=ragged, end=slots, tip=TapeEnd(slots))
 
 
@@ -278,10 +282,10 @@ class _InPlace(Chunk):
             tape = tape._as_ragged()  # after the mask: a ragged prompt after level rows needs none
         self.after = replace(tape, position=tape.position + length, end=self.end)
         if tape.ragged is not None:
-            held, seen = tape.ragged.after(
+            slot_pos, seen = tape.ragged.after(
                 self.positions.expand(len(tape.ragged.seen), -1), lengths
             )
-            tape.ragged.held[:, self.begin : self.end] = held
+            tape.ragged.slot_pos[:, self.begin : self.end] = slot_pos
             ragged = replace(tape.ragged, seen=seen)
             self.after = replace(self.after, ragged=ragged, position=0)
 
@@ -333,9 +337,9 @@ class _OutOfPlace(Chunk):
         if tape.ragged is None:
             return _trimmed(after)
         positions = self.positions.expand(len(tape.ragged.seen), -1)
-        held, seen = tape.ragged.after(positions, self.lengths)
-        held = torch.cat([tape.ragged.held[:, self.first : tape.end], held], 1)
-        after = replace(after, ragged=Ragged(held, seen), position=0)
+        slot_pos, seen = tape.ragged.after(positions, self.lengths)
+        slot_pos = torch.cat([tape.ragged.slot_pos[:, self.first : tape.end], slot_pos], 1)
+        after = replace(after, ragged=Ragged(slot_pos, seen), position=0)
         return after._packed() if end > 2 * tape.context else after
 
     def offsets(self) -> Tensor:
@@ -362,7 +366,7 @@ class BranchedTape(Node):
         keys, values: the pools of every layer, (M, H, room, d), of which this tape uses slots
             [0, N).
         seen: (M, G, N) bool, which slots each row has seen.
-        held: (M, N) the position of the element in each slot.
+        slot_pos: (M, N) the position of the element in each slot.
         context: the number of elements that a query sees, its own included.
         position: the number of elements that every row has seen.
         tip: the end of the written part of the pools.
@@ -372,7 +376,7 @@ class BranchedTape(Node):
     keys: Layers
     values: Layers
     seen: Tensor
-    held: Tensor
+    slot_pos: Tensor
     context: int
     position: int
     tip: TapeEnd = field(repr=False)
@@ -391,7 +395,7 @@ class BranchedTape(Node):
         pools = (
             tuple(t[:, :, :end] for t in self.keys),
             tuple(t[:, :, :end] for t in self.values),
-            self.held,
+            self.slot_pos,
         )
         pools = tree.map_leaves(lambda t: t.repeat_interleave(self.group, 0), pools)
         return (*pools, self.seen.flatten(0, 1)), (
@@ -402,15 +406,15 @@ class BranchedTape(Node):
     @classmethod
     def build(cls, subtrees: tuple[Tree, ...], static: tuple[Any, ...]) -> Self:
         """Rows that share a pool if their pools are still equal, as in `Memory.build`."""
-        keys, values, held, seen = subtrees
+        keys, values, slot_pos, seen = subtrees
         context, position, group, is_following = static
-        if not all(tree.is_in_blocks(t, group) for t in tree.leaves((keys, values, held))):
+        if not all(tree.is_in_blocks(t, group) for t in tree.leaves((keys, values, slot_pos))):
             group = 1
-        keys, values, held = tree.map_leaves(lambda t: t[::group], (keys, values, held))
-        tip = TapeEnd(held.shape[1], is_fresh=True)
+        keys, values, slot_pos = tree.map_leaves(lambda t: t[::group], (keys, values, slot_pos))
+        tip = TapeEnd(slot_pos.shape[1], is_fresh=True)
         seen = seen.view(-1, group, seen.shape[1])
         keys, values = tuple(keys), tuple(values)
-        return cls(keys, values, seen, held, context, position, tip, is_following)
+        return cls(keys, values, seen, slot_pos, context, position, tip, is_following)
 
     @classmethod
     def cat_rows(cls, nodes: Sequence[Any]) -> Any:
@@ -426,7 +430,7 @@ class BranchedTape(Node):
             return self.separated().select_rows(index)
         index = index.to(self.seen.device)
         seen = self.seen.flatten(0, 1).index_select(0, index).view(-1, group, self.seen.shape[2])
-        if torch.equal(sources, torch.arange(len(self.held))):
+        if torch.equal(sources, torch.arange(len(self.slot_pos))):
             return replace(self, seen=seen, is_following=True)
         return self._packed(seen, sources.to(seen.device), group)
 
@@ -447,7 +451,7 @@ class BranchedTape(Node):
             if reserve(self.keys[0], self.tip, end, self.group):
                 return _InPool(self)
             if self._is_worth_it():
-                everyone = torch.arange(len(self.held), device=self.held.device)
+                everyone = torch.arange(len(self.slot_pos), device=self.slot_pos.device)
                 tape = self._packed(self.seen, everyone, self.group)
                 reserve(tape.keys[0], tape.tip, tape.seen.shape[2], self.group)
                 return _InPool(tape)
@@ -466,7 +470,7 @@ class BranchedTape(Node):
         """(M, G, N) `seen` without the slots that are out of the next element's context."""
         if self.position < self.context:
             return self.seen
-        return self.seen & (self.held > self.position - self.context)[:, None]
+        return self.seen & (self.slot_pos > self.position - self.context)[:, None]
 
     # ---- room ----
 
@@ -483,7 +487,7 @@ class BranchedTape(Node):
             sources: (M',) the index of each remaining source.
             group: G'.
         """
-        seen = replace(self, seen=seen, held=self.held[sources]).seen_now()
+        seen = replace(self, seen=seen, slot_pos=self.slot_pos[sources]).seen_now()
         is_live = seen.any(1)
         size = int(is_live.sum(1).max())
         slots = (~is_live).int().argsort(dim=1, stable=True)[:, :size]
@@ -494,7 +498,7 @@ class BranchedTape(Node):
             keys=keys,
             values=values,
             seen=seen.gather(2, slots[:, None].expand(-1, group, -1)),
-            held=self.held[sources].gather(1, slots),
+            slot_pos=self.slot_pos[sources].gather(1, slots),
             tip=TapeEnd(size),
             is_following=False,
         )
@@ -518,13 +522,13 @@ class BranchedTape(Node):
 def branched(tape: GrowingTape, group: int) -> BranchedTape:
     """`group` rows for every row of a level tape; nothing is copied."""
     rows, end, device = tape.keys[0].shape[0], tape.end, tape.keys[0].device
-    held = torch.arange(tape.position - end, tape.position, device=device)
-    is_seen = held > tape.position - tape.context
+    slot_pos = torch.arange(tape.position - end, tape.position, device=device)
+    is_seen = slot_pos > tape.position - tape.context
     return BranchedTape(
         tape.keys,
         tape.values,
         is_seen.expand(rows, group, end),
-        held.expand(rows, end),
+        slot_pos.expand(rows, end),
         tape.context,
         tape.position,
         tape.tip,
@@ -547,7 +551,7 @@ class _InPool(Chunk):
         self.after = replace(
             tape,
             seen=visible,
-            held=torch.cat([tape.held, now], 1),
+            slot_pos=torch.cat([tape.slot_pos, now], 1),
             position=tape.position + 1,
         )
 

@@ -98,12 +98,12 @@ class FixedTape:
         """Begin a chunk."""
         return _InRing(self, length, lengths)
 
-    def held_at(self, seen: Tensor) -> Tensor:
+    def positions_at(self, seen: Tensor) -> Tensor:
         """(B, S) the position in each slot after `seen` (B,) elements, or NO_POSITION."""
         slots = self.keys[0].shape[2]
         last = seen[:, None] - 1
-        held = last - (last - torch.arange(slots, device=seen.device)) % slots
-        return torch.where(held >= 0, held, NO_POSITION)
+        slot_pos = last - (last - torch.arange(slots, device=seen.device)) % slots
+        return torch.where(slot_pos >= 0, slot_pos, NO_POSITION)
 
 
 class _InRing(Chunk):
@@ -117,15 +117,17 @@ class _InRing(Chunk):
         self.tape, self.lengths = tape, lengths
         self.positions = tape.seen[:, None] + torch.arange(length, device=tape.seen.device)
         self.seen = tape.seen + (length if lengths is None else lengths.to(tape.seen.device))
-        held = tape.held_at(self.seen)
-        self.source = held - tape.seen[:, None]  # (B, S) the new element of each slot; < 0: none
+        slot_pos = tape.positions_at(self.seen)
+        self.source = (
+            slot_pos - tape.seen[:, None]
+        )  # (B, S) the new element of each slot; < 0: none
         self.is_single = length == 1 and lengths is None
         dtype = tape.keys[0].dtype
         if self.is_single:
-            self.mask = AttentionMask(as_bias((held >= 0)[:, None, None], dtype))
+            self.mask = AttentionMask(as_bias((slot_pos >= 0)[:, None, None], dtype))
         else:
-            before = tape.held_at(tape.seen)
-            self.mask = mask_by_position(self.positions, before, held.shape[1], dtype)
+            before = tape.positions_at(tape.seen)
+            self.mask = mask_by_position(self.positions, before, slot_pos.shape[1], dtype)
         self.written: list[tuple[Tensor, Tensor]] = []
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,8 +144,14 @@ class _InRing(Chunk):
 
     def offsets(self) -> Tensor:
         tape = self.tape
-        held = tape.held_at(self.seen if self.is_single else tape.seen) - tape.seen[:, None]
-        return held if self.is_single else join_offsets(held, self.positions.shape[1], self.lengths)
+        slot_pos = (
+            tape.positions_at(self.seen if self.is_single else tape.seen) - tape.seen[:, None]
+        )
+        return (
+            slot_pos
+            if self.is_single
+            else join_offsets(slot_pos, self.positions.shape[1], self.lengths)
+        )
 
     def _overwrite(self, ring: Tensor, new: Tensor) -> Tensor:
         new = new.to(ring.dtype)

@@ -18,7 +18,7 @@ from seriatim.layers.attention import AttentionMask, as_bias, band, block_size
 
 Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (B, H, S, d_k) or (B, H, S, d_v)
 
-_LOCK = threading.Lock()  # guards every tip; held for one addition, so one lock serves them all
+_LOCK = threading.Lock()  # guards every tip; taken for one addition, so one lock serves them all
 
 
 @dataclass(eq=False)
@@ -56,15 +56,15 @@ class Ragged:
     """The positions of rows that have seen different numbers of elements.
 
     Attributes:
-        held: (B, S) the position of the element in each slot, or NO_POSITION.
+        slot_pos: (B, S) the position of the element in each slot, or NO_POSITION.
         seen: (B,) the number of elements that each row has seen.
     """
 
-    held: Tensor
+    slot_pos: Tensor
     seen: Tensor
 
     def after(self, positions: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`held` of the slots of a chunk at `positions` (B, L), and `seen` after the chunk."""
+        """`slot_pos` of the slots of a chunk at `positions` (B, L), and `seen` after the chunk."""
         length = positions.shape[1]
         if lengths is None:
             return positions, self.seen + length
@@ -115,18 +115,18 @@ class Tape(Protocol):
 
 
 def mask_by_position(
-    queries: Tensor, held: Tensor, context: int, dtype: torch.dtype
+    queries: Tensor, slot_pos: Tensor, context: int, dtype: torch.dtype
 ) -> AttentionMask:
-    """The mask of queries at positions (B, L) on slots `held` (B, S) and on their own chunk."""
+    """The mask of queries at positions (B, L) on slots `slot_pos` (B, S) and on their own chunk."""
     length = queries.shape[1]
     block = block_size(length, context)
     at = queries[:, :block, None]
-    slots = torch.cat([held, queries[:, :block]], 1)[:, None]
+    slots = torch.cat([slot_pos, queries[:, :block]], 1)[:, None]
     # Padding comes last and has later positions: valid elements do not see it, and it sees
     # itself, so no row of the softmax is empty.
     visible = (slots <= at) & (slots > at - context)
     return AttentionMask(
-        as_bias(visible[:, None], dtype), band=later_band(length, context, held, dtype)
+        as_bias(visible[:, None], dtype), band=later_band(length, context, slot_pos, dtype)
     )
 
 

@@ -193,7 +193,7 @@ class _CausalAttention(torch.autograd.Function):
     dv = P^T dy,  dP = dy v^T,  dS = P (dP - rowsum(P dP)),
     dq = dS k / sqrt(d_k),  dk = dS^T q / sqrt(d_k).
 
-    P is kept: computing it again would take a fifth of the time.
+    P is saved: computing it again would take a fifth of the time.
     """
 
     @staticmethod
@@ -202,7 +202,7 @@ class _CausalAttention(torch.autograd.Function):
         q, k, v = ((t.reshape(-1, length, t.shape[-1])) for t in (q, k, v))
         q = q * q.shape[-1] ** -0.5
         y = v.new_empty(v.shape)
-        kept = []
+        saved = []
         with torch.autocast("cpu", enabled=False):
             for begin in range(0, length, _QUERIES):
                 end = min(begin + _QUERIES, length)
@@ -211,19 +211,19 @@ class _CausalAttention(torch.autograd.Function):
                 scores[:, :, begin:] += corner
                 weights = torch.softmax(scores, -1)
                 y[:, begin:end] = torch.bmm(weights, v[:, :end])
-                kept.append(weights)
-        ctx.save_for_backward(q, k, v, *kept)
+                saved.append(weights)
+        ctx.save_for_backward(q, k, v, *saved)
         return y.view(rows, num_heads, length, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, ...]:
-        q, k, v, *kept = ctx.saved_tensors
+        q, k, v, *saved = ctx.saved_tensors
         dy = upstream.reshape(v.shape)
         scale = q.shape[-1] ** -0.5
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         begin = 0
-        for weights in kept:
+        for weights in saved:
             end = begin + weights.shape[1]
             of_y = dy[:, begin:end]
             dv[:, :end].baddbmm_(weights.transpose(1, 2), of_y)

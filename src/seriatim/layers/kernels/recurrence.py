@@ -191,14 +191,14 @@ def _of_products(
     return dx.to(hs.dtype), dW.to(hs.dtype), dU.to(hs.dtype)
 
 
-def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
-    """c_t = kept_t * c_{t-1} + added_t for all t, one step after another.
+def scan(decay: Tensor, added: Tensor, first: Tensor) -> Tensor:
+    """c_t = decay_t * c_{t-1} + added_t for all t, one step after another.
 
     A parallel scan would divide by running products of gates, which vanish; this one takes one
     operation for each step, and is exact. Sums are in float32 at least.
 
     Args:
-        kept: (B, L, D).
+        decay: (B, L, D).
         added: (B, L, D).
         first: (B, D) c_0.
 
@@ -206,8 +206,8 @@ def scan(kept: Tensor, added: Tensor, first: Tensor) -> Tensor:
         (B, L, D) c_1 .. c_L.
     """
     dtype = torch.promote_types(first.dtype, torch.float32)
-    f, a, c = kept.to(dtype).unbind(1), added.to(dtype).unbind(1), first.to(dtype)
-    if torch.is_grad_enabled() and (kept.requires_grad or first.requires_grad):
+    f, a, c = decay.to(dtype).unbind(1), added.to(dtype).unbind(1), first.to(dtype)
+    if torch.is_grad_enabled() and (decay.requires_grad or first.requires_grad):
         states = []
         for f_t, a_t in zip(f, a, strict=True):
             c = torch.addcmul(a_t, f_t, c)

@@ -61,7 +61,7 @@ class TransformerConfig:
 
     @property
     def head_size(self) -> int:
-        """d_k, given or derived."""
+        """d_k, from key_size or model_size."""
         return self.key_size or self.model_size // self.num_heads
 
 
