@@ -53,7 +53,7 @@ def fitted(corpus: Lines, num_symbols: int, **options: object) -> tuple[MarkovMo
 
 
 class Textbook:
-    """Interpolated smoothing by the book: dictionaries, recursion, one n-gram at a time."""
+    """Interpolated smoothing as in the textbook: dictionaries, recursion, one n-gram at a time."""
 
     def __init__(self, corpus: Lines, num_symbols: int, order: int, smoothing: str) -> None:
         self.V, self.order, self.smoothing = num_symbols, order, smoothing
@@ -128,7 +128,7 @@ class Textbook:
 
 
 def rare_and_frequent(seed: int, num_sequences: int, length: int, num_symbols: int) -> Lines:
-    """Random lines whose symbols follow Zipf's law, so that small counts of every size occur."""
+    """Random lines whose symbols follow Zipf's law, so that all small counts occur."""
     rng = np.random.default_rng(seed)
     p = 1 / np.arange(1, num_symbols)
     ids = np.delete(np.arange(num_symbols), BOUNDARY)
@@ -137,7 +137,7 @@ def rare_and_frequent(seed: int, num_sequences: int, length: int, num_symbols: i
 
 
 def assert_agree(corpus: Lines, num_symbols: int, order: int, smoothing: str) -> dict:
-    """Every context up to n - 1 symbols, fed one symbol after another, predicts by the book."""
+    """After every context of up to n - 1 symbols, the model predicts as the textbook."""
     model, facts = fitted(corpus, num_symbols, order=order, smoothing=smoothing)
     book = Textbook(corpus, num_symbols, order, smoothing)
     for length in range(order):
@@ -158,13 +158,13 @@ METHODS = ["kneser-ney", "witten-bell", "stupid-backoff", "maximum-likelihood"]
 
 @pytest.mark.parametrize("smoothing", METHODS)
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_every_probability_is_that_of_the_textbook(order: int, smoothing: str) -> None:
+def test_every_probability_agrees_with_the_textbook(order: int, smoothing: str) -> None:
     corpus = rare_and_frequent(seed=order, num_sequences=30, length=8, num_symbols=7)
     assert_agree(corpus, 7, order, smoothing)
 
 
 @pytest.mark.parametrize("smoothing", METHODS)
-def test_every_probability_of_a_stream_is_that_of_the_textbook(smoothing: str) -> None:
+def test_every_probability_of_a_stream_agrees_with_the_textbook(smoothing: str) -> None:
     rng = np.random.default_rng(5)
     corpus = Lines([rng.integers(0, 6, 150).tolist()], is_stream=True)
     assert_agree(corpus, 6, 3, smoothing)
@@ -192,12 +192,12 @@ def test_add_k_is_lidstone_s_law(order: int) -> None:
 
 
 @pytest.mark.slow
-def test_orders_up_to_eight_are_those_of_the_textbook() -> None:
+def test_orders_up_to_eight_agree_with_the_textbook() -> None:
     corpus = rare_and_frequent(seed=8, num_sequences=25, length=12, num_symbols=3)
     assert_agree(corpus, 3, 8, "kneser-ney")
 
 
-def test_discounts_are_estimated_where_counts_of_counts_allow_it() -> None:
+def test_discounts_are_estimated_if_counts_of_counts_allow_it() -> None:
     corpus = rare_and_frequent(seed=0, num_sequences=60, length=12, num_symbols=24)
     facts = assert_agree(corpus, 24, 3, "kneser-ney")
     assert 3 not in facts["fallback_orders"]
@@ -207,7 +207,7 @@ def test_discounts_are_estimated_where_counts_of_counts_allow_it() -> None:
 # ---- by hand ------------------------------------------------------------------------------------
 
 
-def test_discounts_of_one_order_are_those_computed_by_hand() -> None:
+def test_discounts_of_one_order_agree_with_a_calculation_by_hand() -> None:
     """t_1 .. t_4 = 3, 2, 1, 1:  Y = 3/7,  D = 3/7, 19/14, 9/7,  gamma = 46/7 / 14 = 23/49."""
     stream = [2, 3, 4] + [5] * 2 + [6] * 2 + [7] * 3 + [0] * 4
     model, facts = fitted(Lines([stream], is_stream=True), 8, order=1)
@@ -281,16 +281,16 @@ def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
     model, facts, ids = fitted_words(text, **options)
     order = options["order"]
     theirs = read_arpa(KENLM / arpa)
-    # KenLM lists <s> and </s> apart, so it has one more of order 1.
+    # KenLM lists <s> and </s> separately, so it has one more unigram.
     sizes = [len(grams) for grams in theirs]
     assert [sizes[0] - 1, *sizes[1:]] == facts["ngrams"]
     for m, grams in enumerate(theirs, start=1):
         spelled = torch.tensor([[ids[word] for word in gram] for gram in grams])
         log_p, backoff = torch.tensor(list(grams.values()), dtype=torch.float64).T
-        found = spelled[:, 0].numpy()
-        for place in range(1, m):
-            found = model.table.find(found, spelled[:, place].numpy())
-        nodes = torch.from_numpy(found)
+        node = spelled[:, 0].numpy()
+        for position in range(1, m):
+            node = model.table.find(node, spelled[:, position].numpy())
+        nodes = torch.from_numpy(node)
         assert bool((nodes >= 0).all())
         is_predicted = torch.tensor([gram[-1] != "<s>" for gram in grams])
         ours = model.table.log_prob[nodes]
@@ -302,7 +302,7 @@ def test_every_ngram_has_the_probability_and_backoff_that_kenlm_estimated(
 
 
 @needs_kenlm
-def test_discounts_are_those_that_kenlm_prints() -> None:
+def test_discounts_agree_with_those_that_kenlm_prints() -> None:
     _, facts, _ = fitted_words("train.txt", order=5)
     printed = []
     for line in (KENLM / "discounts.txt").read_text().splitlines():
@@ -321,7 +321,7 @@ def test_discounts_are_those_that_kenlm_prints() -> None:
         ("order5.pruned-0-0-1", {"order": 5, "prune": (0, 0, 1)}),
     ],
 )
-def test_perplexity_of_unseen_text_is_what_kenlm_s_query_prints(name: str, options: dict) -> None:
+def test_the_perplexity_of_unseen_text_agrees_with_the_query_tool_of_kenlm(name: str, options: dict) -> None:
     model, _, ids = fitted_words("train.txt", **options)
     lines = (KENLM / "test.txt").read_text(encoding="utf-8").splitlines()
     encoded = [[ids.get(word, 0) for word in line.split()] for line in lines]

@@ -50,7 +50,8 @@ def from_json(kind: type[T], value: object, *, name: str) -> T:
         ModelError: if a key is missing or a value is of the wrong type.
     """
     try:
-        return cast(T, _adapter(kind).validate_json(json.dumps(value), strict=True))
+        adapter: pydantic.TypeAdapter[T] = _adapter(cast(Any, kind))
+        return adapter.validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -84,6 +85,6 @@ def read_record(kind: type[T], path: Path) -> T:
 
 
 @cache
-def _adapter(kind: type[object]) -> pydantic.TypeAdapter[Any]:
+def _adapter(kind: type[Any]) -> pydantic.TypeAdapter[Any]:
     """The compiled validator of a dataclass, built once."""
     return pydantic.TypeAdapter(kind)
