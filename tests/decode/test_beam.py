@@ -1,6 +1,7 @@
 """Beam search of many sources, against a search written out prefix by prefix and enumeration."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -10,91 +11,17 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.batch import Batch
-from seriatim.core.distributions import Discrete, as_discrete
+from seriatim.core.distributions import Discrete
 from seriatim.core.ensembles import Mixture, Product
-from seriatim.core.model import SequenceModel, State
+from seriatim.core.model import SequenceModel
 from seriatim.decode.beam import beam_search, beam_search_rows
 from seriatim.decode.greedy import greedy_search
 from seriatim.decode.hypotheses import Hypothesis, bounds, length_penalty
-from seriatim.decode.sampling import Sampling, sample_sequences
-from seriatim.decode.scoring import Scorers
 from seriatim.errors import ConfigError, ModelError
 from seriatim.models import Seq2Seq
 from seriatim.models.build import build_model
+from tests.decode.reference import END, assert_same, random_attention, row_of, sources, written_out
 from tests.laws.toys import ToyAttention, ToyWindow
-
-END = 1
-
-
-def random_attention(seed: int, num_symbols: int = 5, std: float = 1.5) -> ToyAttention:
-    model = ToyAttention(num_symbols, END).double()
-    torch.manual_seed(seed)
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=std)
-    return model
-
-
-def sources(model: SequenceModel, count: int) -> State:
-    """States of rows with different pasts of different lengths."""
-    generator = torch.Generator().manual_seed(7)
-    x = torch.randint(model.num_symbols, (count, 4), generator=generator)
-    lengths = torch.arange(count) % 5
-    with torch.no_grad():
-        return model.update(model.start(count), x, lengths)
-
-
-def _row(state: State, i: int) -> State:
-    selected: State = tree.select(state, torch.tensor([i]))
-    return selected
-
-
-def written_out(
-    model: SequenceModel,
-    state: State,
-    *,
-    width: int,
-    max_length: int,
-    end: int | None = None,
-    alpha: float = 0.0,
-    scorers: Scorers = (),
-) -> list[Hypothesis]:
-    """Beam search of one source, prefix by prefix: each has its own state."""
-    start: tuple[tuple[int, ...], float, float] = ((), 0.0, 0.0)
-    live = [(*start, state, [s.start(1) for s, _ in scorers])]
-    results = []
-    for length in range(1, max_length + 1):
-        extensions = []
-        for symbols, log_prob, extra, past, memories in live:
-            row = as_discrete(model.predict(past)).dense()[0]
-            for x in range(model.num_symbols):
-                bonus = sum(
-                    w * float(s.scores(m)[0, x])
-                    for (s, w), m in zip(scorers, memories, strict=True)
-                )
-                p, e = log_prob + float(row[x]), extra + bonus
-                if p > -np.inf and e > -np.inf:
-                    extensions.append(((*symbols, x), p, e, past, memories))
-        extensions.sort(key=lambda extension: -(extension[1] + extension[2]))
-        for rank, (symbols, p, e, _, _) in enumerate(extensions):
-            if symbols[-1] == end and rank < width:
-                score = (p + e) / length_penalty(length, alpha)
-                results.append(Hypothesis(symbols[:-1], p, score, True))
-        going_on = [e for e in extensions if e[0][-1] != end][:width]
-        live = []
-        for symbols, p, e, past, memories in going_on:
-            x = torch.tensor(symbols[-1:])
-            after = [s.update(m, x) for (s, _), m in zip(scorers, memories, strict=True)]
-            live.append((symbols, p, e, model.step(past, x), after))
-    for symbols, p, e, _, _ in live:
-        results.append(Hypothesis(symbols, p, (p + e) / length_penalty(len(symbols), alpha), False))
-    return sorted(results, key=lambda h: -h.score)
-
-
-def _assert_same(results: list[Hypothesis], expected: list[Hypothesis]) -> None:
-    assert [(h.symbols, h.is_ended) for h in results] == [(h.symbols, h.is_ended) for h in expected]
-    for a, b in zip(results, expected, strict=True):
-        assert a.log_prob == pytest.approx(b.log_prob, abs=1e-12)
-        assert a.score == pytest.approx(b.score, abs=1e-12)
 
 
 class PrefersOdd:
@@ -127,9 +54,9 @@ def test_searching_many_sources_equals_the_search_written_out(width: int, alpha:
         for i in range(5):
             with torch.no_grad():
                 expected = written_out(
-                    model, _row(state, i), width=width, max_length=6, end=END, alpha=alpha
+                    model, row_of(state, i), width=width, max_length=6, end=END, alpha=alpha
                 )
-            _assert_same(results[i], expected[:width])
+            assert_same(results[i], expected[:width])
 
 
 @pytest.mark.parametrize("ceiling", [0.7, float("inf")])
@@ -144,9 +71,9 @@ def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float
     for i in range(5):
         with torch.no_grad():
             expected = written_out(
-                model, _row(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+                model, row_of(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
             )
-        _assert_same(results[i], expected[:3])
+        assert_same(results[i], expected[:3])
 
 
 def test_the_results_of_a_source_do_not_depend_on_its_batch() -> None:
@@ -155,8 +82,8 @@ def test_the_results_of_a_source_do_not_depend_on_its_batch() -> None:
     limits = torch.tensor([9, 0, 3, 1, 7, 5, 2])
     together = beam_search_rows(model, state, width=3, max_length=limits, end=END, alpha=0.6)
     for i, limit in enumerate(limits.tolist()):
-        alone = beam_search(model, _row(state, i), width=3, max_length=limit, end=END, alpha=0.6)
-        _assert_same(together[i], alone)
+        alone = beam_search(model, row_of(state, i), width=3, max_length=limit, end=END, alpha=0.6)
+        assert_same(together[i], alone)
         assert all(len(h.symbols) <= limit for h in alone)
     assert together[1] == [Hypothesis((), 0.0, 0.0, False)]
 
@@ -199,7 +126,7 @@ def test_early_stopping_returns_the_results_of_the_full_search(
         if stops:
             early = results
     for a, b in zip(early, results, strict=True):
-        _assert_same(a, b)
+        assert_same(a, b)
     assert steps[True] < steps[False], "it stops early"
 
 
@@ -247,7 +174,7 @@ def test_patience_returns_the_best_of_the_first_results() -> None:
     for i in range(5):
         with torch.no_grad():
             everything = written_out(
-                model, _row(state, i), width=2, max_length=30, end=END, alpha=1.0
+                model, row_of(state, i), width=2, max_length=30, end=END, alpha=1.0
             )
         first = min((h for h in everything if h.is_ended), key=lambda h: len(h.symbols))
         assert results[i][0].symbols == first.symbols
@@ -261,7 +188,7 @@ def test_greedy_search_equals_a_beam_of_one() -> None:
         results = greedy_search(model, state, max_length=limits, end=END)
         beams = beam_search_rows(model, state, width=1, max_length=limits, end=END)
         for h, beam in zip(results, beams, strict=True):
-            _assert_same([h], beam)
+            assert_same([h], beam)
 
 
 def test_greedy_search_with_a_scorer_equals_a_beam_of_one() -> None:
@@ -271,61 +198,13 @@ def test_greedy_search_with_a_scorer_equals_a_beam_of_one() -> None:
     results = greedy_search(model, state, max_length=8, scorers=scorers)
     beams = beam_search_rows(model, state, width=1, max_length=8, scorers=scorers)
     for h, beam in zip(results, beams, strict=True):
-        _assert_same([h], beam)
+        assert_same([h], beam)
         assert len(h.symbols) == 8 and not h.is_ended
-
-
-def test_samples_do_not_depend_on_the_batch_or_the_number_of_samples() -> None:
-    model = random_attention(0, std=0.5)
-    state = sources(model, 6)
-    ids = torch.tensor([10, 11, 12, 13, 14, 15])
-    limits = torch.tensor([5, 20, 0, 9, 9, 9])
-    many = sample_sequences(
-        model, state, num_samples=4, max_length=limits, end=END, seed=3, row_ids=ids
-    )
-    for i in (0, 1, 2, 5):
-        one = _row(state, i)
-        few = sample_sequences(
-            model,
-            one,
-            num_samples=2,
-            max_length=limits[i : i + 1],
-            end=END,
-            seed=3,
-            row_ids=ids[i : i + 1],
-        )
-        _assert_same(few[0], many[i][:2])
-    assert len({h.symbols for h in many[1]}) > 1
-
-
-def test_a_sample_has_the_log_prob_of_the_model() -> None:
-    model = random_attention(5, std=0.5)
-    state = model.start(2)
-    for row in sample_sequences(
-        model, state, num_samples=5, max_length=6, end=END, sampling=Sampling(temperature=2.0)
-    ):
-        for h in row:
-            total, at = 0.0, model.start(1)
-            for x in [*h.symbols, END] if h.is_ended else h.symbols:
-                with torch.no_grad():
-                    total += float(model.predict(at).log_prob(torch.tensor([x])))
-                    at = model.step(at, torch.tensor([x]))
-            assert h.log_prob == h.score == pytest.approx(total)
-
-
-def test_samples_of_temperature_zero_are_greedy() -> None:
-    model = random_attention(6)
-    state = sources(model, 3)
-    drawn = sample_sequences(
-        model, state, num_samples=2, max_length=7, end=END, sampling=Sampling(temperature=0)
-    )
-    for h, row in zip(greedy_search(model, state, max_length=7, end=END), drawn, strict=True):
-        assert row[0].symbols == row[1].symbols == h.symbols
 
 
 def test_no_sources_give_no_results() -> None:
     model = ToyWindow().double()
-    state = _row(model.start(1), 0)
+    state = row_of(model.start(1), 0)
     nobody = tree.select(state, torch.tensor([], dtype=torch.int64))
     assert beam_search_rows(model, nobody, width=2, max_length=3) == []
     assert greedy_search(model, nobody, max_length=3) == []
@@ -359,8 +238,8 @@ def test_compositions_are_searched_like_any_model(composed: type[Mixture] | type
     results = beam_search_rows(model, state, width=3, max_length=6, end=END)
     for i in range(4):
         with torch.no_grad():
-            expected = written_out(model, _row(state, i), width=3, max_length=6, end=END)
-        _assert_same(results[i], expected[:3])
+            expected = written_out(model, row_of(state, i), width=3, max_length=6, end=END)
+        assert_same(results[i], expected[:3])
 
 
 @pytest.mark.parametrize("composed", [Mixture, Product])
@@ -398,6 +277,59 @@ def test_each_member_of_an_ensemble_reads_the_source_itself(
     for i, n in enumerate(lengths.tolist()):
         with torch.no_grad():
             own = model.bind(Batch(x[i : i + 1, :n], x[i : i + 1, :n]))
-            _assert_same(
+            assert_same(
                 results[i], written_out(own, own.start(1), width=3, max_length=6, end=END)[:3]
             )
+
+
+def test_early_stopping_is_exact_under_a_length_penalty() -> None:
+    """The bound by which the search stops must hold under a length penalty too."""
+    for seed in range(20):
+        model = ToyAttention().double()
+        torch.manual_seed(seed)
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=1.5)
+        for alpha in (0.0, 0.6, 1.0):
+            few = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("seriatim.decode.search.bounds", _no_bound)
+                all_ = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
+            assert [h.symbols for h in few] == [h.symbols for h in all_]
+            assert [h.score for h in few] == pytest.approx([h.score for h in all_])
+
+
+def test_a_result_cut_by_max_length_says_so() -> None:
+    results = beam_search(ToyWindow(), ToyWindow().start(1), width=27, max_length=3, end=1)
+    assert {h.is_ended for h in results} == {True, False}
+    assert all(h.is_ended or len(h.symbols) == 3 for h in results)
+    assert all(1 not in h.symbols for h in results)
+
+
+def test_the_length_penalty_is_that_of_wu_et_al() -> None:
+    assert length_penalty(1, 0.6) == 1.0
+    assert length_penalty(7, 1.0) == pytest.approx(2.0)
+
+
+class Forbid:
+    """A scorer that forbids a symbol and rewards another."""
+
+    def start(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size)
+
+    def update(self, state: Tensor, x: Tensor) -> Tensor:
+        return state + 1
+
+    def scores(self, state: Tensor) -> Tensor:
+        return torch.tensor([-math.inf, 0.0, 5.0]).expand(len(state), 3)
+
+    def ceiling(self) -> float:
+        return 5.0
+
+
+def test_a_scorer_ranks_but_never_enters_log_prob() -> None:
+    model = ToyWindow().double()
+    results = beam_search(model, model.start(1), width=4, max_length=4, scorers=[(Forbid(), 1.0)])
+    assert results
+    for h in results:
+        assert 0 not in h.symbols
+        assert h.score == pytest.approx(h.log_prob + 5 * h.symbols.count(2))

@@ -16,7 +16,7 @@ from seriatim.decode.diverse import diverse_beam_search
 from seriatim.decode.greedy import greedy_search
 from seriatim.decode.hypotheses import Hypothesis
 from seriatim.errors import ConfigError
-from tests.decode.test_beam import END, _assert_same, _row, random_attention, sources, written_out
+from tests.decode.reference import END, assert_same, random_attention, row_of, sources, written_out
 from tests.laws.toys import ToyWindow
 
 V = 5
@@ -95,9 +95,9 @@ def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
     for i in range(4):
         with torch.no_grad():
             expected = written_out(
-                model, _row(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+                model, row_of(state, i), width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
             )
-        _assert_same(results[i], expected[:3])
+        assert_same(results[i], expected[:3])
 
 
 def test_scorers_have_known_scores() -> None:
@@ -134,7 +134,7 @@ def test_each_source_has_its_own_forbidden_phrases() -> None:
         alone = beam_search_rows(
             model, model.start(1), width=3, max_length=6, end=END, scorers=scorers
         )
-        _assert_same(results[i], alone[0])
+        assert_same(results[i], alone[0])
         for h in results[i]:
             assert not any(_contains(h.symbols, p) for p in own[i])
     greedy = greedy_search(
@@ -182,7 +182,7 @@ def test_the_results_of_a_constrained_source_do_not_depend_on_its_batch() -> Non
         alone = constrained_beam_search(
             model, model.start(1), phrases=[own], width=4, max_length=8, end=END
         )
-        _assert_same(results, alone[0])
+        assert_same(results, alone[0])
 
 
 def test_constraints_that_cannot_be_met_are_refused_with_the_reason() -> None:
@@ -259,8 +259,8 @@ def test_diverse_search_equals_the_algorithm_written_out(
             strength=strength,
         )
         # A group stops when nothing that it could still find is among its best.
-        _assert_same(results[0][:width], expected[:width])
-        _assert_same(results[0], results[1])
+        assert_same(results[0][:width], expected[:width])
+        assert_same(results[0], results[1])
 
 
 def test_one_group_is_plain_beam_search() -> None:
@@ -271,7 +271,7 @@ def test_one_group_is_plain_beam_search() -> None:
         model, state, width=3, num_groups=1, max_length=7, end=END, alpha=0.6
     )
     for a, b in zip(plain, diverse, strict=True):
-        _assert_same(a, b)
+        assert_same(a, b)
 
 
 def test_scorers_of_a_source_apply_in_all_its_groups() -> None:

@@ -26,8 +26,8 @@ def test_the_candidate_of_greatest_expected_utility_comes_first() -> None:
         c: sum(_closeness(c, r) for r in candidates) / len(candidates) for c in set(candidates)
     }
     results = minimum_bayes_risk(candidates, _closeness)
-    by_value_then_place = sorted(expected, key=lambda c: (-expected[c], candidates.index(c)))
-    assert [candidates[i] for i, _ in results] == by_value_then_place
+    by_value_then_position = sorted(expected, key=lambda c: (-expected[c], candidates.index(c)))
+    assert [candidates[i] for i, _ in results] == by_value_then_position
     for i, value in results:
         assert value == pytest.approx(expected[candidates[i]])
         assert candidates.index(candidates[i]) == i, "the first occurrence speaks for all"
@@ -45,7 +45,7 @@ def test_equal_candidates_are_compared_once() -> None:
     assert len(asked) == len(set(asked)) == 4
 
 
-def test_weights_and_references_of_its_own() -> None:
+def test_weights_and_references_can_be_given() -> None:
     results = minimum_bayes_risk(
         ["a", "aaa"], _closeness, weights=[3.0, 1.0], references=["aaa", "a"]
     )
@@ -55,7 +55,7 @@ def test_weights_and_references_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("candidates", "weights"), [([], None), (["a"], [1.0, 2.0]), (["a"], [-1.0]), (["a"], [0.0])]
 )
-def test_what_cannot_be_weighed_is_refused(
+def test_weights_that_do_not_fit_are_refused(
     candidates: list[str], weights: list[float] | None
 ) -> None:
     with pytest.raises(ConfigError, match=r"candidate|weights"):

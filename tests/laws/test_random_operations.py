@@ -28,7 +28,7 @@ from seriatim.core import tree
 from seriatim.core.model import SequenceModel, State
 from seriatim.decode.beam import beam_search_rows
 from seriatim.models.build import build_model
-from tests.decode.test_beam import END, random_attention, sources, written_out
+from tests.decode.reference import END, random_attention, sources, written_out
 from tests.laws.mutants import OnePositionForAll, PaddingIsRemembered, WritesInPlace
 from tests.laws.toys import ToyAttention
 

@@ -75,9 +75,9 @@ def search_sources(
             if len(group) == 1:
                 raise ConfigError(f"source {first + group[0] + 1:,}: {error}") from None
             # The message counts within the group, whose order the user does not know.
-            return [results for i in group for results in search([i])]
+            return [hypotheses for i in group for hypotheses in search([i])]
 
-    found: list[list[Hypothesis]] = [[] for _ in sizes]
+    results: list[list[Hypothesis]] = [[] for _ in sizes]
     done = 0
     for group in _groups(sizes, limits, decoding):
         for i, hypotheses in zip(group, search(group), strict=True):
@@ -86,11 +86,11 @@ def search_sources(
                     f"source {first + i + 1:,}: the forbidden texts leave no possible target: "
                     "forbid less"
                 )
-            found[i] = hypotheses
+            results[i] = hypotheses
         done += len(group)
         if progress is not None:
             progress(done)
-    return found
+    return results
 
 
 def _groups(sizes: Ints, limits: Ints, decoding: Decoding) -> Iterator[list[int]]:

@@ -223,15 +223,15 @@ def constrained_beam_search(
     for i, limit in enumerate(rules.max_length.tolist()):
         for phrase in _phrases_of(phrases, i):
             _check_phrase(list(phrase), i, end, limit)
-    found = BeamSearch(model, state, rules, scorers, banks).run()
-    for i, results in enumerate(found):
-        if not results:
+    results = BeamSearch(model, state, rules, scorers, banks).run()
+    for i, hypotheses in enumerate(results):
+        if not hypotheses:
             own = [list(p) for p in _phrases_of(phrases, i)]
             raise ConfigError(
                 f"no sequence of at most {rules.max_length[i]} symbols with the phrases {own} was "
                 f"found for row {i}: give a greater max_length or a wider beam, or fewer phrases"
             )
-    return found
+    return results
 
 
 def _phrases_of(phrases: Phrases, row: int) -> Sequence[Phrase]:

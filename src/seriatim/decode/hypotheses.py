@@ -130,14 +130,14 @@ class Results:
 
     num_best: int
     alpha: float
-    num_found: int = 0
+    num_results: int = 0
     best: list[Hypothesis] = field(default_factory=list)
 
     def add(
         self, symbols: Ints, log_prob: float, extra: float, length: int, *, is_ended: bool
     ) -> None:
         """Add a result of `length` scored symbols, if it is among the best."""
-        self.num_found += 1
+        self.num_results += 1
         score = float(log_prob + extra) / length_penalty(length, self.alpha)
         if score > self.bar:
             at = sum(other.score >= score for other in self.best)

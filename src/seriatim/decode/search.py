@@ -282,7 +282,7 @@ class BeamSearch:
         sources = [self.results[i] for i in prefixes.source]
         if rules.patience is not None:
             enough = max(1, round(rules.patience * rules.width))
-            settled = np.array([results.num_found >= enough for results in sources])[:, None]
+            settled = np.array([results.num_results >= enough for results in sources])[:, None]
         else:
             bar = np.array([results.bar for results in sources])[:, None]
             rank, limits = prefixes.log_prob + prefixes.extra, rules.max_length[prefixes.source]

@@ -1,6 +1,6 @@
 """The settings of a search: what a user chooses when targets are decoded from sources.
 
-Knows numbers, texts and what a language model is made of; no search and no task.
+Knows numbers, texts and the parts of a language model; no search and no task.
 """
 
 import math

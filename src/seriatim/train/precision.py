@@ -144,7 +144,7 @@ def process_settings(device: torch.device) -> Iterator[None]:
     (Measured: 164 MB newly taken from the system cost twice as much as computing their contents,
     since every page is zeroed first.)
     """
-    with _float32_products(exact_float32(device).setting), _memory_kept():
+    with _float32_products(exact_float32(device).setting), _kept_memory():
         yield
 
 
@@ -180,7 +180,7 @@ _depth = 0  # the depth of nested scopes; only the outermost sets and restores
 
 
 @contextmanager
-def _memory_kept() -> Iterator[None]:
+def _kept_memory() -> Iterator[None]:
     global _depth  # noqa: PLW0603
     library = _glibc() if _depth == 0 else None
     _depth += 1

@@ -29,6 +29,7 @@ from seriatim.train.checkpoint.numbers import RunNumbers, RunSeconds
 from seriatim.train.checkpoint.snapshot import Snapshot
 from seriatim.train.checkpoint.writer import CheckpointWriter
 from seriatim.train.distributed import ALONE, Ranks, Vote
+from seriatim.train.early_stopping import has_stalled
 from seriatim.train.estimate import explain_out_of_memory
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import TrainingOptions
@@ -141,7 +142,7 @@ class TrainingRun:
         while True:
             if self.plan.is_due(self.trainer.step) and not self._is_judged():
                 self._evaluate()
-            if self._has_stalled():
+            if has_stalled(self.evaluations, self.options.patience):
                 return "patience"
             if self.trainer.step >= self.plan.steps:
                 return "finished"
@@ -235,12 +236,6 @@ class TrainingRun:
             warnings += self.monitor.see_state(size, self.trainer.step)
         self.notes += warnings
         self.news += warnings
-
-    def _has_stalled(self) -> bool:
-        if self.options.patience is None:
-            return False
-        recent = self.evaluations[-self.options.patience :]
-        return len(self.evaluations) > self.options.patience and not any(e.is_best for e in recent)
 
     # ---- telling -------------------------------------------------------------------------------
 

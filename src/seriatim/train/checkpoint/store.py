@@ -35,7 +35,7 @@ from seriatim.train.checkpoint.snapshot import FileSeal, Snapshot
 FORMAT = 2
 HEAD = "checkpoint.json"
 SHARD = "shard-"  # see `shards`
-_STATE, _BEST, _GIVEN = "state-", "best-", "given-"
+_STATE, _BEST, _DOCUMENT = "state-", "best-", "given-"
 DISK_ERRORS = (OSError, safetensors.SafetensorError)  # what a full or broken disk raises
 
 
@@ -111,8 +111,8 @@ def write(folder: Path, snapshot: Snapshot, about: Mapping[str, Json]) -> None:
     """Replace the checkpoint on disk by a snapshot; best weights that have not changed stay.
 
     Raises:
-        OSError: if the disk cannot hold it; the old checkpoint is then still there.
-        SafetensorError: likewise.
+        OSError, SafetensorError: if the disk cannot hold it; the old checkpoint is then still
+            there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = read_head(folder)
@@ -174,7 +174,7 @@ def remove(folder: Path) -> None:
     with contextlib.suppress(OSError):
         (folder / HEAD).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
         remove_others(folder, ())
-        for path in folder.glob(f"{_GIVEN}*"):
+        for path in folder.glob(f"{_DOCUMENT}*"):
             path.unlink()
         folder.rmdir()
 
@@ -243,7 +243,7 @@ def damaged(folder: Path, what: str) -> ModelError:
 def write_document(folder: Path, name: str, content: object) -> None:
     """Write a JSON value beside the checkpoint, whole or not at all: what a run was begun with."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / f"{_GIVEN}{name}.json", content)
+    _write_json(folder / f"{_DOCUMENT}{name}.json", content)
 
 
 def read_document(folder: Path, name: str) -> Any:
@@ -252,7 +252,7 @@ def read_document(folder: Path, name: str) -> Any:
     Raises:
         ModelError: if it is missing or damaged.
     """
-    path = folder / f"{_GIVEN}{name}.json"
+    path = folder / f"{_DOCUMENT}{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError):
