@@ -1,4 +1,4 @@
-"""`seriatim look` from the shell: words, JSON, a report, and one sentence for what fails."""
+"""`seriatim look` from the shell: text, JSON, a page, and one sentence for a failure."""
 
 import json
 from pathlib import Path
@@ -9,34 +9,30 @@ from seriatim.cli import main
 from tests.data_profile.test_profile_findings import prose
 
 
-def test_it_prints_what_it_saw_and_the_command_to_run_next(
+def test_it_prints_findings_and_the_command_to_run_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.txt").write_text("\ufeff" + prose(200))
     assert main(["look", str(tmp_path / "a.txt")]) == 0
-    said = capsys.readouterr().out
-    assert "plain text" in said and "byte-order mark" in said
-    assert said.index("Run next") < said.index(f"seriatim fit {tmp_path / 'a.txt'}")
-    assert all(len(line) <= 120 for line in said.splitlines() if "seriatim " not in line)
+    output = capsys.readouterr().out
+    assert "plain text" in output and "byte-order mark" in output
+    assert output.index("Run next") < output.index(f"seriatim fit {tmp_path / 'a.txt'}")
+    assert all(len(line) <= 120 for line in output.splitlines() if "seriatim " not in line)
 
 
-def test_json_is_one_value_with_everything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_one_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, first in (("a", 0), ("b", 150)):
         (tmp_path / f"{name}.txt").write_text(prose(200, first))
     assert main(["look", str(tmp_path / "a.txt"), "--test", str(tmp_path / "b.txt"), "--json"]) == 0
     out = capsys.readouterr()
     record = json.loads(out.out)
     assert out.err == ""
-    assert record["leaks"]["test"]["given"] is True
+    assert record["leaks"]["test"]["is_given"] is True
     assert record["leaks"]["test"]["in_train"] > 0
-    assert {"parts", "entropy", "findings", "advice", "sequences"} <= record.keys()
+    assert {"parts", "predictability", "findings", "advice", "sequences"} <= record.keys()
 
 
-def test_a_report_is_one_page_with_the_same_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_has_the_same_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("altair")
     pytest.importorskip("vl_convert")
     (tmp_path / "a.txt").write_text("\ufeff" + prose(200))
@@ -67,12 +63,12 @@ def test_bad_input_is_one_sentence(
     if data is not None:
         (tmp_path / name).write_bytes(data)
     assert main(["look", str(tmp_path / name)]) == code
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said and len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Traceback" not in output and len(output.splitlines()) == 1
 
 
-def test_an_option_that_fits_nothing_is_refused(
+def test_an_option_that_does_not_fit_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.txt").write_text(prose(60))

@@ -1,4 +1,4 @@
-"""A look at data from end to end: how it is read, what is advised, and that the advice runs."""
+"""`look` from end to end: how data is read, what is advised, and that the advice runs."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ import pytest
 
 import seriatim as st
 from seriatim.cli import main
-from seriatim.data_profile.profile import Look, look
+from seriatim.data_profile import DataReport, look
 from seriatim.errors import ConfigError, DataError
 from tests.data_profile.test_profile_findings import prose
 from tests.oracles.sources import markov_chain
@@ -25,19 +25,19 @@ def lines_of(text: str, width: int = 50) -> str:
     return "\n".join(text[i : i + width] for i in range(0, len(text), width)) + "\n"
 
 
-def test_a_look_is_json_and_words(tmp_path: Path) -> None:
+def test_a_report_is_json_and_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(prose(200))
-    found = look(path)
-    record = json.loads(json.dumps(found.to_json()))
+    report = look(path)
+    record = json.loads(json.dumps(report.to_json()))
     assert record["parts"]["train"]["text"]["sequences"] == 200
-    assert record["advice"]["commands"][0] == found.command
-    assert found.command is not None and found.command in str(found)
-    assert "bits per char" in str(found)
+    assert record["advice"]["commands"][0] == report.command
+    assert report.command is not None and report.command in str(report)
+    assert "bits per char" in str(report)
 
 
 @pytest.mark.parametrize("how", ["path", "lists", "texts", "source"])
-def test_files_and_texts_in_memory_are_looked_at_alike(tmp_path: Path, how: str) -> None:
+def test_files_and_texts_in_memory_have_the_same_figures(tmp_path: Path, how: str) -> None:
     (tmp_path / "a.txt").write_text(prose(200))
     data: Any = {
         "path": tmp_path / "a.txt",
@@ -45,10 +45,10 @@ def test_files_and_texts_in_memory_are_looked_at_alike(tmp_path: Path, how: str)
         "lists": [line.split() for line in prose(200).splitlines()],
         "source": st.open_source(tmp_path / "a.txt"),
     }[how]
-    found = look(data)
-    assert found.seen.train.facts.num_sequences == 200
-    assert found.seen.train.facts.num_words == 2000
-    assert found.advice.symbols == ("word" if how == "lists" else "char")
+    report = look(data)
+    assert report.profile.train.facts.num_sequences == 200
+    assert report.profile.train.facts.num_words == 2000
+    assert report.advice.symbols == ("word" if how == "lists" else "char")
 
 
 def test_a_packed_file_and_a_plain_one_give_the_same_figures(tmp_path: Path) -> None:
@@ -56,48 +56,48 @@ def test_a_packed_file_and_a_plain_one_give_the_same_figures(tmp_path: Path) -> 
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(prose(200).encode()))
     plain, packed = (look(tmp_path / name).to_json() for name in ("a.txt", "a.txt.gz"))
     assert plain["parts"]["train"]["text"] == packed["parts"]["train"]["text"]
-    assert plain["entropy"] == packed["entropy"]
+    assert plain["predictability"] == packed["predictability"]
 
 
-def test_the_order_of_a_chain_becomes_the_order_that_is_advised(tmp_path: Path) -> None:
+def test_the_advised_order_is_that_of_the_chain(tmp_path: Path) -> None:
     text = letters(markov_chain(2, num_symbols=4).sample(120_000, 0))
     (tmp_path / "a.txt").write_text(lines_of(text, 2000))
-    found = look(tmp_path / "a.txt")
-    assert (found.advice.family, found.advice.options["order"]) == ("markov", 3)
+    report = look(tmp_path / "a.txt")
+    assert (report.advice.family, report.advice.options["order"]) == ("markov", 3)
 
 
-def test_a_long_memory_asks_for_a_model_with_one(tmp_path: Path) -> None:
+def test_a_long_memory_calls_for_a_recurrent_model(tmp_path: Path) -> None:
     text = letters(markov_chain(5, num_symbols=3, sharpness=0.2).sample(120_000, 0))
     (tmp_path / "a.txt").write_text(lines_of(text, 2000))
     assert look(tmp_path / "a.txt").advice.family == "lstm"
 
 
-def test_shuffled_text_is_told_that_memory_buys_nothing(tmp_path: Path) -> None:
+def test_context_does_not_help_on_shuffled_text(tmp_path: Path) -> None:
     text = letters(np.random.default_rng(0).integers(0, 8, 60_000))
     (tmp_path / "a.txt").write_text(lines_of(text, 2000))
-    found = look(tmp_path / "a.txt")
-    assert found.advice.family == "markov"
-    assert "says nothing" in " ".join(found.advice.reasons)
+    report = look(tmp_path / "a.txt")
+    assert report.advice.family == "markov"
+    assert "does not help" in " ".join(report.advice.reasons)
 
 
 @pytest.mark.slow
-def test_large_data_is_sampled_and_said_so(tmp_path: Path) -> None:
+def test_large_data_is_sampled_and_the_fraction_stated(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(20_000))
-    found = look(tmp_path / "a.txt", megabytes=0.1)
+    report = look(tmp_path / "a.txt", megabytes=0.1)
     whole = look(tmp_path / "a.txt")
-    share = found.seen.train.sample.share
-    assert share == pytest.approx(0.1 / 0.75, rel=0.2)
-    assert any("sample of" in f.what for f in found.findings)
-    guess = found.seen.train.facts.num_sequences / share
+    fraction = report.profile.train.sample.fraction
+    assert fraction == pytest.approx(0.1 / 0.75, rel=0.2)
+    assert any("sample of" in f.message for f in report.findings)
+    guess = report.profile.train.facts.num_sequences / fraction
     assert guess == pytest.approx(20_000, rel=0.05)
-    assert whole.seen.train.sample.share == 1
+    assert whole.profile.train.sample.fraction == 1
 
 
-def test_say_is_told_what_is_done(tmp_path: Path) -> None:
+def test_say_receives_log_messages(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(100))
-    told: list[str] = []
-    look(tmp_path / "a.txt", say=told.append)
-    assert any("leaks" in sentence for sentence in told)
+    messages: list[str] = []
+    look(tmp_path / "a.txt", say=messages.append)
+    assert any("leaks" in sentence for sentence in messages)
 
 
 # ---- advice -------------------------------------------------------------------------------------
@@ -135,14 +135,14 @@ KINDS = [
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_command_that_is_advised_runs(
+def test_the_advised_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A budget of three steps in place of the minutes, and the smallest sizes."""
     monkeypatch.chdir(tmp_path)
-    found = look(write_kinds(tmp_path)[name])
-    assert found.advice.commands
-    for command in found.advice.commands:
+    report = look(write_kinds(tmp_path)[name])
+    assert report.advice.commands
+    for command in report.advice.commands:
         words = shlex.split(command)
         if words[0] == "sed":
             lines = [line.split(" OUT: ") for line in (tmp_path / name).read_text().splitlines()]
@@ -155,36 +155,36 @@ def test_the_command_that_is_advised_runs(
 def _cheap(words: list[str]) -> list[str]:
     sizes = {"--minutes": ("--steps", "2"), "--hidden-size": ("--hidden-size", "8")}
     sizes |= {"--model-size": ("--model-size", "16")}
-    found, skip = [], False
+    cheap, skip = [], False
     for word, value in zip(words, [*words[1:], ""], strict=True):
         if skip:
             skip = False
             continue
         if word in sizes:
-            found += sizes[word]
+            cheap += sizes[word]
             skip = True
         else:
-            found.append(word)
+            cheap.append(word)
         del value
-    return found
+    return cheap
 
 
 def test_the_users_own_options_are_in_the_command(tmp_path: Path) -> None:
     path = write_kinds(tmp_path)["texts.jsonl"]
     (tmp_path / "test.jsonl").write_bytes(path.read_bytes())
-    found = look(path, field="body", sequences="line", test=tmp_path / "test.jsonl")
-    command = found.command or ""
+    report = look(path, field="body", sequences="line", test=tmp_path / "test.jsonl")
+    command = report.command or ""
     assert "--field body" in command
     assert "--sequences line" in command
     assert f"--test {tmp_path / 'test.jsonl'}" in command
 
 
-def test_two_files_of_pairs_are_looked_at_side_by_side(tmp_path: Path) -> None:
+def test_two_files_of_pairs_are_read_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "a.en").write_text("".join(f"word{i} it is\n" for i in range(60)))
     (tmp_path / "a.ja").write_text("".join(f"{i} です\n" for i in range(60)))
-    found = look(tmp_path / "a.en", target=tmp_path / "a.ja")
-    assert set(found.seen.train.sides) == {"source", "target"}
-    assert "--source" in (found.command or "") and "--target" in (found.command or "")
+    report = look(tmp_path / "a.en", target=tmp_path / "a.ja")
+    assert set(report.profile.train.sides) == {"source", "target"}
+    assert "--source" in (report.command or "") and "--target" in (report.command or "")
     with pytest.raises(ConfigError, match="file of targets"):
         look(tmp_path / "a.en", target=tmp_path / "a.ja", test=tmp_path / "a.en")
 
@@ -192,7 +192,7 @@ def test_two_files_of_pairs_are_looked_at_side_by_side(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "kinds", "symbols"), [(0xAC00, 300, "nfd"), (0x3041, 60, "char")]
 )
-def test_syllables_made_of_few_parts_are_taken_apart(
+def test_syllables_composed_of_few_parts_are_decomposed(
     tmp_path: Path, first: int, kinds: int, symbols: str
 ) -> None:
     lines = [
@@ -207,7 +207,7 @@ def test_syllables_made_of_few_parts_are_taken_apart(
 # ---- bad input ----------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_looked_at_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_unreadable_data_is_refused_with_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (tmp_path / "folder").mkdir()
@@ -231,15 +231,15 @@ def test_what_cannot_be_looked_at_is_refused_in_a_sentence(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "text", ["a", "one line only\n", "\n", "\n\n\n", "\n" * 99, " \n", "x" * 5000]
 )
-def test_hardly_any_text_is_looked_at_all_the_same(tmp_path: Path, text: str) -> None:
+def test_tiny_texts_have_a_report(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
-    found = look(tmp_path / "a.txt")
-    assert isinstance(found, Look)
-    assert str(found) and json.dumps(found.to_json())
-    assert found.advice.family in ("markov", None)
+    report = look(tmp_path / "a.txt")
+    assert isinstance(report, DataReport)
+    assert str(report) and json.dumps(report.to_json())
+    assert report.advice.family in ("markov", None)
 
 
-def test_data_too_short_to_split_says_so(tmp_path: Path) -> None:
+def test_data_too_short_to_split_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
-    found = look(tmp_path / "a.txt")
-    assert any(f.level == "stop" and "too short to split" in f.what for f in found.findings)
+    report = look(tmp_path / "a.txt")
+    assert any(f.level == "error" and "too short to split" in f.message for f in report.findings)

@@ -1,9 +1,16 @@
-"""Predictability by counting: beside sources whose entropies are known."""
+"""Predictability by n-gram models, against sources whose entropies are known."""
+
+import lzma
+import zlib
 
 import numpy as np
 import pytest
 
-from seriatim.data_profile.predictability import gain_across_lines, predictability
+from seriatim.data_profile.predictability import (
+    compress,
+    gain_across_lines,
+    measure_predictability,
+)
 from tests.oracles.sources import markov_chain, markov_entropy_rate
 
 
@@ -11,26 +18,26 @@ def _letters(ids: np.ndarray) -> str:
     return "".join("abcdefgh"[i] for i in ids)
 
 
-def test_the_bits_are_the_entropies_given_so_many_symbols() -> None:
+def test_the_bits_are_the_conditional_entropies() -> None:
     chain = markov_chain(2)
-    found = predictability([_letters(chain.sample(150_000, 0))], "char", "stream")
-    assert found is not None
+    measured = measure_predictability([_letters(chain.sample(150_000, 0))], "char", "stream")
+    assert measured is not None
     expected = [chain.conditional_entropy(k) for k in range(6)]
-    assert found.bits == pytest.approx(expected, abs=0.03)
-    assert found.context == 2
-    assert not found.is_falling
-    assert min(found.bits) > markov_entropy_rate(chain) - 0.03
-    assert found.bits_per_character == pytest.approx(found.bits)
+    assert measured.bits == pytest.approx(expected, abs=0.03)
+    assert measured.context == 2
+    assert not measured.is_falling
+    assert min(measured.bits) > markov_entropy_rate(chain) - 0.03
+    assert measured.bits_per_character == pytest.approx(measured.bits)
 
 
 def test_shuffled_symbols_need_no_context() -> None:
     rng = np.random.default_rng(0)
-    found = predictability([_letters(rng.integers(0, 8, 60_000))], "char", "stream")
-    assert found is not None and found.context == 0
-    assert found.bits[0] == pytest.approx(3.0, abs=0.02)
+    measured = measure_predictability([_letters(rng.integers(0, 8, 60_000))], "char", "stream")
+    assert measured is not None and measured.context == 0
+    assert measured.bits[0] == pytest.approx(3.0, abs=0.02)
 
 
-def test_lines_that_follow_from_lines_are_told_from_those_that_do_not() -> None:
+def test_lines_that_depend_on_preceding_lines_are_distinguished() -> None:
     rng = np.random.default_rng(0)
     counting = [f"n{i % 10}" for i in range(800)]
     shuffled = [counting[i] for i in rng.permutation(800)]
@@ -39,16 +46,27 @@ def test_lines_that_follow_from_lines_are_told_from_those_that_do_not() -> None:
     assert unrelated is not None and unrelated < 0.02
 
 
-def test_what_is_too_short_has_no_figures() -> None:
-    assert predictability(["a"], "char", "line") is None
-    assert predictability(["", ""], "char", "line") is None
+def test_texts_too_short_have_no_figures() -> None:
+    assert measure_predictability(["a"], "char", "line") is None
+    assert measure_predictability(["", ""], "char", "line") is None
     assert gain_across_lines(["a"] * 49, "char") is None
 
 
 def test_words_have_figures_for_each_word_and_character() -> None:
-    found = predictability([["log in", "buy", "log out"]] * 5 + [["buy"]] * 9, "word", "document")
-    assert found is None or found.symbols == "word"
+    measured = measure_predictability(
+        [["log in", "buy", "log out"]] * 5 + [["buy"]] * 9, "word", "document"
+    )
+    assert measured is None or measured.symbols == "word"
     events = [[f"e{i}", f"e{i + 1}", "end"] for i in range(40)]
-    found = predictability(events, "word", "document")
-    assert found is not None
-    assert found.unknown > 0  # every sequence of the held-out part has events of its own
+    measured = measure_predictability(events, "word", "document")
+    assert measured is not None
+    assert measured.unknown > 0  # every held-out sequence has events that occur nowhere else
+
+
+def test_compressed_bits_are_those_of_the_standard_library() -> None:
+    data = b"the cat sat on the mat\n" * 100
+    compression = compress(["the cat sat on the mat"] * 100)
+    assert compression.bytes == len(data)
+    assert compression.zlib == 8 * len(zlib.compress(data, 9)) / len(data)
+    assert compression.lzma == 8 * len(lzma.compress(data, preset=6)) / len(data)
+    assert compress([]).bytes == 0

@@ -1,4 +1,4 @@
-"""What kind of data files hold: each kind from a small file of it, and from the real one."""
+"""The kind of data: detected from a small file of each kind, and from real files."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from seriatim.data.sources import FileSource, open_source
-from seriatim.data_profile.kind import DataKind, kind_of
+from seriatim.data_profile.kind import DataKind, detect_kind
 
 
-def kind(path: Path, **given: str) -> DataKind:
+def kind(path: Path, **columns: str) -> DataKind:
     source = open_source(path)
     assert isinstance(source, FileSource)
-    return kind_of(source.paths, source.formats, "utf-8", dict(given))
+    return detect_kind(source.paths, source.formats, "utf-8", columns)
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:
@@ -64,19 +64,19 @@ PROSE = "The cat sat on the mat, and the dog watched it without a word.\nIt rain
         ("a.txt", "", "text", "language", {}),
     ],
 )  # fmt: skip
-def test_a_file_is_known_by_its_first_records(
+def test_the_kind_of_a_file_is_detected_by_its_first_records(
     tmp_path: Path, name: str, text: str, expected: str, task: str | None, options: dict[str, str]
 ) -> None:
     path = written(tmp_path, name, text or "\n")
-    found = kind(path)
-    assert (found.name, found.task, found.options) == (expected, task, options)
+    detected = kind(path)
+    assert (detected.name, detected.task, detected.options) == (expected, task, options)
 
 
 def test_a_table_of_events_names_its_columns(tmp_path: Path) -> None:
     rows = "".join(f"s{i // 3},{i},{'abc'[i % 3]}\n" for i in range(60))
-    found = kind(written(tmp_path, "a.csv", "session_id,time,event\n" + rows))
-    assert found.name == "event table"
-    assert found.options == {
+    detected = kind(written(tmp_path, "a.csv", "session_id,time,event\n" + rows))
+    assert detected.name == "event table"
+    assert detected.options == {
         "column": "event",
         "sequence-column": "session_id",
         "order-column": "time",
@@ -85,16 +85,19 @@ def test_a_table_of_events_names_its_columns(tmp_path: Path) -> None:
 
 
 def test_empty_cells_are_counted_by_column(tmp_path: Path) -> None:
-    found = kind(written(tmp_path, "a.csv", "date,co2\n1958,316.1\n1959,\n1960,317\n1961,\n"))
-    assert [(c.name, c.empty, c.values) for c in found.columns] == [("date", 0, 4), ("co2", 2, 4)]
+    detected = kind(written(tmp_path, "a.csv", "date,co2\n1958,316.1\n1959,\n1960,317\n1961,\n"))
+    assert [(c.name, c.empty, c.values) for c in detected.columns] == [
+        ("date", 0, 4),
+        ("co2", 2, 4),
+    ]
 
 
-def test_the_users_columns_come_first(tmp_path: Path) -> None:
+def test_the_users_columns_take_precedence(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "source,target\na,b\n")
     assert kind(path, column="source").name == "documents"
 
 
-def test_a_folder_of_short_lines_is_labels_and_one_of_prose_is_text(tmp_path: Path) -> None:
+def test_a_folder_of_short_lines_is_labelled_and_one_of_prose_is_text(tmp_path: Path) -> None:
     for name in ("Arabic", "Czech", "Dutch", "Greek", "Irish"):
         written(tmp_path, f"names/{name}.txt", "Khoury\nNahas\n")
         written(tmp_path, f"prose/{name}.txt", PROSE)
@@ -123,5 +126,5 @@ def test_a_folder_of_short_lines_is_labels_and_one_of_prose_is_text(tmp_path: Pa
         ("wikitext-2/test.txt", "text"),
     ],
 )
-def test_real_data_is_known_for_what_it_is(shared_data: Path, place: str, expected: str) -> None:
+def test_the_kind_of_real_data_is_detected(shared_data: Path, place: str, expected: str) -> None:
     assert kind(shared_data / place).name == expected

@@ -1,4 +1,4 @@
-"""`seriatim look`: what data is, what is odd about it, and what to run next."""
+"""`seriatim look`: what data is, what is unusual about it, and what to run next."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,31 +34,31 @@ def look(
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """Look at data before training: what it is, what is odd about it, and what to run next.
+    """Look at data before training: what it is, what is unusual about it, and what to run next.
 
     Args:
-        data: a file or a folder, as for fit.
-        valid: validation text, if it is there already: leaks are looked for in it.
-        test: test text, likewise.
-        target: a file of targets, line by line with the data: then it is pairs.
-        split: the shares by which fit would split the data.
-        sequences: what one sequence is; measured if not given.
-        format: of the files, instead of what their endings say.
-        field: of .jsonl records, that holds the text.
-        column: of tables, that holds the text, or the event.
-        sequence_column: of tables with one event per row: which sequence it belongs to.
-        order_column: by which the events of a sequence are sorted.
-        encoding: of the files; found by their bytes if not given.
-        megabytes: of larger data a sample of this size is looked at.
-        out: write a report as one .html page (needs seriatim[report]).
-        threads: of the processor; all cores if not given.
-        json: print JSON.
+        data: A file or a folder, as for fit.
+        valid: The validation text, if there is one; it is searched for text of the data.
+        test: The test text, if there is one; it is searched for text of the data.
+        target: A file of targets, line by line with the data, which is then sources.
+        split: The fractions of training, validation and test by which fit would split the data.
+        sequences: What one sequence is; measured if not given.
+        format: The format of the files; detected by their names if not given.
+        field: The field of .jsonl records that holds the text.
+        column: The column of tables that holds the text, or the event.
+        sequence_column: The column of tables with one event per row that names its sequence.
+        order_column: The column by which the events of a sequence are sorted.
+        encoding: The encoding of the files; detected from their bytes if not given.
+        megabytes: The size of the sample that is taken of larger data.
+        out: Write the report as one .html page to this file (needs seriatim[report]).
+        threads: The number of processor threads; all cores if not given.
+        json: Print JSON.
     """
-    from seriatim.data_profile.profile import look as look_at
+    from seriatim.data_profile.profile import look as look_at_data
 
     use_threads(threads)
     reporter = Reporter(is_quiet=json)
-    found = look_at(
+    report = look_at_data(
         data,
         valid=valid,
         test=test,
@@ -76,12 +76,10 @@ def look(
     )
     reporter.done()
     if out is not None:
-        from seriatim.data_profile.page import look_report
-
-        look_report(found.to_json()).write(out)
+        report.page().write(out)
     if json:
-        print_json(found.to_json())
+        print_json(report.to_json())
     else:
-        print(found)
+        print(report)
         if out is not None:
             print(f"\nthe report is in {out}")

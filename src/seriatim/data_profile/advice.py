@@ -1,348 +1,355 @@
-"""What to train on data, and why: symbols, family, size and the very command.
+"""What to train on data, and why: symbols, family, size and the command.
 
-Rules of thumb on measured figures, each said with its reason; they are where to begin, and
-`seriatim compare` is how to know. Nothing here reads data.
+Rules of thumb on measured figures, each stated with its reason: a place to start, which
+`seriatim compare` can confirm. Reads no data.
 """
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from seriatim.data.vocab.nfd import decompose
-from seriatim.data_profile.examine import DataProfile, Part
 from seriatim.data_profile.predictability import Predictability
+from seriatim.data_profile.result import DataPart, DataProfile
 from seriatim.data_profile.text_facts import TextFacts
 
-_FEW = 20_000  # symbols: less is counted, not trained
-_NOTHING = 0.01  # share of the unigram's bits that context must save to be worth a model
+FitOptions: TypeAlias = dict[str, int | str]
+
+_FEW = 20_000  # symbols: with fewer, n-grams are counted and no weights are trained
+_NEGLIGIBLE = 0.01  # the fraction of the unigram's bits that context must save
 _BPE_FROM = 3_000_000  # characters
 _TRANSFORMER_FROM = 20_000_000  # symbols
 
-# Symbols of training up to which a width is enough, and minutes to give it.
+# (symbols of training up to which a width suffices, width, minutes of training)
 _SIZES = ((100_000, 64, 3), (500_000, 128, 5), (3_000_000, 256, 10), (30_000_000, 512, 30))
 _LARGEST = (512, 60)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Where to begin.
+    """What to train first.
 
     Attributes:
         task: language, translation or label; None: none fits.
-        symbols, sequences, family, options: of `seriatim fit`.
-        reasons: sentences.
-        commands: the very command to run next, and what may come after it.
+        symbols, sequences, family, options: options of `seriatim fit`.
+        reasons: phrases, each named after what it explains.
+        commands: the commands to run next, in order.
     """
 
-    task: str | None
-    symbols: str | None
-    sequences: str | None
-    family: str | None
-    options: dict[str, Any]
+    task: str | None = None
+    symbols: str | None = None
+    sequences: str | None = None
+    family: str | None = None
+    options: Mapping[str, int | str] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A choice, the options that belong to it, and the reasons for it."""
+
+    value: str
+    options: FitOptions
     reasons: tuple[str, ...]
-    commands: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
 
 
-def advise(seen: DataProfile) -> Advice:
-    """Draw the conclusions."""
-    kind = seen.train.kind
-    if kind.task is None:
-        return Advice(None, None, None, None, {}, (_why_not(kind.name),), ())
+def advise(profile: DataProfile) -> Advice:
+    """Draw conclusions from the figures."""
+    kind = profile.train.kind
     if kind.task == "translation":
-        return _of_pairs(seen)
+        return _advise_pairs(profile)
     if kind.task == "label":
-        return _of_labels(seen)
-    return _of_text(seen)
-
-
-def _why_not(name: str) -> str:
-    if name == "numbers":
-        return "the data is numbers, and models of numbers are not here yet"
-    return "the data must be brought into another form first; see above"
+        return _advise_labels(profile)
+    if kind.task == "language":
+        return _advise_text(profile)
+    if kind.name == "numbers":
+        return Advice(reasons=("models of numbers do not exist yet",))
+    return Advice(reasons=("convert the data first, as the warnings say",))
 
 
 # ---- text ---------------------------------------------------------------------------------------
 
 
-def _of_text(seen: DataProfile) -> Advice:
-    part, facts = seen.train, seen.train.facts
-    total = facts.num_characters / max(part.sample.share, 1e-9)
-    symbols, extra, why_symbols = _symbols(seen, total)
-    size = _num_symbols(seen, symbols, total)
-    family, options, why_family = _family(seen, size)
-    if symbols.startswith("bpe") and family == "markov" and options.get("order", 0) > 5:
-        options["order"] = 5
-    options = extra | options
-    reasons = (_why_sequences(seen), why_symbols, *why_family)
-    command = _fit(seen, symbols=symbols, family=family, options=options)
+def _advise_text(profile: DataProfile) -> Advice:
+    part, facts = profile.train, profile.train.facts
+    num_characters = facts.num_characters / max(part.sample.fraction, 1e-9)
+    symbols = _choose_symbols(profile, num_characters)
+    family = _choose_family(profile, _num_symbols(profile, symbols.value, num_characters))
+    options = symbols.options | family.options
+    if symbols.value.startswith("bpe") and family.value == "markov":
+        options["order"] = min(int(options["order"]), 5)
+    fit = _fit_command(profile, symbols=symbols.value, family=family.value, options=options)
     return Advice(
         "language",
-        symbols,
-        seen.sequences,
-        family,
+        symbols.value,
+        profile.sequences,
+        family.value,
         options,
-        reasons,
-        (command, _compare(seen, symbols)),
+        (_why_sequences(profile), *symbols.reasons, *family.reasons),
+        (fit, _compare_command(profile, symbols.value)),
     )
 
 
-def _why_sequences(seen: DataProfile) -> str:
-    kind, gain = seen.train.kind, seen.across_lines
-    if seen.reading.sequences is not None:
-        return f"sequences: {seen.sequences}, as you said"
-    if kind.name not in ("text", "events", "labelled", "json"):
-        return "sequences: each record is one (document)"
+def _why_sequences(profile: DataProfile) -> str:
+    kind, gain = profile.train.kind, profile.across_lines
+    if profile.reading.sequences is not None:
+        return f"sequences: {profile.sequences}, as you chose"
+    if not profile.train.consists_of_lines:
+        return "sequences: document, since each record is one sequence"
     if gain is None:
-        return f"sequences: {seen.sequences}; too few lines to measure whether they follow"
-    if gain > 0.001:
-        measured = f"the lines before a line save {gain:.1%} of its bits"
+        return (
+            f"sequences: {profile.sequences}; there are too few lines to measure whether they "
+            "depend on each other"
+        )
+    if kind.name == "events":
+        reason = "each line is a sequence of events"
+        if gain > 0.001:
+            reason += f" (though the preceding lines save {gain:.1%} of a line's bits)"
+    elif gain > 0.001:
+        reason = f"the preceding lines save {gain:.1%} of a line's bits"
     elif gain < -0.001:
-        measured = "the lines before a line say nothing about it"
+        reason = "the preceding lines do not help to predict a line"
     else:
-        measured = "the lines before a line hardly matter to short contexts; line would do as well"
-    if kind.name == "events" and gain > 0.001:
-        measured = f"each line is a sequence of events (though {measured})"
-    return f"sequences: {seen.sequences}, because {measured} (counted, order 6, held out)"
+        reason = "the preceding lines hardly help a short context (line would do as well)"
+    return f"sequences: {profile.sequences}, since {reason}; measured with 6-grams on held-out text"
 
 
-def _symbols(seen: DataProfile, total: float) -> tuple[str, dict[str, Any], str]:
-    """(symbols, options that belong to them, why)."""
-    facts, kind = seen.train.facts, seen.train.kind
-    if facts.is_cut or kind.options.get("symbols") == "word":
-        types = len(facts.of_words)
-        return "word", {}, f"symbols: word, since each of {types:,} events is one symbol"
-    kinds = len(facts.of_characters)
-    full = max(facts.num_sequences - facts.marks["empty"] - facts.marks["blank"], 1)
-    is_tokenized = facts.marks["spaced punctuation"] > 0.2 * full or facts.marks["<unk>"] > 0
-    words = facts.num_words / max(seen.train.sample.share, 1e-9)
-    if is_tokenized and facts.has_words and words >= 200_000:
-        options = {} if facts.marks["<unk>"] else {"min-count": 2}
-        return "word", options, "symbols: word, since the text is cut into words already"
-    if facts.has_words and total >= _BPE_FROM:
-        size = 2000 if total < 10_000_000 else 8000 if total < 100_000_000 else 16000
-        return (
-            f"bpe:{size}",
-            {},
-            f"symbols: bpe:{size}, since {total / 1e6:,.1f} million characters are enough to learn "
-            "pieces of words, which make the text three to four times shorter",
+def _choose_symbols(profile: DataProfile, num_characters: float) -> _Choice:
+    facts, kind = profile.train.facts, profile.train.kind
+    if facts.is_tokenized or kind.options.get("symbols") == "word":
+        reason = f"symbols: word, since each of the {len(facts.of_words):,} events is one symbol"
+        return _Choice("word", {}, (reason,))
+    if _is_tokenized_text(profile):
+        options: FitOptions = {} if facts.marks["<unk>"] else {"min-count": 2}
+        return _Choice("word", options, ("symbols: word, since the text is already tokenized",))
+    if facts.has_words and num_characters >= _BPE_FROM:
+        small, large = num_characters < 10_000_000, num_characters >= 100_000_000
+        size = 2000 if small else 16000 if large else 8000
+        reason = (
+            f"symbols: bpe:{size}, since {num_characters / 1e6:,.1f} million characters are enough "
+            "to learn subwords, which make sequences three to four times shorter"
         )
-    if kinds > 3000:
+        return _Choice(f"bpe:{size}", {}, (reason,))
+    types = len(facts.of_characters)
+    if types > 3000:
         once = sum(n == 1 for n in facts.of_characters.values())
-        return (
-            "char",
-            {"min-count": 2},
-            f"symbols: char, without the {once:,} of {kinds:,} characters that stand only once",
-        )
-    why = "there are no words in it" if not facts.has_words else "words would be too rare to learn"
-    return "char", {}, f"symbols: char ({kinds:,} different ones), since {why}"
+        reason = f"symbols: char, without the {once:,} of {types:,} characters that occur only once"
+        return _Choice("char", {"min-count": 2}, (reason,))
+    why = "words would be too rare to learn" if facts.has_words else "there are no words"
+    return _Choice("char", {}, (f"symbols: char ({types:,} distinct ones), since {why}",))
 
 
-def _num_symbols(seen: DataProfile, symbols: str, total: float) -> float:
-    """Symbols of all of the data, about."""
-    facts = seen.train.facts
+def _is_tokenized_text(profile: DataProfile) -> bool:
+    """Whether punctuation is separated from words, and words are frequent enough to learn."""
+    facts = profile.train.facts
+    num_full = max(facts.num_sequences - facts.marks["empty"] - facts.marks["blank"], 1)
+    is_tokenized = facts.marks["spaced punctuation"] > 0.2 * num_full or facts.marks["<unk>"] > 0
+    words = facts.num_words / max(profile.train.sample.fraction, 1e-9)
+    return is_tokenized and facts.has_words and words >= 200_000
+
+
+def _num_symbols(profile: DataProfile, symbols: str, num_characters: float) -> float:
+    """About the number of symbols of all of the data."""
+    facts = profile.train.facts
     if symbols == "word":
-        return facts.num_words / max(seen.train.sample.share, 1e-9) + facts.num_sequences
-    return total / 3.5 if symbols.startswith("bpe") else total + facts.num_sequences
+        return facts.num_words / max(profile.train.sample.fraction, 1e-9) + facts.num_sequences
+    if symbols.startswith("bpe"):
+        return num_characters / 3.5
+    return num_characters + facts.num_sequences
 
 
-_Family = tuple[str, dict[str, Any], tuple[str, ...]]
-
-
-def _family(seen: DataProfile, size: float) -> _Family:
-    """(family, options, why)."""
-    found = seen.predictable
-    if found is None:
-        return "markov", {"order": 3}, ("family: markov, since there is too little data to train",)
-    falls = " ".join(f"{b:.2f}" for b in found.bits)
+def _choose_family(profile: DataProfile, size: float) -> _Choice:
+    measured = profile.predictability
+    if measured is None:
+        reason = "family: markov, since there is too little data to train weights on"
+        return _Choice("markov", {"order": 3}, (reason,))
+    bits = " ".join(f"{b:.2f}" for b in measured.bits)
     curve = (
-        f"counted models need {falls} bits for each held-out {found.symbols} with 0 to 5 before it"
+        f"predictability: n-gram models need {bits} bits per held-out {measured.symbols} given 0 "
+        "to 5 preceding ones"
     )
-    return _counted(found, size, curve) or _trained(found, size, curve)
+    return _choose_markov(measured, size, curve) or _choose_network(measured, size, curve)
 
 
-def _counted(found: Predictability, size: float, curve: str) -> _Family | None:
-    """Where counting is enough, or all that the data allows."""
-    bits, context = found.bits, found.context
+def _choose_markov(measured: Predictability, size: float, curve: str) -> _Choice | None:
+    """Where n-grams suffice, or are all that the data allows."""
+    bits, context = measured.bits, measured.context
     saved = 1 - bits[context] / bits[0] if bits[0] else 0.0
-    if saved < _NOTHING:
-        why = f"family: markov of low order, since what comes before says nothing: {curve}"
-        return "markov", {"order": 2}, (why,)
+    if saved < _NEGLIGIBLE:
+        reason = "family: markov of low order, since the context does not help"
+        return _Choice("markov", {"order": 2}, (reason, curve))
     if size < _FEW:
-        why = f"family: markov, since {size:,.0f} symbols are too few to train weights on"
-        return "markov", {"order": min(context + 1, 6)}, (why, curve)
-    if found.is_falling or context > 2:
+        reason = f"family: markov, since {size:,.0f} symbols are too few to train weights on"
+        return _Choice("markov", {"order": min(context + 1, 6)}, (reason, curve))
+    if measured.is_falling or context > 2:
         return None
-    why = (
-        f"family: markov, since more than {context} symbols before the next one help by less than "
-        "1 %; only a memory longer than 5 could say otherwise"
+    reason = (
+        f"family: markov, since a context of more than {context} symbols saves less than 1 %; only "
+        "a memory longer than 5 could save more"
     )
-    return "markov", {"order": context + 1}, (why, curve)
+    return _Choice("markov", {"order": context + 1}, (reason, curve))
 
 
-def _trained(found: Predictability, size: float, curve: str) -> _Family:
-    """A network, and its size."""
+def _choose_network(measured: Predictability, size: float, curve: str) -> _Choice:
     width, minutes = next(((w, m) for most, w, m in _SIZES if size < most), _LARGEST)
     if size >= _TRANSFORMER_FROM:
-        options = {
+        heads = width // 64
+        options: FitOptions = {
             "model-size": width,
             "num-layers": 6,
-            "num-heads": width // 64,
+            "num-heads": heads,
             "minutes": minutes,
         }
-        why = f"family: transformer, since {_amount(size)} symbols can fill one"
-        return "transformer", options, (why, curve)
-    still = "and still fall" if found.is_falling else f"down to {found.context} before it"
+        reason = f"family: transformer, since {_amount(size)} symbols are enough to train one"
+        return _Choice("transformer", options, (reason, curve))
+    reach = f"up to a context of {measured.context}"
     reasons = (
-        f"family: lstm, since the bits fall with the context {still}: memory pays",
+        "family: lstm, since the bits fall with the context "
+        + ("and would fall further" if measured.is_falling else reach)
+        + ": memory pays off",
         curve,
-        f"size: {width} hidden units for {_amount(size)} symbols, so that weights and symbols are "
-        "of like number",
+        f"size: {width} hidden units for {_amount(size)} symbols, so that there are about as many "
+        "weights as symbols",
     )
-    return "lstm", {"hidden-size": width, "minutes": minutes}, reasons
+    return _Choice("lstm", {"hidden-size": width, "minutes": minutes}, reasons)
 
 
 def _amount(number: float) -> str:
-    if number < 1e6:
-        return f"{number:,.0f}"
-    return f"{number / 1e6:,.1f} million"
+    return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:,.1f} million"
 
 
 # ---- pairs and labels ---------------------------------------------------------------------------
 
 
-def _of_pairs(seen: DataProfile) -> Advice:
-    part = seen.train
+def _advise_pairs(profile: DataProfile) -> Advice:
+    part = profile.train
     source, target = part.sides["source"], part.sides["target"]
-    pairs = target.num_sequences / max(part.sample.share, 1e-9)
-    few = len(target.of_words) * 10 < target.num_words and target.has_words
-    rare = len(source.of_words) * 10 > source.num_words or not source.has_words
-    symbols = "word" if few else "bpe" if target.has_words else "char"
-    characters = _characters_for_reading(source)
-    source_symbols = characters if rare and symbols == "word" and not source.has_words else symbols
-    width = 128 if pairs < 5_000 else 256 if pairs < 200_000 else 512
-    family = "lstm" if pairs < 20_000 else "transformer"
-    options: dict[str, Any] = {"model-size": width, "minutes": 10 if pairs < 100_000 else 60}
-    reasons = [
-        f"symbols: {symbols} for the targets"
-        + (f" and {source_symbols} for the sources" if source_symbols != symbols else "")
-        + (", since few different words make them up" if few else "")
-        + (_APART if source_symbols == "nfd" else ""),
-        f"family: {family} for both encoder and decoder, since there are {pairs:,.0f} pairs",
-    ]
+    num_pairs = target.num_sequences / max(part.sample.fraction, 1e-9)
+    is_repetitive = len(target.of_words) * 10 < target.num_words and target.has_words
+    symbols = "word" if is_repetitive else "bpe" if target.has_words else "char"
+    source_symbols = symbols
+    if symbols == "word" and not source.has_words:
+        source_symbols = _character_symbols(source)
+    width = 128 if num_pairs < 5_000 else 256 if num_pairs < 200_000 else 512
+    family = "lstm" if num_pairs < 20_000 else "transformer"
+    options: FitOptions = {"model-size": width, "minutes": 10 if num_pairs < 100_000 else 60}
     if source_symbols != symbols:
         options["source-symbols"] = source_symbols
+    reasons = [
+        f"symbols: {symbols} for the targets"
+        + (", since they consist of few distinct words" if is_repetitive else ""),
+        f"family: {family} for encoder and decoder, since there are {num_pairs:,.0f} pairs",
+    ]
+    if source_symbols != symbols:
+        decomposes = ", which decomposes characters that are composed of few parts"
+        why = decomposes if source_symbols == "nfd" else ""
+        reasons.insert(1, f"source symbols: {source_symbols}{why}")
     name = shlex.quote(part.name)
     commands: tuple[str, ...] = ()
     if part.kind.keys is not None:
         first, second = part.kind.keys
         script = rf"s/^{first}: (.*) {second}: (.*)$/\1\t\2/"
-        names = {n: shlex.quote(p.name) for n, p in seen.parts.items()}
+        names = {n: shlex.quote(p.name) for n, p in profile.parts.items()}
         commands = tuple(f"sed -E '{script}' {p} > {n}.tsv" for n, p in names.items())
-        reasons.append("the lines must become tables of two columns first")
+        reasons.append("format: the lines must first become tables of two columns")
         name = "train.tsv"
-    command = _fit_pairs(seen, name, symbols, family, options)
+    command = _fit_pairs_command(profile, name, symbols, family, options)
     return Advice(
         "translation", symbols, None, family, options, tuple(reasons), (*commands, command)
     )
 
 
-_APART = ", which takes characters apart that are put together from few parts"
-
-
-def _characters_for_reading(source: TextFacts) -> str:
-    """Characters, or their parts where those are far fewer, as of Korean."""
+def _character_symbols(source: TextFacts) -> str:
+    """char, or nfd if characters decompose into far fewer parts, as in Korean."""
     parts = set(decompose("".join(source.of_characters)))
     return "nfd" if len(source.of_characters) > 4 * len(parts) else "char"
 
 
-def _fit_pairs(
-    seen: DataProfile, name: str, symbols: str, family: str, options: Mapping[str, Any]
-) -> str:
-    part = seen.train
-    words = ["seriatim fit", name, "--task translation"]
-    if seen.reading.target is not None:
-        target = shlex.quote(str(seen.reading.target))
-        words[1:] = [f"--source {name} --target {target}"]
-    words += [f"--{k} {shlex.quote(v)}" for k, v in part.kind.options.items() if k != "task"]
-    words += [f"--model {family}", f"--symbols {symbols}", *_as_options(options)]
-    return " ".join([*words, *_read_as(seen, ("format",)), "--out model/"])
-
-
-def _of_labels(seen: DataProfile) -> Advice:
-    part = seen.train
-    name, each = shlex.quote(part.name), "element" if part.kind.name == "tagged" else "sequence"
-    facts = part.facts
-    short = facts.num_words < 2 * max(facts.num_sequences, 1) and not facts.is_cut
-    symbols = "char" if short else "word"
-    words = ["seriatim fit", name, "--task label"]
-    words += [
-        f"--{k} {shlex.quote(v)}" for k, v in part.kind.options.items() if k.endswith("-column")
-    ]
-    options = {"minutes": 5}
-    words += ["--model lstm", f"--symbols {symbols}", *_as_options(options)]
+def _advise_labels(profile: DataProfile) -> Advice:
+    part, facts = profile.train, profile.train.facts
+    unit = "element" if part.kind.name == "tagged" else "sequence"
+    is_short = facts.num_words < 2 * max(facts.num_sequences, 1) and not facts.is_tokenized
+    symbols = "char" if is_short else "word"
+    options: FitOptions = {"minutes": 5}
     reasons = (
-        f"task: label, one for each {each}, of {len(part.labels):,} labels",
+        f"task: label, since each {unit} has one of {len(part.labels):,} labels",
         f"symbols: {symbols}, since the sequences are "
-        + ("single words" if short else "several words long"),
-        "family: lstm, read in both directions; gru and transformer are as easily tried",
+        + ("single words" if is_short else "several words long"),
+        "family: lstm, reading in both directions; gru and transformer are worth a try too",
     )
-    command = " ".join([*words, *_read_as(seen, ("format",)), "--out model/"])
+    words = ["seriatim fit", shlex.quote(part.name), "--task label"]
+    columns = {k: v for k, v in part.kind.options.items() if k.endswith("-column")}
+    words += _as_options(columns)
+    words += ["--model lstm", f"--symbols {symbols}", *_as_options(options)]
+    command = " ".join([*words, *_reading_options(profile, ("format",)), "--out model/"])
     return Advice("label", symbols, None, "lstm", options, reasons, (command,))
 
 
 # ---- commands -----------------------------------------------------------------------------------
 
+_COLUMNS = ("format", "field", "column", "sequence-column", "order-column")
 
-def _as_options(options: Mapping[str, Any]) -> list[str]:
+
+def _as_options(options: Mapping[str, int | str]) -> list[str]:
     return [f"--{name} {shlex.quote(str(value))}" for name, value in options.items()]
 
 
-def _read_as(seen: DataProfile, names: tuple[str, ...]) -> list[str]:
-    """The options by which the data must be read, the user's own and what was found."""
-    reading, part = seen.reading, seen.train
-    given = {
+def _reading_options(profile: DataProfile, names: tuple[str, ...]) -> list[str]:
+    """The options with which the data must be read: the user's, or those detected."""
+    reading, part = profile.reading, profile.train
+    chosen = {
         "format": reading.format,
         "field": reading.field,
         "column": reading.column,
         "sequence-column": reading.sequence_id,
         "order-column": reading.order,
     }
-    found = part.kind.options if not any(reading.columns.values()) else {}
-    chosen = {name: given[name] or found.get(name) for name in names}
+    detected = {} if any(reading.columns.values()) else part.kind.options
+    options = {name: chosen[name] or detected.get(name) for name in names}
     encoding = part.encoding if part.bytes is not None or reading.encoding else "utf-8"
-    chosen["encoding"] = None if encoding == "utf-8" else encoding
+    options["encoding"] = None if encoding == "utf-8" else encoding
     for name in ("valid", "test"):
-        if name in seen.parts:
-            chosen[name] = f"{name}.tsv" if part.kind.keys else seen.parts[name].name
-    return [f"--{name} {shlex.quote(value)}" for name, value in chosen.items() if value]
+        if name in profile.parts:
+            options[name] = f"{name}.tsv" if part.kind.keys else profile.parts[name].name
+    return _as_options({name: value for name, value in options.items() if value})
 
 
-_COLUMNS = ("format", "field", "column", "sequence-column", "order-column")
+def _fit_command(
+    profile: DataProfile, *, symbols: str, family: str, options: Mapping[str, int | str]
+) -> str:
+    words = ["seriatim fit", *_data_options(profile), f"--symbols {symbols}", f"--model {family}"]
+    return " ".join([*words, *_as_options(options), "--out model/"])
 
 
-def _fit(seen: DataProfile, *, symbols: str, family: str, options: Mapping[str, Any]) -> str:
-    part = seen.train
-    words = ["seriatim fit", shlex.quote(part.name), *_read_as(seen, _COLUMNS)]
-    if seen.sequences != _default_sequences(part):
-        words.append(f"--sequences {seen.sequences}")
-    words += [f"--symbols {symbols}", f"--model {family}", *_as_options(options), "--out model/"]
-    return " ".join(words)
+def _compare_command(profile: DataProfile, symbols: str) -> str:
+    words = ["seriatim compare", *_data_options(profile), f"--symbols {symbols}"]
+    return " ".join([*words, "--minutes 5", "--out compared/"])
 
 
-def _compare(seen: DataProfile, symbols: str) -> str:
-    part = seen.train
-    words = ["seriatim compare", shlex.quote(part.name), *_read_as(seen, _COLUMNS)]
-    if seen.sequences != _default_sequences(part):
-        words.append(f"--sequences {seen.sequences}")
-    return " ".join([*words, f"--symbols {symbols}", "--minutes 5", "--out compared/"])
+def _fit_pairs_command(
+    profile: DataProfile, name: str, symbols: str, family: str, options: Mapping[str, int | str]
+) -> str:
+    data = [name, "--task translation"]
+    if profile.reading.target is not None:
+        data = [f"--source {name} --target {shlex.quote(str(profile.reading.target))}"]
+    columns = {k: v for k, v in profile.train.kind.options.items() if k != "task"}
+    words = ["seriatim fit", *data, *_as_options(columns)]
+    words += [f"--model {family}", f"--symbols {symbols}", *_as_options(options)]
+    return " ".join([*words, *_reading_options(profile, ("format",)), "--out model/"])
 
 
-def _default_sequences(part: Part) -> str:
-    """What `fit` reads where nothing is said."""
+def _data_options(profile: DataProfile) -> list[str]:
+    """The data and how to read it."""
+    part = profile.train
+    words = [shlex.quote(part.name), *_reading_options(profile, _COLUMNS)]
+    if profile.sequences != _default_sequences(part):
+        words.append(f"--sequences {profile.sequences}")
+    return words
+
+
+def _default_sequences(part: DataPart) -> str:
+    """What `fit` reads without the option."""
     is_table = part.kind.name in ("documents", "event table")
     return "document" if is_table or not part.files else "stream"

@@ -1,10 +1,10 @@
-"""What is odd about the bytes of files, before anything is read as text.
+"""Statistics of the bytes of files, before anything is read as text.
 
-Byte-order marks, line ends of every kind, bytes that are no UTF-8 and what they may be instead,
-control characters, text that was decoded wrongly once, files that are no text at all. One pass
-over the bytes in blocks; counts are exact for what was seen, and how much that was is stated.
+Byte-order marks, line ends of every kind, bytes that are not UTF-8 and what they may be instead,
+control characters, text that was once decoded wrongly, files that are no text. One pass over the
+bytes in blocks; counts are exact for the bytes scanned, whose number is stated.
 
-Knows bytes. Does not know records, sequences or symbols.
+Knows bytes; no records, sequences or symbols.
 """
 
 import codecs
@@ -19,37 +19,37 @@ from seriatim.data.files import open_bytes
 from seriatim.errors import DataError
 
 _BLOCK = 1 << 20
-_SCANNED = 1 << 28  # bytes; of larger data the beginning of each file is seen
+_MOST_SCANNED = 1 << 28  # bytes; of larger data the beginning of each file is scanned
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
-# The beginnings of files that are no text, and what to do.
+# Signatures of files that are no text, what the files are, and what to do.
 _BINARY: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b", "a gzip file", "name it .gz, so that it is unpacked"),
+    (b"\x1f\x8b", "a gzip file", "name it .gz, and it is unpacked"),
     (b"BZh", "a bzip2 file", "unpack it"),
     (b"\xfd7zXZ", "an xz file", "unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it"),
-    (b"PK\x03\x04", "a zip file, or a document of an office program", "take the text out of it"),
-    (b"PAR1", "a parquet file", "name it .parquet, or give --format parquet"),
-    (b"%PDF", "a PDF", "take the text out of it"),
-    (b"\x89PNG", "a PNG image", "give text"),
-    (b"\xff\xd8\xff", "a JPEG image", "give text"),
-    (b"GIF8", "a GIF image", "give text"),
-    (b"SQLite format 3", "an SQLite data base", "write a table of it as .csv"),
-    (b"\x93NUMPY", "a numpy array", "write it as .csv"),
-    (b"\x89HDF", "an HDF5 file", "write a table of it as .csv"),
-    (b"\x80\x04", "a pickle", "write its content as .jsonl"),
-    (b"\x80\x05", "a pickle", "write its content as .jsonl"),
-    (b"\x7fELF", "a program", "give text"),
+    (b"PK\x03\x04", "a zip file or an office document", "extract the text"),
+    (b"PAR1", "a parquet file", "name it .parquet, or pass --format parquet"),
+    (b"%PDF", "a PDF", "extract the text"),
+    (b"\x89PNG", "a PNG image", "pass text"),
+    (b"\xff\xd8\xff", "a JPEG image", "pass text"),
+    (b"GIF8", "a GIF image", "pass text"),
+    (b"SQLite format 3", "an SQLite database", "export a table as .csv"),
+    (b"\x93NUMPY", "a numpy array", "export it as .csv"),
+    (b"\x89HDF", "an HDF5 file", "export a table as .csv"),
+    (b"\x80\x04", "a pickle", "export its content as .jsonl"),
+    (b"\x80\x05", "a pickle", "export its content as .jsonl"),
+    (b"\x7fELF", "a program", "pass text"),
 )
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What is counted wherever it stands, by the name that people see.
+# Byte patterns that are counted everywhere, by name.
 _PATTERNS = {
     "line feed": b"\n",
     "CRLF": b"\r\n",
@@ -62,34 +62,53 @@ _PATTERNS = {
     "U+200B zero-width space": b"\xe2\x80\x8b",
     "U+FEFF byte-order mark": b"\xef\xbb\xbf",
     "U+FFFD replacement character": b"\xef\xbf\xbd",
-    "twice encoded": b"\xc3\x83\xc2",  # what UTF-8 of a letter like é becomes, read as Latin-1
+    "twice encoded": b"\xc3\x83\xc2",  # a letter like é in UTF-8, decoded as Latin-1
     "twice encoded quotes": b"\xc3\xa2\xc2\x80",
     "cp1252 quotes": b"\xc3\xa2\xe2\x82\xac",
 }
-# Controls that `str.splitlines` takes for line ends, and seriatim does not.
+# Characters that are line ends for `str.splitlines` and not for seriatim.
 SPLITLINES = ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 
 
+@dataclass(frozen=True)
+class InvalidByte:
+    """A byte that is not UTF-8: its file, offset, line (from 1) and value."""
+
+    file: str
+    offset: int
+    line: int
+    byte: int
+
+
+@dataclass(frozen=True)
+class BinaryFile:
+    """A file that is no text: its path, what it is, and what to do."""
+
+    path: str
+    kind: str
+    action: str
+
+
 @dataclass
-class ByteFacts:
-    """What was counted.
+class ByteStats:
+    """Counts over the bytes of files.
 
     Attributes:
-        num_files: in all.
-        num_bytes: of the files as they are.
-        num_seen: bytes seen, unpacked.
-        is_whole: whether that was everything.
-        marked: files that begin with a byte-order mark.
-        crlf_files: files with a CRLF.
-        unended: files whose last line has no end.
-        counts: of the patterns.
-        histogram: (256,) of all bytes seen.
-        num_invalid: bytes that are no UTF-8.
-        first_invalid: file, offset and line (from 1) of the first one, and its value.
-        invalid: (256,) which values those had.
+        num_files: the number of files.
+        num_bytes: the size of the files, packed ones as they are.
+        num_seen: the number of bytes scanned, unpacked.
+        is_whole: whether these are all bytes.
+        marked: the number of files that begin with a byte-order mark.
+        crlf_files: the number of files with a CRLF.
+        unended: the number of files whose last line has no line end.
+        counts: the occurrences of the patterns.
+        histogram: (256,) the occurrences of each byte.
+        num_invalid: the number of bytes that are not UTF-8.
+        first_invalid: the first of them.
+        invalid: (256,) the occurrences of each byte among them.
         mark: the encoding that a byte-order mark names.
-        longest: bytes, file and line of the longest line.
-        binary: file, what it is and what to do, of the first file that is no text.
+        longest: the longest line: its bytes, file and number.
+        binary: the first file that is no text.
     """
 
     num_files: int = 0
@@ -102,19 +121,19 @@ class ByteFacts:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_PATTERNS, 0))
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     num_invalid: int = 0
-    first_invalid: tuple[str, int, int, int] | None = None
+    first_invalid: InvalidByte | None = None
     invalid: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     mark: str | None = None
     longest: tuple[int, str, int] = (0, "", 0)
-    binary: tuple[str, str, str] | None = None
+    binary: BinaryFile | None = None
 
     @property
     def encoding(self) -> str:
-        """The encoding by which the files are most likely to be read.
+        """The most likely encoding of the files.
 
-        Bytes that are no UTF-8 say Latin-1 if they are letters there, and Windows' cp1252 if
-        some are 0x80 to 0x9F, which Latin-1 has only control characters for; but 0x85 alone, a
-        line end of old machines, stays Latin-1 where nothing else speaks for cp1252.
+        Bytes that are not UTF-8 indicate Latin-1, or Windows' cp1252 if some are 0x80 to 0x9F,
+        which are control characters in Latin-1; but 0x85 alone, a line end of old machines, does
+        not indicate cp1252.
         """
         if self.mark is not None:
             return self.mark
@@ -126,12 +145,12 @@ class ByteFacts:
 
     @property
     def is_mostly_utf8(self) -> bool:
-        """Whether bytes that are no UTF-8 stand among many more that are."""
+        """Whether the bytes that are not UTF-8 are few among many that are."""
         return 0 < self.num_invalid * 10 < int(self.histogram[128:].sum())
 
     @property
     def num_lines(self) -> int:
-        """Lines by LF, a last one without an end included."""
+        """Lines by LF, including a last one without a line end."""
         return self.counts["line feed"] + self.unended
 
     @property
@@ -142,12 +161,12 @@ class ByteFacts:
 
     @property
     def lone_cr(self) -> int:
-        """CR that no LF follows."""
+        """The number of CR that no LF follows."""
         return self.counts["CR"] - self.counts["CRLF"]
 
     @property
     def splitlines_extra(self) -> int:
-        """By how many more lines `str.splitlines` would cut the text."""
+        """The number of additional lines by `str.splitlines`."""
         codes = [ord(c) for c in SPLITLINES if ord(c) < 128]
         patterns = ("U+0085 next line", "U+2028 line separator", "U+2029 paragraph separator")
         extra = int(self.histogram[codes].sum()) + sum(self.counts[p] for p in patterns)
@@ -155,31 +174,31 @@ class ByteFacts:
 
 
 def scan_files(
-    paths: Sequence[Path], *, report: Callable[[int, int], None] | None = None
-) -> ByteFacts:
-    """Look at the bytes of text files, unpacked where they end in .gz.
+    paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
+) -> ByteStats:
+    """Scan the bytes of text files, unpacked if their names end in .gz.
 
     Args:
         paths: the files.
-        report: told the bytes seen so far and those of all files.
+        progress: callback that receives the bytes scanned so far and those of all files.
 
     Raises:
         DataError: a file cannot be read.
     """
-    facts = ByteFacts(num_files=len(paths), num_bytes=sum(p.stat().st_size for p in paths))
-    share = _SCANNED // max(len(paths), 1)
-    left = 0  # what shorter files leave to the others
+    stats = ByteStats(num_files=len(paths), num_bytes=sum(p.stat().st_size for p in paths))
+    quota = _MOST_SCANNED // max(len(paths), 1)
+    left = 0  # the quota that shorter files leave to later ones
     for path in paths:
-        before = facts.num_seen
-        _scan(path, facts, max(share + left, _BLOCK), report)
-        left += share - (facts.num_seen - before)
-        if facts.binary is not None:
+        before = stats.num_seen
+        _scan(path, stats, max(quota + left, _BLOCK), progress)
+        left += quota - (stats.num_seen - before)
+        if stats.binary is not None:
             break
-    return facts
+    return stats
 
 
 def _scan(
-    path: Path, facts: ByteFacts, limit: int, report: Callable[[int, int], None] | None
+    path: Path, stats: ByteStats, limit: int, progress: Callable[[int, int], None] | None
 ) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")()
     seen, line, width = 0, 1, 0
@@ -187,93 +206,93 @@ def _scan(
     with open_bytes(path) as file:
         while data := file.read(_BLOCK):
             if not seen:
-                _begin(path, data, facts)
-                if facts.binary is not None:
+                _begin(path, data, stats)
+                if stats.binary is not None:
                     return
-            found = _count(facts, tail, data)
-            has_crlf = has_crlf or found > 0
-            if facts.mark in (None, "utf-8"):
-                _decode(facts, decoder, data, path, seen, line)
-            width, line = _lines(facts, path, data, width, line)
+            num_crlf = _count(stats, tail, data)
+            has_crlf = has_crlf or num_crlf > 0
+            if stats.mark in (None, "utf-8"):
+                _decode(stats, decoder, data, path, seen, line)
+            width, line = _lines(stats, path, data, width, line)
             seen += len(data)
-            facts.num_seen += len(data)
+            stats.num_seen += len(data)
             tail, last = (tail + data[-8:])[-8:], data[-1:]
-            if report is not None:
-                report(facts.num_seen, facts.num_bytes)
+            if progress is not None:
+                progress(stats.num_seen, stats.num_bytes)
             if seen >= limit:
-                facts.is_whole = facts.is_whole and not file.read(1)
+                stats.is_whole = stats.is_whole and not file.read(1)
                 break
-    facts.crlf_files += has_crlf
-    facts.unended += last != b"\n"
+    stats.crlf_files += has_crlf
+    stats.unended += last != b"\n"
 
 
-def _begin(path: Path, data: bytes, facts: ByteFacts) -> None:
-    """What the first bytes of a file say."""
+def _begin(path: Path, data: bytes, stats: ByteStats) -> None:
+    """Detect a byte-order mark or a binary file by the first bytes."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            facts.marked += 1
-            facts.mark = encoding if encoding != "utf-8" else facts.mark
+            stats.marked += 1
+            stats.mark = encoding if encoding != "utf-8" else stats.mark
             return
-    for prefix, what, advice in _BINARY:
+    for prefix, kind, action in _BINARY:
         if data.startswith(prefix):
-            facts.binary = (str(path), what, advice)
+            stats.binary = BinaryFile(str(path), kind, action)
             return
     zeros = data.count(0)
     if zeros * 5 > len(data) and len(data) > 8:
         even = data[::2].count(0)
         if even > 4 * (zeros - even) or zeros - even > 4 * even:
-            facts.mark = "utf-16-be" if even * 2 > zeros else "utf-16-le"
+            stats.mark = "utf-16-be" if even * 2 > zeros else "utf-16-le"
             return
     if zeros * 100 > len(data):
-        what = f"no text: {zeros:,} of its first {len(data):,} bytes are NUL"
-        facts.binary = (str(path), what, "give text, or a table")
+        kind = f"binary: {zeros:,} of its first {len(data):,} bytes are NUL"
+        stats.binary = BinaryFile(str(path), kind, "pass text or a table")
         return
     controls = len(data) - len(data.translate(None, _CONTROLS))
     if controls * 20 > len(data) and len(data) > 100:
-        what = f"no text: {controls:,} of its first {len(data):,} bytes are control characters"
-        facts.binary = (str(path), what, "give text, or a table")
+        kind = f"binary: {controls:,} of its first {len(data):,} bytes are control characters"
+        stats.binary = BinaryFile(str(path), kind, "pass text or a table")
 
 
-def _count(facts: ByteFacts, tail: bytes, data: bytes) -> int:
-    """Patterns that end in this block; the number of CRLF among them."""
+def _count(stats: ByteStats, tail: bytes, data: bytes) -> int:
+    """Count the patterns that end in this block; returns the number of CRLF among them."""
     histogram = np.bincount(np.frombuffer(tail + data, np.uint8), minlength=256)
-    facts.histogram += histogram - np.bincount(np.frombuffer(tail, np.uint8), minlength=256)
-    before = facts.counts["CRLF"]
+    stats.histogram += histogram - np.bincount(np.frombuffer(tail, np.uint8), minlength=256)
+    before = stats.counts["CRLF"]
     for name, pattern in _PATTERNS.items():
         if not all(histogram[byte] for byte in pattern):
             continue
         keep = tail[len(tail) - (len(pattern) - 1) :] if len(pattern) > 1 else b""
-        facts.counts[name] += (keep + data).count(pattern)
-    return facts.counts["CRLF"] - before
+        stats.counts[name] += (keep + data).count(pattern)
+    return stats.counts["CRLF"] - before
 
 
-def _lines(facts: ByteFacts, path: Path, data: bytes, width: int, line: int) -> tuple[int, int]:
-    """Follow the longest line; the bytes of the line that goes on, and its number."""
+def _lines(stats: ByteStats, path: Path, data: bytes, width: int, line: int) -> tuple[int, int]:
+    """Track the longest line; returns the bytes and the number of the unfinished line."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
     if not len(ends):
         width += len(data)
-        if width > facts.longest[0]:
-            facts.longest = (width, str(path), line)
+        if width > stats.longest[0]:
+            stats.longest = (width, str(path), line)
         return width, line
     widths = np.diff(ends, prepend=-1) - 1
     widths[0] += width
     longest = int(widths.argmax())
     rest = len(data) - int(ends[-1]) - 1
     for size, at in ((int(widths[longest]), line + longest), (rest, line + len(ends))):
-        if size > facts.longest[0]:
-            facts.longest = (size, str(path), at)
+        if size > stats.longest[0]:
+            stats.longest = (size, str(path), at)
     return rest, line + len(ends)
 
 
 def _decode(
-    facts: ByteFacts,
+    stats: ByteStats,
     decoder: codecs.IncrementalDecoder,
     data: bytes,
     path: Path,
     seen: int,
     line: int,
 ) -> None:
-    """Count the bytes that are no UTF-8; a character that goes on in the next block waits."""
+    """Count the bytes that are not UTF-8; a character cut by the block's end waits."""
     waiting = decoder.getstate()[0]
     if not waiting and data.isascii():
         return
@@ -283,23 +302,23 @@ def _decode(
             decoder.decode(rest)
             return
         except UnicodeDecodeError as error:
-            held = len(decoder.getstate()[0]) or len(waiting)
+            num_waiting = len(decoder.getstate()[0]) or len(waiting)
             decoder.reset()
-            at = origin - held + error.start
-            facts.num_invalid += 1
-            facts.invalid[error.object[error.start]] += 1
-            if facts.first_invalid is None:
+            at = origin - num_waiting + error.start
+            stats.num_invalid += 1
+            stats.invalid[error.object[error.start]] += 1
+            if stats.first_invalid is None:
                 number = line + data[: max(at - seen, 0)].count(b"\n")
-                facts.first_invalid = (str(path), at, number, error.object[error.start])
+                byte = error.object[error.start]
+                stats.first_invalid = InvalidByte(str(path), at, number, byte)
             rest, origin, waiting = error.object[error.start + 1 :], at + 1, b""
 
 
-def refuse_binary(facts: ByteFacts) -> None:
-    """Refuse what is no text.
-
-    Raises:
-        DataError: a file is of another kind; the message says which, and what to do.
+def require_text(stats: ByteStats) -> None:
     """
-    if facts.binary is not None:
-        path, what, advice = facts.binary
-        raise DataError(f"{path} is {what}, and not text: {advice}")
+    Raises:
+        DataError: a file is no text; the message says what it is, and what to do.
+    """
+    if stats.binary is not None:
+        file = stats.binary
+        raise DataError(f"{file.path} is {file.kind}, not text: {file.action}")

@@ -1,15 +1,15 @@
-"""What kind of data files hold, by their first records: text, events, pairs, labels, numbers.
+"""The kind of data in files, by their first records: text, events, pairs, labels, numbers.
 
-A judgement, not a proof: each says on what it rests, and the user's own options come before it.
+A heuristic: each kind states its evidence, and the user's options take precedence.
 
-Knows formats and columns. Does not know symbols or models.
+Knows formats and columns; no symbols or models.
 """
 
 import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from seriatim.errors import ConfigError, DataError
 
 Task: TypeAlias = Literal["language", "translation", "label"]
 
-_HEAD = 2000  # lines or records that are judged by
+_HEAD = 2000  # lines or records that decide
 _JSON_BYTES = 1 << 26
 _NUMBER = re.compile(r"[+-]?(\d[\d_,.]*|\.\d+)([eE][+-]?\d+)?$")
 _KEYED = re.compile(r"^([A-Za-z]{2,12}): .+? ([A-Za-z]{2,12}): ")
@@ -40,14 +40,14 @@ class Column:
     """One column, or field, of the first records.
 
     Attributes:
-        name: in the header, or its number.
-        values: how many were looked at.
-        empty: of them without a value.
-        distinct: different ones.
-        numbers: share of the others that are numbers.
-        lists: share that are lists of symbols.
-        length: mean of their characters.
-        is_grouped: equal values stand together, or come again: an id of a sequence.
+        name: its name in the header, or its number.
+        values: the number of cells that were examined.
+        empty: the number of cells without a value.
+        distinct: the number of distinct values.
+        numbers: the fraction of values that are numbers.
+        lists: the fraction of values that are lists of symbols.
+        length: the mean characters of a value.
+        is_grouped: whether values recur, as the id of a sequence does.
     """
 
     name: str
@@ -62,50 +62,53 @@ class Column:
 
 @dataclass(frozen=True)
 class DataKind:
-    """What the data seems to be.
+    """The kind that data seems to be.
 
     Attributes:
-        name: text, events, labelled, pairs, documents, event table, numbers, tagged, json.
-        sentence: the same for people, with what it rests on.
-        task: that fits it; None: no task of seriatim does yet.
-        options: of `seriatim fit` that it needs, by name.
-        columns: of a table.
-        keys: of lines such as `IN: .. OUT: ..`, the two names.
+        name: text, events, labelled, pairs, documents, event table, numbers, tagged or json.
+        description: a phrase for people, with the evidence.
+        task: the task that fits it; None: none does yet.
+        options: the options of `seriatim fit` that it needs, by name.
+        columns: the columns of a table.
+        keys: the two names in lines such as `IN: .. OUT: ..`.
     """
 
     name: str
-    sentence: str
+    description: str
     task: Task | None = "language"
-    options: dict[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     keys: tuple[str, str] | None = None
 
 
-def kind_of(
-    paths: Sequence[Path], formats: Sequence[str], encoding: str, given: dict[str, str | None]
+def detect_kind(
+    paths: Sequence[Path],
+    formats: Sequence[str],
+    encoding: str,
+    user_columns: Mapping[str, str | None],
 ) -> DataKind:
-    """Judge files.
+    """The kind of files.
 
     Args:
-        paths: of files that are text, or parquet.
-        formats: of each, as `open_source` says.
-        encoding: to read them by.
-        given: column options of the user, which decide where there are any.
+        paths: text or parquet files.
+        formats: the format of each, as in `open_source`.
+        encoding: the encoding to read them with.
+        user_columns: the user's column options, which decide if there are any.
 
     Raises:
         DataError: a record is broken.
     """
     if formats[0] != "text":
-        return _of_table(paths[0], formats[0], encoding, given)
+        return _of_table(paths[0], formats[0], encoding, user_columns)
     if paths[0].suffix == ".conll":
-        return DataKind("tagged", "one element and its label in each line (.conll)", "label")
+        return DataKind("tagged", "one element and its label per line (.conll)", "label")
     head = _head(paths[0], encoding)
     full = [line for line in head if line.strip()]
     if len(paths) > 1:
-        found = _of_folder(paths, encoding)
+        kind = _of_folder(paths, encoding)
     else:
-        found = _json_in(paths[0], full, encoding) or _delimited(full)
-    return found or _keyed(full) or _of_lines(full)
+        kind = _json_in(paths[0], full, encoding) or _delimited(full)
+    return kind or _keyed(full) or _of_lines(full)
 
 
 def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
@@ -116,20 +119,20 @@ def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
 
 
 def _of_lines(full: list[str]) -> DataKind:
-    """Numbers, events, or text."""
+    """Numbers, events or text."""
     words = [line.split() for line in full]
     counts = Counter(word for line in words for word in line)
     total, mean = sum(counts.values()), statistics.fmean(map(len, words)) if words else 0.0
     if len(full) >= 5 and mean == 1 and all(_NUMBER.match(word) for word in counts):
-        return DataKind("numbers", "one number in each line: a series, not symbols", None)
+        return DataKind("numbers", "one number per line: a series, not symbols", None)
     sentences = sum(n for word, n in counts.items() if word[-1] in ".,;:!?" and len(word) > 1)
     is_prose = sentences * 50 > total
     few = len(counts) <= 50 or len(counts) * 200 < total
     if total >= 100 and mean >= 1.5 and few and not is_prose:
         return DataKind(
             "events",
-            f"lines of events: {len(counts):,} different ones among the first {total:,}, "
-            f"{mean:.1f} in a line",
+            f"lines of events: {len(counts):,} distinct ones among the first {total:,}, "
+            f"{mean:.1f} per line",
             options={"sequences": "line", "symbols": "word"},
         )
     return DataKind("text", "plain text")
@@ -137,9 +140,9 @@ def _of_lines(full: list[str]) -> DataKind:
 
 def _keyed(full: list[str]) -> DataKind | None:
     """Lines such as `IN: walk OUT: WALK`."""
-    found = [_KEYED.match(line) for line in full]
-    keys = {match.groups() for match in found if match}
-    if len(full) >= 3 and all(found) and len(keys) == 1:
+    matches = [_KEYED.match(line) for line in full]
+    keys = {match.groups() for match in matches if match}
+    if len(full) >= 3 and all(matches) and len(keys) == 1:
         first, second = keys.pop()
         return DataKind(
             "pairs",
@@ -151,14 +154,14 @@ def _keyed(full: list[str]) -> DataKind | None:
 
 
 def _json_in(path: Path, full: list[str], encoding: str) -> DataKind | None:
-    """JSON that is not named so, or that is one value."""
+    """JSON in a file of another name, or one JSON value."""
     if not full or full[0].lstrip()[:1] not in ("{", "["):
         return None
     try:
         if all(isinstance(json.loads(line), (dict, list)) for line in full[:20]) and len(full) > 1:
             return DataKind(
                 "documents",
-                "one JSON record in each line, in a file whose name does not say so",
+                "one JSON record per line, in a file whose name does not say so",
                 options={"format": "jsonl"},
             )
     except ValueError:
@@ -169,13 +172,14 @@ def _json_in(path: Path, full: list[str], encoding: str) -> DataKind | None:
         value = json.loads("".join(read_blocks(path, encoding)))
     except ValueError:
         return None
-    what = f"a list of {len(value):,}" if isinstance(value, list) else f"a {type(value).__name__}"
-    return DataKind("json", f"one JSON value ({what}), which is read as plain text: write each "
-                "sequence as a record of its own line into a .jsonl file", None)  # fmt: skip
+    content = (
+        f"a list of {len(value):,}" if isinstance(value, list) else f"a {type(value).__name__}"
+    )
+    return DataKind("json", f"one JSON value ({content}), which is read as plain text", None)
 
 
 def _delimited(full: list[str]) -> DataKind | None:
-    """A table whose name does not say so: as many tabs or commas in every line."""
+    """A table in a file of another name: every line has as many tabs or commas."""
     if len(full) < 5:
         return None
     for mark, name, format in (("\t", "tabs", "tsv"), (",", "commas", "csv")):
@@ -187,7 +191,7 @@ def _delimited(full: list[str]) -> DataKind | None:
             longest = max(range(width), key=lambda i: sum(len(row[i]) for row in cells))
             return DataKind(
                 "documents",
-                f"{width} columns between {name}, in a file whose name does not say so; the "
+                f"{width} columns separated by {name}, in a file whose name does not say so; the "
                 f"longest is column {longest + 1}",
                 options={"format": format, "column": str(longest + 1)},
                 columns=tuple(_column(str(i + 1), [r[i] for r in cells]) for i in range(width)),
@@ -196,19 +200,19 @@ def _delimited(full: list[str]) -> DataKind | None:
 
 
 def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
-    """One file of short lines for each label?"""
-    own = [path for path in paths if path.suffix == ".txt"]
-    if len(own) < max(2, 0.8 * len(paths)):
+    """A folder with one file of short lines per label, if it is one."""
+    texts = [path for path in paths if path.suffix == ".txt"]
+    if len(texts) < max(2, 0.8 * len(paths)):
         return None
-    heads = [_head(path, encoding, 50) for path in own[:40]]
+    heads = [_head(path, encoding, 50) for path in texts[:40]]
     full = [line for head in heads for line in head if line.strip()]
     if full and statistics.median(len(line) for line in full) < 40:
         words = statistics.fmean(len(line.split()) for line in full)
-        if words < 3 and len(own) <= 500:
+        if words < 3 and len(texts) <= 500:
             return DataKind(
                 "labelled",
-                f"a folder of {len(own):,} .txt files of short lines: each file a label, its lines "
-                "the sequences (or, without labels, one text)",
+                f"a folder of {len(texts):,} .txt files of short lines: each file is a label, "
+                "and its lines are the sequences",
                 "label",
                 {"sequences": "line"},
             )
@@ -218,16 +222,18 @@ def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
 # ---- tables -------------------------------------------------------------------------------------
 
 
-def _of_table(path: Path, format: str, encoding: str, given: dict[str, str | None]) -> DataKind:
+def _of_table(
+    path: Path, format: str, encoding: str, user_columns: Mapping[str, str | None]
+) -> DataKind:
     names = tables.known_columns(path, format, encoding)
     if not names:
         return DataKind("documents", f"{format} without named fields: each record is a sequence")
     has_header = format in ("jsonl", "parquet") or not _looks_like_data(path, format, encoding)
     wanted: tables.Wanted = names if has_header else list(range(1, len(names) + 1))
     columns = _columns(path, format, encoding, wanted)
-    if any(value is not None for value in given.values()):
+    if any(value is not None for value in user_columns.values()):
         return DataKind(
-            "documents", f"a {format} table, of which columns were named", columns=columns
+            "documents", f"a {format} table, read by the columns you chose", columns=columns
         )
     return _of_columns(columns, format, has_header)
 
@@ -238,7 +244,7 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         if source in by_name and target in by_name:
             options = {"source-column": by_name[source].name, "target-column": by_name[target].name}
             return DataKind(
-                "pairs", f"pairs, {source} and {target}", "translation", options, columns
+                "pairs", f"pairs of {source} and {target}", "translation", options, columns
             )
     text = [c for c in columns if c.numbers < 0.5 and c.distinct]
     numeric = [c for c in columns if c.numbers >= 0.5]
@@ -256,14 +262,14 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         label = min(labels, key=lambda c: (not _LABEL_NAMES.match(c.name), c.distinct, c.length))
         return _labelled(next(c for c in text if c is not label), label, columns, has_header)
     if len(columns) == 2 and len(texts) == 2 and not has_header:
-        return DataKind("pairs", f"pairs, in two columns of a .{format} without a header",
+        return DataKind("pairs", f"pairs in two columns of a .{format} file without a header",
                     "translation", {"task": "translation"}, columns)  # fmt: skip
     best = max(texts or columns, key=lambda c: (c.name.lower() == "text", c.lists, c.length))
     name = "field" if format == "jsonl" else "column"
     options = {} if len(columns) == 1 or best.name == "text" else {name: best.name}
     if best.lists > 0.5:
         options["symbols"] = "word"
-    return DataKind("documents", f"a table with its text in {best.name!r}, one sequence a record",
+    return DataKind("documents", f"a table with its text in {best.name!r}, one sequence per record",
                 options=options, columns=columns)  # fmt: skip
 
 
@@ -273,8 +279,8 @@ def _labelled(
     usual = has_header and {text.name, label.name} == {"text", "label"}
     ordered = not has_header and columns[0] is text
     options = {} if usual or ordered else {"source-column": text.name, "target-column": label.name}
-    sentence = f"sequences with one of {label.distinct} labels each"
-    return DataKind("labelled", sentence, "label", options, columns)
+    description = f"sequences with one of {label.distinct} labels each"
+    return DataKind("labelled", description, "label", options, columns)
 
 
 def _is_label(column: Column) -> bool:
@@ -283,7 +289,7 @@ def _is_label(column: Column) -> bool:
 
 
 def _events(columns: tuple[Column, ...]) -> DataKind | None:
-    """One event in each row, and a column that says which sequence it belongs to."""
+    """A table with one event per row and a column with the id of its sequence."""
     ids = [c for c in columns if c.is_grouped and _ID_NAMES.search(c.name)]
     if not ids:
         return None
@@ -297,9 +303,9 @@ def _events(columns: tuple[Column, ...]) -> DataKind | None:
     options = {"column": events[0].name, "sequence-column": ids[0].name, "symbols": "word"}
     if times:
         options["order-column"] = times[0].name
-    sentence = f"one event in each row: {events[0].name!r}, of the sequence in {ids[0].name!r}"
-    sentence += f", by {times[0].name!r}" if times else ", in the order of the rows"
-    return DataKind("event table", sentence, options=options, columns=columns)
+    description = f"one event per row: {events[0].name!r}, of the sequence in {ids[0].name!r}"
+    description += f", ordered by {times[0].name!r}" if times else ", in the order of the rows"
+    return DataKind("event table", description, options=options, columns=columns)
 
 
 def _columns(path: Path, format: str, encoding: str, wanted: tables.Wanted) -> tuple[Column, ...]:
@@ -332,7 +338,7 @@ def _column(name: str, values: list[Any]) -> Column:
 
 def _looks_like_data(path: Path, format: str, encoding: str) -> bool:
     """Whether the first row of a table holds values and no names: a number, nothing, or a value
-    that comes again below."""
+    that recurs below."""
     reader = tables.records(path, format, [1], encoding)
     first = [str(cell) for cell in tables.known_columns(path, format, encoding)]
     if any(not cell.strip() or _NUMBER.match(cell.strip()) for cell in first):
@@ -345,5 +351,5 @@ def _looks_like_data(path: Path, format: str, encoding: str) -> bool:
     column = [str(row[0]).strip() for _, row in islice(reader, 1, _HEAD)]
     if first[0].strip() in column:
         return True
-    # Two columns of text in a .tsv: what `open_pairs` takes for pairs without a header.
+    # Two columns of text in a .tsv are pairs without a header, as in `open_pairs`.
     return format == "tsv" and len(first) == 2

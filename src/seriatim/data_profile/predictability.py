@@ -1,24 +1,24 @@
-"""How predictable sequences are, by counting: the figures that say how much memory data needs.
+"""How predictable sequences are, measured by n-gram models: how much context data needs.
 
-Models of order 1 .. 6 are counted on nine tenths of a sample and score the last tenth, so the bits
-are code lengths of text that the model has not seen, and never flattering. They fall with the
-context until there is nothing more to know, or too little data to know it from.
+Models of order 1 .. 6 are fitted on nine tenths of a sample and score the last tenth, so the bits
+are code lengths of unseen text and never optimistic. They fall with the context until nothing more
+can be predicted, or there is too little data to learn it from. General compressors give upper
+bounds of the entropy beside them.
 
-It binds counted models to texts; it holds no figures of its own.
+Knows Markov models and texts; draws no conclusions.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from seriatim.data.corpus import build_corpus
+from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Sequences, TextSource
 from seriatim.data.splits import split_source
 from seriatim.data.tables import Text
 from seriatim.data.vocab.fit import fit_vocabulary
-from seriatim.data.vocab.vocabulary import LINE_END
+from seriatim.data.vocab.vocabulary import LINE_END, Vocabulary
 from seriatim.errors import DataError
 from seriatim.metrics.likelihood import surprisals
 from seriatim.models.build import build_model
@@ -26,21 +26,22 @@ from seriatim.models.options.ngram import Markov
 from seriatim.train.closed_form import ClosedForm
 
 ORDERS = (1, 2, 3, 4, 5, 6)
-CHARACTERS = 300_000  # of a sample
-CLOSE = 0.01  # within this share of the least bits, a shorter context is as good
+NUM_CHARACTERS = 300_000  # of a sample
+CLOSE = 0.01  # within this fraction of the fewest bits, a shorter context is as good
+_COMPRESSED_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
 class Predictability:
-    """Bits of held-out symbols given the last 0, 1, .. 5 of them.
+    """Bits of held-out symbols given the preceding 0, 1, .. 5.
 
     Attributes:
-        symbols: what was counted: char or word.
-        train, test: symbols counted, and scored, ends included.
-        bits: for each scored symbol, by context 0 .. 5 (Kneser-Ney of order 1 .. 6).
-        bits_per_character: the same over the characters, line ends included.
-        unknown: share of the scored symbols that training did not have.
-        context: the shortest whose bits are within 1 % of the least.
+        symbols: the symbols, char or word.
+        train, test: the number of symbols that were counted and scored, ends included.
+        bits: bits per scored symbol, by context 0 .. 5 (Kneser-Ney of order 1 .. 6).
+        bits_per_character: the same bits per character, line ends included.
+        unknown: the fraction of scored symbols that do not occur in training.
+        context: the shortest context whose bits are within 1 % of the fewest.
     """
 
     symbols: str
@@ -53,41 +54,39 @@ class Predictability:
 
     @property
     def is_falling(self) -> bool:
-        """Whether the longest context is still better than the one before by over 1 %."""
+        """Whether the longest context is over 1 % better than all shorter ones."""
         return self.context == len(self.bits) - 1
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
 
-
-def predictability(
+def measure_predictability(
     texts: Sequence[Text], symbols: str, sequences: Sequences
 ) -> Predictability | None:
-    """Count models of rising order on a part of the texts and score the rest.
+    """Fit models of rising order to a part of the texts and score the rest.
+
+    Args:
+        texts: the sequences.
+        symbols: the symbols, char or word.
+        sequences: what one sequence is.
 
     Returns:
-        None: too few sequences, or too short a text, to hold a part out.
+        None if there are too few sequences, or too short a text, to hold a part out.
     """
     source = TextSource(tuple(texts), sequences)
     try:
         (train_part, _, test_part), _ = split_source(source, (0.9, 0.0, 0.1))
-        alphabet = fit_vocabulary(symbols, train_part.texts(), sequences=sequences)
+        vocabulary = fit_vocabulary(symbols, train_part.texts(), sequences=sequences)
     except DataError:  # too short to split, or nothing but line ends
         return None
     if test_part is None:
         return None
-    train, test = build_corpus(train_part, alphabet), build_corpus(test_part, alphabet)
+    train, test = build_corpus(train_part, vocabulary), build_corpus(test_part, vocabulary)
     if not train.num_tokens or not test.num_scored:
         return None
     bits = []
     for order in ORDERS:
-        model = build_model(Markov(order=order), alphabet.num_symbols, alphabet.boundary)
-        if isinstance(model, ClosedForm):
-            model.fit_closed_form(train)
-        nats, _ = surprisals(model, test)
-        bits.append(float(nats.sum(dtype=np.float64) / np.log(2) / test.num_scored))
-    least = min(bits)
+        nats = _total_surprisal(order, vocabulary, train, test)
+        bits.append(float(nats / np.log(2) / test.num_scored))
+    fewest = min(bits)
     scale = test.num_scored / test.num_characters if test.num_characters else 0.0
     is_spelled = test.lossless_reason is None and scale
     return Predictability(
@@ -97,18 +96,22 @@ def predictability(
         bits=tuple(bits),
         bits_per_character=tuple(b * scale for b in bits) if is_spelled else None,
         unknown=test.num_unknown / test.num_scored,
-        context=next(k for k, b in enumerate(bits) if b <= least * (1 + CLOSE)),
+        context=next(k for k, b in enumerate(bits) if b <= fewest * (1 + CLOSE)),
     )
 
 
 def gain_across_lines(lines: Sequence[str], symbols: str) -> float | None:
-    """By what share the bits of held-out lines fall when the lines before them may be seen.
+    """The fraction of the bits of held-out lines that the preceding lines save.
 
-    The same model, order 6, counted and scored over the same lines twice: each for itself, and
-    one after another. Both are codes of the same text, so their bits compare as they are.
+    A model of order 6 is fitted and scored over the same lines twice: line by line, and as a
+    stream. Both are codes of the same text, so their bits are comparable.
+
+    Args:
+        lines: the lines, in order.
+        symbols: the symbols, char or word.
 
     Returns:
-        None: fewer than fifty lines.
+        None if there are fewer than fifty lines.
     """
     if len(lines) < 50:
         return None
@@ -122,11 +125,54 @@ def gain_across_lines(lines: Sequence[str], symbols: str) -> float | None:
             TextSource(("".join(line + LINE_END for line in part),), sequences)
             for part in (lines[:cut], lines[cut:])
         ]
-        alphabet = fit_vocabulary(symbols, parts[0].texts(), sequences=sequences)
-        train, test = (build_corpus(part, alphabet) for part in parts)
-        model = build_model(Markov(order=6), alphabet.num_symbols, alphabet.boundary)
-        if isinstance(model, ClosedForm):
-            model.fit_closed_form(train)
-        nats, _ = surprisals(model, test)
-        totals.append(float(nats.sum(dtype=np.float64)))
+        vocabulary = fit_vocabulary(symbols, parts[0].texts(), sequences=sequences)
+        train, test = (build_corpus(part, vocabulary) for part in parts)
+        totals.append(float(_total_surprisal(ORDERS[-1], vocabulary, train, test)))
     return 1 - totals[1] / totals[0] if totals[0] else None
+
+
+def _total_surprisal(order: int, vocabulary: Vocabulary, train: Corpus, test: Corpus) -> np.float64:
+    """The nats of all scored symbols of `test` under a Markov model of `train`."""
+    model = build_model(Markov(order=order), vocabulary.num_symbols, vocabulary.boundary)
+    if isinstance(model, ClosedForm):
+        model.fit_closed_form(train)
+    return np.float64(surprisals(model, test)[0].sum(dtype=np.float64))
+
+
+# ---- compression --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Bits per byte under the compressors of the standard library.
+
+    Attributes:
+        bytes: the number of bytes that were compressed.
+        zlib, lzma: compressed bits per byte.
+    """
+
+    bytes: int
+    zlib: float
+    lzma: float
+
+
+def compress(texts: Iterable[Text]) -> Compression:
+    """Compress the beginning of texts, about 2 MB, one line for each."""
+    import lzma
+    import zlib
+
+    lines: list[bytes] = []
+    size = 0
+    for text in texts:
+        plain = text if isinstance(text, str) else " ".join(text)
+        lines.append(plain.encode("utf-8", "replace") + b"\n")
+        size += len(lines[-1])
+        if size > _COMPRESSED_BYTES:
+            break
+    data = b"".join(lines)[:_COMPRESSED_BYTES]
+    size = max(len(data), 1)
+    return Compression(
+        bytes=len(data),
+        zlib=8 * len(zlib.compress(data, 9)) / size,
+        lzma=8 * len(lzma.compress(data, preset=6)) / size,
+    )

@@ -1,82 +1,87 @@
-"""Look at data before anything is trained: what it is, what is odd about it, what to run next.
+"""Look at data before anything is trained: what it is, what is unusual, and what to run next.
 
-    st.look("data.txt")          # in a notebook or a shell, printed as plain words
-    st.look("data.txt").to_json()
-
-It puts together what `examining` saw, what `findings` makes of it and what `advising` concludes.
+st.look("data.txt")          # prints a report
+st.look("data.txt").to_json()
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
-from typing import Any
 
+from seriatim.core.records import Json
 from seriatim.data.sources import Sequences
 from seriatim.data_profile.advice import Advice, advise
-from seriatim.data_profile.byte_stats import ByteFacts
-from seriatim.data_profile.examine import (
-    MEGABYTES,
-    Data,
-    DataProfile,
-    Part,
-    ProfileReading,
-    examine,
-    facts_json,
+from seriatim.data_profile.byte_stats import ByteStats
+from seriatim.data_profile.examine import MEGABYTES, examine
+from seriatim.data_profile.findings import Finding, list_findings
+from seriatim.data_profile.leaks import Leak
+from seriatim.data_profile.page import report_page
+from seriatim.data_profile.parts import Data
+from seriatim.data_profile.result import DataPart, DataProfile, ProfileReading
+from seriatim.data_profile.text import report_text
+from seriatim.data_profile.text_facts import (
+    TextFacts,
+    count_duplicates,
+    count_frequencies,
+    summarize_lengths,
 )
-from seriatim.data_profile.findings import Finding, findings
+from seriatim.report.document import Report
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen. `print` it, or take `to_json()`.
+class DataReport:
+    """What `look` found; print it, or use `to_json()` or `page()`.
 
     Attributes:
-        seen: figures, as they were taken.
+        profile: the figures.
     """
 
-    seen: DataProfile
+    profile: DataProfile
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What should be known, the gravest first."""
-        return findings(self.seen)
+        """What to know before training, the most serious first."""
+        return list_findings(self.profile)
 
     @cached_property
     def advice(self) -> Advice:
-        """Symbols, family and size to begin with, and why."""
-        return advise(self.seen)
+        """Symbols, family and size to start with, and why."""
+        return advise(self.profile)
 
     @property
     def command(self) -> str | None:
         """The command to run next; None: there is none for such data."""
         return self.advice.commands[0] if self.advice.commands else None
 
-    def to_json(self) -> dict[str, Any]:
+    def page(self) -> Report:
+        """The report with tables and plots.
+
+        Raises:
+            MissingExtraError: Altair is not installed.
+        """
+        return report_page(self.profile, self.findings, self.advice)
+
+    def to_json(self) -> Json:
         """Everything as JSON values."""
-        seen = self.seen
-        found = seen.predictable
+        profile = self.profile
         return {
-            "format": 1,
-            "data": seen.train.name,
-            "parts": {name: _part_json(part) for name, part in seen.parts.items()},
-            "sequences": seen.sequences,
-            "across_lines": seen.across_lines,
-            "leaks": seen.leaks,
-            "split": None if seen.split is None else list(seen.split),
-            "split_problem": seen.split_problem,
-            "entropy": {
-                "counted": None if found is None else found.to_json(),
-                "compressed": seen.compression,
-            },
-            "findings": [finding.to_json() for finding in self.findings],
-            "advice": self.advice.to_json(),
+            "format": 2,
+            "data": profile.train.name,
+            "parts": {name: _part_json(part) for name, part in profile.parts.items()},
+            "sequences": profile.sequences,
+            "across_lines": profile.across_lines,
+            "leaks": {name: _leak_json(leak) for name, leak in profile.leaks.items()},
+            "split": None if profile.split is None else list(profile.split),
+            "split_problem": profile.split_problem,
+            "predictability": profile.predictability and asdict(profile.predictability),
+            "compression": profile.compression and asdict(profile.compression),
+            "findings": [asdict(finding) for finding in self.findings],
+            "advice": asdict(self.advice),
         }
 
     def __str__(self) -> str:
-        from seriatim.data_profile.text import tell
-
-        return tell(self)
+        return report_text(self.profile, self.findings, self.advice)
 
 
 def look(
@@ -95,68 +100,89 @@ def look(
     encoding: str | None = None,
     megabytes: float = MEGABYTES,
     say: Callable[[str], None] | None = None,
-) -> Look:
+) -> DataReport:
     """Look at data before training on it.
 
     Args:
         data: a path, a `Source`, or texts.
-        valid, test: the other parts, if they are there already: leaks are looked for in them.
-        target: a file of targets, line by line with the data: then it is pairs.
-        split: the shares by which fit would split the data.
-        sequences: what one sequence is; None: what suits the text, by measure.
-        format, field, column, sequence_id, order: as in `open_source`; None: what is found.
-        encoding: of the files; None: what the bytes look like.
-        megabytes: of larger data a sample of this size is looked at.
-        say: told in a sentence what is being done.
+        valid, test: the other parts, if they exist: they are searched for text of training.
+        target: a file of targets, line by line with the data, which is then sources.
+        split: the fractions by which fit would split the data.
+        sequences: what one sequence is; None: measured.
+        format, field, column, sequence_id, order: as in `open_source`; None: detected.
+        encoding: the encoding of the files; None: detected from their bytes.
+        megabytes: the size of the sample of larger data.
+        say: callback that receives log messages.
 
     Raises:
         ConfigError: options that do not fit the data.
-        DataError: no such file, an empty one, or one that is no text.
+        DataError: there is no such file, or it is empty or no text.
     """
     reading = ProfileReading(target, sequences, format, field, column, sequence_id, order, encoding)
-    return Look(
+    return DataReport(
         examine(
             data, valid=valid, test=test, split=split, reading=reading, megabytes=megabytes, say=say
         )
     )
 
 
-def _part_json(part: Part) -> dict[str, Any]:
+# ---- JSON ---------------------------------------------------------------------------------------
+
+
+def _part_json(part: DataPart) -> Json:
+    kind = part.kind
     return {
         "name": part.name,
-        "kind": {"name": part.kind.name, "sentence": part.kind.sentence, "task": part.kind.task},
-        "options": part.kind.options,
-        "columns": [asdict(column) for column in part.kind.columns],
+        "kind": {"name": kind.name, "description": kind.description, "task": kind.task},
+        "options": dict(kind.options),
+        "columns": [asdict(column) for column in kind.columns],
         "encoding": part.encoding,
         "bytes": None if part.bytes is None else _bytes_json(part.bytes),
-        "sample": {"share": part.sample.share, "how": part.sample.how},
+        "sample": {"fraction": part.sample.fraction, "description": part.sample.description},
         "labels": dict(part.labels.most_common()),
         "problem": part.problem,
-        **facts_json(part),
+        **{side: _facts_json(facts) for side, facts in part.sides.items()},
     }
 
 
-def _bytes_json(facts: ByteFacts) -> dict[str, Any]:
-    path, offset, line, byte = facts.first_invalid or (None, None, None, None)
+def _facts_json(facts: TextFacts) -> Json:
     return {
-        "files": facts.num_files,
-        "bytes": facts.num_bytes,
-        "seen": facts.num_seen,
-        "lines": facts.num_lines,
-        "lines_by_splitlines": facts.num_lines + facts.splitlines_extra,
-        "encoding": facts.encoding,
-        "byte_order_marks": facts.marked,
-        "crlf_files": facts.crlf_files,
-        "files_without_last_line_end": facts.unended,
-        "counts": {name: count for name, count in facts.counts.items() if count},
-        "controls": facts.controls,
-        "invalid": facts.num_invalid,
-        "first_invalid": None
-        if path is None
-        else {"file": path, "offset": offset, "line": line, "byte": byte},
-        "longest_line": {
-            "bytes": facts.longest[0],
-            "file": facts.longest[1],
-            "line": facts.longest[2],
+        "sequences": facts.num_sequences,
+        "characters": facts.num_characters,
+        "words": facts.num_words,
+        "characters_per_sequence": asdict(summarize_lengths(facts.characters)),
+        "words_per_sequence": asdict(summarize_lengths(facts.words)),
+        "longest": {"characters": facts.longest[0], "number": facts.longest[1]},
+        "empty": facts.marks["empty"],
+        "blank": facts.marks["blank"],
+        "duplicates": asdict(count_duplicates(facts)),
+        "symbols": {
+            "char": None if facts.is_tokenized else asdict(count_frequencies(facts.of_characters)),
+            "word": asdict(count_frequencies(facts.of_words)),
         },
+        "marks": dict(+facts.marks),
+    }
+
+
+def _leak_json(leak: Leak) -> Json:
+    return {**asdict(leak), "fraction": leak.fraction, "ngram_fraction": leak.ngram_fraction}
+
+
+def _bytes_json(stats: ByteStats) -> Json:
+    size, file, line = stats.longest
+    return {
+        "files": stats.num_files,
+        "bytes": stats.num_bytes,
+        "scanned": stats.num_seen,
+        "lines": stats.num_lines,
+        "lines_by_splitlines": stats.num_lines + stats.splitlines_extra,
+        "encoding": stats.encoding,
+        "byte_order_marks": stats.marked,
+        "crlf_files": stats.crlf_files,
+        "files_without_last_line_end": stats.unended,
+        "counts": {name: count for name, count in stats.counts.items() if count},
+        "controls": stats.controls,
+        "invalid": stats.num_invalid,
+        "first_invalid": stats.first_invalid and asdict(stats.first_invalid),
+        "longest_line": {"bytes": size, "file": file, "line": line},
     }

@@ -1,50 +1,54 @@
-"""A part of large files that stands for all of it: pieces from everywhere, cut at line ends.
+"""A representative sample of large files: pieces from everywhere, cut at line ends.
 
-Files of lines are sampled in evenly spread pieces; packed files, and files in which a record may
-go over several lines, from their beginning; of many small files, evenly spread ones are taken
-whole. What was taken is written to a temporary folder under the same names, so that everything
-else reads it as it reads any file. The share is always stated.
+Files of lines are sampled in evenly spaced pieces; packed files, and files whose records may span
+several lines, from their beginning; of many small files, evenly spaced ones are taken whole. The
+sample is written to a temporary folder under the same names, so that it is read as any files are.
+The sampled fraction is always stated.
 
-Knows bytes and line ends. Does not know records or symbols.
+Knows bytes and line ends; no records or symbols.
 """
 
 import codecs
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from seriatim.data.files import open_bytes
 
+T = TypeVar("T")
+
 PIECES = 64  # of a large file
-_GZIP_GROWTH = 4  # how much larger unpacked text is, about
+_GZIP_RATIO = 4  # about how much larger unpacked text is
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Files to look at.
+    """The files to examine.
 
     Attributes:
-        paths: the files, or what was taken of them.
-        share: about how much of all bytes that is; 1.0: everything.
-        how: a clause that says what was taken; "": everything.
+        paths: the files, or temporary files with a part of them.
+        fraction: about the fraction of all bytes; 1.0: everything.
+        description: a phrase that says what was sampled; "": everything.
     """
 
     paths: tuple[Path, ...]
-    share: float = 1.0
-    how: str = ""
+    fraction: float = 1.0
+    description: str = ""
 
 
 @contextmanager
-def sampled(paths: Sequence[Path], formats: Sequence[str], limit: int) -> Iterator[Sample]:
-    """At most about `limit` bytes of some files, for the time of the context.
+def sample_files(paths: Sequence[Path], formats: Sequence[str], limit: int) -> Iterator[Sample]:
+    """At most about `limit` bytes of files; the sample is deleted when the context ends.
 
     Args:
         paths: the files.
-        formats: of each, as `open_source` says; text and jsonl are cut at any line end.
-        limit: bytes, unpacked.
+        formats: the format of each, as in `open_source`; text and jsonl are cut at line ends.
+        limit: the bytes, unpacked.
 
     Raises:
         DataError: a file cannot be read.
@@ -56,21 +60,21 @@ def sampled(paths: Sequence[Path], formats: Sequence[str], limit: int) -> Iterat
         return
     folder = Path(tempfile.mkdtemp(prefix="seriatim-look-"))
     try:
-        yield _taken(list(zip(paths, formats, sizes, strict=True)), limit, total, folder)
+        yield _sample(list(zip(paths, formats, sizes, strict=True)), limit, total, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def mended(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
-    """Copies of files of damaged UTF-8, without the bytes that are none, for as long as needed.
+def without_invalid_bytes(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    """Copies of UTF-8 files without invalid bytes; they are deleted when the context ends.
 
     Raises:
         DataError: a file cannot be read.
     """
     folder = Path(tempfile.mkdtemp(prefix="seriatim-look-"))
     try:
-        found = []
+        copies = []
         for i, path in enumerate(paths):
             target = folder / str(i) / path.name.removesuffix(".gz")
             target.parent.mkdir()
@@ -78,48 +82,49 @@ def mended(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
             with open_bytes(path) as file, target.open("wb") as out:
                 while data := file.read(1 << 20):
                     out.write(decoder.decode(data).encode())
-            found.append(target)
-        yield tuple(found)
+            copies.append(target)
+        yield tuple(copies)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size(path: Path) -> int:
     size = path.stat().st_size
-    return size * _GZIP_GROWTH if path.suffix == ".gz" else size
+    return size * _GZIP_RATIO if path.suffix == ".gz" else size
 
 
-def _taken(files: list[tuple[Path, str, int]], limit: int, total: int, folder: Path) -> Sample:
+def _sample(files: list[tuple[Path, str, int]], limit: int, total: int, folder: Path) -> Sample:
     mean = total / len(files)
-    if len(files) > PIECES and mean < limit / PIECES:  # many small files: some of them, whole
-        step = len(files) / max(1, int(limit / mean))
-        chosen = [files[int(i * step)] for i in range(max(1, int(limit / mean)))]
+    if len(files) > PIECES and mean < limit / PIECES:  # many small files: some are taken whole
+        count = max(1, int(limit / mean))
+        step = len(files) / count
+        chosen = [files[int(i * step)] for i in range(count)]
         taken = sum(size for *_, size in chosen)
         return Sample(
             tuple(path for path, *_ in chosen),
             taken / total,
-            f"{len(chosen):,} of {len(files):,} files, evenly spread",
+            f"{len(chosen):,} of {len(files):,} files, evenly spaced",
         )
     paths, taken, is_spread = [], 0, True
     for i, (path, format, size) in enumerate(files):
-        own = max(1, limit * size // total)
-        if size <= own or format == "parquet":
+        quota = max(1, limit * size // total)
+        if size <= quota or format == "parquet":
             paths.append(path)
             taken += size
             continue
         target = folder / str(i) / path.name.removesuffix(".gz")
         target.parent.mkdir()
-        can_spread = format in ("text", "jsonl") and path.suffix != ".gz"
-        is_spread = is_spread and can_spread
-        (_spread if can_spread else _beginning)(path, target, own)
+        has_free_lines = format in ("text", "jsonl") and path.suffix != ".gz"
+        is_spread = is_spread and has_free_lines
+        (_write_pieces if has_free_lines else _write_beginning)(path, target, quota)
         taken += target.stat().st_size
         paths.append(target)
-    how = f"{PIECES} pieces from everywhere" if is_spread else "the beginning"
-    return Sample(tuple(paths), min(taken / total, 1.0), f"{how}, {taken / 1e6:,.0f} MB")
+    which = f"{PIECES} pieces from everywhere" if is_spread else "the beginning"
+    return Sample(tuple(paths), min(taken / total, 1.0), f"{which}, {taken / 1e6:,.0f} MB")
 
 
-def _spread(path: Path, target: Path, limit: int) -> None:
-    """Pieces of whole lines; of a line longer than a piece, a part."""
+def _write_pieces(path: Path, target: Path, limit: int) -> None:
+    """Write pieces of whole lines; of a line longer than a piece, a part."""
     size, piece = path.stat().st_size, max(1, limit // PIECES)
     end = 0
     with path.open("rb") as file, target.open("wb") as out:
@@ -127,7 +132,7 @@ def _spread(path: Path, target: Path, limit: int) -> None:
             start = max(size * i // PIECES, end)
             file.seek(start)
             data = file.read(piece)
-            if start > end:  # the piece begins within a line, which is left out
+            if start > end:  # the piece begins inside of a line, which is dropped
                 data = data[data.find(b"\n", 0, len(data) - 1) + 1 :]
             data += file.readline(piece)
             end = file.tell()
@@ -136,7 +141,7 @@ def _spread(path: Path, target: Path, limit: int) -> None:
             out.write(data)
 
 
-def _beginning(path: Path, target: Path, limit: int) -> None:
+def _write_beginning(path: Path, target: Path, limit: int) -> None:
     with open_bytes(path) as file, target.open("wb") as out:
         left = limit
         while left > 0 and (data := file.read(min(left, 1 << 20))):
@@ -146,16 +151,22 @@ def _beginning(path: Path, target: Path, limit: int) -> None:
 
 
 def _whole_characters(data: bytes) -> bytes:
-    """Without half a character of UTF-8 at either end."""
+    """The bytes without a partial UTF-8 character at either end."""
     start, stop = 0, len(data)
     while start < min(stop, 3) and data[start] & 0xC0 == 0x80:
         start += 1
     for back in range(1, min(4, stop - start + 1)):
         byte = data[stop - back]
-        if byte & 0xC0 == 0xC0:  # the first byte of a character; how long is it?
-            wanted = 2 + (byte >= 0xE0) + (byte >= 0xF0)
-            stop -= back if wanted > back else 0
+        if byte & 0xC0 == 0xC0:  # the first byte of a character, which says its length
+            length = 2 + (byte >= 0xE0) + (byte >= 0xF0)
+            stop -= back if length > back else 0
             break
         if byte < 0x80:
             break
     return data[start:stop]
+
+
+def evenly_spaced(items: Sequence[T], count: int) -> Iterator[T]:
+    """At most `count` of the items, evenly spaced, in order."""
+    step = max(1.0, len(items) / max(count, 1))
+    return (items[int(i * step)] for i in range(math.ceil(len(items) / step)))
