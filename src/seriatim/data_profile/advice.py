@@ -65,8 +65,8 @@ def advise(profile: DataProfile) -> Advice:
     if kind.task == "language":
         return _advise_text(profile)
     if kind.name == "numbers":
-        return Advice(reasons=("models of numbers do not exist yet",))
-    return Advice(reasons=("convert the data first, as the warnings say",))
+        return Advice(reasons=("seriatim has no models of numbers yet",))
+    return Advice(reasons=("convert the data first, as the findings say",))
 
 
 # ---- text ---------------------------------------------------------------------------------------
@@ -204,11 +204,11 @@ def _choose_network(measured: Predictability, size: float, curve: str) -> _Choic
         }
         reason = f"family: transformer, since {_amount(size)} symbols are enough to train one"
         return _Choice("transformer", options, (reason, curve))
-    reach = f"up to a context of {measured.context}"
+    falling = f"fall up to a context of {measured.context} symbols"
+    if measured.is_falling:
+        falling = "keep falling with the context"
     reasons = (
-        "family: lstm, since the bits fall with the context "
-        + ("and would fall further" if measured.is_falling else reach)
-        + ": memory pays off",
+        f"family: lstm, since the bits {falling}: memory pays off",
         curve,
         f"size: {width} hidden units for {_amount(size)} symbols, so that there are about as many "
         "weights as symbols",

@@ -58,6 +58,10 @@ def _count(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
+
+
 # ---- bytes --------------------------------------------------------------------------------------
 
 
@@ -94,7 +98,8 @@ def _marks_and_line_ends(part: DataPart, profile: DataProfile) -> Iterator[Findi
     if stats.marked:
         files = "The file begins"
         if stats.num_files > 1:
-            files = f"{_count(stats.marked, 'file begins', 'files begin')} (of {stats.num_files:,})"
+            verb = "begins" if stats.marked == 1 else "begin"
+            files = f"{stats.marked:,} of {stats.num_files:,} files {verb}"
         yield Finding("note", f"{files} with a byte-order mark, which is dropped.")
     if stats.crlf_files:
         lines = _count(stats.counts["CRLF"], "line ends", "lines end")
@@ -102,7 +107,7 @@ def _marks_and_line_ends(part: DataPart, profile: DataProfile) -> Iterator[Findi
     if stats.lone_cr:
         yield Finding(
             "warning",
-            f"{stats.lone_cr:,} CR without LF: read as ordinary characters, not as line ends.",
+            f"CR without LF occurs {_times(stats.lone_cr)}: an ordinary character, no line end.",
             "If they are line ends of classic Mac OS, convert them: tr '\\r' '\\n'",
         )
     if stats.unended:
@@ -134,16 +139,20 @@ def _unusual_characters(part: DataPart, profile: DataProfile) -> Iterator[Findin
     }
     for name, count in hidden.items():
         if count > 0:
-            yield Finding("warning", f"{count:,} {name}: invisible, but a symbol for a model.")
+            yield Finding(
+                "warning", f"{name} occurs {_times(count)}: invisible, but a symbol for a model."
+            )
     spaces = stats.counts["U+00A0 no-break space"]
     if spaces:
-        yield Finding("note", f"{spaces:,} U+00A0 (no-break space): does not separate words.")
+        yield Finding(
+            "note", f"U+00A0 (no-break space) occurs {_times(spaces)}: it separates no words."
+        )
     replaced = stats.counts["U+FFFD replacement character"]
     if replaced:
         yield Finding(
             "warning",
-            f"{replaced:,} U+FFFD (replacement character): the text was once decoded with a wrong "
-            "encoding, and these characters are lost.",
+            f"U+FFFD (replacement character) occurs {_times(replaced)}: the text was once decoded "
+            "with a wrong encoding, and these characters are lost.",
             "Decode the original again.",
         )
     twice = _count_encoded_twice(stats)
@@ -165,7 +174,7 @@ def _count_encoded_twice(stats: ByteStats) -> int:
 
 def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
     for side, facts in part.sides.items():
-        whose = "" if side == "text" else f" of the {side}s"
+        unit = _unit(profile, side)
         marks, count = facts.marks, max(facts.num_sequences, 1)
         voids = {"empty": marks["empty"], "blank": marks["blank"]}
         if any(voids.values()):
@@ -177,21 +186,20 @@ def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
                 action = "Pass --skip-empty to leave out the empty ones."
             yield Finding(
                 "note",
-                f"Of {_count(count, _unit(profile))}{whose}, {listed}: the end of each is "
+                f"Of {_count(count, unit)}, {listed}: the end of each is "
                 "predicted and scored, as <eos> is in the literature.",
                 action,
             )
         for form in _LINE_FORMS:
             number = marks[form.mark]
             if number >= max(1, form.least * count):
-                unit = _count(number, _unit(profile))
                 verb, _, rest = form.predicate.partition(" ")
                 verb = _SINGULAR[verb] if number == 1 else verb
-                yield Finding(form.level, f"{unit}{whose} {verb} {rest}.", form.action)
+                yield Finding(form.level, f"{_count(number, unit)} {verb} {rest}.", form.action)
         if marks["surrogates"]:
             yield Finding(
                 "error",
-                f"{_count(marks['surrogates'], 'unpaired surrogate')}{whose}, which are no "
+                f"{_count(marks['surrogates'], 'unpaired surrogate')} in the {unit}s, which are no "
                 "characters.",
                 "Decode the original again, or remove them.",
             )
@@ -199,7 +207,7 @@ def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
             length, number = facts.longest
             yield Finding(
                 "warning",
-                f"{_unit(profile).capitalize()} {number:,}{whose} has {length:,} characters.",
+                f"{unit.capitalize()} {number:,} has {length:,} characters.",
                 "It is trained in pieces of --length; check that it is no mistake.",
             )
 
@@ -262,9 +270,10 @@ _LINE_FORMS = (
 )
 
 
-def _unit(profile: DataProfile) -> str:
+def _unit(profile: DataProfile, side: str = "text") -> str:
+    """What one sequence of a side is called."""
     is_lines = profile.train.consists_of_lines and profile.train.files
-    return "line" if is_lines else "sequence"
+    return side if side != "text" else "line" if is_lines else "sequence"
 
 
 def _combining(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
@@ -359,7 +368,6 @@ def _duplicates(profile: DataProfile) -> Iterator[Finding]:
         duplicates = count_duplicates(facts)
         if duplicates.fraction <= _MANY:
             continue
-        whose = "" if side == "text" else f" of the {side}s"
         effect = {
             "stream": "repeated lines are easy to predict, and occur in training and test alike",
             "line": "the split keeps equal ones in one part, so validation and test hold only "
@@ -369,9 +377,9 @@ def _duplicates(profile: DataProfile) -> Iterator[Finding]:
             effect = "several sources have the same target, as is normal for many tasks"
         yield Finding(
             "note" if side == "target" else "warning",
-            f"{duplicates.fraction:.1%} of the {_count(duplicates.sequences, _unit(profile))}"
-            f"{whose} repeat another ({duplicates.distinct:,} are distinct; the most frequent "
-            f"occurs {duplicates.most_frequent:,} times): {effect}.",
+            f"{duplicates.fraction:.1%} of the {_count(duplicates.sequences, _unit(profile, side))} "
+            f"repeat another ({duplicates.distinct:,} are distinct; the most frequent occurs "
+            f"{duplicates.most_frequent:,} times): {effect}.",
         )
 
 

@@ -70,7 +70,7 @@ def _frequency_row(name: str, frequencies: SymbolFrequencies) -> list[Cell]:
         frequencies.once,
         "/".join(f"{n:,}" for n in frequencies.types_for.values()),
         frequencies.entropy_bits,
-        top if len(top) < _TOP_WIDTH else top[: _TOP_WIDTH - 3] + "..",
+        top if len(top) < _TOP_WIDTH else top[: _TOP_WIDTH - 3] + "…",
     ]
 
 
@@ -85,7 +85,7 @@ def predictability_table(profile: DataProfile) -> Table:
         rows.append(["bits per character", *measured.bits_per_character])
     unknown = ""
     if measured.unknown >= 0.0005:
-        unknown = f" ({measured.unknown:.1%} of which do not occur among the former)"
+        unknown = f" ({measured.unknown:.1%} of them unknown)"
     note = (
         f"n-gram models fitted to {measured.train:,} symbols, scored on {measured.test:,} "
         f"others{unknown}"
@@ -117,7 +117,7 @@ def size_phrases(part: DataPart) -> Iterator[str]:
     unit = "lines" if part.consists_of_lines else "sequences"
     for side, facts in part.sides.items():
         label = "" if side == "text" else f"{side}: "
-        yield f"{label}{facts.num_sequences:,} {unit}, {facts.num_words:,} words{sampled}"
+        yield f"{label}{facts.num_sequences:,} {unit} with {facts.num_words:,} words{sampled}"
 
 
 def compression_sentence(profile: DataProfile) -> str:
