@@ -1,4 +1,4 @@
-"""The hand-written pass of a layer that looks at its source, against autograd on the equations."""
+"""A layer that attends to a source: its hand-written passes equal autograd on the equations."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ SOURCE = torch.tensor([[2, 3, 4, 5, 1], [3, 3, 1, 0, 0], [1, 0, 0, 0, 0]])
 @pytest.mark.parametrize("group", [1, 2])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([5, 3, 1])])
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-def test_all_steps_at_once_equal_one_after_another_in_values_and_gradients(
+def test_a_whole_chunk_equals_single_steps_in_values_and_gradients(
     kind: str, lengths: Tensor | None, group: int
 ) -> None:
     torch.manual_seed(0)

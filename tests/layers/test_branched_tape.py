@@ -59,7 +59,7 @@ class Search:
 @torch.no_grad()
 @pytest.mark.parametrize("context", [1, 2, 5, 1000])
 @pytest.mark.parametrize("prompt", [0, 1, 7])
-def test_every_row_sees_its_own_past_whomever_it_follows(context: int, prompt: int):
+def test_every_row_sees_its_own_past_whichever_row_it_follows(context: int, prompt: int):
     rng = random.Random(context + prompt)
     search = Search(4, 3, context, prompt)
     sources = 4
@@ -76,7 +76,7 @@ def test_every_row_sees_its_own_past_whomever_it_follows(context: int, prompt: i
 
 
 @torch.no_grad()
-def test_following_copies_no_key_and_the_old_tape_goes_on():
+def test_following_copies_no_key_and_leaves_the_old_tape_usable():
     rng = random.Random(0)
     search = Search(2, 4, 1000, 5)
     search.push()
@@ -92,7 +92,7 @@ def test_following_copies_no_key_and_the_old_tape_goes_on():
 
 
 @torch.no_grad()
-def test_a_pool_stays_nearly_as_small_as_the_past_of_one_row_while_rows_agree():
+def test_the_pool_of_rows_that_agree_is_hardly_larger_than_the_past_of_one():
     rng = random.Random(1)
     search = Search(2, 4, 10_000, 3)
     for _ in range(400):
@@ -103,7 +103,7 @@ def test_a_pool_stays_nearly_as_small_as_the_past_of_one_row_while_rows_agree():
 
 
 @torch.no_grad()
-def test_rows_that_share_too_little_part():
+def test_rows_that_share_too_little_are_separated():
     search = Search(1, 8, 10_000, 2)
     for _ in range(100):
         search.push()
@@ -112,7 +112,7 @@ def test_rows_that_share_too_little_part():
 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [2, 5])
-def test_a_longer_chunk_parts_the_rows_and_sees_the_same(length: int):
+def test_a_longer_chunk_separates_the_rows_and_sees_the_same(length: int):
     rng = random.Random(2)
     search = Search(3, 2, 6, 4)
     for _ in range(5):
@@ -124,7 +124,7 @@ def test_a_longer_chunk_parts_the_rows_and_sees_the_same(length: int):
 
 
 @torch.no_grad()
-def test_rows_of_different_lengths_part_and_go_on():
+def test_rows_of_different_lengths_are_separated_and_can_be_continued():
     tape = tree.repeat(push(new(2, context=9), [[0, 1], [10, 11]])[1], 2)
     seen, after = push(tape, [[2], [], [12, 13], [14]])
     assert seen == [[{0, 1, 2}], [], [{10, 11, 12}, {10, 11, 12, 13}], [{10, 11, 14}]]
@@ -137,7 +137,7 @@ def test_rows_of_different_lengths_part_and_go_on():
 
 
 @torch.no_grad()
-def test_a_branched_tape_survives_being_bytes_and_still_shares():
+def test_a_saved_branched_tape_still_shares_when_loaded():
     rng = random.Random(3)
     search = Search(2, 3, 50, 4)
     for _ in range(6):
@@ -152,7 +152,7 @@ def test_a_branched_tape_survives_being_bytes_and_still_shares():
 
 
 @torch.no_grad()
-def test_branched_and_other_tapes_are_put_together():
+def test_branched_and_other_tapes_can_be_joined():
     rng = random.Random(4)
     search = Search(2, 2, 50, 2)
     search.push()
@@ -167,7 +167,7 @@ def test_branched_and_other_tapes_are_put_together():
         assert seen == [[{*row, e}] for row, (e,) in zip(rows, elements, strict=True)]
 
 
-def test_gradients_flow_to_what_was_seen_before_the_rows_branched():
+def test_gradients_reach_the_elements_before_the_branch():
     model = build_model(
         Transformer(model_size=8, num_layers=2, num_heads=2, context=8), 5, 1
     ).double()
@@ -189,7 +189,7 @@ def test_gradients_flow_to_what_was_seen_before_the_rows_branched():
 
 
 @pytest.mark.parametrize("context", [4, 64])
-def test_a_beam_on_branched_tapes_finds_what_the_model_itself_says(context: int):
+def test_a_beam_on_branched_tapes_has_the_log_probabilities_of_the_model(context: int):
     torch.manual_seed(0)
     model = build_model(
         Transformer(model_size=16, num_layers=2, num_heads=2, context=context), 7, 1

@@ -1,4 +1,4 @@
-"""Dropout: the share that is left out, the scale of what stays, and where it comes from."""
+"""Dropout: the fraction of zeros, the scale of the rest, and the source of its randomness."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from seriatim.layers.kernels.dropout import dropout
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_the_share_is_left_out_and_the_rest_is_scaled_so_that_the_mean_stays(
+def test_a_fraction_is_dropped_and_the_rest_scaled_to_the_same_mean(
     share: float, dtype: torch.dtype
 ):
     torch.manual_seed(0)
@@ -25,7 +25,7 @@ def test_the_share_is_left_out_and_the_rest_is_scaled_so_that_the_mean_stays(
     )
 
 
-def test_numbers_are_left_out_independently_of_their_neighbours():
+def test_neighbours_are_dropped_independently():
     torch.manual_seed(1)
     kept = (dropout(torch.ones(2**20), 0.5, is_training=True) != 0).double() - 0.5
     for distance in (1, 2, 3, 4, 5, 8):
@@ -33,7 +33,7 @@ def test_numbers_are_left_out_independently_of_their_neighbours():
         assert abs(correlation) < 5 / 2**10
 
 
-def test_gradients_go_where_the_numbers_went():
+def test_gradients_are_dropped_and_scaled_like_values():
     torch.manual_seed(2)
     x = torch.randn(50, 7, requires_grad=True)
     y = dropout(x, 0.4, is_training=True)
@@ -41,7 +41,7 @@ def test_gradients_go_where_the_numbers_went():
     torch.testing.assert_close(gradient * x.detach(), y.detach())
 
 
-def test_the_same_seed_leaves_out_the_same_numbers():
+def test_the_same_seed_drops_the_same_numbers():
     found = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -49,7 +49,7 @@ def test_the_same_seed_leaves_out_the_same_numbers():
     assert torch.equal(*found)
 
 
-def test_nothing_is_left_out_or_drawn_where_nothing_is_to_be():
+def test_no_numbers_are_drawn_without_dropout():
     x = torch.randn(5)
     before = torch.get_rng_state()
     assert dropout(x, 0.0, is_training=True) is x
@@ -57,5 +57,5 @@ def test_nothing_is_left_out_or_drawn_where_nothing_is_to_be():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_nothing_is_enough_to_be_left_out():
+def test_an_empty_tensor_can_be_dropped():
     assert dropout(torch.empty(0, 3), 0.5, is_training=True).shape == (0, 3)

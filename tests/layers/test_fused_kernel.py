@@ -1,4 +1,4 @@
-"""Layers with backward passes of their own: equal to their equations, in values and gradients."""
+"""Fused kernels equal their equations, in values and gradients."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -52,7 +52,9 @@ def test_the_norm_is_its_equation() -> None:
 
 @pytest.mark.parametrize("is_turned", [True, False])
 @pytest.mark.parametrize("of_each_row", [True, False])
-def test_heads_are_split_and_turned_as_written(is_turned: bool, of_each_row: bool) -> None:
+def test_heads_are_split_and_rotated_as_the_equations_say(
+    is_turned: bool, of_each_row: bool
+) -> None:
     torch.manual_seed(0)
     positions = torch.randint(100, (B, L)) if of_each_row else torch.arange(L)
     turn = rotation(positions, D_K, torch.float64) if is_turned else None
@@ -86,7 +88,9 @@ def test_causal_attention_is_the_equation_of_the_paper(
     )
 
 
-def test_attention_takes_the_fused_path_only_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_takes_the_fused_path_only_if_its_weights_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     q = random(1, 1, 4, 2)
     called = []
     monkeypatch.setattr(fused, "causal_attention", lambda q, k, v: called.append(1) or q)

@@ -1,4 +1,4 @@
-"""Gates recovered from what fused kernels show are those of the written-out cells."""
+"""Gates recovered from the outputs of fused kernels are those of the equations."""
 
 from collections.abc import Callable
 
@@ -72,7 +72,7 @@ def in_chunks_and_steps(model: Recurrent, x: Tensor) -> None:
         _, carry = model.advance(carry, x[:, begin:end], None)
 
 
-def in_ready_steps(model: Recurrent, x: Tensor) -> None:
+def in_prepared_steps(model: Recurrent, x: Tensor) -> None:
     with torch.inference_mode():
         in_chunks_and_steps(model, x)
 
@@ -82,7 +82,7 @@ def trained_on(model: Recurrent, x: Tensor) -> None:
     in_one_chunk(model, x)
 
 
-@pytest.mark.parametrize("read", [in_one_chunk, in_chunks_and_steps, in_ready_steps, trained_on])
+@pytest.mark.parametrize("read", [in_one_chunk, in_chunks_and_steps, in_prepared_steps, trained_on])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gates_and_states_are_those_of_the_equations(
     name: str, read: Callable[[Recurrent, Tensor], None]
@@ -98,7 +98,7 @@ def test_gates_and_states_are_those_of_the_equations(
 
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru, before", "lstm, normed"])
-def test_padding_of_ragged_rows_shows_as_nothing(name: str, keep: bool) -> None:
+def test_padding_of_ragged_rows_is_not_recorded(name: str, keep: bool) -> None:
     model, x = built(CONFIGS[name]), symbols(B, L)
     expected = by_hand(model, x)
     with record(model) as trace:
@@ -118,7 +118,7 @@ def test_padding_of_ragged_rows_shows_as_nothing(name: str, keep: bool) -> None:
     ],
     ids=["lstm", "normed"],
 )
-def test_gates_of_a_thinned_lstm_are_those_that_made_its_states(config: LSTM) -> None:
+def test_gates_of_an_lstm_with_dropout_are_those_that_made_its_states(config: LSTM) -> None:
     model, x = built(config).train(), symbols(B, L)
     with record(model) as trace:
         in_one_chunk(model, x)
@@ -132,7 +132,7 @@ def test_gates_of_a_thinned_lstm_are_those_that_made_its_states(config: LSTM) ->
         torch.testing.assert_close(h, o * cell.normalize_cell(c).tanh().detach(), **CLOSE)
 
 
-def test_gates_of_a_thinned_gru_are_those_that_made_its_states() -> None:
+def test_gates_of_a_gru_with_dropout_are_those_that_made_its_states() -> None:
     config = GRU(hidden_size=D, weight_dropout=0.5, recurrent_dropout=0.5)
     model, x = built(config).train(), symbols(B, L)
     with record(model) as trace:
@@ -161,7 +161,7 @@ def test_the_cell_of_a_low_precision_lstm_stays_near_that_of_full_precision(size
     assert low["layers.0.cell"].dtype == torch.float32
 
 
-def test_a_scan_is_the_recurrence_it_says_with_and_without_gradients() -> None:
+def test_a_scan_equals_its_recurrence_with_and_without_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     kept, added = (torch.rand(2, 6, 3, generator=generator).double() for _ in range(2))
     first = torch.rand(2, 3, generator=generator).double()
@@ -176,7 +176,7 @@ def test_a_scan_is_the_recurrence_it_says_with_and_without_gradients() -> None:
     assert torch.autograd.gradcheck(lambda k: scan(k, added, first), kept)
 
 
-def test_recording_takes_the_states_a_step_hands_on_so_gradients_go_through_time() -> None:
+def test_recorded_states_of_steps_carry_gradients_through_time() -> None:
     model, x = built(CONFIGS["lstm, tied"]), symbols(1, 6)
     with record(model, only=["*.hidden", "*.cell"], gradients=True) as trace:
         state = model.start(1)
@@ -202,7 +202,7 @@ def test_recording_takes_the_states_a_step_hands_on_so_gradients_go_through_time
     assert float(found[0].abs().sum()) > 0
 
 
-def test_without_gradients_nothing_of_the_graph_is_kept() -> None:
+def test_without_gradients_no_graph_is_kept() -> None:
     model, x = built(CONFIGS["lstm"]), symbols(B, L)
     with record(model) as trace:
         in_one_chunk(model, x)

@@ -48,7 +48,7 @@ def test_under_autocast_it_rounds_to_bfloat16_and_no_further() -> None:
     torch.testing.assert_close(low.float(), attention(q, k, v), rtol=0.05, atol=0.02)
 
 
-def test_weights_are_kept_only_where_they_are_few() -> None:
+def test_weights_are_kept_only_if_they_are_few() -> None:
     def shaped(rows: int, length: int) -> Tensor:
         return torch.empty(rows, 8, length, 32, device="meta")
 

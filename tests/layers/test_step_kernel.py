@@ -1,4 +1,4 @@
-"""Steps with weights made ready: equal to the equations, and never out of date."""
+"""Steps with prepared weights: equal to the equations, and never out of date."""
 
 import copy
 from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_prepared_weights_are_dropped_when_a_weight_changes(
     torch.testing.assert_close(after, [t.detach() for t in by_equations(model, X)], **EXACT)
 
 
-def test_a_copy_of_a_model_makes_its_own() -> None:
+def test_a_copy_of_a_model_prepares_its_own_weights() -> None:
     model = built("lstm")
     stepped(model, X)
     other = copy.deepcopy(model)
@@ -121,7 +121,7 @@ def test_a_copy_of_a_model_makes_its_own() -> None:
     )
 
 
-def test_steps_give_gradients_where_they_are_asked_for() -> None:
+def test_steps_have_gradients_when_they_are_needed() -> None:
     model = built("lstm")
     stepped(model, X)
     state = State(None, model.empty(B))
@@ -133,7 +133,7 @@ def test_steps_give_gradients_where_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_one_row_samples_what_it_samples_among_others(dtype: torch.dtype) -> None:
+def test_a_row_samples_alone_as_it_does_in_a_batch(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(300, 50, generator=generator, dtype=dtype)
     logits[::3, :7] = -torch.inf

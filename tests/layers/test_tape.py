@@ -1,4 +1,4 @@
-"""The tape: what every element may see, whoever appends, in whatever order, to whatever rows.
+"""The tape: the elements that each element sees, for any order of appends and any rows.
 
 The oracle is enumeration: keys are the numbers 1000 row + position, so what a query sees can be
 read off and compared with the last `context` elements of its row.
@@ -99,7 +99,7 @@ def test_every_element_sees_the_last_context_elements_of_its_row(
             assert seen == unkept == expected
 
 
-def test_rows_that_were_ragged_once_go_on_in_single_steps():
+def test_rows_that_were_ragged_can_be_continued_in_single_steps():
     history, tape = History(2, 4), new(2, 4)
     for counts in ([3, 1], [1, 1], [1, 1], [0, 2], *[[1, 1]] * 20):
         elements, expected = history.extend(counts)
@@ -125,7 +125,7 @@ def test_a_ragged_prompt_needs_no_mask_but_the_causal_one():
 
 
 @torch.no_grad()
-def test_a_branch_and_its_sibling_both_go_on():
+def test_a_branch_and_its_sibling_can_both_be_continued():
     _, old = push(new(), [[0, 1]])
     _, old = push(old, [[2]])
     _, left = push(old, [[10]])
@@ -174,7 +174,7 @@ def test_a_tape_that_autograd_records_is_bounded_too():
         assert tape.keys[0].shape[2] <= 16
 
 
-def test_what_autograd_recorded_is_never_written_over():
+def test_tensors_that_autograd_recorded_are_never_overwritten():
     weight = torch.ones((), dtype=LIKE.dtype, requires_grad=True)
 
     def step(tape: Tape, at: int) -> tuple[Tensor, Tape]:
@@ -192,7 +192,7 @@ def test_what_autograd_recorded_is_never_written_over():
     assert torch.autograd.grad(loss, weight)[0] == 2 * (1 + 4)
 
 
-def test_a_tape_of_inference_mode_goes_on_outside_of_it():
+def test_a_tape_of_inference_mode_can_be_continued_outside_of_it():
     with torch.inference_mode():
         _, tape = push(new(), [[0]])
         _, tape = push(tape, [[1]])
@@ -230,7 +230,7 @@ def test_threads_that_append_to_one_tape_do_not_disturb_each_other():
 
 @torch.no_grad()
 @pytest.mark.parametrize("capacity", [None, 4])
-def test_rows_can_be_selected_repeated_and_put_together(capacity: int | None):
+def test_rows_can_be_selected_repeated_and_joined(capacity: int | None):
     _, tape = push(new(2, capacity=capacity), [[0, 1, 2], [100, 101, 102]])
     chosen = tree.select(tape, torch.tensor([1, 1, 0]))
     assert push(chosen, [[7], [8], [9]])[0] == [
@@ -250,7 +250,7 @@ def test_rows_can_be_selected_repeated_and_put_together(capacity: int | None):
 
 
 @torch.no_grad()
-def test_level_tapes_of_one_length_stay_level_when_put_together():
+def test_level_tapes_of_one_length_stay_level_when_joined():
     _, one = push(new(), [[0, 1]])
     _, other = push(new(), [[10, 11]])
     together = tree.cat([one, other])
@@ -262,7 +262,7 @@ def test_level_tapes_of_one_length_stay_level_when_put_together():
 @torch.no_grad()
 @pytest.mark.parametrize("capacity", [None, 4])
 @pytest.mark.parametrize("is_ragged", [False, True])
-def test_a_tape_survives_being_bytes(capacity: int | None, is_ragged: bool):
+def test_a_tape_survives_saving_and_loading(capacity: int | None, is_ragged: bool):
     first = [[0, 1, 2], [100]] if is_ragged else [[0, 1], [100, 101]]
     _, tape = push(new(2, capacity=capacity), first)
     again = tree.from_bytes(tree.to_bytes(tape, owner="m"), owner="m")
@@ -271,7 +271,7 @@ def test_a_tape_survives_being_bytes(capacity: int | None, is_ragged: bool):
 
 
 @torch.no_grad()
-def test_an_old_tape_saves_only_what_a_later_element_can_see():
+def test_a_long_tape_saves_only_the_elements_that_a_later_one_sees():
     tape = new(context=8)
     for i in range(100):
         _, tape = push(tape, [[i]])

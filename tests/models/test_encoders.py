@@ -153,7 +153,7 @@ def test_a_summary_of_both_directions_is_where_each_of_them_ended() -> None:
     assert torch.equal(encoder.summary(states, LENGTHS), expected)
 
 
-def test_the_mean_over_valid_positions_ignores_even_what_is_not_a_number() -> None:
+def test_the_mean_over_valid_positions_ignores_nan_at_padding() -> None:
     states = torch.tensor([[[1.0], [3.0], [float("nan")]], [[2.0], [4.0], [6.0]]])
     assert mean_of_valid(states, torch.tensor([2, 3])).tolist() == [[2.0], [4.0]]
 

@@ -1,4 +1,4 @@
-"""Any cell of a few lines becomes a model; what is wrong with a cell is said in one sentence."""
+"""Any cell of a few lines becomes a model; a mistake in a cell is reported in one sentence."""
 
 import runpy
 from pathlib import Path
@@ -170,13 +170,13 @@ class Wide(Leaky):
         (Wide, r"output returns \(4, 10\), expected .* \(4, 5\)"),
     ],
 )
-def test_a_cell_that_breaks_the_contract_is_told_so(cell: type[Cell], sentence: str) -> None:
+def test_a_cell_that_breaks_the_contract_is_refused(cell: type[Cell], sentence: str) -> None:
     model = built(Latent(cell=cell, hidden_size=D))
     with torch.no_grad(), pytest.raises(ContractError, match=f"^{cell.__name__}.*{sentence}"):
         model.start(B)
 
 
-def test_a_class_that_is_no_cell_is_refused() -> None:
+def test_a_class_that_is_not_a_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cell = GRUCell is not a subclass of .*Cell"):
         build_model(Latent(cell=nn.GRUCell), V, 1)
 

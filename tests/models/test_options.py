@@ -1,4 +1,4 @@
-"""Options: what a wrong name or value is told, and that a saved configuration is read back."""
+"""Options: messages about wrong names and values, and saved configurations that are read back."""
 
 from collections.abc import Callable
 
@@ -57,9 +57,7 @@ from seriatim.models import (
         ),
     ],
 )
-def test_a_name_that_does_not_exist_is_answered_with_one_that_does(
-    make: Callable[[], object], message: str
-) -> None:
+def test_a_wrong_name_is_refused_with_a_right_one(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         make()
     assert str(error.value) == message
@@ -86,7 +84,7 @@ def test_a_name_that_does_not_exist_is_answered_with_one_that_does(
         ),
     ],
 )
-def test_a_value_that_does_not_fit_is_answered_with_what_does(
+def test_a_wrong_value_is_refused_with_the_expected_ones(
     make: Callable[[], object], message: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
@@ -100,7 +98,7 @@ def test_a_described_configuration_is_restored(family: str) -> None:
     assert restore(describe(config)) == config
 
 
-def test_a_class_of_the_users_is_restored_only_if_it_is_given() -> None:
+def test_a_users_class_is_restored_only_if_it_is_passed() -> None:
     config = st.Latent(cell=LSTMCell, options={"forget_bias": 2.0})
     record = describe(config)
     assert record["options"]["cell"] == {"class": "LSTMCell"}

@@ -73,7 +73,7 @@ def test_a_learned_initial_state_is_where_rows_begin_and_gets_a_gradient(
     assert all(bool((leaf == 0).all()) for leaf in tree.leaves(fixed.empty(B)))
 
 
-def test_the_two_parts_of_a_learned_lstm_state_are_learned_apart() -> None:
+def test_the_two_parts_of_a_learned_lstm_state_are_learned_separately() -> None:
     model = build_model(LSTM(hidden_size=D, learn_initial_state=True), V, 1)
     with torch.no_grad():
         h, c = tree.leaves(model.empty(1))

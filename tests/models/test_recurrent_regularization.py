@@ -1,4 +1,4 @@
-"""Regularization of recurrent models: what each switch leaves out, and what it expects to keep."""
+"""Regularization of recurrent models: what each option drops, and the expectation it preserves."""
 
 from collections.abc import Callable
 
@@ -58,7 +58,7 @@ def batch(lengths: Tensor | None = None) -> Batch:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
-def test_a_switch_acts_in_training_alone_and_every_weight_learns(
+def test_an_option_acts_in_training_alone_and_every_weight_learns(
     family: Callable[..., RecurrentConfig], switch: str, lengths: Tensor | None
 ) -> None:
     model = built(family(hidden_size=D, num_layers=2, **SWITCHES[switch]))
@@ -76,7 +76,7 @@ def test_a_switch_acts_in_training_alone_and_every_weight_learns(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_models_with_every_switch_obey_the_laws(family: Callable[..., RecurrentConfig]) -> None:
+def test_models_with_every_option_obey_the_laws(family: Callable[..., RecurrentConfig]) -> None:
     model = built(family(hidden_size=5, num_layers=2, **SWITCHES["all"])).eval()
     check_model(model, budget_s=1).raise_if_broken()
 
@@ -112,7 +112,7 @@ def test_a_variational_mask_is_the_same_at_every_step_and_another_in_every_row()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_variational_masks_stand_before_between_and_after_the_layers(
+def test_variational_masks_act_before_between_and_after_the_layers(
     family: Callable[..., RecurrentConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The places, by hand: with given masks the model is the equations with the masks put in."""
@@ -149,7 +149,7 @@ def test_dropout_keeps_its_expectation(is_variational: bool) -> None:
 # ---- recurrent dropout, DropConnect -------------------------------------------------------------
 
 
-def test_dropped_layers_layers_keep_their_expectation() -> None:
+def test_dropped_layers_keep_their_expectation() -> None:
     torch.manual_seed(0)
     model = build_model(
         LSTM(hidden_size=D, recurrent_dropout=0.4, weight_dropout=0.3), V, 1
@@ -171,7 +171,7 @@ def test_dropped_layers_layers_keep_their_expectation() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
-def test_dropconnect_is_the_model_whose_recurrent_weights_lack_some(
+def test_dropconnect_is_a_model_without_some_recurrent_weights(
     family: Callable[..., RecurrentConfig],
     lengths: Tensor | None,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,7 +187,7 @@ def test_dropconnect_is_the_model_whose_recurrent_weights_lack_some(
     torch.testing.assert_close(scores, lacking.log_prob(batch(lengths)), **EXACT)
 
 
-def test_what_a_gru_lets_through_is_whole_under_recurrent_dropout() -> None:
+def test_recurrent_dropout_does_not_touch_what_the_update_gate_passes_on() -> None:
     """With every unit left out where gates read h, the update gate still hands h on."""
     model = built(GRU(hidden_size=D, recurrent_dropout=0.5)).train()
     cell = model.layers[0]
@@ -200,7 +200,7 @@ def test_what_a_gru_lets_through_is_whole_under_recurrent_dropout() -> None:
     torch.testing.assert_close(states[:, 0], expected, **EXACT)
 
 
-def test_each_chunk_and_each_row_leave_other_units_out() -> None:
+def test_each_chunk_and_each_row_drops_other_units() -> None:
     model = built(LSTM(hidden_size=50, recurrent_dropout=0.5)).train()
     first, second = model._dropped_layers(B)[0].mask, model._dropped_layers(B)[0].mask
     assert first is not None and second is not None
@@ -210,7 +210,7 @@ def test_each_chunk_and_each_row_leave_other_units_out() -> None:
 # ---- whole words --------------------------------------------------------------------------------
 
 
-def test_embedding_dropout_leaves_out_whole_symbols_wherever_they_stand() -> None:
+def test_embedding_dropout_drops_all_occurrences_of_a_symbol() -> None:
     model = built(RNN(hidden_size=D, embedding_dropout=0.5)).train()
     x = symbols(B, 40)
     e, whole = model._embedded(x), model.embedding(x)

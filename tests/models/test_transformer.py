@@ -171,7 +171,7 @@ def test_positions_stay_exact_in_float32_ten_million_elements_into_a_stream():
     assert angles(far, 4).dtype == torch.float64
 
 
-def test_rotation_keeps_lengths_and_turns_pairs_half_a_head_apart():
+def test_rotation_keeps_norms_and_rotates_pairs_half_a_head_apart():
     x = torch.randn(1, 3, 1, 4, dtype=torch.float64)
     turned = rotate(x, rotation(torch.tensor([0, 1, 2]), 4, x.dtype))
     close(turned[:, 0], x[:, 0], 1e-15)
@@ -224,7 +224,9 @@ def test_long_chunks_in_blocks_give_the_same_features(
 
 @pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("capacity", [None, CONTEXT, 9])
-def test_ragged_rows_go_on_as_if_alone(model: TransformerModel, capacity: int | None, grad: bool):
+def test_ragged_rows_continue_as_if_alone(
+    model: TransformerModel, capacity: int | None, grad: bool
+):
     x = symbols(4, 40)
     with torch.set_grad_enabled(grad):
         alone = whole(model, torch.cat([torch.ones(4, 1, dtype=torch.int64), x], 1))
@@ -245,7 +247,7 @@ def test_ragged_rows_go_on_as_if_alone(model: TransformerModel, capacity: int | 
             close(state.features, alone[torch.arange(4), at])
 
 
-def test_padding_is_finite_and_what_stands_there_changes_nothing(model: TransformerModel):
+def test_padding_is_finite_and_has_no_effect(model: TransformerModel):
     lengths = torch.tensor([3, 0, 9])
     x, other = symbols(3, 9), symbols(3, 9, seed=5)
     for row, n in enumerate(lengths.tolist()):
@@ -278,7 +280,7 @@ def test_a_branch_survives_its_sibling(model: TransformerModel):
 
 
 @pytest.mark.parametrize("capacity", [None, CONTEXT])
-def test_rows_selected_repeated_and_put_together_go_on_as_if_alone(
+def test_selected_repeated_and_joined_rows_continue_as_if_alone(
     model: TransformerModel, capacity: int | None
 ):
     with torch.no_grad():
@@ -359,7 +361,7 @@ def test_a_stream_is_remembered_in_bounded_memory(model: TransformerModel):
 
 
 @pytest.mark.slow
-def test_steps_of_constant_shape_pass_through_one_compiled_graph():
+def test_steps_of_constant_shape_compile_to_one_graph():
     model = build(CONFIGS["llama"])
     graphs: list[Any] = []
 

@@ -61,7 +61,7 @@ def test_padding_of_one_row_changes_no_other() -> None:
     assert bool((ragged[1, 2:] == 0).all())
 
 
-def test_what_samples_symbols_refuses_vectors_in_a_sentence() -> None:
+def test_sampling_of_symbols_refuses_vectors() -> None:
     m = model()
     steps = st.sample(m, m.start(2), seed=4)
     with pytest.raises(ConfigError, match="symbols"):

@@ -65,7 +65,7 @@ def test_the_models_have_the_papers_sizes(preset: str, num_parameters: int, boun
     assert max(float(p.detach().abs().max()) for p in model.parameters()) <= bound * (1 + 1e-6)
 
 
-def test_a_budget_or_another_optimizer_takes_the_place_of_the_presets() -> None:
+def test_a_budget_or_another_optimizer_replaces_the_presets() -> None:
     assert recipe("zaremba-small", steps=7).epochs is None
     assert recipe("zaremba-small", optimizer="adamw", schedule="cosine").learning_rate is None
     assert recipe("zaremba-small", learning_rate=10.0).learning_rate == 10.0

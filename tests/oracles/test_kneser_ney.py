@@ -321,7 +321,9 @@ def test_discounts_agree_with_those_that_kenlm_prints() -> None:
         ("order5.pruned-0-0-1", {"order": 5, "prune": (0, 0, 1)}),
     ],
 )
-def test_the_perplexity_of_unseen_text_agrees_with_the_query_tool_of_kenlm(name: str, options: dict) -> None:
+def test_the_perplexity_of_unseen_text_agrees_with_the_query_tool_of_kenlm(
+    name: str, options: dict
+) -> None:
     model, _, ids = fitted_words("train.txt", **options)
     lines = (KENLM / "test.txt").read_text(encoding="utf-8").splitlines()
     encoded = [[ids.get(word, 0) for word in line.split()] for line in lines]

@@ -52,7 +52,7 @@ def test_the_equation_written_out_is_the_mean_of_values_weighted_by_the_softmax_
     torch.testing.assert_close(out[1, 2, 1], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_masked_slot_is_not_looked_at():
+def test_a_masked_slot_has_no_effect():
     q, k, v = inputs(1, 3)
     mask = torch.tensor([[True, False, True]])
     seen = torch.tensor([0, 2])
@@ -108,7 +108,7 @@ def module(*, value_size: int = VALUE, bias: bool = True) -> MultiHeadAttention:
     return built
 
 
-def test_multi_head_attention_joins_attentions_on_projections_of_their_own():
+def test_multi_head_attention_joins_attentions_on_their_own_projections():
     m = module(bias=False)
     x = torch.randn(ROWS, 6, HEADS * KEY, dtype=torch.float64)
     w_q, w_k, w_v = m.weight.split([HEADS * KEY, HEADS * KEY, HEADS * VALUE])
@@ -135,7 +135,7 @@ def test_multi_head_attention_equals_that_of_torch_with_the_same_weights():
     torch.testing.assert_close(fast, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_queries_and_memory_can_be_projected_apart():
+def test_queries_and_memory_can_be_projected_separately():
     m = module()
     x = torch.randn(ROWS, 6, HEADS * KEY, dtype=torch.float64)
     for together, apart in zip(

@@ -164,7 +164,7 @@ def test_additive_scores_are_those_of_the_equation_element_by_element() -> None:
         assert float(found[b, i, j]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_weights_sum_to_one_and_padding_weighs_nothing() -> None:
+def test_weights_sum_to_one_and_padding_has_no_weight() -> None:
     bias = torch.tensor([[0.0, 0.0, -math.inf]])
     alpha = alignment_scores.weights(torch.tensor([[1.0, 2.0, 99.0]]), bias)
     total = math.exp(1) + math.exp(2)

@@ -90,7 +90,7 @@ def test_a_masked_chunk_equals_the_equations_in_values_and_gradients(name: str) 
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_mask_of_ones_leaves_nothing_out(name: str) -> None:
+def test_a_mask_of_ones_has_no_effect(name: str) -> None:
     cell, kernel = made(name)
     x, h = random(B, L, E, seed=1), cell.initial(B)
     ones = torch.ones(B, D, dtype=torch.float64)
@@ -115,7 +115,7 @@ def test_masked_ragged_rows_end_where_their_last_valid_element_is(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["rnn", "rnn relu", "gru"])
-def test_what_trains_by_hand_reads_by_torch_and_both_are_one(
+def test_training_by_hand_equals_reading_by_torch(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     calls: list[int] = []
@@ -141,7 +141,7 @@ def test_what_trains_by_hand_reads_by_torch_and_both_are_one(
     assert torch.equal(read, torchs[0])
 
 
-def test_only_what_the_loss_reads_of_an_lstm_gets_a_gradient() -> None:
+def test_only_the_states_of_an_lstm_in_the_loss_have_a_gradient() -> None:
     """Either of the two outputs alone: the other's gradient is never made."""
     cell, _ = made("lstm")
     x, (h, c) = random(B, L, E, seed=1), cell.initial(B)
@@ -185,7 +185,7 @@ def test_low_precision_is_as_close_to_float64_as_bfloat16_products_allow(
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_a_state_that_autocast_made_is_taken_as_precisely_as_the_weights_are(name: str) -> None:
+def test_a_state_from_autocast_is_read_in_the_precision_of_the_weights(name: str) -> None:
     cell, kernel = made(name, D, torch.float32)
     x = random(B, L, E, seed=1, dtype=torch.float32)
     rough = tree.map_leaves(lambda t: random(*t.shape, seed=2).bfloat16(), cell.initial(B))
@@ -255,7 +255,7 @@ def test_a_normalized_gru_is_the_papers_equation() -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn norm", "lstm norm", "gru norm", "gru before norm"])
-def test_what_a_normalized_cell_gets_may_be_scaled(name: str) -> None:
+def test_scaling_the_input_of_a_normalized_cell_has_no_effect(name: str) -> None:
     """LN(a W) = LN(W): the scale of the weights does not matter, but for the epsilon."""
     cell, _ = made(name)
     x = random(B, E, seed=2)

@@ -15,7 +15,7 @@ follow from the options.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError
@@ -34,6 +34,8 @@ from seriatim.models.options.transformer import Transformer
 from seriatim.models.readouts import ElementLabels, SequenceLabels
 from seriatim.models.recurrent import Recurrent
 from seriatim.models.transformer import TransformerModel
+
+LabelModel: TypeAlias = SequenceLabels | ElementLabels
 
 # A model of symbols is made as Model(config, num_symbols, boundary).
 _MODELS: Mapping[type[ModelConfig], Callable[[Any, int, int], SequenceModel]] = {
@@ -79,7 +81,7 @@ def build_model(
 
 def build_labeller(
     config: EncoderConfig, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]
-) -> SequenceLabels | ElementLabels:
+) -> LabelModel:
     """An encoder and a readout of labels, with fresh weights from torch's global generator.
 
     Args:

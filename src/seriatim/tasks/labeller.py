@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from seriatim.errors import ConfigError
 from seriatim.laws.check import LawReport
 from seriatim.metrics.error_rates import calibration, fit_temperature, label_errors
 from seriatim.metrics.size import num_parameters
-from seriatim.models.build import build_labeller
+from seriatim.models.build import LabelModel, build_labeller
 from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
@@ -49,9 +49,6 @@ from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, Vocabu
 from seriatim.train.callbacks.history import History
 from seriatim.train.loop import seeded
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
-
-if TYPE_CHECKING:
-    from seriatim.models.readouts import ElementLabels, SequenceLabels
 
 ROWS = 64  # labelled at once
 # Where every label of the validation part is right, its likelihood asks for a temperature of 0.
@@ -128,7 +125,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     runs_in_processes = False
     record_type = TrainingRecord[LabelledFacts, LabelScore]
     document_names = ("symbols", "labels")
-    model: "SequenceLabels | ElementLabels | None"
+    model: LabelModel | None
 
     def __init__(
         self,
@@ -228,7 +225,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     def _suited(self, given: Mapping[str, Any], corpus: list[Example] | None) -> TrainingOptions:
         return self.training_options(given)
 
-    def _build(self, seed: int, corpus: list[Example] | None) -> "SequenceLabels | ElementLabels":
+    def _build(self, seed: int, corpus: list[Example] | None) -> LabelModel:
         symbols, labels = self._vocabularies()
         with seeded(torch.device("cpu"), seed):
             return build_labeller(self.config, symbols.num_symbols, len(labels.names), labels.per)
@@ -280,7 +277,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             raise not_fitted(self)
         return self.vocabulary, self.labels
 
-    def _fitted(self) -> "tuple[SequenceLabels | ElementLabels, Vocabulary, LabelSet]":
+    def _fitted(self) -> tuple[LabelModel, Vocabulary, LabelSet]:
         if self.model is None:
             raise not_fitted(self)
         return self.model, *self._vocabularies()
