@@ -4,7 +4,7 @@
     seriatim report compared/ unseen.txt
     python docs/pictures/draw.py compared/
 
-One file for the day and one for the night of each; whatever else stands in this folder is let be.
+Writes each picture in light and in dark colours; other files of this folder are not touched.
 """
 
 import json
@@ -15,16 +15,16 @@ from typing import Any
 
 from seriatim.analysis.context.page import context_plots, robustness_plots
 from seriatim.comparison.page import bits_plot, learning_plots, model_names
-from seriatim.report.plots import DARK, LIGHT, Plot, png_bytes
+from seriatim.report.plots import DARK, LIGHT, Plot, Spec, png_bytes
 
 HERE = Path(__file__).parent
 WIDTH = 400  # pixels of a plot beside another
 
 
-def beside(plots: list[Plot], colours: dict[str, str]) -> dict[str, Any]:
-    """Plots in a row as one spec."""
+def beside(plots: list[Plot], colours: dict[str, str]) -> Spec:
+    """Plots in a row as one specification."""
     parts: list[Any] = []
-    whole: dict[str, Any] = {"datasets": {}, "params": []}
+    whole: Spec = {"datasets": {}, "params": []}
     for plot in plots:
         spec = {**plot.picture(colours=colours), "width": WIDTH}
         whole |= {key: spec.pop(key) for key in ("background", "padding", "config", "$schema")}
@@ -37,8 +37,10 @@ def beside(plots: list[Plot], colours: dict[str, str]) -> dict[str, Any]:
 
 
 def _renamed(part: Any, names: dict[str, str]) -> Any:
-    """A spec whose data have other names, and whose width is a number: beside another plot its
-    data would be mixed up with the other's, and `width` is nothing that an expression knows."""
+    """A specification with renamed data and a literal width.
+
+    In a row, plots share one namespace of data, and expressions cannot refer to `width`.
+    """
     if isinstance(part, dict):
         if set(part) == {"expr"}:
             return {"expr": re.sub(r"\bwidth\b", str(WIDTH), part["expr"])}
@@ -49,9 +51,9 @@ def _renamed(part: Any, names: dict[str, str]) -> Any:
 
 
 def main(folder: Path) -> None:
-    """Draw everything that there are figures for."""
-    found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    names = model_names(found)
+    """Draw every picture that the folder has figures for."""
+    comparison = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    names = model_names(comparison)
 
     def of(kind: str) -> list[tuple[str, Any]]:
         paths = {name: folder / kind / f"{name}.json" for name in names}
@@ -61,16 +63,16 @@ def main(folder: Path) -> None:
     perturbations = robustness_plots(of("robustness"), names=names)
     by_title = {plot.title: plot for plot in [*contexts, *perturbations]}
     pictures = {
-        "compare": [bits_plot(found), by_title.get("How far back it pays to look")],
-        "learning": [learning_plots(found)[0]],
+        "compare": [bits_plot(comparison), by_title.get("How far back it pays to look")],
+        "learning": [learning_plots(comparison)[0]],
         "gradients": [by_title.get("How gradients fade"), by_title.get("Elements missing")],
     }
     for name, plots in pictures.items():
-        given = [plot for plot in plots if plot is not None and plot.spec]
+        present = [plot for plot in plots if plot is not None and plot.spec]
         for scheme, colours in (("light", LIGHT), ("dark", DARK)):
-            if given:
+            if present:
                 path = HERE / f"{name}-{scheme}.png"
-                path.write_bytes(png_bytes(beside(given, colours)))
+                path.write_bytes(png_bytes(beside(present, colours)))
                 print(path)
 
 

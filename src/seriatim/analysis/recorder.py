@@ -184,8 +184,8 @@ def _packed(values: Tensor, valid: Tensor) -> Tensor:
     at = order.to(values.device)
     rows = torch.arange(len(values), device=values.device)[:, None]
     picked = values.transpose(1, 2)[rows, at].transpose(1, 2)
-    kept = valid_mask(counts, picked.shape[2]).to(values.device)
-    return picked.masked_fill(~kept.view(len(values), 1, -1, *[1] * (values.ndim - 3)), 0)
+    is_valid = valid_mask(counts, picked.shape[2]).to(values.device)
+    return picked.masked_fill(~is_valid.view(len(values), 1, -1, *[1] * (values.ndim - 3)), 0)
 
 
 def _on_one_axis(name: str, records: list[Record], max_bytes: int | None) -> Tensor:

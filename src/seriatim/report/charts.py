@@ -171,12 +171,12 @@ def interval_plot(
     encodings = series(merge_names(names, [v.name for v in values]), [], legend=False)
     down = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
     spread = alt.Scale(zero=from_zero, nice=True, padding=0 if from_zero else 12)
-    place = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=5, titleAnchor="start"))
+    along = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=5, titleAnchor="start"))
     tips = [alt.Tooltip("name:N"), alt.Tooltip("figure:N", title=x)]
     base = alt.Chart(named("figures")).encode(y=down, color=encodings.colour, tooltip=tips)
     layers = []
     if from_zero:
-        layers.append(base.mark_bar(height=14, yOffset=9).encode(x=place))
+        layers.append(base.mark_bar(height=14, yOffset=9).encode(x=along))
     if any("low" in r and "high" in r for r in records):
         figures["intervals"] = [r for r in records if "low" in r and "high" in r]
         width, opacity = (1.5, 1) if from_zero else (3, 0.55)
@@ -188,7 +188,7 @@ def interval_plot(
         layers.append(rule.encode(y=down, x=edge, x2="high:Q", color=shade, tooltip=tips))
     if not from_zero:
         dot = base.mark_point(size=90, filled=True, opacity=1, yOffset=9)
-        layers.append(dot.encode(x=place, shape=encodings.shape))
+        layers.append(dot.encode(x=along, shape=encodings.shape))
     singles = [{"row": i, "single": s} for i, v in enumerate(drawn) for s in v.samples]
     if singles:
         figures["singles"] = singles

@@ -92,17 +92,17 @@ def pairwise_matrix(
     return Plot(title, caption, spec, columns, table, legend)
 
 
-def _verdict_record(number: Mapping[str, int], a: str, b: str, found: Verdict) -> dict[str, Cell]:
+def _verdict_record(number: Mapping[str, int], a: str, b: str, saved: Verdict) -> dict[str, Cell]:
     verdict = "not distinguished"
-    if found.is_real:
-        verdict = "row is better" if found.saved > 0 else "row is worse"
+    if saved.is_real:
+        verdict = "row is better" if saved.saved > 0 else "row is worse"
     return {
         "row": number[a],
         "column": number[b],
-        "saved": found.saved,
-        "low": found.low,
-        "high": found.high,
-        "figure": f"{found.saved:+.3f}",
+        "saved": saved.saved,
+        "low": saved.low,
+        "high": saved.high,
+        "figure": f"{saved.saved:+.3f}",
         "verdict": verdict,
         "sentence": f"{a} against {b}",
     }
@@ -155,9 +155,9 @@ def heat_map(
     chart = (
         alt.Chart(named("figures"))
         .transform_flatten(["value"])
-        .transform_window(place="row_number()", groupby=["row"])
+        .transform_window(position="row_number()", groupby=["row"])
         .transform_calculate(
-            column="datum.place - 1", x="x_names[datum.place - 1]", y="y_names[datum.row]"
+            column="datum.position - 1", x="x_names[datum.position - 1]", y="y_names[datum.row]"
         )
         .mark_rect()
         .encode(

@@ -113,11 +113,11 @@ _SCRIPT = """
   const specs = JSON.parse(document.getElementById("specs").textContent);
   const options = {renderer: "svg", actions: false, ast: true};
   for (const [id, spec] of Object.entries(specs)) {
-    const place = document.getElementById(id);
+    const element = document.getElementById(id);
     try {
-      await vegaEmbed(place, spec, options);
+      await vegaEmbed(element, spec, options);
     } catch (error) {
-      place.textContent = "This plot could not be drawn; its figures are in the table below.";
+      element.textContent = "This plot could not be drawn; its figures are in the table below.";
       console.error(error);
     }
   }
@@ -169,8 +169,8 @@ def _swatch(key: Key) -> str:
             f'<path d="M0 7H{width}" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dashes}"/>'
         )
-    place = f"translate({width / 2:g} 7)"
-    shape = f'<path d="{_SHAPES[key.shape]}" fill="{colour}" transform="{place}"/>'
+    centre = f"translate({width / 2:g} 7)"
+    shape = f'<path d="{_SHAPES[key.shape]}" fill="{colour}" transform="{centre}"/>'
     size = f'width="{width}" height="14" viewBox="0 0 {width} 14"'
     return f'<svg {size} aria-hidden="true">{line}{shape}</svg>'
 

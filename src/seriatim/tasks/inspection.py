@@ -305,7 +305,7 @@ def _user_labels(
     A label belongs to a symbol and is looked for in the state after that symbol was read; a
     symbol that was predicted but never read has no such state.
     """
-    found = []
+    user_labels = []
     predicted_sizes = [len(ids) for ids in _pieces_of(encoded, window)]
     read_sizes = [len(p.read.symbols) - p.read.start for p in passages]
     for name, source in (labels or {}).items():
@@ -321,8 +321,8 @@ def _user_labels(
         for size, predicted in zip(read_sizes, predicted_sizes, strict=True):
             read += values[begin : begin + size]
             begin += predicted
-        found.append(user_label(name, read))
-    return found
+        user_labels.append(user_label(name, read))
+    return user_labels
 
 
 # ---- passages -----------------------------------------------------------------------------------

@@ -57,20 +57,20 @@ def expected(passage: Passage, position: int) -> str:
     return ", ".join(f"{symbol} {probability:.2f}" for symbol, probability in pairs)
 
 
-def match_table(found: OrderFindings) -> Table:
+def match_table(orders: OrderFindings) -> Table:
     """The positions of each order, and what they cost."""
-    total = max(1, len(found.orders))
+    total = max(1, len(orders.orders))
     rows: list[list[Cell]] = [
-        [m.order, m.positions, 100 * m.positions / total, m.bits, m.backoff] for m in found.table
+        [m.order, m.positions, 100 * m.positions / total, m.bits, m.backoff] for m in orders.table
     ]
     columns = ["symbols matched", "positions", "%", "bits per symbol", "of which backing off"]
     formats = {"%": ".1f", "bits per symbol": ".2f", "of which backing off": ".2f"}
     return Table("Matched context", columns, rows, formats=formats)
 
 
-def backoff_path(found: OrderFindings, position: int) -> str:
+def backoff_path(orders: OrderFindings, position: int) -> str:
     """How one probability came about: bits at every length of context, down to the match."""
-    return " → ".join(f"{m}: {bits:+.2f}" for m, bits in found.steps(position))
+    return " → ".join(f"{m}: {bits:+.2f}" for m, bits in orders.steps(position))
 
 
 # ---- states -------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def state_table(states: Sequence[StateFindings]) -> Table:
 def named_neurons(states: Sequence[StateFindings]) -> list[tuple[str, Neuron]]:
     """(layer, neuron) of all named neurons, the largest |r| first.
 
-    Labels that the symbol read tells by itself, such as upper case, come last: following them
+    Labels that the symbol read alone tells, such as upper case, come last: following them
     takes no memory.
     """
     trivial = {p.label for s in states for p in s.probes if p.by_symbol >= _SYMBOL_TELLS}
@@ -183,9 +183,9 @@ def gate_table(gates: Sequence[GateFindings]) -> Table:
     rows: list[list[Cell]] = []
     for g in gates:
         lives = None if g.gate.half_lives is None else quartiles(g.gate.half_lives)
-        kept = (lives[2], lives[4]) if lives else (None, None)
+        memory = (lives[2], lives[4]) if lives else (None, None)
         stuck = (100 * g.gate.always_open, 100 * g.gate.always_shut)
-        rows.append([g.name, g.values.shape[1], g.gate.mean, *stuck, *kept])
+        rows.append([g.name, g.values.shape[1], g.gate.mean, *stuck, *memory])
     return Table(
         "Gates",
         ["gate", "units", "mean", "% open", "% shut", "median half-life", "longest half-life"],

@@ -1,6 +1,6 @@
 """An inspection as plain text for a terminal, with colours where the terminal shows them.
 
-Below every line of the text stands its surprisal, a bar for each symbol that is one step higher
+Below every line of the text is its surprisal, a bar for each symbol that is one step higher
 for each bit; in colours the symbols themselves are shaded. Then follow the most surprising
 symbols, what was expected instead, and the findings of each layer.
 
