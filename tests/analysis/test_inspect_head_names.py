@@ -1,4 +1,4 @@
-"""Heads get the names of the patterns they were made with, and none where there is none."""
+"""Heads are named after the patterns they were built from; heads without one are not named."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def uniform() -> Tensor:
     return causal(torch.zeros(T, T))
 
 
-def looking(where: Callable[[int, int], bool], strength: float = 6.0) -> Tensor:
+def head_attending(where: Callable[[int, int], bool], strength: float = 6.0) -> Tensor:
     """A head that prefers the keys s of query t where `where(t, s)`, beside a uniform rest."""
     wanted = torch.tensor([[where(t, s) for s in range(T)] for t in range(T)])
     return causal(strength * wanted)
@@ -63,12 +63,12 @@ SYMBOLS, PIECES = text()
     ],
 )
 def test_a_head_gets_the_name_of_its_pattern(name: str, where: Callable[[int, int], bool]) -> None:
-    plain, made = heads_of(uniform(), looking(where))
+    plain, built = heads_of(uniform(), head_attending(where))
     assert plain.names == []
-    assert made.names == [name]
-    best = made.scores[0]
+    assert built.names == [name]
+    best = built.scores[0]
     assert best.score > 0.5 > best.chance
-    assert made.entropy < plain.entropy
+    assert built.entropy < plain.entropy
 
 
 def test_a_uniform_head_is_at_chance_in_every_score() -> None:
@@ -88,14 +88,14 @@ def test_random_maps_get_a_name_at_most_once_in_twenty() -> None:
     assert len(named) <= 5, named
 
 
-def test_chance_is_what_uniform_attention_gives_over_what_is_seen() -> None:
+def test_chance_is_uniform_attention_over_the_visible_keys() -> None:
     (head,) = heads_of(uniform())
     previous = next(s for s in head.scores if s.pattern == "previous position")
     # Query t sees t + 1 positions, one of them the previous.
     assert previous.chance == pytest.approx(sum(1 / (t + 1) for t in range(1, T)) / (T - 1))
 
 
-def test_what_a_window_hides_counts_for_no_chance() -> None:
+def test_keys_outside_of_a_window_do_not_count_towards_chance() -> None:
     window = 4
     place = torch.arange(T)
     behind = place[:, None] - place
@@ -109,14 +109,14 @@ def test_what_a_window_hides_counts_for_no_chance() -> None:
 
 
 def test_a_head_so_sharp_that_the_rest_is_rounded_away_keeps_its_name() -> None:
-    sharp = looking(lambda t, s: s == 0, 1000.0)
+    sharp = head_attending(lambda t, s: s == 0, 1000.0)
     assert int((sharp > 0).sum()) == T
     (head,) = heads_of(sharp)
     assert head.names == ["first position"]
     assert torch.equal(visible_keys(sharp[None], is_self=True), torch.ones(T, T).tril() > 0)
 
 
-def test_a_map_that_looks_ahead_sees_everything_but_padding() -> None:
+def test_a_map_with_weight_ahead_sees_everything_but_padding() -> None:
     weights = torch.zeros(4, 4)
     weights[:, :3] = 1 / 3
     weights[0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
@@ -126,23 +126,23 @@ def test_a_map_that_looks_ahead_sees_everything_but_padding() -> None:
 
 
 def test_a_head_made_of_two_patterns_has_both_names_the_stronger_first() -> None:
-    first = looking(lambda t, s: s == 0, 30.0)
-    previous = looking(lambda t, s: s == t - 1, 30.0)
+    first = head_attending(lambda t, s: s == 0, 30.0)
+    previous = head_attending(lambda t, s: s == t - 1, 30.0)
     (head,) = heads_of(0.65 * previous + 0.35 * first)
     assert head.names == ["previous position", "first position"]
 
 
 def test_the_mean_distance_is_that_of_the_weights() -> None:
-    (head,) = heads_of(looking(lambda t, s: s == t - 3, 50.0))
-    # The first three queries do not see so far, and look at all they see.
+    (head,) = heads_of(head_attending(lambda t, s: s == t - 3, 50.0))
+    # The first three queries do not see so far, and attend to all they see.
     assert head.distance == pytest.approx(3.0, abs=0.1)
 
 
 def test_heads_are_measured_over_all_sequences_together() -> None:
     symbols, pieces = text()
-    made = looking(lambda t, s: s == t - 1)
+    built = head_attending(lambda t, s: s == t - 1)
     short = [
-        SelfMap(made[None, a : a + 8, a : a + 8], symbols[a : a + 8], pieces[a : a + 8])
+        SelfMap(built[None, a : a + 8, a : a + 8], symbols[a : a + 8], pieces[a : a + 8])
         for a in range(0, T, 8)
     ]
     rows = [
@@ -152,12 +152,12 @@ def test_heads_are_measured_over_all_sequences_together() -> None:
     assert describe_heads(rows)[0].names[0] == "previous position"
 
 
-def test_a_map_that_leaves_no_choice_says_nothing() -> None:
+def test_a_map_without_choice_names_no_head() -> None:
     one = torch.ones(2, 1, 1)
     assert describe_heads([SelfMap(one, torch.zeros(1, dtype=torch.int64), ["a"])]) == []
 
 
-def test_a_head_that_walks_along_the_source_is_monotone() -> None:
+def test_a_head_that_moves_along_the_source_is_monotone() -> None:
     places = torch.arange(30)
     diagonal = (-0.5 * (places[:, None] - places).abs()).softmax(-1)
     backwards = diagonal.flip(1)
@@ -174,7 +174,7 @@ def test_a_head_that_walks_along_the_source_is_monotone() -> None:
     assert along.entropy < nothing.entropy == pytest.approx(nothing.even_entropy)
 
 
-def test_a_few_symbols_are_too_few_to_say_that_a_head_walks() -> None:
+def test_a_few_symbols_are_too_few_to_call_a_head_monotone() -> None:
     places = torch.arange(5)
     diagonal = (-3.0 * (places[:, None] - places).abs()).softmax(-1)
     one = (diagonal[None], list("abcde"))
@@ -189,7 +189,7 @@ def test_random_maps_over_a_source_get_a_name_at_most_once_in_twenty() -> None:
     assert len([head for head in heads if head.names]) <= 10
 
 
-def test_delimiters_are_what_holds_no_letter_and_no_digit() -> None:
+def test_delimiters_have_no_letter_and_no_digit() -> None:
     assert [c for c in ["a", " ", "\n", ".", "7", "é", "--", ""] if is_delimiter(c)] == [
         " ",
         "\n",

@@ -1,4 +1,4 @@
-"""What a text says of each of its positions, and the labels that users give."""
+"""Labels that follow from a text, and labels that users give."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def label_of(name: str, *sequences: list[str]) -> list[float]:
     return next(label for label in text_labels(sequences) if label.name == name).values.tolist()
 
 
-def test_the_position_in_the_line_begins_anew_after_each_line_end() -> None:
+def test_the_position_in_the_line_restarts_after_each_line_end() -> None:
     assert label_of("position in line", list("ab\ncd")) == [1, 2, 0, 1, 2]
 
 
@@ -18,7 +18,7 @@ def test_each_sequence_begins_its_own_line() -> None:
     assert label_of("position in line", ["a", "b"], ["c"]) == [1, 2, 1]
 
 
-def test_quotes_are_inside_from_the_opening_sign_to_the_one_before_the_closing() -> None:
+def test_positions_are_inside_quotes_from_the_opening_mark_to_before_the_closing_mark() -> None:
     assert label_of("inside quotes", list('a"bc"d')) == [0, 1, 1, 1, 0, 0]
     assert label_of("inside quotes", list("a“b”c")) == [0, 1, 1, 0, 0]
 
@@ -40,14 +40,14 @@ def test_letters_are_counted_from_the_beginning_of_the_word() -> None:
     assert label_of("inside a word", list("ab c")) == [1, 1, 0, 1]
 
 
-def test_symbols_of_many_characters_say_what_holds_at_their_end() -> None:
+def test_labels_of_long_symbols_hold_at_their_end() -> None:
     pieces = ["The", " cat", "\n", "  (sat"]
     assert label_of("position in line", pieces) == [3, 7, 0, 6]
     assert label_of("depth of brackets", pieces) == [0, 0, 0, 1]
     assert label_of("upper case", pieces) == [1, 0, 0, 0]
 
 
-def test_what_never_changes_is_no_label() -> None:
+def test_constant_facts_are_no_labels() -> None:
     assert {label.name for label in text_labels([list("aaaa")])} == {
         "position in line",
         "letters of the word so far",

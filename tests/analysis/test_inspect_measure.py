@@ -1,4 +1,4 @@
-"""What is said of a recording is decided by the names of its taps, and by nothing else."""
+"""The names of the taps alone decide how a recording is analysed."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def previous(length: int) -> Tensor:
-    """A head that looks at the position before, of the first at itself."""
+    """A head that attends to the previous position, at the first position to itself."""
     weights = torch.full((length, length), 0.0)
     weights[0, 0] = 1.0
     weights[torch.arange(1, length), torch.arange(length - 1)] = 1.0
@@ -76,24 +76,24 @@ def of_every_kind() -> Inspection:
 
 
 def test_every_kind_of_tap_is_found_by_its_name() -> None:
-    found = of_every_kind()
-    assert [s.name for s in found.states] == ["layers.0.hidden"]
-    assert [g.name for g in found.gates] == ["layers.0.forget"]
-    assert [m.name for m in found.maps] == ["layers.0.attention.self"]
-    assert [o.name for o in found.orders] == ["order"]
-    assert found.gates[0].gate.half_lives is not None
-    assert found.maps[0].heads[0].names == ["previous position"]
-    assert found.maps[0].heads[1].names == []
+    inspection = of_every_kind()
+    assert [s.name for s in inspection.states] == ["layers.0.hidden"]
+    assert [g.name for g in inspection.gates] == ["layers.0.forget"]
+    assert [m.name for m in inspection.maps] == ["layers.0.attention.self"]
+    assert [o.name for o in inspection.orders] == ["order"]
+    assert inspection.gates[0].gate.half_lives is not None
+    assert inspection.maps[0].heads[0].names == ["previous position"]
+    assert inspection.maps[0].heads[1].names == []
 
 
-def test_the_planted_neuron_is_named_in_findings_words_and_json() -> None:
-    found = of_every_kind()
-    best = next(n for n in found.states[0].neurons if n.label == "depth of brackets")
+def test_the_planted_neuron_is_named_in_findings_text_and_json() -> None:
+    inspection = of_every_kind()
+    best = next(n for n in inspection.states[0].neurons if n.label == "depth of brackets")
     assert (best.index, best.is_named) == (5, True)
-    line = next(line for line in str(found).splitlines() if "depth of brackets" in line)
+    line = next(line for line in str(inspection).splitlines() if "depth of brackets" in line)
     assert "layers.0.hidden" in line
     assert line.split()[4] == "5"
-    named = [n for n in found.to_json()["states"][0]["neurons"] if n["named"]]
+    named = [n for n in inspection.to_json()["states"][0]["neurons"] if n["named"]]
     assert ("depth of brackets", 5) in {(n["label"], n["unit"]) for n in named}
 
 
@@ -107,14 +107,14 @@ def test_the_findings_are_json_values() -> None:
     assert record["bits_per_symbol"] == pytest.approx(4.5)
 
 
-def test_the_path_of_a_match_is_told_from_the_longest_context_down() -> None:
+def test_the_backoff_path_goes_from_the_longest_context_down() -> None:
     paid = torch.tensor([[-2.0, 0.0, -1.0, -0.5], [0.0, 0.0, 0.0, -3.0]]) * math.log(2)
     taps = {"order": torch.tensor([0, 3]), "backoff": paid}
-    (found,) = inspect_passages([passage(taps, "ab")], title="counts").orders
-    assert [m for m, _ in found.steps(0)] == [3, 2, 0]
-    assert [bits for _, bits in found.steps(0)] == pytest.approx([0.5, 1.0, 2.0])
-    assert found.steps(1) == [(3, pytest.approx(3.0))]
-    first, last = found.table
+    (inspection,) = inspect_passages([passage(taps, "ab")], title="counts").orders
+    assert [m for m, _ in inspection.steps(0)] == [3, 2, 0]
+    assert [bits for _, bits in inspection.steps(0)] == pytest.approx([0.5, 1.0, 2.0])
+    assert inspection.steps(1) == [(3, pytest.approx(3.0))]
+    first, last = inspection.table
     assert (first.order, first.positions, first.bits, first.backoff) == (
         0,
         1,
@@ -125,9 +125,9 @@ def test_the_path_of_a_match_is_told_from_the_longest_context_down() -> None:
 
 
 def test_the_most_surprising_symbols_are_those_with_the_most_bits() -> None:
-    found = of_every_kind()
+    inspection = of_every_kind()
     count = len(TEXT)
-    assert found.most_surprising(2) == [(0, count - 1), (0, count - 2)]
+    assert inspection.most_surprising(2) == [(0, count - 1), (0, count - 2)]
 
 
 def test_a_text_without_symbols_is_refused() -> None:
@@ -136,25 +136,27 @@ def test_a_text_without_symbols_is_refused() -> None:
         inspect_passages([empty], title="a model")
 
 
-def test_too_little_text_names_no_neuron_and_says_so() -> None:
-    found = inspect_passages([passage({"layers.0.hidden": noise(12, 4)}, TEXT[:12])], title="m")
-    assert found.states[0].neurons == []
-    assert any("11 symbols are too few" in note for note in found.notes)
+def test_too_little_text_names_no_neuron_and_notes_it() -> None:
+    inspection = inspect_passages(
+        [passage({"layers.0.hidden": noise(12, 4)}, TEXT[:12])], title="m"
+    )
+    assert inspection.states[0].neurons == []
+    assert any("11 symbols are too few" in note for note in inspection.notes)
 
 
-def test_labels_of_the_users_own_are_looked_for_first() -> None:
+def test_user_labels_come_first() -> None:
     count = len(TEXT)
     kinds = ["vowel" if c in "aeiou" else "other" for c in TEXT[:-1]]
     states = noise(count, 4)
     states[1:, 2] -= 5 * torch.tensor([kind == "vowel" for kind in kinds]).float()
     label = user_label("sound", kinds)
-    found = inspect_passages([passage({"h": states})], title="m", labels=[label])
-    best = found.states[0].neurons[0]
+    inspection = inspect_passages([passage({"h": states})], title="m", labels=[label])
+    best = inspection.states[0].neurons[0]
     assert (best.index, best.label, best.is_named) == (2, "sound = vowel", True)
     assert best.correlation < -0.8
 
 
-def test_taps_of_the_encoder_are_about_the_source() -> None:
+def test_taps_of_the_encoder_belong_to_the_source() -> None:
     source = side("ein Haus.", start=0)
     weights = torch.softmax(noise(2, 6, 9), -1)
     taps = {
@@ -163,52 +165,54 @@ def test_taps_of_the_encoder_are_about_the_source() -> None:
         "decoder.layers.0.attention.cross": weights,
     }
     one = passage(taps, "house.", source=source)
-    found = inspect_passages([one], title="m")
-    assert len(found.states[0].trajectory.path) == 9
-    assert len(found.states[1].trajectory.path) == 6
-    (cross,) = found.maps
+    inspection = inspect_passages([one], title="m")
+    assert len(inspection.states[0].trajectory.path) == 9
+    assert len(inspection.states[1].trajectory.path) == 6
+    (cross,) = inspection.maps
     assert list(cross.queries) == list("house.")
     assert list(cross.keys) == list(source.names)
     assert all(head.monotone is not None for head in cross.heads)
 
 
-def test_maps_may_be_of_less_text_than_states() -> None:
+def test_maps_may_cover_less_text_than_states() -> None:
     long = passage({"layers.0.hidden": noise(len(TEXT), 4)})
     short = passage({"layers.0.attention.self": previous(30)[None]}, TEXT[:30])
-    found = inspect_passages([long], map_passages=[short], title="m")
-    assert len(found.states[0].trajectory.path) == len(TEXT)
-    assert found.maps[0].weights.shape == (1, 30, 30)
-    assert found.maps[0].heads[0].names == ["previous position"]
+    inspection = inspect_passages([long], map_passages=[short], title="m")
+    assert len(inspection.states[0].trajectory.path) == len(TEXT)
+    assert inspection.maps[0].weights.shape == (1, 30, 30)
+    assert inspection.maps[0].heads[0].names == ["previous position"]
 
 
 # ---- as text ------------------------------------------------------------------------------------
 
 
-def test_a_bar_stands_under_every_symbol_as_high_as_its_bits() -> None:
+def test_every_symbol_has_a_bar_as_high_as_its_bits() -> None:
     one = passage({}, "abc")
-    found = inspect_passages(
+    inspection = inspect_passages(
         [Passage(**{**vars(one), "bits": torch.tensor([0.2, 3.7, 99.0])})], title="m"
     )
-    lines = summary(found).splitlines()
+    lines = summary(inspection).splitlines()
     assert lines[lines.index("abc") + 1] == "▁▄█"
 
 
-def test_a_symbol_of_probability_nought_is_shown_and_written_as_none() -> None:
+def test_a_symbol_of_probability_zero_is_shown_and_is_null_in_json() -> None:
     pytest.importorskip("altair")
     one = passage({}, "ab")
     one = Passage(**{**vars(one), "bits": torch.tensor([1.0, math.inf])})
-    found = inspect_passages([one], title="m")
-    lines = summary(found).splitlines()
+    inspection = inspect_passages([one], title="m")
+    lines = summary(inspection).splitlines()
     assert lines[lines.index("ab") + 1] == "▂█"
-    assert found.to_json()["passages"][0]["symbols"][1]["bits"] is None
-    json.dumps(found.to_json(), allow_nan=False)
-    assert all(plot.spec for plot in found.report().plots)
+    assert inspection.to_json()["passages"][0]["symbols"][1]["bits"] is None
+    json.dumps(inspection.to_json(), allow_nan=False)
+    assert all(plot.spec for plot in inspection.report().plots)
 
 
 def test_of_many_heads_only_those_with_a_name_are_listed() -> None:
     heads = torch.stack([previous(40), *[uniform(40)] * 11])
-    found = inspect_passages([passage({"layers.0.attention.self": heads}, TEXT[:40])], title="m")
-    text = summary(found)
+    inspection = inspect_passages(
+        [passage({"layers.0.attention.self": heads}, TEXT[:40])], title="m"
+    )
+    text = summary(inspection)
     assert "previous position" in text
     assert "11 heads show no pattern above chance" in text
     assert "nearest" not in text
@@ -217,29 +221,29 @@ def test_of_many_heads_only_those_with_a_name_are_listed() -> None:
 def test_wide_characters_get_bars_as_wide_as_they_are() -> None:
     assert display_width("猫a") == 3
     one = passage({}, "猫a")
-    found = inspect_passages(
+    inspection = inspect_passages(
         [Passage(**{**vars(one), "bits": torch.tensor([7.5, 0.0])})], title="m"
     )
-    lines = summary(found).splitlines()
+    lines = summary(inspection).splitlines()
     assert lines[lines.index("猫a") + 1] == "██▁"
 
 
-def test_colours_are_only_where_they_are_asked_for() -> None:
-    found = of_every_kind()
-    assert "\x1b[" not in summary(found)
-    coloured = summary(found, is_coloured=True)
+def test_text_is_coloured_only_on_request() -> None:
+    inspection = of_every_kind()
+    assert "\x1b[" not in summary(inspection)
+    coloured = summary(inspection, is_coloured=True)
     assert "\x1b[38;5;16;48;5;" in coloured
     assert coloured.count("\x1b[0m") == coloured.count("\x1b[38;5;16;48;5;")
     assert "▇" not in coloured
 
 
-def test_lines_are_no_wider_than_asked() -> None:
+def test_lines_are_no_wider_than_the_width() -> None:
     text = summary(inspect_passages([passage({}, "x" * 100)], title="m"), width=40)
     widths = [len(line) for line in text.splitlines() if line.startswith(("x", "▁", "█"))]
     assert max(widths) == 40
 
 
-def test_a_long_text_is_shown_in_part_and_that_is_said() -> None:
+def test_a_long_text_is_shown_in_part_and_the_title_says_so() -> None:
     text = summary(inspect_passages([passage({}, "y" * 900)], title="m"), most_symbols=100)
     assert "Surprisal of the first 100 of 900 symbols" in text
     assert sum(line.count("y") for line in text.splitlines() if set(line) == {"y"}) == 100
@@ -261,7 +265,7 @@ def test_the_page_has_a_section_for_every_kind_of_finding_and_a_table_beside_eve
     assert "a note" in report.note
 
 
-def test_the_page_needs_no_plot_where_there_is_nothing_to_say() -> None:
+def test_the_page_leaves_out_sections_without_findings() -> None:
     pytest.importorskip("altair")
     report = inspect_passages([passage({}, "ab")], title="m").report()
     assert [section.title for section in report.sections] == ["Surprisal"]

@@ -1,4 +1,4 @@
-"""The page of an inspection in a real browser: it is silent, and every word can be read."""
+"""The page of an inspection in a real browser: no messages, and every word is readable."""
 
 import random
 from pathlib import Path
@@ -56,7 +56,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
-def test_a_browser_draws_the_page_in_silence_and_no_word_covers_another(
+def test_a_browser_draws_the_page_without_messages_and_no_word_covers_another(
     chromium: Any, page: Path, width: int
 ) -> None:
     said: list[str] = []
@@ -77,12 +77,12 @@ def test_a_browser_draws_the_page_in_silence_and_no_word_covers_another(
     opened.close()
 
 
-def test_a_path_names_the_points_that_have_room() -> None:
+def test_a_path_names_the_points_with_room() -> None:
     points = [
         Point("a", 0.0, 0.0),
-        Point("b", 1e-3, 0.0),  # upon the first
+        Point("b", 1e-3, 0.0),  # on top of the first
         Point("c", 0.5, 0.5),
-        Point("d", 1.0, 1.0),  # its name would stand outside
+        Point("d", 1.0, 1.0),  # its name would be outside
     ]
     plot = path_plot(points, "t", "c", x="x", y="y")
     (values,) = plot.spec["datasets"].values()
@@ -90,7 +90,7 @@ def test_a_path_names_the_points_that_have_room() -> None:
     assert [value["name"] for value in values] == ["a", "b", "c", "d"]
 
 
-def test_a_path_of_one_point_is_told_and_not_drawn() -> None:
+def test_a_path_of_one_point_is_in_the_table_but_not_drawn() -> None:
     plot = path_plot([Point("a", 0.0, 0.0)], "t", "c", x="x", y="y")
     assert not plot.spec
     assert plot.rows == [["a", 0.0, 0.0]]

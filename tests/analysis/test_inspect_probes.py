@@ -1,4 +1,4 @@
-"""Planted neurons are found and ranked first; states that know nothing are called nothing."""
+"""Planted neurons are neurons and ranked first; unrelated states have no named neuron."""
 
 import random
 
@@ -16,7 +16,7 @@ from seriatim.analysis.inspect.probes import (
 
 
 def code(lines: int, seed: int = 0) -> str:
-    """Lines of made-up code: a text that repeats itself would show every label many times."""
+    """Lines of random code; in a repetitive text shifted labels would align again."""
     draw = random.Random(seed)
 
     def word() -> str:
@@ -84,7 +84,7 @@ def test_a_planted_neuron_is_ranked_first_for_its_label_and_named(name: str) -> 
     assert neuron.p_value == pytest.approx(1 / len(SYMBOLS))
 
 
-def test_the_correlation_is_that_of_torch_with_its_sign() -> None:
+def test_the_correlation_equals_torchs_with_its_sign() -> None:
     label = labels()[0]
     states = noise(len(SYMBOLS), 8, 3)
     for neuron in rank_neurons(states, [label], top=8):
@@ -92,15 +92,15 @@ def test_the_correlation_is_that_of_torch_with_its_sign() -> None:
         assert neuron.correlation == pytest.approx(float(torch.corrcoef(pair)[0, 1]), abs=1e-6)
 
 
-def test_chance_at_every_shift_is_the_correlation_with_the_label_turned_by_it() -> None:
+def test_chance_at_every_shift_is_the_correlation_with_the_shifted_label() -> None:
     states, values = slow_noise(60, 5, 1, 0.8), noise(60, 1, 2)
     best = torch.tensor([[3, 0]])
-    found = chance_of(states, values, best)
+    neurons = chance_of(states, values, best)
     for k in range(60):
         pairs = torch.cat([states.T, values.roll(k, 0).T]).double()
         r = torch.corrcoef(pairs)[-1, :5].abs()
-        # The label turned by k against the states is, read the other way round, index -k.
-        at = found[0, :, k], found[0, :, -k % 60]
+        # The label shifted by k against the states is index -k of the states against the label.
+        at = neurons[0, :, k], neurons[0, :, -k % 60]
         without = r[torch.tensor([0, 1, 2, 4])].max()
         assert any(
             torch.allclose(a.double(), torch.stack([r.max(), without]), atol=1e-4) for a in at
@@ -108,17 +108,17 @@ def test_chance_at_every_shift_is_the_correlation_with_the_label_turned_by_it() 
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9, 0.99, 0.999])
-def test_states_that_know_nothing_are_called_something_at_most_once_in_twenty(
+def test_unrelated_states_have_a_named_neuron_at_most_once_in_twenty(
     memory: float,
 ) -> None:
     alarms = 0
     for seed in range(50):
         states = slow_noise(500, 24, seed, memory)
-        found = rank_neurons(states, text_labels([SYMBOLS[:500]]), top=1)
-        # Whatever is called, is called for p alone: small correlations are no excuse here.
-        alarms += any(n.p_value <= 0.05 / len(found) for n in found)
-        assert memory or not any(n.is_named for n in found)
-    # 50 trials at 5 %: more than 6 come once in a hundred times.
+        neurons = rank_neurons(states, text_labels([SYMBOLS[:500]]), top=1)
+        # Count every significant p, also of small correlations.
+        alarms += any(n.p_value <= 0.05 / len(neurons) for n in neurons)
+        assert memory or not any(n.is_named for n in neurons)
+    # 50 trials at 5 %: more than 6 have a probability of 1 %.
     assert alarms <= 6
 
 
@@ -128,11 +128,15 @@ def test_a_second_neuron_that_follows_the_label_is_named_beside_the_first() -> N
     states = noise(len(SYMBOLS), 16, 4)
     states[:, 2] += 3 * values
     states[:, 9] -= values
-    found = rank_neurons(states, [label], top=3)
-    assert [(n.index, n.is_named) for n in found] == [(2, True), (9, True), (found[2].index, False)]
+    neurons = rank_neurons(states, [label], top=3)
+    assert [(n.index, n.is_named) for n in neurons] == [
+        (2, True),
+        (9, True),
+        (neurons[2].index, False),
+    ]
 
 
-def test_a_neuron_that_follows_a_little_is_not_named_however_sure_it_is() -> None:
+def test_a_weakly_correlated_neuron_is_not_named_however_significant() -> None:
     label = labels()[0]
     values = (label.values - label.values.mean()) / label.values.std()
     states = noise(len(SYMBOLS), 4, 5)
@@ -143,7 +147,7 @@ def test_a_neuron_that_follows_a_little_is_not_named_however_sure_it_is() -> Non
     assert not neuron.is_named
 
 
-def test_of_two_classes_one_is_asked_about_and_of_several_each() -> None:
+def test_two_classes_are_one_label_and_several_are_one_each() -> None:
     states = noise(300, 3, 6)
     two = user_label("kind", ["a", "b"] * 150)
     three = user_label("kind", ["a", "b", "c"] * 100)
@@ -161,22 +165,22 @@ def test_a_probe_reads_what_is_spread_over_many_neurons() -> None:
     states = noise(len(SYMBOLS), 40, 7)
     direction = noise(40, 1, 8)
     direction /= direction.norm()
-    # The direction holds the label and nothing else; no single neuron holds much of it.
+    # One direction encodes the label and nothing else; no single neuron encodes much of it.
     states = states - (states @ direction) @ direction.T + 3 * values[:, None] * direction.T
     (probe,) = linear_probes(states, [label], ids())
     assert probe.score > 0.95
     assert probe.chance < 0.1
 
 
-def test_a_probe_of_states_that_know_nothing_stays_at_chance() -> None:
+def test_a_probe_of_unrelated_states_stays_at_chance() -> None:
     for probe in linear_probes(noise(len(SYMBOLS), 40, 9), labels(), ids()):
         is_class = probe.measure == "balanced accuracy"
         assert probe.score < (0.65 if is_class else 0.1), probe
         assert probe.chance < (0.65 if is_class else 0.1), probe
 
 
-def test_what_the_symbol_tells_by_itself_is_said_beside_the_score() -> None:
-    """One-hot states know the symbol and no context: they read no more than the symbol tells."""
+def test_the_score_of_the_symbol_alone_is_beside_the_score() -> None:
+    """One-hot states encode the symbol and no context, so they tell no more than the symbol."""
     _, which = ids().unique(return_inverse=True)
     states = torch.nn.functional.one_hot(which).float()
     for probe in linear_probes(states, labels(), ids()):
@@ -185,7 +189,7 @@ def test_what_the_symbol_tells_by_itself_is_said_beside_the_score() -> None:
             assert probe.by_symbol == 1.0
 
 
-def test_the_control_task_is_learnt_by_states_that_know_the_symbol_and_by_no_others() -> None:
+def test_the_control_task_is_learnt_only_by_states_that_encode_the_symbol() -> None:
     _, which = ids().unique(return_inverse=True)
     known = torch.nn.functional.one_hot(which).float()
     label = [label for label in labels() if label.name == "inside quotes"]
@@ -196,7 +200,7 @@ def test_the_control_task_is_learnt_by_states_that_know_the_symbol_and_by_no_oth
     assert blind.control < 0.7
 
 
-def test_probes_of_several_classes_are_judged_by_the_mean_over_classes() -> None:
+def test_probes_of_several_classes_are_scored_by_mean_recall() -> None:
     draw = generator(11)
     kinds = torch.randint(3, (900,), generator=draw)
     kinds[torch.rand(900, generator=draw) < 0.7] = 0  # one class is far more common

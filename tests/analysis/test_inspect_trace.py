@@ -1,4 +1,4 @@
-"""A text or a pair with all that happened inside: every position says what it belongs to."""
+"""Traces of texts and pairs: every position of a tap belongs to the right symbol."""
 
 import math
 
@@ -39,7 +39,7 @@ def stream() -> st.LanguageModel:
     return fitted(st.LSTM(hidden_size=16), "stream")
 
 
-def test_bits_are_those_of_surprisal_and_taps_stand_at_the_same_positions(
+def test_bits_equal_surprisal_and_taps_have_the_same_positions(
     lines: st.LanguageModel, stream: st.LanguageModel
 ) -> None:
     for lm in (lines, stream):
@@ -51,7 +51,7 @@ def test_bits_are_those_of_surprisal_and_taps_stand_at_the_same_positions(
         assert trace.taps["layers.0.hidden"].shape == (1, size, 16)
 
 
-def test_each_line_begins_anew_and_looks_only_at_itself(lines: st.LanguageModel) -> None:
+def test_each_line_begins_anew_and_attends_only_to_itself(lines: st.LanguageModel) -> None:
     trace = lines.trace(ASKED + "\n")
     assert trace.starts == [0, 8] and len(trace.symbols) == 14
     assert trace.inputs[0] == trace.inputs[8] == trace.symbols[7] == trace.symbols[13]
@@ -64,7 +64,7 @@ def test_each_line_begins_anew_and_looks_only_at_itself(lines: st.LanguageModel)
     assert bool((maps[:, :, 8:, :8] == 0).all())
 
 
-def test_a_stream_is_read_through(stream: st.LanguageModel) -> None:
+def test_a_stream_is_read_as_one_sequence(stream: st.LanguageModel) -> None:
     trace = stream.trace(ASKED)
     assert trace.starts == [0] and "".join(trace.symbols[:3]) == "the"
     assert trace.inputs[1:] == trace.symbols[:-1]
@@ -84,7 +84,7 @@ def test_alternatives_are_the_most_probable_symbols_of_each_position(
     assert stream.trace("the", top=0).alternatives == [[], [], []]
 
 
-def test_a_long_text_goes_through_in_chunks(
+def test_a_long_text_is_read_in_chunks(
     stream: st.LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = stream.trace(ASKED)
@@ -95,7 +95,7 @@ def test_a_long_text_goes_through_in_chunks(
         torch.testing.assert_close(parts.taps[name], whole.taps[name], rtol=1e-5, atol=1e-5)
 
 
-def test_only_what_is_asked_for_is_there(stream: st.LanguageModel) -> None:
+def test_only_the_requested_taps_are_recorded(stream: st.LanguageModel) -> None:
     assert stream.trace("cat", only=["*.forget"]).taps.names == ["layers.0.forget"]
 
 
@@ -151,7 +151,7 @@ def test_a_pair_has_bits_of_its_target_and_maps_over_its_source(translator: Tran
     assert any(name.startswith("encoder.layers.0.") for name in trace.taps.names)
 
 
-def test_without_a_target_it_is_the_translation(translator: Translator) -> None:
+def test_without_a_target_the_translation_is_traced(translator: Translator) -> None:
     trace = translator.trace("abc", beam=1)
     (expected,) = translator.translate("abc", beam=1)
     assert trace.text == expected.text
@@ -159,7 +159,7 @@ def test_without_a_target_it_is_the_translation(translator: Translator) -> None:
     assert math.isclose(trace.bits.sum() * math.log(2), -expected.log_prob, rel_tol=1e-4)
 
 
-def test_a_translation_can_be_watched_from_outside_as_well(translator: Translator) -> None:
+def test_a_translation_can_be_recorded_from_outside_as_well(translator: Translator) -> None:
     assert translator.model is not None
     expected = translator.translate(["abc", "ca"], beam=3, num_best=2, alignment=True)
     with record(translator.model) as trace:

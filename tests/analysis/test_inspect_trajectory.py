@@ -1,4 +1,4 @@
-"""A state's path, speed and half-life, against processes whose figures are known."""
+"""A state's path, speed and half-life, checked on processes with known answers."""
 
 import pytest
 import torch
@@ -24,11 +24,11 @@ def autoregressive(a: float, length: int, size: int, seed: int = 0) -> torch.Ten
 
 
 @pytest.mark.parametrize("a", [0.5, 0.8, 0.95])
-def test_the_half_life_of_an_autoregression_is_the_one_of_its_equation(a: float) -> None:
+def test_the_half_life_of_an_autoregression_follows_its_equation(a: float) -> None:
     found = follow([autoregressive(a, 4000, 32)])
     expected = torch.log(torch.tensor(0.5)) / torch.log(torch.tensor(a))
-    # Between two lags a line stands for a curve: off by a few hundredths at a = 0.5, by the
-    # randomness of one path elsewhere.
+    # Linear interpolation between two lags is off by a few hundredths at a = 0.5; elsewhere the
+    # error is the randomness of one path.
     assert found.half_life == pytest.approx(float(expected), rel=0.12)
     assert float(found.unit_half_lives.nanmedian()) == pytest.approx(float(expected), rel=0.2)
 
@@ -38,7 +38,7 @@ def test_noise_is_forgotten_within_a_symbol() -> None:
     assert found.half_life is not None and found.half_life < 1.0
 
 
-def test_a_unit_that_never_changes_has_no_half_life_and_nor_has_a_short_text() -> None:
+def test_a_constant_unit_has_no_half_life_nor_has_a_short_text() -> None:
     states = autoregressive(0.5, 200, 3)
     states[:, 1] = 4.0
     assert follow([states]).unit_half_lives.isnan().tolist() == [False, True, False]
@@ -53,11 +53,11 @@ def test_the_path_is_the_plane_that_the_states_lie_in() -> None:
     turn = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=draw)).Q
     path, fractions = project(flat @ turn[:2])
     assert sum(fractions) == pytest.approx(1.0)
-    # Equal points are 0 apart, which the square root of a rounding error is not.
+    # The distance of equal points is 0, but the square root of a rounding error is not.
     assert torch.cdist(path, path).allclose(torch.cdist(flat, flat), atol=1e-6)
 
 
-def test_the_path_and_its_shares_are_those_of_a_singular_value_decomposition() -> None:
+def test_path_and_variance_fractions_are_those_of_a_singular_value_decomposition() -> None:
     states = autoregressive(0.7, 60, 6, seed=3)
     u, s, _ = torch.linalg.svd(states - states.mean(0), full_matrices=False)
     path, fractions = project(states)
@@ -65,7 +65,7 @@ def test_the_path_and_its_shares_are_those_of_a_singular_value_decomposition() -
     assert fractions == pytest.approx((s.square() / s.square().sum())[:2].tolist())
 
 
-def test_speed_is_the_way_in_units_of_the_spread() -> None:
+def test_speed_is_distance_relative_to_the_spread() -> None:
     states = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
     assert speed(states).tolist() == [0.0, 2.0, 0.0, 2.0]
     assert speed(torch.ones(3, 2)).tolist() == [0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The recorder: every family shows what is inside, nothing changes, and nothing stays behind."""
+"""Recording: every family records its inside, results do not change, and nothing is left behind."""
 
 import gc
 import threading
@@ -34,7 +34,7 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
 
 class Two(st.Cell):
-    """A user's cell of two parts that shows a gate of its own."""
+    """A user's cell with two parts of state that records its own gate."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -178,7 +178,7 @@ def test_a_recorded_model_obeys_the_laws(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_nothing_stays_in_the_modules_and_nobody_records_afterwards(name: str) -> None:
+def test_nothing_stays_in_the_modules_and_nothing_is_recorded_afterwards(name: str) -> None:
     model = build(name)
     before = {n: m.__dict__.keys() for n, m in model.named_modules()}
     with torch.inference_mode(), record(model) as trace:
@@ -264,7 +264,7 @@ def test_each_ragged_row_shows_what_it_shows_alone(name: str, capacity: int | No
             torch.testing.assert_close(shown, value, **CLOSE)
 
 
-def test_what_was_seen_before_the_recording_stands_on_the_left() -> None:
+def test_elements_read_before_the_recording_are_the_first_columns() -> None:
     model, x = build("classic"), symbols(B, L)
     whole = recorded(model, lambda: model.advance(model.empty(B), x, None))
     _, carry = model.advance(model.empty(B), x[:, :7], None)
@@ -274,7 +274,7 @@ def test_what_was_seen_before_the_recording_stands_on_the_left() -> None:
     torch.testing.assert_close(found["layers.1.attention.self"], expected, **CLOSE)
 
 
-def test_a_second_sequence_does_not_look_at_the_first() -> None:
+def test_a_second_sequence_does_not_attend_to_the_first() -> None:
     model, x = build("classic"), symbols(B, L)
     whole = recorded(model, lambda: model.advance(model.empty(B), x, None))
 
@@ -289,7 +289,7 @@ def test_a_second_sequence_does_not_look_at_the_first() -> None:
     torch.testing.assert_close(found, both, **CLOSE)
 
 
-def test_calls_of_other_numbers_of_rows_are_there_one_by_one_only() -> None:
+def test_calls_with_different_numbers_of_rows_are_available_only_as_parts() -> None:
     model = build("rnn")
     with record(model) as trace:
         model.start(2)
@@ -307,7 +307,7 @@ def test_calls_of_other_numbers_of_rows_are_there_one_by_one_only() -> None:
 @pytest.mark.parametrize("length", [L, 300])
 @pytest.mark.parametrize("name", ["transformer", "classic"])
 def test_maps_sum_to_one_and_give_the_output_of_the_layer(name: str, length: int) -> None:
-    """With 300 elements and a context of 4 the chunk goes through in blocks."""
+    """With 300 elements and a context of 4 the chunk is computed in blocks."""
     model, x = build(name), symbols(B, length)
     lengths = torch.tensor([length, 1, length // 2])
     made: list[tuple[MultiHeadAttention, Tensor, Tensor]] = []
@@ -341,7 +341,7 @@ def test_maps_of_a_model_in_bfloat16_still_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-def test_a_block_that_is_computed_again_for_gradients_is_recorded_once(gradients: bool) -> None:
+def test_a_block_recomputed_for_gradients_is_recorded_once(gradients: bool) -> None:
     model = build("classic")
     model.log_prob(batch()).sum().backward()
     expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -360,7 +360,7 @@ def test_a_block_that_is_computed_again_for_gradients_is_recorded_once(gradients
 # ---- what is asked for --------------------------------------------------------------------------
 
 
-def test_only_what_is_asked_for_is_recorded_and_the_rest_is_not_made(
+def test_only_the_requested_names_are_recorded_and_the_rest_is_not_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(*_: object) -> None:
@@ -379,9 +379,11 @@ def test_only_what_is_asked_for_is_recorded_and_the_rest_is_not_made(
     assert trace.names[0] == "layers.0.forget" and len(trace.names) == 7
 
 
-def test_too_much_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_beyond_the_limit_is_refused_before_it_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("too large a map was made")
+        raise AssertionError("a map beyond the limit was computed")
 
     monkeypatch.setattr(blocks, "weights", never)
     model = build("classic")
@@ -392,7 +394,7 @@ def test_too_much_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) 
     model.log_prob(batch())
 
 
-def test_a_banded_map_too_large_as_a_square_is_still_there_in_parts() -> None:
+def test_a_banded_map_too_large_as_a_square_is_still_available_as_parts() -> None:
     model = build("transformer")
     with record(model, only=["layers.0.attention.self"], max_gigabytes=0.01) as trace:
         model.advance(model.empty(1), symbols(1, 2000), None)
@@ -402,7 +404,7 @@ def test_a_banded_map_too_large_as_a_square_is_still_there_in_parts() -> None:
     torch.testing.assert_close(sums, torch.ones(1, 2, 2000, dtype=torch.float64), **CLOSE)
 
 
-def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_an_unknown_name_is_refused_with_the_recorded_names() -> None:
     model = build("rnn")
     with record(model) as trace:
         model.start(1)
@@ -411,7 +413,7 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "layers.0.hidden" in trace and "layers.0.cell" not in trace
 
 
-def test_a_task_is_refused_with_what_to_write() -> None:
+def test_a_task_is_refused_with_what_to_write_instead() -> None:
     with pytest.raises(ConfigError, match=r"record\(task.model\)"), record("a task"):  # type: ignore[arg-type]
         pass
 
@@ -419,7 +421,7 @@ def test_a_task_is_refused_with_what_to_write() -> None:
 # ---- several recorders --------------------------------------------------------------------------
 
 
-def test_recorders_one_in_another_both_see_what_is_theirs() -> None:
+def test_nested_recorders_each_record_their_own() -> None:
     outer, inner = build("rnn"), build("gru")
     with record(outer) as of_outer:
         outer.start(2)
@@ -431,7 +433,7 @@ def test_recorders_one_in_another_both_see_what_is_theirs() -> None:
     assert of_inner["layers.0.hidden"].shape == again["layers.0.hidden"].shape == (2, 1, 5)
 
 
-def test_threads_record_side_by_side_without_seeing_each_other() -> None:
+def test_threads_record_independently() -> None:
     model, ready = build("lstm"), threading.Barrier(3)
     found: dict[int, dict[str, Tensor]] = {}
 
@@ -460,7 +462,7 @@ def test_threads_record_side_by_side_without_seeing_each_other() -> None:
 # ---- members, encoders, decoders ----------------------------------------------------------------
 
 
-def test_members_of_a_composition_come_under_their_numbers() -> None:
+def test_members_of_an_ensemble_are_recorded_under_their_numbers() -> None:
     mixture = st.Mixture([build("lstm"), st.Product([build("markov"), build("transformer")])])
     expected = {
         f"members.0.{name}": value
@@ -547,7 +549,7 @@ def test_a_bound_model_shows_its_decoder_step_by_step_under_the_same_names(name:
     same(recorded(model, bind_and_fold), expected)
 
 
-def test_rows_that_share_a_source_show_their_own_maps() -> None:
+def test_rows_with_a_common_source_show_their_own_maps() -> None:
     model = paired("transformer")
     one = Batch(SOURCE[:1], SOURCE[:1])
     bound, x = model.bind(one), symbols(4, 6)
@@ -645,6 +647,6 @@ def test_a_stream_of_single_symbols_shows_the_same_path() -> None:
     same(recorded(model, stream), whole)
 
 
-def test_trace_is_what_record_gives() -> None:
+def test_record_yields_a_trace() -> None:
     with record(build("rnn")) as trace:
         assert isinstance(trace, Trace)

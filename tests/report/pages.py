@@ -1,4 +1,4 @@
-"""What tests ask of a page in a browser: is any text outside of its plot, or over another text?"""
+"""What tests check in a browser: whether any text is outside of its plot or covers another text."""
 
 OVERLAPS = """() => {
   const found = {outside: [], over: [], count: 0};

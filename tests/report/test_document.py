@@ -1,4 +1,4 @@
-"""One document, two renderings: a report as text says what its page says."""
+"""One document, two renderings: a report as text and as a page."""
 
 from seriatim.report.document import Report, Section
 from seriatim.report.plots import Plot

@@ -1,4 +1,4 @@
-"""Plots: each is valid Vega-Lite, draws what it is given and nothing else, and has its table."""
+"""Plots: each is valid Vega-Lite, draws its values and nothing else, and has its table."""
 
 import math
 import struct
@@ -62,13 +62,13 @@ def size_of(png: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("plot", every_form(), ids=lambda p: p.spec["description"])
-def test_every_form_is_valid_vega_lite(plot: Plot) -> None:
+def test_every_plot_is_valid_vega_lite(plot: Plot) -> None:
     alt.Chart.from_dict(dict(plot.spec))  # raises where Altair's schema is broken
     alt.Chart.from_dict(plot.picture())
 
 
 @pytest.mark.parametrize("plot", every_form(), ids=lambda p: p.spec["description"])
-def test_every_form_is_drawn_without_a_warning(
+def test_every_plot_is_drawn_without_a_warning(
     plot: Plot, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version = plots.vega_lite_version()
@@ -91,14 +91,14 @@ def test_the_table_beside_a_plot_holds_every_figure() -> None:
     assert plot.rows[3] == ["b", 1, 1, None, None]
 
 
-def test_what_is_no_number_is_not_drawn_and_stays_in_the_table() -> None:
+def test_values_that_are_not_finite_are_not_drawn_but_stay_in_the_table() -> None:
     curve = LineSeries("a", [1, 2, 3, 4], [1.0, NAN, None, INF])
     plot = line_plot([curve], "T", "C.", x="x", y="y")
     assert [r["x"] for r in plot.spec["datasets"]["figures"]] == [1]
     assert len(plot.rows) == 4
 
 
-def test_what_has_no_place_on_a_logarithmic_axis_is_not_drawn() -> None:
+def test_values_without_a_position_on_a_logarithmic_axis_are_not_drawn() -> None:
     plot = line_plot(
         [LineSeries("a", [0, 1, 2], [1, 0, 1])], "T", "C.", x="x", y="y", x_scale="log"
     )
@@ -120,14 +120,14 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_not_drawn() -> None:
         pairwise_matrix({}, ["a"], "T", "C.", unit="bits"),
     ],
 )
-def test_without_figures_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: Path) -> None:
+def test_without_values_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: Path) -> None:
     assert not plot.spec and plot.caption == "C. There is nothing to show."
     assert "nothing to show" in plot._repr_html_()
     with pytest.raises(DataError, match="the plot 'T' has no figures to draw"):
         plot.png(tmp_path / "plot.png")
 
 
-def test_colours_belong_to_names_and_not_to_places() -> None:
+def test_colours_belong_to_names_not_to_positions() -> None:
     both = a_line()
     alone = line_plot([LineSeries("b", [1, 2], [1, 2])], "T", "", x="x", y="y", names=["a", "b"])
     assert alone.keys == []  # one name needs no legend
@@ -137,7 +137,7 @@ def test_colours_belong_to_names_and_not_to_places() -> None:
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == colour
 
 
-def test_fourteen_names_look_different_each() -> None:
+def test_fourteen_names_have_distinct_styles() -> None:
     styles = series_styles([str(i) for i in range(14)])
     assert len({(style.colour, tuple(style.dash)) for style in styles}) == 14
     assert len({(style.colour, style.shape) for style in styles}) == 14
@@ -156,7 +156,7 @@ def _contrast(a: str, b: str) -> float:
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_words_stand_out_from_their_ground(colours: dict[str, str]) -> None:
+def test_text_has_enough_contrast_with_its_background(colours: dict[str, str]) -> None:
     for name in ("ink", "muted"):
         assert _contrast(colours[name], colours["paper"]) >= 4.5
     assert _contrast(colours["paper"], colours["blue"]) >= 4.5  # figures on a blue square
@@ -177,7 +177,7 @@ def test_a_long_heat_map_keeps_its_cells_wide_enough_to_read() -> None:
     assert heat_map([[1.0] * 90], ["a"] * 90, ["r"], "T", "", cell=14).spec["width"] == 90 * 14
 
 
-def test_what_a_saves_against_b_stands_in_the_row_of_a() -> None:
+def test_what_a_saves_against_b_is_in_the_row_of_a() -> None:
     pairs = {
         ("a", "b"): Verdict(0.5, 0.4, 0.6, True),
         ("b", "a"): Verdict(-0.5, -0.6, -0.4, True),
@@ -191,7 +191,7 @@ def test_what_a_saves_against_b_stands_in_the_row_of_a() -> None:
     assert plot.spec["datasets"]["figures"][0]["verdict"] == "not distinguished"
 
 
-def test_recolouring_lets_data_and_scales_of_numbers_alone() -> None:
+def test_recolouring_keeps_data_and_quantitative_scales() -> None:
     blue = LIGHT["blue"]
     spec = {
         "mark": {"color": blue},
@@ -209,7 +209,7 @@ def test_a_notebook_gets_a_picture_and_the_table() -> None:
     assert html.count("<tr>") == 1 + len(a_line().rows)
 
 
-def test_a_notebook_gets_what_it_asks_for() -> None:
+def test_a_notebook_gets_the_formats_it_requests() -> None:
     plot = a_line()
     assert set(plot._repr_mimebundle_()) == {"text/plain", "text/html"}
     asked = plot._repr_mimebundle_(include=["image/png"])
@@ -219,7 +219,7 @@ def test_a_notebook_gets_what_it_asks_for() -> None:
     assert "text/html" not in plot._repr_mimebundle_(exclude=["text/html"])
 
 
-def test_figures_are_shown_with_four_digits_that_count() -> None:
+def test_numbers_have_four_significant_digits() -> None:
     figures = {None: "–", 0.0: "0.0000", 1234567: "1,234,567", 0.12345: "0.1235", 1.75: "1.750"}
     figures |= {123.456: "123.5", 98765.4: "98,765", 1.2e-5: "1.20e-05", math.inf: "∞"}
     assert {value: format_cell(value) for value in figures} == figures

@@ -1,4 +1,4 @@
-"""A report: what it says, and how a real browser shows it by day, by night, on a phone, on paper.
+"""A report: its content, and how a browser shows it in light and dark mode, on a phone, on paper.
 
 The browser is Debian's chromium, driven by playwright; without either its tests are skipped. A
 table in the report is looked at as HTML, a plot as the boxes that the browser gave its texts.
@@ -35,15 +35,15 @@ EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
 
 
 def whole_report(names: tuple[str, ...] = FAMILIES, *, count: int = 2) -> Report:
-    found = comparison(names)
-    found["models"].append(not_run("late", "the budget is too short for one step"))
+    result = comparison(names)
+    result["models"].append(not_run("late", "the budget is too short for one step"))
     contexts = [(name, effective_context(memory=5 + 9 * i)) for i, name in enumerate(names[:count])]
     troubled = [(name, robustness(perturbation=0.5 + i)) for i, name in enumerate(names[:count])]
-    return compare_report(found, contexts=contexts, robustness=troubled)
+    return compare_report(result, contexts=contexts, robustness=troubled)
 
 
 def inside_report() -> Report:
-    """The forms that a comparison does not use, and texts that want to be markup."""
+    """The kinds of plots that a comparison does not use, and texts that look like markup."""
     symbols = list("the␣cat␣sat␣on␣the␣mat␣" * 4)
     values = [[(i * j) % 7 / 7 for i in range(len(symbols))] for j in range(12)]
     points = [Point(f"{i}: {symbols[i]}", (i * 37) % 11, (i * 17) % 13) for i in range(20)]
@@ -88,7 +88,7 @@ def test_every_plot_has_its_table_even_without_scripts() -> None:
     assert all("<table>" in figure and "<figcaption>" in figure for figure in figures)
 
 
-def test_the_page_asks_for_nothing_and_lets_no_other_script_run() -> None:
+def test_the_page_makes_no_request_and_allows_no_other_script() -> None:
     html = whole_report().html()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
     assert policy.startswith("default-src 'none'") and policy.count("'sha256-") == 2
@@ -101,7 +101,7 @@ def test_the_same_figures_make_the_same_page() -> None:
     assert whole_report().html() == whole_report().html()
 
 
-def test_no_text_of_the_user_becomes_markup() -> None:
+def test_no_user_text_becomes_markup() -> None:
     html = inside_report().html()
     body = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
     assert "<img" not in body and body.count("<script") == 1
@@ -115,9 +115,9 @@ def test_a_report_of_tables_alone_needs_no_script() -> None:
     assert "<script" not in html and "<td" not in html and ">1</th>" in html
 
 
-def test_a_comparison_of_which_nothing_ran_says_why() -> None:
-    found: dict[str, Any] = {"models": [not_run("lstm", "too short a budget")]}
-    html = compare_report(found).html()
+def test_a_comparison_in_which_nothing_ran_says_why() -> None:
+    result: dict[str, Any] = {"models": [not_run("lstm", "too short a budget")]}
+    html = compare_report(result).html()
     assert "too short a budget" in html and "No model ran" in html
 
 
@@ -125,7 +125,7 @@ def test_a_comparison_of_one_model_is_a_report() -> None:
     assert "Is the difference real?" not in compare_report(comparison(["gru"], seeds=0)).html()
 
 
-def test_what_cannot_be_written_says_where(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="the report cannot be written to"):
         Report("T", "Lead.").write(tmp_path / "file" / "report.html")
@@ -151,21 +151,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class Opened:
-    """A page in the browser, and all that it said and asked for."""
+    """A page in the browser, with all its console messages and requests."""
 
     def __init__(self, browser: Any, path: Path, *, width: int, scheme: str = "light") -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.said.append(request.url))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("request", lambda request: self.messages.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_function("document.documentElement.dataset.drawn")
-        self.said.remove(path.as_uri())
+        self.messages.remove(path.as_uri())
 
     def __enter__(self) -> "Opened":
         return self
@@ -174,17 +174,14 @@ class Opened:
         self.context.close()
 
 
-# Texts of each plot, in its own coordinates: what stands outside, and pairs that overlap.
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
 @pytest.mark.parametrize("name", ["compare", "inside"])
-def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
+def test_a_browser_draws_every_plot_without_messages_and_every_word_is_readable(
     chromium: Any, pages: dict[str, Path], name: str, width: int
 ) -> None:
     with Opened(chromium, pages[name], width=width) as opened:
-        assert opened.said == []
+        assert opened.messages == []
         page = opened.page
         places = page.locator(".plot")
         assert places.count() > 8
@@ -197,9 +194,7 @@ def test_a_browser_draws_every_plot_in_silence_and_every_word_can_be_read(
 
 
 @pytest.mark.slow
-def test_by_night_the_page_is_dark_and_on_paper_it_is_light(
-    chromium: Any, pages: dict[str, Path]
-) -> None:
+def test_the_page_follows_dark_mode_and_prints_light(chromium: Any, pages: dict[str, Path]) -> None:
     def rgb(colour: str) -> str:
         return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
 
@@ -215,7 +210,7 @@ def test_by_night_the_page_is_dark_and_on_paper_it_is_light(
 
 
 @pytest.mark.slow
-def test_on_paper_the_tables_are_unfolded_and_folded_again_after(
+def test_tables_are_unfolded_for_printing_and_folded_again_after(
     chromium: Any, pages: dict[str, Path]
 ) -> None:
     with Opened(chromium, pages["compare"], width=1100) as opened:

@@ -1,4 +1,4 @@
-"""Every task is inspected through one door; what it lets be seen is what is said."""
+"""One function inspects every task and finds whatever its model records."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 import seriatim as st
 from seriatim.data.sources import open_source
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks import inspection
+from seriatim.tasks import inspection as module
 from seriatim.tasks.inspection import Window, inspect
 from seriatim.tasks.labeller import Labeller
 from seriatim.tasks.translator import Translator
@@ -46,70 +46,70 @@ def every(request: pytest.FixtureRequest) -> tuple[st.LanguageModel, set[str]]:
     return fitted(config, device="cpu"), kinds
 
 
-def test_every_family_shows_what_it_has(every: tuple[st.LanguageModel, set[str]]) -> None:
+def test_every_family_has_its_kinds_of_findings(every: tuple[st.LanguageModel, set[str]]) -> None:
     lm, kinds = every
-    found = inspect(lm, TEXT[:300])
+    inspection = inspect(lm, TEXT[:300])
     shown = {
-        "order": found.orders,
-        "state": found.states,
-        "gate": found.gates,
-        "map": found.maps,
+        "order": inspection.orders,
+        "state": inspection.states,
+        "gate": inspection.gates,
+        "map": inspection.maps,
     }
     assert {kind for kind, findings in shown.items() if findings} == kinds
-    assert str(found).startswith("the model: 300 symbols")
+    assert str(inspection).startswith("the model: 300 symbols")
 
 
-def test_the_bits_are_those_of_scoring(every: tuple[st.LanguageModel, set[str]]) -> None:
+def test_the_bits_equal_surprisal(every: tuple[st.LanguageModel, set[str]]) -> None:
     lm, _ = every
-    found = inspect(lm, TEXT[:300])
+    inspection = inspect(lm, TEXT[:300])
     expected = [s.bits for s in lm.surprisal(TEXT[:300])]
-    assert found.passages[0].bits is not None
-    assert found.passages[0].bits.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert inspection.passages[0].bits is not None
+    assert inspection.passages[0].bits.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_alternatives_are_the_most_probable_symbols(
     every: tuple[st.LanguageModel, set[str]],
 ) -> None:
     lm, _ = every
-    found = inspect(lm, "the cat", top=3)
+    inspection = inspect(lm, "the cat", top=3)
     wanted = [(p.symbol, pytest.approx(p.probability, abs=1e-5)) for p in lm.next("the ", 3)]
-    assert [tuple(pair) for pair in found.passages[0].alternatives[4]] == wanted
+    assert [tuple(pair) for pair in inspection.passages[0].alternatives[4]] == wanted
 
 
 def test_lines_are_read_each_from_its_own_beginning() -> None:
     lm = fitted(st.GRU(hidden_size=8), sequences="line")
-    found = inspect(lm, "the cat\n\nthe cat\n")
-    assert len(found.passages) == 2  # an empty line has nothing to look into
-    first, second = found.passages
+    inspection = inspect(lm, "the cat\n\nthe cat\n")
+    assert len(inspection.passages) == 2  # an empty line has nothing to inspect
+    first, second = inspection.passages
     assert first.targets == [*"the", "␣", *"cat", "\\n"]
     assert torch.equal(first.taps["layers.0.hidden"], second.taps["layers.0.hidden"])
 
 
-def test_a_window_is_read_as_if_nothing_stood_before_it_and_that_is_said() -> None:
+def test_a_window_is_read_without_the_text_before_it_and_a_note_says_so() -> None:
     lm = fitted(st.GRU(hidden_size=8))
-    found = inspect(lm, TEXT, window=Window(36, 15))
+    inspection = inspect(lm, TEXT, window=Window(36, 15))
     alone = inspect(lm, TEXT[36:51])
-    assert found.passages[0].target_pieces == list(TEXT[36:51])
-    assert torch.equal(found.passages[0].bits, alone.passages[0].bits)
+    assert inspection.passages[0].target_pieces == list(TEXT[36:51])
+    assert torch.equal(inspection.passages[0].bits, alone.passages[0].bits)
     assert any(
-        "15 of 2,040 symbols are inspected, from symbol 36 on" in note for note in found.notes
+        "15 of 2,040 symbols are inspected, from symbol 36 on" in note for note in inspection.notes
     )
     assert alone.notes[0].startswith("14 symbols")
 
 
 def test_a_long_text_is_cut_and_its_maps_more_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MAX_SYMBOLS", 400)
-    monkeypatch.setattr(inspection, "MAX_MAP_LENGTH", 50)
-    monkeypatch.setattr(inspection, "MAX_MAP_SYMBOLS", 120)
+    monkeypatch.setattr(module, "MAX_SYMBOLS", 400)
+    monkeypatch.setattr(module, "MAX_MAP_LENGTH", 50)
+    monkeypatch.setattr(module, "MAX_MAP_SYMBOLS", 120)
     lm = fitted(CONFIGS["transformer"][0])
-    found = inspect(lm, TEXT)
-    assert len(found.states[0].trajectory.path) == 400
-    assert found.maps[0].weights.shape[1:] == (50, 50)
-    assert any("400 of 2,040 symbols are inspected" in note for note in found.notes)
-    assert any("attention is inspected for 100 symbols" in note for note in found.notes)
+    inspection = inspect(lm, TEXT)
+    assert len(inspection.states[0].trajectory.path) == 400
+    assert inspection.maps[0].weights.shape[1:] == (50, 50)
+    assert any("400 of 2,040 symbols are inspected" in note for note in inspection.notes)
+    assert any("attention is inspected for 100 symbols" in note for note in inspection.notes)
 
 
-def test_a_window_behind_the_end_is_refused() -> None:
+def test_a_window_beyond_the_end_is_refused() -> None:
     lm = fitted(st.GRU(hidden_size=8), device="cpu")
     with pytest.raises(DataError, match="has 7 symbols, none of them from 7 on"):
         inspect(lm, "the cat", window=Window(7))
@@ -124,12 +124,12 @@ def test_an_empty_text_is_refused(text: str) -> None:
         inspect(lm, text)
 
 
-def test_unknown_symbols_are_said_and_read_as_unknown() -> None:
+def test_unknown_symbols_are_noted_and_read_as_unknown() -> None:
     lm = fitted(st.GRU(hidden_size=8))
-    found = inspect(lm, "the ßat Q")
-    assert found.notes[0].startswith("2 symbols of the text are unknown to the model")
-    assert "'ß', 'Q'" in found.notes[0]
-    assert "<unk>" in found.passages[0].targets
+    inspection = inspect(lm, "the ßat Q")
+    assert inspection.notes[0].startswith("2 symbols of the text are unknown to the model")
+    assert "'ß', 'Q'" in inspection.notes[0]
+    assert "<unk>" in inspection.passages[0].targets
 
 
 def test_labels_belong_to_the_symbols_that_were_read() -> None:
@@ -142,32 +142,32 @@ def test_labels_belong_to_the_symbols_that_were_read() -> None:
         seen.append(pieces)
         return ["space" if piece == " " else "none" for piece in pieces]
 
-    found = inspect(
+    inspection = inspect(
         lm, text, labels={"gap": is_space, "place": list(range(400))}, window=Window(30)
     )
     assert seen == [list(text)]
-    ours = {n.label for n in found.states[0].neurons}
+    ours = {n.label for n in inspection.states[0].neurons}
     assert {"gap = space", "place"} <= ours
-    # A GRU's state is another after a space than after anything else: the probe must see it whole.
-    gap = next(p for p in found.states[0].probes if p.label == "gap")
+    # A GRU's state after a space differs from all others: the probe must tell them apart.
+    gap = next(p for p in inspection.states[0].probes if p.label == "gap")
     assert gap.by_symbol == 1.0
     with pytest.raises(DataError, match="3 labels 'gap' were given for 400 symbols"):
         inspect(lm, text, labels={"gap": [1, 2, 3]})
 
 
-def test_labels_of_lines_are_looked_for_in_all_of_their_symbols() -> None:
+def test_labels_of_lines_cover_all_of_their_symbols() -> None:
     lm = fitted(st.GRU(hidden_size=8), sequences="line", device="cpu")
     text = TEXT[:600]
     kinds = ["space" if c == " " else "none" for c in text if c != "\n"]
-    found = inspect(lm, text, labels={"gap": kinds})
-    gap = next(p for p in found.states[0].probes if p.label == "gap")
+    inspection = inspect(lm, text, labels={"gap": kinds})
+    gap = next(p for p in inspection.states[0].probes if p.label == "gap")
     assert gap.by_symbol == 1.0
 
 
-def test_one_layer_alone_may_be_asked_for() -> None:
+def test_a_single_layer_can_be_inspected() -> None:
     lm = fitted(CONFIGS["lstm"][0])
-    found = inspect(lm, TEXT[:250], only=["layers.1"])
-    names = {s.name for s in found.states} | {g.name for g in found.gates}
+    inspection = inspect(lm, TEXT[:250], only=["layers.1"])
+    names = {s.name for s in inspection.states} | {g.name for g in inspection.gates}
     assert names
     assert all(name.startswith("layers.1.") for name in names)
     with pytest.raises(ConfigError, match=r"nothing is recorded under layers\.7"):
@@ -189,35 +189,37 @@ def translator() -> Translator:
     )
 
 
-def test_a_translator_shows_where_it_looks_in_the_source(translator: Translator) -> None:
-    found = inspect(translator, [("abc", "cba")])
-    (passage,) = found.passages
+def test_a_translator_shows_its_attention_over_the_source(translator: Translator) -> None:
+    inspection = inspect(translator, [("abc", "cba")])
+    (passage,) = inspection.passages
     assert passage.source is not None
     assert list(passage.source.names) == [*"abc", "<end>"]
-    cross = [m for m in found.maps if m.name.endswith(".cross")]
+    cross = [m for m in inspection.maps if m.name.endswith(".cross")]
     assert cross
     for m in cross:
         assert m.weights.shape[1:] == (4, 4)
         assert torch.allclose(m.weights.sum(-1), torch.ones(()), atol=1e-5)
         assert list(m.queries) == [*"cba", "<end>"]
         assert list(m.keys) == [*"abc", "<end>"]
-    assert "decoder.layers.0.attention.cross" in str(found)
+    assert "decoder.layers.0.attention.cross" in str(inspection)
 
 
-def test_a_translator_without_a_target_says_what_it_would(translator: Translator) -> None:
-    found = inspect(translator, "abc", beam=2)
+def test_without_a_target_a_translators_own_translation_is_inspected(
+    translator: Translator,
+) -> None:
+    inspection = inspect(translator, "abc", beam=2)
     said = translator.translate("abc", beam=2)[0]
-    assert "".join(found.passages[0].target_pieces).removesuffix("∎") == said.text
+    assert "".join(inspection.passages[0].target_pieces).removesuffix("∎") == said.text
 
 
 def test_a_labeller_shows_its_encoder() -> None:
     cases = [("so good", "pos"), ("so bad", "neg")] * 10
     labeller = Labeller("lstm", symbols="word", device="cpu")
     labeller.fit(cases, valid=cases, options=st.TrainingOptions(steps=2))
-    found = inspect(labeller, ["so good", "so bad"])
-    assert found.bits is None
-    assert found.states
-    assert "bits per symbol" not in str(found)
+    inspection = inspect(labeller, ["so good", "so bad"])
+    assert inspection.bits is None
+    assert inspection.states
+    assert "bits per symbol" not in str(inspection)
     with pytest.raises(ConfigError, match="labels and windows are options of language models"):
         inspect(labeller, "so good", labels={"x": [1, 2]})
 
@@ -238,7 +240,7 @@ class LineCounter(st.Cell):
         return torch.where(x[:, :1] > 0.5, torch.zeros_like(h), h + self.scale)
 
 
-def test_a_users_own_cell_that_counts_is_found_out() -> None:
+def test_the_counter_in_a_users_own_cell_is_found() -> None:
     config = st.Latent(cell=LineCounter, hidden_size=1, embedding_size=4)
     lm = fitted(config, device="cpu")
     model, symbols = lm.model, lm.vocabulary
@@ -249,7 +251,7 @@ def test_a_users_own_cell_that_counts_is_found_out() -> None:
         weight = model.get_submodule("embedding").get_parameter("weight")
         weight.zero_()
         weight[symbols.encode("\n")[0], 0] = 1.0
-    found = inspect(lm, TEXT[:500])
-    best = {n.label: n for n in found.states[0].neurons}["position in line"]
+    inspection = inspect(lm, TEXT[:500])
+    best = {n.label: n for n in inspection.states[0].neurons}["position in line"]
     assert best.correlation == pytest.approx(1.0)
     assert best.is_named
