@@ -131,7 +131,7 @@ def test_without_unk_unknown_words_have_the_probability_of_kenlm(tmp_path: Path)
         ("-0.05\t<s> the cat", "-0.05\tthe the cat", "its first 2 words are no 2-gram"),
         ("-0.4\tthe\t-0.125", "-0.4\tcat\t-0.125", "lists 'cat' a second time"),
         ("-0.75\t</s>\n", "-0.75\tdog\n", "there is no </s>"),
-        ("\\3-grams:", "\\4-grams:", "expected \\3-grams: but found \\4-grams:"),
+        ("\\3-grams:", "\\4-grams:", "expected \\3-grams: but got \\4-grams:"),
         ("ngram 1=5\n", "", "expected `ngram 1=COUNT`"),
         ("\\data\\", "data", "ends before \\data\\"),
         ("\\end\\", "", "ends before \\end\\"),
@@ -145,7 +145,7 @@ def test_an_inconsistent_file_is_refused(old: str, new: str, message: str, tmp_p
 
 def test_a_missing_order_is_named(tmp_path: Path) -> None:
     begin, end = TOY.index("\\2-grams:"), TOY.index("\\3-grams:")
-    with pytest.raises(DataError, match=r"expected \\2-grams: but found .*3-grams:"):
+    with pytest.raises(DataError, match=r"expected \\2-grams: but got .*3-grams:"):
         read_arpa(toy(tmp_path, TOY[:begin] + TOY[end:]))
 
 

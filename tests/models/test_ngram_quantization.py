@@ -15,6 +15,7 @@ from seriatim.metrics import likelihood
 from seriatim.metrics.likelihood import surprisals
 from seriatim.models.markov import MarkovModel
 from seriatim.models.ngram.quantization import codebook
+from seriatim.models.options.registry import restore
 from seriatim.tasks.language_model import LanguageModel
 
 V, BOUNDARY = 12, 1
@@ -166,6 +167,11 @@ def test_the_record_says_how_many_ngrams_are_not_quantized() -> None:
 def test_a_code_has_four_to_eight_bits(options: dict) -> None:
     with pytest.raises(ConfigError, match="quantize_bits"):
         st.Markov(**options)
+
+
+def test_the_option_of_models_saved_by_0_1_0_is_read() -> None:
+    record = {"family": "markov", "options": {"order": 2, "quantise_bits": 4}}
+    assert restore(record) == st.Markov(order=2, quantize_bits=4)
 
 
 def test_a_model_read_from_a_file_is_not_quantized() -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 COMMANDS = {
-    "look": ("seriatim.cli.look:look", "What data is, what is odd about it, what to run next."),
+    "look": ("seriatim.cli.look:look", "What data is, what is unusual about it, what to run next."),
     "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
     "score": ("seriatim.cli.language:score", "How well a model predicts a text, in bits."),
     "compare": (
@@ -40,7 +40,7 @@ COMMANDS = {
         "The most probable next symbols after a prompt.",
     ),
     "surprisal": ("seriatim.cli.language:surprisal", "The bits of every symbol of a text."),
-    "export": ("seriatim.cli.export:export", "Write a model in a format of other tools."),
+    "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
     "info": ("seriatim.cli.language:info", "What a model folder holds, and how it came about."),
     "check": ("seriatim.cli.language:check", "Hold a model to the laws of the contract."),
     "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),

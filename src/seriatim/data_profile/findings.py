@@ -365,7 +365,7 @@ def _duplicates(profile: DataProfile) -> Iterator[Finding]:
     if profile.train.kind.name == "numbers":
         return
     for side, facts in profile.train.sides.items():
-        duplicates = count_duplicates(facts)
+        duplicates, unit = count_duplicates(facts), _unit(profile, side)
         if duplicates.fraction <= _MANY:
             continue
         effect = {
@@ -377,7 +377,7 @@ def _duplicates(profile: DataProfile) -> Iterator[Finding]:
             effect = "several sources have the same target, as is normal for many tasks"
         yield Finding(
             "note" if side == "target" else "warning",
-            f"{duplicates.fraction:.1%} of the {_count(duplicates.sequences, _unit(profile, side))} "
+            f"{duplicates.fraction:.1%} of the {_count(duplicates.sequences, unit)} "
             f"repeat another ({duplicates.distinct:,} are distinct; the most frequent occurs "
             f"{duplicates.most_frequent:,} times): {effect}.",
         )

@@ -249,7 +249,7 @@ class _Reader:
         if not self.section:
             self.section = self._next(f"\\{m}-grams:")[1].strip()
         if self.section != f"\\{m}-grams:":
-            self.fail(f"expected \\{m}-grams: but found {self.section}: an order is missing")
+            self.fail(f"expected \\{m}-grams: but got {self.section}: an order is missing")
         self.section = ""
         count = 0
         while True:

@@ -29,6 +29,8 @@ FAMILIES: Mapping[str, type[ModelConfig]] = {
 }
 # Families of models that predict a sequence from a source.
 PAIR_FAMILIES: Mapping[str, type[ModelConfig]] = {Seq2Seq.family: Seq2Seq}
+# Options that models saved by version 0.1.0 have under another name.
+_RENAMED = {"quantise_bits": "quantize_bits"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def restore(record: Json, classes: Iterable[type] = ()) -> ModelConfig:
     """
     saved = from_json(ModelRecord, record, name="the model's configuration")
     known = {c.__name__: c for c in (*_REGISTERED, *classes)}
-    options = dict(saved.options)
+    options = {_RENAMED.get(name, name): value for name, value in saved.options.items()}
     for option, value in options.items():
         if isinstance(value, Mapping) and value.keys() == {"class"}:
             name = value["class"]
