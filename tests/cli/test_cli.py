@@ -241,7 +241,7 @@ def test_data_that_cannot_be_used_is_refused(
 
     fit("missing.txt", None, "missing.txt")
     fit("empty.txt", b"", "empty")
-    fit("one.txt", b"a", "short")
+    fit("one.txt", b"a", "too few to split")
     fit("latin.txt", "caf\xe9\n".encode("latin-1") * 50, "offset 3", "--encoding")
     fit("broken.jsonl", b'{"text": "a"}\n{"text": \n', "line 2")
     (tmp_path / "table.csv").write_bytes(b"a,b\n1,2\n")

@@ -43,7 +43,7 @@ def test_a_header_that_names_text_and_label_is_no_row(tmp_path: Path, name: str,
 
 def test_fields_of_other_names_must_be_named(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", '{"review": "so good", "stars": "5"}\n')
-    with pytest.raises(ConfigError, match="which is the text and which the label"):
+    with pytest.raises(ConfigError, match="which one holds the text and which the label"):
         open_labelled(file)
 
 
@@ -70,7 +70,7 @@ def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ([("a", "x"), ("b", "x")], "one label only"),
+        ([("a", "x"), ("b", "x")], "only the label 'x'"),
         ([("a", "x"), ("b", "")], "empty label"),
         ([("a", "x"), (["b"], ["y"])], "some sequences and some elements"),
         ([(["a", "b"], ["x"]), (["b"], ["y"])], "2 elements has 1 labels"),
@@ -91,7 +91,7 @@ def test_a_label_that_training_did_not_have_is_named() -> None:
     labels = LabelSet.of(open_labelled([("a", "x"), ("b", "y")]))
     with pytest.raises(DataError, match="'z' was not in the training data, which has x, y"):
         check_labelled(open_labelled([("c", "z")]), labels)
-    with pytest.raises(DataError, match="does not label each sequence"):
+    with pytest.raises(DataError, match="does not have a label for each sequence"):
         check_labelled(open_labelled([(["c"], ["x"])]), labels)
 
 

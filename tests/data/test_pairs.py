@@ -91,7 +91,7 @@ def test_a_first_row_of_digits_is_a_pair_and_no_header(tmp_path: Path) -> None:
 def test_fields_without_usual_names_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"de": "ein", "en": "one"}\n')
-    with pytest.raises(ConfigError, match="has de, en: say which is the source"):
+    with pytest.raises(ConfigError, match="has the columns de, en: say which one holds the source"):
         open_pairs(path)
     found = open_pairs(path, source_column="de", target_column="en")
     assert list(found.pairs()) == [("ein", "one")]
@@ -131,7 +131,7 @@ def test_bad_pairs_are_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no columns: give the file of the targets"):
         open_pairs(tmp_path / "t.txt")
     (tmp_path / "t.tsv").write_text("a\tb\nonly one\n")
-    with pytest.raises(DataError, match="line 2, has 1 of 2 columns"):
+    with pytest.raises(DataError, match="line 2, has 1 column and the first row has 2"):
         list(open_pairs(tmp_path / "t.tsv").pairs())
     with pytest.raises(DataError, match="item 1 of the list is 'b'"):
         open_pairs([("a", "b"), "b"])  # type: ignore[list-item]
@@ -141,7 +141,7 @@ def test_bad_pairs_are_refused_in_one_sentence(tmp_path: Path) -> None:
         open_pairs(tmp_path / "absent.tsv")
     with pytest.raises(ConfigError, match="leave them out"):
         open_pairs([("a", "b")], source_column="de", target_column="en")
-    with pytest.raises(ConfigError, match="name both"):
+    with pytest.raises(ConfigError, match="give those of the source and"):
         open_pairs(tmp_path / "t.tsv", source_column="de")
     (tmp_path / "latin").write_bytes("dü\n".encode("latin-1"))
     with pytest.raises(DecodingError, match="is not utf-8 text"):
@@ -163,7 +163,7 @@ def test_parts_hold_whole_pairs_in_order_and_all_pairs_of_a_source_on_one_side()
     assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
     for part in found:
         assert part == [item for item in items if item in part]
-    assert record["rule"] == "whole pairs by the hash of their source"
+    assert record.rule == "whole pairs by the hash of their source"
 
 
 def test_a_split_does_not_depend_on_the_targets_or_on_the_order() -> None:

@@ -216,7 +216,7 @@ def test_unreadable_data_is_refused_with_a_clear_message(tmp_path: Path) -> None
         "missing.txt": "there is no file",
         "empty.txt": "is empty",
         "image.txt": "PNG image",
-        "folder": "holds no files",
+        "folder": "has no files in it",
     }.items():
         with pytest.raises(DataError, match=message):
             look(tmp_path / name)
@@ -242,4 +242,4 @@ def test_tiny_texts_have_a_report(tmp_path: Path, text: str) -> None:
 def test_data_too_short_to_split_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     report = look(tmp_path / "a.txt")
-    assert any(f.level == "error" and "too short to split" in f.message for f in report.findings)
+    assert any(f.level == "error" and "too few to split" in f.message for f in report.findings)

@@ -193,7 +193,7 @@ def test_parts_are_split_off_and_recorded(text_file: Path) -> None:
 
 
 def test_an_empty_text_has_nothing_to_score(lstm: st.LanguageModel) -> None:
-    with pytest.raises(DataError, match="nothing"):
+    with pytest.raises(DataError, match="empty"):
         lstm.score(st.open_source([], sequences="stream"))
 
 

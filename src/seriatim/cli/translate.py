@@ -235,7 +235,8 @@ class _Notes:
 
 def line_groups(file: str, encoding: str) -> Iterator[list[str]]:
     """The lines in groups: of a file full ones, of stdin whatever has come."""
-    from seriatim.data.files import check_encoding, read_blocks, split_lines, suggestion
+    from seriatim.core.validation import did_you_mean
+    from seriatim.data.files import check_encoding, read_blocks, split_lines
 
     check_encoding(encoding)
     if file == "-":
@@ -244,7 +245,7 @@ def line_groups(file: str, encoding: str) -> Iterator[list[str]]:
     path = Path(file)
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"there is no file {file!r}{suggestion(path.name, beside)}")
+        raise DataError(f"there is no file {file!r}{did_you_mean(path.name, beside)}")
     held: list[str] = []
     for line in split_lines(read_blocks(path, encoding)):
         held.append(line)

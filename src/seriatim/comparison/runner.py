@@ -41,7 +41,7 @@ from seriatim.comparison.store import (
 from seriatim.core.records import to_json
 from seriatim.data.corpus import Corpus
 from seriatim.data.sources import Sequences, Source, open_source
-from seriatim.data.splits import split_source
+from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from seriatim.metrics.cost import generation_speed, num_bytes, operations_per_symbol, state_sizes
@@ -292,10 +292,10 @@ def _spelling(parts: Mapping[str, Source], vocabulary: Vocabulary) -> float:
     return 0.0 if speller is None else spelling_bits(speller, parts["test"].texts(), vocabulary)
 
 
-def _split(source: Source, shares: Fractions) -> tuple[Any, dict[str, Any]]:
+def _split(source: Source, shares: Fractions) -> tuple[Any, SplitRecord]:
     """By the shares, but with no more for validation and test than it takes."""
     pieces, record = split_source(source, shares)
-    total = sum(part["bytes"] for part in record["parts"].values())
+    total = sum(part.bytes for part in record.parts.values())
     most = MOST_TEST / total
     if max(shares[1:]) <= most:
         return pieces, record

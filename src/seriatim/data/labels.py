@@ -1,9 +1,9 @@
 """Labelled sequences: a label for each sequence, or one for each of its elements.
 
-A labelled sequence is a pair whose target is the label, or the list of the labels, so everything
-that reads and splits pairs serves here too. On top of it: a folder with one file for each label,
-and files with one element and its label in a line. Knows files and names of labels; no batches,
-no models.
+A labelled sequence is a pair whose target is the label, or the list of labels, so that pairs and
+labelled sequences are read and split alike. In addition there are folders with one file per
+label, and files with one element and its label per line. Knows files and names of labels. Does
+not know batches or models.
 """
 
 import hashlib
@@ -18,29 +18,29 @@ from typing import Literal, TypeAlias
 
 from seriatim.data.files import read_blocks, split_lines
 from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, open_pairs
-from seriatim.data.sources import open_source
+from seriatim.data.sources import check_path, open_source
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
 
-_USUAL = (("text", "label"), *USUAL_COLUMNS)
+_USUAL = (("text", "label"), ("sentence", "label"), *USUAL_COLUMNS)
 
 
 @dataclass(frozen=True)
 class LabelFiles(Pairs):
-    """A folder with one file for each label: every line of Arabic.txt is labelled Arabic."""
+    """A folder with one file per label: every line of Arabic.txt is labelled Arabic."""
 
     files: tuple[Path, ...]
     encoding: str = "utf-8"
 
     @property
     def name(self) -> str:
-        """The folder."""
+        """The path of the folder."""
         return str(self.files[0].parent)
 
     @property
     def is_in_memory(self) -> bool:
-        """No: they are streamed."""
+        """False: files are streamed."""
         return False
 
     def pairs(self) -> Iterator[Pair]:
@@ -51,15 +51,15 @@ class LabelFiles(Pairs):
                     yield line, file.stem
 
     def fingerprint(self) -> str:
-        """Of all files."""
+        """A digest of all files."""
         return _digest("label files", self.files, self.encoding)
 
 
 @dataclass(frozen=True)
 class TaggedFile(Pairs):
-    """A file with one element and its label in a line, and an empty line after each sequence.
+    """A file with one element and its label per line, and an empty line after each sequence.
 
-    The label is what stands behind the last tab, or behind the last space where there is no tab.
+    The label follows the last tab, or the last space if there is no tab.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class TaggedFile(Pairs):
 
     @property
     def is_in_memory(self) -> bool:
-        """No: it is streamed."""
+        """False: the file is streamed."""
         return False
 
     def pairs(self) -> Iterator[Pair]:
@@ -80,18 +80,18 @@ class TaggedFile(Pairs):
         numbered = enumerate(split_lines(read_blocks(self.path, self.encoding)), 1)
         for is_sequence, group in itertools.groupby(numbered, lambda line: bool(line[1].strip())):
             if is_sequence:
-                couples = [self._couple(number, line) for number, line in group]
-                yield [element for element, _ in couples], [label for _, label in couples]
+                tagged = [self._tagged(number, line) for number, line in group]
+                yield [element for element, _ in tagged], [label for _, label in tagged]
 
     def fingerprint(self) -> str:
-        """Of the file."""
+        """A digest of the file."""
         return _digest("tagged lines", [self.path], self.encoding)
 
-    def _couple(self, number: int, line: str) -> tuple[str, str]:
+    def _tagged(self, number: int, line: str) -> tuple[str, str]:
         element, separator, label = line.rstrip().rpartition("\t" if "\t" in line else " ")
         if not separator or not element.strip() or not label:
             raise DataError(
-                f"{self.path}, line {number}: {line!r:.60} is no element with its label: expected "
+                f"{self.path}, line {number}: {line!r:.60} is not an element with its label: write "
                 "the two with a tab between them"
             )
         return element.strip(), label
@@ -108,29 +108,30 @@ def open_labelled(
     """Labelled sequences from a folder, from a file, or from a list.
 
     Args:
-        data: a folder with one .txt file for each label; a file of records (.tsv, .csv, .jsonl,
-            .parquet) with the text and its label; a .conll file with an element and its label in
+        data: a folder with one .txt file per label; a file of records (.tsv, .csv, .jsonl,
+            .parquet) with texts and their labels; a .conll file with an element and its label in
             each line; or a list of (text, label) and (elements, labels).
-        format: of a file, instead of what its suffix says.
-        text_column, label_column: of a file of records; None: those called text and label, else
-            the first and the second.
-        encoding: of the files.
+        format: the format of a file, overriding its suffix.
+        text_column, label_column: the columns of a file of records; None: those called text and
+            label, in any case, otherwise the first two.
+        encoding: the encoding of the files.
 
     Raises:
-        ConfigError: options that do not belong together, or columns that must be named.
-        DataError: no such file, or nothing in it.
+        ConfigError: if options contradict one another, or columns must be chosen.
+        DataError: if there is no such file, or it is empty.
     """
     if isinstance(data, str | Path):
         path = Path(data)
+        check_path(path)
         if path.is_dir():
-            files = tuple(sorted(path.glob("*.txt")))
+            files = tuple(sorted(f for f in path.iterdir() if f.suffix.lower() == ".txt"))
             if len(files) < 2:
                 raise DataError(
-                    f"{path} has {len(files)} .txt files: a folder of labels has a file for each "
-                    "of two labels or more"
+                    f"the folder {path} has {len(files)} .txt files: give one with a file for each "
+                    "of at least two labels"
                 )
             return LabelFiles(files, encoding)
-        if format == "conll" or (format is None and path.suffix in (".conll", ".bio")):
+        if format == "conll" or (format is None and path.suffix.lower() in (".conll", ".bio")):
             return TaggedFile(path, encoding)
     return open_pairs(
         data,
@@ -147,8 +148,8 @@ class LabelSet:
     """The labels of a training set, in the order of their numbers.
 
     Attributes:
-        names: sorted.
-        per: what has a label: a whole sequence, or each element.
+        names: the names of the labels, sorted.
+        per: whether a label belongs to a whole sequence or to each element.
     """
 
     names: tuple[str, ...]
@@ -159,23 +160,23 @@ class LabelSet:
         """The labels of labelled sequences.
 
         Raises:
-            DataError: nothing there, sequences and elements mixed, another number of labels than
-                elements, an empty label, or only one label.
+            DataError: if there is no sequence, some sequences and some elements are labelled, a
+                sequence has not one label per element, a label is empty, or all are the same.
         """
-        kinds: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         names: set[str] = set()
         for text, label in pairs.pairs():
-            kinds["sequence" if isinstance(label, str) else "element"] += 1
+            counts["sequence" if isinstance(label, str) else "element"] += 1
             names.update([label] if isinstance(label, str) else label)
             if not isinstance(label, str):
                 _check_elements(text, label, pairs.name)
-        if len(kinds) != 1:
-            found = "holds nothing" if not kinds else "labels some sequences and some elements"
-            raise DataError(f"{pairs.name} {found}: give all sequences a label, or all elements")
+        if len(counts) != 1:
+            fault = "labels some sequences and some elements" if counts else "is empty"
+            raise DataError(f"{pairs.name} {fault}: label all sequences, or all elements")
         if "" in names or len(names) < 2:
-            found = "has an empty label" if "" in names else f"has one label only, {names}"
-            raise DataError(f"{pairs.name} {found}: give at least two labels, none empty")
-        return cls(tuple(sorted(names)), "sequence" if kinds["sequence"] else "element")
+            fault = "has an empty label" if "" in names else f"has only the label {min(names)!r}"
+            raise DataError(f"{pairs.name} {fault}: give at least two labels, none of them empty")
+        return cls(tuple(sorted(names)), "sequence" if counts["sequence"] else "element")
 
     @cached_property
     def _number(self) -> dict[str, int]:
@@ -185,11 +186,11 @@ class LabelSet:
         """The number of a label, or of each of several.
 
         Raises:
-            DataError: a label that training did not have.
+            DataError: if a label was not in the training data.
         """
-        found = [label] if isinstance(label, str) else label
+        labels = [label] if isinstance(label, str) else label
         try:
-            return [self._number[name] for name in found]
+            return [self._number[name] for name in labels]
         except KeyError as error:
             known = ", ".join(self.names[:8]) + (" .." if len(self.names) > 8 else "")
             raise DataError(
@@ -199,15 +200,16 @@ class LabelSet:
 
 
 def check_labelled(pairs: Pairs, labels: LabelSet) -> None:
-    """See that sequences are labelled as those of training were.
+    """Check that sequences are labelled like those of training.
 
     Raises:
-        DataError: one is not.
+        DataError: if one is not.
     """
     for text, label in pairs.pairs():
         if isinstance(label, str) != (labels.per == "sequence"):
             raise DataError(
-                f"{pairs.name} does not label each {labels.per}, as the training data did"
+                f"{pairs.name} does not have a label for each {labels.per}, unlike the training "
+                "data: label it in the same way"
             )
         if not isinstance(label, str):
             _check_elements(text, label, pairs.name)

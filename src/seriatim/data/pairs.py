@@ -1,12 +1,12 @@
-"""Pairs of a source and a target: what translators, spellers and parsers are fitted to.
+"""Pairs of a source and a target, from which translators, spellers and parsers learn.
 
-Pairs come from two text files read side by side line by line, from one file of records (.tsv,
+Pairs come from two text files read line by line in parallel, from one file of records (.tsv,
 .csv, .jsonl, .parquet), or from a list. Encodings, byte-order marks, line ends and .gz follow the
 rules of `seriatim.data.files`. Empty sources and targets are kept, in order.
 
-Each side of pairs is a `Source` of documents, so alphabets and token files are made as for any
-text, and a `PairCorpus` is two corpora of equally many sequences. Knows files and texts. Does
-not know batches or models.
+Each side of the pairs is a `Source` of documents, so vocabularies and corpora are built as for
+any text, and a `PairCorpus` is two corpora with equally many sequences. Knows files and texts.
+Does not know batches or models.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ import os
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,14 @@ from seriatim.data import tables
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.files import check_encoding
 from seriatim.data.sources import FileSource, Sequences, Source, open_source
-from seriatim.data.splits import SequencePart, split_source
+from seriatim.data.splits import SequencePart, SplitRecord, split_source
 from seriatim.data.tables import Text
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError
 
 Pair: TypeAlias = tuple[Text, Text]
 
-# Names that say by themselves which column is which.
+# Pairs of column names, in lower case, that need not be chosen by the user.
 USUAL_COLUMNS = (("source", "target"), ("src", "tgt"), ("input", "output"))
 
 
@@ -44,19 +44,19 @@ class Pairs(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What messages call them."""
+        """The name of the pairs in messages."""
 
     @property
     @abstractmethod
     def is_in_memory(self) -> bool:
-        """Whether the texts are in memory already."""
+        """Whether the texts are already in memory."""
 
     @abstractmethod
     def pairs(self) -> Iterator[Pair]:
         """Every (source, target), in order.
 
         Raises:
-            DataError: they cannot be read, there are none, or the sides do not belong together.
+            DataError: if they cannot be read, there are none, or the sides do not match.
         """
 
     @abstractmethod
@@ -66,13 +66,13 @@ class Pairs(ABC):
     @property
     @final
     def sources(self) -> "PairSide":
-        """The left side, as documents."""
+        """The sources, as documents."""
         return PairSide(self, 0)
 
     @property
     @final
     def targets(self) -> "PairSide":
-        """The right side, as documents."""
+        """The targets, as documents."""
         return PairSide(self, 1)
 
 
@@ -90,8 +90,8 @@ class PairSide(Source):
     """One side of pairs; every text is a document, so it may hold line ends.
 
     Attributes:
-        pairs: of which it is a side.
-        index: 0 the sources, 1 the targets.
+        pairs: the pairs.
+        index: 0 for the sources, 1 for the targets.
     """
 
     pairs: Pairs
@@ -100,12 +100,12 @@ class PairSide(Source):
 
     @property
     def is_in_memory(self) -> bool:
-        """As the pairs."""
+        """Whether the pairs are in memory."""
         return self.pairs.is_in_memory
 
     @property
     def name(self) -> str:
-        """Which side of what."""
+        """The side and the name of the pairs."""
         return f"the {'targets' if self.index else 'sources'} of {self.pairs.name}"
 
     def texts(self) -> Iterator[Text]:
@@ -113,16 +113,16 @@ class PairSide(Source):
         return (pair[self.index] for pair in self.pairs.pairs())
 
     def fingerprint(self) -> str:
-        """Of the pairs and the side."""
+        """A digest of the pairs' fingerprint and the side."""
         return _digest("side", self.index, self.pairs.fingerprint())
 
 
-# ---- where pairs come from ----------------------------------------------------------------------
+# ---- files and lists ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ParallelFiles(Pairs):
-    """Two text files of equally many lines: line i of one belongs to line i of the other."""
+    """Two text files with equally many lines: line i of one belongs to line i of the other."""
 
     source: FileSource
     target: FileSource
@@ -134,15 +134,15 @@ class ParallelFiles(Pairs):
 
     @property
     def is_in_memory(self) -> bool:
-        """No: they are streamed."""
+        """False: files are streamed."""
         return False
 
     def pairs(self) -> Iterator[Pair]:
         """The lines, side by side.
 
         Raises:
-            DataError: the files have different numbers of lines; the message says both, and
-                from where on the lengths of the lines no longer match.
+            DataError: if the files have different numbers of lines; the message gives both, and
+                the line from which the lengths of the lines no longer match.
         """
         for source, target in itertools.zip_longest(self.source.texts(), self.target.texts()):
             if source is None or target is None:
@@ -150,7 +150,7 @@ class ParallelFiles(Pairs):
             yield source, target
 
     def fingerprint(self) -> str:
-        """Of both files."""
+        """A digest of both files."""
         return _digest("lines", self.source.fingerprint(), self.target.fingerprint())
 
     def _uneven(self) -> DataError:
@@ -158,8 +158,8 @@ class ParallelFiles(Pairs):
         line = first_misalignment(*lengths) + 1
         return DataError(
             f"{self.source.name} has {len(lengths[0]):,} lines and {self.target.name} has "
-            f"{len(lengths[1]):,}: line i of one must belong to line i of the other; look near "
-            f"line {line:,}, from where on the lengths of the lines match no longer"
+            f"{len(lengths[1]):,}: line i of one must belong to line i of the other; check the "
+            f"files near line {line:,}, from which the lengths of the lines no longer match"
         )
 
 
@@ -170,8 +170,9 @@ class PairTable(Pairs):
     Attributes:
         path: the file.
         format: tsv, csv, jsonl or parquet.
-        columns: source and target, by name, or by number from 1 where there is no header.
-        encoding: of everything but parquet.
+        columns: the columns of source and target, by name, or by number from 1 if there is no
+            header.
+        encoding: the encoding of everything but parquet.
     """
 
     path: Path
@@ -186,7 +187,7 @@ class PairTable(Pairs):
 
     @property
     def is_in_memory(self) -> bool:
-        """No: they are streamed."""
+        """False: files are streamed."""
         return False
 
     def pairs(self) -> Iterator[Pair]:
@@ -195,13 +196,13 @@ class PairTable(Pairs):
         rows = tables.records(self.path, self.format, self.columns, self.encoding)
         for place, (source, target) in rows:
             is_empty = False
-            left, right = (tables.text_of(v, self.path, place) for v in (source, target))
+            left, right = (tables.to_text(v, self.path, place) for v in (source, target))
             yield left, right
         if is_empty:
-            raise DataError(f"{self.path} holds no pair: there is nothing to read in it")
+            raise DataError(f"{self.path} holds no pairs: give a file with at least one")
 
     def fingerprint(self) -> str:
-        """Of the file's bytes and the columns."""
+        """A digest of the file and the columns."""
         whole = open_source(self.path, format="text", sequences="line", encoding=self.encoding)
         return _digest("table", whole.fingerprint(), self.format, self.columns)
 
@@ -214,21 +215,21 @@ class PairList(Pairs):
 
     @property
     def name(self) -> str:
-        """How many there are."""
+        """The number of pairs."""
         return f"the list of {len(self.items):,} pairs"
 
     @property
     def is_in_memory(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     def pairs(self) -> Iterator[Pair]:
-        """The pairs, CRLF read as LF."""
+        """The pairs, with CRLF read as LF."""
         for source, target in self.items:
             yield _plain(source), _plain(target)
 
     def fingerprint(self) -> str:
-        """Of the texts, in order."""
+        """A digest of the texts, in order."""
         digest = hashlib.blake2b(digest_size=16)
         for item in self.items:
             digest.update(json.dumps(item).encode() + b"\n")
@@ -244,20 +245,20 @@ class PairPart(Pairs):
 
     @property
     def name(self) -> str:
-        """That of the whole."""
+        """The name of the whole."""
         return f"a part of {self.whole.name}"
 
     @property
     def is_in_memory(self) -> bool:
-        """As the whole."""
+        """Whether the whole is in memory."""
         return self.whole.is_in_memory
 
     def pairs(self) -> Iterator[Pair]:
-        """Its pairs, in the order of the whole."""
+        """The pairs of the part, in the order of the whole."""
         return (pair for pair in self.whole.pairs() if self.part.holds(pair[0]))
 
     def fingerprint(self) -> str:
-        """Of the whole and the part."""
+        """A digest of the whole and the part."""
         return _digest("part", self.whole.fingerprint(), self.part.fingerprint())
 
 
@@ -274,36 +275,37 @@ def open_pairs(
     """Pairs from files, or from a list in memory.
 
     Args:
-        data: the path of a file of records; with `target`, or as a tuple of two paths, that of
-            the sources; or a list of (source, target), each a text or a list of symbols.
-        target: the path of the targets, line by line with those of `data`.
-        format: of a file of records, instead of what its suffix says: tsv, csv, jsonl or parquet.
-        source_column, target_column: which column or field is which; numbers count from 1, for
-            a table without a header. None: the columns called source and target (or src and
-            tgt, input and output); else the first and the second of a .tsv or .csv without a
-            header.
-        encoding: of the files.
-        usual: what columns may be called that need not be named.
+        data: the path of a file of records; the path of the sources, with `target`; a tuple of
+            the paths of sources and targets; or a list of (source, target), each a text or a
+            list of symbols.
+        target: the path of the targets, whose lines match those of `data`.
+        format: the format of a file of records, overriding its suffix: tsv, csv, jsonl or parquet.
+        source_column, target_column: the columns or fields of sources and targets, by name, or by
+            number from 1 in a table without a header. None: the columns called source and target
+            (or src and tgt, input and output, in any case); otherwise the first two of a .tsv or
+            .csv without a header.
+        encoding: the encoding of the files.
+        usual: pairs of column names in lower case that are recognized.
 
     Raises:
-        ConfigError: options that do not belong together, or columns that must be named.
-        DataError: no such file, or nothing in it.
+        ConfigError: if options contradict one another, or columns must be chosen.
+        DataError: if there is no such file, or it is empty.
     """
     if isinstance(data, Pairs):
         return data
     check_encoding(encoding)
     is_couple = isinstance(data, tuple) and len(data) == 2 and target is None
-    given: list[object] = [*data] if is_couple and isinstance(data, tuple) else [data]
-    files = [Path(path) for path in (*given, target) if isinstance(path, (str, os.PathLike))]
+    items: list[object] = [*data] if is_couple and isinstance(data, tuple) else [data]
+    files = [Path(path) for path in (*items, target) if isinstance(path, (str, os.PathLike))]
     if target is not None and len(files) == 1:
-        raise ConfigError("a file of targets needs a file of sources: give the paths of both")
+        raise ConfigError("a file of targets needs a file of sources: give both paths")
     has_columns = source_column is not None or target_column is not None or format is not None
     if len(files) == 1:
         return _table(files[0], format, (source_column, target_column), usual, encoding)
     if has_columns:
         raise ConfigError(
-            "columns and format belong to one file of records, not to two files of lines or to a "
-            "list: leave them out"
+            "columns and format apply to one file of records, not to two files of lines or a list: "
+            "leave them out"
         )
     if files:
         return ParallelFiles(_lines_of(files[0], encoding), _lines_of(files[1], encoding))
@@ -311,10 +313,10 @@ def open_pairs(
 
 
 def _lines_of(path: Path, encoding: str) -> FileSource:
-    found = open_source(path, format="text", sequences="line", encoding=encoding)
-    if not isinstance(found, FileSource) or len(found.paths) != 1:
-        raise ConfigError(f"{path} is a folder: pairs of lines come from two files")
-    return found
+    source = open_source(path, format="text", sequences="line", encoding=encoding)
+    if not isinstance(source, FileSource) or len(source.paths) != 1:
+        raise ConfigError(f"{path} is a folder: give a file of lines")
+    return source
 
 
 def _table(
@@ -326,53 +328,54 @@ def _table(
 ) -> PairTable:
     source, target = named
     opened = open_source(path, format=format, sequences="document", encoding=encoding)
-    found = opened.formats[0] if isinstance(opened, FileSource) and len(opened.paths) == 1 else None
-    if found is None:
-        raise ConfigError(f"{path} is a folder: pairs come from one file of records, or from two")
-    if found == "text":
+    if not isinstance(opened, FileSource) or len(opened.paths) != 1:
+        raise ConfigError(f"{path} is a folder: give one file of records, or two files of lines")
+    format = opened.formats[0]
+    if format == "text":
         raise ConfigError(
             f"{path} is read as text, which has no columns: give the file of the targets as well, "
             "or one file of pairs (.tsv, .csv, .jsonl), or name its format"
         )
     if (source is None) != (target is None):
-        raise ConfigError("one column was named: name both, the source's and the target's")
+        raise ConfigError("only one column was given: give those of the source and of the target")
     if source is not None and target is not None:
         is_numbered = source.isdecimal() and target.isdecimal()
         columns = (int(source), int(target)) if is_numbered else (source, target)
-        return PairTable(path, found, columns, encoding)
-    return PairTable(path, found, _columns(path, found, usual, encoding), encoding)
+        return PairTable(path, format, columns, encoding)
+    return PairTable(path, format, _columns(path, format, usual, encoding), encoding)
 
 
 def _columns(
     path: Path, format: str, usual: Sequence[tuple[str, str]], encoding: str
 ) -> tuple[str | int, str | int]:
-    """Columns with usual names; else, in a .tsv or .csv, the first two, without a header."""
+    """Columns with usual names; otherwise, in a .tsv or .csv, the first two, without a header."""
     known = tables.known_columns(path, format, encoding)
-    for names in usual:
-        if set(names) <= set(known):
-            return names
+    by_lower_case = {name.strip().lower(): name for name in reversed(known)}
+    for source, target in usual:
+        if source in by_lower_case and target in by_lower_case:
+            return by_lower_case[source], by_lower_case[target]
     if format in ("tsv", "csv"):
         return 1, 2
     raise ConfigError(
-        f"{path} has {', '.join(known) or 'no fields'}: say which is the {usual[0][0]} and which "
-        f"the {usual[0][1]} (--source-column and --target-column)"
+        f"{path} has the columns {', '.join(known) or '(none)'}: say which one holds the "
+        f"{usual[0][0]} and which the {usual[0][1]} (--source-column and --target-column)"
     )
 
 
 def _checked(data: object) -> Iterator[Pair]:
     if not isinstance(data, Sequence) or isinstance(data, str):
         raise DataError(
-            f"pairs are a {type(data).__name__}: expected a path, two paths, or a list of "
-            "(source, target)"
+            f"pairs cannot be read from a {type(data).__name__}: give a path, two paths, or a list "
+            "of (source, target)"
         )
     if not data:
-        raise DataError("the list of pairs is empty: there is nothing to read in it")
+        raise DataError("the list of pairs is empty: give at least one pair")
     for i, item in enumerate(data):
         is_pair = isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2
         if not is_pair or not all(map(_is_text, item)):
             raise DataError(
-                f"item {i} of the list is {item!r:.60}: expected a pair (source, target) of texts "
-                "or of lists of symbols"
+                f"item {i} of the list is {item!r:.60}: give pairs (source, target) of texts or of "
+                "lists of symbols"
             )
         yield item[0], item[1]
 
@@ -390,22 +393,22 @@ def _plain(text: Text) -> Text:
 
 
 def first_misalignment(source: NDArray[np.int64], target: NDArray[np.int64]) -> int:
-    """Where two files of different numbers of lines most likely part.
+    """Where two files with different numbers of lines most likely cease to match.
 
-    With N > M lines and d = N - M, lines before the place k belong together as they stand, and
-    those from k on once d lines of the longer file are left out. Lengths a, b of lines that
-    belong together have a steady ratio, so k minimizes
+    With N > M lines and d = N - M, lines before k match as they are, and those from k on match
+    once d lines of the longer file are left out. The lengths a, b of matching lines have a steady
+    ratio, so k minimizes
 
         sum_{i < k} |ln (a_i + 1)/(b_i + 1) - m|  +  sum_{i >= k} |ln (a_{i+d} + 1)/(b_i + 1) - m|
 
-    with m the median of the ratio. An estimate: exact where one run of lines is missing and the
-    lengths say enough.
+    with m the median of the log ratio. This is an estimate: it is exact if one run of lines is
+    missing and the lengths are distinctive enough.
 
     Args:
-        source, target: characters of each line.
+        source, target: the number of characters of each line.
 
     Returns:
-        k, counted from 0.
+        The line number k, from 0.
     """
     if len(source) < len(target):
         return first_misalignment(target, source)
@@ -430,22 +433,22 @@ def _lengths(source: Source) -> NDArray[np.int64]:
 
 def split_pairs(
     pairs: Pairs, fractions: Sequence[float] = (0.8, 0.1, 0.1)
-) -> tuple[tuple[Pairs, Pairs | None, Pairs | None], dict[str, Any]]:
-    """Train, validation and test, and a record of how they were made.
+) -> tuple[tuple[Pairs, Pairs | None, Pairs | None], SplitRecord]:
+    """Training, validation and test pairs, and a record of how they were made.
 
-    Whole pairs, in the order of a hash of the source, so that all pairs of one source are on
-    one side. Sizes are those of the distinct sources.
+    Whole pairs in the order of a hash of the source, so that all pairs of one source fall into
+    the same part. The fractions count distinct sources.
 
     Raises:
-        ConfigError: fractions that are no such numbers.
-        DataError: fewer distinct sources than parts.
+        ConfigError: if the fractions are not three such numbers.
+        DataError: if there are fewer distinct sources than parts.
     """
-    found, record = split_source(pairs.sources, fractions)
-    parts = [PairPart(pairs, p) if isinstance(p, SequencePart) else None for p in found]
+    source_parts, record = split_source(pairs.sources, fractions)
+    parts = [PairPart(pairs, p) if isinstance(p, SequencePart) else None for p in source_parts]
     train, valid, test = parts
     if train is None:
-        raise ConfigError("no part is left for training: give train a share")
-    return (train, valid, test), {**record, "rule": "whole pairs by the hash of their source"}
+        raise ConfigError("no part is left for training: give it a fraction above 0")
+    return (train, valid, test), replace(record, rule="whole pairs by the hash of their source")
 
 
 # ---- as symbols ---------------------------------------------------------------------------------
@@ -456,8 +459,8 @@ class PairCorpus:
     """Pairs as symbols: two corpora of N sequences each, in memory or mapped from files.
 
     Attributes:
-        source: what the targets answer to.
-        target: what is scored.
+        source: the sources, which are read.
+        target: the targets, which are predicted.
     """
 
     source: Corpus
@@ -467,7 +470,7 @@ class PairCorpus:
         if self.source.num_sequences != self.target.num_sequences:
             raise DataError(
                 f"there are {self.source.num_sequences:,} sources and "
-                f"{self.target.num_sequences:,} targets: each source needs one target"
+                f"{self.target.num_sequences:,} targets: give one target for each source"
             )
 
     @classmethod
@@ -486,12 +489,12 @@ class PairCorpus:
 
     @property
     def num_scored(self) -> int:
-        """Targets: every symbol of a target, and its end."""
+        """The number of scored symbols: every symbol of a target, and its end."""
         return self.target.num_scored
 
     @property
     def fingerprint(self) -> str:
-        """Of both sides."""
+        """A digest of both sides."""
         return _digest("pairs", self.source.fingerprint, self.target.fingerprint)
 
 
@@ -504,7 +507,7 @@ def build_pair_corpus(
     """Pairs as symbols; see `build_corpus`.
 
     Raises:
-        DataError: the pairs cannot be read.
+        DataError: if the pairs cannot be read.
     """
     return PairCorpus(
         build_corpus(pairs.sources, source_vocabulary, cache),

@@ -1,13 +1,13 @@
-"""What sequences are read from: files, folders, or texts in memory.
+"""Sources of sequences: files, folders, or texts in memory.
 
 A source says where the text is and what one sequence of it is:
 
-- `line`: every line is a sequence; empty lines are empty sequences, as the literature counts.
-- `document`: a text file is a sequence, and so is a record of a table.
-- `stream`: everything, one after another, is one sequence, in which the line end is a symbol
-  like any other; every line and every record ends with one.
+- `line`: every line is a sequence; empty lines are empty sequences, as is usual in the literature.
+- `document`: every text file is a sequence, and so is every record of a table.
+- `stream`: everything together is one sequence, in which the line end is a symbol like any other;
+  every line and every record ends with one.
 
-Reading is streamed and may be repeated. The rule of the text is that of `seriatim.data.files`.
+Reading is streamed and can be repeated. `seriatim.data.files` defines how bytes become text.
 Knows formats and sequences. Does not know symbols.
 """
 
@@ -21,14 +21,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from seriatim.core.validation import did_you_mean
 from seriatim.data import tables
 from seriatim.data.files import (
     check_encoding,
+    is_gzip,
     open_bytes,
     read_blocks,
     split_lines,
     split_pieces,
-    suggestion,
 )
 from seriatim.data.tables import Columns, Text
 from seriatim.errors import ConfigError, DataError
@@ -45,22 +46,22 @@ class Source(ABC):
     @property
     @abstractmethod
     def is_in_memory(self) -> bool:
-        """Whether the texts are in memory already."""
+        """Whether the texts are already in memory."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the source in messages."""
 
     @abstractmethod
     def texts(self) -> Iterator[Text]:
-        """Every line or document; of a stream, pieces that make it up when put together.
+        """Every line or document; of a stream, pieces whose concatenation it is.
 
-        A list of strings is a sequence of symbols that somebody has already cut; in a stream
-        the line end follows it as its last item. A line comes without its line end.
+        A list of strings is a sequence that is already cut into symbols; in a stream its last
+        item is the line end. A line comes without its line end.
 
         Raises:
-            DataError: the source cannot be read, or has nothing in it.
+            DataError: if the source cannot be read, or is empty.
         """
 
     @abstractmethod
@@ -74,11 +75,11 @@ class FileSource(Source):
 
     Attributes:
         paths: the files, in order.
-        formats: of each file, one of `FORMATS`.
+        formats: the format of each file, one of `FORMATS`.
         sequences: what one sequence is.
-        columns: which values of records to take.
-        encoding: of everything but parquet.
-        skip_empty: leave out empty lines or documents.
+        columns: the values to read from records.
+        encoding: the encoding of everything but parquet.
+        skip_empty: whether to leave out empty lines or documents.
     """
 
     paths: tuple[Path, ...]
@@ -90,17 +91,17 @@ class FileSource(Source):
 
     @property
     def is_in_memory(self) -> bool:
-        """No: they are streamed."""
+        """False: files are streamed."""
         return False
 
     @property
     def name(self) -> str:
-        """The path, or how many files there are and the first."""
+        """The path, or the first one and the number of others."""
         first, *rest = self.paths
         return f"{first} and {len(rest)} more" if rest else str(first)
 
     def texts(self) -> Iterator[Text]:
-        """The sequences, or the pieces of the stream, file after file."""
+        """The sequences, or the pieces of the stream, file by file."""
         is_empty = True
         for path, format in zip(self.paths, self.formats, strict=True):
             for text in self._texts_of(path, format):
@@ -108,7 +109,7 @@ class FileSource(Source):
                 if text or not self.skip_empty:
                     yield text
         if is_empty:
-            raise DataError(f"{self.name} is empty: there is nothing to read in it")
+            raise DataError(f"{self.name} is empty: give a file with text in it")
 
     def _texts_of(self, path: Path, format: str) -> Iterator[Text]:
         if format != "text":
@@ -120,7 +121,7 @@ class FileSource(Source):
         return split_pieces(parts) if self.sequences == "stream" else _document(parts)
 
     def fingerprint(self) -> str:
-        """A digest of the files' bytes, in order, and of the options; not of their names."""
+        """A digest of the bytes of the files, in order, and of the options; not of their names."""
         digests = [_digest(path) for path in self.paths]
         columns = self.columns
         return _fingerprint(
@@ -133,12 +134,12 @@ class FileSource(Source):
 
 @dataclass(frozen=True)
 class TextSource(Source):
-    """Sequences in memory, each a text or a list of symbols; read as records of a table are.
+    """Sequences in memory, each a text or a list of symbols, read like the records of a table.
 
     Attributes:
         items: the texts, in order.
         sequences: what one sequence is.
-        skip_empty: leave out empty lines or documents.
+        skip_empty: whether to leave out empty lines or documents.
     """
 
     items: tuple[Text, ...]
@@ -147,19 +148,19 @@ class TextSource(Source):
 
     @property
     def is_in_memory(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     @property
     def name(self) -> str:
-        """How many texts there are."""
+        """The number of texts."""
         return f"the list of {len(self.items)} texts"
 
     def texts(self) -> Iterator[Text]:
         """The sequences, or the pieces of the stream."""
         texts = (t.replace("\r\n", "\n") if isinstance(t, str) else t for t in self.items)
-        found = _from_records(texts, self.sequences)
-        return (text for text in found if text or not self.skip_empty)
+        sequences = _from_records(texts, self.sequences)
+        return (text for text in sequences if text or not self.skip_empty)
 
     def fingerprint(self) -> str:
         """A digest of the texts, in order, and of the options."""
@@ -188,26 +189,27 @@ def open_source(
             names; a list of `Path`; or a list of texts (or of lists of symbols). A str is
             always a path, a list of str always the texts themselves.
         sequences: what one sequence is; None: `stream` for text files, `document` for records.
-        format: of all the files, instead of what their suffixes say (.gz is looked through):
-            text, jsonl, csv, tsv or parquet.
-        field: of .jsonl records, which holds the text; None: `text`, or the only one.
-        column: of .csv, .tsv and .parquet, likewise; a number counts the columns, from 1, of a
-            .csv or .tsv without a header.
-        sequence_id: the column that says which sequence a row belongs to; then each row is one
+        format: the format of all files, overriding their suffixes (.gz is ignored): text, jsonl,
+            csv, tsv or parquet.
+        field: the field of .jsonl records that holds the text; None: `text`, or the only one.
+        column: the column of .csv, .tsv and .parquet files that holds the text, by name, or, in
+            a .csv or .tsv without a header, by number from 1; None: `text`, or the only one.
+        sequence_id: the column that says which sequence a row belongs to; each row is then one
             event, and its `column` or `field` one symbol. Such a table is grouped in memory.
-        order: the column by which the events of a sequence are sorted.
-        encoding: of the files.
-        skip_empty: leave out empty lines or documents.
+        order: the column by which the events of a sequence are sorted: numbers, or ISO 8601
+            dates and times.
+        encoding: the encoding of the files.
+        skip_empty: whether to leave out empty lines or documents.
 
     Raises:
-        ConfigError: an option that does not exist or does not belong to this data.
-        DataError: no such file, a folder without files, nothing in any of them.
+        ConfigError: if an option does not exist or does not apply to this data.
+        DataError: if there is no such file, or all files are empty.
     """
     if isinstance(data, Source):
         return data
     if sequences is not None and sequences not in get_args(Sequences):
         raise ConfigError(
-            f"sequences cannot be {sequences!r}: choose one of {', '.join(get_args(Sequences))}"
+            f"unknown sequences {sequences!r}: choose one of {', '.join(get_args(Sequences))}"
         )
     if isinstance(data, (str, os.PathLike)):
         paths = _files_at(Path(data))
@@ -216,14 +218,14 @@ def open_source(
     else:
         options = {"format": format, "field": field, "column": column}
         _refuse({**options, "sequence_id": sequence_id, "order": order}, "files, not to a list")
-        return _skipping(_texts(data, sequences or "document", skip_empty))
+        return _check_skipping(_texts(data, sequences or "document", skip_empty))
     formats = tuple(_format(path, format) for path in paths)
     _check_columns(formats, paths, field, column, sequence_id, order)
     check_encoding(encoding)
     if not any(path.stat().st_size for path in paths):
-        raise DataError(f"{data} is empty: there is nothing to read in it")
+        raise DataError(f"{data} is empty: give a file with text in it")
     is_text = all(f == "text" for f in formats)
-    return _skipping(
+    return _check_skipping(
         FileSource(
             tuple(paths),
             formats,
@@ -239,7 +241,7 @@ def open_source(
 
 
 def _document(parts: Iterable[str]) -> Iterator[str]:
-    """The whole text, with a line end at its end; nothing of an empty file."""
+    """The whole text, ended by a line end; nothing for an empty file."""
     text = "".join(parts)
     if text:
         yield text if text.endswith("\n") else text + "\n"
@@ -262,15 +264,15 @@ def _from_records(records: Iterable[Text], sequences: Sequences) -> Iterator[Tex
 def _texts(data: object, sequences: Sequences, skip_empty: bool) -> TextSource:
     if not isinstance(data, Sequence):
         raise DataError(
-            f"data is a {type(data).__name__}: expected the path of a file or a list of texts"
+            f"data is a {type(data).__name__}: give the path of a file or a list of texts"
         )
     if not data:
-        raise DataError("the list of texts is empty: there is nothing to read in it")
+        raise DataError("the list of texts is empty: give at least one text")
     for i, item in enumerate(data):
         is_symbols = isinstance(item, (list, tuple)) and all(isinstance(s, str) for s in item)
         if not isinstance(item, str) and not is_symbols:
             raise DataError(
-                f"item {i} of the list is {item!r:.60}: expected a text or a list of symbols (str)"
+                f"item {i} of the list is {item!r:.60}: give texts (str) or lists of symbols (str)"
             )
     items = tuple(item if isinstance(item, str) else list(item) for item in data)
     return TextSource(items, sequences, skip_empty)
@@ -280,29 +282,46 @@ def _texts(data: object, sequences: Sequences, skip_empty: bool) -> TextSource:
 
 
 def _files_at(path: Path) -> list[Path]:
-    """The file, or the files of a folder and its folders by name, without hidden ones."""
+    """The file, or the files of a folder and its subfolders by name, without hidden ones."""
+    check_path(path)
     if path.is_dir():
-        found = []
+        files = []
         for folder, subfolders, names in os.walk(path):
             subfolders[:] = [s for s in subfolders if s[0] != "." and s != "__pycache__"]
-            found += [Path(folder, name) for name in names if name[0] != "."]
-        if not found:
-            raise DataError(f"the folder {path} holds no files: there is nothing to read in it")
-        return sorted(found, key=lambda file: file.relative_to(path).as_posix())
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"there is no file {str(path)!r}{suggestion(path.name, beside)}")
+            files += [Path(folder, name) for name in names if name[0] != "."]
+        if not files:
+            raise DataError(f"the folder {path} has no files in it: give one with text files")
+        return sorted(files, key=lambda file: file.relative_to(path).as_posix())
     return [path]
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path at which there is nothing.
+
+    Raises:
+        DataError: if there is no file; the message says so if it looks like a text.
+    """
+    try:
+        if path.exists():
+            return
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        beside = []
+    name = str(path)
+    advice = did_you_mean(path.name, beside)
+    if not advice and (len(name) > 100 or len(name.split()) > 1):
+        advice = "; if it is a text and not a path, give a list: [text]"
+    raise DataError(f"there is no file {name[:60] + '...' if len(name) > 80 else name!r}{advice}")
 
 
 def _format(path: Path, format: str | None) -> str:
     if format is not None and format not in FORMATS:
-        raise ConfigError(f"there is no format {format!r}: choose one of {', '.join(FORMATS)}")
-    is_packed = path.suffix == ".gz"
-    found = format or tables.SUFFIXES.get((path.with_suffix("") if is_packed else path).suffix)
-    if is_packed and found == "parquet":
-        raise ConfigError(f"{path}: parquet files are read as they are; unpack it with gunzip")
-    return found or "text"
+        raise ConfigError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    suffix = (path.with_suffix("") if is_gzip(path) else path).suffix.lower()
+    format = format or tables.SUFFIXES.get(suffix, "text")
+    if is_gzip(path) and format == "parquet":
+        raise ConfigError(f"{path} is a compressed parquet file: decompress it with gunzip")
+    return format
 
 
 def _check_columns(
@@ -313,18 +332,20 @@ def _check_columns(
     sequence_id: str | None,
     order: str | None,
 ) -> None:
-    """No option is left without a file to belong to."""
+    """Refuse options that no file uses, and combinations that make no sense."""
     if "jsonl" not in formats:
         _refuse({"field": field}, f".jsonl files, and {paths[0]} is read as {formats[0]}")
     if not {"csv", "tsv", "parquet"} & set(formats):
         tables_only = ".csv, .tsv and .parquet files"
         _refuse({"column": column}, f"{tables_only}, and {paths[0]} is read as {formats[0]}")
     if field is not None and column is not None:
-        raise ConfigError("field and column cannot both be given: fit .jsonl and tables apart")
+        raise ConfigError(
+            "field and column cannot both be given: read .jsonl files and tables separately"
+        )
     if "text" in formats:
         _refuse({"sequence_id": sequence_id, "order": order}, "tables, and text has no columns")
     if order is not None and sequence_id is None:
-        raise ConfigError("order sorts the events of a sequence: give sequence_id as well")
+        raise ConfigError("order sorts the events of sequences: give sequence_id as well")
     if sequence_id is not None and field is None and column is None:
         raise ConfigError("sequence_id needs the column of the events: give column (or field)")
 
@@ -332,12 +353,14 @@ def _check_columns(
 def _refuse(options: dict[str, str | None], whose: str) -> None:
     for name, value in options.items():
         if value is not None:
-            raise ConfigError(f"{name} = {value!r} belongs to {whose}: leave it out")
+            raise ConfigError(f"{name}={value!r} applies to {whose}: leave it out")
 
 
-def _skipping(source: FileSource | TextSource) -> Source:
+def _check_skipping(source: FileSource | TextSource) -> Source:
     if source.skip_empty and source.sequences == "stream":
-        raise ConfigError("skip_empty belongs to lines and documents: a stream keeps every line")
+        raise ConfigError(
+            "skip_empty applies to lines and documents; a stream keeps every line: leave it out"
+        )
     return source
 
 
@@ -355,7 +378,7 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    """The digest of a file's bytes; read once for each size and time of change."""
+    """The digest of a file's bytes; read again only if its size or time of change differs."""
     digest = hashlib.blake2b(digest_size=16)
     with open_bytes(path, unpack=False) as file:
         while data := file.read(1 << 20):

@@ -1,28 +1,34 @@
 """Records: the values of one field or column of a .jsonl, .csv, .tsv or .parquet file.
 
-A value is a text, or a list of symbols that somebody has already cut. Tables with one row per
-event give the events of each sequence as such a list. Records are streamed; only a table of
-events is grouped in memory, since its rows may come in any order.
+A value is a text, or a list of symbols that is already cut. Tables with one row per event give
+the events of each sequence as such a list. Records are streamed; only a table of events is
+grouped in memory, since its rows may come in any order.
 
-Knows formats, columns and rows. Does not know line ends inside of values, or symbols.
+Knows formats, columns and rows. Does not know line ends inside values, or symbols.
 """
 
 import csv
 import importlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seriatim.data.files import read_blocks, split_lines, suggestion
+from seriatim.core.validation import did_you_mean
+from seriatim.data.files import read_blocks, split_lines
+from seriatim.data.order_keys import Instant, OrderKeys
 from seriatim.errors import ConfigError, DataError, MissingExtraError
 
 Text: TypeAlias = str | list[str]
-# Columns by name, or from 1 in a table without a header; None: `text`, or the only one.
-Wanted: TypeAlias = Sequence[str | int | None]
+# Columns by name, or by number from 1 in a table without a header; None: `text`, or the only one.
+ColumnChoice: TypeAlias = Sequence[str | int | None]
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -31,16 +37,19 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_OTHER_DELIMITERS = (";", "\t", "|")
+_WHOLE_NUMBER = re.compile(r"^(-?\d{1,15})\.0+$")  # 17.0, of a column of numbers with gaps
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which values to take.
+    """The values to read.
 
     Attributes:
-        value: field or column of the text, or of the event; None: `text`, or the only one.
-        sequence_id: given: one row per event, and this says which sequence the row belongs to.
-        order: what the events of a sequence are sorted by; None: the order of the rows.
+        value: the field or column of the text, or of the event; None: `text`, or the only one.
+        sequence_id: the column that says which sequence a row belongs to, of a table with one
+            row per event; None: every row is a text.
+        order: the column by which the events of a sequence are sorted; None: the order of rows.
     """
 
     value: str | None = None
@@ -57,71 +66,80 @@ def values(path: Path, format: str, columns: Columns, encoding: str) -> Iterator
     """The texts of a file of records, in order, or the sequences of a table of events.
 
     Raises:
-        ConfigError: no such column.
-        DataError: a broken record or a value that is no text; the message names the line.
+        ConfigError: if there is no such column.
+        DataError: if a record is broken or a value is not text; the message names the line.
     """
     rows = records(path, format, columns.wanted, encoding)
     if columns.sequence_id is not None:
-        yield from _events(path, rows, is_ordered=columns.order is not None)
+        yield from _group_events(path, rows, columns)
         return
     for place, (value,) in rows:
-        yield text_of(value, path, place)
+        yield to_text(value, path, place)
 
 
 def records(
-    path: Path, format: str, wanted: Wanted, encoding: str
+    path: Path, format: str, wanted: ColumnChoice, encoding: str
 ) -> Iterator[tuple[str, list[Any]]]:
-    """(a place for messages, the wanted values) of every record.
+    """(the place for messages, the wanted values) of every record.
 
     Args:
-        wanted: names of columns or fields; None: `text`, or the only one; numbers, from 1, of a
-            table without a header (as text, they are names where the first row has them).
+        path: the file.
+        format: jsonl, csv, tsv or parquet.
+        wanted: the names of columns or fields; None: `text`, or the only one; numbers, from 1,
+            of a table without a header (as text, they are names where the first row has them).
+        encoding: the encoding of everything but parquet.
     """
     if format == "jsonl":
-        return _json_rows(path, wanted, encoding)
+        return _read_jsonl(path, wanted, encoding)
     if format == "parquet":
-        return _parquet_rows(path, wanted)
-    return _csv_rows(path, format, wanted, encoding)
+        return _read_parquet(path, wanted)
+    return _read_csv(path, format, wanted, encoding)
 
 
-def text_of(value: Any, path: Path, place: str) -> Text:
-    """A value as text or as symbols already cut.
+def to_text(value: Any, path: Path, place: str) -> Text:
+    """A value as text, or as symbols that are already cut.
 
     Raises:
-        DataError: it is neither; the message names the place.
+        DataError: if it is neither; the message names the place.
     """
     if isinstance(value, str):
         return value.replace("\r\n", "\n")
     if isinstance(value, list):
-        return [_symbol(item, path, place) for item in value]
-    return _symbol(value, path, place)
+        return [_to_symbol(item, path, place) for item in value]
+    return _to_symbol(value, path, place)
 
 
-def _symbol(value: Any, path: Path, place: str) -> str:
+def _to_symbol(value: Any, path: Path, place: str) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, float) and value.is_integer():  # of an integer column with gaps
+        return str(int(value))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
         return str(value)
-    given = "no value" if value is None else f"a value of type {type(value).__name__}"
+    given = f"a value of type {type(value).__name__}"
+    if value is None or value != value:
+        given = "no value"
     raise DataError(f"{path}, {place}: {given}, where text, a number or a list of these is needed")
 
 
-def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
-    """Where the wanted columns stand among the known ones."""
+def _find_columns(path: Path, wanted: ColumnChoice, known: list[str]) -> list[int]:
+    """The positions of the wanted columns among the known ones."""
     positions = []
-    for given in wanted:
-        name = given if given is None else str(given)
+    for choice in wanted:
+        name = choice if choice is None else str(choice)
         if name is None:
             name = known[0] if len(known) == 1 else "text"
             if name not in known:
                 raise ConfigError(
-                    f"{path} has {', '.join(known)}: say which of them holds the text "
+                    f"{path} has the columns {', '.join(known)}: say which one holds the text "
                     "(--column for tables, --field for .jsonl)"
                 )
         if name not in known:
             raise ConfigError(
-                f"{path} has no {name!r}, but {', '.join(known)}{suggestion(name, known)}"
+                f"{path} has no column {name!r}, only {', '.join(known)}{did_you_mean(name, known)}"
             )
+        if known.count(name) > 1:
+            raise DataError(f"{path} has {known.count(name)} columns named {name!r}: rename them")
         positions.append(known.index(name))
     return positions
 
@@ -129,23 +147,23 @@ def _positions(path: Path, wanted: Wanted, known: list[str]) -> list[int]:
 def known_columns(path: Path, format: str, encoding: str) -> list[str]:
     """The names in the first row of a table, or of the fields of the first record."""
     if format == "parquet":
-        return list(_parquet(path)[1].read_schema(path).names)
-    for line in split_lines(read_blocks(path, encoding)):
-        if not line.strip():
-            continue
-        if format != "jsonl":
-            return list(next(_csv_reader([line], format), []))
-        with suppress(json.JSONDecodeError, RecursionError):
-            record = json.loads(line)
-            return list(record) if isinstance(record, dict) else []
+        return list(_import_parquet(path)[1].read_schema(path).names)
+    lines = split_lines(read_blocks(path, encoding))
+    first = next((line for line in lines if line.strip()), "")
+    if format != "jsonl":
+        with suppress(csv.Error):
+            return next(_csv_reader([first], _delimiter(first, format), format), [])
         return []
+    with suppress(json.JSONDecodeError, RecursionError):
+        record = json.loads(first)
+        return list(record) if isinstance(record, dict) else []
     return []
 
 
 # ---- formats ------------------------------------------------------------------------------------
 
 
-def _json_rows(path: Path, wanted: Wanted, encoding: str) -> Iterator[tuple[str, list[Any]]]:
+def _read_jsonl(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tuple[str, list[Any]]]:
     for number, line in enumerate(split_lines(read_blocks(path, encoding)), 1):
         if not line.strip():
             continue
@@ -158,88 +176,147 @@ def _json_rows(path: Path, wanted: Wanted, encoding: str) -> Iterator[tuple[str,
             ) from None
         if isinstance(record, dict):
             known = list(record)
-            yield place, [record[known[i]] for i in _positions(path, wanted, known)]
+            yield place, [record[known[i]] for i in _find_columns(path, wanted, known)]
         elif list(wanted) == [None]:
             yield place, [record]
         else:
-            raise DataError(f"{path}, {place}, is no JSON object and has no field to take")
+            raise DataError(
+                f"{path}, {place}, is not a JSON object: fields can only be read from objects"
+            )
 
 
-def _csv_rows(
-    path: Path, format: str, wanted: Wanted, encoding: str
+def _read_csv(
+    path: Path, format: str, wanted: ColumnChoice, encoding: str
 ) -> Iterator[tuple[str, list[Any]]]:
-    """CSV with quotes (RFC 4180); TSV without any (the IANA definition)."""
-    # The limit is the process's and 128 kB at first, less than a document: only ever raised.
+    """CSV with quotes (RFC 4180); TSV without any (the IANA definition).
+
+    Every row has as many columns as the first one; a CSV whose first row has no comma may be
+    separated by semicolons, tabs or bars.
+    """
+    # The limit belongs to the process and is 128 kB at first, less than a document: only raised.
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
-    reader = _csv_reader((line + "\n" for line in split_lines(read_blocks(path, encoding))), format)
+    lines = (line + "\n" for line in split_lines(read_blocks(path, encoding)))
+    head = list(_until_text(lines))
+    delimiter = _delimiter("".join(head), format)
+    reader = _csv_reader(chain(head, lines), delimiter, format)
     positions: list[int] | None = None
-    width = 0
+    header: list[str] = []
     try:
         for row in reader:
             if not row:
                 continue
             if positions is None:
-                positions, width = _csv_positions(path, wanted, row), len(row)
+                positions, header = _csv_positions(path, wanted, row), row
                 if not _is_numbered(wanted, row):
                     continue
             place = f"line {reader.line_num:,}"
-            if len(row) <= max(positions):
-                raise DataError(f"{path}, {place}, has {len(row)} of {width} columns")
+            _check_row(path, place, row, header, delimiter)
             yield place, [row[i] for i in positions]
     except csv.Error as error:
+        advice = "is a quote missing, or is the file in another format?"
+        if "new-line character" in str(error):
+            error = csv.Error("a carriage return without a line feed")
+            advice = "convert its line ends to LF or CRLF"
         raise DataError(
-            f"{path}, line {reader.line_num:,}, is not {format} ({error}): is a quote missing, or "
-            "is the file of another format?"
+            f"{path}, line {reader.line_num:,}, is not {format} ({error}): {advice}"
         ) from None
 
 
-def _csv_reader(text: Iterable[str], format: str) -> Any:
-    is_csv = format == "csv"
+def _until_text(lines: Iterator[str]) -> Iterator[str]:
+    """The lines up to the first one that is not blank."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
+
+
+def _check_row(path: Path, place: str, row: list[str], header: list[str], delimiter: str) -> None:
+    """Refuse a row in which a delimiter inside a value has shifted the columns.
+
+    Raises:
+        DataError: if it has another number of columns than the first row, or a quote after a space.
+    """
+    if len(row) != len(header):
+        columns = f"{len(row)} column{'s' * (len(row) != 1)}"
+        name = "a tab" if delimiter == "\t" else repr(delimiter)
+        raise DataError(
+            f"{path}, {place}, has {columns} and the first row has {len(header)} "
+            f"({', '.join(header)[:60]}), separated by {name}: quote values that contain {name}, "
+            "or give the format that the file is in"
+        )
+    for cell in row if delimiter != "\t" else []:
+        if cell[:1] == " " and cell.lstrip(" ")[:1] == '"':
+            raise DataError(
+                f"{path}, {place}, has a space before a quote ({cell[:30]}): remove it, so that "
+                "the quotes count"
+            )
+
+
+def _delimiter(first: str, format: str) -> str:
+    """The separator of columns: a comma or a tab, or another one that the first row shows.
+
+    Another one is taken only in CSV, and only if the first row has no comma.
+    """
+    if format == "tsv":
+        return "\t"
+    if "," not in first:
+        return next((d for d in _OTHER_DELIMITERS if d in first), ",")
+    return ","
+
+
+def _csv_reader(text: Iterable[str], delimiter: str, format: str) -> Any:
     return csv.reader(
         text,
-        delimiter="," if is_csv else "\t",
-        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if format == "csv" else csv.QUOTE_NONE,
         strict=True,
     )
 
 
-def _is_numbered(wanted: Wanted, first: list[str]) -> bool:
+def _is_numbered(wanted: ColumnChoice, first: list[str]) -> bool:
     """Whether the columns are given as numbers, from 1: a table without a header."""
-    given = [name for name in wanted if name is not None]
-    return bool(given) and all(
-        isinstance(name, int) or (name.isdecimal() and name not in first) for name in given
+    names = [name for name in wanted if name is not None]
+    return bool(names) and all(
+        isinstance(name, int) or (name.isdecimal() and name not in first) for name in names
     )
 
 
-def _csv_positions(path: Path, wanted: Wanted, first: list[str]) -> list[int]:
+def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str]) -> list[int]:
     if not _is_numbered(wanted, first):
-        return _positions(path, wanted, first)
+        return _find_columns(path, wanted, first)
     positions = [int(name) - 1 for name in wanted if name is not None]
     if min(positions) < 0 or max(positions) >= len(first):
         raise ConfigError(
-            f"{path} has columns 1 to {len(first)}, not {max(positions) + 1}; its first line is "
-            f"{', '.join(first)}"
+            f"{path} has columns 1 to {len(first)}, and column {max(positions) + 1} is needed; its "
+            f"first line is {', '.join(first)[:60]}: give other columns, or the format it is in"
         )
     return positions
 
 
-def _parquet_rows(path: Path, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
-    arrow, parquet = _parquet(path)
+def _read_parquet(path: Path, wanted: ColumnChoice) -> Iterator[tuple[str, list[Any]]]:
+    arrow, parquet = _import_parquet(path)
     try:
         with parquet.ParquetFile(path) as file:
             known = list(file.schema_arrow.names)
-            names = [known[i] for i in _positions(path, wanted, known)]
+            names = [known[i] for i in _find_columns(path, wanted, known)]
             number = 0
             for batch in file.iter_batches(batch_size=4096, columns=names):
-                taken = [batch.column(name).to_pylist() for name in names]
-                for row in zip(*taken, strict=True):
+                columns = [_to_python(batch.column(name), arrow) for name in names]
+                for row in zip(*columns, strict=True):
                     number += 1
                     yield f"row {number:,}", list(row)
     except (arrow.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as parquet: {error}") from None
 
 
-def _parquet(path: Path) -> tuple[Any, Any]:
+def _to_python(column: Any, arrow: Any) -> list[Any]:
+    """The values of a column; instants as `Instant`, since datetime cannot hold nanoseconds."""
+    if arrow.types.is_timestamp(column.type):
+        return [v if v is None else Instant(v) for v in column.cast("int64").to_pylist()]
+    return list(column.to_pylist())
+
+
+def _import_parquet(path: Path) -> tuple[Any, Any]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
@@ -251,38 +328,30 @@ def _parquet(path: Path) -> tuple[Any, Any]:
 # ---- one row per event --------------------------------------------------------------------------
 
 
-def _events(
-    path: Path, rows: Iterable[tuple[str, list[Any]]], *, is_ordered: bool
+def _group_events(
+    path: Path, rows: Iterable[tuple[str, list[Any]]], columns: Columns
 ) -> Iterator[list[str]]:
     """The events of each sequence, sorted; sequences in the order of their first rows."""
-    sequences: dict[Any, list[tuple[Any, str]]] = {}
-    shared: dict[str, str] = {}  # one string for each kind of event
-    is_numeric = True
+    sequences: dict[str, list[tuple[Any, str]]] = {}
+    shared: dict[str, str] = {}  # one string for all events of a kind
+    keys = OrderKeys(path, columns.order)
     for place, (value, sequence, *order) in rows:
-        event = _symbol(value, path, place)
-        if event == "" or sequence is None or any(o is None or o != o for o in order):
-            raise DataError(
-                f"{path}, {place}, lacks the event, the sequence id or the order: fill or remove it"
-            )
-        key: Any = _sortable(order[0]) if is_ordered else 0
-        is_numeric = is_numeric and not isinstance(key, str)
-        sequences.setdefault(sequence, []).append((key, shared.setdefault(event, event)))
-    by_key = itemgetter(0) if is_numeric else _as_text
+        event = _to_event(value, path, place)
+        key = keys.parse(order[0], place) if order else 0
+        name = _to_event(sequence, path, place)
+        if event == "" or name == "":
+            empty = "event" if event == "" else "sequence id"
+            raise DataError(f"{path}, {place}, has an empty {empty}: fill it or remove the row")
+        sequences.setdefault(name, []).append((key, shared.setdefault(event, event)))
     for events in sequences.values():
-        yield [event for _, event in (sorted(events, key=by_key) if is_ordered else events)]
+        if columns.order is not None:
+            events.sort(key=itemgetter(0))
+        yield [event for _, event in events]
 
 
-def _sortable(value: Any) -> Any:
-    """Numbers written as text as numbers, so that 10 comes after 9; the rest as it is."""
-    if not isinstance(value, str):
-        return value
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            pass
-    return value
-
-
-def _as_text(event: tuple[Any, str]) -> str:
-    return str(event[0])
+def _to_event(value: Any, path: Path, place: str) -> str:
+    """An event or an id as text; a whole number is spelled alike however it is written."""
+    if isinstance(value, (date, Decimal)):
+        value = str(value)
+    text = value if isinstance(value, str) else _to_symbol(value, path, place)
+    return _WHOLE_NUMBER.sub(r"\1", text)

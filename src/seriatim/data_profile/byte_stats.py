@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.data.encodings import around, guess_encoding, marked_encoding, unmarked_utf16
 from seriatim.data.files import open_bytes
 from seriatim.errors import DataError
 
@@ -41,13 +42,6 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x04", "a pickle", "export its content as .jsonl"),
     (b"\x80\x05", "a pickle", "export its content as .jsonl"),
     (b"\x7fELF", "a program", "pass text"),
-)
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
 )
 # Byte patterns that are counted everywhere, by name.
 _PATTERNS = {
@@ -105,6 +99,7 @@ class ByteStats:
         histogram: (256,) the occurrences of each byte.
         num_invalid: the number of bytes that are not UTF-8.
         first_invalid: the first of them.
+        sample: the bytes around the first of them.
         invalid: (256,) the occurrences of each byte among them.
         mark: the encoding that a byte-order mark names.
         longest: the longest line: its bytes, file and number.
@@ -123,22 +118,26 @@ class ByteStats:
     num_invalid: int = 0
     first_invalid: InvalidByte | None = None
     invalid: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    sample: bytes = b""
     mark: str | None = None
     longest: tuple[int, str, int] = (0, "", 0)
     binary: BinaryFile | None = None
 
     @property
     def encoding(self) -> str:
-        """The most likely encoding of the files.
+        """The most likely encoding of the files; see `guess_encoding`.
 
-        Bytes that are not UTF-8 indicate Latin-1, or Windows' cp1252 if some are 0x80 to 0x9F,
-        which are control characters in Latin-1; but 0x85 alone, a line end of old machines, does
-        not indicate cp1252.
+        All bytes decide between Latin-1 and Windows-1252: those from 0x80 to 0x9F are control
+        characters in Latin-1; but 0x85 alone, a line end of old machines, does not indicate
+        Windows-1252.
         """
         if self.mark is not None:
             return self.mark
         if not self.num_invalid:
             return "utf-8"
+        guess = guess_encoding(self.sample)
+        if guess not in (None, "latin-1", "cp1252"):
+            return guess
         others = int(self.invalid[0x80:0xA0].sum() - self.invalid[0x85])
         undefined = int(self.invalid[[0x81, 0x8D, 0x8F, 0x90, 0x9D]].sum())
         return "cp1252" if others and not undefined else "latin-1"
@@ -228,21 +227,20 @@ def _scan(
 
 def _begin(path: Path, data: bytes, stats: ByteStats) -> None:
     """Detect a byte-order mark or a binary file by the first bytes."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            stats.marked += 1
-            stats.mark = encoding if encoding != "utf-8" else stats.mark
-            return
+    marked = marked_encoding(data)
+    if marked is not None:
+        stats.marked += 1
+        stats.mark = marked if marked != "utf-8" else stats.mark
+        return
     for prefix, kind, action in _BINARY:
         if data.startswith(prefix):
             stats.binary = BinaryFile(str(path), kind, action)
             return
+    unmarked = unmarked_utf16(data)
+    if unmarked is not None:
+        stats.mark = unmarked
+        return
     zeros = data.count(0)
-    if zeros * 5 > len(data) and len(data) > 8:
-        even = data[::2].count(0)
-        if even > 4 * (zeros - even) or zeros - even > 4 * even:
-            stats.mark = "utf-16-be" if even * 2 > zeros else "utf-16-le"
-            return
     if zeros * 100 > len(data):
         kind = f"binary: {zeros:,} of its first {len(data):,} bytes are NUL"
         stats.binary = BinaryFile(str(path), kind, "pass text or a table")
@@ -311,6 +309,7 @@ def _decode(
                 number = line + data[: max(at - seen, 0)].count(b"\n")
                 byte = error.object[error.start]
                 stats.first_invalid = InvalidByte(str(path), at, number, byte)
+                stats.sample = around(data, at - seen)
             rest, origin, waiting = error.object[error.start + 1 :], at + 1, b""
 
 

@@ -229,7 +229,7 @@ def _of_table(
     if not names:
         return DataKind("documents", f"{format} without named fields: each record is a sequence")
     has_header = format in ("jsonl", "parquet") or not _looks_like_data(path, format, encoding)
-    wanted: tables.Wanted = names if has_header else list(range(1, len(names) + 1))
+    wanted: tables.ColumnChoice = names if has_header else list(range(1, len(names) + 1))
     columns = _columns(path, format, encoding, wanted)
     if any(value is not None for value in user_columns.values()):
         return DataKind(
@@ -308,7 +308,9 @@ def _events(columns: tuple[Column, ...]) -> DataKind | None:
     return DataKind("event table", description, options=options, columns=columns)
 
 
-def _columns(path: Path, format: str, encoding: str, wanted: tables.Wanted) -> tuple[Column, ...]:
+def _columns(
+    path: Path, format: str, encoding: str, wanted: tables.ColumnChoice
+) -> tuple[Column, ...]:
     rows: list[list[Any]] = []
     try:
         for _, row in islice(tables.records(path, format, wanted, encoding), _HEAD):

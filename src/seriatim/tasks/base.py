@@ -20,6 +20,7 @@ from seriatim.analysis.robustness.measure import Robustness
 from seriatim.core.model import TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
+from seriatim.data.splits import SplitRecord
 from seriatim.errors import ConfigError, ModelError, TrainingError
 from seriatim.laws.check import LawReport
 from seriatim.tasks import storage
@@ -377,7 +378,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     @abstractmethod
     def _split(
         self, part: Part, fractions: Fractions
-    ) -> tuple[Sequence[Part | None], dict[str, Any]]: ...
+    ) -> tuple[Sequence[Part | None], SplitRecord]: ...
 
     @abstractmethod
     def _part_fingerprint(self, part: Part) -> str: ...
@@ -444,7 +445,7 @@ AnyTask: TypeAlias = Task[Any, Any, Any, Any, Any]
 def split_parts(
     parts: Mapping[str, Part],
     fractions: Fractions,
-    split: Callable[[Part, Fractions], tuple[Sequence[Part | None], dict[str, Any]]],
+    split: Callable[[Part, Fractions], tuple[Sequence[Part | None], SplitRecord]],
 ) -> tuple[dict[str, Part], Json | None]:
     """Split validation and test off the training part, unless there is a validation part.
 
@@ -463,7 +464,8 @@ def split_parts(
         fractions = (fractions[0], fractions[1] + fractions[2], 0.0)
     pieces, record = split(parts["train"], fractions)
     named = zip(("train", "valid", "test"), pieces, strict=True)
-    return {**parts, **{name: piece for name, piece in named if piece is not None}}, record
+    pieces_by_name = {name: piece for name, piece in named if piece is not None}
+    return {**parts, **pieces_by_name}, record.to_json()
 
 
 def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:

@@ -21,6 +21,7 @@ from seriatim.core.records import Json, from_json
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
 from seriatim.data.labels import LabelSet, Per, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
+from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.fit import fit_vocabulary, vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError
@@ -197,7 +198,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
 
     def _split(
         self, part: Pairs, fractions: Fractions
-    ) -> tuple[Sequence[Pairs | None], dict[str, Any]]:
+    ) -> tuple[Sequence[Pairs | None], SplitRecord]:
         return split_pairs(part, fractions)
 
     def _part_fingerprint(self, part: Pairs) -> str:

@@ -27,7 +27,7 @@ from seriatim.core.records import Json
 from seriatim.data.batches.corpus import check_token_budget
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Sequences, Source, open_source
-from seriatim.data.splits import split_source
+from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.categories import CategoryChoice
 from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Vocabulary
@@ -190,7 +190,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
 
     def _split(
         self, part: Source, fractions: Fractions
-    ) -> tuple[Sequence[Source | None], dict[str, Any]]:
+    ) -> tuple[Sequence[Source | None], SplitRecord]:
         return split_source(part, fractions)
 
     def _part_fingerprint(self, part: Source) -> str:

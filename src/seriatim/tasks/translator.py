@@ -29,6 +29,7 @@ from seriatim.data.pairs import (
     open_pairs,
     split_pairs,
 )
+from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.decode.batched import search_sources
@@ -226,7 +227,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
     def _split(
         self, part: Pairs, fractions: Fractions
-    ) -> tuple[Sequence[Pairs | None], dict[str, Any]]:
+    ) -> tuple[Sequence[Pairs | None], SplitRecord]:
         return split_pairs(part, fractions)
 
     def _part_fingerprint(self, part: Pairs) -> str:
