@@ -312,10 +312,10 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(learned: Translator) -> 
         translator().fit([("a", "b")])
 
 
-def test_a_model_that_does_not_look_at_its_source_has_no_alignment() -> None:
+def test_a_model_without_attention_to_its_source_has_no_alignment() -> None:
     found = translator("gru", attention="none")
     found.fit(reversals(30), steps=1)
-    with pytest.raises(ConfigError, match="looks at the source"):
+    with pytest.raises(ConfigError, match="attention to the source"):
         found.translate(["ab"], alignment=True)
 
 

@@ -23,8 +23,8 @@ from torch.distributed.tensor import DTensor
 
 from seriatim.core import atomic
 from seriatim.train.checkpoint import snapshot, store
-from seriatim.train.checkpoint.snapshot import FileSeal, Snapshot
-from seriatim.train.checkpoint.store import DISK_ERRORS, SHARD, damaged, seal
+from seriatim.train.checkpoint.snapshot import FileChecksum, Snapshot
+from seriatim.train.checkpoint.store import DISK_ERRORS, SHARD, checksum, damaged
 from seriatim.train.distributed import Ranks
 
 _ROWS = "rows"  # the key of the header: {name: [first row, whole shape]}
@@ -75,7 +75,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 def write(
     folder: Path, count: int, sharded: Mapping[str, DTensor], ranks: Ranks
-) -> dict[str, FileSeal] | None:
+) -> dict[str, FileChecksum] | None:
     """Write every rank's rows. A collective.
 
     Args:
@@ -85,10 +85,10 @@ def write(
         ranks: the processes.
 
     Returns:
-        The seals of all ranks' files, by name; None: some rank could not write its own, and the
+        The checksums of all ranks' files, by name; None: some rank could not write its own, and the
         old checkpoint is still there.
     """
-    own = FileSeal(0, 0)
+    own = FileChecksum(0, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         own = _write(folder / _name(count, ranks.rank, ranks.size), sharded)
@@ -97,11 +97,11 @@ def write(
         has_failed = True
     if ranks.any(has_failed)[0]:
         return None
-    seals = torch.zeros(ranks.size, 2, dtype=torch.int64)
-    seals[ranks.rank] = torch.tensor([own.bytes, own.crc32])
+    sums = torch.zeros(ranks.size, 2, dtype=torch.int64)
+    sums[ranks.rank] = torch.tensor([own.bytes, own.crc32])
     return {
-        _name(count, rank, ranks.size): FileSeal(size, crc)
-        for rank, (size, crc) in enumerate(ranks.sum(seals).tolist())
+        _name(count, rank, ranks.size): FileChecksum(size, crc)
+        for rank, (size, crc) in enumerate(ranks.sum(sums).tolist())
     }
 
 
@@ -109,27 +109,27 @@ def _name(count: int, rank: int, size: int) -> str:
     return f"{SHARD}{count}.{rank}-of-{size}.safetensors"
 
 
-def _write(path: Path, sharded: Mapping[str, DTensor]) -> FileSeal:
+def _write(path: Path, sharded: Mapping[str, DTensor]) -> FileChecksum:
     rows = {name: [_bounds(t)[0], list(t.shape)] for name, t in sharded.items()}
     local = {name: t.to_local().detach().cpu().contiguous() for name, t in sharded.items()}
     with atomic.write(path) as part:
         safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
-        sealed = seal(part)
+        written = checksum(part)
     atomic.flush(path.parent)
-    return sealed
+    return written
 
 
 # ---- reading ------------------------------------------------------------------------------------
 
 
 def read(
-    folder: Path, files: Mapping[str, FileSeal], like: Callable[[str], Tensor | None]
+    folder: Path, files: Mapping[str, FileChecksum], like: Callable[[str], Tensor | None]
 ) -> dict[str, Tensor]:
     """What this process needs of the stored tensors: its rows, or all rows of a whole tensor.
 
     Args:
         folder: the folder of the checkpoint.
-        files: the seals of the shards, by name.
+        files: the checksums of the shards, by name.
         like: a function that returns, for a stored name, a tensor of this run that is held in
             the same way.
 

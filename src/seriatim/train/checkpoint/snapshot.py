@@ -18,7 +18,7 @@ _OWNER = "a training run"
 
 
 @dataclass(frozen=True)
-class FileSeal:
+class FileChecksum:
     """The size of a file and its CRC-32: it detects accidents, not attackers."""
 
     bytes: int
@@ -41,7 +41,7 @@ class Snapshot:
     tensors: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     best_step: int | None
-    shards: Mapping[str, FileSeal] = field(default_factory=dict)
+    shards: Mapping[str, FileChecksum] = field(default_factory=dict)
 
 
 class Copies:

@@ -30,7 +30,7 @@ from seriatim.core import atomic
 from seriatim.core.records import Json, from_json, read_json, to_json
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.train.checkpoint.numbers import RunNumbers
-from seriatim.train.checkpoint.snapshot import FileSeal, Snapshot
+from seriatim.train.checkpoint.snapshot import FileChecksum, Snapshot
 
 FORMAT = 2
 HEAD = "checkpoint.json"
@@ -88,14 +88,14 @@ class CheckpointHead:
     format: int
     about: dict[str, dict[str, Any]]
     numbers: RunNumbers
-    files: dict[str, FileSeal]
+    files: dict[str, FileChecksum]
     versions: dict[str, str]
     count: int
 
     @property
-    def shards(self) -> dict[str, FileSeal]:
+    def shards(self) -> dict[str, FileChecksum]:
         """The files in which the processes of a sharded run keep their own rows."""
-        return {name: seal for name, seal in self.files.items() if name.startswith(SHARD)}
+        return {name: sums for name, sums in self.files.items() if name.startswith(SHARD)}
 
     @property
     def best_step(self) -> int | None:
@@ -138,10 +138,10 @@ def write(folder: Path, snapshot: Snapshot, about: Mapping[str, Json]) -> None:
         raise
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileSeal:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileChecksum:
     with atomic.write(path) as part:
         safetensors.torch.save_file(dict(tensors), part)
-        return seal(part)
+        return checksum(part)
 
 
 def _write_json(path: Path, content: object) -> None:
@@ -149,14 +149,14 @@ def _write_json(path: Path, content: object) -> None:
         part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def seal(path: Path) -> FileSeal:
+def checksum(path: Path) -> FileChecksum:
     """The size and checksum of a file."""
     size = path.stat().st_size
     if size == 0:
-        return FileSeal(0, 0)
+        return FileChecksum(0, 0)
     # In one call, which releases Python's lock: training continues beside it.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return FileSeal(size, zlib.crc32(content))
+        return FileChecksum(size, zlib.crc32(content))
 
 
 def remove_others(folder: Path, files: Iterable[str]) -> None:
@@ -224,7 +224,7 @@ def read_tensors(folder: Path, head: CheckpointHead) -> tuple[dict[str, Tensor],
         path = folder / name
         if not path.is_file():
             raise damaged(folder, f"{name} is missing")
-        if seal(path) != expected:
+        if checksum(path) != expected:
             raise damaged(folder, f"{name} is not what was written")
         try:
             tensors[_BEST if name.startswith(_BEST) else _STATE] = safetensors.torch.load_file(path)
