@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from seriatim.core import Batch
-from seriatim.layers.cells import Cell
-from seriatim.models import Latent
-from seriatim.models.build import build_model
+from seriatim.layers import Cell
+from seriatim.models import Latent, build_model
 
 
 class MinimalGatedUnit(Cell):

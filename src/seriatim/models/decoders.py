@@ -62,12 +62,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        carry: Carry,
-        e: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool = True,
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """As `SequenceModel.advance`, for embedded symbols e (B, L, D); features (B, L, D)."""
 
@@ -90,12 +85,7 @@ class DecoderBlock(Unit):
         self.feedforward, self.feedforward_norm = make_feedforward(config), make_norm(config)
 
     def forward(
-        self,
-        h: Tensor,
-        chunk: Chunk,
-        layer: int,
-        rotation: Rotation | None,
-        memory: Memory,
+        self, h: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None, memory: Memory
     ) -> Tensor:
         """h (B, L, D) to (B, L, D)."""
 
@@ -171,12 +161,7 @@ class TransformerDecoder(Decoder):
         return tape, memory
 
     def forward(
-        self,
-        carry: Carry,
-        e: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool = True,
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """Features are the outputs of the last block."""
         tape: Tape
@@ -242,12 +227,7 @@ class RecurrentDecoder(Decoder):
         return memory.initial, Memory(memory.keys, memory.values, memory.bias, (), memory.group)
 
     def forward(
-        self,
-        carry: Carry,
-        e: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool = True,
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """Features are the outputs of the last layer."""
         own, memory = carry
@@ -285,12 +265,7 @@ class MultiplicativeDecoder(RecurrentDecoder):
         return self._one_head(self.score(states), states, lengths, summary)
 
     def forward(
-        self,
-        carry: Carry,
-        e: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool = True,
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """Features h~."""
         own, memory = carry
@@ -339,12 +314,7 @@ class AdditiveDecoder(RecurrentDecoder):
         return self._one_head(self.key(states), states, lengths, summary)
 
     def forward(
-        self,
-        carry: Carry,
-        e: Tensor,
-        lengths: Tensor | None,
-        *,
-        keep: bool = True,
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Tensor, Carry | None]:
         """Features are features_t of the equation above."""
         (bottom, above), memory = carry

@@ -79,6 +79,23 @@ class Encoder(nn.Module, ABC):
         return mean_of_valid(states, lengths)
 
 
+class EmbeddingEncoder(Encoder):
+    """An encoder from its options, with an embedding."""
+
+    def __init__(
+        self, config: EncoderConfig, num_symbols: int, embedding: nn.Embedding | None = None
+    ) -> None:
+        """
+        Args:
+            config: the options.
+            num_symbols: V.
+            embedding: an embedding to share with another part; None: a new one.
+        """
+        super().__init__()
+        self.config, self.size = config, config.model_size
+        self.embedding = embedding or make_embedding(config, num_symbols)
+
+
 # ---- the Transformer ----------------------------------------------------------------------------
 
 
@@ -98,21 +115,13 @@ class _WholeSequence(Chunk):
         return self.positions
 
 
-class TransformerEncoder(Encoder):
+class TransformerEncoder(EmbeddingEncoder):
     """Self-attention in which only padding is masked (Vaswani et al. 2017, 3.1)."""
 
     def __init__(
         self, config: EncoderConfig, num_symbols: int, embedding: nn.Embedding | None = None
     ) -> None:
-        """
-        Args:
-            config: the options.
-            num_symbols: V.
-            embedding: an embedding to share with another part; None: a new one.
-        """
-        super().__init__()
-        self.config, self.size = config, config.model_size
-        self.embedding = embedding or make_embedding(config, num_symbols)
+        super().__init__(config, num_symbols, embedding)
         self.blocks = nn.ModuleList(make_block(config) for _ in range(config.encoder_layers))
         self.norm = make_last_norm(config)
         initialize_blocks(self.blocks, config, 2 * config.encoder_layers)
@@ -199,7 +208,7 @@ def reversal(lengths: Tensor | None, x: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda t: t.gather(1, index.expand(-1, -1, t.shape[-1]))
 
 
-class RecurrentEncoder(Encoder):
+class RecurrentEncoder(EmbeddingEncoder):
     """RNN, LSTM or GRU in both directions, each with D / 2 features.
 
     The backward layer reads the valid part of each row reversed, so it starts at the row's last
@@ -210,15 +219,7 @@ class RecurrentEncoder(Encoder):
     def __init__(
         self, config: EncoderConfig, num_symbols: int, embedding: nn.Embedding | None = None
     ) -> None:
-        """
-        Args:
-            config: the options.
-            num_symbols: V.
-            embedding: an embedding to share with another part; None: a new one.
-        """
-        super().__init__()
-        self.config, self.size = config, config.model_size
-        self.embedding = embedding or make_embedding(config, num_symbols)
+        super().__init__(config, num_symbols, embedding)
 
         def layers() -> nn.ModuleList:
             size, kind = config.model_size, config.encoder
