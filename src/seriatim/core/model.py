@@ -276,20 +276,8 @@ class SequenceModel(TargetModel):
         return fingerprint
 
 
-_FINAL = frozenset(
-    {
-        "forward",
-        "log_prob",
-        "start",
-        "update",
-        "step",
-        "predict",
-        "save_state",
-        "load_state",
-        "fingerprint",
-        "bind",
-    }
-)
+# `typing.final` marks the methods that it decorates.
+_FINAL = frozenset(n for n, m in vars(SequenceModel).items() if getattr(m, "__final__", False))
 
 
 class BoundModel(SequenceModel):

@@ -7,7 +7,7 @@
     LSTM(hiden_size=8)      ConfigError: unknown option hiden_size; did you mean hidden_size?
     LSTM(hidden_size=0)     ConfigError: hidden_size = 0: give 1 or more
 
-Knows pydantic, whose own messages end here. Knows no option, and no torch.
+Knows pydantic, and translates its messages; no specific option and no torch.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None =
 
     Args:
         cls: the class, with annotated fields.
-        equivalents: for names of options that other classes have, the names of those that a
-            class with no such option may have instead.
+        equivalents: for options that only some classes have, the names of their equivalents in
+            other classes.
     """
     checked: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
     check = checked.__init__
@@ -63,14 +63,14 @@ def unknown_option(
     equivalents: Mapping[str, Sequence[str]],
     others: Collection[str] = (),
 ) -> str:
-    """The sentence that refuses an option, with the name that was probably meant.
+    """The message for an unknown option, with the name that was probably meant.
 
     Args:
         name: the option that was given.
         owner: what was configured, for the message.
         names: the options of `owner`.
-        equivalents: for options of others, those that may take their place.
-        others: options that exist elsewhere, so that none is taken for a misspelling.
+        equivalents: for options of other classes, the names of their equivalents.
+        others: the options of other classes, which are not taken for misspellings.
     """
     instead = [n for n in equivalents.get(name, ()) if n in names]
     if instead:
@@ -88,7 +88,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """The first complaint of pydantic as a clause: the option, its value, what was expected."""
+    """The first error of pydantic as a clause: the option, its value and what was expected."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     expected = _expected(first["type"], first.get("ctx", {}), first["msg"])
