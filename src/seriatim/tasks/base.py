@@ -268,7 +268,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         path = Path(path)
         header = storage.read_header(path)
         check_task(path, header.task, cls, f"{cls.__name__}.load")
-        with storage.refusing_damage(path):
+        with storage.refusing_damage(path, header.seriatim):
             task = cls._restored(path, tuple(classes), device)
             storage.check_size(path, lambda: task._build(0, None))
             task.model = task._build(0, None)  # the weights made here are replaced at once

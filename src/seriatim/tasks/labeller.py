@@ -19,7 +19,7 @@ from seriatim.analysis.robustness.measure import Robustness
 from seriatim.core.batch import Batch
 from seriatim.core.records import Json, from_json
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
-from seriatim.data.labels import LabelSet, Per, check_labelled, open_labelled
+from seriatim.data.labels import LabelSet, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.fit import fit_vocabulary, vocabulary_from_json
@@ -45,6 +45,7 @@ from seriatim.tasks.base import (
     refuse_restart,
 )
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.saved import SavedLabeller
 from seriatim.tasks.text import option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
 from seriatim.train.callbacks.history import History
@@ -96,16 +97,6 @@ class LabelScore:
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class SavedLabeller:
-    """The part of config.json that only a labeller has."""
-
-    encoder: Json
-    per: Per
-    labels: tuple[str, ...]
-    temperature: float
 
 
 class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
@@ -177,14 +168,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     def open_files(self, files: DataFiles) -> Pairs:
         """The labelled sequences in files; see `Task.open_files`."""
         refuse(files, (*TEXT_FIELDS, "source", "target"), self.noun)
-        assert files.data is not None
-        return open_labelled(
-            files.data,
-            format=files.format,
-            text_column=files.source_column,
-            label_column=files.target_column,
-            encoding=files.encoding,
-        )
+        return files.open_labelled()
 
     def _open_training(self, data: PairData) -> Pairs:
         part = self._open(data)

@@ -6,7 +6,6 @@ holds no logic of its own and never asks which family it has.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -54,6 +53,7 @@ from seriatim.tasks.base import (
 )
 from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.saved import SavedLanguageModel, rename_options
 from seriatim.tasks.sequence_surprisal import HEAD, SequenceSurprisal, surprisals_by_sequence
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
 from seriatim.tasks.text import option_text, score_lines
@@ -66,14 +66,6 @@ from seriatim.train.loop import batches_of, seeded, validation_pass
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
-
-
-@dataclass(frozen=True)
-class SavedLanguageModel:
-    """The part of config.json that only a language model has."""
-
-    model: Json
-    sequences: Sequences
 
 
 class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
@@ -167,18 +159,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     def open_files(self, files: DataFiles) -> Source:
         """The text in files; see `Task.open_files`."""
         refuse(files, PAIR_FIELDS, self.noun)
-        assert files.data is not None
-        return open_source(
-            files.data,
-            sequences=self.sequences,
-            format=files.format,
-            field=files.field,
-            column=files.column,
-            sequence_id=files.sequence_column,
-            order=files.order_column,
-            encoding=files.encoding,
-            skip_empty=files.skip_empty,
-        )
+        return files.open_text(self.sequences)
 
     def _open_training(self, data: Data) -> Source:
         source = self._open(data)
@@ -632,7 +613,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
         saved = storage.read_config(SavedLanguageModel, path)
         symbols = vocabulary_from_json(storage.read_document(path, "symbols"))
-        config = restore(saved.model, classes)
+        config = restore(rename_options(saved.model), classes)
         lm = cls(config, symbols=symbols, sequences=saved.sequences, device=device)
         if symbols.unknown is not None:
             lm._speller = speller()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seriatim.data.sources import Sequences
+    from seriatim.data.pairs import Pairs
+    from seriatim.data.sources import Sequences, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,63 @@ class DataFiles:
     def is_empty(self) -> bool:
         """Whether no file is given."""
         return self.data is None and self.source is None and self.target is None
+
+    def open_text(self, sequences: "Sequences | None") -> "Source":
+        """The text in the files; see `open_source`."""
+        from seriatim.data.sources import open_source
+
+        assert self.data is not None
+        return open_source(
+            self.data,
+            sequences=sequences,
+            format=self.format,
+            field=self.field,
+            column=self.column,
+            sequence_id=self.sequence_column,
+            order=self.order_column,
+            encoding=self.encoding,
+            skip_empty=self.skip_empty,
+        )
+
+    def open_pairs(self) -> "Pairs":
+        """The pairs in the files; see `seriatim.data.pairs.open_pairs`.
+
+        Raises:
+            ConfigError: if one side is missing, or pairs are given twice.
+        """
+        from seriatim.data.pairs import open_pairs
+
+        if self.source is not None:
+            if self.target is None:
+                raise ConfigError("a file of sources and one of targets belong together: give both")
+            if self.data is not None:
+                raise ConfigError(
+                    f"pairs were given twice, as {self.data} and as {self.source}: give them once"
+                )
+            return open_pairs(self.source, self.target, encoding=self.encoding)
+        if self.data is None:
+            raise ConfigError("a file of sources and one of targets belong together: give both")
+        return open_pairs(
+            self.data,
+            self.target,
+            format=self.format,
+            source_column=self.source_column,
+            target_column=self.target_column,
+            encoding=self.encoding,
+        )
+
+    def open_labelled(self) -> "Pairs":
+        """The labelled sequences in the files; see `seriatim.data.labels.open_labelled`."""
+        from seriatim.data.labels import open_labelled
+
+        assert self.data is not None
+        return open_labelled(
+            self.data,
+            format=self.format,
+            text_column=self.source_column,
+            label_column=self.target_column,
+            encoding=self.encoding,
+        )
 
 
 TEXT_FIELDS = ("field", "column", "sequence_column", "order_column", "skip_empty")

@@ -284,11 +284,15 @@ def read_document(path: Path, name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def refusing_damage(path: Path) -> Iterator[None]:
+def refusing_damage(path: Path, version: str) -> Iterator[None]:
     """Turn whatever goes wrong inside, while a folder is read, into one sentence.
 
     Values that were altered by hand can have any type and any size, and a model is built from
     them before its weights are read.
+
+    Args:
+        path: the folder.
+        version: the version of seriatim that wrote it, for the message.
     """
     try:
         yield
@@ -296,13 +300,14 @@ def refusing_damage(path: Path) -> Iterator[None]:
     except ModelError:
         raise
     except SeriatimError as error:
-        raise ModelError(f"cannot load {path}: {error}") from None
+        raise ModelError(f"cannot load {path}, written by seriatim {version}: {error}") from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     except (RuntimeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else "not enough memory"
     raise ModelError(
-        f"the model folder {path} is damaged or altered ({reason}): restore it or fit again"
+        f"the model folder {path}, written by seriatim {version}, is damaged or altered "
+        f"({reason}): restore it or fit again"
     )
 
 

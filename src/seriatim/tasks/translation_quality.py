@@ -7,11 +7,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import MissingExtraError
 from seriatim.metrics.bleu_chrf import bleu, chrf
 from seriatim.metrics.error_rates import exact_match, symbol_error_rate, word_error_rate
 from seriatim.tasks.translation import Translation
+
+
+@dataclass(frozen=True)
+class PairLogProb:
+    """The log-probability of a target given its source, in nats."""
+
+    log_prob: float
+
+    def to_json(self) -> Json:
+        """A JSON object."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The number alone."""
+        return f"{self.log_prob:.6f}"
 
 
 @dataclass(frozen=True)

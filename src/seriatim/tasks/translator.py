@@ -7,7 +7,7 @@ never asks which encoder or decoder it has.
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +56,7 @@ from seriatim.tasks.base import (
     refuse_restart,
 )
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.saved import SavedTranslator
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (
@@ -70,7 +71,7 @@ from seriatim.tasks.translation import (
     scorers_for,
     translations,
 )
-from seriatim.tasks.translation_quality import Quality, judge
+from seriatim.tasks.translation_quality import PairLogProb, Quality, judge
 from seriatim.tasks.translator_defaults import (
     configured,
     pair_batches,
@@ -82,30 +83,6 @@ from seriatim.train.loop import seeded
 from seriatim.train.options import TrainingOptions
 
 GROUP = 1024  # texts that `translating` reads before it answers
-
-
-@dataclass(frozen=True)
-class PairLogProb:
-    """The log-probability of a target given its source, in nats."""
-
-    log_prob: float
-
-    def to_json(self) -> Json:
-        """A JSON object."""
-        return asdict(self)
-
-    def text(self) -> str:
-        """The number alone."""
-        return f"{self.log_prob:.6f}"
-
-
-@dataclass(frozen=True)
-class SavedTranslator:
-    """The part of config.json that only a translator has."""
-
-    model: Json
-    joint: bool
-    length_rule: LengthRule
 
 
 class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
@@ -200,24 +177,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
     def open_files(self, files: DataFiles) -> Pairs:
         """The pairs in files; see `Task.open_files`."""
         refuse(files, TEXT_FIELDS, self.noun)
-        if files.source is not None:
-            if files.target is None:
-                raise ConfigError("a file of sources and one of targets belong together: give both")
-            if files.data is not None:
-                raise ConfigError(
-                    f"pairs were given twice, as {files.data} and as {files.source}: give them once"
-                )
-            return open_pairs(files.source, files.target, encoding=files.encoding)
-        if files.data is None:
-            raise ConfigError("a file of sources and one of targets belong together: give both")
-        return open_pairs(
-            files.data,
-            files.target,
-            format=files.format,
-            source_column=files.source_column,
-            target_column=files.target_column,
-            encoding=files.encoding,
-        )
+        return files.open_pairs()
 
     def _open_training(self, data: PairData) -> Pairs:
         return self._open(data)

@@ -120,12 +120,12 @@ def train(
                 _Trials(held, source, parallelism), valid, options, head, callbacks, began
             )
         with seeded(model.device, seed):
-            keeper = None
+            writer = None
             if checkpoints is not None and ranks.is_main:
-                keeper = CheckpointWriter(checkpoints, about, callbacks.clock)
+                writer = CheckpointWriter(checkpoints, about, callbacks.clock)
             folder = None if checkpoints is None else checkpoints.folder
-            around = RunContext(callbacks, began, ranks, folder, keeper)
-            run = TrainingRun(held, source, valid, options, plan, around)
+            context = RunContext(callbacks, began, ranks, folder, writer)
+            run = TrainingRun(held, source, valid, options, plan, context)
             if head is None and choice.why:
                 run.note(choice.why)
             try:
@@ -133,7 +133,7 @@ def train(
                     tensors, best = store.read_tensors(checkpoints.folder, head)
                     found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
                     run.restore(found)
-                return run.go()
+                return run.train()
             finally:
                 run.trainer.release()
                 model.eval()
