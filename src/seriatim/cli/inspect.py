@@ -20,9 +20,8 @@ from seriatim.errors import ConfigError, DataError, OutputError
 if TYPE_CHECKING:
     from seriatim.analysis.inspect.inspection import Inspection
     from seriatim.data.sources import Source
+    from seriatim.tasks.base import AnyTask
     from seriatim.tasks.inspection import Labels
-    from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.registry import Task
 
 _MAX_PATH = 4096  # characters; a longer text is never taken for a path
 
@@ -110,28 +109,24 @@ class _Input:
     labels_file: Path | None
     encoding: str
 
-    def texts(self, task: "Task") -> "str | Source | list[str] | list[tuple[str, str | None]]":
+    def texts(self, task: "AnyTask") -> "str | Source | list[str] | list[tuple[str, str | None]]":
         """What the task reads: a text or its file, lines, or pairs."""
-        from seriatim.tasks.language_model import LanguageModel
-        from seriatim.tasks.translator import Translator
-
-        if isinstance(task, Translator):
+        if task.reads == "pairs":
             return self._pairs()
         if self.target is not None:
             raise ConfigError(
                 "--target is an option of translators, and this is none: leave it out"
             )
-        return self._source(task) if isinstance(task, LanguageModel) else self._lines()
+        return self._source(task) if task.reads == "text" else self._lines()
 
-    def labels(self, task: "Task") -> "Labels | None":
+    def labels(self, task: "AnyTask") -> "Labels | None":
         """Lists of labels by name; a file with a single list is named after the file."""
         from seriatim.data.files import read_blocks, split_lines
-        from seriatim.tasks.language_model import LanguageModel
 
         path = self.labels_file
         if path is None:
             return None
-        if not isinstance(task, LanguageModel):
+        if task.reads != "text":
             raise ConfigError(
                 "--labels is an option of language models, and this is none: leave it out"
             )
@@ -153,14 +148,16 @@ class _Input:
         except (OSError, ValueError):  # not a valid path
             return False
 
-    def _source(self, task: "LanguageModel") -> "str | Source":
-        from seriatim.data.sources import open_source
+    def _source(self, task: "AnyTask") -> "str | Source":
+        from seriatim.tasks.options import DataFiles
 
         if self.text == "-":
             return sys.stdin.read()
         if not self._is_file():
             return self.text
-        return open_source(Path(self.text), sequences=task.sequences, encoding=self.encoding)
+        files = DataFiles(data=Path(self.text), encoding=self.encoding)
+        source: Source = task.open_files(files)
+        return source
 
     def _lines(self) -> list[str]:
         from seriatim.data.files import read_blocks, split_lines

@@ -79,6 +79,9 @@ def build_model(
     return model(config, num_symbols, boundary)
 
 
+LabelModel: TypeAlias = SequenceLabels | ElementLabels
+
+
 def build_labeller(
     config: EncoderConfig, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]
 ) -> LabelModel:

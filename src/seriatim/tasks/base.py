@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ Log: TypeAlias = Callable[[str], None]
 Fractions: TypeAlias = tuple[float, float, float]
 Options: TypeAlias = TrainingOptions | Mapping[str, Any]
 Data = TypeVar("Data")  # what the user gives
-Part = TypeVar("Part")  # the data once it is opened
+Part = TypeVar("Part", bound="Fingerprinted")  # the data once it is opened
 Encoded = TypeVar("Encoded")  # the data as numbers
 FactsT = TypeVar("FactsT")
 ScoreT = TypeVar("ScoreT")
@@ -79,6 +79,26 @@ class TrainingJob:
             checkpoints=self.checkpoints,
         )
 
+    def check_closed_form(self, family: str) -> None:
+        """
+        Raises:
+            ConfigError: if the model is to be fitted further, or by several processes.
+        """
+        if current().size > 1:
+            raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
+        if not self.is_new:
+            raise ConfigError(
+                f"a {family} model is counted, not trained, so it cannot be trained further: fit "
+                "a new one on all of the data"
+            )
+
+
+class Fingerprinted(Protocol):
+    """Data that can be recognized."""
+
+    def fingerprint(self) -> str:
+        """A hash of the data."""
+
 
 class EachScore(Protocol):
     """The score of one sequence or pair."""
@@ -101,6 +121,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     name: ClassVar[str]  # in config.json
     noun: ClassVar[str]  # "a language model"
+    reads: ClassVar[Literal["text", "pairs", "labelled"]]  # the kind of its data
     example: ClassVar[str]  # a command to try with a saved model
     runs_in_processes: ClassVar[bool] = True  # whether several processes can share the training
     record_type: ClassVar[Any]  # the `TrainingRecord` of this task
@@ -197,7 +218,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             checkpoints,
             resume,
             model={"task": self.name, **self._identity(), "begun from": begun_from},
-            data={name: self._part_fingerprint(part) for name, part in parts.items()},
+            data={name: part.fingerprint() for name, part in parts.items()},
             documents=self.document_names,
         )
 
@@ -381,15 +402,12 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     ) -> tuple[Sequence[Part | None], SplitRecord]: ...
 
     @abstractmethod
-    def _part_fingerprint(self, part: Part) -> str: ...
-
-    @abstractmethod
     def _encode(self, parts: Mapping[str, Part], log: Log) -> dict[str, Encoded]:
         """The parts as numbers; chooses the vocabulary first, where there is none yet."""
 
-    @abstractmethod
     def _suited(self, given: Mapping[str, Any], corpus: Encoded | None) -> TrainingOptions:
-        """`training_options` that also suit the training data, once it is read."""
+        """`training_options`; a translator suits them to the training data, once it is read."""
+        return self.training_options(given)
 
     @abstractmethod
     def _build(self, seed: int, corpus: Encoded | None) -> TargetModel:

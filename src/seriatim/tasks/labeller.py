@@ -113,6 +113,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
 
     name = "labelling"
     noun = NOUNS["labelling"]
+    reads = "labelled"
     example = "label {folder} FILE"
     runs_in_processes = False
     record_type = TrainingRecord[LabelledFacts, LabelScore]
@@ -185,9 +186,6 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     ) -> tuple[Sequence[Pairs | None], SplitRecord]:
         return split_pairs(part, fractions)
 
-    def _part_fingerprint(self, part: Pairs) -> str:
-        return part.fingerprint()
-
     def _encode(self, parts: Mapping[str, Pairs], log: Log) -> dict[str, list[Example]]:
         labels = self.labels
         assert labels is not None  # they are read when the training data is opened
@@ -206,9 +204,6 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             )
         symbols = self.vocabulary
         return {name: _examples(part, symbols, labels) for name, part in parts.items()}
-
-    def _suited(self, given: Mapping[str, Any], corpus: list[Example] | None) -> TrainingOptions:
-        return self.training_options(given)
 
     def _build(self, seed: int, corpus: list[Example] | None) -> LabelModel:
         symbols, labels = self._vocabularies()

@@ -61,7 +61,6 @@ from seriatim.tasks.text_stream import Prediction, Surprisal, TextStream
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.train.callbacks.history import History
 from seriatim.train.closed_form import ClosedForm
-from seriatim.train.distributed import current
 from seriatim.train.loop import batches_of, seeded, validation_pass
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
 
@@ -81,6 +80,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
 
     name = "language"
     noun = NOUNS["language"]
+    reads = "text"
     example = "generate {folder}"
     each_head = HEAD
     record_type = TrainingRecord[CorpusFacts, Score]
@@ -174,9 +174,6 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     ) -> tuple[Sequence[Source | None], SplitRecord]:
         return split_source(part, fractions)
 
-    def _part_fingerprint(self, part: Source) -> str:
-        return part.fingerprint()
-
     def _encode(self, parts: Mapping[str, Source], log: Log) -> dict[str, Corpus]:
         self.vocabulary, corpora = encode_parts(
             parts, self.vocabulary, spec=self._spec, cut=self._cut, log=log
@@ -184,9 +181,6 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         if self._speller is None:
             self._speller = fit_speller(parts["train"].texts(), self.vocabulary)
         return corpora
-
-    def _suited(self, given: Mapping[str, Any], corpus: Corpus | None) -> TrainingOptions:
-        return self.training_options(given)
 
     def _build(self, seed: int, corpus: Corpus | None) -> SequenceModel:
         symbols = self._vocabulary()
@@ -198,15 +192,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         if not isinstance(model, ClosedForm):
             batches = batches_of(model, train, job.options)
             return job.train(model, batches, validation_pass(model, valid, job.options))
-        if current().size > 1:
-            raise ConfigError(
-                f"a {self.config.family} model is counted, in one process: leave out processes"
-            )
-        if not job.is_new:
-            raise ConfigError(
-                f"a {self.config.family} model is counted, not trained, so it cannot be trained "
-                "further: fit a new one on all of the data"
-            )
+        job.check_closed_form(self.config.family)
         job.callbacks.log("counting")
         return model.fit_closed_form(train)
 
@@ -246,16 +232,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         restart_every: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
-        """How well the model predicts a text.
-
-        Args:
-            data: a path, a `Source`, or texts.
-            restart_every: for streams, forget everything every so many symbols.
-            progress: called with the number of symbols scored so far.
-
-        Raises:
-            DataError: nothing to score.
-        """
+        """How well the model predicts a text; see `Task.score`."""
         source = self._open(data)
         return self._score(
             self._corpus(source), source, restart_every=restart_every, progress=progress

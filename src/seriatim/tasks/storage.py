@@ -164,10 +164,10 @@ def _distinct(module: nn.Module) -> dict[str, Tensor]:
     return distinct
 
 
-def _seal(file: Path) -> "FileSeal":
+def _seal(file: Path) -> "FileDigest":
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
-    return FileSeal(file.stat().st_size, digest.hexdigest())
+    return FileDigest(file.stat().st_size, digest.hexdigest())
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -201,7 +201,7 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class FileSeal:
+class FileDigest:
     """The size and the checksum of a file when it was written."""
 
     bytes: int
@@ -222,7 +222,7 @@ class FolderHeader:
     format: int
     seriatim: str
     task: str
-    files: Mapping[str, FileSeal]
+    files: Mapping[str, FileDigest]
 
 
 def read_header(path: Path) -> FolderHeader:

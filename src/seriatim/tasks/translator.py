@@ -99,6 +99,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
     name = "translation"
     noun = NOUNS["translation"]
+    reads = "pairs"
     example = "translate {folder} FILE"
     record_type = TrainingRecord[PairFacts, Score]
     document_names = ("source_symbols", "symbols")
@@ -189,9 +190,6 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         self, part: Pairs, fractions: Fractions
     ) -> tuple[Sequence[Pairs | None], SplitRecord]:
         return split_pairs(part, fractions)
-
-    def _part_fingerprint(self, part: Pairs) -> str:
-        return part.fingerprint()
 
     def _encode(self, parts: Mapping[str, Pairs], log: Log) -> dict[str, PairCorpus]:
         self.source_vocabulary, self.vocabulary = suited_vocabularies(
