@@ -79,9 +79,6 @@ def build_model(
     return model(config, num_symbols, boundary)
 
 
-LabelModel: TypeAlias = SequenceLabels | ElementLabels
-
-
 def build_labeller(
     config: EncoderConfig, num_symbols: int, num_labels: int, per: Literal["sequence", "element"]
 ) -> LabelModel:
