@@ -126,7 +126,7 @@ def test_wrong_commands_leave_with_a_sentence_and_a_code(
     assert main(["compare", str(tmp_path / "none.txt"), *TINY]) == 3
     (tmp_path / "short.txt").write_text("ab")
     assert main(["compare", str(tmp_path / "short.txt"), *TINY]) == 3
-    assert "too short to split" in capsys.readouterr().err
+    assert "too few to split" in capsys.readouterr().err
     (tmp_path / "short.txt").write_text("a short text\n")
     assert main(["compare", str(tmp_path / "short.txt"), *TINY]) == 3
     assert "too few to compare models by" in capsys.readouterr().err

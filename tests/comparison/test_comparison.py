@@ -256,7 +256,7 @@ def test_a_size_that_no_width_gives_leaves_a_model_as_not_run() -> None:
 
 
 def test_text_too_short_to_split_or_to_judge_is_said() -> None:
-    with pytest.raises(DataError, match="too short to split"):
+    with pytest.raises(DataError, match="too few to split"):
         compare(["ab"], ["markov"], sequences="line")
     found = compare(lines(30), {"a": st.Markov(order=2), "b": st.Markov(order=3)}, sequences="line")
     record = found.to_json()

@@ -234,7 +234,7 @@ def test_a_piece_wider_than_the_budget_is_a_batch_by_itself() -> None:
 
 
 def test_a_token_budget_for_a_stream_is_refused() -> None:
-    with pytest.raises(ConfigError, match="token_budget 99 is for line and document sequences"):
+    with pytest.raises(ConfigError, match="token_budget 99 applies to lines and documents"):
         batch_source(stream(99), B, batch_size=8, length=64, carry=True, seed=0, token_budget=99)
 
 

@@ -176,7 +176,7 @@ def test_cuts_take_as_many_rows_as_the_widest_of_both_sides_allows() -> None:
 
 
 def test_no_pair_at_all_is_refused() -> None:
-    with pytest.raises(DataError, match="there is no pair"):
+    with pytest.raises(DataError, match="there are no pairs"):
         PairReader(PairCorpus.from_tokens([]), ENDS)
 
 

@@ -157,7 +157,7 @@ def test_truncated_anywhere_it_is_refused(tmp_path: Path) -> None:
             read_arpa(toy(tmp_path, "".join(lines[:cut]) or "\n"))
     packed = tmp_path / "cut.arpa.gz"
     packed.write_bytes(gzip.compress(TOY.encode())[:-10])
-    with pytest.raises(DataError, match="no complete gzip file"):
+    with pytest.raises(DataError, match="not a complete gzip file"):
         read_arpa(packed)
 
 

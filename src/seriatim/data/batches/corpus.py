@@ -1,10 +1,9 @@
-"""Batches of a corpus: which symbols stand side by side at which step of training.
+"""Batches of a corpus: which symbols are in which batch at which step of training.
 
-Knows token files and boundaries; knows no model and no optimizer. Every batch is a pure
-function of (seed, step): whoever knows the two can make it again, in any order, after a
-restart, or share its rows among processes. Randomness comes from counters (seed, row, step).
-Tokens stay where they are, on disk; only the batch is copied, in bulk. What grows with a corpus
-is a few integers per sequence.
+Knows token files and boundaries. Does not know models or optimizers. Every batch is a pure
+function of (seed, step): it can be computed again in any order, after a restart, or with its rows
+divided among processes. Randomness comes from counters (seed, row, step). Tokens stay on disk;
+only the batch is copied, in bulk. Memory grows with a corpus by a few integers per sequence.
 
 A sequence x_1 .. x_T is scored through the pairs (input, target)
 
@@ -33,13 +32,13 @@ Ints: TypeAlias = NDArray[np.int64]
 
 
 class BatchSource(ABC):
-    """The batches of a training run, one for every step, for ever.
+    """The batches of a training run, one for every step, without end.
 
     Attributes:
-        num_targets: targets of one epoch.
-        steps_per_epoch: batches of one epoch.
-        targets_per_step: their mean number in a batch.
-        notes: sentences for the user: what was asked and could not be done as asked.
+        num_targets: the number of targets in one epoch.
+        steps_per_epoch: the number of batches in one epoch.
+        targets_per_step: the mean number of targets in a batch.
+        notes: sentences for the user about options that could not be followed exactly.
     """
 
     num_targets: int
@@ -53,7 +52,7 @@ class BatchSource(ABC):
 
     @property
     def carries(self) -> bool:
-        """Whether the rows of a batch go on where those of the batch before ended."""
+        """Whether the rows of a batch continue those of the batch before."""
         return False
 
     def restarts(self, step: int) -> bool:
@@ -64,16 +63,16 @@ class BatchSource(ABC):
 class StreamWindows(BatchSource):
     """Random windows of a stream, each with a fresh state.
 
-    The B starts of a step are drawn uniformly, with replacement, from the N - L + 1 places
-    where a window fits; an epoch is as many steps as it takes to see N symbols.
+    The B starts of a step are drawn uniformly, with replacement, from the N - L + 1 positions
+    where a window fits; an epoch is as many steps as it takes to read N symbols.
     """
 
     def __init__(
         self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, seed: int
     ) -> None:
-        self._read = _Reader(corpus, boundary)
+        self._reader = _Reader(corpus, boundary)
         self._seed = seed
-        size = self._read.num_tokens
+        size = self._reader.num_tokens
         self.length = min(length, size)
         self.batch_size = min(batch_size, size - self.length + 1)
         self._starts = size - self.length + 1
@@ -85,23 +84,23 @@ class StreamWindows(BatchSource):
     def batch(self, step: int) -> Batch:
         u = uniforms(self._seed, np.arange(self.batch_size), step).numpy()
         rows = np.zeros(self.batch_size, np.int64)
-        return self._read.pieces(rows, (u * self._starts).astype(np.int64), self.length)
+        return self._reader.pieces(rows, (u * self._starts).astype(np.int64), self.length)
 
 
 class StreamChunks(BatchSource):
-    """B contiguous parts of a stream side by side, read chunk after chunk with a carried state.
+    """B contiguous parts of a stream in parallel, read chunk after chunk with a carried state.
 
     Truncated backpropagation through time (Williams, Peng 1990): values flow from chunk to
-    chunk, gradients stop between them. Parts differ in size by one symbol at most, and so do
-    the chunks of a part, none longer than `length`: an epoch reads every symbol once, and no
-    step rests on a few left-over symbols. The state restarts with every epoch.
+    chunk, gradients stop between them. Parts differ in size by at most one symbol, and so do
+    the chunks of a part, none of them longer than `length`: an epoch reads every symbol once, and
+    no step has only a few left-over symbols. The state is reset at every epoch.
     """
 
     def __init__(
         self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int
     ) -> None:
-        self._read = _Reader(corpus, boundary)
-        size = self._read.num_tokens
+        self._reader = _Reader(corpus, boundary)
+        size = self._reader.num_tokens
         self.length = min(length, size)
         self.batch_size = max(1, min(batch_size, size // self.length))
         self._begins = np.arange(self.batch_size + 1) * size // self.batch_size
@@ -124,19 +123,19 @@ class StreamChunks(BatchSource):
         end = (chunk + 1) * self._longest // self.steps_per_epoch
         lengths = np.minimum(np.diff(self._begins), end) - begin
         rows = np.zeros(self.batch_size, np.int64)
-        return self._read.pieces(rows, self._begins[:-1] + begin, end - begin, lengths)
+        return self._reader.pieces(rows, self._begins[:-1] + begin, end - begin, lengths)
 
 
 class LengthBuckets:
-    """Which pieces of similar length stand side by side, in another order every epoch.
+    """Batches of pieces of similar length, in a different order every epoch.
 
-    Pieces are sorted by length class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), by
-    chance within a class, and the sorted row is cut into batches; the cuts depend on the classes
-    alone, so every epoch has as many batches. The batches themselves come in random order. Every
-    piece comes once an epoch.
+    Pieces are sorted by length class (1, 2 .. 15, 16, 18 .. 30, 32, 36 .. : an eighth wide), in
+    random order within a class, and the sorted list is cut into batches. The cuts depend on the
+    classes alone, so every epoch has the same number of batches, which come in random order.
+    Every piece occurs once per epoch.
 
     Attributes:
-        steps_per_epoch: batches of an epoch.
+        steps_per_epoch: the number of batches in an epoch.
     """
 
     def __init__(
@@ -150,17 +149,17 @@ class LengthBuckets:
     ) -> None:
         """
         Args:
-            sizes: (N,) places that each piece takes.
-            batch_size: pieces of a batch, unless there is a budget.
-            seed: of the order.
-            token_budget: places of a batch, padding included.
-            longest: a bound of all sizes, to which the widest class is cut.
+            sizes: (N,) the number of positions that each piece takes.
+            batch_size: the number of pieces in a batch, unless there is a budget.
+            seed: the seed of the random order.
+            token_budget: the number of positions in a batch, padding included.
+            longest: an upper bound on all sizes, to which the widest class is cut.
         """
         classes = length_class(sizes)
         if longest is not None:
             classes = np.minimum(classes, longest)
         self._seed = seed
-        self._rank = -classes.astype(np.float64)  # the longest first, so that the cuts are simple
+        self._rank = -classes.astype(np.float64)  # the longest first, which simplifies the cuts
         self._cuts = _batch_cuts(-np.sort(-classes), batch_size, token_budget)
         self.steps_per_epoch = len(self._cuts) - 1
         self._epoch = -1
@@ -168,7 +167,7 @@ class LengthBuckets:
         self._batches: Ints = np.empty(0, np.int64)
 
     def pieces(self, step: int) -> Ints:
-        """The pieces of the batch of step 0, 1, 2 ..; the same ones at every call."""
+        """The pieces in the batch of step 0, 1, 2 ..; the same ones at every call."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
@@ -176,7 +175,7 @@ class LengthBuckets:
         return self._pieces[self._cuts[which] : self._cuts[which + 1]]
 
     def _shuffle(self, epoch: int) -> None:
-        # Ranks are whole numbers, so adding a uniform shuffles within a class only.
+        # Ranks are integers, so adding a uniform shuffles only within a class.
         within = uniforms(self._seed, np.arange(len(self._rank)), 2 * epoch).numpy()
         self._pieces = np.argsort(self._rank + within, kind="stable")
         order = uniforms(self._seed, np.arange(self.steps_per_epoch), 2 * epoch + 1).numpy()
@@ -185,10 +184,10 @@ class LengthBuckets:
 
 
 class SequenceBatches(BatchSource):
-    """Lines or documents, of similar length side by side as `Buckets` has them.
+    """Lines or documents, batched by similar length; see `LengthBuckets`.
 
     A sequence of more than `length` pairs is cut into pieces of nearly equal size, each with a
-    fresh state that has seen one input: the element before it. Every pair comes once an epoch.
+    fresh state that has read one input, the element before it. Every pair occurs once per epoch.
     """
 
     def __init__(
@@ -203,11 +202,15 @@ class SequenceBatches(BatchSource):
     ) -> None:
         """
         Args:
-            batch_size: rows of a batch, unless there is a budget.
-            token_budget: places of a batch, padding included, at least `length`.
+            corpus: the sequences.
+            boundary: the id of the boundary.
+            batch_size: the number of rows in a batch, unless there is a budget.
+            length: the largest number of pairs in a row.
+            seed: the seed of the random order.
+            token_budget: the number of positions in a batch, padding included, at least `length`.
         """
-        self._read = _Reader(corpus, boundary)
-        pairs = self._read.num_pairs
+        self._reader = _Reader(corpus, boundary)
+        pairs = self._reader.num_pairs
         self._sequence, self._first, self._size = _cut(pairs, length)
         self._buckets = LengthBuckets(
             self._size,
@@ -223,14 +226,16 @@ class SequenceBatches(BatchSource):
     def batch(self, step: int) -> Batch:
         pieces = self._buckets.pieces(step)
         size = self._size[pieces]
-        return self._read.pieces(self._sequence[pieces], self._first[pieces], int(size.max()), size)
+        return self._reader.pieces(
+            self._sequence[pieces], self._first[pieces], int(size.max()), size
+        )
 
 
 def check_token_budget(token_budget: int | None, length: int) -> None:
-    """A row that is cut to `length` must fit into the budget.
+    """Refuse a budget that has no room for a row of `length`.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: if the budget is too small.
     """
     if token_budget is not None and token_budget < length:
         raise ConfigError(
@@ -249,11 +254,20 @@ def batch_source(
     seed: int,
     token_budget: int | None = None,
 ) -> BatchSource:
-    """The source that suits a corpus; `carry` chooses between the two ways to read a stream.
+    """The batches that suit a corpus.
+
+    Args:
+        corpus: the sequences, or a stream.
+        boundary: the id of the boundary.
+        batch_size: the number of rows in a batch, unless there is a budget.
+        length: the number of pairs in a row, at most.
+        carry: whether a stream is read in order with a carried state, not in random windows.
+        seed: the seed of the random order.
+        token_budget: the number of positions in a batch of sequences, padding included.
 
     Raises:
-        DataError: the corpus holds no symbol.
-        ConfigError: a token budget for a stream, or one without room for a row.
+        DataError: if the corpus holds no symbol.
+        ConfigError: if there is a budget for a stream, or one without room for a row.
     """
     if not corpus.is_stream:
         check_token_budget(token_budget, length)
@@ -267,8 +281,8 @@ def batch_source(
         )
     if token_budget is not None:
         raise ConfigError(
-            f"token_budget {token_budget} is for line and document sequences, and this corpus is "
-            "a stream: leave it out, and choose batch_size and length"
+            f"token_budget {token_budget} applies to lines and documents, and this corpus is a "
+            "stream: leave it out, and set batch_size and length"
         )
     if carry:
         return StreamChunks(corpus, boundary, batch_size=batch_size, length=length)
@@ -280,9 +294,9 @@ class EvaluationBatch:
     """One chunk of a pass over a corpus.
 
     Attributes:
-        batch: its first rows go on where those of the batch before ended.
-        is_first: the state is fresh.
-        continues: the next chunk needs the state after this one.
+        batch: the chunk; its rows continue the first rows of the chunk before.
+        is_first: whether the state is fresh.
+        continues: whether the next chunk needs the state after this one.
     """
 
     batch: Batch
@@ -291,21 +305,21 @@ class EvaluationBatch:
 
 
 class EvaluationPass(ABC):
-    """Something that can be read once through, as often as one likes: what is evaluated.
+    """Data for evaluation, read in one pass, as often as needed.
 
     Attributes:
-        num_targets: scored targets of a whole pass.
+        num_targets: the number of scored targets in a whole pass.
     """
 
     num_targets: int
 
     @abstractmethod
     def batches(self, limit: int | None = None) -> Iterator[EvaluationBatch]:
-        """Every target once, or about `limit` of them, spread over the whole."""
+        """Every target once, or about `limit` of them, spread over the data."""
 
 
 class CorpusPass(EvaluationPass):
-    """A corpus, read as `one_pass` reads it."""
+    """A corpus as `one_pass` reads it."""
 
     def __init__(
         self, corpus: TokenSequences, boundary: int, *, batch_size: int, length: int
@@ -324,23 +338,27 @@ class CorpusPass(EvaluationPass):
 def one_pass(
     corpus: TokenSequences, boundary: int, *, batch_size: int, length: int, limit: int | None = None
 ) -> Iterator[EvaluationBatch]:
-    """Every target of a corpus once, with the state carried: what an evaluation reads.
+    """Every target of a corpus once, with a carried state, for evaluation.
 
-    A stream is read as `StreamChunks` reads it. Sequences stand side by side, longest first, in
-    groups of at most batch_size * length places a chunk, and are read whole, chunk after chunk;
-    rows that have ended leave at the bottom, so a batch may have fewer rows than the carry.
+    A stream is read like `StreamChunks`. Sequences are read in parallel, longest first, in groups
+    of at most batch_size * length positions per chunk, each as a whole, chunk after chunk; rows
+    that have ended drop out at the bottom, so a batch may have fewer rows than the carry.
 
     Args:
-        limit: read only about so many targets: the beginnings of a stream's parts, or
-            sequences picked at equal distances.
+        corpus: the sequences, or a stream.
+        boundary: the id of the boundary.
+        batch_size: the number of parts of a stream, or the number of sequences at full length.
+        length: the largest number of pairs in a chunk.
+        limit: about how many targets to read: the beginnings of the parts of a stream, or
+            sequences chosen at equal distances; None: all.
 
     Raises:
-        DataError: the corpus holds no symbol.
+        DataError: if the corpus holds no symbol.
     """
     if corpus.is_stream:
         source = StreamChunks(corpus, boundary, batch_size=batch_size, length=length)
-        share = 1.0 if limit is None else min(1.0, limit / source.num_targets)
-        steps = max(1, round(source.steps_per_epoch * share))
+        fraction = 1.0 if limit is None else min(1.0, limit / source.num_targets)
+        steps = max(1, round(source.steps_per_epoch * fraction))
         for step in range(steps):
             yield EvaluationBatch(source.batch(step), step == 0, step + 1 < steps)
         return
@@ -360,7 +378,7 @@ def one_pass(
 def _side_by_side(
     read: "_Reader", group: Ints, pairs: Ints, length: int
 ) -> Iterator[EvaluationBatch]:
-    """A group of sequences of falling length, chunk after chunk."""
+    """A group of sequences of decreasing length, chunk after chunk."""
     for first in range(0, int(pairs[0]), length):
         rows = int((pairs > first).sum())
         sizes = np.minimum(pairs[:rows] - first, length)
@@ -369,7 +387,7 @@ def _side_by_side(
 
 
 def num_targets(corpus: TokenSequences) -> int:
-    """Scored targets of one pass: the symbols, and an end for every line or document."""
+    """The number of targets in one pass: the symbols, and the ends of lines or documents."""
     num_symbols = int(corpus.offsets[-1] - corpus.offsets[0])
     return num_symbols if corpus.is_stream else num_symbols + len(corpus.offsets) - 1
 
@@ -385,13 +403,13 @@ class _Reader:
         self.num_tokens = int(self._offsets[-1] - self._offsets[0])
         if self.num_tokens == 0:
             raise DataError(
-                "the corpus holds no symbol, and training and evaluation need at least one: is "
-                "the file empty?"
+                "the corpus holds no symbols, and training and evaluation need at least one: give "
+                "data that is not empty"
             )
 
     @property
     def num_pairs(self) -> Ints:
-        """(N,) pairs of every line or document, its end included."""
+        """(N,) the number of pairs of every line or document, its end included."""
         sizes: Ints = np.diff(self._offsets)
         return sizes + 1
 
@@ -399,13 +417,13 @@ class _Reader:
         """The pairs first[i] .. first[i] + lengths[i] - 1 of each sequence rows[i].
 
         Args:
-            rows: (B,) which sequence.
-            first: (B,) its pair to begin with.
-            length: L.
-            lengths: (B,) at most L; None: all are L.
+            rows: (B,) the index of each sequence.
+            first: (B,) the first pair of each.
+            length: the number of pairs L.
+            lengths: (B,) the number of pairs of each, at most L; None: all have L.
         """
         begin, end = self._offsets[rows, None], self._offsets[rows + 1, None]
-        # Element j of b x_1 .. x_T b stands at begin + j - 1 of the token file.
+        # Element j of b x_1 .. x_T b is at begin + j - 1 of the token file.
         at = begin + first[:, None] + np.arange(-1, length)
         inside = (at >= begin) & (at < end)
         symbols = self._tokens[np.clip(at, 0, len(self._tokens) - 1)].astype(np.int64)
@@ -420,7 +438,7 @@ class _Reader:
 
 
 def _cut(pairs: Ints, length: int) -> tuple[Ints, Ints, Ints]:
-    """Pieces of at most `length` pairs: of which sequence, from which pair on, how many."""
+    """Pieces of at most `length` pairs: the sequence, the first pair, and the number of pairs."""
     num_pieces = -(-pairs // length)
     sequence = np.repeat(np.arange(len(pairs)), num_pieces)
     total, parts = pairs[sequence], num_pieces[sequence]
@@ -433,7 +451,8 @@ def length_class(size: Ints, *, is_even: bool = False) -> Ints:
     """Sizes rounded up to three bits after the leading one: at most an eighth longer.
 
     Args:
-        is_even: likewise to even ones.
+        size: the sizes, at least 1.
+        is_even: whether to round up to even sizes.
     """
     step = 2 ** np.maximum(np.floor(np.log2(size)).astype(np.int64) - 3, int(is_even))
     rounded: Ints = -(-size // step) * step
@@ -441,9 +460,9 @@ def length_class(size: Ints, *, is_even: bool = False) -> Ints:
 
 
 def _batch_cuts(widths: Ints, batch_size: int, token_budget: int | None) -> Ints:
-    """Where a row of pieces of falling width is cut into batches; begins with 0, ends with N.
+    """Where a list of N pieces of decreasing width is cut into batches, from 0 to N.
 
-    A piece wider than the budget is a batch by itself.
+    A piece wider than the budget is a batch of its own.
     """
     cuts = [0]
     while cuts[-1] < len(widths):
@@ -454,10 +473,10 @@ def _batch_cuts(widths: Ints, batch_size: int, token_budget: int | None) -> Ints
     return np.array(cuts)
 
 
-def _shrunk(size: int, asked: tuple[int, int], taken: tuple[int, int]) -> tuple[str, ...]:
-    if asked == taken:
+def _shrunk(size: int, requested: tuple[int, int], taken: tuple[int, int]) -> tuple[str, ...]:
+    if requested == taken:
         return ()
     return (
-        f"the stream has {size:,} symbols, too few for batches of {asked[0]} x {asked[1]}: "
-        f"training takes {taken[0]} x {taken[1]} instead",
+        f"the stream has {size:,} symbols, too few for batches of {requested[0]} x {requested[1]}: "
+        f"training uses {taken[0]} x {taken[1]}",
     )

@@ -1,7 +1,7 @@
-"""Batches of examples held in memory: records of any shape, with targets of their own.
+"""Batches of examples in memory: records of any shape, each with its own targets.
 
 For tasks whose targets are not the next symbol: vectors, labels, copying. Knows arrays and
-batches; no model, no files.
+batches. Does not know models or files.
 
 Shapes: T elements of an example, B rows, L elements of the longest row.
 """
@@ -20,13 +20,13 @@ from seriatim.errors import DataError
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence of inputs and what is to be said of each of them.
+    """One sequence of inputs with a target for each of them.
 
     Attributes:
-        inputs: (T, ...).
-        targets: (T, ...), what is scored after each input.
-        weights: (T,) which targets count; None: all.
-        source: (S, ...) what the targets answer to; None: nothing.
+        inputs: (T, ...) the inputs.
+        targets: (T, ...) the target scored after each input.
+        weights: (T,) the weight of each target; None: all 1.
+        source: (S, ...) the source of an encoder-decoder; None: there is none.
     """
 
     inputs: Tensor
@@ -35,18 +35,18 @@ class Example:
     source: Tensor | None = None
 
     @property
-    def num_places(self) -> int:
-        """Places that it takes in a batch."""
+    def num_positions(self) -> int:
+        """The number of positions that it takes in a batch."""
         return len(self.inputs) + (0 if self.source is None else len(self.source))
 
     @property
     def num_targets(self) -> float:
-        """The sum of its weights."""
+        """The sum of the weights."""
         return float(len(self.inputs) if self.weights is None else self.weights.sum())
 
 
 class ExampleBatches(BatchSource):
-    """Examples of similar length side by side, in another order every epoch; see `Buckets`."""
+    """Examples batched by similar length, in a new order every epoch; see `LengthBuckets`."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class ExampleBatches(BatchSource):
     ) -> None:
         """
         Raises:
-            DataError: there is no example.
+            DataError: if there is no target.
         """
         _check(examples)
         self._examples = examples
-        sizes = np.array([e.num_places for e in examples])
+        sizes = np.array([e.num_positions for e in examples])
         self._buckets = LengthBuckets(
             sizes, batch_size=batch_size, seed=seed, token_budget=token_budget
         )
@@ -75,12 +75,12 @@ class ExampleBatches(BatchSource):
 
 
 class ExamplePass(EvaluationPass):
-    """Examples once through, the longest first."""
+    """Every example once, the longest first."""
 
     def __init__(self, examples: Sequence[Example], *, batch_size: int) -> None:
         """
         Raises:
-            DataError: there is no example.
+            DataError: if there is no target.
         """
         _check(examples)
         self._examples, self._batch_size = examples, batch_size
@@ -92,17 +92,17 @@ class ExamplePass(EvaluationPass):
             yield EvaluationBatch(batch, is_first=True, continues=False)
 
     def rows(self, limit: int | None = None) -> list[list[int]]:
-        """Which examples stand in each batch of `readings`."""
+        """The indices of the examples in each batch."""
         num, total = len(self._examples), self.num_targets
         if limit is not None and limit < total:
             num = max(1, round(num * limit / total))
         chosen = np.arange(num) * len(self._examples) // num
-        order = sorted(chosen.tolist(), key=lambda i: -self._examples[i].num_places)
+        order = sorted(chosen.tolist(), key=lambda i: -self._examples[i].num_positions)
         return [order[i : i + self._batch_size] for i in range(0, num, self._batch_size)]
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Examples as the rows of one batch; zeros stand at padding, and lengths say where."""
+    """Examples as the rows of one batch, padded with zeros."""
     inputs, lengths = pad([e.inputs for e in examples])
     targets, _ = pad([e.targets for e in examples])
     weights = None
@@ -117,7 +117,7 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def pad(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Sequences (T_i, ...) as rows (B, L, ...), zeros behind; their lengths, None if all are L."""
+    """Sequences (T_i, ...) as rows (B, L, ...) padded with zeros; lengths, None if all are L."""
     lengths = torch.tensor([len(p) for p in parts])
     rows = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
     return rows, None if bool((lengths == lengths[0]).all()) else lengths
@@ -126,5 +126,5 @@ def pad(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
 def _check(examples: Sequence[Example]) -> None:
     if not sum(e.num_targets for e in examples):
         raise DataError(
-            f"{len(examples)} examples hold no target to learn from or to score: give at least one"
+            f"{len(examples)} examples have no target: give at least one to learn or to score"
         )
