@@ -178,8 +178,6 @@ def test_results_are_in_order_and_do_not_depend_on_the_batch(
         assert alone.symbols == together[i].symbols
         assert alone.log_prob == pytest.approx(together[i].log_prob, abs=1e-9)
         assert [o.symbols for o in alone.others] == [o.symbols for o in together[i].others]
-    streamed = list(untrained.translating(iter(words), decoding=decoding, group=5))
-    assert [t.symbols for t in streamed] == [t.symbols for t in together]
 
 
 def test_the_log_probability_of_a_result_is_that_of_forcing_it(untrained: Translator) -> None:
@@ -321,7 +319,6 @@ def test_a_model_without_attention_to_its_source_has_no_alignment() -> None:
 
 def test_no_text_at_all_gives_no_translation(learned: Translator) -> None:
     assert learned.translate([]) == []
-    assert list(learned.translating([])) == []
 
 
 # ---- constraints --------------------------------------------------------------------------------

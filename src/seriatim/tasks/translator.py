@@ -4,9 +4,8 @@ It binds a configuration to data and calls the functions of data, train, metrics
 never asks which encoder or decoder it has.
 """
 
-import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -81,8 +80,6 @@ from seriatim.tasks.translator_defaults import (
 from seriatim.train.callbacks.history import History
 from seriatim.train.loop import seeded
 from seriatim.train.options import TrainingOptions
-
-GROUP = 1024  # texts that `translating` reads before it answers
 
 
 class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
@@ -265,55 +262,25 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         """The best target of every source, in order.
 
         Args:
-            texts: sources; a str is one.
-            beam: width of the beam; 1 is greedy search.
-            num_best: how many results of each source; the first has the `others`.
-            decoding: everything else about the search; it then also says beam and num_best.
-            required: for each source texts that must occur in its target, as they stand inside
-                of a text.
-            ensemble: further translators of the same target symbols; the search then follows
-                the normalized product of all, each with an equal exponent.
-            alignment: add where the model looked (of an ensemble: this one alone).
+            texts: the sources; a str is one source.
+            beam: the width of the beam; 1 is greedy search.
+            num_best: the number of results of each source; the first one has the `others`.
+            decoding: all settings of the search, beam and num_best included.
+            required: for each source the texts that must occur in its target, spelled as inside
+                a text.
+            ensemble: further translators with the same target vocabulary; the search then
+                follows the normalized product of all, with equal exponents.
+            alignment: whether to add the attention to the source (of this translator alone).
             first: the number of the first source, on which its samples depend.
-            progress: called with the number of sources done so far.
+            progress: callback that receives the number of sources done so far.
 
         Raises:
-            ConfigError: a beam of 0 and the like, required texts that cannot be met, or an
-                alignment of a model that does not look at its source.
-            SymbolError: required or forbidden texts with symbols that no target can have.
+            ConfigError: if the settings do not fit, required texts cannot occur, or an alignment
+                is requested of a model without attention to its source.
+            SymbolError: if no target can have the symbols of a required or forbidden text.
         """
         decoding = decoding or Decoding(beam=beam, num_best=num_best)
         texts = [texts] if isinstance(texts, str) else texts
-        return self._translate(texts, decoding, required, ensemble, alignment, first, progress)
-
-    def translating(
-        self,
-        texts: Iterable[Text],
-        *,
-        decoding: Decoding | None = None,
-        ensemble: "Sequence[Translator]" = (),
-        alignment: bool = False,
-        group: int = GROUP,
-    ) -> Iterator[Translation]:
-        """As `translate`, for texts without end: `group` of them are read before the next answer.
-
-        The results do not depend on the group.
-        """
-        decoding, source, first = decoding or Decoding(), iter(texts), 0
-        while batch := list(itertools.islice(source, group)):
-            yield from self._translate(batch, decoding, None, ensemble, alignment, first)
-            first += len(batch)
-
-    def _translate(
-        self,
-        texts: Sequence[Text],
-        decoding: Decoding,
-        required: Sequence[Sequence[str]] | None,
-        ensemble: "Sequence[Translator]",
-        alignment: bool,
-        first: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Translation]:
         model, source, target = self._fitted()
         members = [self, *ensemble]
         check_same_symbols([member._fitted()[2] for member in members])
