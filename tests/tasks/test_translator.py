@@ -306,7 +306,7 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(learned: Translator) -> 
         Translator("gru").translate(["a"])
     with pytest.raises(ConfigError, match="there is no translator 'markov'"):
         Translator("markov")
-    with pytest.raises(DataError, match="need as many"):
+    with pytest.raises(DataError, match="too few to split into 3 parts"):
         translator().fit([("a", "b")])
 
 
