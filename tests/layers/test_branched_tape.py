@@ -1,7 +1,7 @@
 """Branched tapes: rows follow other rows, every one sees its own past, and nothing is copied.
 
-The oracle is enumeration, as in `test_tape`: keys are numbers, and what a query sees is compared
-with a list of what its row was given.
+The oracle is enumeration, as in `test_tape`: keys are numbers, and the slots that a query sees are
+compared with the list of elements of its row.
 """
 
 import random
@@ -18,7 +18,7 @@ from tests.layers.test_tape import new, push
 
 
 class Search:
-    """A beam of `width` rows for each source, by lists: row after row what it was given."""
+    """A beam of `width` rows for each source, by lists: the elements of each row."""
 
     def __init__(self, sources: int, width: int, context: int, prompt: int) -> None:
         self.width, self.context, self.count = width, context, 0

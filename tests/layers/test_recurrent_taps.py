@@ -49,7 +49,7 @@ def symbols(*shape: int, seed: int = 1) -> Tensor:
 
 
 def by_hand(model: Recurrent, x: Tensor) -> dict[str, Tensor]:
-    """All that is inside, from the cells' equations stepped one element after another."""
+    """All inner values, from the equations of the cells, one element after another."""
     found: dict[str, list[Tensor]] = {}
     y = list(model.embedding(x).unbind(1))
     for i, (cell, h) in enumerate(zip(model.layers, model.empty(len(x)), strict=True)):
@@ -128,7 +128,7 @@ def test_gates_of_an_lstm_with_dropout_are_those_that_made_its_states(config: LS
         f, g_i, g, o, c, h = (trace[f"layers.{i}.{name}"] for name in names)
         before = torch.cat([torch.zeros_like(c[:, :1]), c[:, :-1]], 1)
         torch.testing.assert_close(c, f * before + g_i * g, **CLOSE)
-        # A wrong mask of U, or of h, would give other gates than those that made h.
+        # With a wrong mask of U, or of h, the gates would differ from those that made h.
         torch.testing.assert_close(h, o * cell.normalize_cell(c).tanh().detach(), **CLOSE)
 
 

@@ -95,7 +95,7 @@ def test_the_model_reaches_exactly_as_far_as_it_declares(model: AutoregressiveMo
 
 
 def test_an_unfilled_slot_is_no_symbol() -> None:
-    """Its embedding is learned apart: it alone gets a gradient besides the symbols seen."""
+    """Its embedding is learned: besides the symbols seen it alone gets a gradient."""
     model = built(CONFIGS[1])
     x = torch.full((1, 2), 3)
     model.log_prob(Batch(x, x)).sum().backward()

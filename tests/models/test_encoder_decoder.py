@@ -226,7 +226,7 @@ def test_looking_inside_changes_no_score(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["transformer", "mixed", "classic"])
 def test_the_weights_are_those_that_the_scores_come_from(name: str) -> None:
-    """What a head finds, made from the weights, is what the fused kernel finds."""
+    """The output of a head, computed from the weights, equals that of the fused kernel."""
     model = build(name)
     found: list[Tensor] = []
     last = model.decoder.blocks[-1].cross.output

@@ -1,4 +1,4 @@
-"""Recurrent models: chunks, steps and ragged rows agree; options do what they say."""
+"""Recurrent models: chunks, steps and ragged rows agree; options have the effect they describe."""
 
 from collections.abc import Callable
 

@@ -115,7 +115,7 @@ def test_a_variational_mask_is_the_same_at_every_step_and_another_in_every_row()
 def test_variational_masks_act_before_between_and_after_the_layers(
     family: Callable[..., RecurrentConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The places, by hand: with given masks the model is the equations with the masks put in."""
+    """With known masks the model equals the equations with these masks at their places."""
     model = built(
         family(hidden_size=D, num_layers=2, dropout=0.5, variational_dropout=True)
     ).train()

@@ -1,4 +1,4 @@
-"""The textbook cells are the reference: torch's modules and every kernel are held to them."""
+"""The textbook cells are the reference: torch's modules and every kernel equal them."""
 
 import math
 

@@ -142,7 +142,7 @@ def test_training_by_hand_equals_reading_by_torch(
 
 
 def test_only_the_states_of_an_lstm_in_the_loss_have_a_gradient() -> None:
-    """Either of the two outputs alone: the other's gradient is never made."""
+    """Either of the two outputs alone; the gradient of the other is never computed."""
     cell, _ = made("lstm")
     x, (h, c) = random(B, L, E, seed=1), cell.initial(B)
     for part in (0, 1):
