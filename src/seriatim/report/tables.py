@@ -103,10 +103,5 @@ def _row_html(row: Sequence[str], numeric: Collection[int], *, is_head: bool = F
 
 
 def _numeric_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> set[int]:
-    """Columns that hold numbers and no strings."""
-    return {
-        i
-        for i in range(len(columns))
-        if any(isinstance(row[i], (int, float)) for row in rows)
-        and not any(isinstance(row[i], str) for row in rows)
-    }
+    """Columns without strings, which are flush right."""
+    return {i for i in range(len(columns)) if not any(isinstance(row[i], str) for row in rows)}

@@ -272,11 +272,12 @@ def _cut(encoded: Sequence[Ids], window: Window, notes: list[str]) -> tuple[list
     pieces = _pieces_of(encoded, window)
     size = sum(map(len, pieces))
     if size < count:
-        notes.append(
-            f"{size:,} of {count:,} symbols are inspected, from symbol {window.start:,} on, read "
-            "without the text before them; choose another part with --start and --length (in "
-            "Python: window)"
-        )
+        part = f"{size:,} of {count:,} symbols are inspected"
+        if window.start:
+            part += f", from symbol {window.start:,} on, read without the text before them"
+        else:
+            part = f"the first {part}"
+        notes.append(f"{part}; choose another part with --start and --length (Python: window)")
     return pieces, Window(window.start, size)
 
 

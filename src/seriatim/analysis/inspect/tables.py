@@ -209,28 +209,35 @@ def gate_table(gates: Sequence[GateFindings]) -> Table:
 def head_table(heads: Sequence[tuple[MapFindings, NamedHead]]) -> Table:
     """What each head attends to."""
     rows: list[list[Cell]] = []
-    is_cross = any(h.monotone is not None for _, h in heads)
     for m, h in heads:
         best = h.scores[0] if h.scores else None
         scores = (None, None) if best is None else (best.score, best.chance)
-        distances = (h.distance, h.even_distance, *([h.monotone] if is_cross else []))
-        entropies = (h.entropy, h.even_entropy)
-        rows.append([m.name, str(h.index), head_name(h), *scores, *entropies, *distances])
-    figures = ["score", "chance", "entropy", "uniform", "distance", "uniform distance"]
-    columns = ["layer", "head", "pattern", *figures, *(["monotone"] if is_cross else [])]
-    formats = dict.fromkeys(figures[:4], ".2f") | {"distance": ".1f", "uniform distance": ".1f"}
+        entropy = f"{h.entropy:.2f} of {h.even_entropy:.2f}"
+        rows.append([m.name, str(h.index), head_name(h), *scores, entropy, _distance(h)])
     note = (
-        "Score: mean weight on the positions of the pattern; chance: the same for uniform "
-        "attention over the positions the query may see. Entropy in bits and distance in symbols, "
-        "each beside its value for uniform attention."
+        "Pattern: what the head attends to more than chance explains; in parentheses, the nearest "
+        "pattern of a head without one. Score: mean weight on the positions of the pattern; "
+        "chance: the same for uniform attention over the positions that the query may see. "
+        "Entropy in bits and distance in symbols, each beside that of uniform attention"
     )
-    if is_cross:
-        note += " Monotone: the correlation of positions in the two sequences."
-    return Table("Attention heads", columns, rows, note, formats | {"monotone": "+.2f"})
+    is_cross = any(h.monotone is not None for _, h in heads)
+    return Table(
+        "Attention heads",
+        ["layer", "head", "pattern", "score", "chance", "entropy", "distance"],
+        rows,
+        note=note + ("; monotone: the correlation of the two positions." if is_cross else "."),
+        formats={"score": ".2f", "chance": ".2f"},
+    )
+
+
+def _distance(head: NamedHead) -> str:
+    if head.monotone is not None:
+        return f"monotone {head.monotone:+.2f}"
+    return f"{head.distance:.1f} of {head.even_distance:.1f}"
 
 
 def head_name(head: NamedHead) -> str:
-    """The patterns of a head, or the nearest one if none is above chance."""
+    """The patterns of a head; in parentheses the nearest one if none is above chance."""
     if head.names:
         return ", ".join(head.names[:3])
-    return f"(none; nearest {head.scores[0].pattern})" if head.scores else "(too little text)"
+    return f"({head.scores[0].pattern})" if head.scores else "(too little text)"

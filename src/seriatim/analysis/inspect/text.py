@@ -138,8 +138,12 @@ def _shaded(row: Row) -> str:
 
 def _heads(maps: Sequence[MapFindings]) -> Section:
     heads = [(m, h) for m in maps for h in m.heads]
-    shown = [(m, h) for m, h in heads if h.names or len(m.heads) <= _HEADS]
+    scored = [(m, h) for m, h in heads if h.scores]
+    shown = [(m, h) for m, h in scored if h.names or len(m.heads) <= _HEADS]
     table = head_table(shown)
-    hidden = len(heads) - len(shown)
-    text = f"{hidden} heads show no pattern above chance." if hidden else ""
+    hidden = {
+        "heads show no pattern above chance": len(scored) - len(shown),
+        "heads have too little text to be named": len(heads) - len(scored),
+    }
+    text = "\n\n".join(f"{count} {what}." for what, count in hidden.items() if count)
     return Section(table.title, text, tables=[table] if shown else [])
