@@ -198,7 +198,7 @@ def gate_table(gates: Sequence[GateFindings]) -> Table:
             "% open": ".0f",
             "% shut": ".0f",
             "median half-life": ".1f",
-            "longest half-life": ".1f",
+            "longest half-life": ".3g",
         },
     )
 
