@@ -1,8 +1,8 @@
 """Minimum Bayes risk (MBR): of several candidates, the one that the others agree with most.
 
-    y* = argmax_i  sum_j w_j u(c_i, c_j) / sum_j w_j          (Eikema, Aziz 2020, equation 5)
+    y* = argmax_i  sum_j u(c_i, c_j) / M          (Eikema, Aziz 2020, equation 5)
 
-With samples of a model as candidates this estimates the expected utility under the model. Knows
+With M samples of a model as candidates this estimates the expected utility under the model. Knows
 candidates and the similarity of two of them; no model, no search.
 """
 
@@ -19,49 +19,31 @@ C = TypeVar("C", bound=Hashable)
 
 
 def minimum_bayes_risk(
-    candidates: Sequence[C],
-    utility: Callable[[C, C], float],
-    *,
-    weights: Sequence[float] | None = None,
-    references: Sequence[C] | None = None,
+    candidates: Sequence[C], utility: Callable[[C, C], float]
 ) -> list[tuple[int, float]]:
-    """Candidates ranked by falling expected utility.
+    """Candidates ranked by falling expected utility, each against all of them.
 
-    Equal candidates are compared once, however often they were drawn.
+    Equal candidates are compared once, and count as often as they were drawn.
 
     Args:
         candidates: the candidates, strings for the usual utilities.
         utility: a function u(candidate, reference); greater is better, need not be symmetric.
-        weights: the weights of the references, none negative; None: each counts once, as samples
-            do.
-        references: the references to compare with; None: the candidates themselves.
 
     Returns:
         (index of its first occurrence, expected utility) of each distinct candidate, best
         first; ties to the earlier one.
 
     Raises:
-        ConfigError: if there is no candidate or reference, or the weights do not fit.
+        ConfigError: if there is no candidate.
     """
-    references = candidates if references is None else references
-    if not candidates or not references:
-        raise ConfigError("minimum Bayes risk needs candidates and references: give at least one")
-    weights = [1.0] * len(references) if weights is None else weights
-    if len(weights) != len(references) or min(weights) < 0 or sum(weights) <= 0:
-        raise ConfigError(
-            f"{len(weights)} weights do not fit {len(references)} references: give one for each, "
-            "none negative, not all 0"
-        )
-    support: dict[C, float] = {}
-    for reference, weight in zip(references, weights, strict=True):
-        support[reference] = support.get(reference, 0.0) + weight
-    first = {c: i for i, c in reversed(list(enumerate(candidates)))}
-    total = sum(weights)
+    if not candidates:
+        raise ConfigError("minimum Bayes risk needs candidates: give at least one")
+    counts = Counter(candidates)
 
     def expected(candidate: C) -> float:
-        return sum(w * utility(candidate, r) for r, w in support.items()) / total
+        return sum(n * utility(candidate, c) for c, n in counts.items()) / len(candidates)
 
-    scored = [(i, expected(c)) for c, i in sorted(first.items(), key=lambda item: item[1])]
+    scored = [(candidates.index(c), expected(c)) for c in counts]
     return sorted(scored, key=lambda pair: -pair[1])
 
 
