@@ -7,14 +7,17 @@
 Writes each picture in light and in dark colours; other files of this folder are not touched.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from seriatim.analysis.context.page import context_plots, robustness_plots
-from seriatim.comparison.page import bits_plot, learning_plots, model_names
+from seriatim.analysis.context.page import context_plots
+from seriatim.analysis.context.result import ContextRecord
+from seriatim.analysis.robustness.page import robustness_plots
+from seriatim.analysis.robustness.result import Robustness
+from seriatim.comparison.page import bits_plot, learning_plots
+from seriatim.comparison.store import CONTEXT, ROBUSTNESS, load_analyses, read_result
 from seriatim.report.plots import DARK, LIGHT, Plot, Spec, png_bytes
 
 HERE = Path(__file__).parent
@@ -52,23 +55,19 @@ def _renamed(part: Any, names: dict[str, str]) -> Any:
 
 def main(folder: Path) -> None:
     """Draw every picture that the folder has figures for."""
-    comparison = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    names = model_names(comparison)
-
-    def of(kind: str) -> list[tuple[str, Any]]:
-        paths = {name: folder / kind / f"{name}.json" for name in names}
-        return [(n, json.loads(p.read_text("utf-8"))) for n, p in paths.items() if p.is_file()]
-
-    contexts = context_plots(of("context"), names=names)
-    perturbations = robustness_plots(of("robustness"), names=names)
-    by_title = {plot.title: plot for plot in [*contexts, *perturbations]}
+    comparison = read_result(folder)
+    names = comparison.names
+    contexts = load_analyses(ContextRecord, folder / CONTEXT, names)
+    robustness = load_analyses(Robustness, folder / ROBUSTNESS, names)
+    plots = [*context_plots(contexts, names=names), *robustness_plots(robustness, names=names)]
+    by_title = {plot.title: plot for plot in plots}
     pictures = {
         "compare": [bits_plot(comparison), by_title.get("How far back it pays to look")],
         "learning": [learning_plots(comparison)[0]],
-        "gradients": [by_title.get("How gradients fade"), by_title.get("Elements missing")],
+        "gradients": [by_title.get("How gradients fade"), by_title.get("Symbols missing")],
     }
-    for name, plots in pictures.items():
-        present = [plot for plot in plots if plot is not None and plot.spec]
+    for name, chosen in pictures.items():
+        present = [plot for plot in chosen if plot is not None and plot.spec]
         for scheme, colours in (("light", LIGHT), ("dark", DARK)):
             if present:
                 path = HERE / f"{name}-{scheme}.png"

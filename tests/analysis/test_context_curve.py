@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from seriatim.analysis.context import curve
-from seriatim.analysis.context.curve import Samples, estimate
+from seriatim.analysis.context.curve import Samples, estimate_curve
 from seriatim.analysis.context.restarts import Elements
 
 LN2 = np.log(2)
@@ -27,12 +27,12 @@ def _all_samples(data: Elements, longest: int, rule) -> Samples:
 def test_targets_that_see_everything_count_as_they_are() -> None:
     data = _data([2, 5, 3])
     samples = _all_samples(data, 4, lambda k, t: 0.3)
-    found = estimate(data, samples, 4, nothing=data.nats + 1)
+    result = estimate_curve(data, samples, 4, nothing=data.nats + 1)
     unseen = [np.mean(data.depth >= k) for k in range(1, 5)]
-    expected = np.array([2.0, *(1 + 0.3 * share for share in unseen)]) / LN2
-    np.testing.assert_allclose(found.bits, expected)
-    assert found.full == pytest.approx(1 / LN2)
-    assert found.targets == 10
+    expected = np.array([2.0, *(1 + 0.3 * fraction for fraction in unseen)]) / LN2
+    np.testing.assert_allclose(result.bits, expected)
+    assert result.full == pytest.approx(1 / LN2)
+    assert result.targets == 10
 
 
 def test_a_part_of_the_samples_stands_for_all() -> None:
@@ -41,19 +41,19 @@ def test_a_part_of_the_samples_stands_for_all() -> None:
     rng = np.random.default_rng(0)
     some = np.flatnonzero(rng.random(len(samples.k)) < 0.3)
     part = Samples(samples.k[some], samples.target[some], samples.difference[some])
-    whole, found = (estimate(data, s, 6, nothing=data.nats) for s in (samples, part))
-    np.testing.assert_allclose(found.bits, whole.bits, atol=0.01)
+    whole, result = (estimate_curve(data, s, 6, nothing=data.nats) for s in (samples, part))
+    np.testing.assert_allclose(result.bits, whole.bits, atol=0.01)
 
 
 def test_only_the_targets_of_a_kind_are_counted() -> None:
     data = _data([100])
     among = np.arange(100) % 2 == 0
     samples = _all_samples(data, 3, lambda k, t: float(among[t]))
-    found = estimate(data, samples, 3, nothing=data.nats, among=among)
-    assert found.targets == 50
+    result = estimate_curve(data, samples, 3, nothing=data.nats, among=among)
+    assert result.targets == 50
     depth = data.depth[among]
     expected = [(1 + np.mean(depth >= k)) / LN2 for k in (1, 2, 3)]
-    np.testing.assert_allclose(found.bits[1:], expected)
+    np.testing.assert_allclose(result.bits[1:], expected)
 
 
 def _isotonic(y: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -83,9 +83,9 @@ def test_the_crossing_is_that_of_the_nearest_falling_curve() -> None:
 def test_a_curve_that_never_comes_down_has_no_effective_context() -> None:
     data = _data([300])
     samples = _all_samples(data, 5, lambda k, t: 1.0)
-    found = estimate(data, samples, 5, nothing=data.nats + 1)
-    assert found.effective is None
-    assert found.effective_interval == (None, None)
+    result = estimate_curve(data, samples, 5, nothing=data.nats + 1)
+    assert result.effective is None
+    assert result.effective_interval == (None, None)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -95,7 +95,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         data = Elements(np.zeros(2000, int), np.zeros(2000, int), np.array([0, 2000]), nats)
         target = np.arange(1, 2000)
         samples = Samples(np.ones(1999, int), target, rng.normal(0.2, 0.5, 1999))
-        found = estimate(data, samples, 1, nothing=nats, seed=i)
-        low, high = found.intervals[1] * LN2
+        result = estimate_curve(data, samples, 1, nothing=nats, seed=i)
+        low, high = result.intervals[1] * LN2
         covered += low <= 1.2 <= high
     assert 0.87 * tried <= covered <= 0.995 * tried

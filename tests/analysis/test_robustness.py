@@ -5,19 +5,19 @@ What perturbations do to models of known memory is in `oracles/test_memory.py`.
 
 import json
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
-from seriatim.analysis.robustness import measure as perturbations
-from seriatim.analysis.robustness.measure import (
-    PERTURBATIONS,
-    measure_robustness,
-    pair_robustness,
-    sentence,
-)
+from seriatim.analysis.robustness import perturbations
+from seriatim.analysis.robustness.measure import measure_robustness, pair_robustness
+from seriatim.analysis.robustness.perturbations import PERTURBATIONS, Perturbation
+from seriatim.analysis.robustness.result import Robustness
+from seriatim.analysis.robustness.text import sentence
 from seriatim.core.batch import Batch
+from seriatim.core.records import from_json
 from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.bootstrap import ratio
 from tests.laws.toys import ToyAttention
@@ -42,19 +42,19 @@ def test_a_perturbation_leaves_elements_each_at_most_once(
         assert order.tolist() == list(range(size))
 
 
-def test_trimming_takes_a_share_from_one_end_and_leaves_something() -> None:
+def test_trimming_takes_a_fraction_from_one_end_and_leaves_something() -> None:
     assert perturbations.trimmed_start(10, 0.25, RNG).tolist() == list(range(2, 10))
     assert perturbations.trimmed_end(10, 0.25, RNG).tolist() == list(range(8))
     assert perturbations.trimmed_start(3, 0.1, RNG).tolist() == [1, 2], "at least one is cut"
     assert perturbations.trimmed_end(1, 0.5, RNG).tolist() == [0], "and at least one is left"
 
 
-def test_elements_are_omitted_at_the_rate_asked_for() -> None:
-    kept = len(perturbations.omitted(20_000, 0.2, RNG))
-    assert kept == pytest.approx(16_000, abs=4 * np.sqrt(20_000 * 0.16))
+def test_elements_are_omitted_at_the_given_rate() -> None:
+    remaining = len(perturbations.omitted(20_000, 0.2, RNG))
+    assert remaining == pytest.approx(16_000, abs=4 * np.sqrt(20_000 * 0.16))
 
 
-def test_swapped_neighbours_move_one_place_and_as_many_as_asked_for() -> None:
+def test_swapped_neighbours_move_one_place_and_at_the_given_rate() -> None:
     order = perturbations.swapped(20_000, 0.2, RNG)
     moved = order - np.arange(20_000)
     assert set(np.unique(moved)) == {-1, 0, 1}
@@ -63,7 +63,7 @@ def test_swapped_neighbours_move_one_place_and_as_many_as_asked_for() -> None:
 
 
 def test_blocks_stay_whole_and_every_chosen_one_moves() -> None:
-    order = perturbations.blocks(64, 1.0, RNG)
+    order = perturbations.exchanged_blocks(64, 1.0, RNG)
     parts = order.reshape(8, 8)
     assert (np.diff(parts, axis=1) == 1).all()
     assert sorted(order.tolist()) == list(range(64))
@@ -109,34 +109,36 @@ def test_intact_targets_are_those_that_follow_what_they_followed(
 ) -> None:
     rng = np.random.default_rng(1)
     model, text = ToyAttention().double(), lines([rng.choice([0, 2], n % 5) for n in range(80)])
-    (found,) = measure_robustness(model, text, strengths={kind: (strength,)}, seeds=1).perturbations
+    (result,) = measure_robustness(
+        model, text, strengths={kind: (strength,)}, seeds=1
+    ).perturbations
     bits, whole, count = _by_hand(model, text, damage)
-    assert found.targets == count
-    assert found.bits == pytest.approx(bits, rel=1e-6)
-    assert found.intact == pytest.approx(whole, rel=1e-6)
+    assert result.targets == count
+    assert result.bits == pytest.approx(bits, rel=1e-6)
+    assert result.intact == pytest.approx(whole, rel=1e-6)
 
 
 def test_swapping_touches_three_targets_for_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """x0 x2 x1 x3 x4: x2, x1 and x3 follow something else; x0, x4 and the end do not."""
-    once = perturbations.Perturbation(lambda size, strength, rng: np.array([0, 2, 1, 3, 4]))
-    monkeypatch.setattr(perturbations, "PERTURBATIONS", {"swapped": once})
+    once = Perturbation(lambda size, strength, rng: np.array([0, 2, 1, 3, 4]))
+    monkeypatch.setitem(cast(dict[str, Perturbation], PERTURBATIONS), "swapped", once)
     text = lines([np.array([0, 2, 2, 0, 2])] * 30)
-    (found,) = measure_robustness(
+    (result,) = measure_robustness(
         ToyAttention(), text, strengths={"swapped": (1.0,)}, seeds=2
     ).perturbations
-    assert found.targets == 2 * 30 * 3
-    assert found.touched is not None
+    assert result.targets == 2 * 30 * 3
+    assert result.touched is not None
 
 
 def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_before() -> None:
     """A chain of memory 1 says of the first target of each piece what stood before it."""
     chain = Chain.random(1, seed=2)
     text = stream(chain.sample(600))
-    found = measure_robustness(ExactChain(chain), text, strengths={"trimmed-start": (0.5,)})
-    (perturbation,) = found.perturbations
+    result = measure_robustness(ExactChain(chain), text, strengths={"trimmed-start": (0.5,)})
+    (perturbation,) = result.perturbations
     one = -np.log2(chain.conditional(1))
     inputs = np.concatenate([[1], text.tokens[:-1]])
-    assert found.intact == pytest.approx(one[inputs, text.tokens].mean(), rel=1e-6)
+    assert result.intact == pytest.approx(one[inputs, text.tokens].mean(), rel=1e-6)
     starts = np.concatenate([np.arange(15, 600, 30)])  # pieces of 30, of which 15 are missing
     assert perturbation.touched == pytest.approx(one[1, text.tokens[starts]].mean(), rel=1e-6)
 
@@ -144,21 +146,20 @@ def test_a_trimmed_sequence_begins_with_the_boundary_and_a_piece_with_what_was_b
 # ---- as a whole ---------------------------------------------------------------------------------
 
 
-def test_the_same_seed_measures_the_same_and_the_json_holds_what_plots_ask_for() -> None:
-    text, shares = stream(RNG.integers(0, 3, 2000)), list[float]()
-    a = measure_robustness(ToyAttention(), text, progress=shares.append)
+def test_the_same_seed_measures_the_same_and_is_read_back_from_json() -> None:
+    text, fractions = stream(RNG.integers(0, 3, 2000)), list[float]()
+    a = measure_robustness(ToyAttention(), text, progress=fractions.append)
     b, c = (measure_robustness(ToyAttention(), text, seed=s) for s in (0, 1))
     assert a == b
     assert a != c
-    record = json.loads(json.dumps(a.to_json()))
-    assert record["metric"] == "bits per symbol"
-    assert {t["kind"] for t in record["perturbations"]} == set(PERTURBATIONS)
-    keys = {"kind", "strength", "bits", "interval", "chance", "targets"}
-    assert all(keys <= t.keys() for t in record["perturbations"])
-    assert all(t["chance"][0] <= t["intact"] <= t["chance"][1] for t in record["perturbations"])
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    assert "bits per symbol" in sentence(a) or "no more than chance" in sentence(a)
+    record = from_json(Robustness, json.loads(json.dumps(a.to_json())), name="robustness")
+    assert record == a
+    assert record.metric == "bits per symbol"
+    assert {result.kind for result in record.perturbations} == set(PERTURBATIONS)
+    assert all(r.chance[0] <= r.intact <= r.chance[1] for r in record.perturbations)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    assert sentence(a).startswith(("Bits per symbol, change", "No more than chance"))
 
 
 def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
@@ -178,10 +179,10 @@ def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
     [
         ({"melted": (0.1,)}, 1, "unknown perturbation 'melted': choose one of"),
         ({"omitted": (0.1, 1.5)}, 1, "from 0 to 1"),
-        ({"omitted": (0.1,)}, 0, "at least one"),
+        ({"omitted": (0.1,)}, 0, "seeds = 0"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(
+def test_unknown_settings_are_refused(
     strengths: dict[str, tuple[float, ...]], seeds: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -201,7 +202,7 @@ def test_too_little_data_and_other_symbols_are_refused() -> None:
 # ---- pairs --------------------------------------------------------------------------------------
 
 
-def test_of_pairs_the_figure_of_the_output_is_measured() -> None:
+def test_for_pairs_a_metric_of_the_output_is_measured() -> None:
     """An output that is right as long as no element of its source is missing."""
     sources = [np.arange(n % 7 + 4) for n in range(60)]
     sizes = [len(x) for x in sources]
@@ -210,17 +211,17 @@ def test_of_pairs_the_figure_of_the_output_is_measured() -> None:
         right = [len(x) == n for x, n in zip(damaged, sizes, strict=True)]
         return np.stack([np.array(right, float), np.ones(60)], 1)
 
-    found = pair_robustness(sources, measure, ratio, name="right")
-    assert found.intact == 1.0
-    by_kind = {(t.kind, t.strength): t for t in found.perturbations}
+    result = pair_robustness(sources, measure, ratio, name="right")
+    assert result.intact == 1.0
+    by_kind = {(t.kind, t.strength): t for t in result.perturbations}
     assert by_kind["swapped", 0.2].bits == by_kind["blocks", 1.0].bits == 1.0
-    assert not by_kind["swapped", 0.2].is_seen
+    assert not by_kind["swapped", 0.2].is_significant
     assert by_kind["trimmed-end", 0.5].bits == 0.0
-    kept = by_kind["omitted", 0.1]
-    assert kept.bits == pytest.approx(np.mean([0.9**n for n in sizes]), abs=0.15)
-    assert kept.is_seen
-    assert kept.targets == 60
-    assert "right, beside the same without the perturbation" in sentence(found)
+    remaining = by_kind["omitted", 0.1]
+    assert remaining.bits == pytest.approx(np.mean([0.9**n for n in sizes]), abs=0.15)
+    assert remaining.is_significant
+    assert remaining.targets == 60
+    assert "Right, change by the perturbation: " in sentence(result)
 
 
 def test_a_handful_of_pairs_says_nothing() -> None:

@@ -12,17 +12,17 @@ TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a text, a counted model of it, and a recurrent one."""
-    place = tmp_path_factory.mktemp("understand")
-    (place / "text.txt").write_text(TEXT)
+    folder = tmp_path_factory.mktemp("understand")
+    (folder / "text.txt").write_text(TEXT)
     for name, options in (
         ("markov", ["--order", "3"]),
         ("lstm", ["--hidden-size", "8", "--steps", "3", "--batch-size", "4", "--length", "8"]),
     ):
-        command = ["fit", str(place / "text.txt"), "--model", name, *options, "-q"]
-        assert main([*command, "--out", str(place / name)]) == 0
-    return place
+        command = ["fit", str(folder / "text.txt"), "--model", name, *options, "-q"]
+        assert main([*command, "--out", str(folder / name)]) == 0
+    return folder
 
 
 def _json(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -32,35 +32,35 @@ def _json(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_the_effective_context_is_a_table_and_a_sentence(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["context", str(place / "markov"), str(place / "text.txt")]
+    command = ["context", str(folder / "markov"), str(folder / "text.txt")]
     assert main([*command, "--contexts", "1", "2", "5", "--categories", "--shuffled"]) == 0
     out = capsys.readouterr().out
     head, *_ = out.splitlines()
-    assert head.startswith("elements seen")
+    assert head.startswith("symbols seen")
     assert [line.split()[0] for line in out.splitlines()[1:5]] == ["none", "1", "2", "5"]
     assert "letters" in out
     assert "rest shuffled" in out
-    assert out.splitlines()[-1].startswith("looks ")
-    assert out.splitlines()[-1].endswith("its declared reach is 2")
+    assert out.splitlines()[-1].startswith("The model looks ")
+    assert out.splitlines()[-1].endswith("its declared reach is 2.")
 
 
 def test_the_effective_context_as_json_with_gradients(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    command = ["context", str(place / "lstm"), str(place / "text.txt"), "--json"]
+    command = ["context", str(folder / "lstm"), str(folder / "text.txt"), "--json"]
     assert main([*command, "--contexts", "1", "--contexts", "9", "--gradients"]) == 0
-    found = _json(capsys)
-    assert found["contexts"] == [1, 9]
-    assert found["reach"] is None
-    assert found["influence"]["how"] == "gradient"
-    assert len(found["gradient_decay"]["layers"]["0"]) == 128
+    record = _json(capsys)
+    assert record["curve"]["contexts"] == [1, 9]
+    assert record["reach"] is None
+    assert record["influence"]["method"] == "gradient"
+    assert len(record["gradient_decay"]["layers"]["0"]) == 128
 
 
-def test_gradients_are_shown_as_a_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["context", str(place / "lstm"), str(place / "text.txt")]
+def test_gradients_are_shown_as_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["context", str(folder / "lstm"), str(folder / "text.txt")]
     assert main([*command, "--contexts", "8", "--gradients"]) == 0
     out = capsys.readouterr().out
     assert "influence by gradient" in out
@@ -68,9 +68,9 @@ def test_gradients_are_shown_as_a_table(place: Path, capsys: pytest.CaptureFixtu
 
 
 def test_robustness_is_a_table_and_a_sentence(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["robustness", str(place / "markov"), str(place / "text.txt")]
+    command = ["robustness", str(folder / "markov"), str(folder / "text.txt")]
     assert main(command) == 0
     out = capsys.readouterr().out
     assert out.startswith("perturbation")
@@ -78,12 +78,12 @@ def test_robustness_is_a_table_and_a_sentence(
         assert kind in out
     assert "worse" in out
     assert main([*command, "--seeds", "1", "--limit", "500", "--json"]) == 0
-    found = _json(capsys)
-    assert {t["kind"] for t in found["perturbations"]} >= {"omitted", "blocks"}
+    record = _json(capsys)
+    assert {t["kind"] for t in record["perturbations"]} >= {"omitted", "blocks"}
 
 
 @pytest.mark.slow
-def test_of_a_translator_the_outputs_are_measured(
+def test_for_a_translator_the_outputs_are_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["".join("abcd"[n // 4**i % 4] for i in range(3)) for n in range(60)]
@@ -93,11 +93,11 @@ def test_of_a_translator_the_outputs_are_measured(
     shape = ["--model-size", "16", "--encoder-layers", "1", "--steps", "3"]
     assert main([*command, *shape, "--out", str(tmp_path / "m"), "-q"]) == 0
     capsys.readouterr()
-    asked = ["--figure", "character-errors", "--limit", "12", "--json"]
-    assert main(["robustness", str(tmp_path / "m"), str(pairs), *asked]) == 0
-    found = _json(capsys)
-    assert found["metric"] == "edits per character"
-    assert found["is_loss"] is True
+    options = ["--metric", "character-errors", "--limit", "12", "--json"]
+    assert main(["robustness", str(tmp_path / "m"), str(pairs), *options]) == 0
+    record = _json(capsys)
+    assert record["metric"] == "edits per character"
+    assert record["is_loss"] is True
     assert main(["context", str(tmp_path / "m"), str(pairs)]) == 4
     assert "translation" in capsys.readouterr().err
 
@@ -115,24 +115,24 @@ def test_of_a_translator_the_outputs_are_measured(
         (["robustness", "MODEL", "EMPTY"], 3, "empty"),
         (["robustness", "MODEL", "SHORT"], 3, "give at least 100"),
         (["robustness", "MODEL", "OTHER"], 3, "unknown to the model"),
-        (["robustness", "MODEL", "TEXT", "--seeds", "0"], 2, "at least one"),
-        (["robustness", "MODEL", "TEXT", "--figure", "bleu"], 2, "translators"),
-        (["robustness", "MODEL", "TEXT", "--target", "TEXT"], 2, "translators"),
+        (["robustness", "MODEL", "TEXT", "--seeds", "0"], 2, "seeds = 0"),
+        (["robustness", "MODEL", "TEXT", "--metric", "bleu"], 2, "an option of a translator"),
+        (["robustness", "MODEL", "TEXT", "--target", "TEXT"], 2, "not an option of a language"),
     ],
 )
 def test_mistakes_get_one_sentence(
-    place: Path,
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     code: int,
     message: str,
 ) -> None:
     files = {
-        "MODEL": place / "markov",
-        "TEXT": place / "text.txt",
-        "EMPTY": place / "empty.txt",
-        "SHORT": place / "short.txt",
-        "OTHER": place / "other.txt",
+        "MODEL": folder / "markov",
+        "TEXT": folder / "text.txt",
+        "EMPTY": folder / "empty.txt",
+        "SHORT": folder / "short.txt",
+        "OTHER": folder / "other.txt",
     }
     files["EMPTY"].write_text("")
     files["SHORT"].write_text("the cat")

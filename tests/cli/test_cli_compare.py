@@ -52,15 +52,15 @@ def test_a_preset_brings_its_options() -> None:
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        ("lsmt", "there is no model 'lsmt': choose among"),
+        ("lsmt", "no such model 'lsmt'; did you mean lstm"),
         ("hidden_size=3", "is an option without a model before it"),
-        ("lstm:hidden_size", "'hidden_size' is no option"),
-        ("lstm:hidden_size=", "is no option"),
+        ("lstm:hidden_size", "'hidden_size' is not an option"),
+        ("lstm:hidden_size=", "is not an option"),
         ("lstm:order=3", "order is not an option of lstm; choose from hidden_size"),
         ("lstm:hidden_size=x", "hidden_size = 'x'"),
-        ("lstm,lstm", "lstm comes twice"),
+        ("lstm,lstm", "lstm occurs twice"),
         ("lstm:minutes=3", "unknown option minutes; lstm takes"),
-        ("", "there is no model ''"),
+        ("", "no such model ''"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_way_to_write_it(models: str, words: str) -> None:
@@ -80,8 +80,8 @@ def test_a_table_two_statements_and_advice_are_printed(
     assert "3 steps each" in printed.splitlines()[0]
     assert "bits/character" in printed and "operations" in printed
     assert "markov beats lstm on text like this" in printed
-    assert "whether one family beats another under this budget is not said" in printed
-    assert "The best mixture of all" in printed
+    assert "One seed cannot show that a family is better; use --seeds 3" in printed
+    assert "The best mixture" in printed
     assert "Take markov" in printed
     assert {"plan.json", "compare.json", "runs", "models"} <= {p.name for p in out.iterdir()}
     assert main(["generate", str(out / "models" / "lstm"), "-n", "5"]) == 0
@@ -134,7 +134,7 @@ def test_wrong_commands_leave_with_a_sentence_and_a_code(
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(text: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_what_is_finished_and_says_how_to_resume(text: Path, tmp_path: Path) -> None:
     """In a process of its own, interrupted while the second model trains."""
     out = tmp_path / "c"
     arguments = ["compare", str(text), "-m", "markov,lstm:hidden_size=8", "--steps", "100000"]
@@ -142,18 +142,18 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(text: Path, tmp_pat
     code = (
         "import os, signal, sys\n"
         "from seriatim.cli import main, compare\n"
-        "told = compare.Voice.progress\n"
+        "progress_of = compare.ComparisonReporter.progress\n"
         "def progress(self, name, p):\n"
         "    if p.step >= 3: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    told(self, name, p)\n"
-        "compare.Voice.progress = progress\n"
+        "    progress_of(self, name, p)\n"
+        "compare.ComparisonReporter.progress = progress\n"
         f"sys.exit(main({arguments!r}))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 130, done.stderr
-    assert "the same command with --resume goes on" in done.stderr
+    assert "continue with the same command and --resume" in done.stderr
     assert (out / "runs" / "markov.0.json").is_file()
     assert (out / "models" / "lstm" / "checkpoints").is_dir()
 

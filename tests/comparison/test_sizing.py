@@ -1,4 +1,4 @@
-"""Widths that give a model the number of parameters that was asked for."""
+"""Widths that give a model the number of parameters that is wanted."""
 
 from dataclasses import fields, replace
 
@@ -23,20 +23,20 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("wanted", [20_000, 150_000, 1_000_000])
+@pytest.mark.parametrize("parameters", [20_000, 150_000, 1_000_000])
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_width_is_found_within_two_percent(name: str, wanted: int) -> None:
-    found = sized(TRAINED[name], V, BOUNDARY, wanted)
-    parameters = num_parameters(build_model(found, V, BOUNDARY))
-    assert abs(parameters - wanted) <= 0.02 * wanted
-    assert parameters == num_weights(found, V, BOUNDARY)
+def test_a_width_is_found_within_two_percent(name: str, parameters: int) -> None:
+    result = sized(TRAINED[name], V, BOUNDARY, parameters)
+    count = num_parameters(build_model(result, V, BOUNDARY))
+    assert abs(count - parameters) <= 0.02 * parameters
+    assert count == num_weights(result, V, BOUNDARY)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_nothing_but_widths_changes(name: str) -> None:
     config = TRAINED[name]
-    found = sized(config, V, BOUNDARY, 70_000)
-    changed = {f.name for f in fields(config) if getattr(config, f.name) != getattr(found, f.name)}  # type: ignore[arg-type]
+    result = sized(config, V, BOUNDARY, 70_000)
+    changed = {f.name for f in fields(config) if getattr(config, f.name) != getattr(result, f.name)}  # type: ignore[arg-type]
     assert changed <= set(config.widths)
 
 
@@ -51,7 +51,7 @@ def test_a_family_that_names_no_width_cannot_be_sized() -> None:
 
 
 @pytest.mark.parametrize("config", TRAINED.values(), ids=TRAINED)
-def test_a_model_without_numbers_says_what_it_is(config: ModelConfig) -> None:
+def test_a_model_without_values_has_the_right_type_and_reach(config: ModelConfig) -> None:
     empty, whole = weightless(config, V, BOUNDARY), build_model(config, V, BOUNDARY)
     assert (type(empty), empty.reach) == (type(whole), whole.reach)
     assert {p.device.type for p in empty.parameters()} == {"meta"}

@@ -38,7 +38,7 @@ def test_the_effective_context_of_a_chain_is_its_order(order: int) -> None:
     assert found.effective == order
     assert found.curve.effective_interval == (order, order)
     assert found.seen_reach == order
-    assert found.keeps_its_word
+    assert found.respects_reach
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -65,7 +65,7 @@ def test_an_n_gram_model_of_larger_order_recovers_the_order_of_the_chain(order: 
     found = effective_context(model, test, contexts=CONTEXTS)
     assert found.effective == order
     assert found.reach == 5
-    assert found.keeps_its_word
+    assert found.respects_reach
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
@@ -146,7 +146,7 @@ def test_harmless_perturbations_are_rarely_reported_as_harmful() -> None:
             strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
             seed=seed,
         )
-        false_alarms += sum(t.is_seen for t in found.perturbations)
+        false_alarms += sum(t.is_significant for t in found.perturbations)
         tests += 3
     assert 0 < false_alarms <= 0.1 * tests, "about 5 %; none would mean too wide a band"
 
@@ -157,7 +157,7 @@ def test_a_short_memory_is_not_affected_by_distant_damage() -> None:
     for text in (stream(chain.sample(4000)), lines(pieces)):
         for perturbation in measure_robustness(ExactChain(chain), text).perturbations:
             assert perturbation.bits == pytest.approx(perturbation.intact, abs=1e-6)
-            assert not perturbation.is_seen
+            assert not perturbation.is_significant
 
 
 def test_a_long_memory_is_harmed_by_earlier_damage_in_proportion_to_it() -> None:
@@ -166,7 +166,7 @@ def test_a_long_memory_is_harmed_by_earlier_damage_in_proportion_to_it() -> None
     by_kind: dict[str, list[float]] = {}
     for perturbation in found.perturbations:
         by_kind.setdefault(perturbation.kind, []).append(perturbation.bits - perturbation.intact)
-        assert perturbation.is_seen == (perturbation.kind != "trimmed-end")
+        assert perturbation.is_significant == (perturbation.kind != "trimmed-end")
     for kind in ("omitted", "swapped", "blocks", "trimmed-start"):
         assert 0 < by_kind[kind][0] < by_kind[kind][1] < by_kind[kind][2]
     assert by_kind["trimmed-end"] == pytest.approx([0, 0, 0], abs=1e-6)

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from seriatim.errors import OutputError
-from tests.comparison.results_made_up import (
+from tests.comparison.made_up_results import (
     FAMILIES,
     comparison,
     effective_context,
     not_run,
     robustness,
+    with_model,
 )
 
 pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
@@ -35,11 +36,10 @@ EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
 
 
 def whole_report(names: tuple[str, ...] = FAMILIES, *, count: int = 2) -> Report:
-    result = comparison(names)
-    result["models"].append(not_run("late", "the budget is too short for one step"))
+    record = with_model(comparison(names), not_run("late", "the budget is too short for one step"))
     contexts = [(name, effective_context(memory=5 + 9 * i)) for i, name in enumerate(names[:count])]
-    troubled = [(name, robustness(perturbation=0.5 + i)) for i, name in enumerate(names[:count])]
-    return compare_report(result, contexts=contexts, robustness=troubled)
+    damaged = [(name, robustness(damage=0.5 + i)) for i, name in enumerate(names[:count])]
+    return compare_report(record, contexts=contexts, robustness=damaged)
 
 
 def inside_report() -> Report:
@@ -116,9 +116,9 @@ def test_a_report_of_tables_alone_needs_no_script() -> None:
 
 
 def test_a_comparison_in_which_nothing_ran_says_why() -> None:
-    result: dict[str, Any] = {"models": [not_run("lstm", "too short a budget")]}
-    html = compare_report(result).html()
-    assert "too short a budget" in html and "No model ran" in html
+    record = with_model(comparison([]), not_run("lstm", "too short a budget"))
+    html = compare_report(record).html()
+    assert "too short a budget" in html and "No model was trained" in html
 
 
 def test_a_comparison_of_one_model_is_a_report() -> None:

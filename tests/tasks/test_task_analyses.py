@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import seriatim as st
-from seriatim.analysis.context.measure import sentence
+from seriatim.analysis.context.text import sentence
 from seriatim.errors import ConfigError, DataError, SymbolError
 
 TEXT = "the cat sat on the mat. the dog sat on the cat, 12 times!\n" * 60
@@ -19,8 +19,8 @@ def lm() -> st.LanguageModel:
 
 @pytest.fixture(scope="module")
 def translator() -> st.Translator:
-    found = st.Translator(st.Seq2Seq(encoder="gru", decoder="gru", model_size=16), symbols="char")
-    return found.fit(PAIRS, valid=PAIRS, steps=3)
+    result = st.Translator(st.Seq2Seq(encoder="gru", decoder="gru", model_size=16), symbols="char")
+    return result.fit(PAIRS, valid=PAIRS, steps=3)
 
 
 WORDS = ["".join("abcd"[n // 4**i % 4] for i in range(4)) for n in range(0, 256, 3)]
@@ -28,29 +28,29 @@ PAIRS = [(w, w[::-1]) for w in WORDS]
 
 
 def test_a_language_model_says_how_far_back_it_looks(lm: st.LanguageModel) -> None:
-    found = lm.effective_context([TEXT], contexts=(1, 2, 3, 8), categories=True)
-    assert found.reach == 3
-    assert found.seen_reach == 3
-    assert found.effective is not None
-    assert 1 <= found.effective <= 3
-    assert {"ends", "letters", "spaces", "digits", "punctuation"} == set(found.categories)
-    assert "its declared reach is 3" in sentence(found)
+    result = lm.effective_context([TEXT], contexts=(1, 2, 3, 8), categories=True)
+    assert result.reach == 3
+    assert result.seen_reach == 3
+    assert result.effective is not None
+    assert 1 <= result.effective <= 3
+    assert {"ends", "letters", "spaces", "digits", "punctuation"} == set(result.categories)
+    assert "its declared reach is 3" in sentence(result)
     score = lm.score([TEXT])
-    assert found.curve.full == pytest.approx(score.bits_per_symbol, rel=1e-6)
+    assert result.curve.full == pytest.approx(score.bits_per_symbol, rel=1e-6)
 
 
 def test_the_bits_are_those_of_the_score_up_to_the_limit(lm: st.LanguageModel) -> None:
-    found = lm.effective_context([TEXT], contexts=(1, 3), limit=1000)
-    assert found.curve.targets == 1000
+    result = lm.effective_context([TEXT], contexts=(1, 3), limit=1000)
+    assert result.curve.targets == 1000
 
 
 def test_a_language_model_says_what_perturbations_do(lm: st.LanguageModel) -> None:
-    found = lm.robustness([TEXT], strengths={"omitted": (0.0, 0.2)})
-    unharmed, harmed = found.perturbations
+    result = lm.robustness([TEXT], strengths={"omitted": (0.0, 0.2)})
+    unharmed, harmed = result.perturbations
     assert unharmed.bits == pytest.approx(unharmed.intact)
-    assert not unharmed.is_seen
+    assert not unharmed.is_significant
     assert harmed.bits > harmed.intact
-    assert harmed.is_seen
+    assert harmed.is_significant
 
 
 def test_text_of_another_kind_is_refused(lm: st.LanguageModel) -> None:
@@ -65,13 +65,15 @@ def test_a_model_that_is_not_fitted_has_no_effective_context() -> None:
         st.LanguageModel("lstm").effective_context(["abc"])
 
 
-@pytest.mark.parametrize("figure", ["exact-match", "character-errors", "chrf", "bleu"])
-def test_of_a_translator_the_output_is_measured(translator: st.Translator, figure: str) -> None:
-    if figure in ("chrf", "bleu"):
+@pytest.mark.parametrize("metric", ["exact-match", "character-errors", "chrf", "bleu"])
+def test_for_a_translator_a_metric_of_the_output_is_measured(
+    translator: st.Translator, metric: str
+) -> None:
+    if metric in ("chrf", "bleu"):
         pytest.importorskip("sacrebleu")
     strengths = {"omitted": (0.3,), "trimmed-end": (0.5,)}
-    found = translator.robustness(PAIRS, figure=figure, strengths=strengths, limit=20)
-    assert [t.targets for t in found.perturbations] == [20, 20]
+    result = translator.robustness(PAIRS, metric=metric, strengths=strengths, limit=20)
+    assert [t.targets for t in result.perturbations] == [20, 20]
     quality = translator.evaluate(
         [PAIRS[i] for i in _spread(len(PAIRS), 20)], decoding=st.Decoding(beam=1)
     )
@@ -81,16 +83,16 @@ def test_of_a_translator_the_output_is_measured(translator: st.Translator, figur
         "chrf": quality.chrf,
         "bleu": quality.bleu,
     }
-    assert found.intact == pytest.approx(known[figure], rel=1e-6)
-    assert found.is_loss == (figure == "character-errors")
+    assert result.intact == pytest.approx(known[metric], rel=1e-6)
+    assert result.is_loss == (metric == "character-errors")
 
 
 def _spread(count: int, some: int) -> list[int]:
     return [i * (count - 1) // (some - 1) for i in range(some)]
 
 
-def test_figures_that_do_not_exist_are_refused(translator: st.Translator, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="choose of chrf, bleu, exact-match"):
-        translator.robustness(PAIRS, figure="beauty")  # type: ignore[arg-type]
+def test_unknown_metrics_are_refused(translator: st.Translator, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose one of chrf, bleu, exact-match"):
+        translator.robustness(PAIRS, metric="beauty")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least 10"):
-        translator.robustness(PAIRS, figure="exact-match", limit=5)
+        translator.robustness(PAIRS, metric="exact-match", limit=5)

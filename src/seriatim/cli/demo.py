@@ -2,18 +2,19 @@
 
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from seriatim.cli.compare import Voice, conclusions
+from seriatim.cli.compare import ComparisonReporter
 from seriatim.cli.output import Flag, print_json, use_threads
 from seriatim.models.options.registry import configure
 from seriatim.report.terminal import format_bytes
 
 if TYPE_CHECKING:
+    from seriatim.comparison.record import RunRecord
     from seriatim.tasks.language_model import LanguageModel
 
 # Sizes that reach a fair figure in half a minute on two cores; the order of the README's table.
@@ -52,20 +53,21 @@ def demo(
         json: print JSON.
     """
     from seriatim.comparison.entrants import Entrant
-    from seriatim.comparison.runner import compare
+    from seriatim.comparison.runner import ComparisonCallbacks, compare
+    from seriatim.comparison.text import conclusions
     from seriatim.data.sources import open_source
 
     use_threads(threads)
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")
     out = Path(tempfile.mkdtemp(prefix="seriatim-demo-")) if out is None else out
-    voice, table, samples = Voice(is_quiet=json), _Table(is_quiet=json), {}
+    reporter, table, samples = ComparisonReporter(is_quiet=json), _Table(is_quiet=json), {}
     what = source.name if file is not None else "source code of Python's standard library"
     table.say(f"Text: {what}. Symbols: its bytes. Each family gets the same text.\n")
 
-    def finished(lm: "LanguageModel", record: Mapping[str, Any]) -> None:
-        voice.done()
+    def finished(lm: "LanguageModel", record: "RunRecord") -> None:
+        reporter.done()
         table.row(record)
-        samples[record["name"]] = _sample(lm, seed)
+        samples[record.name] = _sample(lm, seed)
 
     found = compare(
         source,
@@ -80,18 +82,16 @@ def demo(
         training=_TRAINING,
         out=out,
         overwrite=True,
-        report=voice.progress,
-        say=voice.say,
-        finished=finished,
+        callbacks=ComparisonCallbacks(reporter.progress, reporter.say, finished),
     )
-    voice.done()
+    reporter.done()
     if json:
         print_json({**found.to_json(), "samples": samples, "out": str(out)})
         return
     for name, sample in samples.items():
         print(f"\n--- {name} " + "-" * (70 - len(name)))
         print(sample)
-    print("\n" + "\n".join(conclusions(found.to_json())))
+    print("\n" + "\n".join(conclusions(found.record)))
     _say_what_next(file, out)
 
 
@@ -131,20 +131,21 @@ class _Table:
         if not self._is_quiet:
             print(sentence, flush=True)
 
-    def row(self, record: Mapping[str, Any]) -> None:
+    def row(self, record: "RunRecord") -> None:
+        assert record.cost is not None  # there is one seed, and it is the first
         if not self._has_head:
             self.say(_aligned(list(_COLUMNS)))
             self._has_head = True
         self.say(
             _aligned(
                 [
-                    record["name"],
-                    f"{record['parameters']:,}",
-                    format_bytes(dict(record["state_bytes"])[512]),
-                    f"{record['train_seconds']:.1f}",
-                    f"{record['train_symbols_per_second']:,.0f}",
-                    f"{record['bits_per_character']:.3f}",
-                    f"{2 ** record['bits_per_symbol']:.3f}",
+                    record.name,
+                    f"{record.parameters:,}",
+                    format_bytes(dict(record.cost.state_bytes)[512]),
+                    f"{record.train_seconds:.1f}",
+                    f"{record.train_symbols_per_second:,.0f}",
+                    f"{record.bits_per_character:.3f}",
+                    f"{2**record.bits_per_symbol:.3f}",
                 ]
             )
         )

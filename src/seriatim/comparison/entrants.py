@@ -1,6 +1,6 @@
-"""Who takes part in a comparison, and what everybody may spend.
+"""The models of a comparison, and the budget that each of them may spend.
 
-Knows configurations, alphabets and training options; no statistics and no files.
+Knows configurations, vocabularies and training options; no statistics and no files.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seriatim.comparison.record import BudgetRecord
 from seriatim.comparison.sizing import sized, weightless
 from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Vocabulary
@@ -16,7 +17,7 @@ from seriatim.errors import ConfigError, SeriatimError
 from seriatim.metrics.cost import BACKWARD, operations_per_symbol
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
-from seriatim.models.options.registry import FAMILIES, configure, describe
+from seriatim.models.options.registry import FAMILIES, configure
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.estimate import Estimate
@@ -24,6 +25,8 @@ from seriatim.train.loop import batches_of, seeded
 from seriatim.train.options import BUDGETS, TrainingOptions
 
 DEFAULT_MINUTES = 2.0
+_LIMITS = ("minutes", "tokens", "operations", "steps", "epochs")  # of which at most one is given
+_LONGEST_NAME = 100
 
 
 class TooSmallError(SeriatimError):
@@ -32,13 +35,13 @@ class TooSmallError(SeriatimError):
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """One model that takes part.
+    """One model of a comparison.
 
     Attributes:
-        config: what is built; under a budget of parameters its widths are solved for.
-        symbols: its own, as `LanguageModel` takes them; None: those of everybody.
-        training: training options of its own, by name.
-        preset: that the configuration was made from; some have training options of their own.
+        config: the model; under a budget of parameters its widths are solved for.
+        symbols: its own vocabulary, as `LanguageModel` takes it; None: the comparison's.
+        training: its own training options, by name.
+        preset: the preset that `config` was made from, which may have training options of its own.
     """
 
     config: ModelConfig
@@ -46,50 +49,43 @@ class Entrant:
     training: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values that make it another one when they change."""
-        return {
-            "config": describe(self.config),
-            "symbols": self.symbols,
-            "training": dict(self.training),
-            "preset": self.preset,
-        }
-
 
 Models = Mapping[str, ModelConfig | Entrant] | list[str] | tuple[str, ...] | None
 
 
-def entrants(models: Models) -> dict[str, Entrant]:
-    """Who takes part, by name.
+def name_entrants(models: Models) -> dict[str, Entrant]:
+    """The models of a comparison by name.
 
     Args:
-        models: configurations by name, or names of families; None: every family that needs no
-            class of the user's own, with its default sizes.
+        models: configurations by name, or names of families; None: every family whose options
+            all have defaults.
 
     Raises:
-        ConfigError: no model, or a name that is none.
+        ConfigError: if there is no model, or a name is unknown or unusable.
     """
     if models is None:
-        models = [name for name, family in FAMILIES.items() if not _needs_more(family)]
+        models = [name for name, family in FAMILIES.items() if _has_defaults(family)]
     if isinstance(models, Mapping):
-        found = {
-            name: given if isinstance(given, Entrant) else Entrant(config=given)
-            for name, given in models.items()
+        entrants = {
+            name: model if isinstance(model, Entrant) else Entrant(config=model)
+            for name, model in models.items()
         }
     else:
-        found = {name: Entrant(config=configure(name, {})) for name in models}
-    if not found:
+        entrants = {name: Entrant(config=configure(name, {})) for name in models}
+    if not entrants:
         raise ConfigError("no model was given to compare: give two or more")
-    for name in found:
-        if not name.strip() or len(name) > 100 or any(c in "/\\\0\n" for c in name):
-            raise ConfigError(f"{name!r} cannot be the name of a model: it names a folder too")
-    return found
+    for name in entrants:
+        if not name.strip() or len(name) > _LONGEST_NAME or any(c in "/\\\0\n" for c in name):
+            raise ConfigError(
+                f"{name!r} cannot be the name of a model: it must be usable as a folder name"
+            )
+    return entrants
 
 
-def _needs_more(family: type[ModelConfig]) -> bool:
-    """Whether an option of the family has no default, such as a class of the user's own."""
-    own = fields(family)  # type: ignore[arg-type]
-    return any(f.default is MISSING and f.default_factory is MISSING for f in own)
+def _has_defaults(family: type[ModelConfig]) -> bool:
+    """Whether every option of a family has a default; a class of the user's own has none."""
+    options = fields(family)  # type: ignore[arg-type]
+    return all(f.default is not MISSING or f.default_factory is not MISSING for f in options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +94,13 @@ class Budget:
 
     Attributes:
         minutes: of training, evaluations included.
-        tokens: symbols trained on, in those of the first model; models of other symbols are
+        tokens: symbols trained on, in those of the first model; models of other vocabularies are
             trained on as much text.
-        operations: of all products of training; a step back costs twice a step forward.
-        parameters: that each model has, within 2 %, whatever the training costs.
-        steps, epochs: of training, likewise.
+        operations: floating-point operations of training; a backward pass counts as two forward
+            passes.
+        steps: updates of the weights.
+        epochs: passes over the training text.
+        parameters: the size of each model, within 2 %, whatever its training costs.
     """
 
     minutes: float | None = None
@@ -113,49 +111,47 @@ class Budget:
     parameters: int | None = None
 
     def __post_init__(self) -> None:
-        given = [n for n in _SPENT if getattr(self, n) is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} are two budgets: give one of them")
-        for name in (*given, "parameters"):
+        limits = self._limits()
+        if len(limits) > 1:
+            raise ConfigError(f"{' and '.join(limits)} are two budgets: give one of them")
+        for name in (*limits, "parameters"):
             amount = getattr(self, name)
             if amount is not None and not 0 < amount < float("inf"):
                 raise ConfigError(f"{name} = {amount}: give a number above 0")
 
+    @classmethod
+    def of(cls, **amounts: float | None) -> "Budget":
+        """The budget of the amounts that are not None; `DEFAULT_MINUTES` if all are."""
+        amounts = {name: amount for name, amount in amounts.items() if amount is not None}
+        return cls(**(amounts or {"minutes": DEFAULT_MINUTES}))  # type: ignore[arg-type]
+
+    def _limits(self) -> list[str]:
+        return [name for name in _LIMITS if getattr(self, name) is not None]
+
     @property
     def kind(self) -> str:
-        """What is limited: the training if that is, else the parameters."""
-        given = [n for n in _SPENT if getattr(self, n) is not None]
-        return given[0] if given else "parameters"
+        """What is limited: the training if it is, else the parameters."""
+        return next(iter(self._limits()), "parameters")
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "kind": self.kind,
-            "amount": getattr(self, self.kind),
-            "parameters": self.parameters,
-            "sentence": self.sentence(),
-        }
+    def record(self) -> BudgetRecord:
+        """The budget as it is written down."""
+        return BudgetRecord(
+            kind=self.kind,
+            amount=getattr(self, self.kind),
+            parameters=self.parameters,
+            sentence=self.sentence(),
+        )
 
     def sentence(self) -> str:
-        """In words."""
+        """The budget in words."""
         amount = getattr(self, self.kind)
         words = f"{amount:g} {self.kind}" if amount < 1e4 else f"{amount:,.0f} {self.kind}"
         words = words.removesuffix("s") if amount == 1 else words
         if self.kind == "parameters":
             return f"{words} each"
+        training = " of training" if self.kind == "minutes" else ""
         sizes = "" if self.parameters is None else f" and {self.parameters:,} parameters"
-        return (
-            f"{words} of training{sizes} each" if self.kind == "minutes" else f"{words}{sizes} each"
-        )
-
-
-_SPENT = ("minutes", "tokens", "operations", "steps", "epochs")
-
-
-def make_budget(given: Mapping[str, Any]) -> Budget:
-    """The budget of the options that were given; without any, two minutes."""
-    kept = {name: value for name, value in given.items() if value is not None}
-    return Budget(**(kept or {"minutes": DEFAULT_MINUTES}))
+        return f"{words}{training}{sizes} each"
 
 
 @dataclass(frozen=True)
@@ -165,12 +161,12 @@ class Prepared:
     Attributes:
         lm: the model, not fitted.
         options: how it is trained.
-        announce: told what a step takes before the first one.
+        estimate: a callback that receives the cost of a step before the first one.
     """
 
     lm: LanguageModel
     options: TrainingOptions
-    announce: Callable[[Estimate], None] | None
+    estimate: Callable[[Estimate], None] | None = None
 
 
 def prepare(
@@ -179,7 +175,7 @@ def prepare(
     vocabulary: Vocabulary,
     train: Corpus,
     *,
-    share: float,
+    epochs_of_tokens: float,
     training: Mapping[str, Any],
     seed: int,
     device: str | None,
@@ -187,43 +183,45 @@ def prepare(
     """A model of the budget's size, and training options of the budget's length.
 
     Args:
-        entrant: which model.
+        entrant: the model.
         budget: what it may spend.
-        vocabulary: its alphabet.
-        train: the text that it is trained on.
-        share: of that text, that a budget in tokens is.
-        training: options of everybody.
-        seed: of everything.
-        device: where to compute.
+        vocabulary: its vocabulary.
+        train: the training text.
+        epochs_of_tokens: a budget in tokens, as a multiple of the training text.
+        training: the training options of all models.
+        seed: the seed of training.
+        device: where to compute; None: a GPU if there is one.
 
     Raises:
-        TooSmallError: the budget is too small for one step.
-        ConfigError: no width gives so many parameters.
+        TooSmallError: if the budget is too small for one step.
+        NoWidthError: if no width gives the number of parameters.
+        ConfigError: if an option cannot be used.
     """
     config, alphabet = entrant.config, (vocabulary.num_symbols, vocabulary.boundary)
     is_counted = isinstance(weightless(config, *alphabet), ClosedForm)
     if budget.parameters is not None and not is_counted:
         config = sized(config, *alphabet, budget.parameters)
     lm = LanguageModel(config, symbols=vocabulary, device=device)
-    given = {**training, **entrant.training, "seed": seed}
-    spent = {name: getattr(budget, name) for name in BUDGETS if getattr(budget, name) is not None}
+
+    def options(**limit: float) -> TrainingOptions:
+        given = {**training, **entrant.training, "seed": seed, **limit}
+        return lm.training_options(given, preset=entrant.preset)
+
     if is_counted:  # it reads the text once, whatever the budget
-        return Prepared(lm, lm.training_options(given, preset=entrant.preset), None)
+        return Prepared(lm, options())
     if budget.kind in ("tokens", "operations"):
-        targets = share * train.num_scored
-        options = lm.training_options(given, preset=entrant.preset)
+        targets = epochs_of_tokens * train.num_scored
         if budget.operations is not None:
             targets = _targets(config, vocabulary, budget.operations)
-        spent = {"steps": _steps(config, vocabulary, train, options, targets, budget)}
-    options = lm.training_options({**given, **spent}, preset=entrant.preset)
-    announce = None
-    if budget.minutes is not None:
-        announce = _refusing(budget.minutes)
-    return Prepared(lm, options, announce)
+        steps = _steps(config, vocabulary, train, options(), targets, budget)
+        return Prepared(lm, options(steps=steps))
+    limits = {name: getattr(budget, name) for name in BUDGETS if getattr(budget, name) is not None}
+    estimate = None if budget.minutes is None else _refuse_slow(budget.minutes)
+    return Prepared(lm, options(**limits), estimate)
 
 
 def _targets(config: ModelConfig, vocabulary: Vocabulary, operations: float) -> float:
-    """Symbols that can be trained on with so many operations."""
+    """The symbols that can be trained on with so many operations."""
     with seeded(torch.device("cpu"), 0):
         model = build_model(config, vocabulary.num_symbols, vocabulary.boundary)
     return operations / ((1 + BACKWARD) * operations_per_symbol(model))
@@ -237,7 +235,7 @@ def _steps(
     targets: float,
     budget: Budget,
 ) -> int:
-    """Of training, on so many symbols."""
+    """The steps in which so many symbols are trained on."""
     model = weightless(config, vocabulary.num_symbols, vocabulary.boundary)
     step = batches_of(model, train, options).targets_per_step
     if targets < step:
@@ -248,13 +246,15 @@ def _steps(
     return round(targets / step)
 
 
-def _refusing(minutes: float) -> Callable[[Estimate], None]:
-    def announce(found: Estimate) -> None:
-        seconds = found.seconds / found.steps
+def _refuse_slow(minutes: float) -> Callable[[Estimate], None]:
+    """A callback that refuses a model of which one step takes longer than the budget."""
+
+    def check(estimate: Estimate) -> None:
+        seconds = estimate.seconds / estimate.steps
         if seconds > 60 * minutes:
             raise TooSmallError(
                 f"one step of training takes {seconds:.2g} seconds, more than the budget of "
                 f"{60 * minutes:.2g}: raise it, or lower the size of the model or of the batch"
             )
 
-    return announce
+    return check

@@ -1,7 +1,7 @@
-"""Models of a wanted number of parameters: the width is solved for, everything else stays.
+"""Models with a given number of parameters: the widths are solved for, everything else stays.
 
-A configuration names the options that set its width, coarse to fine. The coarse one is the
-largest with which the model is not too large; the fine one makes up for the rest.
+A configuration names the options that set its width, coarse to fine. The coarse one becomes the
+largest with which the model is not too large; the fine one makes up the difference.
 
 Knows configurations and numbers of parameters; no family.
 """
@@ -17,75 +17,76 @@ from seriatim.errors import ConfigError
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 
-TOLERANCE = 0.02  # share of the wanted number by which the solution may miss it
-
-
-class NoWidthError(ConfigError):
-    """No width gives a model the wanted number of parameters."""
-
+TOLERANCE = 0.02  # the fraction of the given number by which the solution may miss it
 
 _WIDEST = 1 << 20
 _COARSEST = 4096  # no step between two valid widths is larger
 
 
+class NoWidthError(ConfigError):
+    """No width gives a model the number of parameters."""
+
+
 def sized(config: ModelConfig, num_symbols: int, boundary: int, parameters: int) -> ModelConfig:
-    """The configuration with widths so that the model has so many parameters, within 2 %.
+    """The configuration with widths that give the model so many parameters, within 2 %.
 
     Args:
-        config: what stays, but for its widths.
-        num_symbols, boundary: of the alphabet.
-        parameters: how many are wanted.
+        config: the configuration, of which only the widths change.
+        num_symbols: the size of the vocabulary.
+        boundary: the boundary symbol.
+        parameters: the number of parameters.
 
     Raises:
-        NoWidthError: no width comes near enough, or the configuration names none.
+        NoWidthError: if no width comes near enough, or the configuration names none.
     """
 
-    def count(found: ModelConfig) -> int:
-        return num_weights(found, num_symbols, boundary)
+    def count(candidate: ModelConfig) -> int:
+        return num_weights(candidate, num_symbols, boundary)
 
     if not config.widths:
         raise NoWidthError(
             f"{config.family} names no options that set its width, so no number of parameters can "
             "be solved for: give its configuration `widths`"
         )
-    best, tried = config, []
+    best: ModelConfig = config
+    tried: list[ModelConfig] = []
     for name in config.widths:
-        narrow, wide = _around(best, name, count, parameters)
-        tried += [found for found in (narrow, wide) if found is not None]
-        nearest = min(tried, key=lambda found: abs(count(found) - parameters))
+        narrow, wide = _nearest(best, name, count, parameters)
+        tried += [candidate for candidate in (narrow, wide) if candidate is not None]
+        nearest = min(tried, key=lambda candidate: abs(count(candidate) - parameters))
         if abs(count(nearest) - parameters) <= TOLERANCE * parameters:
             return nearest
         best = narrow or best
-    found = sorted({count(c) for c in tried}, key=lambda n: abs(n - parameters))
+    counts = sorted({count(c) for c in tried}, key=lambda n: abs(n - parameters))
     raise NoWidthError(
         f"no width gives {config.family} {parameters:,} parameters within {TOLERANCE:.0%}: the "
-        f"nearest have {' and '.join(f'{n:,}' for n in found[:2])}; ask for more, or for fewer "
-        "symbols"
+        f"nearest have {' and '.join(f'{n:,}' for n in counts[:2])}; give another number, or use "
+        "fewer symbols"
     )
 
 
 def num_weights(config: ModelConfig, num_symbols: int, boundary: int) -> int:
-    """Parameters of a model of this configuration, which is built without its numbers."""
+    """The number of parameters of a model, which is built without values."""
     return sum(p.numel() for p in weightless(config, num_symbols, boundary).parameters())
 
 
 def weightless(config: ModelConfig, num_symbols: int, boundary: int) -> SequenceModel:
-    """The model without numbers, to be asked what it is."""
+    """The model on the meta device: shapes without values."""
     with torch.device("meta"):
         return build_model(config, num_symbols, boundary)
 
 
-def _around(
-    config: ModelConfig, name: str, count: Callable[[ModelConfig], int], wanted: int
+def _nearest(
+    config: ModelConfig, name: str, count: Callable[[ModelConfig], int], parameters: int
 ) -> tuple[ModelConfig | None, ModelConfig | None]:
-    """The widest that is not too large, and the next wider one."""
+    """The widest configuration that is not too large, and the next wider one."""
     step = next((w for w in range(1, _COARSEST) if _with(config, name, w) is not None), None)
     if step is None:
         return None, None
 
     def is_small(k: int) -> bool:
-        found = _with(config, name, k * step)
-        return found is not None and count(found) <= wanted
+        candidate = _with(config, name, k * step)
+        return candidate is not None and count(candidate) <= parameters
 
     high = 1
     while high * step < _WIDEST and is_small(high):
@@ -98,9 +99,9 @@ def _around(
 
 
 def _with(config: ModelConfig, name: str, width: int) -> ModelConfig | None:
-    """With another width; None where it does not fit the other options."""
-    changed: dict[str, Any] = {name: width}
+    """The configuration with another width; None where it does not fit the other options."""
+    changes: Any = {name: width}
     try:
-        return replace(config, **changed)  # type: ignore[type-var]
+        return replace(config, **changes)  # type: ignore[type-var]
     except ConfigError:
         return None

@@ -1,41 +1,47 @@
 """The folder of a comparison: what is finished is never trained again.
 
-    plan.json                 what is compared: data, split, budget, models
+    plan.json                 what is compared: data, budget, training options, models
     runs/NAME.SEED.json       a finished run: its figures; written last
     runs/NAME.SEED.test.npy   nats of every scored symbol of the test text
     runs/NAME.SEED.valid.npy  and of the beginning of the validation text
     models/NAME               the model of the first seed; models/NAME.SEED of the others
-    compare.json, report.html what came of it
+    compare.json, report.html the result
+    context/NAME.json         the effective context of a model, once it was measured
+    robustness/NAME.json      and its robustness
 
-A run that was cut short stands in its model's folder, as `checkpoints`. Knows files; no model
-and no text.
+A run that was interrupted has `checkpoints` in its model's folder. Knows files; no model and no
+text.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.comparison.record import (
+    FORMAT,
+    BudgetRecord,
+    ComparisonRecord,
+    NotRun,
+    RunRecord,
+)
 from seriatim.core import atomic
+from seriatim.core.records import Json, from_json, read_json, read_record, to_json
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError
 from seriatim.tasks import storage
 from seriatim.train.checkpoint.store import Checkpoints
 
-FORMAT = 1
 PLAN, RESULT, REPORT = "plan.json", "compare.json", "report.html"
+CONTEXT, ROBUSTNESS = "context", "robustness"
 _RUNS, _MODELS = "runs", "models"
-_WHAT = {
-    "budget": "the budget",
-    "training": "the training options",
-    "symbols": "the symbols",
-    "seed": "the first seed",
-}
+T = TypeVar("T")
+_MAX_SHOWN = 200  # characters of an option in a message
 
 
 @dataclass(frozen=True)
@@ -43,59 +49,91 @@ class TrainedRun:
     """A finished run of one model with one seed.
 
     Attributes:
-        record: its figures, JSON values; "status" is "ok" or "not run", with a "reason".
-        valid: nats of the beginning of the validation text, empty if it was not run.
-        test: nats of the test text, likewise.
+        record: its figures.
+        valid: nats of the symbols of the beginning of the validation text.
+        test: nats of the symbols of the test text.
     """
 
-    record: Mapping[str, Any]
-    valid: NDArray[np.float32]
-    test: NDArray[np.float32]
+    record: RunRecord
+    valid: NDArray[np.float32] = field(repr=False)
+    test: NDArray[np.float32] = field(repr=False)
 
-    @property
-    def is_ok(self) -> bool:
-        """Whether there is a model."""
-        return bool(self.record["status"] == "ok")
+
+Run: TypeAlias = TrainedRun | NotRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntrantPlan:
+    """A model of a comparison; see `entrants.Entrant`."""
+
+    config: Json
+    symbols: str | None
+    training: Json
+    preset: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonPlan:
+    """What must stay the same for a comparison to be resumed; models and seeds may be added.
+
+    Attributes:
+        data: the fingerprint of each part.
+        budget: what every model may spend.
+        training: training options of all models.
+        symbols: the fingerprint of each vocabulary.
+        seed: the first seed.
+        models: by name.
+        format: the version of the folder's layout.
+    """
+
+    data: Mapping[str, str]
+    budget: BudgetRecord
+    training: Json
+    symbols: Mapping[str, str]
+    seed: int
+    models: Mapping[str, EntrantPlan]
+    format: int = FORMAT
 
 
 class ComparisonFolder:
     """The folder of one comparison."""
 
     def __init__(self, out: Path, *, resume: bool = False, overwrite: bool = False) -> None:
-        """
+        """Open a folder, or empty it if a comparison in it may be overwritten.
+
         Raises:
-            OutputError: something stands there that may not be replaced or gone on with.
+            OutputError: if it holds something that may neither be resumed nor overwritten.
         """
         self.out = out
-        self.goes_on = resume and (out / PLAN).is_file()
-        if out.exists() and not self.goes_on and not _is_empty(out):
+        self._is_resumed = resume and (out / PLAN).is_file()
+        if out.exists() and not self._is_resumed and not _is_empty(out):
             if not (out / PLAN).is_file():
-                raise OutputError(f"{out} exists and holds no comparison: choose another place")
+                raise OutputError(
+                    f"{out} exists and is not the folder of a comparison: choose another --out"
+                )
             if not overwrite:
                 raise OutputError(
-                    f"{out} holds a comparison: go on with it (--resume), begin anew in its place "
-                    "(--overwrite), or choose another place"
+                    f"{out} holds a comparison: continue it with --resume, replace it with "
+                    "--overwrite, or choose another --out"
                 )
             for name in (PLAN, RESULT, REPORT):
                 (out / name).unlink(missing_ok=True)
             for name in (_RUNS, _MODELS):
                 shutil.rmtree(out / name, ignore_errors=True)
 
-    def begin(self, plan: Mapping[str, Any]) -> None:
-        """Write down what is compared, or hold it against what was written down before.
-
-        Models and seeds may come on top of those that stand there.
+    def begin(self, plan: ComparisonPlan) -> None:
+        """Write the plan, or check it against the plan of the comparison that is resumed.
 
         Raises:
-            DataError: the data is not what it was.
-            ConfigError: options are not what they were.
-            OutputError: the place cannot be written.
+            DataError: if the data is not the same.
+            ConfigError: if options are not the same.
+            OutputError: if the folder cannot be written.
         """
-        plan = {"format": FORMAT, **plain(plan)}
-        if self.goes_on:
-            before = _read(self.out / PLAN)
+        plan = from_json(ComparisonPlan, to_json(plan), name="the plan")
+        if self._is_resumed:
+            before = self._read_plan()
             self._check(before, plan)
-            plan["models"] = {**before["models"], **plan["models"]}
+            plan = replace(plan, models={**before.models, **plan.models})
         try:
             (self.out / _RUNS).mkdir(parents=True, exist_ok=True)
             (self.out / _MODELS).mkdir(exist_ok=True)
@@ -103,114 +141,148 @@ class ComparisonFolder:
             raise OutputError(
                 f"cannot write {self.out}: {error.strerror}; choose another --out"
             ) from None
-        write_json(self.out / PLAN, plan)
+        _write(self.out / PLAN, plan)
 
-    def _check(self, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        if before.get("format") != FORMAT:
-            raise OutputError(f"{self.out} was written by another seriatim: begin anew elsewhere")
-        if before["data"] != plan["data"]:
+    def _read_plan(self) -> ComparisonPlan:
+        path = self.out / PLAN
+        value = read_json(path)
+        if value.get("format") != FORMAT:
+            raise OutputError(
+                f"{self.out} was written by another version of seriatim: choose another --out, or "
+                "replace it with --overwrite"
+            )
+        return from_json(ComparisonPlan, value, name=str(path))
+
+    def _check(self, before: ComparisonPlan, plan: ComparisonPlan) -> None:
+        if before.data != plan.data:
             raise DataError(
                 f"the comparison in {self.out} was begun with other data, or another split: give "
-                "the same, or begin anew (--overwrite)"
+                "the same, or start over with --overwrite"
             )
-        for name, words in _WHAT.items():
-            if before[name] != plan[name]:
+        fixed = [
+            ("budget", before.budget, plan.budget),
+            ("training options", before.training, plan.training),
+            ("symbols", before.symbols, plan.symbols),
+            ("first seed", before.seed, plan.seed),
+        ]
+        models = [(f"model {n}", before.models.get(n, m), m) for n, m in plan.models.items()]
+        for name, old, new in [*fixed, *models]:
+            if old != new:
                 raise ConfigError(
-                    f"the comparison in {self.out} was begun with {words} {_shown(before[name])}, "
-                    f"and now they are {_shown(plan[name])}: give the same, or begin anew "
-                    "(--overwrite)"
-                )
-        for name, model in plan["models"].items():
-            if before["models"].get(name, model) != model:
-                raise ConfigError(
-                    f"the comparison in {self.out} was begun with another model {name}: "
-                    f"{_shown(before['models'][name])}, and now it is {_shown(model)}: give the "
-                    "same, give it another name, or begin anew (--overwrite)"
+                    f"the comparison in {self.out} was begun with the {name} {_shown(old)}, not "
+                    f"{_shown(new)}: give the same, or start over with --overwrite"
                 )
 
     def model(self, name: str, seed: int, first: int) -> Path:
-        """The folder of a model."""
+        """The folder of a model; that of the `first` seed has no seed in its name."""
         return self.out / _MODELS / (slug(name) if seed == first else f"{slug(name)}.{seed}")
 
     def checkpoints(self, model: Path, minutes: float) -> Checkpoints:
-        """Where and how often the run of a model is kept; one that stands there goes on."""
+        """Checkpoints of a run in its model's folder, from which it is resumed."""
         return Checkpoints(folder=model / storage.CHECKPOINTS, minutes=minutes, resume=True)
 
-    def found(self, name: str, seed: int) -> TrainedRun | None:
-        """A run that is finished.
+    def load(self, name: str, seed: int) -> Run | None:
+        """A finished run; None if there is none.
 
         Raises:
-            ModelError: its files are damaged.
+            ModelError: if its files are damaged.
         """
         path = self._run(name, seed)
         if not path.is_file():
             return None
-        record = _read(path)
-        if record["status"] != "ok":
-            return TrainedRun(record, _NOTHING, _NOTHING)
+        value = read_json(path)
+        if value.get("status") == "not run":
+            return from_json(NotRun, value, name=str(path))
+        record = from_json(RunRecord, value, name=str(path))
         try:
-            return TrainedRun(record, *(np.load(_beside(path, part)) for part in ("valid", "test")))
+            valid, test = (np.load(_array(path, part)) for part in ("valid", "test"))
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{path} stands without its arrays ({error}): remove it, and the model is trained "
-                "again"
+                f"{path} is there without its arrays ({error}): remove it to train the model again"
             ) from None
+        return TrainedRun(record, valid, test)
 
-    def keep(self, name: str, seed: int, run: TrainedRun) -> None:
-        """Write down a finished run; its model is saved already.
+    def save(self, run: Run) -> None:
+        """Write a finished run, whose model is saved already.
 
         Raises:
-            OutputError: there is no room for it.
+            OutputError: if it cannot be written.
         """
-        path = self._run(name, seed)
+        record = run.record if isinstance(run, TrainedRun) else run
+        path = self._run(record.name, record.seed)
         try:
-            if run.is_ok:
-                np.save(_beside(path, "valid"), run.valid)
-                np.save(_beside(path, "test"), run.test)
-            write_json(path, run.record)
+            if isinstance(run, TrainedRun):
+                np.save(_array(path, "valid"), run.valid)
+                np.save(_array(path, "test"), run.test)
+            _write(path, record)
         except OSError as error:
             raise OutputError(f"could not write {path}: {error.strerror or error}") from None
+
+    def save_result(self, record: ComparisonRecord) -> None:
+        """Write the result of the comparison."""
+        _write(self.out / RESULT, record)
 
     def _run(self, name: str, seed: int) -> Path:
         return self.out / _RUNS / f"{slug(name)}.{seed}.json"
 
 
-_NOTHING: NDArray[np.float32] = np.zeros(0, np.float32)
+def read_result(folder: Path) -> ComparisonRecord:
+    """The result of a finished comparison.
+
+    Raises:
+        ModelError: if the folder holds none, or it is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} holds no finished comparison: give a folder that seriatim compare --out "
+            "has written"
+        )
+    value = read_json(path)
+    if value.get("format") != FORMAT:
+        raise ModelError(f"{path} was written by another version of seriatim: compare again")
+    return from_json(ComparisonRecord, value, name=str(path))
 
 
-def not_run(record: Mapping[str, Any], reason: str) -> TrainedRun:
-    """The run of a model that could not be trained, and why."""
-    return TrainedRun({**record, "status": "not run", "reason": reason}, _NOTHING, _NOTHING)
+# ---- analyses of the models ---------------------------------------------------------------------
 
 
-def plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as it is when it was written and read again."""
-    found: dict[str, Any] = json.loads(json.dumps(record))
-    return found
+def save_analysis(folder: Path, name: str, record: Json) -> None:
+    """Write what an analysis measured of a model, in a folder of its own.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    path = folder / f"{slug(name)}.json"
+    try:
+        folder.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def load_analyses(kind: type[T], folder: Path, names: Sequence[str]) -> list[tuple[str, T]]:
+    """What an analysis measured of the models: pairs of a name and a record.
+
+    Raises:
+        ModelError: if a file is damaged.
+    """
+    paths = {name: folder / f"{slug(name)}.json" for name in names}
+    return [(name, read_record(kind, path)) for name, path in paths.items() if path.is_file()]
 
 
 def slug(name: str) -> str:
-    """A name that every file system takes."""
+    """A file name for a model that every file system accepts."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
+def _write(path: Path, record: object) -> None:
+    """Write a record as JSON, whole or not at all."""
     with atomic.write(path) as part:
-        part.write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(to_json(record), ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}): remove it, or begin anew") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object: remove it, or begin anew")
-    return found
-
-
-def _beside(path: Path, part: str) -> Path:
+def _array(path: Path, part: str) -> Path:
     return path.with_name(f"{path.name.removesuffix('.json')}.{part}.npy")
 
 
@@ -218,6 +290,8 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
+    value = value.sentence if isinstance(value, BudgetRecord) else value
+    value = to_json(value) if isinstance(value, EntrantPlan) else value
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) < 200 else text[:200] + " .."
+    return text if len(text) < _MAX_SHOWN else text[:_MAX_SHOWN] + " ..."

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seriatim.analysis.context.restarts import Report
-from seriatim.analysis.robustness.measure import Robustness, pair_robustness
+from seriatim.analysis.context.restarts import FractionDone
+from seriatim.analysis.robustness.measure import pair_robustness
+from seriatim.analysis.robustness.perturbations import Ints
+from seriatim.analysis.robustness.result import Robustness
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.pairs import Pairs
 from seriatim.data.sources import Source
@@ -24,33 +25,32 @@ from seriatim.metrics.bleu_chrf import bleu, bleu_of_counts, chrf
 from seriatim.metrics.bootstrap import Floats, Metric, ratio
 from seriatim.metrics.error_rates import edit_distance
 
-Figure: TypeAlias = Literal["chrf", "bleu", "exact-match", "character-errors"]
-Ids: TypeAlias = NDArray[np.int64]
+OutputMetricName: TypeAlias = Literal["chrf", "bleu", "exact-match", "character-errors"]
 
-PAIRS = 200  # that are translated for each perturbation, unless more are asked for
+PAIRS = 200  # that are translated for each perturbation by default
 
 
 def known_corpus(source: Source, vocabulary: Vocabulary) -> Corpus:
     """A source in the symbols of a model.
 
     Raises:
-        SymbolError: most of it is unknown to the model, so figures would say nothing of it.
+        SymbolError: if most of it is unknown to the model, so that figures would say nothing.
     """
     corpus = build_corpus(source, vocabulary)
     if corpus.num_unknown > corpus.num_tokens / 2:
         raise SymbolError(
             f"{corpus.num_unknown:,} of the {corpus.num_tokens:,} symbols of {source.name} are "
-            "unknown to the model: give text of the kind that it was fitted to"
+            "unknown to the model: give text like the text that it was fitted to"
         )
     return corpus
 
 
 def categories_in(
-    corpus: Corpus, vocabulary: Vocabulary, asked: CategoryChoice
+    corpus: Corpus, vocabulary: Vocabulary, choice: CategoryChoice
 ) -> dict[str, list[int]]:
-    """The symbols of each kind, frequent ones being those that are frequent in this corpus."""
+    """The symbols of each category; frequent ones are those that are frequent in this corpus."""
     counts = np.bincount(np.asarray(corpus.tokens), minlength=vocabulary.num_symbols)
-    return categories_of(vocabulary, counts, asked)
+    return categories_of(vocabulary, counts, choice)
 
 
 # ---- pairs --------------------------------------------------------------------------------------
@@ -60,49 +60,49 @@ def output_robustness(
     pairs: Pairs,
     vocabulary: Vocabulary,
     translate: Callable[[list[str]], list[str]],
-    figure: Figure,
+    metric: OutputMetricName,
     *,
     strengths: Mapping[str, Sequence[float]],
     limit: int | None,
     seeds: int,
     seed: int,
-    progress: Report | None,
+    progress: FractionDone | None,
 ) -> Robustness:
-    """What damaged sources do to the outputs of a translator.
+    """Measure what damaged sources do to the outputs of a translator.
 
-    A source is damaged in its symbols, and read again as the text that is left of it.
+    A source is damaged in its symbols, and the text that is left of it is read again.
 
     Args:
-        pairs: sources and references.
-        vocabulary: of the sources.
-        translate: the outputs of texts, in order.
-        figure: by which outputs are held against references.
+        pairs: the sources and references.
+        vocabulary: the vocabulary of the sources.
+        translate: a function that returns the outputs for texts, in order.
+        metric: the name of the metric that compares outputs with references.
         strengths, seeds, seed, progress: as in `analysis.robustness.measure.pair_robustness`.
-        limit: at most so many pairs, from all over the data; None: all.
+        limit: the most pairs, from all over the data; None: all.
 
     Raises:
-        ConfigError: no such figure.
-        DataError: fewer than ten pairs.
-        MissingExtraError: BLEU and chrF need sacrebleu, which is not installed.
+        ConfigError: if the metric is unknown.
+        DataError: if there are fewer than ten pairs.
+        MissingExtraError: if sacrebleu is not installed, which BLEU and chrF need.
     """
-    if figure not in _FIGURES:
-        raise ConfigError(f"there is no figure {figure!r}: choose of {', '.join(_FIGURES)}")
-    held = list(pairs.pairs())
-    if limit is not None and limit < len(held):
-        kept = np.linspace(0, len(held) - 1, max(0, limit)).astype(np.int64)
-        held = [held[i] for i in kept.tolist()]
-    references = [y if isinstance(y, str) else vocabulary.separator.join(y) for _, y in held]
-    measured = _FIGURES[figure]
+    if metric not in _METRICS:
+        raise ConfigError(f"unknown metric {metric!r}: choose one of {', '.join(_METRICS)}")
+    chosen = list(pairs.pairs())
+    if limit is not None and limit < len(chosen):
+        spread = np.linspace(0, len(chosen) - 1, max(0, limit)).astype(np.int64)
+        chosen = [chosen[i] for i in spread.tolist()]
+    references = [y if isinstance(y, str) else vocabulary.separator.join(y) for _, y in chosen]
+    output_metric = _METRICS[metric]
 
-    def measure(sources: list[Ids]) -> Floats:
-        return measured.count(translate([vocabulary.decode(x) for x in sources]), references)
+    def measure(sources: list[Ints]) -> Floats:
+        return output_metric.count(translate([vocabulary.decode(x) for x in sources]), references)
 
     return pair_robustness(
-        [vocabulary.encode(x) for x, _ in held],
+        [vocabulary.encode(x) for x, _ in chosen],
         measure,
-        measured.metric,
-        name=measured.name,
-        is_loss=measured.is_loss,
+        output_metric.of_sums,
+        name=output_metric.name,
+        is_loss=output_metric.is_loss,
         strengths=strengths,
         seeds=seeds,
         seed=seed,
@@ -110,28 +110,28 @@ def output_robustness(
     )
 
 
-def _edits(found: Sequence[str], wanted: Sequence[str]) -> Floats:
-    pairs = zip(found, wanted, strict=True)
+def _edits(outputs: Sequence[str], references: Sequence[str]) -> Floats:
+    pairs = zip(outputs, references, strict=True)
     return np.array([[edit_distance(a, b), len(b)] for a, b in pairs], np.float64)
 
 
-def _matches(found: Sequence[str], wanted: Sequence[str]) -> Floats:
-    return np.array([[a == b, 1] for a, b in zip(found, wanted, strict=True)], np.float64)
+def _matches(outputs: Sequence[str], references: Sequence[str]) -> Floats:
+    return np.array([[a == b, 1] for a, b in zip(outputs, references, strict=True)], np.float64)
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A figure of outputs: what is counted of each beside its reference, and what sums mean."""
+class _OutputMetric:
+    """What is counted of each output and its reference, and what sums of the counts mean."""
 
     name: str
     count: Callable[[Sequence[str], Sequence[str]], Floats]
-    metric: Metric
+    of_sums: Metric
     is_loss: bool = False
 
 
-_FIGURES: Mapping[str, _Measured] = {
-    "chrf": _Measured("chrF", lambda a, b: chrf(a, b).counts, ChrF().score),
-    "bleu": _Measured("BLEU", lambda a, b: bleu(a, b).counts, bleu_of_counts),
-    "exact-match": _Measured("targets found exactly", _matches, ratio),
-    "character-errors": _Measured("edits per character", _edits, ratio, is_loss=True),
+_METRICS: Mapping[str, _OutputMetric] = {
+    "chrf": _OutputMetric("chrF", lambda a, b: chrf(a, b).counts, ChrF().score),
+    "bleu": _OutputMetric("BLEU", lambda a, b: bleu(a, b).counts, bleu_of_counts),
+    "exact-match": _OutputMetric("exact matches", _matches, ratio),
+    "character-errors": _OutputMetric("edits per character", _edits, ratio, is_loss=True),
 }

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, T
 import torch
 from torch import nn
 
-from seriatim.analysis.robustness.measure import Robustness
+from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.model import TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
@@ -24,7 +24,7 @@ from seriatim.data.splits import SplitRecord
 from seriatim.errors import ConfigError, ModelError, TrainingError
 from seriatim.laws.check import LawReport
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import Figure
+from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.training_record import TrainingRecord, read_training
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -352,7 +352,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self,
         data: Data,
         *,
-        figure: Figure | None = None,
+        metric: OutputMetricName | None = None,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Robustness:
@@ -360,7 +360,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
         Args:
             data: what `fit` takes.
-            figure: of a translator: the metric of its output.
+            metric: for a translator, the metric of its output.
             seed: the seed of the perturbations.
             progress: callback that receives the fraction of the work done so far.
         """

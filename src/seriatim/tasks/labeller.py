@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seriatim.analysis.robustness.measure import Robustness
+from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.batch import Batch
 from seriatim.core.records import Json, from_json
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
@@ -33,7 +33,7 @@ from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import Figure
+from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.base import (
     NOUNS,
     EachScore,
@@ -317,7 +317,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         self,
         data: PairData,
         *,
-        figure: Figure | None = None,
+        metric: OutputMetricName | None = None,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Robustness:

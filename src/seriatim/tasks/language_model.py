@@ -15,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seriatim.analysis.context.measure import CONTEXTS, LIMIT, EffectiveContext, effective_context
+from seriatim.analysis.context.measure import CONTEXTS, LIMIT, effective_context
+from seriatim.analysis.context.result import EffectiveContext
 from seriatim.analysis.inspect.trace import TextTrace, trace_text
 from seriatim.analysis.recorder import MAX_GIGABYTES
 from seriatim.analysis.robustness.measure import LIMIT as TARGETS
-from seriatim.analysis.robustness.measure import SEEDS, STRENGTHS, Robustness, measure_robustness
+from seriatim.analysis.robustness.measure import SEEDS, measure_robustness
+from seriatim.analysis.robustness.perturbations import STRENGTHS
+from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.records import Json
@@ -42,7 +45,7 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.report.terminal import format_bytes
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import Figure, categories_in, known_corpus
+from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
 from seriatim.tasks.base import (
     NOUNS,
     Fractions,
@@ -435,7 +438,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         self,
         data: Data,
         *,
-        figure: Figure | None = None,
+        metric: OutputMetricName | None = None,
         strengths: Mapping[str, Sequence[float]] = STRENGTHS,
         limit: int | None = TARGETS,
         seeds: int = SEEDS,
@@ -445,10 +448,10 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         """How much trimmed, missing and permuted elements worsen the predictions.
 
         See `analysis.robustness.measure`; a language model is measured in bits and takes no
-        `figure`.
+        `metric`.
         """
-        if figure is not None:
-            raise ConfigError("--figure is an option of a translator; a text is measured in bits")
+        if metric is not None:
+            raise ConfigError("--metric is an option of a translator; a text is measured in bits")
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
         return measure_robustness(

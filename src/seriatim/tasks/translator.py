@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair
-from seriatim.analysis.robustness.measure import STRENGTHS, Robustness
+from seriatim.analysis.robustness.perturbations import STRENGTHS
+from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.ensembles import Product
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
@@ -43,7 +44,7 @@ from seriatim.models.build import build_model
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import PAIRS, Figure, output_robustness
+from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
 from seriatim.tasks.base import (
     NOUNS,
     EachScore,
@@ -357,7 +358,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         self,
         data: PairData,
         *,
-        figure: Figure | None = None,
+        metric: OutputMetricName | None = None,
         decoding: Decoding | None = None,
         strengths: Mapping[str, Sequence[float]] = STRENGTHS,
         limit: int | None = PAIRS,
@@ -371,7 +372,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             open_pairs(data),
             source,
             lambda texts: [t.text for t in self.translate(texts, decoding=decoding)],
-            figure or "chrf",
+            metric or "chrf",
             strengths=strengths,
             limit=limit,
             seeds=seeds,

@@ -1,32 +1,31 @@
 """The curve of memory: bits against the number of elements seen, from paired samples.
 
-    bits(k) = full + P_k mean over samples at k of (surprise with k elements - full surprise)
+    bits(k) = full + P_k mean over samples at k of (surprisal with k elements - full surprisal)
 
-P_k is the share of targets that have more than k elements before them; the others see everything
-with k, and count 0. The effective context is found in all k at once: samples at different k are
-of different targets, so each is nearly independent, and the falling curve that is nearest to them
-all (isotonic regression) crosses the threshold c after the m for which
+P_k is the fraction of targets that have more than k elements before them; the others see everything
+with k, and count 0. The effective context is estimated from all k at once: samples at different k
+are of different targets, so each is nearly independent, and the falling curve that is nearest to
+them all (isotonic regression) crosses the threshold c after the m for which
 
     sum over k <= m of w_k (D_k - c)
 
-is greatest, w_k being how many samples there are at k. No curve needs to be fitted for that.
+is greatest, where w_k is the number of samples at k. No curve needs to be fitted for that.
 
 Knows numbers; no model.
 
 Shapes: N targets, K the greatest context, S samples, G blocks, R resamples.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.analysis.context.restarts import Elements, Floats, Ints
-from seriatim.metrics.bootstrap import resampled_sums
+from seriatim.analysis.context.restarts import Elements, Ints
+from seriatim.analysis.context.result import ContextCurve
+from seriatim.metrics.bootstrap import Floats, resampled_sums
 
-TOLERANCE = 0.01  # of the full surprise
+TOLERANCE = 0.01  # of the full surprisal
 FLOOR = 0.001  # bits: where nearly everything is certain, 1 % would be nothing
 
 _RESAMPLES = 1000
@@ -36,12 +35,12 @@ _LN2 = float(np.log(2))
 
 @dataclass(frozen=True)
 class Samples:
-    """Surprises with k elements seen, each beside the full surprise of the same target.
+    """Surprisals with k elements seen, each paired with the full surprisal of the same target.
 
     Attributes:
         k: (S,) elements seen, from 1 on.
-        target: (S,) which target.
-        difference: (S,) surprise with k elements - full surprise, nats.
+        target: (S,) the index of the target.
+        difference: (S,) surprisal with k elements - full surprisal, nats.
         depth: targets with at least k + depth - 1 elements before their input could be sampled
             at k; for all others the difference is 0.
     """
@@ -52,46 +51,7 @@ class Samples:
     depth: int = 1
 
 
-@dataclass(frozen=True)
-class ContextCurve:
-    """Bits against the number of elements seen. Intervals are 95 % of a bootstrap over blocks.
-
-    Attributes:
-        bits: (K + 1,) mean bits per symbol with k = 0 .. K elements seen.
-        intervals: (K + 1, 2) of them, on texts like this.
-        full: bits with everything seen.
-        full_interval: of it.
-        effective: the smallest k from which on the bits are within 1 % (and 0.001 bits) of full;
-            None: not with K.
-        effective_interval: of it; None in it: more than K.
-        targets: how many symbols are counted.
-    """
-
-    bits: Floats = field(repr=False)
-    intervals: Floats = field(repr=False)
-    full: float
-    full_interval: tuple[float, float]
-    effective: int | None
-    effective_interval: tuple[int | None, int | None]
-    targets: int
-
-    def at(self, contexts: Sequence[int]) -> dict[str, Any]:
-        """Bits and intervals at some k, JSON values."""
-        k = [min(k, len(self.bits) - 1) for k in contexts]
-        return {"bits": self.bits[k].tolist(), "intervals": self.intervals[k].tolist()}
-
-    def figures(self) -> dict[str, Any]:
-        """Everything but the curve, JSON values."""
-        return {
-            "full": self.full,
-            "full_interval": list(self.full_interval),
-            "effective": self.effective,
-            "effective_interval": list(self.effective_interval),
-            "targets": self.targets,
-        }
-
-
-def estimate(
+def estimate_curve(
     data: Elements,
     samples: Samples,
     longest: int,
@@ -104,11 +64,11 @@ def estimate(
 
     Args:
         data: the text.
-        samples: any number, at any k.
+        samples: any number of samples, at any k.
         longest: K; nothing was sampled beyond it.
-        nothing: (N,) surprises with nothing seen, nats.
+        nothing: (N,) surprisals with nothing seen, nats.
         among: (N,) the targets that count; None: all.
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
     """
     sums = _in_blocks(data, samples, longest, nothing, among)
     point, drawn = sums.sum(0, keepdims=True), resampled_sums(sums, _RESAMPLES, seed)
@@ -138,8 +98,8 @@ def _in_blocks(
     nothing: Floats,
     among: NDArray[np.bool_] | None,
 ) -> Floats:
-    """(G, 3 + 3 K) for every block: full nats, targets, nats with nothing seen; then for every k
-    the summed differences, the samples, and the targets that could be sampled."""
+    """(G, 3 + 3 K) sums of every block: full nats, targets, nats with nothing seen; then for every
+    k the differences, the samples, and the targets that could be sampled."""
     counted = np.ones(len(data)) if among is None else among.astype(np.float64)
     block = np.arange(len(data)) // data.block
     groups = int(block[-1]) + 1

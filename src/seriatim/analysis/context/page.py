@@ -1,277 +1,231 @@
-"""Plots of how far back models look and what damage does to them, from the JSON of those commands.
+"""Plots of how far back models look.
 
-Knows the keys that `seriatim context --json` and `seriatim robustness --json` print; no model.
 Several models share a plot where their figures have the same unit; what belongs to one model
-(kinds of symbols, shuffled and replaced pasts) has a plot for each.
+(categories of symbols, shuffled and replaced pasts) has a plot for each.
+
+Knows the records of effective contexts; no model.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
+from seriatim.analysis.context.result import ContextRecord, CurveRecord, DecayRecord
 from seriatim.report.charts import IntervalEstimate, LineSeries, interval_plot, line_plot
+from seriatim.report.document import Section
 from seriatim.report.plots import Plot
 from seriatim.report.tables import Cell, Table
 
-Named: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
+NamedContexts: TypeAlias = Sequence[tuple[str, ContextRecord]]
 
-_SEEN = "elements that the model may see"
-_VANISHED = 1e-12  # a share of the nearest gradient, beside which rounding is large
-_FAINT = 1e-6  # a share of the influence that is not drawn
-_LEAST = (-0.005, 0.02)  # bits per symbol: less than that should look like nothing
-_WAYS = {"gradient": "by gradients", "replacement": "by replacing the element"}
-_PERTURBATIONS = {
-    "trimmed-start": ("Cut at the start", "share that is cut off"),
-    "trimmed-end": ("Cut at the end", "share that is cut off"),
-    "omitted": ("Elements missing", "share of the elements that are missing"),
-    "swapped": ("Neighbours swapped", "share of the pairs that are swapped"),
-    "blocks": ("Blocks exchanged", "share of the blocks that change places"),
-}
+_SEEN = "symbols that the model may see"
+_VANISHED = 1e-12  # of the nearest gradient: less is rounding
+_FAINT = 1e-6  # of all influence: less is not drawn
+_METHODS = {"gradient": "by gradients", "replacement": "by replacing the symbol"}
 
 
-def context_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
-    """Every plot of the effective context that has figures.
+def context_section(contexts: NamedContexts, names: Sequence[str] = ()) -> list[Section]:
+    """The section of a report about how far back its models look; none without figures.
 
     Args:
-        contexts: (name of the model, its effective context as JSON).
-        names: of all models in plots beside these, so that colours stay.
+        contexts: pairs of a model's name and its effective context.
+        names: the names of all models of the report, which fix their colours.
     """
+    plots = context_plots(contexts, names=names)
+    if not plots:
+        return []
+    text = "Each model scored the same symbols, and could see only so many before each of them."
+    return [Section("How far back", text, plots, [context_table(contexts)], is_grid=True)]
+
+
+def context_plots(contexts: NamedContexts, *, names: Sequence[str] = ()) -> list[Plot]:
+    """Every plot of effective contexts that has figures; arguments as in `context_section`."""
     unit = _unit(contexts)
-    made = [
+    plots = [
         _loss_plot(contexts, unit, names),
         _effective_plot(contexts, names),
         _influence_plot(contexts, names),
         *gradient_plots(contexts, names=names),
-        *_past_plots(contexts, unit),
-        *_kind_plots(contexts, unit),
+        *(_past_plot(name, context) for name, context in contexts),
+        *(_category_plot(name, context) for name, context in contexts),
     ]
-    return [plot for plot in made if plot.spec]
+    return [plot for plot in plots if plot.spec]
 
 
-def gradient_plots(contexts: Named, *, names: Sequence[str] = ()) -> list[Plot]:
+def gradient_plots(contexts: NamedContexts, *, names: Sequence[str] = ()) -> list[Plot]:
     """How the gradient decays through time: the models' last layers, and the layers of each."""
-    decays = [(n, h["gradient_decay"]) for n, h in contexts if h.get("gradient_decay")]
+    decays = [(name, c.gradient_decay) for name, c in contexts if c.gradient_decay is not None]
     last = [
-        LineSeries(name, decay["distance"], _relative(list(decay["layers"].values())[-1]))
+        LineSeries(name, decay.distance, _relative(list(decay.layers.values())[-1]))
         for name, decay in decays
-        if decay["layers"]
+        if decay.layers
     ]
     caption = (
-        "Norm of the gradient of a loss with respect to the state so many elements back, as a "
-        "share of its norm one element back, down to 1e-12. A straight fall on this scale is a "
-        "gradient that vanishes by the same factor at every step."
+        "The norm of the gradient of a loss with respect to the state so many symbols back, as a "
+        "fraction of its norm one symbol back, down to 1e-12. A straight line down on this scale "
+        "is a gradient that vanishes by the same factor at every step."
     )
-    shape: dict[str, Any] = {"x": "elements back", "y": "gradient, share of the nearest"}
-    made = [
-        line_plot(last, "How gradients fade", caption, **shape, y_scale="log", names=names),
+    plots = [
+        _decay_plot(last, "How gradients fade", caption, names),
+        *(_layer_plot(name, decay) for name, decay in decays if len(decay.layers) > 1),
     ]
-    for name, decay in decays:
-        if len(decay["layers"]) > 1:
-            curves = [
-                LineSeries(f"layer {layer}", decay["distance"], _relative(norms))
-                for layer, norms in decay["layers"].items()
-            ]
-            title = f"How gradients fade in each layer of {name}"
-            made.append(line_plot(curves, title, "As above.", **shape, y_scale="log"))
-    return [plot for plot in made if plot.spec]
+    return [plot for plot in plots if plot.spec]
 
 
-def robustness_plots(results: Named, *, names: Sequence[str] = ()) -> list[Plot]:
-    """One plot for each kind of perturbation: what the intact parts cost more, by its strength."""
-    kinds = dict.fromkeys(t["kind"] for _, result in results for t in result["perturbations"])
-    unit = str(results[0][1].get("metric", "bits per symbol")) if results else "bits per symbol"
-    made = [_perturbation_plot(results, kind, unit, names) for kind in kinds]
-    return [plot for plot in made if plot.spec]
+def _layer_plot(name: str, decay: DecayRecord) -> Plot:
+    curves = [
+        LineSeries(f"layer {layer}", decay.distance, _relative(norms))
+        for layer, norms in decay.layers.items()
+    ]
+    return _decay_plot(curves, f"How gradients fade in each layer of {name}", "As above.", ())
 
 
-def context_table(contexts: Named) -> Table:
+def _decay_plot(curves: list[LineSeries], title: str, caption: str, names: Sequence[str]) -> Plot:
+    return line_plot(
+        curves,
+        title,
+        caption,
+        x="symbols back",
+        y="gradient, fraction of the nearest",
+        y_scale="log",
+        names=names,
+    )
+
+
+def context_table(contexts: NamedContexts) -> Table:
     """One row for each model: its full loss, its effective context, its reach."""
     columns = ["model", "full loss", "effective context", "95 % interval", "reach", "targets"]
-    rows: list[list[Cell]] = [
-        [
-            name,
-            h["full"],
-            _back(h.get("effective"), h),
-            _between(h),
-            "no bound" if h.get("reach") is None else f"{h['reach']:,}",
-            h.get("targets"),
-        ]
-        for name, h in contexts
-    ]
-    note = "Effective context: the fewest elements that bring the loss within 1 % of the full loss."
+    rows: list[list[Cell]] = []
+    for name, context in contexts:
+        curve = context.curve
+        interval = " to ".join(_back(k, curve) for k in curve.effective_interval)
+        reach = "no bound" if context.reach is None else f"{context.reach:,}"
+        effective = _back(curve.effective, curve)
+        rows.append([name, curve.full, effective, interval, reach, curve.targets])
+    note = "Effective context: the fewest symbols that bring the loss within 1 % of the full loss."
     return Table("How far back", columns, rows, f"Losses in {_unit(contexts)}. {note}")
 
 
-def _loss_plot(contexts: Named, unit: str, names: Sequence[str]) -> Plot:
-    curves = [LineSeries(name, *_seen(h)) for name, h in contexts]
+def _loss_plot(contexts: NamedContexts, unit: str, names: Sequence[str]) -> Plot:
     return line_plot(
-        curves,
+        [_from_nothing(name, context.curve) for name, context in contexts],
         "How far back it pays to look",
-        "The loss when a model may see only so many elements; dashed, with all of them. Where a "
+        "The loss when a model may see only so many symbols; dashed, with all of them. Where a "
         "curve meets its dashed line, what lies further back no longer helps.",
         x=_SEEN,
         y=unit,
         x_scale="symlog",
         names=names,
-        rules={name: h["full"] for name, h in contexts},
+        rules={name: context.curve.full for name, context in contexts},
     )
 
 
-def _effective_plot(contexts: Named, names: Sequence[str]) -> Plot:
+def _effective_plot(contexts: NamedContexts, names: Sequence[str]) -> Plot:
     values = [
-        IntervalEstimate(name, h.get("effective"), *(h.get("effective_interval") or (None, None)))
-        for name, h in contexts
+        IntervalEstimate(name, context.curve.effective, *context.curve.effective_interval)
+        for name, context in contexts
     ]
     return interval_plot(
         values,
         "Effective context",
-        "The fewest elements that bring the loss within 1 % of the full loss. A model that wants "
+        "The fewest symbols that bring the loss within 1 % of the full loss. A model that needs "
         "more than were tried has no bar.",
-        x="elements",
+        x="symbols",
         names=names,
         digits=0,
         from_zero=True,
     )
 
 
-def _kind_plots(contexts: Named, unit: str) -> list[Plot]:
-    made = []
-    for name, h in contexts:
-        categories = h.get("categories") or {}
-        curves = [
-            LineSeries(name, h["contexts"], found["bits"]) for name, found in categories.items()
-        ]
-        made.append(
-            line_plot(
-                curves,
-                f"By category of symbol: {name}",
-                "The loss on symbols of each category; dashed, with the whole past.",
-                x=_SEEN,
-                y=unit,
-                x_scale="symlog",
-                rules={name: found["full"] for name, found in categories.items()},
-            )
-        )
-    return made
+def _category_plot(name: str, context: ContextRecord) -> Plot:
+    return line_plot(
+        [
+            LineSeries(category, curve.contexts, curve.bits)
+            for category, curve in context.categories.items()
+        ],
+        f"By category of symbol: {name}",
+        "The loss on symbols of each category; dashed, with the whole past.",
+        x=_SEEN,
+        y=context.unit,
+        x_scale="symlog",
+        rules={category: curve.full for category, curve in context.categories.items()},
+    )
 
 
-def _past_plots(contexts: Named, unit: str) -> list[Plot]:
-    """What the far past is worth: left out, in another order, or of another text."""
-    made = []
-    for name, h in contexts:
-        if not (h.get("shuffled") or h.get("replaced")):
-            continue
-        curves = [LineSeries("left out", *_seen(h))]
-        for key, label in (("shuffled", "shuffled"), ("replaced", "from elsewhere")):
-            if h.get(key):
-                part = h[key]
-                curves.append(
-                    LineSeries(label, part["at"], part["bits"], *_edges(part["intervals"]))
-                )
-        made.append(
-            line_plot(
-                curves,
-                f"What lies further back: {name}",
-                "All further back is left out, shuffled, or taken from elsewhere in the text; "
-                "dashed, untouched. Where the curves meet, the far past no longer matters.",
-                x="elements that are left as they are",
-                y=unit,
-                x_scale="symlog",
-                rules={"left out": h["full"]},
-            )
-        )
-    return made
-
-
-def _influence_plot(contexts: Named, names: Sequence[str]) -> Plot:
-    found = [(name, h["influence"]) for name, h in contexts if h.get("influence")]
-    ways = [
-        f"of {', '.join(name for name, i in found if i['how'] == how)} {words}"
-        for how, words in _WAYS.items()
-        if any(i["how"] == how for _, i in found)
-    ]
+def _past_plot(name: str, context: ContextRecord) -> Plot:
+    """What the far past is worth: left out, in another order, or from elsewhere in the text."""
+    disturbed = {"shuffled": context.shuffled, "from elsewhere": context.replaced}
     curves = [
-        LineSeries(name, i["distance"], [s if s >= _FAINT else None for s in i["share"]])
-        for name, i in found
+        LineSeries(label, curve.contexts, curve.bits, *_edges(curve))
+        for label, curve in disturbed.items()
+        if curve is not None
+    ]
+    if curves:
+        curves.insert(0, _from_nothing("left out", context.curve))
+    return line_plot(
+        curves,
+        f"What lies further back: {name}",
+        "Everything further back is left out, shuffled, or taken from elsewhere in the text; "
+        "dashed, untouched. Where the curves meet, the far past no longer matters.",
+        x="symbols that are left as they are",
+        y=context.unit,
+        x_scale="symlog",
+        rules={"left out": context.curve.full} if curves else {},
+    )
+
+
+def _influence_plot(contexts: NamedContexts, names: Sequence[str]) -> Plot:
+    influences = [(name, c.influence) for name, c in contexts if c.influence is not None]
+    methods = []
+    for method, words in _METHODS.items():
+        measured = [name for name, influence in influences if influence.method == method]
+        if measured:
+            methods.append(f"{words} for {', '.join(measured)}")
+    curves = [
+        LineSeries(name, i.distance, [f if f >= _FAINT else None for f in i.fraction])
+        for name, i in influences
     ]
     return line_plot(
         curves,
-        "Influence of each element of the past",
-        "Share of the whole influence on a prediction, by distance, down to one in a million. "
-        f"Measured {'; '.join(ways)}.",
-        x="elements back",
-        y="share of the influence",
+        "Influence of each symbol of the past",
+        "The fraction of all influence on a prediction, by distance, down to one in a million; "
+        f"measured {', '.join(methods)}.",
+        x="symbols back",
+        y="fraction of all influence",
         x_scale="log",
         y_scale="log",
         names=names,
     )
 
 
-def _perturbation_plot(results: Named, kind: str, unit: str, names: Sequence[str]) -> Plot:
-    curves = []
-    for name, result in results:
-        found = sorted(
-            (t for t in result["perturbations"] if t["kind"] == kind), key=lambda t: t["strength"]
-        )
-        if not found:
-            continue
-        more = [t["bits"] - t["intact"] for t in found]
-        spread = [[edge - t["intact"] for edge in t["chance"]] for t in found]
-        curves.append(
-            LineSeries(
-                name,
-                [t["strength"] for t in found],
-                more,
-                [m + low for m, (low, _) in zip(more, spread, strict=True)],
-                [m + high for m, (_, high) in zip(more, spread, strict=True)],
-            )
-        )
-    title, places = _PERTURBATIONS.get(kind, (kind.capitalize(), "strength"))
-    return line_plot(
-        curves,
-        title,
-        "How much worse the undamaged part is predicted. Where the 95 % band covers 0, the change "
-        "is no more than chance.",
-        x=places,
-        y=f"{unit}, change",
-        y_covers=_LEAST,
-        names=names,
-        height=220,
+def _from_nothing(name: str, curve: CurveRecord) -> LineSeries:
+    """A curve with its intervals, from nothing seen on."""
+    low, high = _edges(curve)
+    return LineSeries(
+        name,
+        [0, *curve.contexts],
+        [curve.nothing, *curve.bits],
+        [curve.nothing_interval[0], *low],
+        [curve.nothing_interval[1], *high],
     )
 
 
-def _seen(h: Mapping[str, Any]) -> tuple[list[float], list[float], Any, Any]:
-    """Contexts, bits and the edges of their intervals; nothing seen comes first."""
-    contexts, bits = list(h["contexts"]), list(h["bits"])
-    intervals = list(h.get("intervals") or [])
-    if h.get("nothing") is not None and 0 not in contexts:
-        contexts, bits = [0, *contexts], [h["nothing"], *bits]
-        intervals = [h["nothing_interval"], *intervals] if intervals else []
-    return contexts, bits, *_edges(intervals)
+def _edges(curve: CurveRecord) -> tuple[list[float], list[float]]:
+    return [low for low, _ in curve.intervals], [high for _, high in curve.intervals]
 
 
 def _relative(norms: Sequence[float | None]) -> list[float | None]:
-    first = next((n for n in norms if n), None)
-    shares = [None if n is None or first is None else n / first for n in norms]
-    return [None if s is None or s < _VANISHED else s for s in shares]
+    """Norms as fractions of the first that is not 0; None where they have vanished."""
+    first = next((norm for norm in norms if norm), None)
+    if first is None:
+        return [None] * len(norms)
+    fractions = [None if norm is None else norm / first for norm in norms]
+    return [None if f is None or f < _VANISHED else f for f in fractions]
 
 
-def _edges(
-    intervals: Sequence[Sequence[float]] | None,
-) -> tuple[list[float] | None, list[float] | None]:
-    if not intervals:
-        return None, None
-    return [low for low, _ in intervals], [high for _, high in intervals]
+def _back(k: int | None, curve: CurveRecord) -> str:
+    """A context in words: where none of those tried is enough, it is more than the greatest."""
+    return f"more than {curve.contexts[-1]:,}" if k is None else f"{k:,}"
 
 
-def _back(k: int | None, h: Mapping[str, Any]) -> str:
-    """A context as words: where none of those tried is enough, it is more than the greatest."""
-    return f"more than {h['contexts'][-1]:,}" if k is None else f"{k:,}"
-
-
-def _between(h: Mapping[str, Any]) -> str | None:
-    interval = h.get("effective_interval")
-    return " to ".join(_back(k, h) for k in interval) if interval else None
-
-
-def _unit(named: Named) -> str:
-    return str(named[0][1].get("unit", "bits per symbol")) if named else "bits per symbol"
+def _unit(contexts: NamedContexts) -> str:
+    return contexts[0][1].unit if contexts else "bits per symbol"

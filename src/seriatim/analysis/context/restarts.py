@@ -2,12 +2,11 @@
 
 A sequence is fed as inputs, each followed by its target: the boundary, then x_1, x_2 .. . A model
 restarted at input r begins from its empty state and folds inputs r, r + 1, .. . After the k-th of
-them it has seen k elements, so a single run gives one sample of "the surprise with k elements
-seen" for every k at once, each beside the full surprise of the same target.
+them it has seen k elements, so a single run gives one sample of "the surprisal with k elements
+seen" for every k at once, each paired with the full surprisal of the same target.
 
-No boundary is put in front: it would tell the model that a sequence begins where none does. What
-is empty is empty: the state that a family calls by this name, and of which nothing is known but
-what is folded into it.
+No boundary is put in front: it would tell the model that a sequence begins where none does. A run
+begins from the state that the family calls empty, and nothing else.
 
 Knows a model and arrays of symbols; no family, no text.
 
@@ -27,16 +26,16 @@ from seriatim.core.batch import Batch, TokenSequences, valid_mask
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
+from seriatim.metrics.bootstrap import Floats
 from seriatim.metrics.likelihood import surprisals
 
 Ints: TypeAlias = NDArray[np.int64]
-Floats: TypeAlias = NDArray[np.float64]
-Report: TypeAlias = Callable[[float], None]  # told which share of the work is done
+FractionDone: TypeAlias = Callable[[float], None]  # receives the fraction of the work that is done
 
-MOST_NATS = 100.0  # what a probability of 0 costs, so that differences stay numbers
-_PLACES = 2_048, 8_192  # elements of a batch, at least and at most: more leave the caches
+MOST_NATS = 100.0  # what a probability of 0 costs, so that differences stay finite
+_POSITIONS = 2_048, 8_192  # of a batch, at least and at most: more do not fit the caches
 _SHORTEST = 32  # elements of a run at least; longer runs are rarer
-_GIVEN = 2_048  # elements after which a prediction without context is averaged
+_AVERAGED = 2_048  # elements over which the prediction without context is averaged
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Elements:
     """A corpus as it is fed, element after element.
 
     Attributes:
-        inputs: (N,) what is folded.
-        targets: (N,) what is scored after it.
+        inputs: (N,) the symbols that are folded.
+        targets: (N,) the symbol that is scored after each.
         bounds: (M + 1,) where the sequences begin and end.
-        nats: (N,) the surprise of every target when everything before it in its sequence is seen.
+        nats: (N,) the full surprisal of every target: with everything before it in its sequence.
     """
 
     inputs: Ints
@@ -70,12 +69,12 @@ class Elements:
 
     @cached_property
     def depth(self) -> Ints:
-        """(N,) how many elements stand before the input of each target in its sequence."""
+        """(N,) the number of elements before the input of each target in its sequence."""
         return np.arange(len(self)) - self.begins
 
     @property
     def block(self) -> int:
-        """Targets of a block of a bootstrap: a thousand, or a twentieth of less than 20,000."""
+        """The targets of a bootstrap block: a thousand, or a twentieth of fewer than 20,000."""
         return max(1, min(1000, len(self) // 20))
 
 
@@ -88,23 +87,24 @@ class _Part:
     is_stream: bool
 
 
-def elements(
+def read_elements(
     model: SequenceModel,
     corpus: TokenSequences,
     *,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Elements:
-    """A corpus, or its beginning, as it is fed, with the full surprise of every target.
+    """A corpus, or its beginning, as it is fed, with the full surprisal of every target.
 
     Args:
         model: any model of symbols.
-        corpus: in symbols of this model.
-        limit: at most so many elements; a sequence that is cut has no end to be scored. None: all.
-        progress: called with the number of symbols scored so far.
+        corpus: the text in symbols of this model.
+        limit: the most elements that are read; a sequence that is cut has no end to be scored.
+            None: all.
+        progress: a callback that receives the number of symbols scored so far.
 
     Raises:
-        DataError: symbols that the model does not have.
+        DataError: if the corpus has symbols that the model does not have.
     """
     part, is_cut = _beginning(corpus, limit)
     tokens = np.asarray(part.tokens).astype(np.int64)
@@ -123,19 +123,20 @@ def elements(
 
 
 def check_symbols(model: SequenceModel, tokens: NDArray[np.integer[Any]]) -> None:
-    """
+    """Check that a model knows all symbols.
+
     Raises:
-        DataError: symbols that the model does not have.
+        DataError: if it does not.
     """
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < model.num_symbols:
         raise DataError(
             f"the data has symbols {tokens.min()} to {tokens.max()}, and the model knows 0 to "
-            f"{model.num_symbols - 1}: turn the text into the symbols of this model"
+            f"{model.num_symbols - 1}: encode the text with the vocabulary of this model"
         )
 
 
 def _beginning(corpus: TokenSequences, limit: int | None) -> tuple[_Part, bool]:
-    """The first sequences, the last of them cut where need be; whether one with an end was."""
+    """The first sequences; whether the last lost its end because it had to be cut."""
     offsets = np.asarray(corpus.offsets)
     if limit is None or offsets[-1] <= limit:
         return _Part(np.asarray(corpus.tokens), offsets, corpus.is_stream), False
@@ -150,24 +151,24 @@ def _beginning(corpus: TokenSequences, limit: int | None) -> tuple[_Part, bool]:
 # ---- runs ---------------------------------------------------------------------------------------
 
 
-def run(
+def score_runs(
     model: SequenceModel,
     inputs: Ints,
     targets: Ints,
     begins: Ints,
     sizes: Ints,
     *,
-    progress: Report | None = None,
+    progress: FractionDone | None = None,
 ) -> Floats:
-    """The surprises of runs from the empty state, one run after another.
+    """The surprisals of runs from the empty state, one run after another.
 
     Args:
         model: any model of symbols.
-        inputs: what runs are cut from.
-        targets: what follows each input.
+        inputs: the elements that runs are cut from.
+        targets: the element after each input.
         begins: (R,) where each run begins.
-        sizes: (R,) its elements, at least one.
-        progress: told of the progress.
+        sizes: (R,) the elements of each run, at least one.
+        progress: a callback that receives the fraction of the work that is done.
 
     Returns:
         (sum of sizes,) nats.
@@ -176,13 +177,13 @@ def run(
     nats = np.empty(offsets[-1])
     done = 0
     with torch.inference_mode():
-        for rows in _groups(sizes, min(max(_PLACES[0], model.positions_at_once), _PLACES[1])):
+        for rows in _groups(sizes, min(max(_POSITIONS[0], model.positions_at_once), _POSITIONS[1])):
             k = np.arange(sizes[rows].max())
-            place = np.minimum(begins[rows, None] + k, len(inputs) - 1)
+            index = np.minimum(begins[rows, None] + k, len(inputs) - 1)
             lengths = torch.from_numpy(sizes[rows])
             batch = Batch(
-                torch.from_numpy(inputs[place]),
-                torch.from_numpy(targets[place]),
+                torch.from_numpy(inputs[index]),
+                torch.from_numpy(targets[index]),
                 None if bool((lengths == len(k)).all()) else lengths,
             )
             values = model.log_prob(batch.to(model.device)).double().cpu().numpy()
@@ -194,50 +195,56 @@ def run(
     return np.minimum(nats, MOST_NATS)
 
 
-def _groups(sizes: Ints, places: int) -> Iterator[Ints]:
-    """Runs that are folded together: of like size, bounded in memory."""
+def _groups(sizes: Ints, positions: int) -> Iterator[Ints]:
+    """Runs that are folded together: of similar size, with at most so many positions."""
     order = np.argsort(-sizes, kind="stable")
     i = 0
     while i < len(order):
-        count = max(1, places // int(sizes[order[i]]))
+        count = max(1, positions // int(sizes[order[i]]))
         yield order[i : i + count]
         i += count
 
 
 def flat_index(begins: Ints, sizes: Ints) -> tuple[Ints, Ints]:
-    """For every element of every run: its place, and k = 1, 2, .. within the run."""
+    """For every element of every run: its index in the text, and k = 1, 2, .. within the run."""
     ends = np.cumsum(sizes)
     k = np.arange(1, ends[-1] + 1 if len(ends) else 1) - np.repeat(ends - sizes, sizes)
     return np.repeat(begins, sizes) + k - 1, k
 
 
-def choose(data: Elements, longest: int, count: int, *, depth: int, seed: int) -> tuple[Ints, Ints]:
+def choose_runs(
+    data: Elements, longest: int, count: int, *, depth: int, seed: int
+) -> tuple[Ints, Ints]:
     """Where runs begin and how long they are.
 
-    Places are drawn one from each of `count` parts of the text. Runs are long in turn like the
-    marks of a ruler: every second has 32 elements, every fourth 64, and so on, and what is left
-    `longest`. So few elements seen, where surprises differ much, get many samples, and many
-    elements few, at 3 elements a run for every doubling instead of `longest`.
+    One run begins in each of `count` parts of the text. Lengths alternate like the marks of a
+    ruler: every second run has 32 elements, every fourth 64, and so on, and the rest `longest`. So
+    small k, where surprisals differ much, get many samples, and large k few: each doubling of
+    `longest` adds only 16 elements to the mean run.
 
     Args:
         data: the text.
-        longest: elements of a run at most; runs end with their sequence.
-        count: runs at most.
-        depth: how many elements must stand before a run in its sequence.
-        seed: of the places.
+        longest: the most elements of a run; runs end with their sequence.
+        count: the most runs.
+        depth: the elements that must precede a run in its sequence.
+        seed: the seed of the positions.
 
     Returns:
         begins (R,) and sizes (R,), in the order of the text.
     """
-    places = np.flatnonzero(data.depth >= depth)
-    if len(places) > count:
-        rng = np.random.default_rng(seed)
-        edges = np.linspace(0, len(places), count + 1)
-        drawn = edges[:-1] + rng.random(count) * np.diff(edges)
-        places = places[drawn.astype(np.int64)]
-    i = np.arange(1, len(places) + 1)
+    begins = spread(np.flatnonzero(data.depth >= depth), count, seed)
+    i = np.arange(1, len(begins) + 1)
     sizes = np.minimum(_SHORTEST * (i & -i), longest)  # i & -i: the greatest power of 2 in i
-    return places, np.minimum(sizes, data.ends[places] - places)
+    return begins, np.minimum(sizes, data.ends[begins] - begins)
+
+
+def spread(positions: Ints, count: int, seed: int) -> Ints:
+    """At most `count` of the positions, one drawn from each of so many parts."""
+    if len(positions) <= count:
+        return positions
+    edges = np.linspace(0, len(positions), count + 1)
+    drawn = edges[:-1] + np.random.default_rng(seed).random(count) * np.diff(edges)
+    return positions[drawn.astype(np.int64)]
 
 
 def unconditioned(model: SequenceModel, data: Elements) -> Floats:
@@ -245,19 +252,19 @@ def unconditioned(model: SequenceModel, data: Elements) -> Floats:
 
         p_0(x) = mean over elements s of the text of p(x | s)
 
-    What the model predicts after one element, averaged over what that element may be: it knows
-    the model and the frequencies, and nothing of what stands before. (The prediction after the
-    boundary would be that of a beginning, which the middle of a sequence is not.)
+    This is the prediction after one element, averaged over that element: it knows the model and
+    the frequencies, and nothing of the past. (The prediction after the boundary would be that of
+    the beginning of a sequence.)
     """
-    step = np.linspace(0, len(data) - 1, min(len(data), _GIVEN)).astype(np.int64)
-    given, counts = np.unique(data.inputs[step], return_counts=True)
+    step = np.linspace(0, len(data) - 1, min(len(data), _AVERAGED)).astype(np.int64)
+    elements, counts = np.unique(data.inputs[step], return_counts=True)
     total = np.zeros(model.num_symbols)
-    size = max(16, min(_PLACES[0], model.positions_at_once))
+    size = max(16, min(_POSITIONS[0], model.positions_at_once))
     with torch.inference_mode():
-        for i in range(0, len(given), size):
-            x = torch.from_numpy(given[i : i + size])[:, None].to(model.device)
+        for i in range(0, len(elements), size):
+            x = torch.from_numpy(elements[i : i + size])[:, None].to(model.device)
             features, _ = model.advance(model.empty(len(x)), x, None, keep=False)
             rows = as_discrete(model.emit(features)).dense()[:, 0]
             total += counts[i : i + size] @ rows.double().exp().cpu().numpy()
-    found: Floats = np.maximum(np.log(np.maximum(total / counts.sum(), 1e-300)), -MOST_NATS)
-    return found
+    log_probs: Floats = np.maximum(np.log(np.maximum(total / counts.sum(), 1e-300)), -MOST_NATS)
+    return log_probs
