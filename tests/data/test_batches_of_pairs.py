@@ -123,7 +123,7 @@ def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own_and_said_so() -> No
     batches = PairBatches(corpus_of([(50, 50), (2, 2), (3, 3)]), ENDS, seed=0, token_budget=30)
     assert batches.steps_per_epoch == 2
     assert batches.notes == (
-        "1 pair is longer than token_budget 30 (the longest has 102 places): each is trained on "
+        "1 pair is longer than token_budget 30 (the longest has 102 positions): each is used as a "
         "whole, in a batch of its own",
     )
 

@@ -10,6 +10,7 @@ Knows bytes. Does not know files.
 """
 
 import codecs
+import re
 
 _CANDIDATES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp850", "cp866"),
@@ -19,6 +20,8 @@ _CANDIDATES = [
 _SAMPLE_BYTES = 1 << 16
 _LOW = bytes(range(9))
 _COHERENCE_SLACK = 0.05
+_UNDEFINED = b"\x81\x8d\x8f\x90\x9d"  # in Windows-1252
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _NOT_ASCII = bytes(range(0x80, 0x100))
 _LEAST_BYTES = 8  # beyond ASCII: a few fit any encoding
 # Letters and signs in Windows-1252, controls in Latin-1; 0x85 alone is a line end of old machines.
@@ -56,8 +59,10 @@ def around(data: bytes, position: int) -> bytes:
     return data[start : start + _SAMPLE_BYTES]
 
 
-def guess_encoding(data: bytes) -> str | None:
-    """The encoding that bytes which are not UTF-8 are probably in; None if none is plausible.
+def guess_encoding(data: bytes) -> str:
+    """The encoding that bytes which are not all UTF-8 are probably in.
+
+    It is utf-8 if few of them are not, and a Western one if charset-normalizer finds none.
 
     Args:
         data: the beginning of a file, or the surroundings of a byte that is not UTF-8.
@@ -68,17 +73,30 @@ def guess_encoding(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     sample = data[:_SAMPLE_BYTES]
+    if _is_mostly_utf8(sample):
+        return "utf-8"
     if len(sample) - len(sample.translate(None, _NOT_ASCII)) < _LEAST_BYTES:
-        return None
+        return _western(sample)
     matches = list(from_bytes(sample, cp_isolation=_CANDIDATES))
     if not matches:
-        return None
+        return _western(sample)
     best = matches[0]
     for match in matches:
         is_as_good = (
             match.chaos <= best.chaos and match.coherence >= best.coherence - _COHERENCE_SLACK
         )
         if is_as_good and "cp1252" in match.could_be_from_charset:
-            is_latin1 = sample.translate(None, _WINDOWS_ONLY) == sample
-            return "latin-1" if is_latin1 else "cp1252"
+            return _western(sample)
     return best.encoding.replace("_", "-")
+
+
+def _is_mostly_utf8(sample: bytes) -> bool:
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(sample)
+    num_invalid = text.count("\ufffd")
+    num_others = sum(map(len, _BEYOND_ASCII.findall(text))) - num_invalid
+    return num_invalid * 10 <= num_others
+
+
+def _western(sample: bytes) -> str:
+    is_latin1 = sample.translate(None, _WINDOWS_ONLY) == sample
+    return "latin-1" if is_latin1 or sample.translate(None, _UNDEFINED) != sample else "cp1252"

@@ -116,12 +116,8 @@ def _decode(
 
 
 def _advise(sample: bytes, encoding: str) -> str:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)
-        guess: str | None = "utf-8"
-    except UnicodeDecodeError:
-        guess = guess_encoding(sample)
-    if guess is None or guess == encoding:
+    guess = guess_encoding(sample)
+    if codecs.lookup(guess) == codecs.lookup(encoding):
         return "correct it, or give the encoding of the text, for example --encoding latin-1"
     return f"the text seems to be {guess}: give --encoding {guess}"
 

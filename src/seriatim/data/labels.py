@@ -11,18 +11,21 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from seriatim.data.files import read_blocks, split_lines
-from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, open_pairs
+from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, PairTable, open_pairs
 from seriatim.data.sources import check_path, open_source
+from seriatim.data.tables import known_columns
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
 
+_HEAD_ROWS = 1000  # that show whether the first one is a header
 _USUAL = (("text", "label"), ("sentence", "label"), *USUAL_COLUMNS)
 
 
@@ -133,7 +136,7 @@ def open_labelled(
             return LabelFiles(files, encoding)
         if format == "conll" or (format is None and path.suffix.lower() in (".conll", ".bio")):
             return TaggedFile(path, encoding)
-    return open_pairs(
+    pairs = open_pairs(
         data,
         format=format,
         source_column=text_column,
@@ -141,6 +144,24 @@ def open_labelled(
         encoding=encoding,
         usual=_USUAL,
     )
+    if isinstance(pairs, PairTable) and text_column is None and pairs.columns == (1, 2):
+        return _without_header(pairs)
+    return pairs
+
+
+def _without_header(table: PairTable) -> PairTable:
+    """The table without its first row, if that seems to be a header.
+
+    A header is a word and a label that no other row has, where labels are repeated.
+    """
+    first, *rest = islice(table.pairs(), _HEAD_ROWS)
+    labels = [str(label) for _, label in rest]
+    is_word = isinstance(first[0], str) and len(first[0].split()) == 1
+    is_repeated = bool(labels) and len(labels) >= 2 * len(set(labels))
+    if not is_word or not is_repeated or first[1] in labels:
+        return table
+    source, target = known_columns(table.path, table.format, table.encoding)[:2]
+    return table if source == target else replace(table, columns=(source, target))
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ SUFFIXES = {
     ".parquet": "parquet",
 }
 _OTHER_DELIMITERS = (";", "\t", "|")
+# First lines that are the header of the only column.
+_HEADERS = {"text", "sentence", "sequence", "document", "line", "content", "body"}
 _WHOLE_NUMBER = re.compile(r"^(-?\d{1,15})\.0+$")  # 17.0, of a column of numbers with gaps
 
 
@@ -206,7 +208,7 @@ def _read_csv(
             if not row:
                 continue
             if positions is None:
-                positions, header = _csv_positions(path, wanted, row), row
+                positions, header = _csv_positions(path, wanted, row, head[-1]), row
                 if not _is_numbered(wanted, row):
                     continue
             place = f"line {reader.line_num:,}"
@@ -281,9 +283,21 @@ def _is_numbered(wanted: ColumnChoice, first: list[str]) -> bool:
     )
 
 
-def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str]) -> list[int]:
+def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str], line: str) -> list[int]:
+    if list(wanted) == [None] and len(first) == 1 and first[0].strip().lower() not in _HEADERS:
+        name = repr(first[0][:40])
+        raise ConfigError(
+            f"{path} has one column, and it is not clear whether its first line, {name}, is a "
+            f"header: give --column {name} if it is, otherwise --column 1"
+        )
     if not _is_numbered(wanted, first):
         return _find_columns(path, wanted, first)
+    for other in _OTHER_DELIMITERS:
+        if "," in line and 0 < line.count(other) == len(wanted) - 1 < len(first) - 1:
+            raise DataError(
+                f"{path} seems to be separated by {other!r}, but has commas too: quote values that "
+                "contain commas, or save it as .tsv"
+            )
     positions = [int(name) - 1 for name in wanted if name is not None]
     if min(positions) < 0 or max(positions) >= len(first):
         raise ConfigError(

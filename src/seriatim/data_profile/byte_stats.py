@@ -136,7 +136,7 @@ class ByteStats:
         if not self.num_invalid:
             return "utf-8"
         guess = guess_encoding(self.sample)
-        if guess not in (None, "latin-1", "cp1252"):
+        if guess not in ("utf-8", "latin-1", "cp1252"):
             return guess
         others = int(self.invalid[0x80:0xA0].sum() - self.invalid[0x85])
         undefined = int(self.invalid[[0x81, 0x8D, 0x8F, 0x90, 0x9D]].sum())
