@@ -60,11 +60,11 @@ def test_which_matrices_are_column_major() -> None:
 def test_products_and_stacked_rows_keep_the_memory_order(by_columns: bool) -> None:
     dy, x, like = torch.randn(20, 6).double(), torch.randn(20, 4).double(), torch.randn(6, 4)
     like = transposed(like).t() if by_columns else like
-    found = weight_gradient(dy, x, like)
-    torch.testing.assert_close(found, dy.t() @ x)
+    gradient = weight_gradient(dy, x, like)
+    torch.testing.assert_close(gradient, dy.t() @ x)
     joined = cat_rows([like[4:], like[:4]])
     assert torch.equal(joined, torch.cat([like[4:], like[:4]]))
-    assert is_column_major(found) == is_column_major(joined) == by_columns
+    assert is_column_major(gradient) == is_column_major(joined) == by_columns
 
 
 def gradients(kind: str, is_transposed: bool, mask: Tensor | None) -> list[Tensor]:
@@ -106,27 +106,27 @@ def test_log_probabilities_have_the_same_values_and_gradients(
     torch.manual_seed(0)
     h, w, b = (torch.randn(s, dtype=torch.float64) for s in ((150, 6), (200, 6), (200,)))
     targets = torch.randint(200, (150,))
-    found = []
+    results = []
     for weight in (w, transposed(w).t()):
         own = [t.detach().clone().requires_grad_() for t in (h, weight, b)]
         values = linear_log_prob(*own, targets, 0.1)
         values.sum().backward()
-        found.append([values.detach(), *(t.grad for t in own)])
+        results.append([values.detach(), *(t.grad for t in own)])
         assert is_column_major(own[1].grad) == is_column_major(weight)
-    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
 
 
 def test_changing_the_memory_order_and_back_changes_no_value() -> None:
     lm = model()
     before = {name: p.detach().clone() for name, p in lm.named_parameters()}
-    found = to_column_major(lm)
-    assert [p is lm.head.weight for p in found] == [True]
+    weights = to_column_major(lm)
+    assert [p is lm.head.weight for p in weights] == [True]
     lm.head.weight.grad = lm.head.weight.detach() * 2
-    with transposed_weights(found):
+    with transposed_weights(weights):
         assert lm.head.weight.shape == (8, 30) and lm.head.weight.is_contiguous()
         assert torch.equal(lm.head.weight.grad, 2 * before["head.weight"].t())
     assert is_column_major(lm.head.weight) and is_column_major(lm.head.weight.grad)
-    to_row_major(found)
+    to_row_major(weights)
     assert all(p.is_contiguous() for p in lm.parameters())
     assert all(torch.equal(p, before[name]) for name, p in lm.named_parameters())
 
@@ -151,7 +151,7 @@ def test_only_weights_that_gain_become_column_major() -> None:
 def test_updates_equal_those_of_row_major_weights(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
+    source, results = StreamChunks(stream(), 1, batch_size=4, length=10), []
     options = small(optimizer=optimizer, learning_rate=0.01, clip=0.05)
     for reorder in (to_column_major, lambda _: []):
         monkeypatch.setattr("seriatim.train.trainer.to_column_major", reorder)
@@ -160,15 +160,15 @@ def test_updates_equal_those_of_row_major_weights(
         for _ in range(9):
             trainer.update()
         assert is_column_major(lm.head.weight) == (reorder is to_column_major)
-        kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
+        state = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
         trainer.release()
-        ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
-    torch.testing.assert_close(ended[0], ended[1], rtol=1e-3, atol=1e-4)
+        results.append(({name: p.detach() for name, p in lm.named_parameters()}, state))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_weights_that_are_column_major_already_are_trained_alike(precision: str) -> None:
-    source, ended = StreamChunks(stream(), 1, batch_size=4, length=10), []
+    source, results = StreamChunks(stream(), 1, batch_size=4, length=10), []
     for is_own in (False, True):
         lm = model(
             tie_embeddings=True
@@ -179,11 +179,11 @@ def test_weights_that_are_column_major_already_are_trained_alike(precision: str)
         trainer = Trainer(lm, source, small(precision=precision, learning_rate=0.01), 9)
         for _ in range(9):
             trainer.update()
-        kept = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
+        state = {name: t.clone() for name, t in moments(lm, trainer.optimizer).items()}
         trainer.release()
         assert is_column_major(cell.weight_hh) == is_own  # left as it was
-        ended.append(({name: p.detach() for name, p in lm.named_parameters()}, kept))
-    torch.testing.assert_close(ended[1], ended[0], rtol=1e-3, atol=1e-4)
+        results.append(({name: p.detach() for name, p in lm.named_parameters()}, state))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-3, atol=1e-4)
 
 
 def test_weights_are_row_major_after_a_run_even_a_failed_one(
@@ -205,9 +205,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -
     whole = model()
     fit(whole, stream(), stream(), small())
     cut, steps = model(), iter(range(5))
-    kept = Checkpoints(folder=tmp_path, minutes=0.0)
+    checkpoints = Checkpoints(folder=tmp_path, minutes=0.0)
     stop = Callbacks(should_stop=lambda: next(steps, None) is None)
-    fit(cut, stream(), stream(), small(), checkpoints=kept, callbacks=stop)
+    fit(cut, stream(), stream(), small(), checkpoints=checkpoints, callbacks=stop)
     again = model()
     resumed = Checkpoints(folder=tmp_path, minutes=0.0, resume=True)
     history = fit(again, stream(), stream(), small(), checkpoints=resumed)

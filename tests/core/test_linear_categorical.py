@@ -59,9 +59,9 @@ def test_values_and_gradients_are_those_of_plain_cross_entropy(
     ours = linear_log_prob(h, w, b if with_bias else None, y, smoothing)
     theirs = plain(h, w, b if with_bias else None, y, smoothing)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    found = torch.autograd.grad(ours, inputs, upstream)
+    gradients = torch.autograd.grad(ours, inputs, upstream)
     expected = torch.autograd.grad(theirs, inputs, upstream)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM.keys())
@@ -72,9 +72,9 @@ def test_only_what_requires_a_gradient_gets_one(
     *inputs, y = example()
     inputs = [t.detach().requires_grad_(bool(n)) for t, n in zip(inputs, needs, strict=True)]
     wanted = [t for t in inputs if t.requires_grad]
-    found = torch.autograd.grad(linear_log_prob(*inputs, y), wanted, upstream)
+    gradients = torch.autograd.grad(linear_log_prob(*inputs, y), wanted, upstream)
     expected = torch.autograd.grad(plain(*inputs, y), wanted, upstream)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-12)
     assert not linear_log_prob(*(t.detach() for t in inputs), y).requires_grad
 
 
@@ -104,18 +104,18 @@ def test_entries_that_are_not_needed_reach_neither_values_nor_gradients() -> Non
     distribution = LinearCategorical(broken.view(1, N, D), w, b).masked(needed.view(1, N))
     values = distribution.log_prob(y.view(1, N))
     assert values.shape == (1, N)
-    found = torch.autograd.grad(values.sum(), (broken, w, b))
+    gradients = torch.autograd.grad(values.sum(), (broken, w, b))
     expected = torch.autograd.grad(plain(h, w, b, y)[needed].sum(), (h, w, b))
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(values[0, needed], plain(h, w, b, y)[needed])
 
 
 def test_no_entries_give_no_values_and_gradients_of_zero() -> None:
     h, w, b, y = example()
     values = linear_log_prob(h[:0], w, b, y[:0])
-    found = torch.autograd.grad(values.sum(), (w, b))
+    gradients = torch.autograd.grad(values.sum(), (w, b))
     assert values.shape == (0,)
-    assert all(not bool(g.any()) for g in found)
+    assert all(not bool(g.any()) for g in gradients)
 
 
 def test_the_lazy_distribution_equals_the_one_with_all_logits() -> None:
@@ -149,7 +149,7 @@ def test_under_autocast_only_the_products_have_low_precision(upstream: Tensor) -
     assert ours.dtype == torch.float32
     exact = plain(h, w, b, y)
     torch.testing.assert_close(ours, exact, rtol=0.02, atol=0.03)
-    found = torch.autograd.grad(ours, (h, w, b), upstream.float())
-    assert all(g.dtype == torch.float32 for g in found)
+    gradients = torch.autograd.grad(ours, (h, w, b), upstream.float())
+    assert all(g.dtype == torch.float32 for g in gradients)
     expected = torch.autograd.grad(exact, (h, w, b), upstream.float())
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(gradients, expected, rtol=0.05, atol=0.05)

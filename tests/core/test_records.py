@@ -1,4 +1,4 @@
-"""Records are checked once when read back, and what is wrong is said in one sentence."""
+"""Records are checked once when read back, and refused in one sentence if they are damaged."""
 
 import json
 import math

@@ -99,17 +99,17 @@ def test_a_batch_weights_valid_targets_and_keeps_lengths_on_the_cpu() -> None:
 def test_the_last_valid_element_of_each_row_or_the_old_value_is_selected():
     new = (torch.arange(12).view(3, 4), torch.arange(24).view(3, 4, 2))
     old = (torch.tensor([-1, -2, -3]), -torch.ones(3, 2, dtype=torch.int64))
-    found = tree.last_valid(new, torch.tensor([4, 0, 2]), old)
-    assert found[0].tolist() == [3, -2, 9]
-    assert found[1].tolist() == [[6, 7], [-1, -1], [18, 19]]
+    last = tree.last_valid(new, torch.tensor([4, 0, 2]), old)
+    assert last[0].tolist() == [3, -2, 9]
+    assert last[1].tolist() == [[6, 7], [-1, -1], [18, 19]]
     whole = tree.last_valid(new, None, old)
     assert torch.equal(whole[0], new[0][:, -1])
 
 
 def test_rows_that_are_not_chosen_keep_their_values():
     new, old = torch.arange(6).view(3, 2), torch.full((3, 2), 9)
-    found = tree.where_rows(torch.tensor([True, False, True]), {"h": new}, {"h": old})
-    assert found["h"].tolist() == [[0, 1], [9, 9], [4, 5]]
+    merged = tree.where_rows(torch.tensor([True, False, True]), {"h": new}, {"h": old})
+    assert merged["h"].tolist() == [[0, 1], [9, 9], [4, 5]]
 
 
 def test_rows_selected_from_blocks_form_the_largest_possible_blocks():

@@ -56,7 +56,7 @@ class States(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: list[tuple[State, list[list[int]]]] = []
+        self.states: list[tuple[State, list[list[int]]]] = []
         self.now = 0
 
     @initialize(size=some.integers(1, 3))
@@ -64,12 +64,12 @@ class States(RuleBasedStateMachine):
         self.add(self.model.start(size, capacity=self.capacity), [[] for _ in range(size)])
 
     def add(self, state: State, pasts: list[list[int]]) -> None:
-        self.held.append((state, pasts))
-        self.now = len(self.held) - 1
+        self.states.append((state, pasts))
+        self.now = len(self.states) - 1
 
     @rule(chunks=rows_of_symbols)
     def fold_a_ragged_chunk(self, chunks: list[list[int]]) -> None:
-        state, pasts = self.held[self.now]
+        state, pasts = self.states[self.now]
         chunks = [chunks[i % len(chunks)] for i in range(len(pasts))]
         longest = max(map(len, chunks))
         x = torch.tensor([c + [0] * (longest - len(c)) for c in chunks]).view(len(pasts), longest)
@@ -81,7 +81,7 @@ class States(RuleBasedStateMachine):
 
     @rule(elements=some.lists(symbols, min_size=MOST_ROWS, max_size=MOST_ROWS))
     def fold_one_element(self, elements: list[int]) -> None:
-        state, pasts = self.held[self.now]
+        state, pasts = self.states[self.now]
         x = torch.tensor(elements[: len(pasts)])
         self.add(
             self.model.step(state, x), [[*p, e] for p, e in zip(pasts, x.tolist(), strict=True)]
@@ -89,41 +89,41 @@ class States(RuleBasedStateMachine):
 
     @rule(index=some.lists(some.integers(0, MOST_ROWS), min_size=1, max_size=MOST_ROWS))
     def select_rows(self, index: list[int]) -> None:
-        state, pasts = self.held[self.now]
+        state, pasts = self.states[self.now]
         index = [i % len(pasts) for i in index]
         self.add(tree.select(state, torch.tensor(index)), [pasts[i] for i in index])
 
-    @precondition(lambda self: len(self.held[self.now][1]) * 2 <= MOST_ROWS)
+    @precondition(lambda self: len(self.states[self.now][1]) * 2 <= MOST_ROWS)
     @rule()
     def repeat_rows(self) -> None:
-        state, pasts = self.held[self.now]
+        state, pasts = self.states[self.now]
         self.add(tree.repeat(state, 2), [p for p in pasts for _ in range(2)])
 
     @precondition(lambda self: self.capacity is None)
     @rule(other=some.integers(0, 99))
     def join_with_another(self, other: int) -> None:
-        state, pasts = self.held[self.now]
-        other_state, other_pasts = self.held[other % len(self.held)]
+        state, pasts = self.states[self.now]
+        other_state, other_pasts = self.states[other % len(self.states)]
         if len(pasts) + len(other_pasts) <= MOST_ROWS:
             self.add(tree.cat([state, other_state]), pasts + other_pasts)
 
     @rule(which=some.integers(0, 99))
     def go_back(self, which: int) -> None:
-        self.now = which % len(self.held)
+        self.now = which % len(self.states)
 
     @rule()
     def save_and_load(self) -> None:
-        state, pasts = self.held[self.now]
+        state, pasts = self.states[self.now]
         self.add(self.model.load_state(self.model.save_state(state)), pasts)
 
     @invariant()
     def every_row_predicts_what_its_past_says(self) -> None:
-        for state, pasts in self.held[max(0, self.now - 1) : self.now + 1]:
+        for state, pasts in self.states[max(0, self.now - 1) : self.now + 1]:
             seen = self.model.predict(state).dense()  # type: ignore[attr-defined]
             for row, past in zip(seen, pasts, strict=True):
                 alone = self.model.update(self.model.start(1), torch.tensor([past]).view(1, -1))
-                told = self.model.predict(alone).dense()[0]  # type: ignore[attr-defined]
-                torch.testing.assert_close(row, told, rtol=0, atol=1e-9)
+                expected = self.model.predict(alone).dense()[0]  # type: ignore[attr-defined]
+                torch.testing.assert_close(row, expected, rtol=0, atol=1e-9)
 
 
 def run(

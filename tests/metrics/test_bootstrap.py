@@ -35,17 +35,17 @@ def test_the_interval_of_a_mean_agrees_with_the_central_limit_theorem() -> None:
 def test_pairs_are_resampled_together() -> None:
     """Systems that differ by a constant differ by it in every resample."""
     values = RNG.normal(3.0, 2.0, 400)
-    found = paired_bootstrap(_counts(values + 0.01), _counts(values), ratio)
-    assert found.difference == pytest.approx(0.01)
-    assert found.interval == (pytest.approx(0.01), pytest.approx(0.01))
-    assert found.wins == 1.0
-    assert found.p_value == pytest.approx(1 / 1001)
+    comparison = paired_bootstrap(_counts(values + 0.01), _counts(values), ratio)
+    assert comparison.difference == pytest.approx(0.01)
+    assert comparison.interval == (pytest.approx(0.01), pytest.approx(0.01))
+    assert comparison.wins == 1.0
+    assert comparison.p_value == pytest.approx(1 / 1001)
 
 
 def test_equal_systems_do_not_differ() -> None:
     values = _counts(RNG.normal(3.0, 2.0, 400))
-    found = paired_bootstrap(values, values, ratio)
-    assert (found.difference, found.p_value, found.wins) == (0.0, 1.0, 0.5)
+    comparison = paired_bootstrap(values, values, ratio)
+    assert (comparison.difference, comparison.p_value, comparison.wins) == (0.0, 1.0, 0.5)
 
 
 @pytest.mark.slow
@@ -53,11 +53,13 @@ def test_the_p_value_agrees_with_a_test_of_the_mean_difference() -> None:
     """A difference of 1.96 standard errors has a two-sided p of 0.05."""
     noise = RNG.normal(size=400)
     noise = (noise - noise.mean()) / noise.std()
-    found = paired_bootstrap(_counts(noise + 0.098), _counts(0 * noise), ratio, resamples=20_000)
-    assert found.p_value == pytest.approx(0.05, abs=0.01)
+    comparison = paired_bootstrap(
+        _counts(noise + 0.098), _counts(0 * noise), ratio, resamples=20_000
+    )
+    assert comparison.p_value == pytest.approx(0.05, abs=0.01)
     swapped = paired_bootstrap(_counts(0 * noise), _counts(noise + 0.098), ratio, resamples=20_000)
-    assert swapped.p_value == pytest.approx(found.p_value)
-    assert swapped.wins == pytest.approx(1 - found.wins)
+    assert swapped.p_value == pytest.approx(comparison.p_value)
+    assert swapped.wins == pytest.approx(1 - comparison.wins)
 
 
 def test_resamples_depend_on_the_seed() -> None:
@@ -100,29 +102,29 @@ def test_bleu_and_chrf_equal_sacrebleu_and_carry_its_signature() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics")
     for hypotheses in (GOOD, BAD, [r.upper() for r in REFERENCES]):
         for lowercase in (False, True):
-            found = bleu_chrf.bleu(hypotheses, REFERENCES, lowercase=lowercase)
+            score = bleu_chrf.bleu(hypotheses, REFERENCES, lowercase=lowercase)
             theirs = metrics.BLEU(lowercase=lowercase, force=True)
             expected = theirs.corpus_score(hypotheses, [REFERENCES]).score
-            assert found.score == pytest.approx(expected)
-            assert f"case:{'lc' if lowercase else 'mixed'}" in found.signature
-            of_counts = bleu_chrf.bleu_of_counts(found.counts.sum(0)[None])
+            assert score.score == pytest.approx(expected)
+            assert f"case:{'lc' if lowercase else 'mixed'}" in score.signature
+            of_counts = bleu_chrf.bleu_of_counts(score.counts.sum(0)[None])
             assert float(of_counts[0]) == pytest.approx(expected)
-            found = bleu_chrf.chrf(hypotheses, REFERENCES, lowercase=lowercase)
+            score = bleu_chrf.chrf(hypotheses, REFERENCES, lowercase=lowercase)
             theirs = metrics.CHRF(lowercase=lowercase)
             expected = theirs.corpus_score(hypotheses, [REFERENCES]).score
-            assert found.score == pytest.approx(expected)
-            of_counts = bleu_chrf.ChrF().score(found.counts.sum(0)[None])
+            assert score.score == pytest.approx(expected)
+            of_counts = bleu_chrf.ChrF().score(score.counts.sum(0)[None])
             assert float(of_counts[0]) == pytest.approx(expected)
 
 
 def test_bleu_of_counts_equals_sacrebleu_without_matches() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics")
     for hypotheses in (["a b c d"], ["the quick"], ["zzz"], ["the brown quick jumps fox"], [""]):
-        found = bleu_chrf.bleu(hypotheses, ["the quick brown fox jumps"])
+        score = bleu_chrf.bleu(hypotheses, ["the quick brown fox jumps"])
         expected = metrics.BLEU(force=True).corpus_score(
             hypotheses, [["the quick brown fox jumps"]]
         )
-        of_counts = float(bleu_chrf.bleu_of_counts(found.counts.sum(0)[None])[0])
+        of_counts = float(bleu_chrf.bleu_of_counts(score.counts.sum(0)[None])[0])
         assert of_counts == pytest.approx(expected.score, abs=1e-9)
 
 
@@ -130,10 +132,10 @@ def test_bleu_of_counts_equals_sacrebleu_without_matches() -> None:
 def test_a_better_system_wins_the_paired_bootstrap(measure) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("sacrebleu")
     good, bad = measure(GOOD, REFERENCES), measure(BAD, REFERENCES)
-    found = bleu_chrf.compare_scores(good, bad)
-    assert found.difference == pytest.approx(good.score - bad.score)
-    assert found.p_value < 0.01 and found.wins == 1.0
-    assert found.interval[0] > 0
+    comparison = bleu_chrf.compare_scores(good, bad)
+    assert comparison.difference == pytest.approx(good.score - bad.score)
+    assert comparison.p_value < 0.01 and comparison.wins == 1.0
+    assert comparison.interval[0] > 0
 
 
 def test_scores_with_different_settings_are_not_compared() -> None:

@@ -66,10 +66,10 @@ def test_bytes_are_those_of_the_weights_with_tied_ones_once() -> None:
 def test_the_state_grows_with_the_sequence_up_to_the_context_or_not_at_all() -> None:
     lstm = dict(state_sizes(built(st.LSTM(hidden_size=D))))
     assert set(lstm.values()) == {4 * 2 * D}
-    found = dict(
+    transformer = dict(
         state_sizes(built(st.Transformer(model_size=D, num_layers=2, num_heads=2, context=32)))
     )
-    assert found[1] < found[8] < found[32] <= found[128] == found[512]
+    assert transformer[1] < transformer[8] < transformer[32] <= transformer[128] == transformer[512]
 
 
 def test_generating_ends_by_itself_and_leaves_the_model_as_it_was() -> None:

@@ -81,11 +81,11 @@ def test_confusion_and_f1_by_hand() -> None:
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     p = np.array([[0.95, 0.05], [0.91, 0.09], [0.4, 0.6], [0.45, 0.55]])
-    found = calibration(p, np.array([0, 1, 1, 1]), bins=10)
+    result = calibration(p, np.array([0, 1, 1, 1]), bins=10)
     expected = 0.5 * abs(0.5 - 0.93) + 0.25 * abs(1 - 0.6) + 0.25 * abs(1 - 0.55)
-    assert found.error == pytest.approx(expected)
-    assert found.fraction.sum() == 1
-    assert found.confidence[9] == pytest.approx(0.93) and found.accuracy[9] == 0.5
+    assert result.error == pytest.approx(expected)
+    assert result.fraction.sum() == 1
+    assert result.confidence[9] == pytest.approx(0.93) and result.accuracy[9] == 0.5
 
 
 def test_probabilities_that_are_kept_have_a_small_error() -> None:
@@ -108,10 +108,10 @@ def test_the_temperature_is_that_of_greatest_likelihood() -> None:
             scaled -= np.log(np.exp(scaled).sum(1, keepdims=True))
             return float(scaled[np.arange(4000), actual].sum())
 
-        found = fit_temperature(logits * factor, actual)
+        temperature = fit_temperature(logits * factor, actual)
         grid = max(np.geomspace(0.1, 10, 400), key=likelihood)
-        assert found == pytest.approx(grid, rel=0.02)
-        assert likelihood(found) >= likelihood(grid)
+        assert temperature == pytest.approx(grid, rel=0.02)
+        assert likelihood(temperature) >= likelihood(grid)
 
 
 def test_extreme_items_leave_the_temperature_within_its_range() -> None:

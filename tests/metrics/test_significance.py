@@ -129,8 +129,8 @@ def test_the_same_bits_can_separate_two_models_but_not_two_families() -> None:
 
 def test_models_with_the_same_bits_do_not_differ() -> None:
     bits, sizes = np.full((1, 20), 7.0), np.full(20, 3.0)
-    (found,) = pairwise_differences({"a": bits, "b": bits}, sizes)
-    assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+    (pair,) = pairwise_differences({"a": bits, "b": bits}, sizes)
+    assert (pair.difference, pair.interval, pair.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
 def test_a_difference_is_antisymmetric() -> None:
@@ -186,9 +186,9 @@ def test_the_weights_of_a_mixture_are_recovered() -> None:
     true = [0.6, 0.3, 0.1]
     _, nats = mixed_symbols(true, 40_000, 0)
     names = ["a", "b", "c"]
-    found = best_mixture(dict(zip(names, nats, strict=True)), dict(zip(names, nats, strict=True)))
-    assert list(found.weights.values()) == pytest.approx(true, abs=0.02)
-    assert sum(found.weights.values()) == pytest.approx(1)
+    mixture = best_mixture(dict(zip(names, nats, strict=True)), dict(zip(names, nats, strict=True)))
+    assert list(mixture.weights.values()) == pytest.approx(true, abs=0.02)
+    assert sum(mixture.weights.values()) == pytest.approx(1)
 
 
 def test_the_contribution_of_a_member_is_the_loss_without_it() -> None:

@@ -120,8 +120,8 @@ class Textbook:
         """Lidstone's law after all n - 1 symbols, or after fewer that begin a sequence."""
         if len(h) < self.order - 1:
             m = len(h) + 1
-            found = Counter(tuple(s[:m]) for s in self.padded if len(s) >= m > 1)
-            after = {g[-1]: c for g, c in found.items() if g[:-1] == h}
+            beginnings = Counter(tuple(s[:m]) for s in self.padded if len(s) >= m > 1)
+            after = {g[-1]: c for g, c in beginnings.items() if g[:-1] == h}
         else:
             after = self.followers[len(h)].get(h, {})
         return (after.get(w, 0) + k) / (sum(after.values()) + k * self.V)

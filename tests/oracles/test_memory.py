@@ -34,21 +34,21 @@ def test_the_models_of_these_tests_obey_the_laws(model: st.SequenceModel) -> Non
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])
 def test_the_effective_context_of_a_chain_is_its_order(order: int) -> None:
     chain = Chain.random(order, seed=order)
-    found = effective_context(ExactChain(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
-    assert found.effective == order
-    assert found.curve.effective_interval == (order, order)
-    assert found.seen_reach == order
-    assert found.respects_reach
+    context = effective_context(ExactChain(chain), stream(chain.sample(6000)), contexts=CONTEXTS)
+    assert context.effective == order
+    assert context.curve.effective_interval == (order, order)
+    assert context.seen_reach == order
+    assert context.respects_reach
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_bits_with_k_elements_are_the_conditional_entropies_of_the_chain(order: int) -> None:
     chain = Chain.random(order, seed=10 + order)
-    found = effective_context(ExactChain(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
+    context = effective_context(ExactChain(chain), stream(chain.sample(30_000)), contexts=CONTEXTS)
     for k in range(order + 2):
-        low, high = found.curve.intervals[k]
+        low, high = context.curve.intervals[k]
         margin = high - low  # twice the half width of 95 %: some four standard errors
-        assert found.curve.bits[k] == pytest.approx(chain.entropy(k), abs=margin)
+        assert context.curve.bits[k] == pytest.approx(chain.entropy(k), abs=margin)
         assert margin < 0.06
 
 
@@ -62,10 +62,10 @@ def test_an_n_gram_model_of_larger_order_recovers_the_order_of_the_chain(order: 
     # backing off only, and without the longer ones they are nearly uniform.
     model = build_model(st.Markov(order=6, smoothing="witten-bell"), 3, 1)
     model.fit_closed_form(train)
-    found = effective_context(model, test, contexts=CONTEXTS)
-    assert found.effective == order
-    assert found.reach == 5
-    assert found.respects_reach
+    context = effective_context(model, test, contexts=CONTEXTS)
+    assert context.effective == order
+    assert context.reach == 5
+    assert context.respects_reach
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
@@ -73,11 +73,11 @@ def test_the_effective_context_of_a_shift_register_is_its_length(
     order: int,
 ) -> None:
     model, text = _register(order)
-    found = effective_context(model, stream(text), contexts=CONTEXTS)
-    assert found.effective == order
-    assert found.curve.effective_interval == (order, order)
-    assert found.reach is None
-    assert found.seen_reach == order, "symbols that leave the register are gone"
+    context = effective_context(model, stream(text), contexts=CONTEXTS)
+    assert context.effective == order
+    assert context.curve.effective_interval == (order, order)
+    assert context.reach is None
+    assert context.seen_reach == order, "symbols that leave the register are gone"
 
 
 def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.ndarray]:
@@ -109,11 +109,11 @@ def _register(order: int, num_symbols: int = 4) -> tuple[st.SequenceModel, np.nd
 def test_the_effective_context_of_a_copy_task_jumps_at_the_lag(lag: int) -> None:
     model = LaggedCopy(lag)
     contexts = (1, 2, 5, 19, 20, 40)
-    found = effective_context(model, stream(model.text(8000)), contexts=contexts)
-    assert found.effective == lag
-    assert found.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits below the lag"
-    assert found.curve.bits[lag:] == pytest.approx(found.curve.full, abs=1e-6)
-    assert found.curve.full < 0.8
+    context = effective_context(model, stream(model.text(8000)), contexts=contexts)
+    assert context.effective == lag
+    assert context.curve.bits[1:lag] == pytest.approx(2.0, abs=0.06), "two bits below the lag"
+    assert context.curve.bits[lag:] == pytest.approx(context.curve.full, abs=1e-6)
+    assert context.curve.full < 0.8
 
 
 def test_the_effective_context_of_independent_symbols_is_zero() -> None:
@@ -128,10 +128,10 @@ def test_useless_memory_is_rarely_reported_as_an_effective_context() -> None:
     false_alarms = 0
     for seed in range(60):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
-        found = effective_context(
+        context = effective_context(
             NoisyMemory(seed=seed), stream(text), contexts=CONTEXTS, seed=seed
         )
-        false_alarms += found.effective != 0
+        false_alarms += context.effective != 0
     assert false_alarms <= 4
 
 
@@ -140,13 +140,13 @@ def test_harmless_perturbations_are_rarely_reported_as_harmful() -> None:
     false_alarms = tests = 0
     for seed in range(40):
         text = np.random.default_rng(seed).integers(0, 3, 1500)
-        found = measure_robustness(
+        robustness = measure_robustness(
             NoisyMemory(seed=seed, noise=0.3),
             stream(text),
             strengths={"omitted": (0.2,), "swapped": (0.2,), "blocks": (0.5,)},
             seed=seed,
         )
-        false_alarms += sum(t.is_significant for t in found.perturbations)
+        false_alarms += sum(t.is_significant for t in robustness.perturbations)
         tests += 3
     assert 0 < false_alarms <= 0.1 * tests, "about 5 %; none would mean too wide a band"
 
@@ -162,9 +162,9 @@ def test_a_short_memory_is_not_affected_by_distant_damage() -> None:
 
 def test_a_long_memory_is_harmed_by_earlier_damage_in_proportion_to_it() -> None:
     model = LaggedCopy(6)
-    found = measure_robustness(model, stream(model.text(8000)))
+    robustness = measure_robustness(model, stream(model.text(8000)))
     by_kind: dict[str, list[float]] = {}
-    for perturbation in found.perturbations:
+    for perturbation in robustness.perturbations:
         by_kind.setdefault(perturbation.kind, []).append(perturbation.bits - perturbation.intact)
         assert perturbation.is_significant == (perturbation.kind != "trimmed-end")
     for kind in ("omitted", "swapped", "blocks", "trimmed-start"):
