@@ -59,16 +59,16 @@ def test_models_are_ordered_by_their_bits_and_those_not_run_come_last() -> None:
 
 def test_a_model_keeps_its_colour_whatever_its_rank() -> None:
     record = comparison(["a", "b", "c"])
-    before = {k.name: k.colour for k in learning_plots(record)[0].keys}
+    before = {k.name: k.colour for k in learning_plots(record)[0].legend}
     a, b, _ = record.models
     other = replace(record, models=(a, b, replace(model("c", 2, 3), bits=0.1)))
-    assert {k.name: k.colour for k in learning_plots(other)[0].keys} == before
+    assert {k.name: k.colour for k in learning_plots(other)[0].legend} == before
     contexts = [("b", effective_context()), ("c", effective_context())]
     beside = context_plots(contexts, names=["a", "b", "c"])[0]
-    assert {k.name: k.colour for k in beside.keys}.items() <= before.items()
+    assert {k.name: k.colour for k in beside.legend}.items() <= before.items()
 
 
-def test_bits_per_symbol_are_named_where_symbols_do_not_spell_the_text() -> None:
+def test_bits_per_symbol_are_the_unit_where_symbols_do_not_spell_the_text() -> None:
     record = comparison(["a", "b"])
     models = tuple(replace(model(n, i), bits_per_character=None) for i, n in enumerate("ab"))
     record = replace(record, metric="bits per symbol", models=models)
@@ -77,7 +77,7 @@ def test_bits_per_symbol_are_named_where_symbols_do_not_spell_the_text() -> None
     assert pair_plots(record)[0].caption.startswith("Bits per symbol")
 
 
-def test_learning_is_shown_in_the_units_of_the_comparison() -> None:
+def test_learning_curves_have_the_units_of_the_comparison() -> None:
     """Five characters a word: 11 bits per word are 2.2 bits per character."""
     words = replace(
         model("words"),
@@ -100,7 +100,7 @@ def test_without_seeds_no_families_are_compared() -> None:
     assert len(pair_plots(replace(comparison(seeds=1), families=()))) == 1
 
 
-def test_a_negative_difference_is_a_saving_of_the_first() -> None:
+def test_a_negative_difference_means_that_the_first_model_saves_bits() -> None:
     record = comparison(["a", "b"])
     pair = replace(record.texts[0], difference=-0.3, interval=(-0.4, -0.2), is_significant=True)
     (plot,) = pair_plots(replace(record, texts=(pair,), families=()))
@@ -125,7 +125,7 @@ def test_the_page_names_the_conditions_and_the_time_taken() -> None:
     assert data_name(renamed) == "novels.txt"
 
 
-def test_a_comparison_of_nothing_has_no_plots() -> None:
+def test_an_empty_comparison_has_no_plots() -> None:
     assert compare_plots(comparison([])) == []
     assert context_plots([]) == [] and robustness_plots([]) == []
 

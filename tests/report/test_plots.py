@@ -19,6 +19,7 @@ from seriatim.report.charts import (
     scatter_plot,
 )
 from seriatim.report.heat_maps import Verdict, heat_map, pairwise_matrix
+from seriatim.report.path_plots import path_plot
 from seriatim.report.plots import DARK, LIGHT, Plot, recoloured
 from seriatim.report.style import series_styles
 from seriatim.report.tables import format_cell, table_html
@@ -48,7 +49,7 @@ def every_form() -> list[Plot]:
         ),
         bar_plot({"a": 1.0, "b": 0.5}, "T", "C.", x="weight"),
         scatter_plot([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y"),
-        scatter_plot([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y", is_path=True),
+        path_plot([Point("a", 1, 2), Point("b", 2, 3)], "T", "C.", x="x", y="y"),
         heat_map([[0.1, 0.2], [0.3, None]], ["t", "h"], ["u", "v"], "T", "C."),
         pairwise_matrix(
             {("a", "b"): Verdict(1, 0.5, 1.5, True)}, ["a", "b"], "T", "C.", unit="bits"
@@ -130,8 +131,8 @@ def test_without_values_there_is_a_sentence_and_no_plot(plot: Plot, tmp_path: Pa
 def test_colours_belong_to_names_not_to_positions() -> None:
     both = a_line()
     alone = line_plot([LineSeries("b", [1, 2], [1, 2])], "T", "", x="x", y="y", names=["a", "b"])
-    assert alone.keys == []  # one name needs no legend
-    colour = {key.name: key.colour for key in both.keys}
+    assert alone.legend == []  # one name needs no legend
+    colour = {entry.name: entry.colour for entry in both.legend}
     line = next(layer for layer in alone.spec["layer"] if layer["mark"]["type"] == "line")
     scale = line["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == colour

@@ -25,9 +25,10 @@ pytest.importorskip("altair", reason="plots are of the extra seriatim[report]")
 pytest.importorskip("vl_convert", reason="the page's script is of the extra seriatim[report]")
 
 from seriatim.comparison.page import compare_report
-from seriatim.report.charts import LineSeries, Point, bar_plot, line_plot, scatter_plot
+from seriatim.report.charts import LineSeries, Point, bar_plot, line_plot
 from seriatim.report.document import Report, Section
 from seriatim.report.heat_maps import heat_map
+from seriatim.report.path_plots import path_plot
 from seriatim.report.plots import DARK, LIGHT
 from seriatim.report.tables import Table
 from tests.report.pages import OVERLAPS
@@ -50,7 +51,7 @@ def inside_report() -> Report:
     long = [f"{EVIL} and a name that is much too long for any legend, {i}" for i in range(9)]
     plots = [
         heat_map(values, symbols, [f"unit {j}" for j in range(12)], "Gates", EVIL, unit="open"),
-        scatter_plot(points, "Path", "C.", x="first", y="second", is_path=True),
+        path_plot(points, "Path", "C.", x="first", y="second"),
         line_plot(
             [LineSeries(n, [1, 2], [1, i]) for i, n in enumerate(long)], EVIL, EVIL, x=EVIL, y=EVIL
         ),

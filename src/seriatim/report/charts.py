@@ -12,14 +12,12 @@ from typing import Any, TypeAlias
 
 from seriatim.report.plots import LIGHT, Plot, require
 from seriatim.report.style import (
-    NO_FIGURES,
     Scale,
     axis,
     finished,
-    gradient,
     has_position,
     is_finite,
-    keys,
+    legend_entries,
     merge_names,
     named,
     series,
@@ -28,9 +26,6 @@ from seriatim.report.tables import Cell
 
 Values: TypeAlias = Sequence[float | None]
 Record: TypeAlias = dict[str, Any]  # the values of one mark by field
-
-
-_NAMED = 24  # the most points of a path with names beside them
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def line_plot(
         if has_position(row[1], x_scale) and has_position(row[2], y_scale)
     ]
     if not records:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
+        return Plot.empty(title, caption, columns, table)
     all_names = merge_names(names, [c.name for c in curves])
     drawn = {record["name"] for record in records}
     present = [n for n in all_names if n in drawn]
@@ -136,7 +131,7 @@ def line_plot(
     points = base.mark_point(size=size, filled=True, opacity=1)
     layers.append(points.encode(shape=encodings.shape, tooltip=tips))
     spec = finished(alt.layer(*layers), title, height, figures)
-    return Plot(title, caption, spec, columns, table, keys(all_names, drawn))
+    return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
 
 
 def interval_plot(
@@ -164,7 +159,7 @@ def interval_plot(
     table: list[list[Cell]] = [[v.name, v.value, v.low, v.high] for v in values]
     drawn = [v for v in values if is_finite(v.value)]
     if not drawn:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
+        return Plot.empty(title, caption, columns, table)
     records = [_estimate_record(i, v, digits) for i, v in enumerate(drawn)]
     figures = {"figures": records}
     alt = require("altair")
@@ -245,47 +240,27 @@ def scatter_plot(
     x_scale: Scale = "linear",
     y_scale: Scale = "linear",
     names: Sequence[str] = (),
-    is_path: bool = False,
     height: int = 280,
 ) -> Plot:
-    """Named points; with `is_path` joined in their order, with names beside them if few."""
+    """Named points, with a colour and a shape for each name."""
     columns, table = ["name", x, y], [[p.name, p.x, p.y] for p in points]
     shown = [p for p in points if has_position(p.x, x_scale) and has_position(p.y, y_scale)]
     if not shown:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
-    records = [{"name": p.name, "x": p.x, "y": p.y, "at": i} for i, p in enumerate(shown)]
-    room = 20 if is_path else 0
+        return Plot.empty(title, caption, columns, table)
+    records = [{"name": p.name, "x": p.x, "y": p.y} for p in shown]
     alt = require("altair")
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
     base = alt.Chart(named("figures")).encode(
-        x=axis(alt.X, "x", x, x_scale, [p.x for p in shown], padding=room),
-        y=axis(alt.Y, "y", y, y_scale, [p.y for p in shown], padding=room),
+        x=axis(alt.X, "x", x, x_scale, [p.x for p in shown]),
+        y=axis(alt.Y, "y", y, y_scale, [p.y for p in shown]),
     )
     drawn, all_names = {p.name for p in shown}, merge_names(names, [p.name for p in points])
-    if is_path:
-        layers, legend = _path_layers(base, len(shown), tips), []
-    else:
-        encodings = series(all_names, [n for n in all_names if n in drawn])
-        dot = base.mark_point(size=110 if len(shown) <= 100 else 30, filled=True, opacity=1)
-        layers = [dot.encode(color=encodings.colour, shape=encodings.shape, tooltip=tips)]
-        legend = keys(all_names, drawn, has_lines=False)
-    spec = finished(alt.layer(*layers), title, height, {"figures": records})
+    encodings = series(all_names, [n for n in all_names if n in drawn])
+    dot = base.mark_point(size=110 if len(shown) <= 100 else 30, filled=True, opacity=1)
+    dot = dot.encode(color=encodings.colour, shape=encodings.shape, tooltip=tips)
+    legend = legend_entries(all_names, drawn, has_lines=False)
+    spec = finished(alt.layer(dot), title, height, {"figures": records})
     return Plot(title, caption, spec, columns, table, legend)
-
-
-def _path_layers(base: Any, count: int, tips: Sequence[Any]) -> list[Any]:
-    """A thin line in the order of the points, and the points from dark to bright."""
-    alt = require("altair")
-    line = base.mark_line(strokeWidth=1, opacity=0.5, color=LIGHT["muted"])
-    shade = alt.Color(
-        "at:Q", title="from first to last", scale=alt.Scale(scheme="viridis"), legend=gradient()
-    )
-    dot = base.mark_point(size=30, filled=True, opacity=1)
-    layers = [line.encode(order="at:Q"), dot.encode(color=shade, tooltip=list(tips))]
-    if count <= _NAMED:
-        text = base.mark_text(dx=7, dy=-7, align="left")
-        layers.append(text.encode(text="name:N"))
-    return layers
 
 
 def _curve_rows(curve: LineSeries) -> list[list[Cell]]:

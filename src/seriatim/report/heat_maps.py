@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seriatim.report.plots import LIGHT, PICTURE_WIDTH, Key, Plot, require
+from seriatim.report.plots import LIGHT, PICTURE_WIDTH, LegendEntry, Plot, require
 from seriatim.report.style import (
-    NO_FIGURES,
     finished,
     gradient,
     is_finite,
@@ -62,7 +61,7 @@ def pairwise_matrix(
         [a, b, v.saved, v.low, v.high, "yes" if v.is_real else "no"] for a, b, v in present
     ]
     if not present:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
+        return Plot.empty(title, caption, columns, table)
     alt = require("altair")
     number = {name: i for i, name in enumerate(names, 1)}
     labels = alt.param("labels", value=["", *(f"{i}  {n}" for n, i in number.items())])
@@ -88,7 +87,7 @@ def pairwise_matrix(
     chart = alt.layer(*layers).resolve_scale(color="independent").add_params(labels)
     records = [_verdict_record(number, a, b, v) for a, b, v in present]
     spec = finished(chart, title, 34 * len(names), {"figures": records})
-    legend = [Key(name, colour) for name, colour in _VERDICTS.items()]
+    legend = [LegendEntry(name, colour) for name, colour in _VERDICTS.items()]
     return Plot(title, caption, spec, columns, table, legend)
 
 
@@ -142,7 +141,7 @@ def heat_map(
     table: list[list[Cell]] = [[name, *row] for name, row in zip(y, values, strict=True)]
     finite = [v for row in values for v in row if is_finite(v)]
     if not finite:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, table)
+        return Plot.empty(title, caption, columns, table)
     alt = require("altair")
     low, high = min(finite), max(finite)
     scale = alt.Scale(scheme="viridis")

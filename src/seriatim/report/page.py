@@ -17,7 +17,7 @@ from typing import Any
 from seriatim.report.plots import (
     DARK,
     LIGHT,
-    Key,
+    LegendEntry,
     Plot,
     Spec,
     recoloured,
@@ -72,10 +72,10 @@ figcaption { margin: 0.25rem 0 0.5rem; max-width: 44rem; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); }
 pre { overflow-x: auto; font-size: 0.875rem; }
 .tall { max-height: 24rem; overflow-y: auto; }
-.keys { padding: 0; margin: 0.5rem 0; list-style: none; display: flex; flex-wrap: wrap;
+.legend { padding: 0; margin: 0.5rem 0; list-style: none; display: flex; flex-wrap: wrap;
         gap: 0 1rem; font-size: 0.8rem; line-height: 1.5; }
-.keys li { max-width: 100%%; }
-.keys svg { vertical-align: -2px; margin-right: 0.35rem; }
+.legend li { max-width: 100%%; }
+.legend svg { vertical-align: -2px; margin-right: 0.35rem; }
 table { width: max-content; border-collapse: collapse; font-size: 0.875rem;
         font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0.25rem 0; }
@@ -147,30 +147,30 @@ def figure_block(plot: Plot, identity: str) -> str:
             f'<div class="plot" id="{identity}" role="img" aria-label="{title}: {caption}"></div>\n'
         )
     return (
-        f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.keys)}{element}'
+        f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.legend)}{element}'
         f"<figcaption>{caption}</figcaption></div>\n{_folded(plot)}</figure>"
     )
 
 
-def _legend(keys: Sequence[Key]) -> str:
+def _legend(entries: Sequence[LegendEntry]) -> str:
     """The names of a plot, each with its line and shape; the list wraps where it is too wide."""
-    if not keys:
+    if not entries:
         return ""
-    parts = [f"<li>{_swatch(key)}{html.escape(key.name)}</li>" for key in keys]
-    return f'<ul class="keys" aria-label="Legend">{"".join(parts)}</ul>\n'
+    parts = [f"<li>{_swatch(entry)}{html.escape(entry.name)}</li>" for entry in entries]
+    return f'<ul class="legend" aria-label="Legend">{"".join(parts)}</ul>\n'
 
 
-def _swatch(key: Key) -> str:
-    colour, width = on_page({"colour": key.colour})["colour"], 28 if key.dash else 14
+def _swatch(entry: LegendEntry) -> str:
+    colour, width = on_page({"colour": entry.colour})["colour"], 28 if entry.dash else 14
     line = ""
-    if key.dash:
-        dashes = " ".join(f"{length:g}" for length in key.dash) if key.dash[-1] else "none"
+    if entry.dash:
+        dashes = " ".join(f"{length:g}" for length in entry.dash) if entry.dash[-1] else "none"
         line = (
             f'<path d="M0 7H{width}" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dashes}"/>'
         )
     centre = f"translate({width / 2:g} 7)"
-    shape = f'<path d="{_SHAPES[key.shape]}" fill="{colour}" transform="{centre}"/>'
+    shape = f'<path d="{_SHAPES[entry.shape]}" fill="{colour}" transform="{centre}"/>'
     size = f'width="{width}" height="14" viewBox="0 0 {width} 14"'
     return f'<svg {size} aria-hidden="true">{line}{shape}</svg>'
 
@@ -230,7 +230,7 @@ def style() -> str:
 def _in_page(plot: Plot) -> Spec:
     """A plot's specification in the page's colours; without legends that the page writes itself."""
     spec = on_page(plot.spec)
-    return _without_legends(spec) if plot.keys else spec
+    return _without_legends(spec) if plot.legend else spec
 
 
 def _without_legends(part: Spec) -> Spec:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from seriatim.report.charts import Point
 from seriatim.report.plots import LIGHT, Plot, require
-from seriatim.report.style import NO_FIGURES, axis, finished, gradient
+from seriatim.report.style import axis, finished, gradient
 from seriatim.report.tables import Cell
 
 _WIDTH, _HEIGHT = 260, 280  # pixels of the drawn part on a phone: elsewhere there is more room
@@ -31,7 +31,7 @@ def path_plot(points: Sequence[Point], title: str, caption: str, *, x: str, y: s
     rows: list[list[Cell]] = [[p.name, p.x, p.y] for p in points]
     positions = [(p.x, p.y) for p in points if p.x is not None and p.y is not None]
     if len(positions) < max(2, len(points)):
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, columns, rows)
+        return Plot.empty(title, caption, columns, rows)
     alt = require("altair")
     labelled = _with_room([p.name for p in points], positions)
     records = [

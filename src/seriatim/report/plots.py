@@ -75,7 +75,7 @@ def vega_lite_version() -> str:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """How one name is drawn: an entry of the legend that a page writes above a plot.
 
     Attributes:
@@ -101,7 +101,7 @@ class Plot:
         spec: the Vega-Lite specification; empty if there is nothing to draw, as the caption says.
         columns: the names of the table's columns.
         rows: the rows of the table.
-        keys: the legend of a page, which may take several lines; a picture has the legend of the
+        legend: the legend of a page, which may take several lines; a picture has the legend of the
             specification.
     """
 
@@ -110,7 +110,14 @@ class Plot:
     spec: Spec
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    keys: Sequence[Key] = ()
+    legend: Sequence[LegendEntry] = ()
+
+    @classmethod
+    def empty(
+        cls, title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]
+    ) -> "Plot":
+        """A plot without anything to draw; its caption says so."""
+        return cls(title, f"{caption} There is nothing to show.".strip(), {}, columns, rows)
 
     def picture(self, *, colours: Mapping[str, str] = LIGHT) -> Spec:
         """The specification with title, width and background: a picture outside of a page.

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
-from seriatim.report.plots import DASHES, LIGHT, PICTURE_WIDTH, SERIES, SHAPES, Key, Spec, require
+from seriatim.report.plots import (
+    DASHES,
+    LIGHT,
+    PICTURE_WIDTH,
+    SERIES,
+    SHAPES,
+    LegendEntry,
+    Spec,
+    require,
+)
 from seriatim.report.tables import Cell
 
 Scale: TypeAlias = Literal["linear", "log", "symlog"]
@@ -16,7 +25,6 @@ Scale: TypeAlias = Literal["linear", "log", "symlog"]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 _LETTER = 7.2  # pixels of a letter at a font size of 12; an upper estimate
 _NAME = 190  # the most pixels of a name
-NO_FIGURES = "There is nothing to show."
 CONFIG: Spec = {
     "background": LIGHT["paper"],
     "font": _FONT,
@@ -65,11 +73,11 @@ _POWERS = (
 )
 
 
-def series_styles(names: Sequence[str]) -> list[Key]:
+def series_styles(names: Sequence[str]) -> list[LegendEntry]:
     """The colour, shape and dash of each name, different for each and the same in every plot."""
     count = len(SERIES)
     return [
-        Key(
+        LegendEntry(
             name,
             LIGHT[SERIES[i % count]],
             SHAPES[(i + i // count) % len(SHAPES)],
@@ -79,7 +87,9 @@ def series_styles(names: Sequence[str]) -> list[Key]:
     ]
 
 
-def keys(names: Sequence[str], drawn: Iterable[str], *, has_lines: bool = True) -> list[Key]:
+def legend_entries(
+    names: Sequence[str], drawn: Iterable[str], *, has_lines: bool = True
+) -> list[LegendEntry]:
     """The legend of the names that are drawn; none for a single name."""
     shown = set(drawn)
     styles = [style for style in series_styles(names) if style.name in shown]
@@ -95,7 +105,6 @@ def axis(
     scale: Scale,
     values: Sequence[float | None],
     *,
-    padding: int = 0,
     covers: Sequence[float] = (),
 ) -> Any:
     """An encoding of numbers, with readable ticks on any scale.
@@ -106,14 +115,13 @@ def axis(
         title: the name and unit of the values.
         scale: the scale of the axis.
         values: the values that are drawn.
-        padding: the pixels left free at both ends of a linear scale.
         covers: values that a linear scale includes in any case.
     """
     alt = require("altair")
     if scale == "linear":
         all_values = [*covers, *(v for v in values if v is not None)]
         domain = [min(all_values), max(all_values)] if covers else alt.Undefined
-        spread = alt.Scale(domain=domain, zero=False, nice=not padding, padding=padding)
+        spread = alt.Scale(domain=domain, zero=False, nice=True, padding=0)
         return channel(f"{field}:Q", title=title, scale=spread, axis=alt.Axis(tickCount=5))
     constant = {"constant": 1} if scale == "symlog" else {}
     ticks = _ticks([v for v in values if v is not None], scale)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seriatim.report.plots import Plot, Spec, require
-from seriatim.report.style import NO_FIGURES, finished, is_finite, rounded
+from seriatim.report.style import finished, is_finite, rounded
 from seriatim.report.tables import Cell, Table
 from seriatim.report.terminal import display_width, visible
 
@@ -62,7 +62,7 @@ def text_heat_map(
         table = Table("", ["symbol", unit], [[visible(s.text), s.value] for s in symbols])
     values = [s.value for s in symbols if is_finite(s.value)]
     if not values:
-        return Plot(title, f"{caption} {NO_FIGURES}".strip(), {}, table.columns, table.rows)
+        return Plot.empty(title, caption, table.columns, table.rows)
     alt = require("altair")
     records, rows = _layout(symbols)
     position = alt.X("begin:Q", axis=None, scale=alt.Scale(domain=[0, WIDTH], nice=False))
