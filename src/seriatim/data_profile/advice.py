@@ -138,7 +138,7 @@ def _choose_symbols(profile: DataProfile, num_characters: float) -> _Choice:
         reason = f"symbols: char, without the {once:,} of {types:,} characters that occur only once"
         return _Choice("char", {"min-count": 2}, (reason,))
     why = "words would be too rare to learn" if facts.has_words else "there are no words"
-    return _Choice("char", {}, (f"symbols: char ({types:,} distinct ones), since {why}",))
+    return _Choice("char", {}, (f"symbols: char ({types:,} distinct), since {why}",))
 
 
 def _is_tokenized_text(profile: DataProfile) -> bool:

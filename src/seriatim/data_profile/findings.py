@@ -53,7 +53,7 @@ def list_findings(profile: DataProfile) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
 
 
-def _count(number: int, singular: str, plural: str = "") -> str:
+def count_noun(number: int, singular: str, plural: str = "") -> str:
     """A number with its noun: 1 line, 2 lines."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
@@ -77,7 +77,7 @@ def _encoding(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
     if stats.is_mostly_utf8:
         yield Finding(
             "error",
-            f"The text is UTF-8 with {_count(stats.num_invalid, 'damaged byte')}; the first is "
+            f"The text is UTF-8 with {count_noun(stats.num_invalid, 'damaged byte')}; the first is "
             f"{where}.",
             f"Fix it at the source, or drop these bytes: iconv -f utf-8 -t utf-8 -c {first.file}",
         )
@@ -85,8 +85,8 @@ def _encoding(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
     high = int(stats.histogram[128:].sum())
     yield Finding(
         "error",
-        f"The text is not UTF-8: of {_count(high, 'byte')} above 0x7f {stats.num_invalid:,} are "
-        f"invalid, the first {where}; they look like {stats.encoding}.",
+        f"The text is not UTF-8: {stats.num_invalid:,} of its {high:,} bytes above 0x7f cannot be "
+        f"decoded, the first {where}; it looks like {stats.encoding}.",
         action,
     )
 
@@ -102,7 +102,7 @@ def _marks_and_line_ends(part: DataPart, profile: DataProfile) -> Iterator[Findi
             files = f"{stats.marked:,} of {stats.num_files:,} files {verb}"
         yield Finding("note", f"{files} with a byte-order mark, which is dropped.")
     if stats.crlf_files:
-        lines = _count(stats.counts["CRLF"], "line ends", "lines end")
+        lines = count_noun(stats.counts["CRLF"], "line ends", "lines end")
         yield Finding("note", f"{lines} in CRLF, which is read as LF.")
     if stats.lone_cr:
         yield Finding(
@@ -113,13 +113,13 @@ def _marks_and_line_ends(part: DataPart, profile: DataProfile) -> Iterator[Findi
     if stats.unended:
         files = "The last line"
         if stats.num_files > 1:
-            files = f"The last line of {_count(stats.unended, 'file')}"
+            files = f"The last line of {count_noun(stats.unended, 'file')}"
         yield Finding("note", f"{files} has no line end; one is added.")
     if stats.splitlines_extra - stats.lone_cr > 0:
         total = stats.num_lines + stats.splitlines_extra
         yield Finding(
             "note",
-            f"{_count(stats.num_lines, 'line')} by LF; tools that also split at form feeds, "
+            f"{count_noun(stats.num_lines, 'line')} by LF; tools that also split at form feeds, "
             f"U+0085, U+2028 and the like (such as Python's str.splitlines) count {total:,}.",
         )
 
@@ -186,7 +186,7 @@ def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
                 action = "Pass --skip-empty to leave out the empty ones."
             yield Finding(
                 "note",
-                f"Of {_count(count, unit)}, {listed}: the end of each is "
+                f"Of {count_noun(count, unit)}, {listed}: the end of each is "
                 "predicted and scored, as <eos> is in the literature.",
                 action,
             )
@@ -195,12 +195,12 @@ def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
             if number >= max(1, form.least * count):
                 verb, _, rest = form.predicate.partition(" ")
                 verb = _SINGULAR[verb] if number == 1 else verb
-                yield Finding(form.level, f"{_count(number, unit)} {verb} {rest}.", form.action)
+                yield Finding(form.level, f"{count_noun(number, unit)} {verb} {rest}.", form.action)
         if marks["surrogates"]:
             yield Finding(
                 "error",
-                f"{_count(marks['surrogates'], 'unpaired surrogate')} in the {unit}s, which are no "
-                "characters.",
+                f"{count_noun(marks['surrogates'], 'unpaired surrogate')} in the {unit}s, which "
+                "are no characters.",
                 "Decode the original again, or remove them.",
             )
         if facts.longest[0] > _LONG:
@@ -282,8 +282,8 @@ def _combining(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
         if count and count < 0.2 * count_letters(facts.of_characters):  # some scripts have more
             yield Finding(
                 "note",
-                f"{_count(count, 'combining character')} (é as e and an accent), so one letter is "
-                "two symbols.",
+                f"{count_noun(count, 'combining character')} (é as e and an accent), so one letter "
+                "is two symbols.",
                 "Normalize to NFC to compose them: unicodedata.normalize('NFC', text)",
             )
 
@@ -377,8 +377,8 @@ def _duplicates(profile: DataProfile) -> Iterator[Finding]:
             effect = "several sources have the same target, as is normal for many tasks"
         yield Finding(
             "note" if side == "target" else "warning",
-            f"{duplicates.fraction:.1%} of the {_count(duplicates.sequences, unit)} "
-            f"repeat another ({duplicates.distinct:,} are distinct; the most frequent occurs "
+            f"{duplicates.fraction:.1%} of the {count_noun(duplicates.sequences, unit)} "
+            f"repeat another ({duplicates.distinct:,} distinct; the most frequent occurs "
             f"{duplicates.most_frequent:,} times): {effect}.",
         )
 
@@ -390,7 +390,7 @@ def _leaks(profile: DataProfile) -> Iterator[Finding]:
             ngram_fraction = 0.0
         parts = []
         if fraction > _MANY:
-            parts.append(f"{fraction:.1%} of the {_count(leak.sequences, _unit(profile))}")
+            parts.append(f"{fraction:.1%} of the {count_noun(leak.sequences, _unit(profile))}")
         if ngram_fraction > _MANY:
             parts.append(f"{ngram_fraction:.1%} of the runs of {leak.n} {leak.unit}")
         if not parts:
@@ -458,7 +458,7 @@ def _new_symbols(profile: DataProfile) -> Iterator[Finding]:
                     listed = ", ".join(repr(s) for s in list(new)[:5])
                     yield Finding(
                         "note" if fraction < _MANY else "warning",
-                        f"{name}: {_count(len(new), unit)} that never occur in training "
+                        f"{name}: {count_noun(len(new), unit)} that never occur in training "
                         f"({listed}), {fraction:.2%} of all.",
                     )
 

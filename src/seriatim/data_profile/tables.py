@@ -5,6 +5,7 @@ Knows figures; computes none.
 
 from collections.abc import Iterator
 
+from seriatim.data_profile.findings import count_noun
 from seriatim.data_profile.result import DataPart, DataProfile
 from seriatim.data_profile.text_facts import (
     QUANTILES,
@@ -17,6 +18,7 @@ from seriatim.report.tables import Cell, Table
 
 _TOP = 4  # symbols in the table
 _TOP_WIDTH = 60
+_LEAST_COMPRESSED = 1000  # bytes
 
 
 def length_table(profile: DataProfile) -> Table:
@@ -114,16 +116,17 @@ def size_phrases(part: DataPart) -> Iterator[str]:
         yield f"{part.bytes.num_bytes:,} bytes"
         yield part.encoding
     sampled = "" if part.sample.fraction == 1 else " in the sample"
-    unit = "lines" if part.consists_of_lines else "sequences"
+    unit = "line" if part.consists_of_lines else "sequence"
     for side, facts in part.sides.items():
         label = "" if side == "text" else f"{side}: "
-        yield f"{label}{facts.num_sequences:,} {unit} with {facts.num_words:,} words{sampled}"
+        sequences = count_noun(facts.num_sequences, unit)
+        yield f"{label}{sequences} with {count_noun(facts.num_words, 'word')}{sampled}"
 
 
 def compression_sentence(profile: DataProfile) -> str:
-    """The bits of general compressors; "" without text."""
+    """The bits of general compressors; "" for a text so short that their headers dominate."""
     compression = profile.compression
-    if compression is None or not compression.bytes:
+    if compression is None or compression.bytes < _LEAST_COMPRESSED:
         return ""
     return (
         f"General compressors need {compression.zlib:.2f} (zlib) and {compression.lzma:.2f} (lzma) "
