@@ -19,7 +19,7 @@ from seriatim.analysis.context.measure import (
 )
 from seriatim.analysis.context.restarts import read_elements
 from seriatim.analysis.context.result import ContextRecord
-from seriatim.analysis.context.text import sentence
+from seriatim.analysis.context.text import summary
 from seriatim.core.batch import Batch
 from seriatim.core.records import from_json
 from seriatim.errors import ConfigError, DataError
@@ -99,7 +99,7 @@ def test_a_model_that_looks_further_than_it_declares_is_found_out() -> None:
     model = Lying(5)
     result = effective_context(model, stream(model.text(2000)), contexts=(1, 5, 10))
     assert not result.respects_reach
-    assert "its declared reach is 2, BUT symbols as far as 5 back" in sentence(result)
+    assert "Its declared reach is 2, BUT symbols as far as 5 back" in summary(result)
 
 
 def test_an_effective_context_beyond_the_contexts_is_not_invented() -> None:
@@ -107,7 +107,7 @@ def test_an_effective_context_beyond_the_contexts_is_not_invented() -> None:
     result = effective_context(model, stream(model.text(2000)), contexts=(1, 5, 10))
     assert result.effective is None
     assert result.seen_reach is None
-    assert sentence(result).startswith("The model looks more than 10 symbols back")
+    assert summary(result).startswith("The model looks more than 10 symbols back")
 
 
 def test_categories_have_curves_of_their_own() -> None:
@@ -131,7 +131,7 @@ def test_a_model_that_the_far_past_misleads_predicts_better_with_less() -> None:
     text = np.concatenate([rng.choice(3, 50, p=np.roll([0.8, 0.1, 0.1], i)) for i in range(60)])
     result = effective_context(BagOfSymbols(3, 1), stream(text), contexts=(1, 20, 500))
     assert result.curve.bits[20] < 0.9 * result.curve.full
-    assert "better when it sees only the last 20" in sentence(result)
+    assert "better when it sees only the last 20" in summary(result)
 
 
 # ---- the far past disturbed ---------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_the_json_has_every_curve_and_progress_rises_to_one() -> None:
     assert record.gradient_decay is not None and list(record.gradient_decay.layers) == ["0"]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
-    assert sentence(result).startswith("The model ")
+    assert summary(result).startswith("The model ")
 
 
 @pytest.mark.parametrize("contexts", [(), (0, 1), (1, 1), (4, 2), (-1,)])

@@ -15,7 +15,7 @@ from seriatim.analysis.robustness import perturbations
 from seriatim.analysis.robustness.measure import measure_robustness, pair_robustness
 from seriatim.analysis.robustness.perturbations import PERTURBATIONS, Perturbation
 from seriatim.analysis.robustness.result import Robustness
-from seriatim.analysis.robustness.text import sentence
+from seriatim.analysis.robustness.text import summary
 from seriatim.core.batch import Batch
 from seriatim.core.records import from_json
 from seriatim.errors import ConfigError, DataError
@@ -159,7 +159,7 @@ def test_the_same_seed_measures_the_same_and_is_read_back_from_json() -> None:
     assert all(r.chance[0] <= r.intact <= r.chance[1] for r in record.perturbations)
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
-    assert sentence(a).startswith(("Bits per symbol, change", "No more than chance"))
+    assert summary(a).startswith(("Change in bits per symbol: ", "No more than chance"))
 
 
 def test_a_limit_looks_at_pieces_from_all_over_the_text() -> None:
@@ -221,7 +221,7 @@ def test_for_pairs_a_metric_of_the_output_is_measured() -> None:
     assert remaining.bits == pytest.approx(np.mean([0.9**n for n in sizes]), abs=0.15)
     assert remaining.is_significant
     assert remaining.targets == 60
-    assert "Right, change by the perturbation: " in sentence(result)
+    assert "Change in right: " in summary(result)
 
 
 def test_a_handful_of_pairs_says_nothing() -> None:

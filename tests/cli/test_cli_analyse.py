@@ -43,7 +43,7 @@ def test_the_effective_context_is_a_table_and_a_sentence(
     assert "letters" in out
     assert "rest shuffled" in out
     assert out.splitlines()[-1].startswith("The model looks ")
-    assert out.splitlines()[-1].endswith("its declared reach is 2.")
+    assert out.splitlines()[-1].endswith("Its declared reach is 2.")
 
 
 def test_the_effective_context_as_json_with_gradients(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import seriatim as st
-from seriatim.analysis.context.text import sentence
+from seriatim.analysis.context.text import summary
 from seriatim.errors import ConfigError, DataError, SymbolError
 
 TEXT = "the cat sat on the mat. the dog sat on the cat, 12 times!\n" * 60
@@ -34,7 +34,7 @@ def test_a_language_model_says_how_far_back_it_looks(lm: st.LanguageModel) -> No
     assert result.effective is not None
     assert 1 <= result.effective <= 3
     assert {"ends", "letters", "spaces", "digits", "punctuation"} == set(result.categories)
-    assert "its declared reach is 3" in sentence(result)
+    assert "Its declared reach is 3" in summary(result)
     score = lm.score([TEXT])
     assert result.curve.full == pytest.approx(score.bits_per_symbol, rel=1e-6)
 

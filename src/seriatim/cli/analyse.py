@@ -57,7 +57,7 @@ def context(
         json: print JSON.
     """
     from seriatim.analysis.context.measure import CONTEXTS
-    from seriatim.analysis.context.text import sentence, tables
+    from seriatim.analysis.context.text import summary, tables
     from seriatim.tasks.language_model import LanguageModel
 
     use_threads(threads)
@@ -82,7 +82,7 @@ def context(
     if json:
         print_json(result.to_json())
     else:
-        print(f"{tables(result)}\n\n{sentence(result)}")
+        print(f"{tables(result)}\n\n{summary(result)}")
 
 
 def robustness(
@@ -124,7 +124,7 @@ def robustness(
         threads: the number of processor threads; all cores by default.
         json: print JSON.
     """
-    from seriatim.analysis.robustness.text import sentence, table
+    from seriatim.analysis.robustness.text import summary, table
     from seriatim.tasks.options import DataFiles
     from seriatim.tasks.registry import load
 
@@ -153,7 +153,7 @@ def robustness(
     if json:
         print_json(result.to_json())
     else:
-        print(f"{table(result)}\n\n{sentence(result)}")
+        print(f"{table(result)}\n\n{summary(result)}")
 
 
 def _check_limit(limit: int | None) -> None:

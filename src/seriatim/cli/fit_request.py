@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seriatim.data.sources import Sequences, Source
     from seriatim.tasks.options import DataFiles, TaskOptions
 
-READING = Group("ReadingOptions", sort_key=1)
+READING = Group("Reading the data", sort_key=1)
 PAIRS = Group("Pairs", sort_key=2)
 
 

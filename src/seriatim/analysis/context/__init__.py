@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seriatim.analysis.context.result import EffectiveContext as EffectiveContext
     from seriatim.analysis.context.result import GradientDecay as GradientDecay
     from seriatim.analysis.context.result import Influence as Influence
-    from seriatim.analysis.context.text import sentence as sentence
+    from seriatim.analysis.context.text import summary as summary
     from seriatim.analysis.context.text import tables as tables
 
 __all__, __getattr__, __dir__ = attach(
@@ -34,6 +34,6 @@ __all__, __getattr__, __dir__ = attach(
             "GradientDecay",
             "Influence",
         ],
-        "text": ["sentence", "tables"],
+        "text": ["summary", "tables"],
     },
 )

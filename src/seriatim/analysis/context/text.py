@@ -1,4 +1,4 @@
-"""The effective context as text: tables of the curves, and one sentence.
+"""The effective context as text: tables of the curves, and a few sentences.
 
 Knows the result of a measurement; no model.
 """
@@ -10,8 +10,8 @@ _GAIN = 0.005  # of the full bits: worth saying that less context is better
 _DISTANCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-def sentence(context: EffectiveContext) -> str:
-    """The effective context in words."""
+def summary(context: EffectiveContext) -> str:
+    """The effective context in a few sentences."""
     most, k = context.contexts[-1], context.effective
     if k is None:
         text = f"The model looks more than {most} symbols back"
@@ -19,27 +19,36 @@ def sentence(context: EffectiveContext) -> str:
         text = "The model makes no use of what came before"
     else:
         text = f"The model looks {k} symbol{'s' * (k > 1)} back"
-    text += _interval(context.curve, most)
-    reach = "has no bound" if context.reach is None else f"is {context.reach:,}"
-    text += f"; its declared reach {reach}"
-    if not context.respects_reach:
-        seen = f"more than {most}" if context.seen_reach is None else str(context.seen_reach)
-        text += f", BUT symbols as far as {seen} back still change its predictions"
-    elif context.seen_reach is not None and context.reach != context.seen_reach:
-        text += f", and nothing further than {context.seen_reach} back changed a prediction here"
+    sentences = [text + _interval(context.curve, most), _reach(context)]
     best = min(context.contexts, key=lambda k: float(context.curve.bits[k]))
     gain = 1 - context.curve.bits[best] / context.curve.full if context.curve.full > 0 else 0.0
     if gain > _GAIN:
-        text += f"; it predicts {gain:.1%} better when it sees only the last {best}"
+        sentences.append(f"It predicts {gain:.1%} better when it sees only the last {best}")
     if context.replaced is not None:
-        text += f"; {_replaced(context.replaced, context.disturbed_at[-1])}"
-    return f"{text}."
+        sentences.append(_replaced(context.replaced, context.disturbed_at[-1]))
+    return "".join(f"{sentence}. " for sentence in sentences).rstrip()
+
+
+def _reach(context: EffectiveContext) -> str:
+    """The declared reach, and how it agrees with what was measured."""
+    text = "Its declared reach "
+    text += "has no bound" if context.reach is None else f"is {context.reach:,}"
+    if not context.respects_reach:
+        most = context.contexts[-1]
+        seen = f"more than {most}" if context.seen_reach is None else str(context.seen_reach)
+        return f"{text}, BUT symbols as far as {seen} back still change its predictions"
+    if context.seen_reach is not None and context.reach != context.seen_reach:
+        text += f", and nothing further than {context.seen_reach} back changed a prediction here"
+    return text
 
 
 def _replaced(curve: ContextCurve, most: int) -> str:
-    near = f"more than {most}" if curve.effective is None else str(curve.effective)
-    interval = _interval(curve, most)
-    return f"replacing everything further than {near} symbols back{interval} changes nothing"
+    """What replacing the far past changes."""
+    if curve.effective is None:
+        return f"Replacing everything further than {most} symbols back still changes predictions"
+    far = f"everything further than {curve.effective} symbols back"
+    past = far if curve.effective else "the whole past"
+    return f"Replacing {past}{_interval(curve, most)} changes nothing"
 
 
 def _interval(curve: ContextCurve, most: int) -> str:

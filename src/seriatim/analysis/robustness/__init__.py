@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seriatim.analysis.robustness.perturbations import Perturbation as Perturbation
     from seriatim.analysis.robustness.result import PerturbationResult as PerturbationResult
     from seriatim.analysis.robustness.result import Robustness as Robustness
-    from seriatim.analysis.robustness.text import sentence as sentence
+    from seriatim.analysis.robustness.text import summary as summary
     from seriatim.analysis.robustness.text import table as table
 
 __all__, __getattr__, __dir__ = attach(
@@ -23,6 +23,6 @@ __all__, __getattr__, __dir__ = attach(
         "page": ["robustness_plots"],
         "perturbations": ["PERTURBATIONS", "Perturbation", "STRENGTHS"],
         "result": ["PerturbationResult", "Robustness"],
-        "text": ["sentence", "table"],
+        "text": ["summary", "table"],
     },
 )

@@ -1,4 +1,4 @@
-"""The robustness of a model as text: a table of the perturbations, and one sentence.
+"""The robustness of a model as text: a table of the perturbations, and the findings.
 
 Knows the result of a measurement; no model.
 """
@@ -7,20 +7,22 @@ from seriatim.analysis.robustness.result import PerturbationResult, Robustness
 from seriatim.report.terminal import text_table
 
 
-def sentence(robustness: Robustness) -> str:
+def summary(robustness: Robustness) -> str:
     """The findings in words: every kind at its greatest strength."""
-    ordered = sorted(robustness.perturbations, key=lambda result: result.strength)
-    harmful, harmless = [], []
-    for kind, result in {result.kind: result for result in ordered}.items():
-        name = f"{kind} {result.strength:.0%}"
+    strongest: dict[str, PerturbationResult] = {}
+    for result in robustness.perturbations:
+        if result.kind not in strongest or result.strength > strongest[result.kind].strength:
+            strongest[result.kind] = result
+    changes, harmless = [], []
+    for kind, result in strongest.items():
+        name = f"{kind} at {result.strength:g}"
         if result.is_significant:
-            harmful.append(f"{name}: {_change(result, robustness)}")
+            changes.append(f"{name} {_change(result, robustness)}")
         else:
             harmless.append(name)
     sentences = []
-    if harmful:
-        metric = robustness.metric[:1].upper() + robustness.metric[1:]
-        sentences.append(f"{metric}, change by the perturbation: {', '.join(harmful)}.")
+    if changes:
+        sentences.append(f"Change in {robustness.metric}: {', '.join(changes)}.")
     if harmless:
         sentences.append(f"No more than chance: {', '.join(harmless)}.")
     return " ".join(sentences)
