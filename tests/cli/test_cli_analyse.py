@@ -99,7 +99,7 @@ def test_for_a_translator_the_outputs_are_measured(
     assert record["metric"] == "edits per character"
     assert record["is_loss"] is True
     assert main(["context", str(tmp_path / "m"), str(pairs)]) == 4
-    assert "translation" in capsys.readouterr().err
+    assert "is a translator; context needs a language model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
     assert code == -signal.SIGKILL
     assert {p.name for p in out.iterdir()} == {"checkpoints", "log.jsonl"}
     again = ["fit", text, *SMALL, *ENDLESS, "--out", str(out), "--quiet"]
-    refused(again, 5, "holds a run that was cut short: go on with it (--resume)", capsys)
+    refused(again, 5, "holds an interrupted run: resume it (--resume)", capsys)
     refused(["generate", str(out)], 4, "fit with --resume", capsys)
     refused([*again, "--resume", "--seed", "9"], 2, "other options: seed was 0 and is 9", capsys)
     changed = tmp_path / "changed.txt"

@@ -1,12 +1,11 @@
 """Precision: chosen for a reason, applied for a time, and restored."""
 
-import json
-
 import pytest
 import torch
 from torch import Tensor
 
 import seriatim as st
+from seriatim.core.records import from_json, to_json
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
 from seriatim.layers.blocks import Unit
@@ -168,7 +167,7 @@ def test_the_history_has_the_chosen_precision_and_the_reason() -> None:
     history = fit(small(), corpus(), None, TrainingOptions(steps=2, batch_size=2, length=8))
     assert history.options["precision"] == "float32"
     assert any(note.startswith("precision float32") for note in history.notes)
-    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+    assert from_json(History, to_json(history), name="history") == history
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])

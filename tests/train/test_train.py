@@ -1,6 +1,5 @@
 """The training loop, on models of a few lines and corpora of a few hundred symbols."""
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from seriatim.core import tree
 from seriatim.core.batch import Batch, TokenSequences
 from seriatim.core.distributions import Categorical, Distribution
 from seriatim.core.model import SequenceModel
+from seriatim.core.records import from_json, to_json
 from seriatim.data.batches.corpus import CorpusPass, StreamChunks, StreamWindows
 from seriatim.errors import ConfigError, DataError, TrainingError
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -687,6 +687,6 @@ def test_progress_is_reported_at_most_four_times_a_second_and_at_every_evaluatio
 
 def test_a_history_survives_json() -> None:
     history = fit(Bigram(), stream(), stream(), small(warmup=100))
-    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+    assert from_json(History, to_json(history), name="history") == history
     assert history.options["learning_rate"] == 0.002
     assert history.notes == ("warmup of 100 steps is more than half of 12: it took 6",)

@@ -1,7 +1,7 @@
 """The command line: `seriatim COMMAND`. Commands are imported when they are called.
 
 Results go to stdout, for people or with --json for programs; progress and errors to stderr.
-Exit codes: 0 done; 1 a fault of seriatim's own; 2 the command or an option; 3 the data; 4 the
+Exit codes: 0 done; 1 an internal error; 2 the command or an option; 3 the data; 4 the
 model folder; 5 the place to write; 6 training; 7 a broken law; 8 an extra that is not installed;
 130 interrupted.
 """
@@ -9,11 +9,15 @@ model folder; 5 the place to write; 6 training; 7 a broken law; 8 an extra that 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
 
 COMMANDS = {
     "look": ("seriatim.cli.look:look", "What data is, what is unusual about it, what to run next."),
-    "fit": ("seriatim.cli.fit:fit", "Fit a model to text and save it."),
-    "score": ("seriatim.cli.language:score", "How well a model predicts a text, in bits."),
+    "fit": ("seriatim.cli.fit:fit", "Fit a model to data and save it."),
+    "score": ("seriatim.cli.language:score", "How well a model predicts data."),
     "compare": (
         "seriatim.cli.compare:compare",
         "Models under one budget: which is better, how sure.",
@@ -32,17 +36,23 @@ COMMANDS = {
         "What happens inside of a model that reads a text.",
     ),
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
-    "evaluate": ("seriatim.cli.translate:evaluate", "Translations beside their references."),
+    "evaluate": ("seriatim.cli.translate:evaluate", "Compare translations with their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),
     "generate": ("seriatim.cli.language:generate", "Sample text from a model."),
     "next": (
         "seriatim.cli.language:next_symbols",
         "The most probable next symbols after a prompt.",
     ),
-    "surprisal": ("seriatim.cli.language:surprisal", "The bits of every symbol of a text."),
+    "surprisal": (
+        "seriatim.cli.language:surprisal",
+        "The surprisal of every symbol of a text, in bits.",
+    ),
     "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
-    "info": ("seriatim.cli.language:info", "What a model folder holds, and how it came about."),
-    "check": ("seriatim.cli.language:check", "Hold a model to the laws of the contract."),
+    "info": (
+        "seriatim.cli.language:info",
+        "What a model folder holds, and how the model came about.",
+    ),
+    "check": ("seriatim.cli.language:check", "Check a model against the laws of the contract."),
     "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),
 }
 
@@ -52,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) in ([], ["-h"], ["--help"]):
         # Before the parser is imported, which takes longer than all the rest.
-        return _told(_overview())
+        return _print(_overview())
     from seriatim.cli import launch
 
     if arguments[0] != "fit":
@@ -62,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         launch.work(lambda say: _run(arguments, say))
     try:
         return _run(arguments, _say)
-    except launch.Relaunch as asked:
-        return launch.start(list(arguments), asked.processes)
+    except launch.Relaunch as order:
+        return launch.start(list(arguments), order.processes)
 
 
 def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
-    """Run a command in this process; `say` tells of an error and returns the exit code."""
+    """Run a command in this process; `say` prints an error and returns the exit code."""
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
@@ -92,16 +102,27 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         except VerifyRequest:
             verify_fit(arguments[1:])
     except CycloptsError as error:
-        return say(str(error), 2)
+        return say(_command_error(error), 2)
     except SeriatimError as error:
         return say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except BrokenPipeError:
-        return _nobody_reads()
+        return _end_silently()
     except MemoryError:
         return say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
     return 0
+
+
+def _command_error(error: "CycloptsError") -> str:
+    """The message of the parser, in the words of the command line."""
+    message = " ".join(str(error).split())
+    unused = getattr(error, "unused_tokens", None)
+    if unused and error.command_chain:
+        command = error.command_chain[-1]
+        hint = "; give the targets with --target" if command == "evaluate" else ""
+        return f"{command} does not take {' '.join(map(repr, unused))}{hint}"
+    return message
 
 
 def _overview() -> str:
@@ -113,16 +134,16 @@ def _overview() -> str:
     )
 
 
-def _told(text: str) -> int:
+def _print(text: str) -> int:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        return _nobody_reads()
+        return _end_silently()
     return 0
 
 
-def _nobody_reads() -> int:
-    """Whoever read our output has gone; there is nobody left to tell."""
+def _end_silently() -> int:
+    """The reader of our output is gone: end silently."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
 

@@ -59,10 +59,11 @@ def context(
     from seriatim.analysis.context.measure import CONTEXTS
     from seriatim.analysis.context.text import summary, tables
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
 
     use_threads(threads)
     _check_limit(limit)
-    lm = LanguageModel.load(model)
+    lm = load_as(LanguageModel, model, "context")
     source = (reading or ReadingOptions()).opened(
         data, sequences=lm.sequences, format=format, encoding=encoding
     )

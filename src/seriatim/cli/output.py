@@ -49,6 +49,9 @@ def _finite(value: Any) -> Any:
     return value
 
 
+_QUIET_SECONDS = 2.0  # before progress is shown
+
+
 class Reporter:
     """Progress on stderr: one live line in a terminal, a line per evaluation elsewhere."""
 
@@ -58,17 +61,17 @@ class Reporter:
         self._prefix = prefix
         self._width = 0
         self._last_valid: float | None = None
-        self._scored_at = 0.0
+        self._began, self._next_count = time.monotonic(), 0.0
 
     def say(self, sentence: str) -> None:
-        """What is being done now."""
+        """Show what is being done now."""
         if self._is_live:
             self._live(sentence)
         elif not self.is_quiet:
             self._line(sentence)
 
     def progress(self, p: "Progress") -> None:
-        """Where training stands."""
+        """Show the progress of training."""
         for sentence in p.notes:
             self.note(sentence)
         if self._is_live:
@@ -78,18 +81,22 @@ class Reporter:
             self._line(_progress_line(p))
 
     def scored(self, symbols: int) -> None:
-        """How many symbols are scored."""
+        """Show how many symbols are scored."""
         self.counted(f"scored {symbols:,} symbols")
 
     def counted(self, sentence: str) -> None:
-        """How far something has come: in a terminal only, a few times a second."""
+        """Show how far something has come, once it has taken two seconds.
+
+        In a terminal it is shown a few times a second, elsewhere in a line every ten seconds.
+        """
         now = time.monotonic()
-        if self._is_live and now - self._scored_at > 0.2:
-            self._scored_at = now
-            self._live(sentence)
+        if now - self._began < _QUIET_SECONDS or now < self._next_count:
+            return
+        self._next_count = now + (0.2 if self._is_live else 10.0)
+        self.say(sentence)
 
     def note(self, sentence: str) -> None:
-        """Something that should be known: a line of its own, everywhere."""
+        """Show a warning or the like, in a line of its own, in a terminal and elsewhere."""
         if not self.is_quiet:
             self.done()
             self._line(sentence)

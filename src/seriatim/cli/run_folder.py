@@ -1,8 +1,8 @@
-"""What `fit` does so that a run can be cut short at any time, and what it leaves to be looked at.
+"""The folder of a run of `fit`, which can be interrupted and resumed at any time.
 
-    OUT/checkpoints/    while it goes on, or when it was cut short: removed when the model is saved
+    OUT/checkpoints/    the last checkpoint; removed once the model is saved
     OUT/log.jsonl       a line per evaluation, and one every ten seconds
-    OUT/loss.png        the curve of the loss, where the extra `report` is installed
+    OUT/loss.png        the loss curve, if the extra `report` is installed
     OUT/tensorboard/    with --tensorboard
 
 Knows the folder of a run; knows no model and no data.
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from seriatim.train.checkpoint.store import Checkpoints
     from seriatim.train.estimate import Estimate
 
-_KEEPING = Group("Long runs", sort_key=3)
-_NEW, _GOES_ON, _FINISHED = 0, 1, 2
+_LONG_RUNS = Group("Long runs", sort_key=3)
+_NEW, _RESUMABLE, _FINISHED = 0, 1, 2
 
 
-@Parameter(name="*", group=_KEEPING)
+@Parameter(name="*", group=_LONG_RUNS)
 @dataclass(frozen=True, kw_only=True)
 class KeepOptions:
-    """What `fit` is told of keeping a run.
+    """The options of `fit` about checkpoints and logs.
 
     Attributes:
-        resume: go on with the run that stands in --out, to the bit; begin it if there is none.
-        allow_changed_data: with --resume: even though the data is not what it was.
-        checkpoint_minutes: between two checkpoints; 0: after every step.
-        keep_checkpoints: leave the last one in --out/checkpoints when the model is saved.
-        tensorboard: log to --out/tensorboard as well.
-        plot: say so if the curve of the loss cannot be drawn to --out/loss.png.
+        resume: resume the run in --out, to the bit; start it if there is none.
+        allow_changed_data: resume even if the data has changed.
+        checkpoint_minutes: the time between two checkpoints, in minutes; 0: after every step.
+        keep_checkpoints: keep the last checkpoint in --out/checkpoints when the model is saved.
+        tensorboard: also log to --out/tensorboard.
+        plot: warn if the loss curve cannot be drawn to --out/loss.png.
     """
 
     resume: Flag = False
@@ -61,10 +61,9 @@ class RunFolder:
     ) -> None:
         """
         Raises:
-            ConfigError: options that contradict each other.
-            OutputError: something stands in the folder that may not be replaced.
+            ConfigError: if options contradict each other.
+            OutputError: if something is in the folder that may not be replaced.
         """
-
         from seriatim.train.distributed import current
 
         self.out, self.options = out, options or KeepOptions()
@@ -73,21 +72,20 @@ class RunFolder:
             raise ConfigError("--allow-changed-data belongs to --resume: give both, or neither")
         ranks = current()
         # One process looks: the others might already see what it has begun to write.
-        found = self._look(overwrite=overwrite) if ranks.is_main else 0
-        found = ranks.agreed(found)
-        self.goes_on, self.is_finished = found == _GOES_ON, found == _FINISHED
-        self.overwrite = overwrite or self.goes_on
+        state = ranks.agreed(self._look(overwrite=overwrite) if ranks.is_main else 0)
+        self.is_resumed, self.is_finished = state == _RESUMABLE, state == _FINISHED
+        self.overwrite = overwrite or self.is_resumed
 
     def _look(self, *, overwrite: bool) -> int:
         from seriatim.tasks import storage
 
         if storage.is_cut_short(self.out):
             if self.options.resume:
-                return _GOES_ON
+                return _RESUMABLE
             if not overwrite:
                 raise OutputError(
-                    f"{self.out} holds a run that was cut short: go on with it (--resume), begin "
-                    "anew in its place (--overwrite), or choose another place"
+                    f"{self.out} holds an interrupted run: resume it (--resume), replace it "
+                    "(--overwrite), or choose another folder"
                 )
         if self.options.resume and storage.is_model(self.out):
             return _FINISHED
@@ -95,27 +93,26 @@ class RunFolder:
         return _NEW
 
     def checkpoints(self) -> "Checkpoints":
-        """Where and how often the run is kept."""
+        """The folder of the checkpoints, and how often they are written."""
         from seriatim.tasks import storage
         from seriatim.train.checkpoint.store import Checkpoints
 
         return Checkpoints(
             folder=self.out / storage.CHECKPOINTS,
             minutes=self.options.checkpoint_minutes,
-            resume=self.goes_on,
+            resume=self.is_resumed,
             allow_changed_data=self.options.allow_changed_data,
             threads=self._threads,
         )
 
     @contextlib.contextmanager
     def listening(self, reporter: Reporter) -> Iterator[Callable[["Progress"], None]]:
-        """Who is told of the progress: the person, the log, TensorBoard; on rank 0 only.
+        """The callback for the progress: to the terminal, the log and TensorBoard, on rank 0 only.
 
-        What an earlier run has left in the folder goes, unless it is gone on with; its model
-        stays.
+        What an earlier run left in the folder is removed, unless it is resumed; its model stays.
 
         Raises:
-            MissingExtraError: TensorBoard is asked for, and not here.
+            MissingExtraError: if TensorBoard is requested and not installed.
         """
         from seriatim.tasks import storage
         from seriatim.train.callbacks.log import JsonLines, call_all
@@ -124,28 +121,28 @@ class RunFolder:
         if not current().is_main:
             yield reporter.progress
             return
-        if not self.goes_on:
+        if not self.is_resumed:
             storage.clear_run(self.out)
         log = JsonLines(self.out / storage.LOG)
         with contextlib.ExitStack() as open_logs:
-            listeners: list[Callable[[Progress], None]] = [reporter.progress, log]
+            callbacks: list[Callable[[Progress], None]] = [reporter.progress, log]
             if self.options.tensorboard:
                 from seriatim.train.callbacks.tensorboard import TensorBoard
 
                 board = TensorBoard(self.out / storage.TENSORBOARD)
-                listeners.append(open_logs.enter_context(board))
-            yield call_all(*listeners)
+                callbacks.append(open_logs.enter_context(board))
+            yield call_all(*callbacks)
 
     @property
     def has_begun(self) -> bool:
-        """Whether a checkpoint stands: the run has come to its first step."""
+        """Whether there is a checkpoint, so that the run has come to its first step."""
         from seriatim.tasks import storage
         from seriatim.train.checkpoint.store import HEAD
 
         return (self.out / storage.CHECKPOINTS / HEAD).exists()
 
     def abandon(self) -> None:
-        """Leave nothing of a run that never began."""
+        """Remove what a run left that never began."""
         from seriatim.tasks import storage
 
         shutil.rmtree(self.out / storage.CHECKPOINTS, ignore_errors=True)
@@ -153,7 +150,7 @@ class RunFolder:
             self.out.rmdir()
 
     def say_finished(self, *, json: bool) -> None:
-        """That there is nothing to go on with."""
+        """Say that there is nothing to resume."""
         from seriatim.core.records import to_json
         from seriatim.tasks.registry import load
 
@@ -176,7 +173,7 @@ class RunFolder:
         *,
         is_cut_short: bool = False,
     ) -> None:
-        """The model is saved: draw the curve, and remove the checkpoints of a run that is over."""
+        """Draw the loss curve, and remove the checkpoints of a run that is over."""
         from seriatim.tasks import storage
 
         self._draw(() if training.fit is None else training.fit.evaluations, reporter)
@@ -195,15 +192,16 @@ class RunFolder:
             draw_losses(evaluations, self.out / storage.CURVE)
         except (MissingExtraError, OSError) as error:
             if self.options.plot:
-                reporter.note(f"the curve of the loss was not drawn: {error}")
+                reporter.note(f"the loss curve was not drawn: {error}")
 
 
-def estimate_line(found: "Estimate") -> str:
-    """What a run will cost, for people."""
+def estimate_line(estimate: "Estimate") -> str:
+    """The cost of a run, in a line."""
     return (
-        f"{found.parameters:,} parameters; {found.steps:,} steps in about "
-        f"{format_duration(found.seconds)}, evaluations not counted; about "
-        f"{format_bytes(found.bytes)} of memory beside the program's own "
-        f"({format_bytes(found.weight_bytes)} weights, "
-        f"{format_bytes(found.moment_bytes)} optimizer, {format_bytes(found.step_bytes)} a step)"
+        f"{estimate.parameters:,} parameters; {estimate.steps:,} steps in about "
+        f"{format_duration(estimate.seconds)}, evaluations not counted; about "
+        f"{format_bytes(estimate.bytes)} of memory beside the program's own "
+        f"({format_bytes(estimate.weight_bytes)} weights, "
+        f"{format_bytes(estimate.moment_bytes)} optimizer, "
+        f"{format_bytes(estimate.step_bytes)} a step)"
     )

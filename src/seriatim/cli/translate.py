@@ -31,22 +31,23 @@ _SEARCH = Group("Search", sort_key=1)
 @Parameter(name="*", group=_SEARCH)
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How targets are found.
+    """The options of the search for targets.
 
     Attributes:
-        beam: width of the beam; 1 is greedy search.
-        alpha: of the length penalty.
-        max_length: symbols of a target at most. [by the rule of the training pairs]
-        sample: draw from the model instead of searching.
-        temperature: of the draws: below 1 sharper, above 1 flatter.
-        top_k: only the k most probable.
-        top_p: only the fewest that make up this share.
-        seed: the same seed gives the same draws.
-        minimum_bayes_risk: of --n-best samples, the one that the others are most like comes first.
-        groups: parts of the beam that are kept apart, so that the n best differ.
+        beam: the width of the beam; 1 is greedy search.
+        alpha: the exponent of the length penalty.
+        max_length: the number of symbols of a target at most. [by the length of the source]
+        sample: draw samples from the model instead of searching.
+        temperature: the temperature of samples: below 1 sharper, above 1 flatter.
+        top_k: sample only from the k most probable symbols. [all]
+        top_p: sample only from the fewest symbols with this probability together. [1]
+        seed: the seed of samples; the same seed gives the same samples.
+        minimum_bayes_risk: put the one of --n-best samples first that is most like the others.
+        groups: the number of groups of the beam that must differ, so that the n best differ.
         forbid: a text that must not occur; may be given several times.
-        fuse: a language model of the target's symbols, whose log-probabilities are added.
-        fuse_weight: times which they are added.
+        fuse: the folder of a language model with the symbols of the targets, whose
+            log-probabilities are added.
+        fuse_weight: the weight of the log-probabilities of --fuse.
     """
 
     beam: int = 4
@@ -67,11 +68,12 @@ class SearchOptions:
         """The options of the search.
 
         Raises:
-            ConfigError: a beam of 0 and the like.
+            ConfigError: if an option is out of range.
         """
         from seriatim.decode.sampling import Sampling
         from seriatim.decode.settings import Decoding
         from seriatim.tasks.language_model import LanguageModel
+        from seriatim.tasks.registry import load_as
 
         is_shaped = (self.temperature, self.top_k, self.top_p) != (1.0, None, None)
         if is_shaped and not self.sample:
@@ -87,7 +89,9 @@ class SearchOptions:
             minimum_bayes_risk=self.minimum_bayes_risk,
             groups=self.groups,
             forbidden=tuple(self.forbid or ()),
-            fusion=(LanguageModel.load(self.fuse), self.fuse_weight) if self.fuse else None,
+            fusion=(load_as(LanguageModel, self.fuse, "--fuse"), self.fuse_weight)
+            if self.fuse
+            else None,
         )
 
 
@@ -107,29 +111,32 @@ def translate(
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
     json: Flag = False,
 ) -> None:
-    """Translate a file line by line: one line out for each line in, in order.
+    """Translate a file line by line: one line of output for each line, in order.
 
     Args:
-        model: a folder of a translator.
-        file: of sources; -: from stdin, answered as it comes.
-        n_best: results of each line, as "line number ||| text ||| score", best first.
-        require: a file with a line for each source: texts that must occur in its target, with
-            tabs between them.
-        ensemble: further translators; the search follows the product of all.
-        alignment: after a tab, for each symbol of the target its place and that of the source
-            symbol it looked at most, counted from 0: "source-target" (with --json: all weights).
+        model: the folder of a translator.
+        file: a file with one source a line; -: stdin, translated line by line as it comes.
+        n_best: the number of results of each line, as "line number ||| text ||| score", best
+            first.
+        require: a file with a line for each source: texts that must occur in its target,
+            separated by tabs.
+        ensemble: the folders of further translators; the search follows the product of all.
+        alignment: print after a tab, for each target symbol, "source-target": the positions of the
+            source symbol with the most attention and of the target symbol, from 0 (with --json:
+            all weights).
         picture: an SVG file to draw the alignment of the first line to.
-        encoding: of the file.
-        threads: of the processor; all cores if not given.
-        quiet: no progress and no notes.
-        json: one JSON object a line.
+        encoding: the encoding of the file.
+        threads: the number of threads. [all cores]
+        quiet: show no progress and no notes.
+        json: print one JSON object a line.
     """
+    from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
     decoding = (search or SearchOptions()).decoding(n_best)
     use_threads(threads)
-    translator = Translator.load(model)
-    others = [Translator.load(path) for path in ensemble or []]
+    translator = load_as(Translator, model, "translate")
+    others = [load_as(Translator, path, "translate --with") for path in ensemble or []]
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0

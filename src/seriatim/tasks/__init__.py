@@ -1,0 +1,38 @@
+"""Tasks: models bound to text, pairs of texts or labelled sequences; fitted, scored, saved."""
+
+from typing import TYPE_CHECKING
+
+from seriatim._lazy import attach
+
+if TYPE_CHECKING:
+    from seriatim.tasks.base import Task as Task
+    from seriatim.tasks.inspection import Window as Window
+    from seriatim.tasks.inspection import inspect as inspect
+    from seriatim.tasks.labeller import Labelled as Labelled
+    from seriatim.tasks.labeller import Labeller as Labeller
+    from seriatim.tasks.labeller import LabelScore as LabelScore
+    from seriatim.tasks.language_model import LanguageModel as LanguageModel
+    from seriatim.tasks.registry import load as load
+    from seriatim.tasks.sequence_surprisal import SequenceSurprisal as SequenceSurprisal
+    from seriatim.tasks.text_stream import TextStream as TextStream
+    from seriatim.tasks.training_record import TrainingRecord as TrainingRecord
+    from seriatim.tasks.translation import Translation as Translation
+    from seriatim.tasks.translation_quality import Quality as Quality
+    from seriatim.tasks.translator import Translator as Translator
+
+__all__, __getattr__, __dir__ = attach(
+    __name__,
+    {
+        "base": ["Task"],
+        "inspection": ["Window", "inspect"],
+        "labeller": ["Labelled", "Labeller", "LabelScore"],
+        "language_model": ["LanguageModel"],
+        "registry": ["load"],
+        "sequence_surprisal": ["SequenceSurprisal"],
+        "text_stream": ["TextStream"],
+        "training_record": ["TrainingRecord"],
+        "translation": ["Translation"],
+        "translation_quality": ["Quality"],
+        "translator": ["Translator"],
+    },
+)

@@ -374,7 +374,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """Check the fitted model against the laws of the contract."""
 
     @abstractmethod
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Json:
         """What the model is, its size, and how it came about, as JSON values."""
 
     @abstractmethod

@@ -94,7 +94,7 @@ class LabelScore:
     labels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """A dict of JSON values."""
         return asdict(self)
 
@@ -374,7 +374,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         """Refused: the laws are about models that fold sequences, and a labeller folds none."""
         raise ConfigError("a labeller folds no sequence, so the laws do not apply to it")
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Json:
         """What the model is, its size, and how it came about, as JSON values."""
         model, symbols, labels = self._fitted()
         return {

@@ -473,7 +473,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         """Hold the fitted model to the laws of the contract."""
         return check.check_model(self._fitted()[0], budget_s=budget_s)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""
         model, symbols = self._fitted()
         return {

@@ -6,11 +6,11 @@ detections.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from seriatim.core.model import SequenceModel
+from seriatim.core.records import Json
 from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.metrics.likelihood import surprisals
@@ -40,7 +40,7 @@ class SequenceSurprisal:
     at: int
     symbol: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """A dict of JSON values."""
         return asdict(self)
 

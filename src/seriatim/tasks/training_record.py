@@ -176,7 +176,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
         """The record with the score of one more part."""
         return replace(self, scores={**self.scores, part: score})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The record as a JSON object; numbers that are not finite become null."""
         return {name: _finite(value) for name, value in asdict(self).items()}
 
@@ -209,7 +209,7 @@ def read_training(
     """
     content = read_json(path)
     if version < 2:
-        content = _from_format_1(content)
+        content = dict(_from_format_1(content))
     for score in dict(content.get("scores") or {}).values():
         for name in _NEVER_NULL.intersection(score):
             if score[name] is None:
@@ -220,7 +220,7 @@ def read_training(
 _NEVER_NULL = {"nats", "nats_per_symbol", "bits_per_symbol", "perplexity", "symbols_per_second"}
 
 
-def _from_format_1(old: Mapping[str, Any]) -> dict[str, Any]:
+def _from_format_1(old: Json) -> Json:
     """A record written by seriatim 0.1.0 as one of today."""
     fit = dict(old.get("fit", {}))
     is_trained = "evaluations" in fit

@@ -5,7 +5,6 @@ Knows texts and symbols; no model.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
@@ -60,7 +59,7 @@ class Quality:
     seconds: float
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """A dict of JSON values."""
         record = asdict(self)
         return {**record, "signatures": list(self.signatures), "notes": list(self.notes)}

@@ -455,7 +455,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         bound = source_batch([np.array(ids, np.int64)], source.boundary)
         return check.check_model(model.bind(bound.to(model.device)), budget_s=budget_s)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""
         model, source, target = self._fitted()
         return {

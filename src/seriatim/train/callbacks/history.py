@@ -1,12 +1,11 @@
-"""What a training run tells: its progress while it goes on, its history when it has ended.
+"""The progress of a training run, its evaluations, and its history at the end.
 
-Plain numbers that go to JSON; knows no torch, no model. Losses are nats per scored symbol.
-A step is one update of the weights; step k of an evaluation means: after k updates.
+Plain numbers that go to JSON; knows no torch, no model. Losses are nats per scored symbol. A step
+is one update of the weights; an evaluation at step k is of the weights after k updates.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from seriatim.core.records import Json
 
@@ -15,20 +14,22 @@ Stopped = Literal["finished", "patience", "stopped", "interrupted"]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, told a few times a second and at every evaluation.
+    """The progress of a run, reported a few times a second and at every evaluation.
 
     Attributes:
-        step: updates done, of `steps`.
-        epoch: passes over the training corpus done, with their fraction.
-        loss: training loss since the last evaluation, nats.
-        valid: loss of the last evaluation, nats; None before the first.
-        gradient_norm: of the last update, before clipping.
-        tokens_per_second: targets trained on, evaluations not counted.
-        seconds: since the start.
-        seconds_left: until the last step, evaluations included.
+        step: the number of updates so far.
+        steps: the number of updates planned.
+        epoch: the number of passes over the training corpus so far, with its fraction.
+        loss: the training loss since the last evaluation, in nats.
+        valid: the loss of the last evaluation, in nats; None before the first.
+        learning_rate: the learning rate of the last update.
+        gradient_norm: the norm of the gradient of the last update, before clipping.
+        tokens_per_second: the number of targets per second of training, without evaluations.
+        seconds: the time since the start.
+        seconds_left: the time until the last step, evaluations included.
         is_best: whether an evaluation has just found the best weights so far.
         is_evaluation: whether an evaluation has just been made.
-        notes: sentences for the user that were not told before.
+        notes: sentences for the user that were not reported before.
     """
 
     step: int
@@ -48,16 +49,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look at the validation corpus.
+    """One evaluation on the validation corpus.
 
     Attributes:
-        step: updates done.
-        epoch: passes over the training corpus done.
-        train_nats: training loss since the evaluation before; None at step 0.
-        valid_nats: validation loss; None without a validation corpus.
-        learning_rate: of the last update (at step 0: of the first).
-        gradient_norm: of the last update, before clipping.
-        seconds: since the start.
+        step: the number of updates so far.
+        epoch: the number of passes over the training corpus so far.
+        train_nats: the training loss since the evaluation before; None at step 0.
+        valid_nats: the validation loss; None without a validation corpus.
+        learning_rate: the learning rate of the last update (at step 0: of the first).
+        gradient_norm: the norm of the gradient of the last update, before clipping.
+        seconds: the time since the start.
         is_best: whether these were the best weights so far.
     """
 
@@ -73,28 +74,28 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class History:
-    """The record of a run, for training.json.
+    """The history of a run, written to training.json.
 
     Attributes:
         options: the training options, with defaults filled in.
-        steps: updates planned: run again with this many, the same weights come out, also where
-            the budget was in minutes.
-        steps_done: updates done.
-        steps_per_epoch: updates of one pass over the training corpus.
-        evaluate_every: steps between evaluations.
-        evaluate_symbols: the most validation targets read by one evaluation.
+        steps: the number of updates planned; with this number instead of minutes, a run ends with
+            the same weights.
+        steps_done: the number of updates made.
+        steps_per_epoch: the number of updates of one pass over the training corpus.
+        evaluate_every: the number of steps between evaluations.
+        evaluate_symbols: the largest number of validation targets of an evaluation.
         carried: whether the state was carried from batch to batch.
-        stopped: "finished"; "patience": validation had stopped improving; "stopped": the
-            caller asked for it; "interrupted": Ctrl-C.
-        evaluations: in order; the first is of the weights before training.
-        best_step: updates behind the weights that the model has now.
+        stopped: why the run ended: "finished"; "patience": validation had stopped improving;
+            "stopped": by the caller; "interrupted": by Ctrl-C.
+        evaluations: the evaluations in order; the first is of the weights before training.
+        best_step: the number of updates behind the weights that the model has now.
         best_valid_nats: their validation loss; None where it was not measured.
-        num_targets: targets trained on.
-        padding_fraction: share of the places of all batches that held padding.
-        seconds: of the whole run.
-        tokens_per_second: targets trained on per second of training, evaluations not counted.
-        notes: sentences for the user: what could not be done as asked, and what looked wrong.
-        resumed_at: the steps from which the run went on after it had been cut short.
+        num_targets: the number of targets trained on.
+        padding_fraction: the fraction of the positions of all batches that held padding.
+        seconds: the time of the whole run.
+        tokens_per_second: the number of targets per second of training, without evaluations.
+        notes: sentences for the user: options that could not be followed, and warnings.
+        resumed_at: the steps at which the run was resumed.
     """
 
     options: Json
@@ -114,23 +115,3 @@ class History:
     tokens_per_second: float
     notes: tuple[str, ...] = ()
     resumed_at: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of JSON values."""
-        return {
-            **asdict(self),
-            "evaluations": [asdict(e) for e in self.evaluations],
-            "notes": list(self.notes),
-            "resumed_at": list(self.resumed_at),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        evaluations = tuple(Evaluation(**e) for e in record["evaluations"])
-        told = {
-            "evaluations": evaluations,
-            "notes": tuple(record["notes"]),
-            "resumed_at": tuple(record.get("resumed_at", ())),
-        }
-        return cls(**{**record, **told})
