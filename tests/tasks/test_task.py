@@ -123,6 +123,16 @@ CHANGES: list[Callable[[], Any]] = [
 ]
 
 
+def refusal(folder: Path) -> str:
+    """The sentence in which a folder is refused; "" if it is loaded."""
+    try:
+        load(folder)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config", "training", "symbols"])
 def test_a_folder_with_altered_values_loads_or_is_refused_in_one_sentence(
     name: str, folder: Path
@@ -132,7 +142,7 @@ def test_a_folder_with_altered_values_loads_or_is_refused_in_one_sentence(
     config = folder / "config.json"
     originals = {path: path.read_text() for path in (file, config)}
     try:
-        for _ in range(60):
+        for _ in range(40):
             value = json.loads(originals[file])
             container, key = rng.choice(fields_of(value))
             if rng.random() < 0.2:
@@ -144,10 +154,7 @@ def test_a_folder_with_altered_values_loads_or_is_refused_in_one_sentence(
                 head = json.loads(originals[config])
                 head["files"][file.name]["bytes"] = file.stat().st_size
                 config.write_text(json.dumps(head))
-            try:
-                load(folder)
-            except ModelError as error:
-                assert "\n" not in str(error)
+            assert "\n" not in refusal(folder)
     finally:
         for path, text in originals.items():
             path.write_text(text)
