@@ -360,6 +360,7 @@ def test_symbols_of_documents_belong_to_documents(text: Path, cache: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["line", "stream"])
 def test_building_does_not_hold_the_text(tmp_path: Path, cache: Path, sequences: str) -> None:
     path = tmp_path / "large.txt"

@@ -407,6 +407,7 @@ def test_reading_does_not_hold_the_file(tmp_path: Path, kind: str) -> None:
     assert peak < 4_000_000  # of 30 million bytes
 
 
+@pytest.mark.slow
 def test_records_are_streamed(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     path.write_text((json.dumps({"text": "x" * 1000}) + "\n") * 20_000)

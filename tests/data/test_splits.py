@@ -215,6 +215,7 @@ def test_a_part_can_be_split_again() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["line", "stream"])
 def test_splitting_does_not_hold_the_text(tmp_path: Path, sequences: str) -> None:
     path = tmp_path / "large.txt"

@@ -118,10 +118,12 @@ def _to_symbol(value: Any, path: Path, place: str) -> str:
         return str(int(value))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
         return str(value)
-    given = f"a value of type {type(value).__name__}"
+    problem = f"a value of type {type(value).__name__}"
     if value is None or value != value:
-        given = "no value"
-    raise DataError(f"{path}, {place}: {given}, where text, a number or a list of these is needed")
+        problem = "no value"
+    raise DataError(
+        f"{path}, {place}: {problem}, where text, a number or a list of these is needed"
+    )
 
 
 def _find_columns(path: Path, wanted: ColumnChoice, known: list[str]) -> list[int]:
