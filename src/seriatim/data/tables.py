@@ -121,9 +121,7 @@ def _to_symbol(value: Any, path: Path, place: str) -> str:
     problem = f"a value of type {type(value).__name__}"
     if value is None or value != value:
         problem = "no value"
-    raise DataError(
-        f"{path}, {place}: {problem}, where text, a number or a list of these is needed"
-    )
+    raise DataError(f"{path}, {place}: {problem}; give text, a number or a list of these")
 
 
 def _find_columns(path: Path, wanted: ColumnChoice, known: list[str]) -> list[int]:

@@ -1,10 +1,10 @@
-"""Words to numbers, millions a second: whole blocks of text are cut, hashed and looked up at once.
+"""Words to numbers, millions per second: whole blocks of text are cut, hashed and looked up at once.
 
-Words are what `split_words` says they are: what stands between ASCII spaces,
-tabs and line ends. A word of up to 7 bytes is its own 64-bit key, bytes and length; a longer one
-is hashed, and every occurrence is then compared with the word that its hash stands for: its
-length, its first and its last eight bytes, and what lies between, so that nothing rests on hashes
-being different: a word whose hash is taken lives in an ordinary dictionary.
+Words are as `split_words` defines them: separated by ASCII spaces, tabs and line ends. A word of
+up to 7 bytes is its own 64-bit key, made of its bytes and its length. A longer one is hashed, and
+every occurrence is then compared with the word that its hash belongs to (its length, its first and
+last eight bytes, and the bytes between), so that the result does not rely on hashes being
+distinct: a word whose hash is taken is kept in an ordinary dictionary.
 
 Knows text in memory. Does not know files, counts or models.
 
