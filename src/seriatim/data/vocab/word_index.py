@@ -1,4 +1,4 @@
-"""Words to numbers, millions per second: whole blocks of text are cut, hashed and looked up at once.
+"""Words to numbers, millions per second: blocks of text are cut, hashed and looked up at once.
 
 Words are as `split_words` defines them: separated by ASCII spaces, tabs and line ends. A word of
 up to 7 bytes is its own 64-bit key, made of its bytes and its length. A longer one is hashed, and
