@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seriatim.report.path_plots import path_plot as path_plot
     from seriatim.report.plots import DARK as DARK
     from seriatim.report.plots import LIGHT as LIGHT
+    from seriatim.report.plots import LegendEntry as LegendEntry
     from seriatim.report.plots import Plot as Plot
     from seriatim.report.tables import Cell as Cell
     from seriatim.report.tables import Table as Table
@@ -44,7 +45,7 @@ __all__, __getattr__, __dir__ = attach(
         "document": ["Report", "Section"],
         "heat_maps": ["Verdict", "heat_map", "pairwise_matrix"],
         "path_plots": ["path_plot"],
-        "plots": ["DARK", "LIGHT", "Plot"],
+        "plots": ["DARK", "LIGHT", "LegendEntry", "Plot"],
         "tables": ["Cell", "Table"],
         "terminal": ["text_table"],
         "text_map": ["ShadedSymbol", "text_heat_map"],
