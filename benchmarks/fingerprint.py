@@ -113,7 +113,7 @@ def labeller(per: str) -> dict[str, Any]:
         "weights": weights(model.model),
         "temperature": model.temperature,
         "labels": digest(labels),
-        "accuracy": model.evaluate(data[550:]).accuracy,
+        "accuracy": model.score(data[550:]).accuracy,
     }
 
 
