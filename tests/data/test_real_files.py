@@ -254,6 +254,13 @@ def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         texts(tmp_path / "a.parquet")
 
 
+def test_a_damaged_parquet_file_and_text_read_as_utf16_are_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        open_pairs(write("a.parquet", b"PAR1" + bytes(30) + b"PAR1"))
+    with pytest.raises(DataError, match="give --encoding utf-8"):
+        texts(write("a.txt", "plain text\n"), encoding="utf-16")
+
+
 # ---- suffixes -----------------------------------------------------------------------------------
 
 

@@ -113,6 +113,9 @@ def _decode(
             f"{path} is not {encoding} text: byte 0x{error.object[error.start]:02x} at offset "
             f"{position:,} cannot be decoded; {advice}"
         ) from None
+    except UnicodeError as error:  # no byte is at fault
+        advice = _advise(data, encoding)
+        raise DecodingError(f"{path} is not {encoding} text ({error}): {advice}") from None
 
 
 def _advise(sample: bytes, encoding: str) -> str:

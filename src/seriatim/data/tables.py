@@ -149,7 +149,11 @@ def _find_columns(path: Path, wanted: ColumnChoice, known: list[str]) -> list[in
 def known_columns(path: Path, format: str, encoding: str) -> list[str]:
     """The names in the first row of a table, or of the fields of the first record."""
     if format == "parquet":
-        return list(_import_parquet(path)[1].read_schema(path).names)
+        arrow, parquet = _import_parquet(path)
+        try:
+            return list(parquet.read_schema(path).names)
+        except (arrow.ArrowException, OSError, UnicodeError) as error:
+            raise _not_parquet(path, error) from None
     lines = split_lines(read_blocks(path, encoding))
     first = next((line for line in lines if line.strip()), "")
     if format != "jsonl":
@@ -319,8 +323,13 @@ def _read_parquet(path: Path, wanted: ColumnChoice) -> Iterator[tuple[str, list[
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield f"row {number:,}", list(row)
-    except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as parquet: {error}") from None
+    except (arrow.ArrowException, OSError, UnicodeError) as error:
+        raise _not_parquet(path, error) from None
+
+
+def _not_parquet(path: Path, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0]
+    return DataError(f"{path} cannot be read as parquet ({reason}): fetch or write it again")
 
 
 def _to_python(column: Any, arrow: Any) -> list[Any]:
