@@ -62,9 +62,9 @@ class Labelled:
     """The label of a sequence, or of one element.
 
     Attributes:
-        label: the most probable one.
-        probability: calibrated.
-        others: the next most probable, with their probabilities.
+        label: the most probable label.
+        probability: its calibrated probability.
+        others: the next most probable labels, with their probabilities.
     """
 
     label: str
@@ -77,13 +77,14 @@ class LabelScore:
     """How well labels are predicted.
 
     Attributes:
-        accuracy: share of right labels.
-        macro_f1: the mean of the F1 of all labels, rare ones counting like frequent ones.
-        nats: mean of -ln p(right label), calibrated.
-        calibration_error: mean distance of probability and share of right labels (15 bins).
-        num_labelled: labels compared.
+        accuracy: the fraction of right labels.
+        macro_f1: the mean F1 of all labels, rare and frequent ones alike.
+        nats: the mean of -ln p(right label), calibrated.
+        calibration_error: the mean difference between probability and accuracy (15 bins).
+        num_labelled: the number of labels compared.
         labels: the names of the rows and columns of `confusion`.
-        confusion: how often each label (row) was given each label (column).
+        confusion: the number of times that each true label (row) was predicted as each label
+            (column).
     """
 
     accuracy: float
@@ -270,10 +271,10 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         """The label of each sequence, or the labels of its elements, in the order given.
 
         Args:
-            texts: what is labelled; lists of elements, or words parted by spaces, where elements
-                have labels.
-            k: how many labels to show in all.
-            progress: called with the number of sequences labelled so far.
+            texts: the sequences; where elements have labels, lists of elements or words separated
+                by spaces.
+            k: the number of labels of each result, the others included.
+            progress: callback that receives the number of sequences labelled so far.
         """
         _, symbols, labels = self._fitted()
         sources = [_encoded(text, symbols) for text in texts]
@@ -281,8 +282,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             torch.from_numpy(row / self.temperature).softmax(-1)
             for row in self._rows(sources, progress)
         ]
-        found = [[_shown(p, labels.names, k) for p in row] for row in rows]
-        return [row[0] for row in found] if labels.per == "sequence" else found
+        results = [[_labelled(p, labels.names, k) for p in row] for row in rows]
+        return [row[0] for row in results] if labels.per == "sequence" else results
 
     def score(
         self,
@@ -423,7 +424,9 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             for j, count in enumerate(row)
             if i != j and count
         ]
-        rows = [[actual, given, str(n)] for n, actual, given in sorted(wrong, reverse=True)[:10]]
+        rows = [
+            [actual, predicted, str(n)] for n, actual, predicted in sorted(wrong, reverse=True)[:10]
+        ]
         if not rows:
             return [figures]
         head = ["label", "was called", "times"]
@@ -477,7 +480,7 @@ def _log_untrained(labels: LabelSet, trained: LabelSet, log: Log) -> None:
         )
 
 
-def _shown(p: Tensor, names: Sequence[str], k: int) -> Labelled:
+def _labelled(p: Tensor, names: Sequence[str], k: int) -> Labelled:
     values, index = p.topk(min(k, len(names)))
-    found = [(names[i], float(v)) for v, i in zip(values, index.tolist(), strict=True)]
-    return Labelled(*found[0], tuple(found[1:]))
+    best = [(names[i], float(v)) for v, i in zip(values, index.tolist(), strict=True)]
+    return Labelled(*best[0], tuple(best[1:]))

@@ -281,11 +281,11 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         started = time.perf_counter()
         nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
         seconds = time.perf_counter() - started
-        found = summarize_surprisals(nats, bounds, unknown_targets(corpus, symbols.unknown))
+        likelihood = summarize_surprisals(nats, bounds, unknown_targets(corpus, symbols.unknown))
         bits = None
-        if found.unknown and corpus.is_respelled and self._speller is not None:
+        if likelihood.unknown and corpus.is_respelled and self._speller is not None:
             bits = spelling_bits(self._speller, source.texts(), symbols)
-        return score_text(found, corpus, seconds, spelling_bits=bits)
+        return score_text(likelihood, corpus, seconds, spelling_bits=bits)
 
     def generate(
         self,
@@ -344,8 +344,8 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         """The k most probable symbols after a prompt."""
         model, symbols = self._fitted()
         with torch.inference_mode():
-            values, found = as_discrete(model.predict(self._read(self._prompt(prompt)))).top(k)
-        pairs = zip(found[0].tolist(), values[0].exp().tolist(), strict=True)
+            values, ids = as_discrete(model.predict(self._read(self._prompt(prompt)))).top(k)
+        pairs = zip(ids[0].tolist(), values[0].exp().tolist(), strict=True)
         return [Prediction(symbols.name(i), p) for i, p in pairs]
 
     def surprisal(self, text: str) -> list[Surprisal]:
@@ -372,12 +372,12 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         only: Collection[str] | None = None,
         max_gigabytes: float = MAX_GIGABYTES,
     ) -> TextTrace:
-        """What happens inside of the model while it reads a text.
+        """What happens inside the model while it reads a text.
 
         Args:
             text: with lines as sequences, each is read from its own beginning.
-            top: so many of the most probable symbols are given at each position.
-            only: names to record, see `record`; None: everything.
+            top: the number of the most probable symbols to give at each position.
+            only: the names to record, see `record`; None: everything.
             max_gigabytes: what may be recorded; more is refused.
 
         Raises:
@@ -417,7 +417,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             gradients: the influence of each position, and gradients through time, too.
             limit: only the first so many symbols are looked at; None: all.
             seed: of the places that are looked at.
-            progress: told which share of the work is done.
+            progress: callback that receives the fraction of the work done so far.
         """
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)

@@ -336,19 +336,19 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         top: int = 5,
         only: Collection[str] | None = None,
     ) -> PairTrace:
-        """What happens inside of the model while it reads a source and says a target.
+        """What happens inside the model while it reads a source and writes a target.
 
         Args:
             source: one text.
             target: one text; None: the best translation that a beam finds.
             beam: its width; 1 is greedy search.
-            top: so many of the most probable symbols are given at each position.
-            only: names to record, see `record`; None: everything.
+            top: the number of the most probable symbols to give at each position.
+            only: the names to record, see `record`; None: everything.
         """
         model, of_source, of_target = self._fitted()
         if target is None:
-            found = self.translate(source, beam=beam)[0]
-            ids, is_ended = np.array(found.symbols, np.int64), found.is_ended
+            best = self.translate(source, beam=beam)[0]
+            ids, is_ended = np.array(best.symbols, np.int64), best.is_ended
         else:
             ids, is_ended = of_target.encode(target), True
         alphabets, read = (of_source, of_target), of_source.encode(source)
@@ -424,7 +424,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         tokenize: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Quality:
-        """Translate the sources of pairs and hold the results against their targets.
+        """Translate the sources of pairs and compare the results with their targets.
 
         Args:
             pairs: what `open_pairs` takes.
@@ -434,10 +434,10 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         """
         opened, began = open_pairs(pairs), time.perf_counter()
         sources, targets = list(opened.sources.texts()), list(opened.targets.texts())
-        found = self.translate(sources, decoding=decoding, ensemble=ensemble, progress=progress)
+        results = self.translate(sources, decoding=decoding, ensemble=ensemble, progress=progress)
         seconds = time.perf_counter() - began
         symbols = self._fitted()[2]
-        return judge(found, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
+        return judge(results, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
 
     def _corpus(self, pairs: PairData) -> PairCorpus:
         self._fitted()

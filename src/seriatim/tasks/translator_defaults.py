@@ -1,4 +1,4 @@
-"""What suits a translator where nothing is given: model, symbols, batches, budget, records.
+"""The defaults of a translator: model, vocabularies, batches and budget.
 
 Knows pairs, their sizes and training options; no model.
 """
@@ -32,18 +32,18 @@ def configured(
     Raises:
         ConfigError: no such name, or options that do not fit.
     """
-    given = dict(options or {})
+    chosen = dict(options or {})
     if family != Seq2Seq.family:
         if family not in LAYERS:
             raise ConfigError(
                 f"there is no translator {family!r}: choose one of {', '.join(LAYERS)}, or "
                 f"{Seq2Seq.family} with --encoder and --decoder"
             )
-        given = {"encoder": family, "decoder": family, **given}
-    found = configure(Seq2Seq.family, given, preset=preset)
-    if not isinstance(found, Seq2Seq):
-        raise ConfigError(f"{found.family} answers to no source: choose {Seq2Seq.family}")
-    return found
+        chosen = {"encoder": family, "decoder": family, **chosen}
+    config = configure(Seq2Seq.family, chosen, preset=preset)
+    if not isinstance(config, Seq2Seq):
+        raise ConfigError(f"{config.family} takes no source: choose {Seq2Seq.family}")
+    return config
 
 
 def suited_options(
@@ -55,14 +55,14 @@ def suited_options(
     """Training options: those given, then what suits the model and the data, then defaults.
 
     Args:
-        recipe: what suits the model.
-        given: options by name.
+        recipe: the options that suit the model.
+        given: the options that were given, by name.
         corpus: the training pairs, which decide how large a batch is and, where no budget is
             given, how many steps there are; None: not known yet.
-        boundaries: of the symbols, once there are any.
+        boundaries: returns the boundaries of the symbols, once there are any.
 
     Raises:
-        ConfigError: no such option or value, or one that pairs have no use for.
+        ConfigError: if an option or value does not exist, or pairs have no use for it.
     """
     for name in ("length", "carry"):
         if name in given:
@@ -111,11 +111,11 @@ def suited_vocabularies(
     """The symbols of the sources and of the targets, chosen where they are not given.
 
     Args:
-        pairs: of training.
-        given: of the sources and of the targets, where there are such.
-        source_spec: which kind to choose for the sources; None: one alphabet for both sides.
-        spec: likewise, for the targets.
-        cut: see `suited_symbols`.
+        pairs: the training pairs.
+        given: the vocabularies of the sources and of the targets that there are already.
+        source_spec: the kind of symbols of the sources; None: one vocabulary for both sides.
+        spec: the kind of symbols of the targets.
+        cut: the least count and the greatest number of symbols; see `suited_symbols`.
         log: callback that receives log messages.
     """
     source, target = given

@@ -18,7 +18,7 @@ from seriatim.train.trainer import Trainer
 
 NUM_EVALUATIONS = 20
 MIN_EVALUATED = 16_384  # fewer validation symbols than this say little
-CALIBRATION_SHARE = 0.06  # of the time given, for measuring steps
+CALIBRATION_FRACTION = 0.06  # of the time given, for measuring steps
 MAX_CALIBRATION = 20.0  # seconds
 MAX_MEASURED = 500  # steps
 
@@ -60,7 +60,7 @@ class Planner:
             trial: a copy of the model, spoilt by the measurement.
         """
         left = self.ranks.longest(deadline - clock())
-        allowance = min(CALIBRATION_SHARE * left, MAX_CALIBRATION)
+        allowance = min(CALIBRATION_FRACTION * left, MAX_CALIBRATION)
         step_seconds = self._seconds_per_step(trial, allowance, clock)
         symbol_seconds = self._seconds_per_symbol(trial, clock)
         left = self.ranks.longest(deadline - clock())
@@ -107,7 +107,7 @@ class Planner:
         return max(statistics.median(later), 1e-9)
 
 
-def asked_steps(options: TrainingOptions, source: BatchSource) -> int:
+def requested_steps(options: TrainingOptions, source: BatchSource) -> int:
     """The number of updates that the options name, where they name no time."""
     if options.epochs is not None:
         return max(1, round(options.epochs * source.steps_per_epoch))

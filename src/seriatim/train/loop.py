@@ -1,7 +1,7 @@
-"""The training loop: one for every model that learns by gradients.
+"""The training loop: one for every model that is trained by gradients.
 
-Knows `model(batch, carry)`, sources of batches and a plan of how long and how often to look at
-the validation corpus; knows no family, no text, and no setting that torch keeps process-wide.
+Knows `model(batch, carry)`, sources of batches and a plan of how many steps there are and how
+often to evaluate; knows no family, no text, and no setting that torch keeps process-wide.
 
 On one machine the same seed and number of steps give the same weights, bit for bit: batches are
 functions of (seed, step), dropout draws from torch's generators, seeded inside and put back
@@ -20,7 +20,7 @@ from seriatim.core.model import SequenceModel, TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
-from seriatim.train.budget import Plan, Planner, asked_steps, evaluation_size
+from seriatim.train.budget import Plan, Planner, evaluation_size, requested_steps
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint import snapshot, store
@@ -68,32 +68,31 @@ def train(
 ) -> History:
     """Train a model; it ends with its best weights on the validation data, in evaluation mode.
 
-    The weights before training count as step 0, so a fitted model that goes on is never made
-    worse. Without validation data the last weights are kept. Ctrl-C ends the run as if its
-    last step were done; before the first evaluation it keeps the weights of that moment. During
-    the measuring for a budget in minutes, when nothing is learnt yet, it passes through.
+    The weights before training count as step 0, so further training never makes a fitted model
+    worse. Without validation data the last weights are kept. Ctrl-C ends the run as if its last
+    step were done; before the first evaluation it keeps the present weights. While steps are
+    measured for a budget in minutes, when nothing is learnt yet, it is raised.
 
-    Where checkpoints are kept, a run may be killed at any instant; begun again with `resume`, it
-    ends with the bits of a run that was never cut short (on a CPU, with as many threads, which
-    are set for the time of the call). Ctrl-C and SIGTERM then wait for the step to be whole and
-    for the checkpoint to be written.
+    With checkpoints, a run may be killed at any instant; resumed, it ends with the bits of an
+    uninterrupted run (on a CPU, with as many threads, which are set for the time of the call).
+    Ctrl-C and SIGTERM then take effect once the step is done and the checkpoint is written.
 
     Args:
-        model: whatever scores the targets of a batch.
+        model: the model, which scores the targets of a batch.
         source: the batches of training.
-        valid: what is evaluated.
-        options: how it is trained; those of the data (batch_size, length ..) are the source's.
+        valid: the pass over the validation data; None: there is none.
+        options: the training options; those of the data (batch_size, length ..) are the source's.
         callbacks: functions to be called while it trains.
         checkpoints: where and how often checkpoints are written; None: nowhere.
 
     Raises:
-        ConfigError: a model without trainable parameters, options that need validation, or a
-            checkpoint of another model or with other options.
-        DataError: data without symbols, or a checkpoint of other data.
-        ModelError: a damaged checkpoint.
-        OutputError: a checkpoint stands there, and `resume` was not asked for.
-        TrainingError: a loss or gradient that is not a number, or a step that does not fit into
-            memory; the best weights so far stand.
+        ConfigError: if the model has no trainable parameters, an option needs validation data, or
+            the checkpoint is of another model or of other options.
+        DataError: if the data has no symbols, or the checkpoint is of other data.
+        ModelError: if the checkpoint is damaged.
+        OutputError: if there is a checkpoint, and it is not to be resumed.
+        TrainingError: if a loss or gradient is not a number, or a step does not fit into memory;
+            the model then has its best weights.
     """
     callbacks = callbacks or Callbacks()
     began = callbacks.clock()
@@ -131,8 +130,8 @@ def train(
             try:
                 if checkpoints is not None and head is not None:
                     tensors, best = store.read_tensors(checkpoints.folder, head)
-                    found = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
-                    run.restore(found)
+                    saved = Snapshot(head.numbers, tensors, best, head.best_step, head.shards)
+                    run.restore(saved)
                 return run.train()
             finally:
                 run.trainer.release()
@@ -163,7 +162,7 @@ def _prepared(
     callbacks: Callbacks,
     began: float,
 ) -> tuple[TrainingOptions, Plan]:
-    """How the run goes, as its checkpoint says or as is found out now."""
+    """The options and the plan of the run: from its checkpoint, or measured now."""
     if head is not None:
         recorded = head.numbers
         options = replace(options, accumulate=recorded.accumulate, precision=recorded.precision)
@@ -175,7 +174,7 @@ def _prepared(
         options = fit_into_memory(options, source.batch(0).shape[0], trials.trainer)
     planner = Planner(source, valid, options, trials.parallelism.ranks)
     if options.minutes is None:
-        plan = planner.plan(asked_steps(options, source))
+        plan = planner.plan(requested_steps(options, source))
     else:
         deadline = began + 60.0 * options.minutes
         plan = planner.plan_until(deadline, trials.copied(), callbacks.clock)
@@ -212,8 +211,8 @@ def validation_pass(
 
 def _check_validation(valid: EvaluationPass | None, options: TrainingOptions) -> None:
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
-    for name, is_asked in needs.items():
-        if is_asked and valid is None:
+    for name, is_needed in needs.items():
+        if is_needed and valid is None:
             raise ConfigError(f"{name} listens to validation, and there is no validation corpus")
 
 
@@ -257,13 +256,13 @@ def _about(
 def _threads(checkpoints: Checkpoints | None, head: CheckpointHead | None) -> Iterator[None]:
     """As many threads as the run began with: sums of another number differ in their last bits."""
     before = torch.get_num_threads()
-    asked = before
+    threads = before
     if checkpoints is not None and head is not None:
-        asked = checkpoints.threads or head.numbers.threads
-    if asked != before:
-        torch.set_num_threads(asked)
+        threads = checkpoints.threads or head.numbers.threads
+    if threads != before:
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
-        if asked != before:
+        if threads != before:
             torch.set_num_threads(before)
