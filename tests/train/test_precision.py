@@ -66,15 +66,33 @@ def trained(model: st.SequenceModel, **options: object) -> Trainer:
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize(("narrow_seconds", "products"), [(0.2, "bf16"), (0.9, "float32")])
-def test_bfloat16_is_chosen_where_its_products_are_clearly_faster(
-    narrow_seconds: float, products: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("has_amx", "has_avx512", "limit", "products"),
+    [
+        (True, True, None, "bf16"),
+        (False, True, None, "bf16"),
+        (False, False, None, "float32"),
+        (True, True, "AVX512_CORE_BF16", "bf16"),
+        (True, True, "AVX2", "float32"),
+        (True, True, "all", "bf16"),
+    ],
+)
+def test_bfloat16_is_chosen_by_the_processor_and_not_by_a_clock(
+    has_amx: bool,
+    has_avx512: bool,
+    limit: str | None,
+    products: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
-    monkeypatch.setattr(precision, "_seconds", seconds.__getitem__)
-    result = choose_precision("auto", wide())
-    assert result.products == products
-    assert f"{1 / narrow_seconds:.1f} times" in result.why
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    choice = choose_precision("auto", wide())
+    assert choice.products == products
+    assert "this processor" in choice.why
 
 
 @pytest.mark.usefixtures("fresh")

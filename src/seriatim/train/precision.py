@@ -6,8 +6,7 @@ in bfloat16, and says why; its answer is recorded, and a resumed run takes the r
 
 - "float32": products exact to float32's rounding, by the fastest exact method. On a CPU torch's
   "medium" is oneDNN: two to three times faster and still float32, unless the processor has matrix
-  units for bfloat16, where it rounds every factor to 8 bits. So the error of a product is
-  measured, and no processor is known by name.
+  units for bfloat16, where it rounds every factor to 8 bits. So the error of a product is measured.
 - "bf16": products in bfloat16 under autocast; weights, sums, softmax and norms in float32.
 
 Knows torch and its process-wide settings, whose one owner it is; knows no family and no data.
@@ -16,7 +15,6 @@ Knows torch and its process-wide settings, whose one owner it is; knows no famil
 import ctypes
 import os
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,9 +27,8 @@ from torch import Tensor, nn
 Products = Literal["float32", "bf16"]
 
 EXACT = 1e-5  # the greatest relative error of a product in float32 (rounding is 6e-8 a sum)
-WORTH = 1.5  # the least speedup of bfloat16: casting its factors takes part of the gain
 WIDE = 400_000  # weights in matrices above which a step is mostly products
-_SIZE = 512  # rows of the measured products: 0.3 GFLOP each
+_SIZE = 512  # rows of the product whose error is measured
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def choose_precision(
 ) -> PrecisionChoice:
     """The precision to train a model with: the given one, or what its device does best.
 
-    Takes a few hundredths of a second, once per process and device.
+    It follows from the device and the model alone, so that a seed chooses the same weights again.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if precision != "auto":
@@ -76,17 +73,31 @@ def _fastest(device: torch.device) -> PrecisionChoice:
         )
     if device.type != "cpu":
         return PrecisionChoice("float32", f"precision float32 ({exact.why})")
-    with _float32_products(exact.setting):
-        wide = _seconds(torch.float32)
-    gain = wide / _seconds(torch.bfloat16)
-    if gain >= WORTH:
-        return PrecisionChoice(
-            "bf16", f"precision bf16: products are {gain:.1f} times as fast as float32's"
-        )
+    unit = bfloat16_unit()
+    if unit is not None:
+        return PrecisionChoice("bf16", f"precision bf16: this processor has {unit}")
     return PrecisionChoice(
         "float32",
-        f"precision float32 ({exact.why}): bfloat16 products are {gain:.1f} times as fast here",
+        f"precision float32 ({exact.why}): this processor has no instructions for bfloat16 products",
     )
+
+
+def bfloat16_unit() -> str | None:
+    """The instructions of this processor that multiply in bfloat16; None: it has none.
+
+    Read off the processor and not off a clock: products measured under load would choose another
+    precision, and so other weights, for the same seed on the same machine. oneDNN can be told to
+    do without them (DNNL_MAX_CPU_ISA), and then does.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "ALL")).upper()
+    is_limited = limit not in ("ALL", "DEFAULT")
+    if torch.cpu._is_amx_tile_supported() and (not is_limited or "AMX" in limit):
+        return "AMX matrix units for bfloat16"
+    if torch.cpu._is_avx512_bf16_supported() and (
+        not is_limited or "BF16" in limit or "FP16" in limit or "AMX" in limit
+    ):
+        return "AVX-512 instructions for bfloat16"
+    return None
 
 
 @dataclass(frozen=True)
@@ -114,17 +125,6 @@ def _error() -> float:
     a, b = _factors(torch.float32)
     exact = a.double() @ b.double()
     return float((a @ b - exact).norm() / exact.norm())
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    """The time of a product, the best of several: a busy machine only adds time."""
-    a, b = _factors(dtype)
-    seconds = []
-    for _ in range(8):
-        began = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[2:])
 
 
 def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
