@@ -78,7 +78,7 @@ def _fastest(device: torch.device) -> PrecisionChoice:
         return PrecisionChoice("bf16", f"precision bf16: this processor has {unit}")
     return PrecisionChoice(
         "float32",
-        f"precision float32 ({exact.why}): this processor has no instructions for bfloat16 products",
+        f"precision float32 ({exact.why}): this processor cannot multiply in bfloat16",
     )
 
 
