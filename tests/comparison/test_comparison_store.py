@@ -139,7 +139,7 @@ def test_models_may_be_added(tmp_path: Path) -> None:
         ({"training": {"batch_size": 2}}, ConfigError, "begun with the training options"),
         ({"symbols": {"byte": "x"}}, ConfigError, "begun with the symbols"),
         ({"seed": 7}, ConfigError, "begun with the first seed 0, not 7"),
-        ({"models": {"lstm": entrant(9)}}, ConfigError, "begun with the model lstm"),
+        ({"models": {"lstm": entrant(9)}}, ConfigError, "another model lstm: hidden_size 8, not 9"),
     ],
 )
 def test_a_comparison_is_not_resumed_with_anything_changed(

@@ -232,7 +232,7 @@ def parse_models(text: str) -> "dict[str, Entrant]":
             specs[-1].add(piece.strip())
             continue
         if head not in shell_families():
-            raise ConfigError(f"{unknown_model(head)}; {_SYNTAX}")
+            raise ConfigError(unknown_model(head))
         specs.append(_ModelSpec(head, {}, head))
         if rest:
             specs[-1].add(rest)

@@ -159,18 +159,24 @@ class ComparisonFolder:
                 f"the comparison in {self.out} was begun with other data, or another split: give "
                 "the same, or start over with --overwrite"
             )
-        fixed = [
-            ("budget", before.budget, plan.budget),
+        for name, old, new in (
+            ("budget", before.budget.sentence, plan.budget.sentence),
             ("training options", before.training, plan.training),
             ("symbols", before.symbols, plan.symbols),
             ("first seed", before.seed, plan.seed),
-        ]
-        models = [(f"model {n}", before.models.get(n, m), m) for n, m in plan.models.items()]
-        for name, old, new in [*fixed, *models]:
+        ):
             if old != new:
                 raise ConfigError(
                     f"the comparison in {self.out} was begun with the {name} {_shown(old)}, not "
                     f"{_shown(new)}: give the same, or start over with --overwrite"
+                )
+        for name, model in plan.models.items():
+            other = before.models.get(name, model)
+            if other != model:
+                raise ConfigError(
+                    f"the comparison in {self.out} was begun with another model {name}: "
+                    f"{_differences(to_json(other), to_json(model))}; give it another name, or "
+                    "start over with --overwrite"
                 )
 
     def model(self, name: str, seed: int, first: int) -> Path:
@@ -290,8 +296,21 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
+def _differences(old: Json, new: Json) -> str:
+    """The options that differ: `hidden_size 32, not 16`."""
+    before, now = _options(old), _options(new)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{n} {_shown(before.get(n))}, not {_shown(now.get(n))}" for n in names)
+
+
+def _options(record: Json) -> Json:
+    """The options of a record and of the records in it, by name."""
+    options = {name: value for name, value in record.items() if not isinstance(value, Mapping)}
+    for value in record.values():
+        options |= _options(value) if isinstance(value, Mapping) else {}
+    return options
+
+
 def _shown(value: object) -> str:
-    value = value.sentence if isinstance(value, BudgetRecord) else value
-    value = to_json(value) if isinstance(value, EntrantPlan) else value
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < _MAX_SHOWN else text[:_MAX_SHOWN] + " ..."
