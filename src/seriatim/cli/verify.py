@@ -29,15 +29,13 @@ _ATTEMPTS = 5  # a run may be over before it is killed
 
 
 class VerifyRequest(Exception):  # noqa: N818  # no error: an order
-    """This fit is to be run twice and compared; the caller of the command knows its arguments."""
+    """This fit is to be run twice and compared."""
 
 
 def verify_fit(arguments: Sequence[str]) -> None:
-    """Run a fit to its end, and again killed with SIGKILL at a random instant and resumed.
+    """Run a fit to its end, and again killed at a random instant and resumed; compare all bits.
 
-    Weights, best weights, moments of the optimizer, random generators, carried states, schedule,
-    patience, evaluations, position in the data and the saved model are compared bit by bit. With
-    --minutes, the second run takes as many steps as the first.
+    With --minutes, the second run takes as many steps as the first.
 
     Args:
         arguments: the data and options of `fit`.
@@ -63,7 +61,15 @@ def verify_fit(arguments: Sequence[str]) -> None:
         reporter.note("resuming it")
         _wait(_start(again, killed, ["--resume", "--keep-checkpoints"]))
         compared, differences = _compare(whole, killed)
-    _print(killed_at, steps, compared, differences, json="--json" in arguments)
+    if "--json" in arguments:
+        record = {"same": not differences, "killed_at": killed_at, "steps": steps}
+        print_json({**record, "compared": compared, "differences": differences})
+    else:
+        print(f"killed at step {killed_at:,} of {steps:,} and resumed; compared:")
+        print("\n".join(f"  {clause}" for clause in compared))
+        print("these differ" if differences else "the same, bit for bit")
+    if differences:
+        raise TrainingError("the resumed run differs: " + "; ".join(differences[:3]))
 
 
 def _start(options: Sequence[str], out: Path, more: Sequence[str]) -> "subprocess.Popen[str]":
@@ -82,17 +88,11 @@ def _wait(process: "subprocess.Popen[str]") -> None:
     try:
         _, errors = process.communicate()
     except KeyboardInterrupt:
-        _kill(process)
+        os.killpg(process.pid, signal.SIGKILL)
         raise
     if process.returncode != 0:
         lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
         raise TrainingError(f"the run failed: {lines[-1].removeprefix('seriatim: ')}")
-
-
-def _kill(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def _start_and_kill(options: Sequence[str], out: Path, seconds: float, reporter: Reporter) -> int:
@@ -100,13 +100,16 @@ def _start_and_kill(options: Sequence[str], out: Path, seconds: float, reporter:
     every = ["--checkpoint-minutes", f"{seconds / 60 / _CHECKPOINTS:.9f}", "--overwrite"]
     for attempt in range(_ATTEMPTS):
         process = _start(options, out, every)
-        while process.poll() is None and not _has_begun(out):
+        head = out / "checkpoints" / "checkpoint.json"
+        while process.poll() is None and not head.exists():
             time.sleep(0.01)
         delay = random.SystemRandom().uniform(0.0, seconds / 2**attempt)
         time.sleep(delay)
         is_over = process.poll() is not None
-        _kill(process)
-        if not is_over and _has_begun(out):
+        if not is_over:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if not is_over and head.exists():
             step = _head(out).numbers.step
             reporter.note(f"killed it {delay:.2f} s into training, its checkpoint at step {step:,}")
             return step
@@ -115,35 +118,24 @@ def _start_and_kill(options: Sequence[str], out: Path, seconds: float, reporter:
     )
 
 
-def _has_begun(out: Path) -> bool:
-    return (out / "checkpoints" / "checkpoint.json").exists()
-
-
 def _head(out: Path) -> "CheckpointHead":
     from seriatim.train.checkpoint.store import read_head
 
     head = read_head(out / "checkpoints")
     if head is None:
         raise ModelError(
-            "the run has left no checkpoint: a model that is counted in one go has nothing to "
-            "resume; give one that is trained"
+            "the run has left no checkpoint: a counted model has nothing to resume; give another"
         )
     return head
 
 
 def _with_steps(options: Sequence[str], steps: int) -> list[str]:
     """The options with a number of steps in place of minutes, which would be measured anew."""
-    result: list[str] = []
-    rest = iter(options)
-    for token in rest:
-        name, _, value = token.partition("=")
-        if name != "--minutes":
-            result.append(token)
-            continue
-        if not value:
-            next(rest, None)
-        result += ["--steps", str(steps)]
-    return result
+    joined = [token for token in options if not token.startswith("--minutes=")]
+    if "--minutes" in joined:
+        i = joined.index("--minutes")
+        del joined[i : i + 2]
+    return joined if len(joined) == len(options) else [*joined, "--steps", str(steps)]
 
 
 def _compare(whole: Path, killed: Path) -> tuple[list[str], list[str]]:
@@ -151,26 +143,7 @@ def _compare(whole: Path, killed: Path) -> tuple[list[str], list[str]]:
     from seriatim.train.checkpoint.diff import compare
 
     diff = compare(whole / "checkpoints", killed / "checkpoints")
-    compared, differences = list(diff.compared), list(diff.differences)
-    name = "weights.safetensors"
-    compared.append(f"the saved model: {(whole / name).stat().st_size:,} bytes of {name}")
-    if (whole / name).read_bytes() != (killed / name).read_bytes():
-        differences.append(f"{name} of the saved model differs")
-    return compared, differences
-
-
-def _print(
-    killed_at: int, steps: int, compared: list[str], differences: list[str], *, json: bool
-) -> None:
-    if json:
-        record = {"same": not differences, "killed_at": killed_at, "steps": steps}
-        print_json({**record, "compared": compared, "differences": differences})
-    else:
-        print(f"killed at step {killed_at:,} of {steps:,} and resumed; compared:")
-        print("\n".join(f"  {clause}" for clause in compared))
-    if differences:
-        raise TrainingError(
-            "the resumed run differs from the uninterrupted one: " + "; ".join(differences[:3])
-        )
-    if not json:
-        print("the same, bit for bit")
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (whole, killed)]
+    compared = [*diff.compared, f"the saved model: {len(weights[0]):,} bytes of weights"]
+    differs = [] if weights[0] == weights[1] else ["the weights of the saved model"]
+    return compared, [*diff.differences, *differs]
