@@ -136,16 +136,16 @@ def check_symbols(model: SequenceModel, tokens: NDArray[np.integer[Any]]) -> Non
 
 
 def _beginning(corpus: TokenSequences, limit: int | None) -> tuple[_Part, bool]:
-    """The first sequences; whether the last lost its end because it had to be cut."""
+    """The first sequences, and whether the last one was cut and has lost its end."""
     offsets = np.asarray(corpus.offsets)
     if limit is None or offsets[-1] <= limit:
         return _Part(np.asarray(corpus.tokens), offsets, corpus.is_stream), False
     whole = int(np.searchsorted(offsets, limit, side="right")) - 1
     if whole > 0 and not corpus.is_stream:
-        kept = offsets[: whole + 1]
-        return _Part(np.asarray(corpus.tokens[: kept[-1]]), kept, False), False
-    kept = np.array([0, limit])
-    return _Part(np.asarray(corpus.tokens[:limit]), kept, corpus.is_stream), not corpus.is_stream
+        part = _Part(np.asarray(corpus.tokens[: offsets[whole]]), offsets[: whole + 1], False)
+        return part, False
+    bounds = np.array([0, limit])
+    return _Part(np.asarray(corpus.tokens[:limit]), bounds, corpus.is_stream), not corpus.is_stream
 
 
 # ---- runs ---------------------------------------------------------------------------------------
