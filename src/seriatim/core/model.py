@@ -20,11 +20,13 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor, nn
 
-from seriatim.core import tree
+from seriatim.core import forking, tree
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import Distribution
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
+
+forking.use_one_thread_in_children()
 
 Features: TypeAlias = Tree  # what `emit` reads, (B, ...) or (B, L, ...)
 Carry: TypeAlias = Tree  # the state that a family folds; every tensor leaf has B in axis 0

@@ -403,7 +403,7 @@ def _build_entry(entry: Path, source: Source, vocabulary: Vocabulary) -> None:
         OSError: if the cache cannot be written.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+    unfinished = atomic.make_folder(entry.parent, f".{entry.name}-")
     try:
         _write(unfinished, source, vocabulary)
         if entry.exists():  # it is damaged, or it would have been used

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         own = path / CHECKPOINTS  # removed with the run, if this process is killed
         place = own if own.is_dir() else path.parent
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
+        temporary = atomic.make_folder(place, f".{path.name}.")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from None
     try:
@@ -139,7 +138,8 @@ def _fill(
         for prefix, module in modules.items()
         for name, tensor in _distinct(module).items()
     }
-    safetensors.torch.save_file(tensors, folder / _WEIGHTS)
+    with atomic.keep_umask(folder / _WEIGHTS):
+        safetensors.torch.save_file(tensors, folder / _WEIGHTS)
     for name, content in documents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
@@ -186,7 +186,7 @@ def _put(temporary: Path, path: Path) -> None:
             os.replace(file, path / file.name)
         atomic.flush(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    aside = atomic.make_folder(path.parent, f".{path.name}.old.")
     os.rename(path, aside / "model")
     try:
         os.rename(temporary, path)

@@ -113,7 +113,8 @@ def _write(path: Path, sharded: Mapping[str, DTensor]) -> FileChecksum:
     rows = {name: [_bounds(t)[0], list(t.shape)] for name, t in sharded.items()}
     local = {name: t.to_local().detach().cpu().contiguous() for name, t in sharded.items()}
     with atomic.write(path) as part:
-        safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
+        with atomic.keep_umask(part):
+            safetensors.torch.save_file(local, part, metadata={_ROWS: json.dumps(rows)})
         written = checksum(part)
     atomic.flush(path.parent)
     return written

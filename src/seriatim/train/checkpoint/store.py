@@ -140,7 +140,8 @@ def write(folder: Path, snapshot: Snapshot, about: Mapping[str, Json]) -> None:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileChecksum:
     with atomic.write(path) as part:
-        safetensors.torch.save_file(dict(tensors), part)
+        with atomic.keep_umask(part):
+            safetensors.torch.save_file(dict(tensors), part)
         return checksum(part)
 
 
