@@ -105,15 +105,41 @@ def test_a_truncated_file_is_noticed_at_opening(tmp_path: Path) -> None:
         storage.read_header(tmp_path / "m")
 
 
-def test_an_altered_file_of_the_same_size_is_found_by_verify(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["weights.safetensors", "symbols.json", "config.json"])
+def test_an_altered_file_of_the_same_size_is_named(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "m")
+    file = tmp_path / "m" / name
+    data = bytearray(file.read_bytes())
+    data[-1 if name.startswith("w") else data.index(b"a" if name == "config.json" else b"1")] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match=f"{name}.*(was altered|no configuration)"):
+        storage.verify(tmp_path / "m")
+
+
+def test_at_loading_small_files_are_compared_and_large_ones_are_not(tmp_path: Path) -> None:
     _save(tmp_path / "m")
     weights = tmp_path / "m" / "weights.safetensors"
+    header = storage.read_header(tmp_path / "m")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    storage.read_header(tmp_path / "m")
-    with pytest.raises(ModelError, match="was altered"):
+    storage.check_contents(tmp_path / "m", header, most=len(data) - 1)
+    with pytest.raises(ModelError, match=r"weights.safetensors was altered .* verify=False"):
+        storage.check_contents(tmp_path / "m", header, most=2 * len(data))
+
+
+def test_a_value_of_the_configuration_that_was_altered_is_noticed(tmp_path: Path) -> None:
+    _save(tmp_path / "m")
+    file = tmp_path / "m" / "config.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content))  # white space is no content
+    storage.verify(tmp_path / "m")
+    file.write_text(json.dumps({**content, "kind": "b"}))
+    with pytest.raises(ModelError, match=r"config.json was altered"):
         storage.verify(tmp_path / "m")
+    del content["checksum"]  # of folders that were written before there was one
+    file.write_text(json.dumps({**content, "kind": "b"}))
+    storage.verify(tmp_path / "m")
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:

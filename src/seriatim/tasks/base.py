@@ -274,7 +274,12 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
+        cls,
+        path: str | PathLike[str],
+        *,
+        classes: Iterable[type] = (),
+        device: str | None = None,
+        verify: bool = True,
     ) -> Self:
         """The model that `save` wrote.
 
@@ -282,6 +287,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             path: the folder.
             classes: your own classes that the model uses, such as a cell.
             device: the device on which to compute; None: a GPU if there is one.
+            verify: whether to refuse files that were altered since they were written; large files
+                of weights are compared only by `seriatim info --verify`.
 
         Raises:
             ModelError: if there is no model, or it is damaged, of a newer version or another task.
@@ -290,6 +297,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         header = storage.read_header(path)
         check_task(path, header.task, cls, f"{cls.__name__}.load")
         with storage.refusing_damage(path, header.seriatim):
+            if verify:
+                storage.check_contents(path, header, most=storage.CHECKED_AT_LOAD)
             task = cls._restored(path, tuple(classes), device)
             storage.check_size(path, lambda: task._build(0, None))
             task.model = task._build(0, None)  # the weights made here are replaced at once

@@ -39,7 +39,11 @@ def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
 
 
 def load(
-    path: str | PathLike[str], *, classes: Iterable[type] = (), device: str | None = None
+    path: str | PathLike[str],
+    *,
+    classes: Iterable[type] = (),
+    device: str | None = None,
+    verify: bool = True,
 ) -> LanguageModel | Translator | Labeller:
     """The language model, translator or labeller in a model folder.
 
@@ -47,6 +51,8 @@ def load(
         path: the folder.
         classes: your own classes that the model uses, such as a cell.
         device: the device on which to compute; None: a GPU if there is one.
+        verify: whether to refuse files that were altered since they were written; large files of
+            weights are compared only by `seriatim info --verify`.
 
     Raises:
         ModelError: if there is no model, or it is damaged, of a newer version or an unknown task.
@@ -58,7 +64,7 @@ def load(
             f"{path} holds a model of the task {name!r}, and this seriatim knows "
             f"{', '.join(TASKS)}: update seriatim"
         )
-    task = TASKS[name].load(path, classes=classes, device=device)
+    task = TASKS[name].load(path, classes=classes, device=device, verify=verify)
     assert isinstance(task, LanguageModel | Translator | Labeller)
     return task
 

@@ -36,6 +36,7 @@ T = TypeVar("T")
 FORMAT = 2  # format 1 was written by seriatim 0.1.0 and is still read
 _CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
 CHECKPOINTS, LOG, CURVE, TENSORBOARD = "checkpoints", "log.jsonl", "loss.png", "tensorboard"
+CHECKED_AT_LOAD = 1 << 25  # bytes, which take less than 0.05 s; `verify` reads larger files too
 _OF_RUN = (CHECKPOINTS, LOG, CURVE, TENSORBOARD)
 
 
@@ -146,6 +147,7 @@ def _fill(
     files = {file.name: _seal(file) for file in sorted(folder.iterdir())}
     header = FolderHeader(FORMAT, __version__, task, files)
     head = {**records.to_json(header), **records.to_json(config)}
+    head["checksum"] = _checksum(head)
     (folder / _CONFIG).write_text(json.dumps(head, indent=1), encoding="utf-8")
     for file in folder.iterdir():
         atomic.flush(file)
@@ -162,6 +164,13 @@ def _distinct(module: nn.Module) -> dict[str, Tensor]:
             seen[key] = name
             distinct[name] = tensor.detach().cpu().contiguous()
     return distinct
+
+
+def _checksum(head: Json) -> str:
+    """The checksum of config.json, of every value in it but the checksum itself."""
+    content = {key: value for key, value in head.items() if key != "checksum"}
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _seal(file: Path) -> "FileDigest":
@@ -217,12 +226,14 @@ class FolderHeader:
         seriatim: the version that wrote it.
         task: the name of the task.
         files: the other files, by name.
+        checksum: of config.json itself; None: it was written before there was one.
     """
 
     format: int
     seriatim: str
     task: str
     files: Mapping[str, FileDigest]
+    checksum: str | None = None
 
 
 def read_header(path: Path) -> FolderHeader:
@@ -263,6 +274,36 @@ def read_header(path: Path) -> FolderHeader:
                 "bytes were written; restore the folder or fit again"
             )
     return header
+
+
+def check_contents(path: Path, header: FolderHeader, *, most: int | None = None) -> None:
+    """Compare the files of a model folder with the checksums of when they were written.
+
+    Args:
+        path: the folder.
+        header: its header, from `read_header`.
+        most: the bytes that are read at most, small files first; None: every file is read.
+
+    Raises:
+        ModelError: if a file was altered.
+    """
+    content = records.read_json(path / _CONFIG)
+    if header.checksum is not None and header.checksum != _checksum(content):
+        raise _altered(path / _CONFIG)
+    for name, seal in sorted(header.files.items(), key=lambda item: item[1].bytes):
+        if most is not None:
+            most -= seal.bytes
+            if most < 0:
+                return
+        if _seal(path / name) != seal:
+            raise _altered(path / name)
+
+
+def _altered(file: Path) -> ModelError:
+    return ModelError(
+        f"{file} was altered since it was written: restore it or fit again; if the change was "
+        "meant, load the folder in Python with verify=False and save it anew"
+    )
 
 
 def read_config(kind: type[T], path: Path) -> T:
@@ -382,6 +423,4 @@ def verify(path: Path) -> None:
     Raises:
         ModelError: if a file was altered.
     """
-    for name, seal in read_header(path).files.items():
-        if _seal(path / name) != seal:
-            raise ModelError(f"{path / name} was altered since it was written: do not trust it")
+    check_contents(path, read_header(path))
