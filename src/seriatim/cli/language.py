@@ -1,20 +1,20 @@
 """Commands that use a fitted model: score, generate, next, surprisal, info, check."""
 
 import itertools
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.prompts import given_text
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from seriatim.tasks.base import AnyTask, EachScore
 
@@ -98,9 +98,12 @@ def _print_each(
 
 def generate(
     model: Path,
-    prompt: str = "",
+    prompt: str | None = None,
     /,
     *,
+    file: Path | None = None,
+    files: FileOptions | None = None,
+    reading: ReadingOptions | None = None,
     length: Annotated[int, Parameter(alias="-n")] = 500,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -114,7 +117,9 @@ def generate(
 
     Args:
         model: a model folder.
-        prompt: the text that is continued.
+        prompt: the text that is continued; for a model of events one event, or a JSON list of
+            events, and each event is then printed on a line of its own.
+        file: a file that holds the prompt, or with --column its events.
         length: the number of symbols at most; a model of lines or documents ends by itself.
         temperature: the divisor of the scores: below 1 sharper, above 1 flatter, 0 always the
             most probable symbol.
@@ -132,22 +137,38 @@ def generate(
 
     use_threads(threads)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    pieces = load_as(LanguageModel, model, "generate").generating(
-        prompt, length, seed=seed, sampling=sampling
-    )
-    if json:
-        print_json({"prompt": prompt, "text": "".join(pieces), "seed": seed})
+    lm = load_as(LanguageModel, model, "generate")
+    start = given_text(lm, prompt, file, files, reading)
+    pieces = lm.generating(start, length, seed=seed, sampling=sampling)
+    if not isinstance(start, str):
+        _print_events(start, pieces, seed, json=json)
         return
-    for piece in itertools.chain([prompt + next(pieces, "")], pieces):
+    if json:
+        print_json({"prompt": start, "text": "".join(pieces), "seed": seed})
+        return
+    for piece in itertools.chain([start + next(pieces, "")], pieces):
         print(piece, end="", flush=True)
     print()
 
 
+def _print_events(
+    prompt: "Sequence[str]", events: "Iterator[str]", seed: int, *, json: bool
+) -> None:
+    if json:
+        print_json({"prompt": list(prompt), "symbols": [*prompt, *events], "seed": seed})
+        return
+    for event in itertools.chain(prompt, events):
+        print(event, flush=True)
+
+
 def next_symbols(
     model: Path,
-    prompt: str = "",
+    prompt: str | None = None,
     /,
     *,
+    file: Path | None = None,
+    files: FileOptions | None = None,
+    reading: ReadingOptions | None = None,
     top: Annotated[int, Parameter(alias="-k")] = 10,
     json: Flag = False,
 ) -> None:
@@ -155,7 +176,9 @@ def next_symbols(
 
     Args:
         model: a model folder.
-        prompt: the text before the next symbol.
+        prompt: the text before the next symbol; for a model of events one event, or a JSON list
+            of events.
+        file: a file that holds the prompt, or with --column its events.
         top: the number of symbols to show.
         json: print JSON.
     """
@@ -164,7 +187,8 @@ def next_symbols(
 
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
-    predictions = load_as(LanguageModel, model, "next").next(prompt, top)
+    lm = load_as(LanguageModel, model, "next")
+    predictions = lm.next(given_text(lm, prompt, file, files, reading), top)
     if json:
         print_json([{"symbol": p.symbol, "probability": p.probability} for p in predictions])
     else:
@@ -183,45 +207,39 @@ def surprisal(
     text: str | None = None,
     /,
     *,
+    per: Literal["symbol", "word"] = "symbol",
     file: Path | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
+    reading: ReadingOptions | None = None,
     json: Flag = False,
 ) -> None:
-    """The surprisal of every symbol of a text, its end included, in bits.
+    """The surprisal of every symbol or word of a text, its end included, in bits.
 
     Args:
         model: a model folder.
-        text: the text itself; without it and without --file it is read from stdin.
-        file: a file to read the text from.
-        encoding: the encoding of the file.
+        text: the text itself; for a model of events one event, or a JSON list of events; without
+            it and without --file it is read from stdin.
+        per: what to show: each symbol, or each word, the sum over its symbols; white space counts
+            with the word after it.
+        file: a file to read the text from, or with --column its events.
         json: print JSON.
     """
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     lm = load_as(LanguageModel, model, "surprisal")
-    content = _text(text, file, encoding)
+    content = given_text(lm, text, file, files, reading, reads_stdin=True)
     if not content:
         raise ConfigError("there is no text: give one that is not empty")
-    symbols = lm.surprisal(content)
+    symbols = lm.surprisal(content, per=per)
     total = sum(s.bits for s in symbols)
     if json:
         print_json(
             {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in symbols]}
         )
         return
-    print(text_table([["symbol", "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in symbols)]))
-    print(f"{total:.3f} bits in total, {total / max(len(symbols), 1):.3f} per symbol")
-
-
-def _text(text: str | None, file: Path | None, encoding: str) -> str:
-    from seriatim.data.files import read_blocks
-
-    if text is not None and file is not None:
-        raise ConfigError("a text and --file were given: give one of them")
-    if file is not None:
-        return "".join(read_blocks(file, encoding))
-    return sys.stdin.read() if text is None else text
+    print(text_table([[per, "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in symbols)]))
+    print(f"{total:.3f} bits in total, {total / max(len(symbols), 1):.3f} per {per}")
 
 
 def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:

@@ -32,7 +32,7 @@ from seriatim.core import atomic
 from seriatim.core.records import read_record
 from seriatim.data.sources import Source
 from seriatim.data.vocab.vocabulary import LINE_END, Ids, Text, Vocabulary, join_texts
-from seriatim.errors import ConfigError, OutputError
+from seriatim.errors import ConfigError, DataError, OutputError
 
 Tokens: TypeAlias = NDArray[Any]
 
@@ -280,7 +280,10 @@ def _fill(sink: _Sink, source: Source, vocabulary: Vocabulary) -> CorpusStatisti
     encoder = {"line": _encode_lines, "document": _encode_each, "stream": _encode_stream}
     sequences = tokens = characters = in_bytes = unknown = 0
     reason, is_respelled = None, True
-    for part in encoder[source.sequences](source.texts(), vocabulary):
+    texts: Iterable[Text] = source.texts()
+    if vocabulary.has_spaces:
+        texts = _only_lists(texts, source.name)
+    for part in encoder[source.sequences](texts, vocabulary):
         sink.write(part.ids, part.lengths)
         sequences += len(part.lengths)
         tokens += len(part.ids)
@@ -368,6 +371,22 @@ def _encode_stream(texts: Iterable[Text], vocabulary: Vocabulary) -> Iterator[_E
             else:
                 text = vocabulary.separator.join(piece[:-1]) + LINE_END
             yield _Encoded(text, piece, ids, before + vocabulary.decode(ids), [], before=before)
+
+
+def _only_lists(texts: Iterable[Text], name: str) -> Iterator[Text]:
+    """The texts, which must be lists of events.
+
+    Raises:
+        DataError: if one is a text, which cannot be cut into events that contain spaces.
+    """
+    for text in texts:
+        if isinstance(text, str) and text.strip():
+            raise DataError(
+                f"{name} holds texts ({text.strip()[:40]!r}), and the symbols of this model are "
+                "events that contain spaces: give each sequence as a list of events, or name the "
+                "columns of a table with --column and --sequence-column"
+            )
+        yield text
 
 
 def _is_text(text: Text) -> bool:

@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from seriatim.analysis.context.measure import CONTEXTS, LIMIT, effective_context
@@ -24,18 +22,17 @@ from seriatim.analysis.robustness.measure import SEEDS, measure_robustness
 from seriatim.analysis.robustness.perturbations import STRENGTHS
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.distributions import as_discrete
-from seriatim.core.model import SequenceModel, State
+from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
-from seriatim.data.batches.corpus import check_token_budget
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Sequences, Source, open_source
 from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.categories import CategoryChoice
 from seriatim.data.vocab.fit import vocabulary_from_json
-from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.decode.sampling import Sampling, sample
+from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
+from seriatim.decode.sampling import Sampling
 from seriatim.decode.stream import Stream
-from seriatim.errors import ConfigError, DataError, SymbolError
+from seriatim.errors import ConfigError, DataError
 from seriatim.laws import check
 from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
@@ -43,7 +40,6 @@ from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
-from seriatim.report.terminal import format_bytes
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
 from seriatim.tasks.base import (
@@ -55,17 +51,28 @@ from seriatim.tasks.base import (
     not_fitted,
 )
 from seriatim.tasks.encoding import encode_parts
+from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.saved import SavedLanguageModel, rename_options
 from seriatim.tasks.sequence_surprisal import HEAD, SequenceSurprisal, surprisals_by_sequence
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
-from seriatim.tasks.text import option_text, score_lines
-from seriatim.tasks.text_stream import Prediction, Surprisal, TextStream
+from seriatim.tasks.text import language_rows, score_lines
+from seriatim.tasks.text_stream import (
+    Prediction,
+    Surprisal,
+    TextStream,
+    Unit,
+    read_prompt,
+    sample_symbols,
+    state_after,
+    text_surprisals,
+    texts_of,
+)
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.train.callbacks.history import History
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.loop import batches_of, seeded, validation_pass
-from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
+from seriatim.train.options import TrainingOptions
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
@@ -149,15 +156,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         Raises:
             ConfigError: if an option or value does not exist, or options contradict each other.
         """
-        recipe = dict(self.config.recipe_for(preset or self._preset))
-        usual = recipe.get("optimizer", "adamw")
-        if given.get("optimizer", usual) != usual:
-            recipe.pop("learning_rate", None)  # a rate of one means nothing to another
-        if given.keys() & set(BUDGETS):
-            recipe = {name: value for name, value in recipe.items() if name not in BUDGETS}
-        options = configure_training({**recipe, **given})
-        check_token_budget(options.token_budget, options.length)
-        return options
+        return suited_options(self.config.recipe_for(preset or self._preset), given)
 
     def open_files(self, files: DataFiles) -> Source:
         """The text in files; see `Task.open_files`."""
@@ -287,6 +286,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             bits = spelling_bits(self._speller, source.texts(), symbols)
         return score_text(likelihood, corpus, seconds, spelling_bits=bits)
 
+    @overload
     def generate(
         self,
         prompt: str = "",
@@ -294,31 +294,56 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         *,
         seed: int = 0,
         sampling: Sampling | None = None,
-    ) -> str:
-        """The prompt and up to `length` symbols after it; see `generating`."""
-        return prompt + "".join(self.generating(prompt, length, seed=seed, sampling=sampling))
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: list[str],
+        length: int = 200,
+        *,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        prompt: str | list[str] = "",
+        length: int = 200,
+        *,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> str | list[str]:
+        """The prompt and up to `length` symbols after it; see `generating`.
+
+        Returns:
+            A text; after a list of events, a list of events.
+        """
+        pieces = self.generating(prompt, length, seed=seed, sampling=sampling)
+        return prompt + "".join(pieces) if isinstance(prompt, str) else [*prompt, *pieces]
 
     def generating(
         self,
-        prompt: str = "",
+        prompt: Text = "",
         length: int = 200,
         *,
         seed: int = 0,
         sampling: Sampling | None = None,
     ) -> Iterator[str]:
-        """What follows a prompt, piece by piece as it is sampled.
+        """What follows a prompt, piece by piece as it is sampled; after a list, event by event.
 
         It ends after `length` symbols, or at the end that a model of lines or documents
         predicts.
 
         Args:
-            prompt: what stands before; "": nothing but the beginning.
-            length: symbols at most.
-            seed: the same seed gives the same text.
-            sampling: temperature and filters; None: from the model's own distribution.
+            prompt: the text, or the list of events or words, that is continued; to a model of
+                events, a text that is one of them is that event. "" or []: nothing.
+            length: the number of symbols at most.
+            seed: the seed; the same seed gives the same text.
+            sampling: temperature and filters; None: the distribution of the model.
 
         Raises:
-            SymbolError: the prompt has symbols that the model has never seen.
+            SymbolError: if the prompt has symbols that the model has never seen.
         """
         model, symbols = self._fitted()
         if length < 0:
@@ -326,47 +351,47 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
                 f"length {length} is negative: give the number of symbols to generate"
             )
         ids = self._prompt(prompt)
-        decoder = symbols.decoder()
-        for i in ids:
-            decoder.push(i)
-        has_ends = self.sequences != "stream"
-        state = self._read(ids)
-        for _, (x, _) in zip(
-            range(length), sample(model, state, sampling=sampling, seed=seed), strict=False
-        ):
-            symbol = int(x)
-            if has_ends and symbol == symbols.boundary:
-                break
-            yield decoder.push(symbol)
-        yield decoder.flush()
+        end = None if self.sequences == "stream" else symbols.boundary
+        found = sample_symbols(model, ids, length, end=end, seed=seed, sampling=sampling)
+        if isinstance(prompt, str):
+            yield from texts_of(symbols, ids, found)
+        else:
+            yield from (symbols.decode([i]) for i in found)
 
-    def next(self, prompt: str = "", k: int = 10) -> list[Prediction]:
-        """The k most probable symbols after a prompt."""
+    def next(self, prompt: Text = "", k: int = 10) -> list[Prediction]:
+        """The k most probable symbols after a prompt, which is as in `generating`."""
         model, symbols = self._fitted()
         with torch.inference_mode():
-            values, ids = as_discrete(model.predict(self._read(self._prompt(prompt)))).top(k)
+            state = state_after(model, self._prompt(prompt))
+            values, ids = as_discrete(model.predict(state)).top(k)
         pairs = zip(ids[0].tolist(), values[0].exp().tolist(), strict=True)
         return [Prediction(symbols.name(i), p) for i, p in pairs]
 
-    def surprisal(self, text: str) -> list[Surprisal]:
-        """The bits of every symbol of a text, the end of each sequence included."""
-        model, symbols = self._fitted()
-        is_stream, pieces = self.sequences == "stream", self._pieces(text)
-        corpus = Corpus.from_tokens(pieces, is_stream=is_stream)
-        nats, _ = surprisals(model, corpus)
-        ends = [] if is_stream else [symbols.boundary]
-        ids = [i for piece in pieces for i in (*piece.tolist(), *ends)]
-        bits = nats / np.log(2)
-        return [Surprisal(symbols.name(i), float(b)) for i, b in zip(ids, bits, strict=True)]
+    def surprisal(self, text: Text, *, per: Unit = "symbol") -> list[Surprisal]:
+        """The bits of every symbol or word of a text, the end of each sequence included.
 
-    def _pieces(self, text: str) -> list[NDArray[np.int64]]:
-        """The sequences of a text, in symbols."""
-        texts = text.removesuffix("\n").split("\n") if self.sequences == "line" else [text]
-        return [self._fitted()[1].encode(t) for t in texts]
+        Args:
+            text: a text, or a list of events or words; to a model of events, a text that is one
+                of them is that event.
+            per: "symbol", or "word" for the sums over the symbols of each word; white space
+                counts with the word after it, and an event is a word.
+
+        Raises:
+            SymbolError: if the events of the model contain spaces and the text is several of them.
+        """
+        model, symbols = self._fitted()
+        is_stream = self.sequences == "stream"
+        return text_surprisals(model, symbols, self._texts(text), is_stream=is_stream, per=per)
+
+    def _texts(self, text: Text) -> list[Text]:
+        """The sequences of a text."""
+        if self.sequences != "line" or not isinstance(text, str):
+            return [text]
+        return [*text.removesuffix("\n").split("\n")]
 
     def trace(
         self,
-        text: str,
+        text: Text,
         top: int = 5,
         *,
         only: Collection[str] | None = None,
@@ -384,9 +409,11 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             ConfigError: a text too long to be recorded.
             DataError: an empty text.
         """
+        model, symbols = self._fitted()
         return trace_text(
-            *self._fitted(),
-            self._pieces(text),
+            model,
+            symbols,
+            [symbols.encode_prompt(t) for t in self._texts(text)],
             has_ends=self.sequences != "stream",
             top=top,
             only=only,
@@ -490,25 +517,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
 
     def describe(self) -> list[tuple[str, str]]:
         """The rows of a table of `info` for people."""
-        model, symbols = self._fitted()
-        reach = "unbounded" if model.reach is None else f"{model.reach:,} symbols"
-        rows = [
-            ("family", self.config.family),
-            ("options", option_text(describe(self.config)["options"])),
-            ("symbols", f"{symbols.num_symbols:,} ({symbols.kind})"),
-            ("sequences", str(self.sequences)),
-            ("parameters", f"{num_parameters(model):,}"),
-            ("state per sequence", f"{format_bytes(state_bytes(model))} after 512 symbols"),
-            ("reach", reach),
-            ("fingerprint", model.fingerprint()),
-        ]
-        for name, part in self.training.data.items():
-            rows.append(
-                (f"{name} part", f"{part.symbols:,} symbols in {part.sequences:,} sequences")
-            )
-        for name, score in self.training.scores.items():
-            rows.append((f"{name} bits", f"{score.bits_per_symbol:.4f} per symbol"))
-        return rows
+        return language_rows(self.config, *self._fitted(), str(self.sequences), self.training)
 
     def headline(self) -> str:
         """The kind and the size of the model, in a line."""
@@ -532,23 +541,10 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             raise not_fitted(self)
         return self.model, self.vocabulary
 
-    def _prompt(self, prompt: str) -> list[int]:
-        _, symbols = self._fitted()
-        unknown = symbols.unknown_symbols(prompt)
+    def _prompt(self, prompt: Text) -> Ids:
         train = self.training.data.get("train")
-        if unknown and (train is None or not train.unknown):
-            named = ", ".join(repr(u) for u in unknown[:5])
-            raise SymbolError(
-                f"the prompt has {len(unknown)} symbols that the model has never seen ({named}): "
-                "leave them out, or fit on text that has them"
-            )
-        return [int(i) for i in symbols.encode(prompt)]
-
-    def _read(self, ids: list[int]) -> State:
-        model, _ = self._fitted()
-        with torch.inference_mode():
-            state = model.start(1)
-            return model.update(state, torch.tensor([ids], dtype=torch.int64, device=model.device))
+        may_be_unknown = train is not None and train.unknown > 0
+        return read_prompt(self._fitted()[1], prompt, may_be_unknown=may_be_unknown)
 
     # ---- on disk --------------------------------------------------------------------------------
 

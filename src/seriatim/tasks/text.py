@@ -1,16 +1,49 @@
-"""Options and scores as text.
+"""Options, language models and scores as text for people.
 
-Knows numbers; no model.
+Knows numbers and what every model has; no family.
 """
 
 from collections.abc import Mapping
 
+from seriatim.core.model import SequenceModel
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.metrics.score import Score
+from seriatim.metrics.size import num_parameters, state_bytes
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import describe
+from seriatim.report.terminal import format_bytes
+from seriatim.tasks.training_record import LanguageRecord
 
 
 def option_text(options: Mapping[str, object]) -> str:
     """The options of a model that are set, as "name=value, name=value"."""
     return ", ".join(f"{name}={value}" for name, value in options.items() if value is not None)
+
+
+def language_rows(
+    config: ModelConfig,
+    model: SequenceModel,
+    vocabulary: Vocabulary,
+    sequences: str,
+    training: LanguageRecord,
+) -> list[tuple[str, str]]:
+    """The rows of a table about a language model."""
+    reach = "unbounded" if model.reach is None else f"{model.reach:,} symbols"
+    rows = [
+        ("family", config.family),
+        ("options", option_text(describe(config)["options"])),
+        ("symbols", f"{vocabulary.num_symbols:,} ({vocabulary.kind})"),
+        ("sequences", sequences),
+        ("parameters", f"{num_parameters(model):,}"),
+        ("state per sequence", f"{format_bytes(state_bytes(model))} after 512 symbols"),
+        ("reach", reach),
+        ("fingerprint", model.fingerprint()),
+    ]
+    for name, part in training.data.items():
+        rows.append((f"{name} part", f"{part.symbols:,} symbols in {part.sequences:,} sequences"))
+    for name, score in training.scores.items():
+        rows.append((f"{name} bits", f"{score.bits_per_symbol:.4f} per symbol"))
+    return rows
 
 
 def score_lines(score: Score) -> list[str]:

@@ -127,6 +127,11 @@ class BPEVocabulary(Vocabulary):
         parts = map(self._ids_by_part.__getitem__, _PARTS.findall(text))
         return np.fromiter(chain.from_iterable(parts), np.int64)
 
+    def is_joined_freely(self, before: str, after: str) -> bool:
+        """False where the second piece continues a unit that the first one has begun."""
+        apart = np.concatenate([self.encode(before), self.encode(after)])
+        return np.array_equal(self.encode(before + after), apart)
+
     def _decode(self, ids: Ids) -> str:
         return b"".join(map(self._pieces.__getitem__, ids.tolist())).decode("utf-8", "replace")
 

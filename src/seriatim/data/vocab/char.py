@@ -77,6 +77,9 @@ class CharVocabulary(Vocabulary):
         ids: Ids = self._ids[np.minimum(codes, len(self._ids) - 1)].astype(np.int64)
         return ids
 
+    def _begins(self, text: str) -> Ids:
+        return np.arange(len(text))
+
     def _decode(self, ids: Ids) -> str:
         ids = ids[ids != 1] if self.is_document else ids
         return self._codes[ids].tobytes().decode("utf-32-le")

@@ -85,10 +85,16 @@ def fit_vocabulary(
             f"bpe:8000){hint}"
         )
     check_limits(min_count, max_size)
-    counts = _count_words(texts) if spec == "word" else _count_characters(texts, spec)
+    is_events = False
+    if spec == "word":
+        counts, is_events = _count_words(texts)
+    else:
+        counts = _count_characters(texts, spec)
     for special in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
         counts.pop(special, None)
     symbols = _most_frequent(counts, min_count, max_size)
+    if spec == "word":
+        return WordVocabulary(symbols, is_document=is_document, is_events=is_events)
     return COUNTED_VOCABULARIES[spec](symbols, is_document=is_document)
 
 
@@ -143,13 +149,16 @@ def _count_characters(texts: Iterable[Text], kind: str) -> Counter[str]:
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
 
 
-def _count_words(texts: Iterable[Text]) -> Counter[str]:
+def _count_words(texts: Iterable[Text]) -> tuple[Counter[str], bool]:
+    """The words, and whether some of them came as lists of events."""
     counts: Counter[str] = Counter()
+    is_events = False
     for text in texts:
+        is_events = is_events or not isinstance(text, str)
         counts.update(split_words(text) if isinstance(text, str) else text)
     for word in counts:
         check_characters(word)
-    return counts
+    return counts, is_events
 
 
 def vocabulary_from_json(data: object) -> Vocabulary:

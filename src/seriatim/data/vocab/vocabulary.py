@@ -14,6 +14,7 @@ Knows texts that fit in memory. Does not know files or models.
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ LINE_END = "\n"
 UNKNOWN = "<unk>"
 END = "<end>"
 BATCH_CHARACTERS = 1 << 18
+_WORDS = re.compile(r"[ \t]*(?:[^ \t\n]+|\n)|[ \t]+")
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}
 
 
@@ -59,12 +61,14 @@ class VocabularyRecord:
         symbols: the characters or words in the order of their ids, from id 2; words without
             white space may be saved as one text with a space between two words.
         tokenizer: the tokenizer's own JSON, of byte-pair encoding.
+        is_events: whether the words came as lists of events; None: not recorded.
     """
 
     kind: str
     is_document: bool
     symbols: list[str] | str | None = None
     tokenizer: Json | None = None
+    is_events: bool | None = None
 
 
 class Vocabulary(ABC):
@@ -76,6 +80,10 @@ class Vocabulary(ABC):
         boundary: the id fed before a sequence and predicted at its end; never 0.
         unknown: the id of `<unk>`, or None where every text can be represented.
         is_document: whether sequences are documents, with a separate boundary.
+        is_events: whether the symbols are events that come as lists, so that a text pushed to a
+            stream is one of them whatever it contains.
+        has_spaces: whether a symbol contains white space, so that a text cannot be cut into
+            symbols: only lists of them can be given.
         num_symbols: V, the number of ids, all included.
         num_characters: (V,) the code points of text that each symbol stands for. They sum to
             those of the text where decode(encode(text)) = text; see `text_sizes` for words.
@@ -85,6 +93,8 @@ class Vocabulary(ABC):
 
     kind: ClassVar[str]
     separator: ClassVar[str] = ""
+    is_events: bool = False
+    has_spaces: bool = False
 
     def __init__(
         self,
@@ -131,6 +141,49 @@ class Vocabulary(ABC):
             return self._encode_items(text)
         check_characters(text)
         return self._encode(text)
+
+    def encode_prompt(self, text: Text) -> Ids:
+        """The ids of what a person gives: `encode`, but of events a text may also be one event.
+
+        Raises:
+            SymbolError: if symbols contain spaces, and the text is several of them or unknown.
+        """
+        return self.encode(text)
+
+    def encode_element(self, element: Text) -> Ids:
+        """The ids of an element that a person pushes: of events, a text is always one event."""
+        return self.encode(element)
+
+    def is_joined_freely(self, before: str, after: str) -> bool:
+        """Whether the symbols of two pieces of text are those of both pieces together."""
+        return True
+
+    def word_numbers(self, text: Text) -> tuple[list[str], Ids]:
+        """The words of a text, and the number of the word (T,) to which each symbol belongs.
+
+        Words are as `split_words` defines them, every line end by itself. White space counts
+        with the word after it; at the end of the text it is an item of its own. Items of a list
+        are words as they are.
+        """
+        if not isinstance(text, str):
+            return [make_visible(item) for item in text], np.arange(len(text))
+        begins = self._begins(text)
+        spans = list(_WORDS.finditer(text))
+        names = [make_visible(span.group().lstrip(" \t") or span.group()) for span in spans]
+        starts = np.array([span.start() for span in spans], np.int64)
+        return names, np.searchsorted(starts, begins, side="right") - 1
+
+    def _begins(self, text: str) -> Ids:
+        """(T,) the position in the text, in characters, at which each symbol begins.
+
+        For symbols made of bytes: a byte belongs to the character whose first byte is at or
+        before it.
+        """
+        ids = self.encode(text)
+        ends = np.cumsum(self.num_bytes[ids])
+        sizes = [len(character.encode()) for character in text]
+        first_bytes = np.cumsum(sizes) - sizes
+        return np.searchsorted(first_bytes, ends - self.num_bytes[ids], side="right") - 1
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD.

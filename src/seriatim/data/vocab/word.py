@@ -28,8 +28,9 @@ from seriatim.data.vocab.vocabulary import (
     make_visible,
 )
 from seriatim.data.vocab.word_index import WordIndex, WordSpans, cut_ahead, split_parts, split_words
-from seriatim.errors import ConfigError, ModelError
+from seriatim.errors import ConfigError, ModelError, SymbolError
 
+_SPACES = frozenset(" \t\n")
 _LONG_TEXT = 1 << 13  # characters from which it pays to cut a whole text at once
 
 
@@ -64,6 +65,7 @@ class WordVocabulary(Vocabulary):
         words: the words with ids 2 .. V-1, in order, without the boundary; or all of them in one
             text, with one space between two words, which is cut on first use.
         is_document: whether sequences are documents.
+        is_events: whether the words came as lists of events; None: if one contains white space.
 
     Raises:
         ConfigError: if a word occurs twice, or the text of all words has a gap in it.
@@ -74,7 +76,9 @@ class WordVocabulary(Vocabulary):
     separator: ClassVar[str] = " "
     _may_have_inner_ends = False
 
-    def __init__(self, words: Sequence[str] | str, *, is_document: bool) -> None:
+    def __init__(
+        self, words: Sequence[str] | str, *, is_document: bool, is_events: bool | None = None
+    ) -> None:
         self._words = words
         if isinstance(words, str) and ("  " in words or LINE_END in words or not words.strip(" ")):
             raise ConfigError("the text of all words has a gap in it that is not one space")
@@ -83,7 +87,13 @@ class WordVocabulary(Vocabulary):
         if isinstance(words, str):
             check_characters(words)
         else:
-            self._may_have_inner_ends = "\n" in self._check(words)
+            joined = self._check(words)
+            self._may_have_inner_ends = "\n" in joined
+            has_space = not _SPACES.isdisjoint(joined)
+            self.has_spaces = has_space and any(
+                word != LINE_END and not _SPACES.isdisjoint(word) for word in words
+            )
+        self.is_events = self.has_spaces if is_events is None else is_events
 
     def _check(self, words: Sequence[str]) -> str:
         """All words in one text, after checking that they are texts and distinct."""
@@ -165,6 +175,29 @@ class WordVocabulary(Vocabulary):
         ids[is_word] = (numbers + 2) * (numbers >= 0)
         return ids
 
+    def encode_prompt(self, text: Text) -> Ids:
+        """The ids of a list, of a text of words, or of a single event; see `Vocabulary`."""
+        if not self.is_events or not isinstance(text, str):
+            return self.encode(text)
+        if text in self._ids:
+            return self.encode([text])
+        if self.has_spaces and not _SPACES.isdisjoint(text):
+            raise SymbolError(
+                f"{text!r:.60} is none of the events of this model, and some of them contain "
+                f"spaces: give a list of events, such as {text.split()[:2]}"
+            )
+        return self.encode(text)
+
+    def encode_element(self, element: Text) -> Ids:
+        """The ids of a list or of a text of words; of events, a text is always one event."""
+        return self.encode([element] if self.is_events and isinstance(element, str) else element)
+
+    def word_numbers(self, text: Text) -> tuple[list[str], Ids]:
+        """Every symbol is a word; see `Vocabulary`."""
+        if isinstance(text, str) and self.is_events and text in self._ids:
+            text = [text]
+        return super().word_numbers(list(split_words(text)) if isinstance(text, str) else text)
+
     def _encode_items(self, items: Sequence[str]) -> Ids:
         return np.fromiter(map(self._ids.__getitem__, items), np.int64, len(items))
 
@@ -213,14 +246,15 @@ class WordVocabulary(Vocabulary):
         joined = " ".join(words)
         if words and all(words) and LINE_END not in joined and joined.count(" ") == len(words) - 1:
             words = joined
-        return {"kind": self.kind, "is_document": self.is_document, "symbols": words}
+        record = {"kind": self.kind, "is_document": self.is_document, "symbols": words}
+        return {**record, "is_events": True} if self.is_events else record
 
     @classmethod
     def from_record(cls, record: VocabularyRecord) -> "WordVocabulary":
         """The vocabulary of these words."""
         if record.symbols is None:
             raise ConfigError("it has no words")
-        return cls(record.symbols, is_document=record.is_document)
+        return cls(record.symbols, is_document=record.is_document, is_events=record.is_events)
 
 
 def _join_spaced(texts: Iterable[str]) -> str:
