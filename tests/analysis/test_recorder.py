@@ -25,8 +25,9 @@ from seriatim.layers import blocks
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.models import EncoderConfig, ModelConfig, Seq2Seq
 from seriatim.models.build import build_labeller, build_model
-from seriatim.models.encoders import CausalEncoder, read_both_ways
+from seriatim.models.encoders import CausalEncoder
 from seriatim.train.closed_form import ClosedForm
+from tests.models.reference import read_both_ways
 
 V, B, L = 6, 3, 12
 LENGTHS = torch.tensor([L, 0, 5])

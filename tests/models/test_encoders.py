@@ -13,8 +13,8 @@ from seriatim.models.encoders import (
     RecurrentEncoder,
     make_encoder,
     mean_of_valid,
-    read_both_ways,
 )
+from tests.models.reference import read_both_ways
 
 V, SIZE = 7, 6
 KINDS = ["transformer", "rnn", "lstm", "gru"]

@@ -188,7 +188,7 @@ def test_lstm_gates_have_the_names_of_their_equations() -> None:
     gates = cell.gates(h_, x_)
     f, i, o = (sigmoid(affine(g, x, h)) for g in (g_f, g_i, g_o))
     update = math.tanh(affine(g_c, x, h))
-    expected = {"forget": f, "input": i, "output": o, "update": update}
+    expected = {"forget": f, "input": i, "output": o, "candidate": update}
     assert {k: v.item() for k, v in gates._asdict().items()} == pytest.approx(expected, abs=1e-12)
     hidden, memory = cell((h_, c_), x_)
     assert memory.item() == pytest.approx(f * c + i * update, abs=1e-12)

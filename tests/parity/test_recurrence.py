@@ -281,7 +281,7 @@ def test_gates_of_a_normalized_lstm_make_its_step() -> None:
     assert isinstance(cell, LSTMCell)
     x, h, c = random(B, E, seed=2), random(B, D, seed=1), random(B, D, seed=3)
     gates = cell.gates(h, x)
-    new = gates.forget * c + gates.input * gates.update
+    new = gates.forget * c + gates.input * gates.candidate
     torch.testing.assert_close(
         cell((h, c), x), (gates.output * cell.normalize_cell(new).tanh(), new), **EXACT
     )

@@ -115,16 +115,19 @@ class Mixture(Ensemble):
     def emit(self, features: Features) -> Distribution:
         return MixtureDistribution(self._emitted(features), self.log_weights)
 
-    def fit_weights(self, batches: Iterable[Batch], *, steps: int = 100) -> list[float]:
+    def fit_weights(self, batches: Iterable[Batch]) -> list[float]:
         """Set the weights to those of greatest likelihood on `batches`, and return them.
 
         Args:
             batches: the validation data, each batch scored by every member from its empty state.
-            steps: the maximal number of EM steps.
         """
+        scored = []
         with torch.no_grad():
-            scored = [_scored(self._models(), batch) for batch in batches]
-        weights = em_weights(torch.cat(scored, 1), steps=steps)
+            for batch in batches:
+                needed = batch.target_weights() > 0
+                log_probs = [m.log_prob(batch)[needed].double() for m in self._models()]
+                scored.append(torch.stack(log_probs))
+        weights = em_weights(torch.cat(scored, 1))
         self.log_weights.copy_(weights.log())
         return [float(w) for w in weights]
 
@@ -206,7 +209,7 @@ class Scorer(Protocol):
         """An upper bound of all scores, which lets a search stop early; inf: not known."""
 
 
-def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) -> Tensor:
+def em_weights(log_probs: Tensor, *, steps: int = 100) -> Tensor:
     """The mixture weights of greatest likelihood, by expectation-maximization.
 
         w_m <- mean_n  w_m p_m(x_n) / sum_k w_k p_k(x_n)
@@ -216,8 +219,7 @@ def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) 
 
     Args:
         log_probs: (M, N) the log-probability of each scored symbol under each member, nats.
-        steps: the maximal number of steps.
-        tolerance: the largest change of a weight at which to stop.
+        steps: the maximal number of steps; it stops earlier once no weight changes by 1e-9.
 
     Returns:
         The weights (M,), float64.
@@ -229,11 +231,6 @@ def em_weights(log_probs: Tensor, *, steps: int = 100, tolerance: float = 1e-9) 
         updated = posterior.mean(1)
         change = float((updated - weights).abs().max())
         weights = updated
-        if change < tolerance:
+        if change < 1e-9:
             break
     return weights
-
-
-def _scored(models: Sequence[SequenceModel], batch: Batch) -> Tensor:
-    needed = batch.target_weights() > 0
-    return torch.stack([m.log_prob(batch)[needed].double() for m in models])

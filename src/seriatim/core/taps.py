@@ -103,11 +103,12 @@ class Recorder:
         if path is None or not self._matches(full := _join(path, name)):
             return False
         if self.max_bytes is not None and self._num_bytes + num_bytes > self.max_bytes:
+            sizes = (num_bytes, self._num_bytes + num_bytes, self.max_bytes)
+            own, total, allowed = (f"{size / 1e9:.2g} GB" for size in sizes)
             raise ConfigError(
-                f"recording {full} would take {_gigabytes(num_bytes)}, "
-                f"{_gigabytes(self._num_bytes + num_bytes)} in total, more than the allowed "
-                f"{_gigabytes(self.max_bytes)}: record a shorter text or fewer names with "
-                "only=[..], or allow more with max_gigabytes"
+                f"recording {full} would take {own}, {total} in total, more than the allowed "
+                f"{allowed}: record a shorter text or fewer names with only=[..], or allow more "
+                "with max_gigabytes"
             )
         return True
 
@@ -164,10 +165,6 @@ def _paths(module: nn.Module) -> dict[nn.Module, str]:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
-
-
-def _gigabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.2g} GB"
 
 
 # ---- what layers call ---------------------------------------------------------------------------

@@ -34,13 +34,12 @@ _PIECE = 1 << 20  # characters of a piece of a stream that is split
 
 def examine(
     data: Data,
-    *,
-    valid: Data | None = None,
-    test: Data | None = None,
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    reading: ProfileReading | None = None,
-    megabytes: float = MEGABYTES,
-    say: Say | None = None,
+    valid: Data | None,
+    test: Data | None,
+    split: tuple[float, float, float],
+    reading: ProfileReading,
+    megabytes: float,
+    say: Say | None,
 ) -> DataProfile:
     """Measure data; the arguments are those of `look`.
 
@@ -50,7 +49,7 @@ def examine(
     """
     if megabytes <= 0:
         raise ConfigError(f"a sample of {megabytes:g} megabytes is empty: give 1 or more")
-    say, reading = say or (lambda _: None), reading or ProfileReading()
+    say = say or (lambda _: None)
     if reading.target is not None and (valid is not None or test is not None):
         raise ConfigError(
             "a file of targets belongs to the data alone: look at validation and test pairs "

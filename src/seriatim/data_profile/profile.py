@@ -15,7 +15,6 @@ from seriatim.data_profile.advice import Advice, advise
 from seriatim.data_profile.byte_stats import ByteStats
 from seriatim.data_profile.examine import MEGABYTES, examine
 from seriatim.data_profile.findings import Finding, list_findings
-from seriatim.data_profile.leaks import Leak
 from seriatim.data_profile.page import report_page
 from seriatim.data_profile.parts import Data
 from seriatim.data_profile.result import DataPart, DataProfile, ProfileReading
@@ -71,7 +70,14 @@ class DataReport:
             "parts": {name: _part_json(part) for name, part in profile.parts.items()},
             "sequences": profile.sequences,
             "across_lines": profile.across_lines,
-            "leaks": {name: _leak_json(leak) for name, leak in profile.leaks.items()},
+            "leaks": {
+                name: {
+                    **asdict(leak),
+                    "fraction": leak.fraction,
+                    "ngram_fraction": leak.ngram_fraction,
+                }
+                for name, leak in profile.leaks.items()
+            },
             "split": None if profile.split is None else list(profile.split),
             "split_problem": profile.split_problem,
             "predictability": profile.predictability and asdict(profile.predictability),
@@ -119,11 +125,7 @@ def look(
         DataError: there is no such file, or it is empty or no text.
     """
     reading = ProfileReading(target, sequences, format, field, column, sequence_id, order, encoding)
-    return DataReport(
-        examine(
-            data, valid=valid, test=test, split=split, reading=reading, megabytes=megabytes, say=say
-        )
-    )
+    return DataReport(examine(data, valid, test, split, reading, megabytes, say))
 
 
 # ---- JSON ---------------------------------------------------------------------------------------
@@ -162,10 +164,6 @@ def _facts_json(facts: TextFacts) -> Json:
         },
         "marks": dict(+facts.marks),
     }
-
-
-def _leak_json(leak: Leak) -> Json:
-    return {**asdict(leak), "fraction": leak.fraction, "ngram_fraction": leak.ngram_fraction}
 
 
 def _bytes_json(stats: ByteStats) -> Json:

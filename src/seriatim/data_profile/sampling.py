@@ -10,7 +10,6 @@ Knows bytes and line ends; no records or symbols.
 
 import codecs
 import math
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,16 +52,13 @@ def sample_files(paths: Sequence[Path], formats: Sequence[str], limit: int) -> I
     Raises:
         DataError: a file cannot be read.
     """
-    sizes = [_size(path) for path in paths]
+    sizes = [p.stat().st_size * (_GZIP_RATIO if p.suffix == ".gz" else 1) for p in paths]
     total = sum(sizes)
     if total <= limit:
         yield Sample(tuple(paths))
         return
-    folder = Path(tempfile.mkdtemp(prefix="seriatim-look-"))
-    try:
-        yield _sample(list(zip(paths, formats, sizes, strict=True)), limit, total, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _temporary_folder() as folder:
+        yield _sample(list(zip(paths, formats, sizes, strict=True)), limit, total, Path(folder))
 
 
 @contextmanager
@@ -72,25 +68,27 @@ def without_invalid_bytes(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
     Raises:
         DataError: a file cannot be read.
     """
-    folder = Path(tempfile.mkdtemp(prefix="seriatim-look-"))
-    try:
+    with _temporary_folder() as folder:
         copies = []
         for i, path in enumerate(paths):
-            target = folder / str(i) / path.name.removesuffix(".gz")
-            target.parent.mkdir()
+            target = _in_folder(Path(folder), i, path)
             decoder = codecs.getincrementaldecoder("utf-8")("ignore")
             with open_bytes(path) as file, target.open("wb") as out:
                 while data := file.read(1 << 20):
                     out.write(decoder.decode(data).encode())
             copies.append(target)
         yield tuple(copies)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _size(path: Path) -> int:
-    size = path.stat().st_size
-    return size * _GZIP_RATIO if path.suffix == ".gz" else size
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="seriatim-look-", ignore_cleanup_errors=True)
+
+
+def _in_folder(folder: Path, number: int, path: Path) -> Path:
+    """The path of the copy of a file, in a new subfolder."""
+    target = folder / str(number) / path.name.removesuffix(".gz")
+    target.parent.mkdir()
+    return target
 
 
 def _sample(files: list[tuple[Path, str, int]], limit: int, total: int, folder: Path) -> Sample:
@@ -112,8 +110,7 @@ def _sample(files: list[tuple[Path, str, int]], limit: int, total: int, folder: 
             paths.append(path)
             taken += size
             continue
-        target = folder / str(i) / path.name.removesuffix(".gz")
-        target.parent.mkdir()
+        target = _in_folder(folder, i, path)
         has_free_lines = format in ("text", "jsonl") and path.suffix != ".gz"
         is_spread = is_spread and has_free_lines
         (_write_pieces if has_free_lines else _write_beginning)(path, target, quota)

@@ -8,6 +8,7 @@ Shapes: N sources, B sources of a batch.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -129,41 +130,21 @@ def _search_group(
             row_ids=row_ids,
         )
         return [sorted(samples, key=lambda h: -h.log_prob) for samples in drawn]
-    width, alpha, num_best = decoding.beam, decoding.alpha, decoding.num_best
+    beam_search: Callable[..., list[list[Hypothesis]]] = beam_search_rows
     if phrases is not None:
-        return constrained_beam_search(
-            model,
-            state,
-            phrases=phrases,
-            width=width,
-            max_length=max_length,
-            end=end,
-            alpha=alpha,
-            scorers=scorers,
-            num_best=num_best,
-        )
-    if width == 1:
+        beam_search = partial(constrained_beam_search, phrases=phrases)
+    elif decoding.beam == 1:
         best = greedy_search(model, state, max_length=max_length, end=end, scorers=scorers)
         return [[hypothesis] for hypothesis in best]
-    if decoding.groups > 1:
-        return diverse_beam_search(
-            model,
-            state,
-            width=width,
-            num_groups=decoding.groups,
-            max_length=max_length,
-            end=end,
-            alpha=alpha,
-            scorers=scorers,
-            num_best=num_best,
-        )
-    return beam_search_rows(
+    elif decoding.groups > 1:
+        beam_search = partial(diverse_beam_search, num_groups=decoding.groups)
+    return beam_search(
         model,
         state,
-        width=width,
+        width=decoding.beam,
         max_length=max_length,
         end=end,
-        alpha=alpha,
+        alpha=decoding.alpha,
         scorers=scorers,
-        num_best=num_best,
+        num_best=decoding.num_best,
     )

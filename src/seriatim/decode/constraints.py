@@ -148,8 +148,11 @@ class Banks:
 
     def accepts(self, source: int, symbols: Ints) -> bool:
         """Whether a cut prefix has met all phrases."""
-        phrases = _phrases_of(self.phrases, source)
-        return all(_occurs(list(phrase), symbols.tolist()) for phrase in phrases)
+        text = symbols.tolist()
+        return all(
+            any(text[i : i + len(phrase)] == list(phrase) for i in range(len(text)))
+            for phrase in _phrases_of(self.phrases, source)
+        )
 
     def order(self, extensions: Extensions, memory: PhraseProgress) -> tuple[Ints, Ints]:
         """Extensions from the banks in turn; only prefixes that have met all phrases end."""
@@ -263,8 +266,3 @@ def _check_phrase(phrase: list[int], row: int, end: int | None, limit: int) -> N
             f"the phrase {phrase} of row {row} cannot occur: it has {len(phrase)} symbols, and "
             f"max_length {limit} leaves room for {max(room, 0)}"
         )
-
-
-def _occurs(phrase: list[int], symbols: list[int]) -> bool:
-    size = len(phrase)
-    return any(symbols[i : i + size] == phrase for i in range(len(symbols) - size + 1))

@@ -262,8 +262,9 @@ class BeamSearch:
         symbols: Ints = best.cpu().numpy()
         best = best.clamp(min=0)
         is_open = (as_array(ranked.gather(1, best)) > -np.inf) & (symbols >= 0)
-        if wanted is not None:
-            is_open &= ~_is_repeated(symbols)
+        if wanted is not None:  # a symbol that occurs further left in the row is a repetition
+            same = symbols[:, :, None] == symbols[:, None, :]
+            is_open &= ~np.tril(same, -1).any(2)
             symbols = np.maximum(symbols, 0)
         log_probs = np.where(is_open, as_array(dense.gather(1, best)), -np.inf)
         return log_probs, np.where(is_open, as_array(bonus.gather(1, best)), 0.0), symbols
@@ -340,9 +341,3 @@ class BeamSearch:
             for (scorer, _), memory in zip(self.scorers, self.memories, strict=True)
         ]
         self.memory = self.choice.update(self.memory, x)
-
-
-def _is_repeated(symbols: Ints) -> Bools:
-    """(N, M) whether the same symbol occurs further left in the row."""
-    same = symbols[:, :, None] == symbols[:, None, :]
-    return np.asarray(np.tril(same, -1).any(2))

@@ -20,11 +20,10 @@ language model.
 import gzip
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, NoReturn, cast
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +74,12 @@ def write_arpa(path: Path, model: BackoffModel, words: Sequence[str], *, boundar
     _check_words(words, boundary)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        with _create(unfinished, is_packed=path.suffix == ".gz") as file:
-            for text in arpa_text(model, words, boundary):
-                file.write(text)
+        with (
+            gzip.open(unfinished, "wt", 6, "utf-8", newline="\n")
+            if path.suffix == ".gz"
+            else unfinished.open("w", encoding="utf-8", newline="\n")
+        ) as file:
+            file.writelines(arpa_text(model, words, boundary))
         unfinished.replace(path)
     except OSError as error:
         raise OutputError(
@@ -86,16 +88,6 @@ def write_arpa(path: Path, model: BackoffModel, words: Sequence[str], *, boundar
         ) from None
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _create(path: Path, *, is_packed: bool) -> Iterator[IO[str]]:
-    if is_packed:
-        with gzip.open(path, "wt", encoding="utf-8", newline="\n", compresslevel=6) as packed:
-            yield cast(IO[str], packed)
-    else:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
 
 
 def _check_words(words: Sequence[str], boundary: int) -> None:

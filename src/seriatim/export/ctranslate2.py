@@ -147,7 +147,8 @@ def model_to_ctranslate2(
     config.bos_token = config.eos_token = config.decoder_start_token = end
     config.unk_token = end if unknown is None else source_names[unknown]
     config.add_source_eos = True
-    config.layer_norm_epsilon = _epsilon(model)
+    norms = (m for m in model.modules() if isinstance(m, RMSNorm | nn.LayerNorm))
+    config.layer_norm_epsilon = next(norms).eps
     spec.validate()
     spec.optimize(quantization=None)  # shared weights are written once
     folder.mkdir(parents=True, exist_ok=True)
@@ -270,11 +271,6 @@ def _norm(spec: Spec, norm: nn.Module) -> None:
     spec.gamma = _array(typed.weight)
     if not isinstance(norm, RMSNorm):
         spec.beta = _array(torch.zeros_like(typed.weight) if typed.bias is None else typed.bias)
-
-
-def _epsilon(model: Seq2SeqModel) -> float:
-    norms = (m for m in model.modules() if isinstance(m, RMSNorm | nn.LayerNorm))
-    return next(norms).eps
 
 
 def _array(weight: Tensor) -> NDArray[np.float32]:

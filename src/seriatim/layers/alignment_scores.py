@@ -1,8 +1,8 @@
 """Alignment: how well each position of a source matches the state of a decoder.
 
-The scores of Bahdanau et al. 2015 and of Luong et al. 2015 as their papers write them, and what
-follows from any scores: weights, and the weighted mean of the source. Knows no model and no time;
-a bias says which positions exist.
+The scores of Bahdanau et al. 2015 as the paper writes them, and what follows from any scores:
+weights, and the weighted mean of the source. Knows no model and no time; a bias says which
+positions exist.
 
 Shapes: B rows, L queries, S positions of the source, D features, A features of queries and keys.
 """
@@ -23,19 +23,6 @@ def additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         The scores e, (B, L, S).
     """
     return torch.tanh(q.unsqueeze(2) + k.unsqueeze(1)) @ v
-
-
-def multiplicative(q: Tensor, k: Tensor) -> Tensor:
-    """score(h_t, h_s) = h_t' W_a h_s, the "general" score of Luong et al. 2015, equation 8.
-
-    Args:
-        q: h_t, (..., L, A).
-        k: W_a h_s, (..., S, A), the same for every step.
-
-    Returns:
-        The scores, (..., L, S).
-    """
-    return q @ k.transpose(-2, -1)
 
 
 def weights(scores: Tensor, bias: Tensor | None = None) -> Tensor:

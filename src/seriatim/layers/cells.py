@@ -339,7 +339,7 @@ class LSTMGates(NamedTuple):
     forget: Tensor  # f in (0, 1): the fraction of the old cell that stays
     input: Tensor  # i in (0, 1): the fraction of the update that is added
     output: Tensor  # o in (0, 1): the fraction of the cell that is read out
-    update: Tensor  # c~ in (-1, 1): the cell update, also called the candidate
+    candidate: Tensor  # c~ in (-1, 1): the update of the cell
 
 
 class LSTMCell(StackedCell):
@@ -348,12 +348,12 @@ class LSTMCell(StackedCell):
         f_t  = sigmoid(W_f x_t + U_f h_{t-1} + b_f)          forget gate
         i_t  = sigmoid(W_i x_t + U_i h_{t-1} + b_i)          input gate
         o_t  = sigmoid(W_o x_t + U_o h_{t-1} + b_o)          output gate
-        c~_t = tanh(W_c x_t + U_c h_{t-1} + b_c)             cell update
+        c~_t = tanh(W_c x_t + U_c h_{t-1} + b_c)             candidate
         c_t  = f_t * c_{t-1} + i_t * c~_t
         h_t  = o_t * tanh(c_t)
 
     x_t (E,), h_t and c_t (D,); each W (D, E), U (D, D), b (D,). The state is (h, c). Weights are
-    stacked in torch's order: input, forget, update, output.
+    stacked in torch's order: input, forget, candidate, output.
     """
 
     value_names = ("forget", "input", "output", "candidate", "cell")
@@ -386,14 +386,14 @@ class LSTMCell(StackedCell):
     ) -> tuple[Tensor, Tensor]:
         hidden, cell = h
         gates = self._gates(wx + self.project_hidden(_masked(hidden, mask), *u))
-        cell = gates.forget * cell + gates.input * gates.update
+        cell = gates.forget * cell + gates.input * gates.candidate
         return gates.output * self.normalize_cell(cell).tanh(), cell
 
     def step_values(
         self, h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
     ) -> Mapping[str, Tensor]:
-        """The gates, with c~ under the name candidate, and c_t."""
-        return {**_by_name(self._gates(wx + self.project_hidden(h[0]))), "cell": after[1]}
+        """The gates, and c_t."""
+        return {**self._gates(wx + self.project_hidden(h[0]))._asdict(), "cell": after[1]}
 
     def chunk_values(
         self,
@@ -406,8 +406,8 @@ class LSTMCell(StackedCell):
         """The gates by one product, and c_t = f_t * c_{t-1} + i_t * c~_t from these."""
         product = self.project_hidden(_before(h[0], outputs, mask), u)
         gates = self._gates(product.add_(self.project_input(x)))
-        cell = scan(gates.forget, gates.input * gates.update, h[1])
-        return {**_by_name(gates), "cell": cell}
+        cell = scan(gates.forget, gates.input * gates.candidate, h[1])
+        return {**gates._asdict(), "cell": cell}
 
     def normalize_cell(self, cell: Tensor) -> Tensor:
         """(..., D) what the output gate reads of c_t, before the tanh: here c_t itself."""
@@ -415,16 +415,7 @@ class LSTMCell(StackedCell):
 
     def _gates(self, a: Tensor) -> LSTMGates:
         i, f, c, o = a.chunk(4, -1)
-        return LSTMGates(forget=f.sigmoid(), input=i.sigmoid(), output=o.sigmoid(), update=c.tanh())
-
-
-def _by_name(gates: LSTMGates) -> Mapping[str, Tensor]:
-    return {
-        "forget": gates.forget,
-        "input": gates.input,
-        "output": gates.output,
-        "candidate": gates.update,
-    }
+        return LSTMGates(f.sigmoid(), i.sigmoid(), o.sigmoid(), candidate=c.tanh())
 
 
 class LayerNormLSTMCell(LSTMCell):

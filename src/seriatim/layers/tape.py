@@ -118,9 +118,8 @@ class _InRing(Chunk):
         self.positions = tape.seen[:, None] + torch.arange(length, device=tape.seen.device)
         self.seen = tape.seen + (length if lengths is None else lengths.to(tape.seen.device))
         slot_pos = tape.positions_at(self.seen)
-        self.source = (
-            slot_pos - tape.seen[:, None]
-        )  # (B, S) the new element of each slot; < 0: none
+        # (B, S) the new element of each slot; < 0: none.
+        self.source = slot_pos - tape.seen[:, None]
         self.is_single = length == 1 and lengths is None
         dtype = tape.keys[0].dtype
         if self.is_single:
@@ -143,15 +142,10 @@ class _InRing(Chunk):
         return replace(self.tape, keys=keys, values=values, seen=self.seen)
 
     def offsets(self) -> Tensor:
-        tape = self.tape
-        slot_pos = (
-            tape.positions_at(self.seen if self.is_single else tape.seen) - tape.seen[:, None]
-        )
-        return (
-            slot_pos
-            if self.is_single
-            else join_offsets(slot_pos, self.positions.shape[1], self.lengths)
-        )
+        if self.is_single:
+            return self.source
+        old = self.tape.positions_at(self.tape.seen) - self.tape.seen[:, None]
+        return join_offsets(old, self.positions.shape[1], self.lengths)
 
     def _overwrite(self, ring: Tensor, new: Tensor) -> Tensor:
         new = new.to(ring.dtype)

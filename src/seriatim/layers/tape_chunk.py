@@ -26,9 +26,8 @@ class TapeEnd:
     """Where the written part of shared buffers ends."""
 
     written: int
-    is_fresh: bool = (
-        False  # nothing was appended yet: a branch may be short-lived, so no spare room
-    )
+    # Nothing was appended yet: a branch may be short-lived, so no spare room.
+    is_fresh: bool = False
 
 
 def reserve(buffer: Tensor, tip: TapeEnd, end: int, length: int) -> bool:

@@ -11,7 +11,6 @@ Shapes: L time steps, B rows, E inputs, D hidden units, G gates.
 
 import copy
 import time
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -53,26 +52,23 @@ def num_bytes(model: torch.nn.Module) -> int:
     return sum(tensors.values())
 
 
-def state_sizes(model: SequenceModel, lengths: Sequence[int] = LENGTHS) -> list[tuple[int, int]]:
-    """(length, bytes of the state after a sequence of that length) for each length."""
-    return [(length, state_bytes(model, length)) for length in lengths]
+def state_sizes(model: SequenceModel) -> list[tuple[int, int]]:
+    """(length, bytes of the state after a sequence of that length) for each of `LENGTHS`."""
+    return [(length, state_bytes(model, length)) for length in LENGTHS]
 
 
-def generation_speed(
-    model: SequenceModel, *, seconds: float = 0.3, most: int = 400, warm: int = 8
-) -> float:
+def generation_speed(model: SequenceModel, *, seconds: float = 0.3, most: int = 400) -> float:
     """Symbols per second when one sequence is sampled symbol by symbol.
 
     Args:
         model: the model to sample from.
         seconds: the time after which to stop.
         most: the number of symbols after which to stop.
-        warm: the number of symbols sampled before the measurement.
     """
     count = 0
     with torch.inference_mode():
         symbols = sample(model, model.start(1), seed=0)
-        for _ in range(warm):
+        for _ in range(8):  # warm-up
             next(symbols)
         start = time.perf_counter()
         while count < most and time.perf_counter() - start < seconds:
@@ -84,16 +80,12 @@ def generation_speed(
 # ---- kernels that torch's counter does not know -------------------------------------------------
 
 
-def _recurrent_layer(
-    x: torch.Size, W: torch.Size, U: torch.Size, *_: Any, out_shape: Any = None, **__: Any
-) -> int:
+def _recurrent_layer(x: torch.Size, W: torch.Size, U: torch.Size, *_: Any, **__: Any) -> int:
     """One layer over L steps of B rows: x (L, B, E), W (G D, E), U (G D, D)."""
     return 2 * x[0] * x[1] * (W.numel() + U.numel())
 
 
-def _attention(
-    q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, out_shape: Any = None, **__: Any
-) -> int:
+def _attention(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
     return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
 
 

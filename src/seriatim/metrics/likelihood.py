@@ -211,15 +211,9 @@ def unknown_targets(corpus: TokenSequences, unknown: int | None) -> NDArray[np.b
 
 
 def mean_interval(
-    nats: Nats,
-    bounds: NDArray[np.int64],
-    *,
-    block: int = 1000,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    nats: Nats, bounds: NDArray[np.int64], *, block: int = 1000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """A percentile interval of the mean surprisal, by a block bootstrap.
+    """The 95 % percentile interval of the mean surprisal, by a block bootstrap.
 
     Neighbouring symbols are not independent, so the units of resampling are whole sequences, or
     runs of `block` symbols of a stream (Künsch 1989, with non-overlapping blocks); the mean is
@@ -229,8 +223,6 @@ def mean_interval(
         nats: (N,) the surprisals.
         bounds: (M + 1,) the bounds of the sequences in them.
         block: the number of symbols in a block of a stream.
-        resamples: the number of resamples.
-        level: the coverage of the interval.
         seed: the seed of the resamples.
 
     Returns:
@@ -244,9 +236,9 @@ def mean_interval(
     if len(sizes) < 10:
         return None
     sums = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(0, len(sizes), (resamples, len(sizes)))
+    drawn = np.random.default_rng(seed).integers(0, len(sizes), (1000, len(sizes)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    return percentile_interval(means, level)
+    return percentile_interval(means, 0.95)
 
 
 def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> Iterator[Batch]:

@@ -100,7 +100,7 @@ def pairwise_differences(
     for a, b in combinations(range(len(names)), 2):
         difference = float(observed[a] - observed[b])
         noise = resampled[:, a] - resampled[:, b] - difference
-        noise *= _spread(len(sizes), resamples, rng)
+        noise *= np.sqrt(len(sizes) / rng.chisquare(len(sizes) - 1, resamples))
         noise += _seed_noise(seeds[a], seeds[b], resamples, rng)
         pairs.append(_test(names[a], names[b], difference, noise))
     return holm(pairs)
@@ -116,10 +116,6 @@ def check_blocks(sizes: Floats) -> None:
             f"the test text has {len(sizes)} blocks, and a comparison needs at least "
             f"{MIN_BLOCKS}: give more test text"
         )
-
-
-def _spread(blocks: int, resamples: int, rng: np.random.Generator) -> Floats:
-    return np.asarray(np.sqrt(blocks / rng.chisquare(blocks - 1, resamples)), np.float64)
 
 
 def _seed_noise(a: Floats, b: Floats, resamples: int, rng: np.random.Generator) -> Floats:

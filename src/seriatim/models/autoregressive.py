@@ -70,7 +70,8 @@ class AutoregressiveModel(SequenceModel):
         windows = seen.unfold(1, window, 1)[:, 1:]  # (B, L, k), the k symbols up to each
         outputs = self._first(windows)
         for i, layer in enumerate(self.hidden):
-            outputs = self._activated(layer(outputs) if i else outputs)
+            outputs = (layer(outputs) if i else outputs).tanh()
+            outputs = F.dropout(outputs, self.config.dropout, self.training)
             if taps.is_on():
                 taps.put(layer, "hidden", taps.Record(outputs, lengths))
         if self.config.direct:
@@ -104,6 +105,3 @@ class AutoregressiveModel(SequenceModel):
         at = windows + (self.num_symbols + 1) * torch.arange(window, device=windows.device)
         total = F.embedding_bag(at.flatten(0, 1), table, mode="sum") + first.bias
         return total.view(rows, length, -1)
-
-    def _activated(self, x: Tensor) -> Tensor:
-        return F.dropout(x.tanh(), self.config.dropout, self.training)

@@ -22,7 +22,6 @@ from seriatim.core.batch import valid_mask
 from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
 from seriatim.layers.attention import EVERYTHING, AttentionMask, as_bias
-from seriatim.layers.cells import Cell
 from seriatim.layers.kernels.dropout import dropout
 from seriatim.layers.tape import Chunk, Tape
 from seriatim.models.options.encoder_decoder import EncoderConfig
@@ -169,33 +168,6 @@ def mean_of_valid(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 # ---- recurrent layers in both directions --------------------------------------------------------
-
-
-def read_both_ways(forward: Cell, backward: Cell, x: Tensor) -> Tensor:
-    """A layer in two directions as its equations, for one sequence (Schuster, Paliwal 1997).
-
-        f_s = g(f_{s-1}, x_s),    b_s = g'(b_{s+1}, x_s),    y_s = [f_s; b_s]
-
-    The reference for the fast path.
-
-    Args:
-        forward: g.
-        backward: g'.
-        x: (S, E).
-
-    Returns:
-        y, (S, D).
-    """
-
-    def run(cell: Cell, order: list[int]) -> Tensor:
-        h, outputs = cell.initial(1), {}
-        for s in order:
-            h = cell(h, x[s : s + 1])
-            outputs[s] = cell.output(h)
-        return torch.cat([outputs[s] for s in range(len(x))])
-
-    order = list(range(len(x)))
-    return torch.cat([run(forward, order), run(backward, order[::-1])], -1)
 
 
 def reversal(lengths: Tensor | None, x: Tensor) -> Callable[[Tensor], Tensor]:

@@ -55,7 +55,12 @@ class LatentModel(SequenceModel):
         weight = self.embedding.weight
         # A cell need not care about device and precision in `initial`.
         h = tree.to(tree.to(self.cell.initial(batch_size), weight.device), weight.dtype)
-        _check_rows(self.cell, h, batch_size)
+        leaves = tree.leaves(h)
+        if not leaves or any(leaf.shape[:1] != (batch_size,) for leaf in leaves):
+            raise ContractError(
+                f"{type(self.cell).__name__}.initial({batch_size}) returns {_shape(h)}: return a "
+                f"tensor, or a tree of tensors, each with {batch_size} rows in axis 0"
+            )
         return h
 
     def advance(
@@ -134,15 +139,6 @@ def _make_cell(config: Latent, input_size: int) -> Cell:
             f"{config.cell.__name__} cannot be called as cell(input_size, hidden_size, "
             f"**{config.options}): {error}"
         ) from error
-
-
-def _check_rows(cell: Cell, h: Tree, batch_size: int) -> None:
-    leaves = tree.leaves(h)
-    if not leaves or any(leaf.shape[:1] != (batch_size,) for leaf in leaves):
-        raise ContractError(
-            f"{type(cell).__name__}.initial({batch_size}) returns {_shape(h)}: return a tensor, or "
-            f"a tree of tensors, each with {batch_size} rows in axis 0"
-        )
 
 
 def _versions(h: Tree) -> list[int]:

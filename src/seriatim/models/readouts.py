@@ -25,13 +25,20 @@ from seriatim.models.encoders import Encoder
 class Readout(TargetModel):
     """A distribution of targets (B, L), given a source."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, num_outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
+        self.head = nn.Linear(encoder.size, num_outputs)
+        nn.init.zeros_(self.head.bias)
 
     @abstractmethod
     def features(self, source: Batch) -> Tensor:
         """(B, L, D) the features of a source (B, S), one vector for each target."""
+
+    def pooled(self, source: Batch) -> Tensor:
+        """(B, 1, D) the pooled states of the encoder."""
+        states = self.encoder.encode(source.inputs, source.lengths)
+        return self.encoder.pooled(states, source.lengths)[:, None]
 
     @abstractmethod
     def emit(self, features: Tensor) -> Distribution:
@@ -56,48 +63,39 @@ class Readout(TargetModel):
         return batch.weigh(objective(self.emit(features), batch.targets, features)), None
 
 
-class SequenceLabels(Readout):
-    """One label for each sequence."""
-
-    def __init__(self, encoder: Encoder, num_labels: int) -> None:
-        super().__init__(encoder)
-        self.head = _head(encoder.size, num_labels)
-
-    def features(self, source: Batch) -> Tensor:
-        """(B, 1, D) the pooled states."""
-        return _pooled(self.encoder, source)
-
-    def emit(self, features: Tensor) -> LinearCategorical:
-        """The distribution of the label."""
-        return LinearCategorical(features, self.head.weight, self.head.bias)
-
-
-class ElementLabels(Readout):
-    """One label for each element; the boundary after the last has none."""
-
-    def __init__(self, encoder: Encoder, num_labels: int) -> None:
-        super().__init__(encoder)
-        self.head = _head(encoder.size, num_labels)
-
-    def features(self, source: Batch) -> Tensor:
-        """(B, S, D) the states; that of the boundary is not used."""
-        return self.encoder.encode(source.inputs, source.lengths)
+class LabelReadout(Readout):
+    """Labels by the softmax of a linear layer."""
 
     def emit(self, features: Tensor) -> LinearCategorical:
         """The distribution of each label."""
         return LinearCategorical(features, self.head.weight, self.head.bias)
 
 
+class SequenceLabels(LabelReadout):
+    """One label for each sequence."""
+
+    def features(self, source: Batch) -> Tensor:
+        """(B, 1, D) the pooled states."""
+        return self.pooled(source)
+
+
+class ElementLabels(LabelReadout):
+    """One label for each element; the boundary after the last has none."""
+
+    def features(self, source: Batch) -> Tensor:
+        """(B, S, D) the states; that of the boundary is not used."""
+        return self.encoder.encode(source.inputs, source.lengths)
+
+
 class SequenceNumber(Readout):
     """One number for each sequence, with normally distributed errors of variance 1."""
 
     def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder)
-        self.head = _head(encoder.size, 1)
+        super().__init__(encoder, 1)
 
     def features(self, source: Batch) -> Tensor:
         """(B, 1, D) the pooled states."""
-        return _pooled(self.encoder, source)
+        return self.pooled(source)
 
     def emit(self, features: Tensor) -> "Normal":
         """The distribution of the number."""
@@ -118,14 +116,3 @@ class Normal(Distribution):
         """The inverse CDF at u."""
         standard: Tensor = torch.special.ndtri(u)
         return self.mean + standard.to(self.mean)
-
-
-def _head(size: int, num_outputs: int) -> nn.Linear:
-    head = nn.Linear(size, num_outputs)
-    nn.init.zeros_(head.bias)
-    return head
-
-
-def _pooled(encoder: Encoder, source: Batch) -> Tensor:
-    states = encoder.encode(source.inputs, source.lengths)
-    return encoder.pooled(states, source.lengths)[:, None]

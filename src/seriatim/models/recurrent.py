@@ -89,12 +89,9 @@ class Recurrent(SequenceModel):
             # Inputs would be N(0, 1) and output weights N(0, 1/D): this is half way between.
             nn.init.normal_(self.embedding.weight, std=size**-0.25)
         if config.init_uniform is not None:
-            self._initialize(config.init_uniform)
-
-    def _initialize(self, bound: float) -> None:
-        for name, parameter in self.named_parameters():
-            if ".gain" not in name:  # the gain of a norm: it would nearly erase its input
-                nn.init.uniform_(parameter, -bound, bound)
+            for name, parameter in self.named_parameters():
+                if ".gain" not in name:  # the gain of a norm: it would nearly erase its input
+                    nn.init.uniform_(parameter, -config.init_uniform, config.init_uniform)
 
     def _learned_initial(self) -> nn.ParameterList:
         return nn.ParameterList(

@@ -30,7 +30,7 @@ class Compiled:
         try:
             return self._called(*inputs, **named)
         except Exception as error:
-            if not _is_of_compiler(error):
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             self._give_up(error)
             return self._model(*inputs, **named)
@@ -57,7 +57,3 @@ class Compiled:
 
 def _probe(x: torch.Tensor) -> torch.Tensor:
     return x.sin() + x
-
-
-def _is_of_compiler(error: Exception) -> bool:
-    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

@@ -97,7 +97,10 @@ def train(
     callbacks = callbacks or Callbacks()
     began = callbacks.clock()
     trainable(model)
-    _check_validation(valid, options)
+    needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
+    for name, is_needed in needs.items():
+        if is_needed and valid is None:
+            raise ConfigError(f"{name} listens to validation, and there is no validation corpus")
     ranks = current()
     check_enough(source.num_targets, ranks)
     about = _about(model, source, options, checkpoints)
@@ -105,10 +108,8 @@ def train(
     seed = ranks.seed(options.seed)
     parallelism = make_parallelism(options, ranks)
     choice = choose_precision(options.precision, model)
-    if ranks.agreed(int(choice.products == "bf16")):
-        options = replace(options, precision="bf16")
-    else:
-        options = replace(options, precision="float32")
+    is_narrow = ranks.agreed(int(choice.products == "bf16"))
+    options = replace(options, precision="bf16" if is_narrow else "float32")
     with (
         _threads(checkpoints, head),
         process_settings(model.device),
@@ -209,13 +210,6 @@ def validation_pass(
     return CorpusPass(corpus, model.boundary, batch_size=rows, length=length)
 
 
-def _check_validation(valid: EvaluationPass | None, options: TrainingOptions) -> None:
-    needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
-    for name, is_needed in needs.items():
-        if is_needed and valid is None:
-            raise ConfigError(f"{name} listens to validation, and there is no validation corpus")
-
-
 @contextmanager
 def seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Torch's generators seeded inside, and outside as if nothing had been drawn."""
@@ -255,14 +249,12 @@ def _about(
 @contextmanager
 def _threads(checkpoints: Checkpoints | None, head: CheckpointHead | None) -> Iterator[None]:
     """As many threads as the run began with: sums of another number differ in their last bits."""
+    if checkpoints is None or head is None:
+        yield
+        return
     before = torch.get_num_threads()
-    threads = before
-    if checkpoints is not None and head is not None:
-        threads = checkpoints.threads or head.numbers.threads
-    if threads != before:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(checkpoints.threads or head.numbers.threads)
     try:
         yield
     finally:
-        if threads != before:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)

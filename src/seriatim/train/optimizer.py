@@ -6,17 +6,14 @@ Weight decay applies to matrices only: parameters with two axes or more, except 
 norms and tied output layers are not decayed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from seriatim.core.column_major import is_column_major
 from seriatim.errors import ConfigError
 from seriatim.train.options import TrainingOptions
-
-Groups = list[dict[str, object]]
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
@@ -41,12 +38,16 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
     matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
     decayed = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in decayed]
-    groups: Groups = [
+    groups: list[dict[str, object]] = [
         {"params": matrices, "weight_decay": options.decay_rate},
         {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return OPTIMIZERS[options.optimizer](groups, options, parameters[0].device)
+    if options.optimizer == "sgd":
+        return SGD(groups, lr=options.peak_rate, momentum=options.momentum, foreach=True)
+    # One kernel over all parameters where there is one; its results do not depend on threads.
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return AdamW(groups, lr=options.peak_rate, betas=options.betas, fused=fused)
 
 
 def moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -82,15 +83,8 @@ def set_moments(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Te
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def clip_gradient(
-    parameters: Iterable[Tensor],
-    clip: float | None,
-    *,
-    whole: Callable[[Tensor], Tensor] = _itself,
+    parameters: Sequence[Tensor], clip: float | None, whole: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """The global norm of the gradient, (), before it is scaled down to at most `clip`.
 
@@ -101,26 +95,9 @@ def clip_gradient(
         clip: the maximum norm; None: no clipping.
         whole: combines the norms of the processes of a sharded model into one.
     """
-    parameters = list(parameters)
     norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     # Reading a norm on the CPU costs nothing, and saves a pass over all gradients.
     is_short = clip is not None and norm.device.type == "cpu" and bool(norm <= clip)
     if clip is not None and not is_short:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     return norm
-
-
-def _adamw(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
-    # One kernel over all parameters where there is one; its results do not depend on threads.
-    fused = device.type in ("cpu", "cuda")
-    return AdamW(groups, lr=options.peak_rate, betas=options.betas, fused=fused)
-
-
-def _sgd(groups: Groups, options: TrainingOptions, device: torch.device) -> Optimizer:
-    return SGD(groups, lr=options.peak_rate, momentum=options.momentum, foreach=True)
-
-
-OPTIMIZERS: Mapping[str, Callable[[Groups, TrainingOptions, torch.device], Optimizer]] = {
-    "adamw": _adamw,
-    "sgd": _sgd,
-}

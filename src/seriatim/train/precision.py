@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 Products = Literal["float32", "bf16"]
 
@@ -64,22 +64,16 @@ def choose_precision(
 
 @lru_cache
 def _fastest(device: torch.device) -> PrecisionChoice:
-    exact = exact_float32(device)
+    reason = ""
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return PrecisionChoice("bf16", "precision bf16: this GPU has matrix units for bfloat16")
-        return PrecisionChoice(
-            "float32", f"precision float32 ({exact.why}): this GPU has no bfloat16"
-        )
-    if device.type != "cpu":
-        return PrecisionChoice("float32", f"precision float32 ({exact.why})")
-    unit = bfloat16_unit()
-    if unit is not None:
-        return PrecisionChoice("bf16", f"precision bf16: this processor has {unit}")
-    return PrecisionChoice(
-        "float32",
-        f"precision float32 ({exact.why}): this processor cannot multiply in bfloat16",
-    )
+        reason = ": this GPU has no bfloat16"
+    elif device.type == "cpu":
+        if (unit := bfloat16_unit()) is not None:
+            return PrecisionChoice("bf16", f"precision bf16: this processor has {unit}")
+        reason = ": this processor cannot multiply in bfloat16"
+    return PrecisionChoice("float32", f"precision float32 ({exact_float32(device).why}){reason}")
 
 
 def bfloat16_unit() -> str | None:
@@ -122,15 +116,10 @@ def exact_float32(device: torch.device) -> Exact:
 
 def _error() -> float:
     """The relative error of a float32 product, in the Frobenius norm."""
-    a, b = _factors(torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(_SIZE, _SIZE, generator=generator, dtype=torch.float32) for _ in range(2))
     exact = a.double() @ b.double()
     return float((a @ b - exact).norm() / exact.norm())
-
-
-def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(_SIZE, _SIZE, generator=generator) for _ in range(2))
-    return a.to(dtype), b.to(dtype)
 
 
 # ---- in effect ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.errors import ModelError, TrainingError
 from seriatim.train.budget import Plan
 from seriatim.train.callbacks.callbacks import Callbacks
-from seriatim.train.callbacks.history import Evaluation, History, Stopped
+from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped
 from seriatim.train.callbacks.monitor import Monitor, state_size
 from seriatim.train.callbacks.reporter import ProgressReporter
 from seriatim.train.checkpoint import snapshot
@@ -154,18 +154,15 @@ class TrainingRun:
             self._report(now)
         if is_checkpoint_due:
             self._checkpoint()
-        if is_signalled or stops:
+        if (is_signalled or stops) and self.context.has_checkpoints:
+            self._checkpoint(wait=True)
+        if is_signalled:
             if self.context.has_checkpoints:
-                self._checkpoint(wait=True)
-            if is_signalled:
-                self._interrupt()
+                step = f"{self.trainer.step:,}"
+                self._report_note(f"cut short at step {step}: resume it with --resume")
+            self.signals.deliver()
+            raise KeyboardInterrupt  # the signal came to another process, or is ignored here
         return stops
-
-    def _interrupt(self) -> None:
-        if self.context.has_checkpoints:
-            self._report_note(f"cut short at step {self.trainer.step:,}: resume it with --resume")
-        self.signals.deliver()
-        raise KeyboardInterrupt  # the signal came to another process, or its handler ignores it
 
     # ---- evaluating ----------------------------------------------------------------------------
 
@@ -223,22 +220,28 @@ class TrainingRun:
     def _report(self, now: float, *, is_evaluation: bool = False) -> None:
         if not self.reporter.is_listened_to:
             return
-        writer, trainer = self.context.writer, self.trainer
+        writer, trainer, reporter = self.context.writer, self.trainer, self.reporter
+        plan, step = self.plan, trainer.step
         if writer is not None and (news := writer.news()) is not None:
-            self.reporter.add(news)
-        self.reporter.report(
-            now,
-            step=trainer.step,
-            steps=self.plan.steps,
-            epoch=trainer.step / self.source.steps_per_epoch,
+            reporter.add(news)
+        last = self.evaluations[-1] if self.evaluations else None
+        progress = Progress(
+            step=step,
+            steps=plan.steps,
+            epoch=step / self.source.steps_per_epoch,
             loss=trainer.loss,
+            valid=None if last is None else last.valid_nats,
             learning_rate=trainer.rate,
             gradient_norm=trainer.gradient_norm,
-            num_targets=trainer.num_targets,
-            evaluate_every=self.plan.evaluate_every,
-            evaluations=self.evaluations,
+            tokens_per_second=reporter.tokens_per_second(now, trainer.num_targets),
+            seconds=now - reporter.began,
+            seconds_left=reporter.seconds_left(
+                now, step, plan.steps, plan.evaluate_every, len(self.evaluations)
+            ),
+            is_best=is_evaluation and last is not None and last.is_best,
             is_evaluation=is_evaluation,
         )
+        reporter.report(progress, now)
 
     # ---- checkpoints ----------------------------------------------------------------------------
 
@@ -372,14 +375,12 @@ class TrainingRun:
         """
         was_evaluated = self.valid is not None and len(self.evaluations) > 1
         is_cut_short = stopped in ("stopped", "interrupted")
-        if is_cut_short and not was_evaluated and self.trainer.step > 0 and self._is_finite():
-            self.early_stopping.end_with_current(self.trainer.step)
-            return
+        if is_cut_short and not was_evaluated and self.trainer.step > 0:
+            whole = self.trainer.parallelism.full
+            if all(bool(whole(p.detach().isfinite().all())) for p in self.trainer.parameters):
+                self.early_stopping.end_with_current(self.trainer.step)
+                return
         self.early_stopping.load_best()
-
-    def _is_finite(self) -> bool:
-        whole = self.trainer.parallelism.full
-        return all(bool(whole(p.detach().isfinite().all())) for p in self.trainer.parameters)
 
     def _history(self, stopped: Stopped) -> History:
         now, trainer, best = self.clock(), self.trainer, self.early_stopping.best
@@ -406,8 +407,7 @@ class TrainingRun:
 
     def _warmup_note(self) -> tuple[str, ...]:
         requested, taken = self.options.warmup, self.trainer.schedule.warmup
-        if requested == taken:
-            return ()
-        return (
-            f"warmup of {requested} steps is more than half of {self.plan.steps}: it took {taken}",
+        note = (
+            f"warmup of {requested} steps is more than half of {self.plan.steps}: it took {taken}"
         )
+        return () if requested == taken else (note,)

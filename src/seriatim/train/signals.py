@@ -8,7 +8,7 @@ they cannot be set, nothing is delayed.
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
@@ -32,12 +32,7 @@ class Signals:
                 self._before[number] = signal.signal(number, self._hold)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._restore_handlers()
         if kind is None and self.pending is not None:
             self.deliver()

@@ -108,11 +108,8 @@ class Trainer:
         self.device = model.device
         self.products = choose_precision(options.precision, model).products
         self._laid: list[Tensor] = []
-        if (
-            self.products == "bf16"
-            and self.device.type == "cpu"
-            and not self.parallelism.is_sharded
-        ):
+        is_narrow_cpu = self.products == "bf16" and self.device.type == "cpu"
+        if is_narrow_cpu and not self.parallelism.is_sharded:
             self._laid = to_column_major(model)
         self.called = self.parallelism.wrap(model, source)
         self.compiled = Compiled(self.called) if options.compile else None
@@ -158,7 +155,7 @@ class Trainer:
         goes_on = self.source.carries and not self.source.restarts(self.step + 1)
         count = batch.num_targets()
         loss, carry = self._gradient(batch, carry, goes_on)
-        norm = clip_gradient(self.parameters, self.clip, whole=self.parallelism.full)
+        norm = clip_gradient(self.parameters, self.clip, self.parallelism.full)
         self.rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate

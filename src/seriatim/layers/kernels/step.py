@@ -47,7 +47,7 @@ def prepare_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> P
     def fold(h: Tensor, wx: Tensor) -> Tensor:
         return nonlinearity(torch.addmm(wx, h, u))
 
-    return PreparedLayer(project_input, fold, _itself, lambda h, wx, after: {})
+    return PreparedLayer(project_input, fold, lambda h: h, lambda h, wx, after: {})
 
 
 def prepare_lstm(weights: Weights) -> PreparedLayer:
@@ -78,7 +78,7 @@ def prepare_lstm(weights: Weights) -> PreparedLayer:
         g = 2.0 * s - 1.0
         return {"forget": f, "input": i, "output": o, "candidate": g, "cell": after[1]}
 
-    return PreparedLayer(project_input, fold, _first, step_values)
+    return PreparedLayer(project_input, fold, lambda h: h[0], step_values)
 
 
 def prepare_gru(weights: Weights) -> PreparedLayer:
@@ -99,23 +99,13 @@ def prepare_gru(weights: Weights) -> PreparedLayer:
         r, z, n = gate_values(h, wx)
         return {"reset": r, "update": z, "candidate": n}
 
-    return PreparedLayer(project_input, fold, _itself, step_values)
+    return PreparedLayer(project_input, fold, lambda h: h, step_values)
 
 
 def _affine(weights: Weights, bias: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """The map x -> W x + b, and U^T as a contiguous matrix."""
     w, u, b = weights[0].detach().t(), weights[1].detach().t().contiguous(), bias.detach().clone()
     return (lambda x: torch.addmm(b, x, w)), u
-
-
-def _itself(h: Tree) -> Tensor:
-    output: Tensor = h
-    return output
-
-
-def _first(h: Tree) -> Tensor:
-    output: Tensor = h[0]
-    return output
 
 
 # ---- knowing when weights have changed ----------------------------------------------------------

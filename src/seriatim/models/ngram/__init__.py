@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from seriatim.models.ngram.merging import update_counts as update_counts
     from seriatim.models.ngram.on_disk import load_counts as load_counts
     from seriatim.models.ngram.on_disk import save_counts as save_counts
-    from seriatim.models.ngram.padded_corpus import count_ngrams as count_ngrams
     from seriatim.models.ngram.smoothing import SMOOTHINGS as SMOOTHINGS
     from seriatim.models.ngram.table import NgramTable as NgramTable
 
@@ -37,7 +36,6 @@ __all__, __getattr__, __dir__ = attach(
         "counting": ["Counts"],
         "merging": ["merge_counts", "update_counts"],
         "on_disk": ["load_counts", "save_counts"],
-        "padded_corpus": ["count_ngrams"],
         "interpolation": ["SmoothingOptions"],
         "smoothing": ["SMOOTHINGS"],
         "table": ["NgramTable"],

@@ -65,7 +65,7 @@ class KeyIndex:
     def find_one(self, key: int) -> int:
         """`find` of one key, without arrays."""
         slots, rank_bits = self.slots, self.rank_bits
-        y = _mixed_one(key, self.key_bits)
+        y = (key ^ (key >> (self.key_bits // 2))) * int(_MIX) & ((1 << self.key_bits) - 1)
         slot = y >> (self.key_bits - self.slot_bits)
         y = _signed(y << rank_bits)
         while True:
@@ -132,10 +132,6 @@ def _mixed(key: Ints, key_bits: int) -> Ints:
     y *= _MIX
     y &= (1 << key_bits) - 1
     return y
-
-
-def _mixed_one(key: int, key_bits: int) -> int:
-    return (key ^ (key >> (key_bits // 2))) * int(_MIX) & ((1 << key_bits) - 1)
 
 
 def _signed(value: int) -> int:

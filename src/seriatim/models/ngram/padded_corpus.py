@@ -101,34 +101,12 @@ class PaddedCorpus:
         return int(self._offsets[i]) + min(max(inside - 1, 0), size)
 
 
-def count_ngrams(
-    tokens: Tokens,
-    offsets: Tokens,
-    *,
-    order: int,
-    num_symbols: int,
-    boundary: int,
-    is_stream: bool,
-) -> Counts:
-    """Count the n-grams of orders 1 .. `order` of a corpus, in memory.
-
-    Args:
-        tokens: the symbols of all sequences end to end.
-        offsets: (S + 1,) where the S sequences begin and end in `tokens`.
-        order: n, the predicted symbol included.
-        num_symbols: V.
-        boundary: b.
-        is_stream: whether it is one sequence without an end; offsets then only bound it.
+def count_corpus(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Counts:
+    """Count the n-grams of orders 1 .. `order` of a corpus over V symbols, in memory.
 
     Raises:
         DataError: there is nothing to predict, or a symbol outside 0 .. V - 1.
     """
-    corpus = PaddedCorpus(tokens, offsets, boundary=boundary, is_stream=is_stream)
-    return count_corpus(corpus, order=order, num_symbols=num_symbols)
-
-
-def count_corpus(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Counts:
-    """`count_ngrams` of a padded corpus."""
     corpus.check(num_symbols)
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         runs = [

@@ -6,7 +6,6 @@ number to what one process counts.
 Knows padded corpora and Ray; no files and no probabilities. Ray is optional: seriatim[ray].
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from seriatim.errors import ConfigError
@@ -76,17 +75,12 @@ def _count(block: CorpusBlock, order: int, num_symbols: int) -> Counts:
     try:
         return count_block(block, order=order, num_symbols=num_symbols)
     except BlockTooLargeError:
-        return _merge(*(_count(half, order, num_symbols) for half in _halves(block, order)))
-
-
-def _halves(block: CorpusBlock, order: int) -> Sequence[CorpusBlock]:
-    middle = block.num_own // 2
-    in_first, in_second = block.begins < middle + order - 1, block.begins >= middle
-    second_begins = block.begins[in_second] - middle
-    return (
-        CorpusBlock(block.symbols[: middle + order - 1], block.begins[in_first], middle),
-        CorpusBlock(block.symbols[middle:], second_begins, block.num_own - middle),
-    )
+        symbols, begins, middle = block.symbols, block.begins, block.num_own // 2
+    end = middle + order - 1
+    first = CorpusBlock(symbols[:end], begins[begins < end], middle)
+    rest = block.num_own - middle
+    second = CorpusBlock(symbols[middle:], begins[begins >= middle] - middle, rest)
+    return _merge(_count(first, order, num_symbols), _count(second, order, num_symbols))
 
 
 def _merge(*runs: Counts) -> Counts:

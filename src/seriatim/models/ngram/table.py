@@ -171,14 +171,11 @@ class NgramTable(nn.Module):
                 rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
                 return np.where(key[rank] == sought, rank + self.num_symbols, -1)
             with _INDEXING:
-                self._index = self._index or self._build_index()
+                most = int(self.starts[-2]) << self._bits  # above every key
+                self._index = self._index or index_keys(key, most.bit_length())
         node = self._index.find(sought)
         node += np.int64(self.num_symbols) * (node >= 0)
         return node
-
-    def _build_index(self) -> KeyIndex:
-        most = int(self.starts[-2]) << self._bits  # above every key
-        return index_keys(self.key.numpy(), most.bit_length())
 
     def find_one(self, prefix: int, symbol: int) -> int:
         """`find` of one n-gram, without arrays; -1 if the prefix is none."""
@@ -214,7 +211,9 @@ class NgramTable(nn.Module):
             (B, L, n - 1) nodes.
         """
         if x.size == 1 and self.order > 1:  # a stream: no arrays
-            return np.array([[self._fold_one(carry[0].tolist(), x.item())]], dtype=np.int64)
+            symbol = x.item()
+            found = [self.find_one(prefix, symbol) for prefix in carry[0, :-1].tolist()]
+            return np.array([[[symbol, *found]]], dtype=np.int64)
         if x.shape[1] == 1:  # all lengths of context in one search
             longer = self.find(carry[:, :-1], x)
             return np.concatenate([x, longer], axis=1)[:, None, : self.order - 1]
@@ -250,10 +249,6 @@ class NgramTable(nn.Module):
         log10 += self.log_probs(node)
         log10 *= LOG_10
         return log10.reshape(x.shape)
-
-    def _fold_one(self, carry: list[int], symbol: int) -> list[int]:
-        """`fold` of one symbol in one row."""
-        return [symbol, *(self.find_one(prefix, symbol) for prefix in carry[:-1])]
 
     def _score_one(self, context: list[int], symbol: int) -> float:
         """`score` of one symbol after one context; log10 is summed in the same order."""

@@ -5,9 +5,10 @@ Knows a clock and numbers; knows no model.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from seriatim.train.callbacks.callbacks import Clock
-from seriatim.train.callbacks.history import Evaluation, Progress
+from seriatim.train.callbacks.history import Progress
 
 SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -53,41 +54,9 @@ class ProgressReporter:
         left = math.ceil((steps - step) / evaluate_every)
         return (steps - step) * per_step + left * self.evaluating / max(1, num_evaluations)
 
-    def report(
-        self,
-        now: float,
-        *,
-        step: int,
-        steps: int,
-        epoch: float,
-        loss: float | None,
-        learning_rate: float,
-        gradient_norm: float | None,
-        num_targets: float,
-        evaluate_every: int,
-        evaluations: list[Evaluation],
-        is_evaluation: bool,
-    ) -> None:
-        """Call the callback with the progress and the notes not yet reported."""
-        if self._callback is None:
-            return
-        self._reported_at = now
-        notes, self._notes = tuple(self._notes), []
-        last = evaluations[-1] if evaluations else None
-        self._callback(
-            Progress(
-                step=step,
-                steps=steps,
-                epoch=epoch,
-                loss=loss,
-                valid=None if last is None else last.valid_nats,
-                learning_rate=learning_rate,
-                gradient_norm=gradient_norm,
-                tokens_per_second=self.tokens_per_second(now, num_targets),
-                seconds=now - self.began,
-                seconds_left=self.seconds_left(now, step, steps, evaluate_every, len(evaluations)),
-                is_best=is_evaluation and last is not None and last.is_best,
-                is_evaluation=is_evaluation,
-                notes=notes,
-            )
-        )
+    def report(self, progress: Progress, now: float) -> None:
+        """Call the callback with the progress, and the notes not yet reported in it."""
+        if self._callback is not None:
+            self._reported_at = now
+            notes, self._notes = tuple(self._notes), []
+            self._callback(replace(progress, notes=notes))

@@ -63,14 +63,14 @@ class CheckpointWriter:
             return None
         failure, was_failing = self._failure, self._is_failing
         self._is_failing = failure is not None
-        if failure is not None and not was_failing:
-            return (
-                f"the checkpoint could not be written to {self.where.folder} ({failure}); "
-                "training continues, and writing is retried: free some space"
-            )
-        if failure is None and was_failing:
+        if self._is_failing == was_failing:
+            return None
+        if failure is None:
             return f"checkpoints are written to {self.where.folder} again"
-        return None
+        return (
+            f"the checkpoint could not be written to {self.where.folder} ({failure}); "
+            "training continues, and writing is retried: free some space"
+        )
 
     def _write(self, snapshot: Snapshot) -> None:
         try:
