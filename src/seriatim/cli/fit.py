@@ -30,6 +30,7 @@ def fit(
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     preset: str | None = None,
     init: Path | None = None,
+    allow_unknown: Flag = False,
     from_arpa: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
@@ -67,6 +68,8 @@ def fit(
         preset: a preset of the model: classic, for the transformer of Vaswani et al. 2017;
             zaremba-small or zaremba-medium, for the lstm of Zaremba et al. 2014 and its training.
         init: the folder of a model to train further on new data, with its symbols and sizes.
+        allow_unknown: with --init: train even if more than half of the symbols of the data are
+            unknown to the model.
         from_arpa: an ARPA file of any tool to make a Markov model of; no data is read.
         valid: the validation data; without it a part of the training data is split off.
         test: the test data, for the final scores; without it and without --valid a part of the
@@ -130,6 +133,7 @@ def fit(
         test=test_files,
         split=split,
         training=training_options,
+        allow_unknown=allow_unknown,
         processes=processes,
         quiet=quiet,
         json=json,

@@ -121,6 +121,7 @@ class FitRequest:
         test: the files of test data; None: split off, or none.
         split: the fractions of training, validation and test where they are split off.
         training: the training options that were given, by name.
+        allow_unknown: whether data most of whose symbols --init does not know is taken.
         processes: the number of processes; None: one, or as many as a launcher has started.
         quiet: whether no progress is shown.
         json: whether the record is printed as JSON.
@@ -134,6 +135,7 @@ class FitRequest:
     test: "DataFiles | None"
     split: tuple[float, float, float]
     training: Mapping[str, Any]
+    allow_unknown: bool
     processes: int | None
     quiet: bool
     json: bool

@@ -91,9 +91,11 @@ def _fit_and_save(
                 callbacks=Callbacks(
                     progress=progress,
                     message=reporter.say,
+                    note=reporter.note,
                     estimate=lambda estimate: reporter.note(estimate_line(estimate)),
                 ),
                 checkpoints=folder.checkpoints(),
+                allow_unknown=request.allow_unknown,
             )
     except TrainingError as error:
         if task.model is None or not current().is_main or isinstance(error, LostProcessError):

@@ -27,6 +27,7 @@ def score(
     target: Path | None = None,
     each: Flag = False,
     restart_every: int | None = None,
+    allow_unknown: Flag = False,
     source_column: str | None = None,
     target_column: str | None = None,
     files: FileOptions | None = None,
@@ -44,6 +45,7 @@ def score(
         each: for a translator: ln p of every target given its source, one a line; for a language
             model of lines or documents: the surprisal of each, in bits, and where it is highest.
         restart_every: for a language model of a stream: reset the state every so many symbols.
+        allow_unknown: score data even if more than half of its symbols are unknown.
         source_column: for a translator or labeller: the column or field of the sources or texts.
         target_column: for a translator or labeller: the column or field of the targets or labels.
         threads: the number of threads. [all cores]
@@ -70,10 +72,15 @@ def score(
     if each:
         if restart_every is not None:
             raise ConfigError("--restart-every is for streams, which have no sequences for --each")
-        scores = task.score_each(opened, progress=reporter.scored)
+        scores = task.score_each(opened, allow_unknown=allow_unknown, progress=reporter.scored)
         _print_each(scores, "" if json else task.each_head, reporter, json=json)
         return
-    result = task.score(opened, restart_every=restart_every, progress=reporter.scored)
+    result = task.score(
+        opened,
+        restart_every=restart_every,
+        allow_unknown=allow_unknown,
+        progress=reporter.scored,
+    )
     reporter.done()
     if json:
         print_json(result.to_json())

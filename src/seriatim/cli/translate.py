@@ -319,6 +319,7 @@ def evaluate(
     encoding: str = "utf-8",
     lowercase: Flag = False,
     tokenize: str | None = None,
+    allow_unknown: Flag = False,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -337,6 +338,7 @@ def evaluate(
         encoding: the encoding of the files.
         lowercase: compute BLEU and chrF in lower case.
         tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [13a]
+        allow_unknown: evaluate even if more than half of the symbols are unknown.
         threads: the number of threads. [all cores]
         json: print JSON.
     """
@@ -362,6 +364,7 @@ def evaluate(
         ensemble=others,
         lowercase=lowercase,
         tokenize=tokenize,
+        allow_unknown=allow_unknown,
         progress=lambda done: reporter.counted(f"{done:,} sources translated"),
     )
     reporter.done()

@@ -65,9 +65,14 @@ class Score:
     seconds: float
     symbols_per_second: float
 
+    @property
+    def unknown_fraction(self) -> float:
+        """The fraction of the scored symbols that were unknown."""
+        return self.unknown / self.symbols if self.symbols else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """The figures as a JSON object, in which infinite values are null."""
-        return to_json(self)
+        return {**to_json(self), "unknown_fraction": self.unknown_fraction}
 
 
 def score_text(

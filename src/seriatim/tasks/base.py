@@ -27,6 +27,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.training_record import TrainingRecord, read_training
+from seriatim.tasks.unknown import UnknownCount, note_unknown
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import CheckpointFolder, open_run, write_documents
@@ -149,6 +150,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         checkpoints: CheckpointFolder = None,
         resume: bool = False,
         score: bool = True,
+        allow_unknown: bool = False,
     ) -> Self:
         """Fit to data; a model that is already fitted is trained further and keeps its vocabulary.
 
@@ -167,9 +169,14 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
                 remains when the run is over: remove it once the model is saved.
             resume: resume the run in that folder, to the bit, if there is one.
             score: whether to score the validation and test parts once the model is fitted.
+            allow_unknown: whether to train a fitted model further on data most of whose symbols
+                it does not know.
 
         Returns:
             This task, fitted; `training` holds the record.
+
+        Raises:
+            DataError: if the data cannot be used, or most of it is unknown to a fitted model.
         """
         began = time.perf_counter()
         callbacks = callbacks or Callbacks()
@@ -182,6 +189,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             self._adopt(documents)
         with current().main_first():  # it fills the cache, and the others map its files
             corpora = self._encode(parts, callbacks.log)
+        if self.model is not None:
+            for name, corpus in corpora.items():
+                counts = self._unknown(corpus)
+                note_unknown(counts, f"the {name} part", callbacks.remark, allow=allow_unknown)
         merged = self._merged(options, given, corpora["train"])
         is_new = self.model is None
         if self.model is None:
@@ -334,6 +345,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         data: Data,
         *,
         restart_every: int | None = None,
+        allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> ScoreT:
         """How well the model predicts data.
@@ -342,17 +354,22 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             data: what `fit` takes.
             restart_every: of a text that is a stream: the number of symbols after which the state
                 is reset; None: never.
+            allow_unknown: whether to score data most of whose symbols are unknown.
             progress: callback that receives the number of symbols or sequences scored so far.
 
         Raises:
-            DataError: if there is nothing to score.
+            DataError: if there is nothing to score, or most of it is unknown.
         """
 
     each_head: ClassVar[str] = ""  # above the lines of `score_each`
 
     @abstractmethod
     def score_each(
-        self, data: Data, *, progress: Callable[[int], None] | None = None
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> Iterator[EachScore]:
         """How well the model predicts each sequence or pair, in order."""
 
@@ -428,6 +445,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     @abstractmethod
     def _score_part(self, part: Part, corpus: Encoded) -> ScoreT: ...
+
+    @abstractmethod
+    def _unknown(self, corpus: Encoded) -> Sequence[UnknownCount]:
+        """The unknown symbols of a part, of each side of pairs."""
 
     @abstractmethod
     def _facts(self, corpus: Encoded) -> FactsT: ...

@@ -48,6 +48,7 @@ from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.saved import SavedLabeller
 from seriatim.tasks.text import option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
+from seriatim.tasks.unknown import UnknownCount, check_unknown
 from seriatim.train.callbacks.history import History
 from seriatim.train.loop import seeded
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
@@ -85,6 +86,7 @@ class LabelScore:
         labels: the names of the rows and columns of `confusion`.
         confusion: the number of times that each true label (row) was predicted as each label
             (column).
+        unknown_fraction: the fraction of the symbols of the texts that were unknown.
     """
 
     accuracy: float
@@ -94,6 +96,7 @@ class LabelScore:
     num_labelled: int
     labels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    unknown_fraction: float = 0.0
 
     def to_json(self) -> Json:
         """A dict of JSON values."""
@@ -229,6 +232,11 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     def _score_part(self, part: Pairs, corpus: list[Example]) -> LabelScore:
         return self._score(corpus)
 
+    def _unknown(self, corpus: Sequence[Example]) -> list[UnknownCount]:
+        unknown, ids = self._vocabularies()[0].unknown, [_source(e)[:-1] for e in corpus]
+        count = 0 if unknown is None else sum(int((i == unknown).sum()) for i in ids)
+        return [UnknownCount(count, sum(map(len, ids)))]
+
     def _facts(self, corpus: list[Example]) -> LabelledFacts:
         return LabelledFacts(len(corpus))
 
@@ -290,6 +298,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         data: PairData,
         *,
         restart_every: int | None = None,
+        allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> LabelScore:
         """How well the labels of labelled sequences are predicted.
@@ -297,6 +306,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         Args:
             data: labelled sequences, or what `open_labelled` takes.
             restart_every: not an option of a labeller.
+            allow_unknown: whether to score data most of whose symbols are unknown.
             progress: callback that receives the number of sequences labelled so far.
 
         Raises:
@@ -306,10 +316,16 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         _, symbols, labels = self._fitted()
         pairs = open_labelled(data)
         check_labelled(pairs, labels)
-        return self._score(_examples(pairs, symbols, labels), progress)
+        examples = _examples(pairs, symbols, labels)
+        check_unknown(self._unknown(examples), pairs.name, allow=allow_unknown)
+        return self._score(examples, progress)
 
     def score_each(
-        self, data: PairData, *, progress: Callable[[int], None] | None = None
+        self,
+        data: PairData,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> Iterator[EachScore]:
         """Refused: `label` gives the probability of each label."""
         raise ConfigError("--each is not an option of a labeller: label gives each label")
@@ -341,6 +357,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             num_labelled=len(truth),
             labels=names,
             confusion=tuple(tuple(int(n) for n in row) for row in errors.confusion),
+            unknown_fraction=self._unknown(examples)[0].fraction,
         )
 
     def _logits(
@@ -414,6 +431,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
 
     def describe_score(self, score: LabelScore) -> list[str]:
         """A score for people, in lines; after the figures the most frequent confusions."""
+        unknown = f"{100 * score.unknown_fraction:.1f} % of the symbols are unknown"
         figures = (
             f"{100 * score.accuracy:.2f} % right of {score.num_labelled:,}, macro F1 "
             f"{score.macro_f1:.4f}, calibration error {score.calibration_error:.4f}"
@@ -427,10 +445,11 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         rows = [
             [actual, predicted, str(n)] for n, actual, predicted in sorted(wrong, reverse=True)[:10]
         ]
+        lines = [figures, unknown] if score.unknown_fraction else [figures]
         if not rows:
-            return [figures]
+            return lines
         head = ["label", "was called", "times"]
-        return [figures, *text_table([head, *rows], left=(0, 1)).splitlines()]
+        return [*lines, *text_table([head, *rows], left=(0, 1)).splitlines()]
 
     # ---- on disk --------------------------------------------------------------------------------
 

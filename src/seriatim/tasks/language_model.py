@@ -36,7 +36,7 @@ from seriatim.errors import ConfigError, DataError
 from seriatim.laws import check
 from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
 from seriatim.metrics.score import Score, score_text
-from seriatim.metrics.size import num_parameters, state_bytes
+from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
@@ -54,9 +54,14 @@ from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.saved import SavedLanguageModel, rename_options
-from seriatim.tasks.sequence_surprisal import HEAD, SequenceSurprisal, surprisals_by_sequence
+from seriatim.tasks.sequence_surprisal import (
+    HEAD,
+    SequenceSurprisal,
+    check_sequences,
+    surprisals_by_sequence,
+)
 from seriatim.tasks.speller import fit_speller, speller, spelling_bits
-from seriatim.tasks.text import language_rows, score_lines
+from seriatim.tasks.text import language_facts, language_rows, score_lines
 from seriatim.tasks.text_stream import (
     Prediction,
     Surprisal,
@@ -69,6 +74,7 @@ from seriatim.tasks.text_stream import (
     texts_of,
 )
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
+from seriatim.tasks.unknown import UnknownCount, check_unknown
 from seriatim.train.callbacks.history import History
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.loop import batches_of, seeded, validation_pass
@@ -201,6 +207,9 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     def _score_part(self, part: Source, corpus: Corpus) -> Score:
         return self._score(corpus, part)
 
+    def _unknown(self, corpus: Corpus) -> list[UnknownCount]:
+        return [UnknownCount.of(corpus, self.training.data.get("train"))]
+
     def _facts(self, corpus: Corpus) -> CorpusFacts:
         return CorpusFacts.of(corpus)
 
@@ -232,40 +241,36 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         data: Data,
         *,
         restart_every: int | None = None,
+        allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the model predicts a text; see `Task.score`."""
         source = self._open(data)
-        return self._score(
-            self._corpus(source), source, restart_every=restart_every, progress=progress
-        )
+        corpus = self._corpus(source, allow_unknown)
+        return self._score(corpus, source, restart_every=restart_every, progress=progress)
 
     def score_each(
-        self, data: Data, *, progress: Callable[[int], None] | None = None
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> Iterator[SequenceSurprisal]:
-        """The surprisal of every line or document, in order.
-
-        Args:
-            data: a path, a `Source`, or texts.
-            progress: callback that receives the number of symbols scored so far.
+        """The surprisal of every line or document, in order; see `Task.score`.
 
         Raises:
             ConfigError: if the model reads a stream, which is one sequence.
-            DataError: if there is nothing to score.
         """
         model, symbols = self._fitted()
-        if self.sequences == "stream":
-            raise ConfigError(
-                "the model reads its text as one stream, which has a single surprisal: fit it with "
-                "sequences line or document, or use surprisal for each symbol"
-            )
-        corpus = self._corpus(self._open(data))
+        check_sequences(self.sequences)
+        corpus = self._corpus(self._open(data), allow_unknown)
         return surprisals_by_sequence(model, corpus, symbols, progress=progress)
 
-    def _corpus(self, source: Source) -> Corpus:
+    def _corpus(self, source: Source, allow_unknown: bool) -> Corpus:
         corpus = build_corpus(source, self._fitted()[1])
         if corpus.num_scored == 0:
             raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
+        check_unknown(self._unknown(corpus), source.name, allow=allow_unknown)
         return corpus
 
     def _score(
@@ -502,18 +507,8 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
 
     def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""
-        model, symbols = self._fitted()
-        return {
-            "task": self.name,
-            "model": describe(self.config),
-            "sequences": self.sequences,
-            "symbols": {"kind": symbols.kind, "number": symbols.num_symbols},
-            "parameters": num_parameters(model),
-            "state_bytes": state_bytes(model),
-            "reach": model.reach,
-            "fingerprint": model.fingerprint(),
-            "training": self.training.to_json(),
-        }
+        facts = language_facts(self.config, *self._fitted(), self.sequences, self.training)
+        return {"task": self.name, **facts}
 
     def describe(self) -> list[tuple[str, str]]:
         """The rows of a table of `info` for people."""

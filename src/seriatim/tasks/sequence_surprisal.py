@@ -13,6 +13,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.errors import ConfigError
 from seriatim.metrics.likelihood import surprisals
 
 HEAD = "number\tbits\tsymbols\tbits per symbol\thighest\tat\tsymbol"
@@ -48,6 +49,19 @@ class SequenceSurprisal:
         """The figures in a line, separated by tabs; see `HEAD`."""
         figures = f"{self.bits:.3f}\t{self.symbols}\t{self.bits_per_symbol:.4f}"
         return f"{self.number}\t{figures}\t{self.highest:.3f}\t{self.at}\t{self.symbol}"
+
+
+def check_sequences(sequences: str | None) -> None:
+    """Refuse a model that reads a stream.
+
+    Raises:
+        ConfigError: if its text is one sequence.
+    """
+    if sequences == "stream":
+        raise ConfigError(
+            "the model reads its text as one stream, which has a single surprisal: fit it with "
+            "sequences line or document, or use surprisal for each symbol"
+        )
 
 
 def surprisals_by_sequence(

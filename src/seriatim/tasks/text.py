@@ -6,6 +6,7 @@ Knows numbers and what every model has; no family.
 from collections.abc import Mapping
 
 from seriatim.core.model import SequenceModel
+from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters, state_bytes
@@ -18,6 +19,26 @@ from seriatim.tasks.training_record import LanguageRecord
 def option_text(options: Mapping[str, object]) -> str:
     """The options of a model that are set, as "name=value, name=value"."""
     return ", ".join(f"{name}={value}" for name, value in options.items() if value is not None)
+
+
+def language_facts(
+    config: ModelConfig,
+    model: SequenceModel,
+    vocabulary: Vocabulary,
+    sequences: str | None,
+    training: LanguageRecord,
+) -> Json:
+    """What a language model is, how large, and how it came about, as JSON values."""
+    return {
+        "model": describe(config),
+        "sequences": sequences,
+        "symbols": {"kind": vocabulary.kind, "number": vocabulary.num_symbols},
+        "parameters": num_parameters(model),
+        "state_bytes": state_bytes(model),
+        "reach": model.reach,
+        "fingerprint": model.fingerprint(),
+        "training": training.to_json(),
+    }
 
 
 def language_rows(
@@ -65,6 +86,9 @@ def score_lines(score: Score) -> list[str]:
         )
     lines.append(f"{score.perplexity:.4f} perplexity")
     if score.unknown:
+        lines.append(
+            f"{100 * score.unknown_fraction:.1f} % of the symbols ({score.unknown:,}) are unknown"
+        )
         known = score.perplexity_known
         shown = "none" if known is None else f"{known:.4f}"
         lines.append(f"{shown} perplexity without the {score.unknown:,} unknown symbols")

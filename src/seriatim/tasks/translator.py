@@ -78,6 +78,7 @@ from seriatim.tasks.translator_defaults import (
     suited_options,
     suited_vocabularies,
 )
+from seriatim.tasks.unknown import UnknownCount, check_unknown
 from seriatim.train.callbacks.history import History
 from seriatim.train.loop import seeded
 from seriatim.train.options import TrainingOptions
@@ -222,6 +223,14 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
     def _score_part(self, part: Pairs, corpus: PairCorpus) -> Score:
         return self._score(corpus)
+
+    def _unknown(self, corpus: PairCorpus) -> list[UnknownCount]:
+        train = self.training.data.get("train")
+        source, target = (None, None) if train is None else (train.source, train.target)
+        return [
+            UnknownCount.of(corpus.source, source, "sources"),
+            UnknownCount.of(corpus.target, target, "targets"),
+        ]
 
     def _facts(self, corpus: PairCorpus) -> PairFacts:
         return PairFacts.of(corpus)
@@ -385,6 +394,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         data: PairData,
         *,
         restart_every: int | None = None,
+        allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the targets of pairs are predicted from their sources.
@@ -398,19 +408,28 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             progress: callback that receives the number of symbols scored so far.
         """
         refuse_restart(restart_every, self)
-        return self._score(self._corpus(data), progress)
+        return self._score(self._corpus(data, allow_unknown), progress)
 
     def score_each(
-        self, data: PairData, *, progress: Callable[[int], None] | None = None
+        self,
+        data: PairData,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> Iterator[EachScore]:
         """The log-probability of each target given its source, in order."""
-        return iter([PairLogProb(value) for value in self.log_probs(data, progress=progress)])
+        values = self.log_probs(data, allow_unknown=allow_unknown, progress=progress)
+        return iter([PairLogProb(value) for value in values])
 
     def log_probs(
-        self, pairs: PairData, *, progress: Callable[[int], None] | None = None
+        self,
+        pairs: PairData,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> list[float]:
         """ln p(target, its end | source) of every pair, in order, nats."""
-        corpus, model = self._corpus(pairs), self._fitted()[0]
+        corpus, model = self._corpus(pairs, allow_unknown), self._fitted()[0]
         nats, bounds = pair_surprisals(model, corpus, self._boundaries(), progress=progress)
         return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
 
@@ -422,6 +441,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         ensemble: "Sequence[Translator]" = (),
         lowercase: bool = False,
         tokenize: str | None = None,
+        allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Quality:
         """Translate the sources of pairs and compare the results with their targets.
@@ -433,15 +453,19 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             tokenize: sacrebleu's tokenizer of BLEU; "none" for text that is tokenized already.
         """
         opened, began = open_pairs(pairs), time.perf_counter()
+        self._corpus(opened, allow_unknown)  # refused, if most of it is unknown
         sources, targets = list(opened.sources.texts()), list(opened.targets.texts())
         results = self.translate(sources, decoding=decoding, ensemble=ensemble, progress=progress)
         seconds = time.perf_counter() - began
         symbols = self._fitted()[2]
         return judge(results, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
 
-    def _corpus(self, pairs: PairData) -> PairCorpus:
+    def _corpus(self, data: PairData, allow_unknown: bool) -> PairCorpus:
         self._fitted()
-        return build_pair_corpus(open_pairs(pairs), *self._vocabularies())
+        pairs = open_pairs(data)
+        corpus = build_pair_corpus(pairs, *self._vocabularies())
+        check_unknown(self._unknown(corpus), pairs.name, allow=allow_unknown)
+        return corpus
 
     def _score(self, corpus: PairCorpus, progress: Callable[[int], None] | None = None) -> Score:
         model, _, target = self._fitted()
