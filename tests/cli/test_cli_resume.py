@@ -125,6 +125,29 @@ def test_resume_begins_where_nothing_stands_and_may_keep_its_checkpoint(
     assert json.loads(capsys.readouterr().out)["training"]["fit"]["resumed_at"] == []
 
 
+def test_a_finished_run_is_no_other_run(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    rest = ["--out", str(out), "--resume"]
+    begun = ["fit", text, *SMALL, "--steps", "2"]
+    assert main([*begun, *rest]) == 0
+    before = (out / "weights.safetensors").read_bytes()
+    assert main([*begun, *rest]) == 0
+    assert "there is nothing to resume" in capsys.readouterr().out
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT + "and a mouse\n")
+    refused(["fit", str(other), *begun[2:], *rest], 3, "was begun on other data", capsys)
+    refused(["fit", text, *SMALL, "--steps", "3", *rest], 2, "steps was 2 and is 3", capsys)
+    refused([*begun, "--model", "gru", *rest], 2, "another model: model.family was lstm", capsys)
+    refused([*begun, "--symbols", "word", *rest], 2, "was ['char'", capsys)
+    refused([*begun, "--seed", "1", *rest], 2, "seed was 0 and is 1", capsys)
+    refused([*begun, "--split", "0.7", "0.2", "0.1", *rest], 3, "other data", capsys)
+    assert main(["fit", str(other), *begun[2:], *rest, "--allow-changed-data"]) == 0
+    assert "there is nothing to resume" in capsys.readouterr().out
+    assert (out / "weights.safetensors").read_bytes() == before
+
+
 def test_a_first_step_that_does_not_fit_leaves_nothing_and_says_what_to_lower(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,7 +100,7 @@ def fit(
         raise ConfigError("fit needs --out FOLDER: where to save the model")
     use_threads(threads)
     folder = RunFolder(out, keep, overwrite=overwrite, threads=threads)
-    if folder.is_finished:
+    if folder.is_finished and from_arpa is not None:
         folder.say_finished(json=json)
         return
     from seriatim.tasks.options import TaskOptions

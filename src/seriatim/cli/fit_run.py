@@ -33,6 +33,9 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     files = request.train, request.valid, request.test
     parts = tuple(None if part is None else task.open_files(part) for part in files)
     check_processes(request.processes)
+    if folder.is_finished:
+        _check_finished(task, parts, request, folder)
+        return
     reporter = Reporter(is_quiet=request.quiet or request.json)
     out = _fit_and_save(task, parts, request, folder, reporter)
     if not current().is_main:
@@ -41,6 +44,27 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
         print_json({**task.info(), "out": str(out)})
     else:
         print(_summary(task, out))
+
+
+def _check_finished(
+    task: "AnyTask", parts: tuple[Any, ...], request: FitRequest, folder: RunFolder
+) -> None:
+    """Say that the run is finished, if it is the one that was asked for."""
+    from seriatim.train.distributed import current
+
+    if not current().is_main:
+        return
+    train, valid, test = parts
+    task.check_same_run(
+        folder.out,
+        train,
+        valid=valid,
+        test=test,
+        split=request.split,
+        options=request.training,
+        allow_changed_data=folder.options.allow_changed_data,
+    )
+    folder.say_finished(json=request.json)
 
 
 def _make_task(request: FitRequest) -> "AnyTask":

@@ -31,7 +31,7 @@ from seriatim.tasks.unknown import UnknownCount, note_unknown
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import CheckpointFolder, open_run, write_documents
-from seriatim.train.checkpoint.store import Checkpoints
+from seriatim.train.checkpoint.store import Checkpoints, check_unchanged
 from seriatim.train.distributed import current
 from seriatim.train.loop import train as train_model
 from seriatim.train.options import TrainingOptions
@@ -182,9 +182,16 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         callbacks = callbacks or Callbacks()
         budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
         given = {name: value for name, value in budget.items() if value is not None}
-        self._merged(options, given, None)  # a mistake is better found before the data is read
+        wanted = self._merged(options, given, None)  # a mistake is found before the data is read
         parts, record = self._open_parts(train, valid, test, split)
-        run, documents = self._open_run(checkpoints, resume, parts)
+        about = self._about(wanted, parts)
+        run, documents = open_run(
+            checkpoints,
+            resume,
+            model=about["model"],
+            data=about["data"],
+            documents=self.document_names,
+        )
         if documents is not None:
             self._adopt(documents)
         with current().main_first():  # it fills the cache, and the others map its files
@@ -201,6 +208,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             self._described(),
             data={name: self._facts(corpus) for name, corpus in corpora.items()},
             split=record,
+            run=about,
             seed=merged.seed,
         )
         job = TrainingJob(merged, callbacks, run, self._documents(), is_new)
@@ -219,19 +227,45 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         parts |= {name: self._open(data) for name, data in given.items() if data is not None}
         return split_parts(parts, split, self._split)
 
-    def _open_run(
-        self, checkpoints: CheckpointFolder, resume: bool, parts: Mapping[str, Part]
-    ) -> tuple[Checkpoints | None, list[Any] | None]:
-        if checkpoints is None:
-            return None, None
+    def check_same_run(
+        self,
+        finished: Path,
+        train: Data,
+        *,
+        valid: Data | None = None,
+        test: Data | None = None,
+        split: Fractions = (0.8, 0.1, 0.1),
+        options: Options | None = None,
+        allow_changed_data: bool = False,
+    ) -> None:
+        """Refuse a finished run that is another one than `fit` would begin with these arguments.
+
+        Args:
+            finished: the folder of a fitted model; one of an older version records no run and is
+                not compared.
+            train, valid, test, split, options: as of `fit`.
+            allow_changed_data: whether the data may be other data.
+
+        Raises:
+            ConfigError: if the model, its symbols or an option differ.
+            DataError: if the data differs and that is not allowed.
+        """
+        wanted = self._merged(options, {}, None)
+        parts, _ = self._open_parts(train, valid, test, split)
+        run = self.load(finished).training.run
+        if run is not None:
+            about = self._about(wanted, parts)
+            check_unchanged(finished, run, about, allow_data=allow_changed_data)
+
+    def _about(self, options: TrainingOptions, parts: Mapping[str, Part]) -> dict[str, Json]:
+        """What a run is, so that it is resumed as no other one."""
         begun_from = None if self.model is None else self._fingerprint()
-        return open_run(
-            checkpoints,
-            resume,
-            model={"task": self.name, **self._identity(), "begun from": begun_from},
-            data={name: part.fingerprint() for name, part in parts.items()},
-            documents=self.document_names,
-        )
+        chosen = {k: v for k, v in options.to_json().items() if k != "distributed"}
+        return {
+            "model": {"task": self.name, **self._identity(), "begun from": begun_from},
+            "options": chosen,
+            "data": {name: part.fingerprint() for name, part in parts.items()},
+        }
 
     def _merged(
         self, options: Options | None, given: Mapping[str, Any], corpus: Encoded | None

@@ -141,6 +141,8 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
         split: how the parts were split off one text; None: they were given.
         vocabulary: the vocabulary (of a translator: that of the targets).
         source_vocabulary: the vocabulary of a translator's sources.
+        run: what was fitted, how and on what, in the sections "model", "options" and "data", so
+            that a finished run is not taken for another one; None: not recorded.
         seed: the seed of weights, data order and dropout.
         fit: the history of training; None for models fitted in closed form.
         closed_form: facts about a fit in closed form, such as n-gram counts.
@@ -157,6 +159,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
     split: Json | None = None
     vocabulary: VocabularyFacts | None = None
     source_vocabulary: VocabularyFacts | None = None
+    run: Mapping[str, Json] | None = None
     seed: int | None = None
     fit: History | None = None
     closed_form: Json | None = None

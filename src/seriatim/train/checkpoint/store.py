@@ -284,25 +284,43 @@ def find_resumable(where: Checkpoints, about: Mapping[str, Json]) -> CheckpointH
             f"{where.folder} holds a run that has come to step {head.numbers.step:,}: resume it "
             "with --resume (resume=True), or choose another folder"
         )
-    for section, other in (("model", "another model"), ("options", "other options")):
-        change = _change(head, about, section)
-        if change is not None:
-            raise ConfigError(
-                f"the run in {where.folder} was begun with {other}: {change}; give what it was "
-                "begun with, or start again in another folder (or with --overwrite)"
-            )
-    change = _change(head, about, "data")
-    if change is not None and not where.allow_changed_data:
-        raise DataError(
-            f"the run in {where.folder} was begun on other data ({change}): give that data, or "
-            "resume on this with --allow-changed-data"
-        )
+    check_unchanged(where.folder, head.about, about, allow_data=where.allow_changed_data)
     return head
 
 
-def _change(head: CheckpointHead, about: Mapping[str, Json], section: str) -> str | None:
+def check_unchanged(
+    folder: Path, before: Mapping[str, Json], about: Mapping[str, Json], *, allow_data: bool
+) -> None:
+    """Refuse to resume a run as another one.
+
+    Args:
+        folder: the folder of the run, for the message.
+        before: what the run is, in the sections "model", "options" and "data".
+        about: what it is resumed as, as far as it is known yet.
+        allow_data: whether the data may have changed.
+
+    Raises:
+        ConfigError: if it is of another model or was begun with other options.
+        DataError: if it is of other data, and that is not allowed.
+    """
+    for section, other in (("model", "another model"), ("options", "other options")):
+        change = _change(before, about, section)
+        if change is not None:
+            raise ConfigError(
+                f"the run in {folder} was begun with {other}: {change}; give what it was "
+                "begun with, or start again in another folder (or with --overwrite)"
+            )
+    change = _change(before, about, "data")
+    if change is not None and not allow_data:
+        raise DataError(
+            f"the run in {folder} was begun on other data ({change}): give that data, or "
+            "resume on this with --allow-changed-data"
+        )
+
+
+def _change(before: Mapping[str, Json], about: Mapping[str, Json], section: str) -> str | None:
     """The first difference between a section of the run and that of the checkpoint."""
-    new, old = about.get(section, {}), head.about.get(section, {})
+    new, old = about.get(section, {}), before.get(section, {})
     return first_change({key: old.get(key) for key in new}, new)
 
 
