@@ -40,6 +40,16 @@ def test_the_examples_of_a_page_run(
                 assert main(arguments) == 0, line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_pages_import_only_from_public_namespaces(page: Path) -> None:
+    """`seriatim`, or a package of it with `__all__`; never a module deep inside."""
+    package = ROOT / "src"
+    for module in re.findall(r"^\s*(?:from|import) (seriatim[\w.]*)", page.read_text(), re.M):
+        assert (package / module.replace(".", "/") / "__init__.py").exists(), (
+            f"{page.name}: {module}"
+        )
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
