@@ -80,7 +80,7 @@ def fit(
         min_count: the least count of a character or word; rarer ones become <unk>. [1]
         max_symbols: the number of characters or words to keep at most. [all]
         sequences: what one sequence is: a line, a document, or all of the text as one stream.
-            [lines of a text file, documents of a table or folder]
+            [stream for text files, document for tables and .jsonl]
         task: language, a model of text; translation, from sources to targets: --model is then
             seq2seq, or transformer, lstm, gru or rnn for both encoder and decoder; label, a label
             for each sequence or element: --model is then lstm, gru, rnn or transformer, read in
