@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seriatim.cli import main
-from seriatim.cli.translate import _arriving
+from seriatim.cli.inputs import _arriving
 
 TINY = ["--model-size", "16", "--encoder-layers", "1", "--decoder-layers", "1", "--dropout", "0"]
 

@@ -56,11 +56,6 @@ def test_tagged_lines_are_sequences_of_elements(tmp_path: Path) -> None:
     assert labels.numbers(["NOUN", "DET"]) == [2, 0]
 
 
-def test_the_label_stands_behind_the_last_space_where_there_is_no_tab(tmp_path: Path) -> None:
-    pairs = open_labelled(write(tmp_path / "a.conll", "the DT B-NP\ncat NN I-NP\n"))
-    assert list(pairs.pairs()) == [(["the DT", "cat NN"], ["B-NP", "I-NP"])]
-
-
 def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
     pairs = open_labelled(write(tmp_path / "a.conll", "the\tDET\ncat\n"))
     with pytest.raises(DataError, match=r"a\.conll, line 2: 'cat'"):

@@ -66,6 +66,7 @@ def test_a_row_whose_columns_have_shifted_is_refused(
         ("a.tsv", "source\ttarget\nI\tsay\tIch sage\n", "line 2, has 3 columns"),
         ("a.csv", 'source, target\n"a, b", "c, d"\n', "line 2, has 3 columns"),
         ("a.csv", "Hello, you;Hallo, du\n", "separated by ';'"),
+        ("a.csv", "Hello, you;Hallo du\nYes, sir;Jawohl\n", "separated by ';'"),
         ("a.tsv", "Hello, you;Hallo, du\n", "has columns 1 to 1"),
     ],
 )
@@ -74,6 +75,36 @@ def test_pairs_whose_columns_have_shifted_are_refused(
 ) -> None:
     with pytest.raises(SeriatimError, match=message):
         list(open_pairs(write(name, content)).pairs())
+
+
+def test_labels_whose_columns_have_shifted_are_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="line 2, has 3 columns"):
+        list(open_labelled(write("l.csv", "text,label\nHello, you,pos\nno,neg\n")).pairs())
+    path = write("l.csv", "text;label\nHello, you;pos\nno;neg\n")
+    assert list(open_labelled(path).pairs()) == [("Hello, you", "pos"), ("no", "neg")]
+    assert "columns are separated by ';'" in open_labelled(path).notes[0]
+
+
+def test_separators_inside_of_quotes_do_not_count(write: Write) -> None:
+    path = write("a.csv", '"id";"text, long"\n"1";"Hallo, Welt"\n')
+    assert texts(path, column="text, long") == ["Hallo, Welt"]
+
+
+def test_a_header_may_be_quoted_over_several_lines(write: Write) -> None:
+    path = write("a.csv", '"text\nof it",n\na,1\n')
+    assert texts(path, column="text\nof it") == ["a"]
+
+
+def test_a_comma_beside_another_separator_is_noted(write: Write) -> None:
+    notes = open_source(write("a.csv", "id,text; long\n1,a\n"), column="id").notes
+    assert "separated by ',', though its first line also has ';'" in notes[0]
+
+
+def test_quotes_in_a_tsv_are_noted(write: Write) -> None:
+    path = write("a.tsv", 'id\ttext\n1\t"so ""good"" it is"\n')
+    assert texts(path) == ['"so ""good"" it is"']
+    assert "quotes around values are read as part of them" in open_source(path).notes[0]
+    assert texts(path, format="csv") == ['so "good" it is']
 
 
 def test_a_quoted_separator_is_part_of_the_value(write: Write) -> None:
@@ -90,9 +121,14 @@ def test_a_quoted_separator_is_part_of_the_value(write: Write) -> None:
         ["9.5", "10", "10.25"],
         ["2023-09-30", "2023-10-01", "2023-10-02"],
         ["10:00:00+02:00", "08:30Z", "09:30Z"],
+        ["10:00:00Z", "10:00:00.500Z", "10:00:01Z"],
         ["2023-01-01T10:00:00Z", "2023-01-01T10:00:00.500Z", "2023-01-01T10:00:01Z"],
         ["2023-01-01T10:00:00+02:00", "2023-01-01T08:30:00Z", "2023-01-01T09:30:00Z"],
         ["2023-01-01 09:05:00", "2023-01-01 10:05:00", "2023-01-02 09:05:00"],
+        # Finer than a float or a datetime can hold.
+        ["1700000000.000000001", "1700000000.000000002", "1700000000.1"],
+        ["2023-01-01T00:00:00Z", "2023-01-01T00:00:00.000000001Z", "2023-01-01T00:00:00.1Z"],
+        ["00:00:00", "00:00:00.0000001", "00:00:00.0000002"],
     ],
 )
 def test_events_are_sorted_by_numbers_and_by_instants(write: Write, keys: list[str]) -> None:
@@ -110,6 +146,8 @@ def test_events_are_sorted_by_numbers_and_by_instants(write: Write, keys: list[s
         (["20171224-0:0:0:215"], "line 2: .*ISO 8601"),
         (["1", ""], "line 3: the order column 't' is empty"),
         (["1", "nan"], "line 3: the order column 't' is 'nan'"),
+        (["1", "inf"], "line 3: the order column 't' is 'inf'"),
+        (["1", " "], "line 3: the order column 't' is empty"),
         (["1", "2023-09-30"], "line 3: .*a date .2023-09-30. and, in line 2, a number"),
         (["2023-01-01T10:00:00", "2023-01-01T10:00:00Z"], "line 3: .*write all in one form"),
     ],
@@ -171,6 +209,38 @@ def test_a_csv_of_one_column_without_a_header_loses_no_row(write: Write) -> None
     assert texts(write("a.csv", "Text\ntwo\n")) == ["two"]
 
 
+def test_the_column_text_is_known_in_any_case(write: Write) -> None:
+    assert texts(write("a.csv", "ID,Text\n1,a\n")) == ["a"]
+
+
+@pytest.mark.parametrize("first", ["urgent\tspam", "Title\tArea"])
+def test_a_first_row_that_may_be_a_header_is_never_dropped_in_silence(
+    write: Write, first: str
+) -> None:
+    path = write("l.tsv", first + "\n" + "a text\ta\nb text\tb\n" * 4)
+    (note,) = open_labelled(path).notes
+    assert "is taken as the header" in note and "--source-column 1 --target-column 2" in note
+    assert len(list(open_labelled(path).pairs())) == 8
+    kept = open_labelled(path, text_column="1", label_column="2")
+    assert len(list(kept.pairs())) == 9
+
+
+def test_a_first_row_that_is_read_as_data_is_noted(write: Write) -> None:
+    (note,) = open_pairs(write("p.tsv", "English\tGerman\na\tb\n")).notes
+    assert "the first line (English, German) is read as a pair" in note
+    (note,) = open_pairs(write("p.tsv", "Hi.\tHallo!\tCC-BY\n")).notes
+    assert "of its 3 columns only the first two" in note
+    (note,) = open_source(write("a.csv", "id,text\n1,a\n"), column="2").notes
+    assert "read as data and not as a header, since columns are given by number" in note
+    (note,) = open_source(write("a.csv", "Sentence\na\n")).notes
+    assert "(Sentence) is taken as the header" in note
+
+
+@pytest.mark.parametrize("content", ["text\na\n", "text,n\na,1\n", "n,Text\n1,a\n"])
+def test_a_usual_header_needs_no_note(write: Write, content: str) -> None:
+    assert open_source(write("a.csv", content)).notes == ()
+
+
 # ---- one number, one symbol ---------------------------------------------------------------------
 
 
@@ -187,6 +257,18 @@ def test_a_number_is_one_symbol_however_it_is_written(write: Write, tmp_path: Pa
     assert whole == gaps == fields == events(tmp_path / "e.parquet") == [["17", "4"]]
 
 
+def test_a_label_is_one_class_however_it_is_written(write: Write) -> None:
+    path = write("l.csv", "text,label\na,1\nb,1.0\nc,0.0\nd, 1\n")
+    assert [label for _, label in open_labelled(path).pairs()] == ["1", "1", "0", "1"]
+    lines = "".join(f'{{"text": "a", "label": {label}}}\n' for label in ("1", "1.0", '"1"'))
+    assert [label for _, label in open_labelled(write("l.jsonl", lines)).pairs()] == ["1"] * 3
+
+
+def test_an_empty_label_is_refused_by_line(write: Write) -> None:
+    with pytest.raises(DataError, match="line 3, has an empty label"):
+        list(open_labelled(write("l.csv", "text,label\na,x\nb,\n")).pairs())
+
+
 def test_numbers_that_are_not_whole_stay_as_they_are(write: Write) -> None:
     path = write("e.csv", "id,event,t\na,17.5,1\na,1.0.0,2\na,v2.0,3\n")
     assert events(path) == [["17.5", "1.0.0", "v2.0"]]
@@ -198,7 +280,9 @@ def test_numbers_that_are_not_whole_stay_as_they_are(write: Write) -> None:
 @pytest.mark.parametrize("text", ["ROMEO: " + "But soft! " * 400, "ROMEO: some text", "a\0b c"])
 def test_a_text_given_for_a_path_is_said_to_be_one(text: str) -> None:
     for opened in (open_source, open_pairs, open_labelled):
-        with pytest.raises(DataError, match=r"there is no file .*give a list: \[text\]"):
+        with pytest.raises(
+            DataError, match=r"no file .*to score a text itself, pass a list: \[text\]"
+        ):
             opened(text)  # type: ignore[operator]
 
 
@@ -238,7 +322,7 @@ def test_one_bad_byte_in_utf8_is_to_be_corrected(write: Write) -> None:
 
 def test_a_list_for_an_id_and_no_value_are_refused(write: Write) -> None:
     options = {"field": "event", "sequence_id": "id"}
-    with pytest.raises(DataError, match="line 1: a value of type list"):
+    with pytest.raises(DataError, match="line 1: the sequence id is a list"):
         texts(write("e.jsonl", '{"id": ["a"], "event": "x"}\n'), **options)
     with pytest.raises(DataError, match="line 1: no value"):
         texts(write("e.jsonl", '{"id": NaN, "event": "x"}\n'), **options)
@@ -261,6 +345,13 @@ def test_a_damaged_parquet_file_and_text_read_as_utf16_are_refused(write: Write)
         texts(write("a.txt", "plain text\n"), encoding="utf-16")
 
 
+def test_lone_carriage_returns_are_refused_by_name(write: Write) -> None:
+    with pytest.raises(DataError, match="carriage return without a line feed"):
+        texts(write("a.jsonl", '{"text": "a"}\r{"text": "b"}\r'))
+    with pytest.raises(DataError, match="carriage return without a line feed"):
+        list(open_pairs(write("a.tsv", "source\ttarget\ra\tb\r")).pairs())
+
+
 # ---- suffixes -----------------------------------------------------------------------------------
 
 
@@ -271,5 +362,7 @@ def test_suffixes_count_in_any_case(write: Write) -> None:
     assert texts(write("A.JSONL", '{"text": "a"}\n')) == ["a"]
     assert texts(write("A.TXT.GZ", gzip.compress(b"a\nb\n")), sequences="line") == ["a", "b"]
     assert texts(write("A.Tsv.Gz", gzip.compress(b"text\tn\na\t1\n"))) == ["a"]
+    compressed = write("A.CONLL.GZ", gzip.compress(b"the D\ncat N\n\n"))
+    assert list(open_labelled(compressed).pairs()) == [(["the", "cat"], ["D", "N"])]
     path = write("A.CONLL", "the D\ncat N\n\n")
     assert list(open_labelled(path).pairs()) == [(["the", "cat"], ["D", "N"])]

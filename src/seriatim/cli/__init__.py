@@ -81,9 +81,11 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
+    from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
 
+    replace_unencodable()
     app = App(
         name="seriatim",
         help="Every classic sequence model, from the Markov chain to the Transformer.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import ReadingOptions
-from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def context(
     source = (reading or ReadingOptions()).opened(
         data, sequences=lm.sequences, format=format, encoding=encoding
     )
+    print_notes(source)
     reporter = Reporter(is_quiet=json)
     result = lm.effective_context(
         source,
@@ -144,8 +145,10 @@ def robustness(
     reporter = Reporter(is_quiet=json)
     options = {"metric": metric, "limit": limit, "seeds": seeds}
     given: Json = {name: value for name, value in options.items() if value is not None}
+    opened = task.open_files(files)
+    print_notes(opened)
     result = task.robustness(
-        task.open_files(files),
+        opened,
         seed=seed,
         progress=lambda fraction: reporter.counted(f"measuring: {fraction:.0%}"),
         **given,

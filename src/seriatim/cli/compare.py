@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
-from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError
 from seriatim.models.options.registry import configure, unknown_model
 from seriatim.train.options import TrainingOptions
@@ -108,10 +108,12 @@ def compare(
             path, sequences=sequences, format=format, encoding=encoding
         )
 
+    train = source(data)
+    print_notes(train)
     reporter = ComparisonReporter(is_quiet=quiet or json)
     try:
         comparison = runner.compare(
-            source(data),
+            train,
             entrants,
             **budget,
             tokens=tokens,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.launch import check_processes
-from seriatim.cli.output import Reporter, print_json
+from seriatim.cli.output import Reporter, print_json, print_notes
 from seriatim.cli.run_folder import RunFolder, estimate_line
 from seriatim.errors import ConfigError, OutputError, TrainingError
 from seriatim.report.terminal import format_duration
@@ -36,6 +36,8 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     if folder.is_finished:
         _check_finished(task, parts, request, folder)
         return
+    if current().is_main:
+        print_notes(*parts)
     reporter = Reporter(is_quiet=request.quiet or request.json)
     out = _fit_and_save(task, parts, request, folder, reporter)
     if not current().is_main:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from seriatim.cli.inputs import open_input
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
-from seriatim.cli.translate import line_groups
 
 if TYPE_CHECKING:
     from seriatim.core.records import Json
@@ -20,19 +20,24 @@ def label(
     file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     /,
     *,
+    format: str | None = None,
+    source_column: str | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
     json: Flag = False,
 ) -> None:
-    """Label a file line by line: one line of output for each line, in order.
+    """Label a file: one line of output for each line, record or sequence, in order.
 
     A labeller of sequences writes the label of each line; a labeller of elements reads words
     separated by spaces and writes their labels, separated by spaces.
 
     Args:
         model: the folder of a labeller.
-        file: a file with one sequence a line; -: stdin, labelled line by line as it comes.
+        file: a file with one sequence a line; a table; a file with an element in each line
+            (.conll and the like); -: stdin, labelled line by line as it comes.
+        format: the format of the file: text, jsonl, csv, tsv, parquet or conll. [by its name]
+        source_column: the column or field of the texts in a table. [text, or the only one]
         encoding: the encoding of the file.
         threads: the number of threads. [all cores]
         quiet: show no progress.
@@ -45,7 +50,8 @@ def label(
     labeller = load_as(Labeller, model, "label")
     reporter = Reporter(is_quiet=quiet)
     began, done = time.perf_counter(), 0
-    for group in line_groups(file, encoding):
+    inputs = open_input(file, format=format, column=source_column, encoding=encoding)
+    for group in inputs:
         for result in labeller.label(group):
             _print(result, json=json)
         sys.stdout.flush()

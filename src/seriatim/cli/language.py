@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
-from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import given_text
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table
@@ -68,6 +68,7 @@ def score(
             **asdict(reading or ReadingOptions()),
         )
     )
+    print_notes(opened)
     reporter = Reporter(is_quiet=json)
     if each:
         if restart_every is not None:

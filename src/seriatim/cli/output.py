@@ -3,11 +3,12 @@
 Also the one owner of torch's process-wide settings on the command line.
 """
 
+import io
 import json
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from cyclopts import Parameter
 
@@ -34,9 +35,39 @@ def use_threads(threads: int | None) -> None:
     apply_process_settings(torch.device("cpu"))
 
 
+def replace_unencodable() -> None:
+    """Make stdout and stderr write ? for characters that they cannot encode, and never stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="replace")
+
+
+class Noted(Protocol):
+    """Data that says how it was read where that cannot be known."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for people."""
+
+
+def print_notes(*parts: Noted | None) -> None:
+    """Say on stderr how data was read where that cannot be known, each note once."""
+    notes = [note for part in parts if part is not None for note in part.notes]
+    for note in dict.fromkeys(notes):
+        print(f"note: {note}", file=sys.stderr, flush=True)
+
+
 def print_json(record: Any) -> None:
-    """One JSON value on stdout; what is not finite becomes null."""
-    print(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False), flush=True)
+    """One JSON value on stdout; what is not finite becomes null.
+
+    Characters are escaped if stdout cannot encode them, so that none is lost.
+    """
+    text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(_finite(record), allow_nan=False)
+    print(text, flush=True)
 
 
 def _finite(value: Any) -> Any:

@@ -1,26 +1,23 @@
 """`seriatim translate` and `seriatim evaluate`: a translator at work, line by line."""
 
-import queue
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.output import Flag, Reporter, print_json, use_threads
-from seriatim.errors import ConfigError, DataError, DecodingError, OutputError
+from seriatim.cli.inputs import line_groups, open_input
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
+from seriatim.errors import ConfigError, OutputError
 from seriatim.report.terminal import format_duration, text_table
 
 if TYPE_CHECKING:
     from seriatim.decode.settings import Decoding
     from seriatim.tasks.translation import Translation
 
-GROUP = 1024  # lines of a file that are read at once; sorted by length, so the more the faster
-WAITING = 256  # lines of stdin, which somebody may be waiting for
 MAX_NOTES = 10  # said one by one, the rest counted
 _SEARCH = Group("Search", sort_key=1)
 
@@ -106,6 +103,8 @@ def translate(
     ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
     alignment: Flag = False,
     picture: Path | None = None,
+    format: str | None = None,
+    source_column: str | None = None,
     encoding: str = "utf-8",
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
@@ -115,7 +114,8 @@ def translate(
 
     Args:
         model: the folder of a translator.
-        file: a file with one source a line; -: stdin, translated line by line as it comes.
+        file: a file with one source a line; a table; -: stdin, translated line by line as it
+            comes.
         n_best: the number of results of each line, as "line number ||| text ||| score", best
             first.
         require: a file with a line for each source: texts that must occur in its target,
@@ -125,6 +125,9 @@ def translate(
             source symbol with the most attention and of the target symbol, from 0 (with --json:
             all weights).
         picture: an SVG file to draw the alignment of the first line to.
+        format: the format of the file: text, jsonl, csv, tsv or parquet. [by its name]
+        source_column: the column or field of the sources in a table. [source, text or the like,
+            or the only one]
         encoding: the encoding of the file.
         threads: the number of threads. [all cores]
         quiet: show no progress and no notes.
@@ -141,7 +144,8 @@ def translate(
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
     wishes = None if require is None else _required(require, encoding)
-    for group in line_groups(file, encoding):
+    inputs = open_input(file, format=format, column=source_column, encoding=encoding)
+    for group in inputs:
         found = translator.translate(
             group,
             decoding=decoding,
@@ -240,68 +244,6 @@ class _Notes:
             self._reporter.note(f"and {self._count - MAX_NOTES:,} more such notes (see --json)")
 
 
-def line_groups(file: str, encoding: str) -> Iterator[list[str]]:
-    """The lines in groups: of a file full ones, of stdin whatever has come."""
-    from seriatim.core.validation import did_you_mean
-    from seriatim.data.files import check_encoding, read_blocks, split_lines
-
-    check_encoding(encoding)
-    if file == "-":
-        yield from _arriving(sys.stdin.buffer, encoding)
-        return
-    path = Path(file)
-    if not path.is_file():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"there is no file {file!r}{did_you_mean(path.name, beside)}")
-    held: list[str] = []
-    for line in split_lines(read_blocks(path, encoding)):
-        held.append(line)
-        if len(held) == GROUP:
-            yield held
-            held = []
-    if held:
-        yield held
-
-
-def _arriving(stream: BinaryIO, encoding: str) -> Iterator[list[str]]:
-    """Lines of a stream as they come: a group is what waits when the one before is done."""
-    waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=4 * WAITING)
-
-    def read() -> None:
-        for line in stream:
-            waiting.put(line)
-        waiting.put(None)
-
-    # A daemon: whoever stops listening must not wait for a line that never comes.
-    threading.Thread(target=read, daemon=True).start()
-    number = 0
-    while (line := waiting.get()) is not None:
-        group = [line]
-        is_last = False
-        while len(group) < WAITING and not waiting.empty():
-            more = waiting.get()
-            if more is None:
-                is_last = True
-                break
-            group.append(more)
-        yield [_decoded(raw, number + i, encoding) for i, raw in enumerate(group)]
-        number += len(group)
-        if is_last:
-            return
-
-
-def _decoded(line: bytes, number: int, encoding: str) -> str:
-    try:
-        text = line.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DecodingError(
-            f"line {number + 1:,} of stdin is not {encoding} text (byte {error.start + 1}): name "
-            "its encoding with --encoding"
-        ) from None
-    text = text.removeprefix("\ufeff") if number == 0 else text
-    return text.removesuffix("\n").removesuffix("\r")
-
-
 # ---- evaluate -----------------------------------------------------------------------------------
 
 
@@ -351,15 +293,17 @@ def evaluate(
     translator = load_as(Translator, model, "evaluate")
     others = [load_as(Translator, path, "evaluate --with") for path in ensemble or []]
     reporter = Reporter(is_quiet=json)
+    pairs = open_pairs(
+        data,
+        target,
+        format=format,
+        source_column=source_column,
+        target_column=target_column,
+        encoding=encoding,
+    )
+    print_notes(pairs)
     quality = translator.evaluate(
-        open_pairs(
-            data,
-            target,
-            format=format,
-            source_column=source_column,
-            target_column=target_column,
-            encoding=encoding,
-        ),
+        pairs,
         decoding=decoding,
         ensemble=others,
         lowercase=lowercase,

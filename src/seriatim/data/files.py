@@ -42,6 +42,16 @@ def is_gzip(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
+def plain_name(path: Path) -> str:
+    """The name of a file without .gz."""
+    return path.stem if is_gzip(path) else path.name
+
+
+def path_suffix(path: Path) -> str:
+    """The suffix of a file in lower case, .gz apart: .csv of A.CSV and of a.csv.gz."""
+    return Path(plain_name(path)).suffix.lower()
+
+
 @contextmanager
 def open_bytes(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
     """The bytes of a file, unpacked when its name ends in .gz unless `unpack` is False.
@@ -58,7 +68,8 @@ def open_bytes(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
             "is not compressed, rename it without .gz"
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        name = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
+        raise DataError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
 def read_blocks(path: Path, encoding: str) -> Iterator[str]:

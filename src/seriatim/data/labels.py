@@ -7,7 +7,6 @@ not know batches or models.
 """
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from seriatim.data.files import read_blocks, split_lines
+from seriatim.data import tagged
+from seriatim.data.files import check_encoding, path_suffix, plain_name, read_blocks, split_lines
 from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, PairTable, open_pairs
 from seriatim.data.sources import check_path, open_source
 from seriatim.data.tables import known_columns
+from seriatim.data.tagged import TaggedColumns, tagged_columns, tagged_sequences
 from seriatim.errors import DataError
 
 Per: TypeAlias = Literal["sequence", "element"]
@@ -51,7 +52,7 @@ class LabelFiles(Pairs):
         for file in self.files:
             for line in split_lines(read_blocks(file, self.encoding)):
                 if line:
-                    yield line, file.stem
+                    yield line, label_of(file)
 
     def fingerprint(self) -> str:
         """A digest of all files."""
@@ -62,11 +63,16 @@ class LabelFiles(Pairs):
 class TaggedFile(Pairs):
     """A file with one element and its label per line, and an empty line after each sequence.
 
-    The label follows the last tab, or the last space if there is no tab.
+    Attributes:
+        path: the file.
+        encoding: the encoding of the file.
+        element_column, label_column: the columns that the user chose; see `tagged_columns`.
     """
 
     path: Path
     encoding: str = "utf-8"
+    element_column: str | None = None
+    label_column: str | None = None
 
     @property
     def name(self) -> str:
@@ -78,26 +84,29 @@ class TaggedFile(Pairs):
         """False: the file is streamed."""
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The columns that are read, if there are more than two and none was chosen."""
+        is_chosen = self.element_column is not None and self.label_column is not None
+        return () if is_chosen else self._columns.notes
+
+    @cached_property
+    def _columns(self) -> TaggedColumns:
+        return tagged_columns(self.path, self.encoding, self.element_column, self.label_column)
+
     def pairs(self) -> Iterator[Pair]:
         """Each sequence as a list of elements and a list of labels."""
-        numbered = enumerate(split_lines(read_blocks(self.path, self.encoding)), 1)
-        for is_sequence, group in itertools.groupby(numbered, lambda line: bool(line[1].strip())):
-            if is_sequence:
-                tagged = [self._tagged(number, line) for number, line in group]
-                yield [element for element, _ in tagged], [label for _, label in tagged]
+        return iter(tagged_sequences(self._columns, self.encoding))
 
     def fingerprint(self) -> str:
-        """A digest of the file."""
-        return _digest("tagged lines", [self.path], self.encoding)
+        """A digest of the file and of the chosen columns."""
+        chosen = [c for c in (self.element_column, self.label_column) if c is not None]
+        return _digest(" ".join(["tagged lines", *chosen]), [self.path], self.encoding)
 
-    def _tagged(self, number: int, line: str) -> tuple[str, str]:
-        element, separator, label = line.rstrip().rpartition("\t" if "\t" in line else " ")
-        if not separator or not element.strip() or not label:
-            raise DataError(
-                f"{self.path}, line {number}: {line!r:.60} is not an element with its label: write "
-                "the two with a tab between them"
-            )
-        return element.strip(), label
+
+def label_of(file: Path) -> str:
+    """The label of a file in a folder: its name without .txt and .gz."""
+    return Path(plain_name(file)).stem
 
 
 def open_labelled(
@@ -112,11 +121,13 @@ def open_labelled(
 
     Args:
         data: a folder with one .txt file per label; a file of records (.tsv, .csv, .jsonl,
-            .parquet) with texts and their labels; a .conll file with an element and its label in
-            each line; or a list of (text, label) and (elements, labels).
-        format: the format of a file, overriding its suffix.
-        text_column, label_column: the columns of a file of records; None: those called text and
-            label, in any case, otherwise the first two.
+            .parquet) with texts and their labels; a .conll, .conllu, .bio or .iob file with an
+            element and its label in each line; or a list of (text, label) and (elements, labels).
+        format: the format of a file, overriding its suffix; conll: an element in each line.
+        text_column, label_column: the columns, by name, or by number from 1 where there is no
+            header. None: of records, those called text and label, in any case, otherwise the first
+            two; of elements, the first and the last (in CoNLL-U, FORM and UPOS). What was taken
+            where it cannot be known is in the `notes` of the result.
         encoding: the encoding of the files.
 
     Raises:
@@ -127,15 +138,16 @@ def open_labelled(
         path = Path(data)
         check_path(path)
         if path.is_dir():
-            files = tuple(sorted(f for f in path.iterdir() if f.suffix.lower() == ".txt"))
+            files = tuple(sorted(f for f in path.iterdir() if path_suffix(f) == ".txt"))
             if len(files) < 2:
                 raise DataError(
                     f"the folder {path} has {len(files)} .txt files: give one with a file for each "
                     "of at least two labels"
                 )
             return LabelFiles(files, encoding)
-        if format == "conll" or (format is None and path.suffix.lower() in (".conll", ".bio")):
-            return TaggedFile(path, encoding)
+        if format == "conll" or (format is None and path_suffix(path) in tagged.SUFFIXES):
+            check_encoding(encoding)
+            return TaggedFile(path, encoding, text_column, label_column)
     pairs = open_pairs(
         data,
         format=format,
@@ -143,6 +155,7 @@ def open_labelled(
         target_column=label_column,
         encoding=encoding,
         usual=_USUAL,
+        is_labelled=True,
     )
     if isinstance(pairs, PairTable) and text_column is None and pairs.columns == (1, 2):
         return _without_header(pairs)
@@ -150,7 +163,7 @@ def open_labelled(
 
 
 def _without_header(table: PairTable) -> PairTable:
-    """The table without its first row, if that seems to be a header.
+    """The table without its first row, if that seems to be a header; a note says so.
 
     A header is a word and a label that no other row has, where labels are repeated.
     """
@@ -161,7 +174,13 @@ def _without_header(table: PairTable) -> PairTable:
     if not is_word or not is_repeated or first[1] in labels:
         return table
     source, target = known_columns(table.path, table.format, table.encoding)[:2]
-    return table if source == target else replace(table, columns=(source, target))
+    if source == target:
+        return table
+    note = (
+        f"{table.path}: the first line ({source}, {target}) is taken as the header, since no other "
+        f"line is labelled {target!r}; if it is data, give --source-column 1 --target-column 2"
+    )
+    return replace(table, columns=(source, target), guess=note)
 
 
 @dataclass(frozen=True)

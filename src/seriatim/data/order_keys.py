@@ -6,9 +6,10 @@ refused: sorted as text, 10 would come before 9 and 10/1/2023 before 9/30/2023.
 Knows cells and their lines. Does not know events.
 """
 
-import math
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class OrderKeys:
         """
         kind, key = _parse(cell)
         if kind == "":
-            empty = cell is None or cell != cell or cell == ""
+            empty = cell is None or cell != cell or str(cell).strip() == ""
             what = "is empty" if empty else f"is {cell!r:.40}"
             raise DataError(
                 f"{self.path}, {place}: the order column {self.column!r} {what}, and events can "
@@ -63,31 +64,41 @@ def _parse(cell: Any) -> tuple[str, Any]:
     """The kind of a cell and its key; ("", None) if it has none."""
     if isinstance(cell, Instant):
         return "time in parquet", int(cell)
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
-        return ("", None) if math.isnan(cell) else ("number", cell)
+    if isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool):
+        return ("", None) if cell != cell else ("number", cell)
     if isinstance(cell, (datetime, date, time)):
         cell = cell.isoformat()
     if not isinstance(cell, str):
         return "", None
     text = cell.strip()
-    for parse in (int, float):
-        try:
-            number = parse(text)
-        except ValueError:
-            continue
-        return ("", None) if math.isnan(number) or "_" in text else ("number", number)
+    if _NUMBER.match(text):
+        return "number", Decimal(text)  # exact: a float of 1700000000.123456789 is rounded
+    return _parse_time(text)
+
+
+def _parse_time(text: str) -> tuple[str, Any]:
+    """The kind of a date or time and its key, exact in every digit of the seconds."""
+    match = _FRACTION.match(text)
+    fraction = Decimal(f"0.{match[2]}") if match else Decimal(0)
+    if match:
+        text = match[1] + match[3]
     for name, parse_time in _TIMES:
         try:
             value = parse_time(text)
         except ValueError:
             continue
-        is_aware = name != "date" and value.utcoffset() is not None
+        if name == "date":
+            return name, value
+        is_aware = value.utcoffset() is not None
         if is_aware and isinstance(value, datetime):
             value = value.astimezone(UTC)
-        return f"{name} with an offset" if is_aware else name, value
+        return f"{name} with an offset" if is_aware else name, (value, fraction)
     return "", None
 
 
+# Numbers as Python writes them; inf and nan have no place in an order.
+_NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?$", re.ASCII)
+_FRACTION = re.compile(r"^(.*\d\d:\d\d:\d\d)[.,](\d+)(.*)$")
 _TIMES: tuple[tuple[str, Any], ...] = (
     ("date", date.fromisoformat),
     ("date and time", datetime.fromisoformat),

@@ -64,6 +64,11 @@ class Pairs(ABC):
         """A digest of the content and of how it is read."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken where it cannot be known how to read the pairs: sentences for people."""
+        return ()
+
+    @property
     @final
     def sources(self) -> "PairSide":
         """The sources, as documents."""
@@ -107,6 +112,11 @@ class PairSide(Source):
     def name(self) -> str:
         """The side and the name of the pairs."""
         return f"the {'targets' if self.index else 'sources'} of {self.pairs.name}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of the pairs."""
+        return self.pairs.notes
 
     def texts(self) -> Iterator[Text]:
         """The texts of this side, in the order of the pairs."""
@@ -173,12 +183,16 @@ class PairTable(Pairs):
         columns: the columns of source and target, by name, or by number from 1 if there is no
             header.
         encoding: the encoding of everything but parquet.
+        guess: a note on how it was decided whether there is a header; "": by the user.
+        is_labelled: whether the targets are labels: not empty, and 1.0 is spelled as 1.
     """
 
     path: Path
     format: str
     columns: tuple[str | int, str | int]
     encoding: str = "utf-8"
+    guess: str = ""
+    is_labelled: bool = False
 
     @property
     def name(self) -> str:
@@ -197,9 +211,19 @@ class PairTable(Pairs):
         for place, (source, target) in rows:
             is_empty = False
             left, right = (tables.to_text(v, self.path, place) for v in (source, target))
+            if self.is_labelled and isinstance(right, str):
+                right = tables.spell_number(right.strip())
+                if not right:
+                    raise DataError(f"{self.path}, {place}, has an empty label: fill it in")
             yield left, right
         if is_empty:
             raise DataError(f"{self.path} holds no pairs: give a file with at least one")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The separator and the header, where they were guessed."""
+        options = self.columns, self.encoding, self.guess
+        return tables.reading_notes(self.path, self.format, *options)
 
     def fingerprint(self) -> str:
         """A digest of the file and the columns."""
@@ -249,6 +273,11 @@ class PairPart(Pairs):
         return f"a part of {self.whole.name}"
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of the whole."""
+        return self.whole.notes
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether the whole is in memory."""
         return self.whole.is_in_memory
@@ -271,6 +300,7 @@ def open_pairs(
     target_column: str | None = None,
     encoding: str = "utf-8",
     usual: Sequence[tuple[str, str]] = USUAL_COLUMNS,
+    is_labelled: bool = False,
 ) -> Pairs:
     """Pairs from files, or from a list in memory.
 
@@ -286,6 +316,7 @@ def open_pairs(
             .csv without a header.
         encoding: the encoding of the files.
         usual: pairs of column names in lower case that are recognized.
+        is_labelled: whether the targets are labels.
 
     Raises:
         ConfigError: if options contradict one another, or columns must be chosen.
@@ -301,7 +332,8 @@ def open_pairs(
         raise ConfigError("a file of targets needs a file of sources: give both paths")
     has_columns = source_column is not None or target_column is not None or format is not None
     if len(files) == 1:
-        return _table(files[0], format, (source_column, target_column), usual, encoding)
+        table = _table(files[0], format, (source_column, target_column), usual, encoding)
+        return replace(table, is_labelled=is_labelled)
     if has_columns:
         raise ConfigError(
             "columns and format apply to one file of records, not to two files of lines or a list: "
@@ -333,8 +365,14 @@ def _table(
     format = opened.formats[0]
     if format == "text":
         raise ConfigError(
-            f"{path} is read as text, which has no columns: give the file of the targets as well, "
-            "or one file of pairs (.tsv, .csv, .jsonl), or name its format"
+            f"{path} is read as text, which has no columns: "
+            + (
+                "give a table (.tsv, .csv, .jsonl), or name its format, such as --format tsv, or "
+                "--format conll if each line is an element with its label"
+                if usual[0][1] == "label"
+                else "give the file of the targets as well, or one file of pairs (.tsv, .csv, "
+                ".jsonl), or name its format"
+            )
         )
     if (source is None) != (target is None):
         raise ConfigError("only one column was given: give those of the source and of the target")
@@ -342,7 +380,9 @@ def _table(
         is_numbered = source.isdecimal() and target.isdecimal()
         columns = (int(source), int(target)) if is_numbered else (source, target)
         return PairTable(path, format, columns, encoding)
-    return PairTable(path, format, _columns(path, format, usual, encoding), encoding)
+    found = _columns(path, format, usual, encoding)
+    guess = "" if found != (1, 2) else _guess(path, format, usual[0][1], encoding)
+    return PairTable(path, format, found, encoding, guess)
 
 
 def _columns(
@@ -359,6 +399,17 @@ def _columns(
     raise ConfigError(
         f"{path} has the columns {', '.join(known) or '(none)'}: say which one holds the "
         f"{usual[0][0]} and which the {usual[0][1]} (--source-column and --target-column)"
+    )
+
+
+def _guess(path: Path, format: str, target: str, encoding: str) -> str:
+    """The note on a table whose first row is no usual header."""
+    first = tables.known_columns(path, format, encoding)
+    others = f", and of its {len(first)} columns only the first two" if len(first) > 2 else ""
+    kind = "a text with its label" if target == "label" else "a pair"
+    return (
+        f"{path}: the first line ({', '.join(first[:2])!s:.60}) is read as {kind} and not as a "
+        f"header{others}; if that is wrong, give --source-column and --target-column"
     )
 
 

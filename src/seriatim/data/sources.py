@@ -27,6 +27,7 @@ from seriatim.data.files import (
     check_encoding,
     is_gzip,
     open_bytes,
+    path_suffix,
     read_blocks,
     split_lines,
     split_pieces,
@@ -35,6 +36,8 @@ from seriatim.data.tables import Columns, Text
 from seriatim.errors import ConfigError, DataError
 
 Sequences: TypeAlias = Literal["line", "document", "stream"]
+_NOTED_FILES = 100
+_MAX_NOTES = 3
 FORMATS = ("text", *dict.fromkeys(tables.SUFFIXES.values()))
 
 
@@ -67,6 +70,11 @@ class Source(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A digest of the content and of how it is read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken where it cannot be known how to read the data: sentences for people."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,18 @@ class FileSource(Source):
         if self.sequences == "line":
             return split_lines(parts)
         return split_pieces(parts) if self.sequences == "stream" else _document(parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The separators and headers that were guessed, of the first files."""
+        wanted = self.columns.wanted
+        notes = [
+            note
+            for path, format in list(zip(self.paths, self.formats, strict=True))[:_NOTED_FILES]
+            for note in tables.reading_notes(path, format, wanted, self.encoding)
+        ]
+        more = len(notes) - _MAX_NOTES
+        return (*notes[:_MAX_NOTES], *([f"and {more} more such notes"] if more > 0 else []))
 
     def fingerprint(self) -> str:
         """A digest of the bytes of the files, in order, and of the options; not of their names."""
@@ -310,15 +330,14 @@ def check_path(path: Path) -> None:
     name = str(path)
     advice = did_you_mean(path.name, beside)
     if not advice and (len(name) > 100 or len(name.split()) > 1):
-        advice = "; if it is a text and not a path, give a list: [text]"
+        advice = "; to score a text itself, pass a list: [text]"
     raise DataError(f"there is no file {name[:60] + '...' if len(name) > 80 else name!r}{advice}")
 
 
 def _format(path: Path, format: str | None) -> str:
     if format is not None and format not in FORMATS:
         raise ConfigError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
-    suffix = (path.with_suffix("") if is_gzip(path) else path).suffix.lower()
-    format = format or tables.SUFFIXES.get(suffix, "text")
+    format = format or tables.SUFFIXES.get(path_suffix(path), "text")
     if is_gzip(path) and format == "parquet":
         raise ConfigError(f"{path} is a compressed parquet file: decompress it with gunzip")
     return format

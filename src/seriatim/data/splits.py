@@ -146,6 +146,11 @@ class _Part(Source):
         """The name of the source."""
         return f"a part of {self.source.name}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of the source."""
+        return self.source.notes
+
 
 @dataclass(frozen=True)
 class SequencePart(_Part):

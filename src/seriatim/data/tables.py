@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,6 +40,14 @@ SUFFIXES = {
 _OTHER_DELIMITERS = (";", "\t", "|")
 # First lines that are the header of the only column.
 _HEADERS = {"text", "sentence", "sequence", "document", "line", "content", "body"}
+_NOTED_HEADERS = _HEADERS - {"text"}
+# Cells that are the names of columns rather than values.
+_HEADER_WORDS = _HEADERS | {
+    *("id", "label", "class", "category", "source", "target", "src", "tgt", "input", "output"),
+    *("title", "event", "time", "timestamp", "session", "session_id", "name", "url", "date"),
+}
+_HEAD_LINES = 1000  # that are searched for quotes
+_QUOTED = re.compile(r'"[^"]*"')
 _WHOLE_NUMBER = re.compile(r"^(-?\d{1,15})\.0+$")  # 17.0, of a column of numbers with gaps
 
 
@@ -130,7 +138,10 @@ def _find_columns(path: Path, wanted: ColumnChoice, known: list[str]) -> list[in
     for choice in wanted:
         name = choice if choice is None else str(choice)
         if name is None:
+            in_lower_case = [column.strip().lower() for column in known]
             name = known[0] if len(known) == 1 else "text"
+            if name not in known and in_lower_case.count("text") == 1:
+                name = known[in_lower_case.index("text")]
             if name not in known:
                 raise ConfigError(
                     f"{path} has the columns {', '.join(known)}: say which one holds the text "
@@ -154,16 +165,92 @@ def known_columns(path: Path, format: str, encoding: str) -> list[str]:
             return list(parquet.read_schema(path).names)
         except (arrow.ArrowException, OSError, UnicodeError) as error:
             raise _not_parquet(path, error) from None
-    lines = split_lines(read_blocks(path, encoding))
-    first = next((line for line in lines if line.strip()), "")
     if format != "jsonl":
         with suppress(csv.Error):
-            return next(_csv_reader([first], _delimiter(first, format), format), [])
+            return _first_row(path, format, encoding)[0]
         return []
+    lines = split_lines(read_blocks(path, encoding))
+    first = next((line for line in lines if line.strip()), "")
     with suppress(json.JSONDecodeError, RecursionError):
         record = json.loads(first)
         return list(record) if isinstance(record, dict) else []
     return []
+
+
+def reading_notes(
+    path: Path, format: str, wanted: ColumnChoice, encoding: str, guess: str = ""
+) -> tuple[str, ...]:
+    """What is taken where the file does not say how to read it: sentences for people.
+
+    Args:
+        path, format, wanted, encoding: as for `records`.
+        guess: a note on the header, where columns are given by number, but not by the user.
+    """
+    if format not in ("csv", "tsv"):
+        return ()
+    try:
+        first, delimiter, line = _first_row(path, format, encoding)
+    except (csv.Error, DataError):  # reading says it
+        return ()
+    notes, shown = [], f"({', '.join(first)!s:.60})"
+    if format == "tsv" and _has_quoted_cells(path, encoding):
+        notes.append(
+            f"{path}: quotes around values are read as part of them, as in every .tsv; if they are "
+            "not, give --format csv"
+        )
+    if format == "csv" and delimiter != ",":
+        notes.append(f"{path}: columns are separated by {_name(delimiter)}, as in its first line")
+    if guess:
+        notes.append(guess)
+    elif _is_numbered(wanted, first) and has_header_words(first):
+        notes.append(
+            f"{path}: the first line {shown} is read as data and not as a header, since columns "
+            "are given by number; if it is a header, give their names"
+        )
+    others = [d for d in _OTHER_DELIMITERS if d in line]
+    if format == "csv" and delimiter == "," and others:
+        notes.append(
+            f"{path}: columns are separated by ',', though its first line also has "
+            f"{_name(others[0])}; if that is the separator, put values with commas in quotes"
+        )
+    if list(wanted) == [None] and len(first) == 1 and first[0].strip().lower() in _NOTED_HEADERS:
+        notes.append(
+            f"{path}: the first line {shown} is taken as the header; if it is a text, give "
+            "--column 1"
+        )
+    return tuple(notes)
+
+
+def has_header_words(cells: Iterable[str]) -> bool:
+    """Whether one of the cells is a word that usually is the name of a column."""
+    return any(cell.strip().lower() in _HEADER_WORDS for cell in cells)
+
+
+def _has_quoted_cells(path: Path, encoding: str) -> bool:
+    """Whether the first rows of a .tsv have cells in quotes, with quotes doubled inside."""
+    lines = islice(split_lines(read_blocks(path, encoding)), _HEAD_LINES)
+    cells = (cell for line in lines for cell in line.split("\t"))
+    return any(
+        len(cell) > 4 and cell[0] == cell[-1] == '"' and '""' in cell[1:-1] for cell in cells
+    )
+
+
+def _first_row(path: Path, format: str, encoding: str) -> tuple[list[str], str, str]:
+    """The first row that is not blank, the separator, and its line without quoted values."""
+    lines = (line + "\n" for line in split_lines(read_blocks(path, encoding)))
+    head = list(_until_text(lines))
+    delimiter = _delimiter("".join(head), format)
+    rows = _csv_reader(chain(head, lines), delimiter, format)
+    return next((row for row in rows if row), []), delimiter, _QUOTED.sub("", "".join(head))
+
+
+def spell_number(text: str) -> str:
+    """A whole number of a column of numbers with gaps as it is spelled in one without: 17.0 as 17.
+
+    Every other text stays as it is.
+    """
+    text = _WHOLE_NUMBER.sub(r"\1", text)
+    return "0" if text == "-0" else text
 
 
 # ---- formats ------------------------------------------------------------------------------------
@@ -177,9 +264,10 @@ def _read_jsonl(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tup
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(
-                f"{path}, {place}, is not JSON ({error}): each line must hold one JSON record"
-            ) from None
+            advice = "each line must hold one JSON record"
+            if "\r" in line:
+                advice += "; it has a carriage return without a line feed, which ends no line"
+            raise DataError(f"{path}, {place}, is not JSON ({error}): {advice}") from None
         if isinstance(record, dict):
             known = list(record)
             yield place, [record[known[i]] for i in _find_columns(path, wanted, known)]
@@ -244,11 +332,12 @@ def _check_row(path: Path, place: str, row: list[str], header: list[str], delimi
     """
     if len(row) != len(header):
         columns = f"{len(row)} column{'s' * (len(row) != 1)}"
-        name = "a tab" if delimiter == "\t" else repr(delimiter)
+        name = _name(delimiter)
         raise DataError(
             f"{path}, {place}, has {columns} and the first row has {len(header)} "
             f"({', '.join(header)[:60]}), separated by {name}: quote values that contain {name}, "
-            "or give the format that the file is in"
+            "or give the format that the file is in (--format csv, tsv, text, or conll if each "
+            "line is an element with its label)"
         )
     for cell in row if delimiter != "\t" else []:
         if cell[:1] == " " and cell.lstrip(" ")[:1] == '"':
@@ -261,13 +350,18 @@ def _check_row(path: Path, place: str, row: list[str], header: list[str], delimi
 def _delimiter(first: str, format: str) -> str:
     """The separator of columns: a comma or a tab, or another one that the first row shows.
 
-    Another one is taken only in CSV, and only if the first row has no comma.
+    Another one is taken only in CSV, and only if the first row has no comma outside of quotes.
     """
     if format == "tsv":
         return "\t"
+    first = _QUOTED.sub("", first)
     if "," not in first:
         return next((d for d in _OTHER_DELIMITERS if d in first), ",")
     return ","
+
+
+def _name(delimiter: str) -> str:
+    return "a tab" if delimiter == "\t" else repr(delimiter)
 
 
 def _csv_reader(text: Iterable[str], delimiter: str, format: str) -> Any:
@@ -290,18 +384,15 @@ def _is_numbered(wanted: ColumnChoice, first: list[str]) -> bool:
 def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str], line: str) -> list[int]:
     if list(wanted) == [None] and len(first) == 1 and first[0].strip().lower() not in _HEADERS:
         name = repr(first[0][:40])
+        other = next((d for d in (",", *_OTHER_DELIMITERS) if d in first[0]), "")
+        hint = f" (or --format csv if columns are separated by {other!r})" if other else ""
         raise ConfigError(
             f"{path} has one column, and it is not clear whether its first line, {name}, is a "
-            f"header: give --column {name} if it is, otherwise --column 1"
+            f"header: give --column {name} if it is, otherwise --column 1{hint}"
         )
     if not _is_numbered(wanted, first):
         return _find_columns(path, wanted, first)
-    for other in _OTHER_DELIMITERS:
-        if "," in line and 0 < line.count(other) == len(wanted) - 1 < len(first) - 1:
-            raise DataError(
-                f"{path} seems to be separated by {other!r}, but has commas too: quote values that "
-                "contain commas, or save it as .tsv"
-            )
+    _refuse_mixed(path, line, first, len(wanted))
     positions = [int(name) - 1 for name in wanted if name is not None]
     if min(positions) < 0 or max(positions) >= len(first):
         raise ConfigError(
@@ -309,6 +400,19 @@ def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str], line: str
             f"first line is {', '.join(first)[:60]}: give other columns, or the format it is in"
         )
     return positions
+
+
+def _refuse_mixed(path: Path, line: str, first: list[str], num_wanted: int) -> None:
+    """Refuse a first row without a header that may be separated by commas or by something else."""
+    bare = _QUOTED.sub("", line)
+    is_sentence = any(cell.startswith(" ") for cell in first)  # a comma in a text
+    for other in _OTHER_DELIMITERS:
+        is_complete = 0 < bare.count(other) == num_wanted - 1
+        if "," in bare and is_complete and (num_wanted < len(first) or is_sentence):
+            raise DataError(
+                f"{path} seems to be separated by {other!r}, but has commas too: quote values that "
+                "contain commas, or save it as .tsv"
+            )
 
 
 def _read_parquet(path: Path, wanted: ColumnChoice) -> Iterator[tuple[str, list[Any]]]:
@@ -359,9 +463,9 @@ def _group_events(
     shared: dict[str, str] = {}  # one string for all events of a kind
     keys = OrderKeys(path, columns.order)
     for place, (value, sequence, *order) in rows:
-        event = _to_event(value, path, place)
+        event = _to_event(value, path, place, "event")
         key = keys.parse(order[0], place) if order else 0
-        name = _to_event(sequence, path, place)
+        name = _to_event(sequence, path, place, "sequence id")
         if event == "" or name == "":
             empty = "event" if event == "" else "sequence id"
             raise DataError(f"{path}, {place}, has an empty {empty}: fill it or remove the row")
@@ -372,9 +476,14 @@ def _group_events(
         yield [event for _, event in events]
 
 
-def _to_event(value: Any, path: Path, place: str) -> str:
+def _to_event(value: Any, path: Path, place: str, what: str) -> str:
     """An event or an id as text; a whole number is spelled alike however it is written."""
     if isinstance(value, (date, Decimal)):
         value = str(value)
+    if isinstance(value, (list, dict)):
+        raise DataError(
+            f"{path}, {place}: the {what} is a {'list' if isinstance(value, list) else 'record'} "
+            f"({value!r:.40}): give text or a number"
+        )
     text = value if isinstance(value, str) else _to_symbol(value, path, place)
-    return _WHOLE_NUMBER.sub(r"\1", text)
+    return spell_number(text)

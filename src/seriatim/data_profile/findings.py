@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from seriatim.data.files import path_suffix
 from seriatim.data_profile.byte_stats import ByteStats
 from seriatim.data_profile.leaks import NGRAM
 from seriatim.data_profile.result import DataPart, DataProfile
@@ -295,6 +296,16 @@ def _problem(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
         )
 
 
+def _reading(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
+    for note in part.notes:
+        said, _, action = note.partition("; ")
+        yield Finding("warning", f"{said[:1].upper()}{said[1:]}.", _sentence(action))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
 def _columns(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
     for column in part.kind.columns:
         if column.empty:
@@ -334,7 +345,7 @@ def _labels(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
 
 
 def _other_files(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
-    others = sorted({p.name for p in part.files if p.suffix != ".txt"})
+    others = sorted({p.name for p in part.files if path_suffix(p) != ".txt"})
     if len(part.files) > 1 and 0 < len(others) < len(part.files) and part.kind.name != "documents":
         listed = ", ".join(others[:4]) + (" .." if len(others) > 4 else "")
         yield Finding(
@@ -471,6 +482,7 @@ def _split(profile: DataProfile) -> Iterator[Finding]:
 _PART_CHECKS: tuple[Callable[[DataPart, DataProfile], Iterator[Finding]], ...] = (
     _encoding,
     _problem,
+    _reading,
     _marks_and_line_ends,
     _unusual_characters,
     _line_forms,

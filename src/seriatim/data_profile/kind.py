@@ -10,13 +10,13 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from seriatim.data import tables
-from seriatim.data.files import read_blocks, split_lines
+from seriatim.data import tables, tagged
+from seriatim.data.files import path_suffix, read_blocks, split_lines
 from seriatim.errors import ConfigError, DataError
 
 Task: TypeAlias = Literal["language", "translation", "label"]
@@ -71,6 +71,7 @@ class DataKind:
         options: the options of `seriatim fit` that it needs, by name.
         columns: the columns of a table.
         keys: the two names in lines such as `IN: .. OUT: ..`.
+        note: what was taken as the header of a table; "": it is clear.
     """
 
     name: str
@@ -79,6 +80,15 @@ class DataKind:
     options: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     keys: tuple[str, str] | None = None
+    note: str = ""
+
+
+_TAGGED = DataKind(
+    "tagged",
+    "one element and its label per line, in a file whose name does not say so",
+    "label",
+    {"format": "conll"},
+)
 
 
 def detect_kind(
@@ -98,11 +108,15 @@ def detect_kind(
     Raises:
         DataError: a record is broken.
     """
+    if formats[0] == "tsv" and len(paths) == 1 and tagged.looks_tagged(_head(paths[0], encoding)):
+        return _TAGGED
     if formats[0] != "text":
         return _of_table(paths[0], formats[0], encoding, user_columns)
-    if paths[0].suffix == ".conll":
-        return DataKind("tagged", "one element and its label per line (.conll)", "label")
+    if len(paths) == 1 and path_suffix(paths[0]) in tagged.SUFFIXES:
+        return DataKind("tagged", "one element and its label per line", "label")
     head = _head(paths[0], encoding)
+    if len(paths) == 1 and tagged.looks_tagged(head):
+        return _TAGGED
     full = [line for line in head if line.strip()]
     if len(paths) > 1:
         kind = _of_folder(paths, encoding)
@@ -201,7 +215,7 @@ def _delimited(full: list[str]) -> DataKind | None:
 
 def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
     """A folder with one file of short lines per label, if it is one."""
-    texts = [path for path in paths if path.suffix == ".txt"]
+    texts = [path for path in paths if path_suffix(path) == ".txt"]
     if len(texts) < max(2, 0.8 * len(paths)):
         return None
     heads = [_head(path, encoding, 50) for path in texts[:40]]
@@ -235,7 +249,15 @@ def _of_table(
         return DataKind(
             "documents", f"a {format} table, read by the columns you chose", columns=columns
         )
-    return _of_columns(columns, format, has_header)
+    kind = _of_columns(columns, format, has_header)
+    is_guess = format in ("csv", "tsv") and len(names) > 1 and not tables.has_header_words(names)
+    if not is_guess or not has_header:
+        return kind
+    note = (
+        f"{path}: the first line ({', '.join(names)!s:.60}) is taken as the header; if it is data, "
+        "give columns by number, such as --column 1"
+    )
+    return replace(kind, note=note)
 
 
 def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> DataKind:

@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from seriatim.data.files import read_blocks, split_lines
-from seriatim.data.labels import open_labelled
+from seriatim.data.files import path_suffix, read_blocks, split_lines
+from seriatim.data.labels import label_of, open_labelled
 from seriatim.data.pairs import Pairs, open_pairs
 from seriatim.data.sources import FileSource, Source, open_source
 from seriatim.data.tables import Text
@@ -108,9 +108,10 @@ def _on_disk(
     samples: ExitStack,
     say: Callable[[str], None],
 ) -> DataPart:
+    is_tagged = reading.format == "conll"
     whole = open_source(
         path,
-        format=reading.format,
+        format="text" if is_tagged else reading.format,
         field=reading.field,
         column=reading.column,
         sequence_id=reading.sequence_id,
@@ -136,6 +137,8 @@ def _on_disk(
         part.sample = replace(part.sample, paths=copies)
     if reading.target is not None:
         part.kind = DataKind("pairs", "pairs, line by line in two files", "translation")
+    elif is_tagged:
+        part.kind = DataKind("tagged", "one element and its label per line", "label")
     else:
         part.kind = detect_kind(part.sample.paths, whole.formats, part.encoding, reading.columns)
     part.reads = _reads(part, reading)
@@ -153,12 +156,13 @@ def _reads(part: DataPart, reading: ProfileReading) -> dict[str, ReadTexts]:
         targets = open_source(reading.target, sequences="line", encoding=part.encoding)
         return {"source": lines, "target": targets.texts}
     if kind.name == "labelled" and len(part.files) > 1:
-        texts = [file for file in paths if file.suffix == ".txt"]
+        texts = [file for file in paths if path_suffix(file) == ".txt"]
         for file in texts:
-            part.labels[file.stem] = sum(map(bool, lines_of_files([file], part.encoding)()))
+            part.labels[label_of(file)] = sum(map(bool, lines_of_files([file], part.encoding)()))
         return {"text": lines_of_files(texts, part.encoding)}
     if kind.name in ("pairs", "labelled", "tagged"):
         pairs = _open_pairs(paths[0], kind, reading, part.encoding)
+        part.notes = _notes(pairs, part)
         if kind.name == "pairs":
             return {side: _side(pairs, i) for i, side in enumerate(_SIDES)}
         for _, label in pairs.pairs():
@@ -166,8 +170,19 @@ def _reads(part: DataPart, reading: ProfileReading) -> dict[str, ReadTexts]:
         return {"text": _side(pairs, 0)}
     has_columns = any(f != "text" for f in _formats(part, reading)) or "format" in kind.options
     if has_columns and kind.name != "json":
-        return {"text": _records(part, reading)}
+        source = _records(part, reading)
+        part.notes = _notes(source, part)
+        if kind.name == "numbers":
+            return {"text": lambda: (text for text in until_error(source.texts) if text)}
+        return {"text": source.texts}
     return {"text": lines}
+
+
+def _notes(opened: Source | Pairs, part: DataPart) -> tuple[str, ...]:
+    """How a part was read, of the file itself where a sample of it was read."""
+    sampled, file = str(part.sample.paths[0]), str(part.files[0])
+    notes = [part.kind.note, *opened.notes] if part.kind.note else opened.notes
+    return tuple(note.replace(sampled, file) for note in notes)
 
 
 def _formats(part: DataPart, reading: ProfileReading) -> tuple[str, ...]:
@@ -195,12 +210,13 @@ def _open_pairs(path: Path, kind: DataKind, reading: ProfileReading, encoding: s
             target_column=target,
             encoding=encoding,
         )
+    format = reading.format or ("conll" if kind.name == "tagged" else None)
     return open_labelled(
-        path, format=reading.format, text_column=source, label_column=target, encoding=encoding
+        path, format=format, text_column=source, label_column=target, encoding=encoding
     )
 
 
-def _records(part: DataPart, reading: ProfileReading) -> ReadTexts:
+def _records(part: DataPart, reading: ProfileReading) -> Source:
     """The text of a table: by the user's columns, or by those that seem to hold it."""
     detected = part.kind.options
     columns = dict(reading.columns)
@@ -214,7 +230,7 @@ def _records(part: DataPart, reading: ProfileReading) -> ReadTexts:
         }
         if part.kind.name == "numbers":
             columns["column"] = part.kind.columns[-1].name
-    source = open_source(
+    return open_source(
         list(part.sample.paths),
         sequences="document",
         format=reading.format or detected.get("format"),
@@ -224,6 +240,3 @@ def _records(part: DataPart, reading: ProfileReading) -> ReadTexts:
         sequence_id=columns["sequence_id"],
         order=columns["order"],
     )
-    if part.kind.name == "numbers":
-        return lambda: (text for text in until_error(source.texts) if text)
-    return source.texts

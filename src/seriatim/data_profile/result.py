@@ -66,6 +66,7 @@ class DataPart:
         reads: functions that read the sequences of each side.
         labels: the occurrences of each label.
         problem: why reading stopped; None: it did not.
+        notes: how it was read where that cannot be known.
     """
 
     name: str
@@ -78,6 +79,7 @@ class DataPart:
     reads: dict[str, ReadTexts] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> TextFacts:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from seriatim.data.files import open_bytes
+from seriatim.data.files import is_gzip, open_bytes, plain_name
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def sample_files(paths: Sequence[Path], formats: Sequence[str], limit: int) -> I
     Raises:
         DataError: a file cannot be read.
     """
-    sizes = [p.stat().st_size * (_GZIP_RATIO if p.suffix == ".gz" else 1) for p in paths]
+    sizes = [p.stat().st_size * (_GZIP_RATIO if is_gzip(p) else 1) for p in paths]
     total = sum(sizes)
     if total <= limit:
         yield Sample(tuple(paths))
@@ -86,7 +86,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _in_folder(folder: Path, number: int, path: Path) -> Path:
     """The path of the copy of a file, in a new subfolder."""
-    target = folder / str(number) / path.name.removesuffix(".gz")
+    target = folder / str(number) / plain_name(path)
     target.parent.mkdir()
     return target
 
@@ -111,7 +111,7 @@ def _sample(files: list[tuple[Path, str, int]], limit: int, total: int, folder: 
             taken += size
             continue
         target = _in_folder(folder, i, path)
-        has_free_lines = format in ("text", "jsonl") and path.suffix != ".gz"
+        has_free_lines = format in ("text", "jsonl") and not is_gzip(path)
         is_spread = is_spread and has_free_lines
         (_write_pieces if has_free_lines else _write_beginning)(path, target, quota)
         taken += target.stat().st_size

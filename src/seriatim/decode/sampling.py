@@ -21,6 +21,7 @@ from seriatim.decode.continuation import Continuation, Picked
 from seriatim.decode.hypotheses import Hypothesis, Ints, lengths_for
 from seriatim.errors import ConfigError
 
+_GREEDY_BELOW = 1e-30  # a smaller temperature acts as 0: ln p / T would overflow float32
 _BLOCK = 256  # uniforms drawn at once: it changes the time per symbol, never the numbers
 
 
@@ -58,7 +59,7 @@ class Sampling:
         """The distribution to sample from; the given one where nothing is to be changed."""
         if self.temperature == 1 and self.top_k is self.top_p is self.min_p is None:
             return distribution  # stays lazy
-        if self.temperature == 0:
+        if self.temperature < _GREEDY_BELOW:
             _, symbol = distribution.top(1)
             row = torch.full(
                 (*symbol.shape[:-1], distribution.num_symbols), -torch.inf, device=symbol.device

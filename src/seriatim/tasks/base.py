@@ -40,7 +40,7 @@ Log: TypeAlias = Callable[[str], None]
 Fractions: TypeAlias = tuple[float, float, float]
 Options: TypeAlias = TrainingOptions | Mapping[str, Any]
 Data = TypeVar("Data")  # what the user gives
-Part = TypeVar("Part", bound="Fingerprinted")  # the data once it is opened
+Part = TypeVar("Part", bound="Opened")  # the data once it is opened
 Encoded = TypeVar("Encoded")  # the data as numbers
 FactsT = TypeVar("FactsT")
 ScoreT = TypeVar("ScoreT")
@@ -94,11 +94,15 @@ class TrainingJob:
             )
 
 
-class Fingerprinted(Protocol):
-    """Data that can be recognized."""
+class Opened(Protocol):
+    """Data that can be recognized, and that says how it was read where that cannot be known."""
 
     def fingerprint(self) -> str:
         """A hash of the data."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for people."""
 
 
 class EachScore(Protocol):
@@ -209,6 +213,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             data={name: self._facts(corpus) for name, corpus in corpora.items()},
             split=record,
             run=about,
+            notes=tuple(dict.fromkeys(note for part in parts.values() for note in part.notes)),
             seed=merged.seed,
         )
         job = TrainingJob(merged, callbacks, run, self._documents(), is_new)

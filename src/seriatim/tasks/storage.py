@@ -243,8 +243,9 @@ def read_header(path: Path) -> FolderHeader:
         ModelError: if there is no such folder or no model in it, if its format is newer, or if a
             file is missing or does not have the size with which it was written.
     """
-    if not path.is_dir():
-        raise ModelError(f"there is no model folder {path}: give one that fit or save has written")
+    if not os.path.isdir(path):  # False also for a name that is too long
+        name = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
+        raise ModelError(f"there is no model folder {name}: give one that fit or save has written")
     if not is_model(path):
         if is_cut_short(path):
             raise ModelError(

@@ -139,6 +139,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
     Attributes:
         data: the size of each part, by the names "train", "valid" and "test".
         split: how the parts were split off one text; None: they were given.
+        notes: how the data was read where that cannot be known.
         vocabulary: the vocabulary (of a translator: that of the targets).
         source_vocabulary: the vocabulary of a translator's sources.
         run: what was fitted, how and on what, in the sections "model", "options" and "data", so
@@ -157,6 +158,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
 
     data: Mapping[str, FactsT] = field(default_factory=dict)
     split: Json | None = None
+    notes: tuple[str, ...] = ()
     vocabulary: VocabularyFacts | None = None
     source_vocabulary: VocabularyFacts | None = None
     run: Mapping[str, Json] | None = None
