@@ -252,7 +252,8 @@ def evaluate(
     data: Path,
     /,
     *,
-    target: Path | None = None,
+    target: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
+    each_pair: Flag = False,
     search: SearchOptions | None = None,
     ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
     format: str | None = None,
@@ -270,7 +271,10 @@ def evaluate(
     Args:
         model: the folder of a translator.
         data: a file of pairs, or of sources.
-        target: a file of targets, line by line with the sources.
+        target: a file of targets, line by line with the sources; given several times, each holds
+            one more reference of every source.
+        each_pair: count every pair by itself; otherwise the targets of equal sources are
+            references of one source, which counts once, by the closest of them.
         ensemble: the folders of further translators; the search follows the product of all.
         format: the format of a file of pairs. [by its name]
         source_column: the column or field of the sources in a file of pairs. [source, or the
@@ -293,21 +297,28 @@ def evaluate(
     translator = load_as(Translator, model, "evaluate")
     others = [load_as(Translator, path, "evaluate --with") for path in ensemble or []]
     reporter = Reporter(is_quiet=json)
-    pairs = open_pairs(
-        data,
-        target,
-        format=format,
-        source_column=source_column,
-        target_column=target_column,
-        encoding=encoding,
-    )
-    print_notes(pairs)
+    if each_pair and len(target or ()) > 1:
+        raise ConfigError("--each-pair counts pairs one by one: give one --target")
+    targets: list[Path | None] = [*target] if target else [None]
+    opened = [
+        open_pairs(
+            data,
+            path,
+            format=format,
+            source_column=source_column,
+            target_column=target_column,
+            encoding=encoding,
+        )
+        for path in targets
+    ]
+    print_notes(*opened)
     quality = translator.evaluate(
-        pairs,
+        opened[0] if len(opened) == 1 else [pair for pairs in opened for pair in pairs.pairs()],
         decoding=decoding,
         ensemble=others,
         lowercase=lowercase,
         tokenize=tokenize,
+        each_pair=each_pair,
         allow_unknown=allow_unknown,
         progress=lambda done: reporter.counted(f"{done:,} sources translated"),
     )
@@ -324,7 +335,8 @@ def evaluate(
     scores = [("BLEU", quality.bleu), ("chrF", quality.chrf)]
     named = zip([(n, v) for n, v in scores if v is not None], quality.signatures, strict=True)
     rows += [[name, f"{value:.2f}  ({signature})"] for (name, value), signature in named]
-    rows.append(["pairs", f"{quality.pairs:,} in {format_duration(quality.seconds)}"])
+    counted = f"{quality.pairs:,} with {quality.references:,} references"
+    rows.append(["sources", f"{counted} in {format_duration(quality.seconds)}"])
     print(text_table(rows, left=(0, 1)))
     for note in quality.notes:
         reporter.note(note)

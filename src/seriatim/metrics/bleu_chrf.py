@@ -8,7 +8,8 @@ Shapes: N sentences, F counts of each sentence, R resamples.
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from seriatim.errors import DataError, MissingExtraError
 from seriatim.metrics.bootstrap import Floats, PairedComparison, paired_bootstrap
 
 _ORDER = 4  # the longest n-grams of BLEU
+
+
+References: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TranslationScore:
 
 def bleu(
     hypotheses: Sequence[str],
-    references: Sequence[str],
+    references: References,
     *,
     lowercase: bool = False,
     tokenize: str | None = None,
@@ -47,7 +51,7 @@ def bleu(
 
     Args:
         hypotheses: the N translations, detokenized.
-        references: the N references.
+        references: the N references, or N lists of references.
         lowercase: whether to ignore case (`case:lc` of sacrebleu).
         tokenize: the tokenizer of sacrebleu; None: "13a". Use "char" for languages without
             spaces, "none" for text that is tokenized already.
@@ -56,17 +60,17 @@ def bleu(
         MissingExtraError: if sacrebleu is not installed.
         DataError: if the lists have different lengths or are empty.
     """
-    _check(hypotheses, references)
+    lists = _lists(hypotheses, references)
     metrics = _sacrebleu()
     # force: do not warn about text that looks tokenized; the caller decides that.
     metric = metrics.BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
-    score = metric.corpus_score(list(hypotheses), [list(references)])
+    score = metric.corpus_score(list(hypotheses), _streams(lists))
     by_sentence = metrics.BLEU(
         lowercase=lowercase, tokenize=tokenize, force=True, effective_order=True
     )
     rows = []
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        one = by_sentence.sentence_score(hypothesis, [reference])
+    for hypothesis, own in zip(hypotheses, lists, strict=True):
+        one = by_sentence.sentence_score(hypothesis, own)
         rows.append([*one.counts, *one.totals, one.sys_len, one.ref_len])
     signature = str(metric.get_signature())
     return TranslationScore("BLEU", float(score.score), signature, np.array(rows, np.float64))
@@ -91,27 +95,31 @@ def bleu_of_counts(sums: Floats) -> Floats:
 
 
 def chrf(
-    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False
+    hypotheses: Sequence[str], references: References, *, lowercase: bool = False
 ) -> TranslationScore:
     """Corpus chrF (Popović 2015): character n-grams up to 6, beta 2, no word n-grams.
 
     Args:
         hypotheses: the N translations, detokenized.
-        references: the N references.
+        references: the N references, or N lists of references.
         lowercase: whether to ignore case.
 
     Raises:
         MissingExtraError: if sacrebleu is not installed.
         DataError: if the lists have different lengths or are empty.
     """
-    _check(hypotheses, references)
+    lists = _lists(hypotheses, references)
     metric = _sacrebleu().CHRF(lowercase=lowercase)
-    score = metric.corpus_score(list(hypotheses), [list(references)])
-    counter = ChrF()
-    rows = [
-        counter.statistics(h.lower(), r.lower()) if lowercase else counter.statistics(h, r)
-        for h, r in zip(hypotheses, references, strict=True)
-    ]
+    score = metric.corpus_score(list(hypotheses), _streams(lists))
+    counter, rows = ChrF(), []
+    for hypothesis, own in zip(hypotheses, lists, strict=True):
+        of_each = [
+            counter.statistics(hypothesis.lower(), r.lower())
+            if lowercase
+            else counter.statistics(hypothesis, r)
+            for r in own
+        ]
+        rows.append(max(of_each, key=lambda row: float(counter.score(row[None])[0])))
     return TranslationScore("chrF", float(score.score), str(metric.get_signature()), np.array(rows))
 
 
@@ -141,9 +149,17 @@ def _sacrebleu() -> Any:
         ) from missing
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if len(hypotheses) != len(references) or not references:
+def _lists(hypotheses: Sequence[str], references: References) -> list[list[str]]:
+    """The references of each hypothesis as a list."""
+    lists = [[r] if isinstance(r, str) else list(r) for r in references]
+    if len(hypotheses) != len(references) or not references or not all(lists):
         raise DataError(
             f"{len(hypotheses)} translations do not fit {len(references)} references: give one "
             "reference for each translation, and at least one"
         )
+    return lists
+
+
+def _streams(lists: list[list[str]]) -> list[list[str | None]]:
+    """The references as sacrebleu takes them: all first ones, all second ones; None: no more."""
+    return [list(stream) for stream in zip_longest(*lists)]

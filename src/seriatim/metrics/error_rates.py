@@ -83,6 +83,15 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Err
     return symbol_error_rate([h.split() for h in hypotheses], [r.split() for r in references])
 
 
+def closest(
+    hypothesis: Sequence[Hashable], references: Sequence[Sequence[Hashable]]
+) -> Sequence[Hashable]:
+    """The reference with the fewest edits from a hypothesis; the first of several."""
+    if len(references) == 1:
+        return references[0]
+    return min(references, key=lambda r: edit_distance(hypothesis, r))
+
+
 def exact_match(hypotheses: Sequence[Any], references: Sequence[Any]) -> float:
     """The fraction of hypotheses that equal their reference.
 

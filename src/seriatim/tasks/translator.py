@@ -71,7 +71,7 @@ from seriatim.tasks.translation import (
     scorers_for,
     translations,
 )
-from seriatim.tasks.translation_quality import PairLogProb, Quality, judge
+from seriatim.tasks.translation_quality import PairLogProb, Quality, group_references, judge
 from seriatim.tasks.translator_defaults import (
     configured,
     pair_batches,
@@ -441,6 +441,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         ensemble: "Sequence[Translator]" = (),
         lowercase: bool = False,
         tokenize: str | None = None,
+        each_pair: bool = False,
         allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Quality:
@@ -451,14 +452,20 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             decoding, ensemble, progress: as in `translate`.
             lowercase: compare BLEU and chrF in lower case.
             tokenize: sacrebleu's tokenizer of BLEU; "none" for text that is tokenized already.
+            each_pair: whether every pair counts by itself; otherwise the targets of equal sources
+                are references of one source, which counts once, by the closest of them.
+            allow_unknown: whether to evaluate pairs most of whose symbols are unknown.
         """
         opened, began = open_pairs(pairs), time.perf_counter()
         self._corpus(opened, allow_unknown)  # refused, if most of it is unknown
-        sources, targets = list(opened.sources.texts()), list(opened.targets.texts())
+        sources, references = group_references(opened.pairs())
+        if each_pair:
+            sources, targets = map(list, zip(*opened.pairs(), strict=True))
+            references = [[target] for target in targets]
         results = self.translate(sources, decoding=decoding, ensemble=ensemble, progress=progress)
         seconds = time.perf_counter() - began
         symbols = self._fitted()[2]
-        return judge(results, targets, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
+        return judge(results, references, symbols, seconds, lowercase=lowercase, tokenize=tokenize)
 
     def _corpus(self, data: PairData, allow_unknown: bool) -> PairCorpus:
         self._fitted()
