@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
+from seriatim.cli.output import print_notes
 from seriatim.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _from_records(
     source = reading.opened(
         file, sequences="document", format=files.format, encoding=files.encoding
     )
+    print_notes(source)
     records = list(source.texts())
     events = [record for record in records if isinstance(record, str)]
     if is_events and len(events) == len(records):
