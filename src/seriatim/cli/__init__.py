@@ -1,59 +1,59 @@
-"""The command line: `seriatim COMMAND`. Commands are imported when they are called.
+"""The command line: `seriatim COMMAND`. A command is imported when it is called.
 
 Results go to stdout, for people or with --json for programs; progress and errors to stderr.
 Exit codes: 0 done; 1 an internal error; 2 the command or an option; 3 the data; 4 the
-model folder; 5 the place to write; 6 training; 7 a broken law; 8 an extra that is not installed;
+model folder; 5 the output path; 6 training; 7 a broken law; 8 an extra that is not installed;
 130 interrupted.
 """
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cyclopts import CycloptsError
-
+# In the order in which they are used.
 COMMANDS = {
-    "look": ("seriatim.cli.look:look", "What data is, what is unusual about it, what to run next."),
+    "look": (
+        "seriatim.cli.look:look",
+        "Report what data is, what is unusual about it, and what to run next.",
+    ),
     "fit": ("seriatim.cli.fit:fit", "Fit a model to data and save it."),
-    "score": ("seriatim.cli.language:score", "How well a model predicts data."),
-    "compare": (
-        "seriatim.cli.compare:compare",
-        "Models under one budget: which is better, how sure.",
+    "score": ("seriatim.cli.language:score", "Measure how well a model predicts data."),
+    "generate": ("seriatim.cli.language:generate", "Sample text from a model."),
+    "next": (
+        "seriatim.cli.language:next_symbols",
+        "Show the most probable next symbols after a prompt.",
     ),
-    "report": (
-        "seriatim.cli.report:report",
-        "The page of a comparison, with how far back its models look.",
-    ),
-    "context": ("seriatim.cli.analyse:context", "How far back a model looks on a text."),
-    "robustness": (
-        "seriatim.cli.analyse:robustness",
-        "What trimmed, missing and permuted elements do to a model.",
-    ),
-    "inspect": (
-        "seriatim.cli.inspect:inspect",
-        "What happens inside of a model that reads a text.",
+    "surprisal": (
+        "seriatim.cli.language:surprisal",
+        "Show the surprisal of every symbol of a text, in bits.",
     ),
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
     "evaluate": ("seriatim.cli.translate:evaluate", "Compare translations with their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),
-    "generate": ("seriatim.cli.language:generate", "Sample text from a model."),
-    "next": (
-        "seriatim.cli.language:next_symbols",
-        "The most probable next symbols after a prompt.",
-    ),
-    "surprisal": (
-        "seriatim.cli.language:surprisal",
-        "The surprisal of every symbol of a text, in bits.",
-    ),
-    "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
     "info": (
         "seriatim.cli.language:info",
-        "What a model folder holds, and how the model came about.",
+        "Show what a model folder holds and how the model was trained.",
     ),
     "check": ("seriatim.cli.language:check", "Check a model against the laws of the contract."),
-    "demo": ("seriatim.cli.demo:demo", "Six families on real text, compared, in minutes."),
+    "compare": (
+        "seriatim.cli.compare:compare",
+        "Train models under one budget and say which is better, and how sure that is.",
+    ),
+    "report": (
+        "seriatim.cli.report:report",
+        "Write the page of a comparison, with how far back its models look.",
+    ),
+    "context": ("seriatim.cli.analyse:context", "Measure how far back a model looks on a text."),
+    "robustness": (
+        "seriatim.cli.analyse:robustness",
+        "Measure what trimmed, missing and permuted symbols do to a model.",
+    ),
+    "inspect": (
+        "seriatim.cli.inspect:inspect",
+        "Show what happens inside a model while it reads a text.",
+    ),
+    "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
+    "demo": ("seriatim.cli.demo:demo", "Train and compare six families on real text, in minutes."),
 }
 
 
@@ -81,6 +81,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
+    from seriatim.cli import messages
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
@@ -104,9 +105,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         except VerifyRequest:
             verify_fit(arguments[1:])
     except CycloptsError as error:
-        return say(_command_error(error), 2)
+        return say(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
-        return say(str(error), error.exit_code)
+        options = messages.option_names(app, arguments[0])
+        return say(messages.in_option_names(str(error), options), error.exit_code)
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except BrokenPipeError:
@@ -114,17 +116,6 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     except MemoryError:
         return say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
     return 0
-
-
-def _command_error(error: "CycloptsError") -> str:
-    """The message of the parser, in the words of the command line."""
-    message = " ".join(str(error).split())
-    unused = getattr(error, "unused_tokens", None)
-    if unused and error.command_chain:
-        command = error.command_chain[-1]
-        hint = "; give the targets with --target" if command == "evaluate" else ""
-        return f"{command} does not take {' '.join(map(repr, unused))}{hint}"
-    return message
 
 
 def _overview() -> str:

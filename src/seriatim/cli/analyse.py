@@ -43,7 +43,7 @@ def context(
     Args:
         model: the folder of a language model.
         data: a file or a folder, read as the training text was.
-        contexts: rising numbers of symbols to show. [1 to 512]
+        contexts: the numbers of symbols of context to show, in rising order. [default: 1 to 512]
         categories: show the bits by category too: letters, digits, punctuation, spaces; for words,
             by frequency.
         shuffled: show the bits with everything further back shuffled too.
@@ -51,9 +51,9 @@ def context(
         gradients: show the influence of each past position and the gradient through time too.
         limit: the number of symbols that are read, from the beginning.
         seed: the seed of the positions that are sampled.
-        format: the format of the files; by default their extension decides.
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
         encoding: the encoding of the files.
-        threads: the number of processor threads; all cores by default.
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.analysis.context.measure import CONTEXTS
@@ -115,15 +115,17 @@ def robustness(
         data: a file or a folder, read as the training text was; for a translator, a file of pairs
             or of sources.
         target: for a translator, a file of targets, line by line with the sources.
-        metric: for a translator, the metric of its output. [chrf]
-        limit: about how many symbols, or how many pairs, are measured. [20,000; 200]
-        seeds: how many times each sequence is damaged at random. [3; 1]
+        metric: for a translator, the metric of its output. [default: chrf]
+        limit: about how many symbols, or how many pairs, are measured. [default: 20,000
+            symbols; 200 pairs]
+        seeds: how many times each sequence is damaged at random. [default: 3 for a text; 1 for
+            pairs]
         seed: the first seed.
         source_column: for a translator, the column or field of the sources.
         target_column: for a translator, the column or field of the targets.
-        format: the format of the files; by default their extension decides.
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
         encoding: the encoding of the files.
-        threads: the number of processor threads; all cores by default.
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.analysis.robustness.text import summary, table

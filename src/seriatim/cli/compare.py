@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 from seriatim.cli.fit_request import READING, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
+from seriatim.core.validation import did_you_mean
 from seriatim.errors import ConfigError
 from seriatim.models.options.registry import configure, unknown_model
 from seriatim.train.options import TrainingOptions
@@ -69,30 +70,31 @@ def compare(
         data: a file (.txt, .jsonl, .csv, .tsv, text formats also .gz; .parquet) or a folder.
         models: families, each with options of its model or its training, such as
             lstm,gru:hidden_size=512,symbols=bpe:500,transformer:num_layers=2,learning_rate=0.001
-            [all families]
+            [default: all families]
         seeds: the number of seeds of each model. With 3 or more, families are compared under this
             budget; with fewer, only models on text like this.
-        out: a folder for models, figures and report.html; by default nothing is saved.
-        tokens: symbols that each model is trained on; models of other symbols are trained on as
-            much text.
-        operations: floating-point operations of training; counted models need next to none.
-        parameters: the size of each model, within 2 %, for which its width is solved; not of
-            counted models.
-        valid: validation text; by default a part of the data.
-        test: test text; by default a part of the data.
-        split: fractions of the data for training, validation and test. [0.8 0.1 0.1, with at most
-            100 kB for each of the last two]
-        symbols: byte, char, word or bpe:N, for all models that have none of their own.
-        min_count: characters or words seen fewer times become <unk>.
-        max_symbols: the most characters or words.
+        out: the folder to save models, figures and report.html in. [default: nothing is saved]
+        tokens: the number of symbols that each model is trained on; models of other symbols are
+            trained on as much text.
+        operations: the number of floating-point operations of training; counted models need next
+            to none.
+        parameters: the number of parameters of each model, met within 2 % by choosing its width;
+            without effect on counted models.
+        valid: the validation text. [default: a part of the data]
+        test: the test text. [default: a part of the data]
+        split: the fractions of the data for training, validation and test. [default: 0.8 0.1 0.1,
+            with at most 100 kB for each of the last two]
+        symbols: byte, char, word or bpe:N, for all models without symbols of their own in --models.
+        min_count: the least count of a character or word; rarer ones become <unk>.
+        max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the data as one stream.
-        format: the format of the files; by default their extension decides.
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
         encoding: the encoding of the files.
-        resume: continue the comparison in --out: what is finished is not trained again, and models
+        resume: resume the comparison in --out: what is finished is not trained again, and models
             and seeds may be added.
         overwrite: replace a comparison in --out.
-        checkpoint_minutes: minutes between two checkpoints of the model in training.
-        threads: the number of processor threads; all cores by default.
+        checkpoint_minutes: the time between two checkpoints of the model in training, in minutes.
+        threads: the number of processor threads. [default: all cores]
         quiet: show no progress.
         json: print everything as JSON.
     """
@@ -100,6 +102,8 @@ def compare(
     training = {name: value for name, value in options.items() if value is not None}
     budget = {name: training.pop(name, None) for name in _BUDGETS}
     seed = training.pop("seed", 0)
+    if out is None and (resume or overwrite):
+        raise ConfigError("--resume and --overwrite need --out FOLDER: where the comparison is")
     entrants = None if models is None else parse_models(models)
     from seriatim.comparison import runner
 
@@ -255,6 +259,10 @@ def _entrant(family: str, options: Mapping[str, str]) -> "Entrant":
     preset, symbols = own.pop("preset", None), own.pop("symbols", None)
     trainable = {f.name for f in fields(TrainingOptions)} - {*_BUDGETS, "seed"}
     of_model = {f.name for f in fields(shell_families()[family])}  # type: ignore[arg-type]
+    for name in own:
+        suggestion = did_you_mean(name, {*of_model, *trainable})
+        if name not in {*of_model, *trainable} and suggestion:
+            raise ConfigError(f"unknown option {name}{suggestion}")
     training = {n: v for n, v in own.items() if n in trainable and n not in of_model}
     of_config = {n: v for n, v in own.items() if n not in training}
     return Entrant(

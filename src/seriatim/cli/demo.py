@@ -45,11 +45,12 @@ def demo(
     """Six families on real text, compared, in minutes.
 
     Args:
-        file: a text; without it, source code of Python's own standard library.
-        minutes: for training, shared by the five families that are trained by gradients.
-        out: a folder for the models and the report. [a new one for temporary files]
-        seed: of everything.
-        threads: of the processor; all cores if not given.
+        file: a text. [default: source code of Python's own standard library]
+        minutes: the time for training, in minutes, shared by the five families that are trained by
+            gradients.
+        out: a folder for the models and the report. [default: a new one for temporary files]
+        seed: the seed of the training and of the samples.
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.comparison.entrants import Entrant

@@ -14,11 +14,11 @@ def export(
     """Write a model in the format of another tool.
 
     Args:
-        model: The model folder.
-        to: The format. arpa, for Markov models: a file that KenLM, SRILM and others read.
+        model: the model folder.
+        to: the format. arpa, for Markov models: a file that KenLM, SRILM and others read.
             ctranslate2, for translators of Transformer layers: a folder that CTranslate2 loads.
-        out: The file or folder to write; an ARPA file whose name ends in .gz is packed.
-        overwrite: Replace the file if it exists; folders are never replaced.
+        out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
+        overwrite: replace the file if it exists; folders are never replaced.
     """
     if out.exists() and not (overwrite and out.is_file()):
         raise OutputError(

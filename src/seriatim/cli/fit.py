@@ -11,6 +11,7 @@ from seriatim.cli.fit_request import (
     FitRequest,
     PairOptions,
     ReadingOptions,
+    Split,
     data_files,
 )
 from seriatim.cli.fit_run import run_fit
@@ -34,11 +35,7 @@ def fit(
     from_arpa: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
-    split: Annotated[tuple[float, float, float], Parameter(group=READING, negative_iterable=())] = (
-        0.8,
-        0.1,
-        0.1,
-    ),
+    split: Split = (0.8, 0.1, 0.1),
     symbols: Annotated[str | None, Parameter(alias="-s", group=READING)] = None,
     min_count: Annotated[int | None, Parameter(group=READING)] = None,
     max_symbols: Annotated[int | None, Parameter(group=READING)] = None,
@@ -63,34 +60,34 @@ def fit(
     Args:
         data: a file (.txt, .jsonl, .csv, .tsv, text formats also .gz; .parquet) or a folder.
         out: the folder to save the model in; required.
-        model: markov, autoregressive, rnn, lstm, gru or transformer [lstm]; for the other tasks
-            see --task.
-        preset: a preset of the model: classic, for the transformer of Vaswani et al. 2017;
-            zaremba-small or zaremba-medium, for the lstm of Zaremba et al. 2014 and its training.
+        model: markov, autoregressive, rnn, lstm, gru or transformer; for the other tasks see
+            --task. [default: lstm]
+        preset: a published model: classic is the transformer of Vaswani et al. 2017; zaremba-small
+            and zaremba-medium are the lstm of Zaremba et al. 2014, with its training.
         init: the folder of a model to train further on new data, with its symbols and sizes.
         allow_unknown: with --init: train even if more than half of the symbols of the data are
             unknown to the model.
-        from_arpa: an ARPA file of any tool to make a Markov model of; no data is read.
+        from_arpa: an ARPA file, written by any tool, to turn into a Markov model; no data is read.
         valid: the validation data; without it a part of the training data is split off.
         test: the test data, for the final scores; without it and without --valid a part of the
             training data is split off.
         split: the fractions of training, validation and test where they are split off.
         symbols: byte, char, word or bpe:N; also bpe for a translator, whose default it is, and
-            nfd for a labeller. [char]
-        min_count: the least count of a character or word; rarer ones become <unk>. [1]
-        max_symbols: the number of characters or words to keep at most. [all]
+            nfd for a labeller. [default: char]
+        min_count: the least count of a character or word; rarer ones become <unk>. [default: 1]
+        max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the text as one stream.
-            [stream for text files, document for tables and .jsonl]
+            [default: stream for text files, document for tables and .jsonl]
         task: language, a model of text; translation, from sources to targets: --model is then
             seq2seq, or transformer, lstm, gru or rnn for both encoder and decoder; label, a label
             for each sequence or element: --model is then lstm, gru, rnn or transformer, read in
-            both directions. [language; translation with --source and --target]
+            both directions. [default: language; translation with --source and --target]
         overwrite: replace a model in --out.
         verify: save nothing, but fit twice, once killed at a random instant and resumed, and
             compare both runs bit by bit.
-        processes: the number of processes that share the training on this machine; leave it out
-            under torchrun or srun. [1]
-        threads: the number of threads of each process. [all cores, shared evenly]
+        processes: the number of processes that share the training on this machine; not to be given
+            under torchrun or srun. [default: 1]
+        threads: the number of threads of each process. [default: all cores, shared evenly]
         quiet: show no progress.
         json: print the record of training as JSON.
     """

@@ -6,7 +6,7 @@ Knows options; no model and no data.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 READING = Group("Reading the data", sort_key=1)
 PAIRS = Group("Pairs", sort_key=2)
+Split: TypeAlias = Annotated[
+    tuple[float, float, float],
+    Parameter(group=READING, negative_iterable=(), show_default="0.8 0.1 0.1"),
+]
 
 
 @Parameter(name="*", group=READING)
@@ -28,8 +32,8 @@ class ReadingOptions:
     Attributes:
         field: the field of .jsonl records that holds the text.
         column: the column of a table that holds the text, or the event.
-        sequence_column: the column that says to which sequence an event belongs, in tables with
-            one event per row.
+        sequence_column: the column that names the sequence of an event, in tables with one event
+            per row.
         order_column: the column by which the events of a sequence are sorted.
         skip_empty: leave out empty lines or documents.
     """
@@ -73,12 +77,12 @@ class PairOptions:
         test_source: a file of test sources, line by line with --test-target.
         test_target: a file of test targets, line by line with --test-source.
         source_column: the column or field of the sources, or of labelled texts; a number counts
-            from 1 where there is no header. [source, or the first]
-        target_column: the column or field of the targets, or of the labels. [target, or the
-            second]
+            from 1 where there is no header. [default: source, or the first]
+        target_column: the column or field of the targets, or of the labels. [default: target, or
+            the second]
         source_symbols: the symbols of the sources: byte, char, nfd (characters decomposed into
             letters and accents, Korean syllables into their sounds), word, bpe or bpe:N.
-            [as --symbols]
+            [default: as --symbols]
         joint: one vocabulary for both sides.
     """
 
@@ -100,7 +104,7 @@ class FileOptions:
     """How files are read.
 
     Attributes:
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [by their names]
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
         encoding: the encoding of the files.
     """
 

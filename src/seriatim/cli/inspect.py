@@ -33,7 +33,7 @@ def inspect(
     *,
     target: str | None = None,
     labels: Path | None = None,
-    layer: Sequence[str] = (),
+    layer: Annotated[Sequence[str], Parameter(negative_iterable=(), show_default=False)] = (),
     start: int = 0,
     length: int | None = None,
     top: Annotated[int, Parameter(alias="-k")] = 5,
@@ -60,13 +60,13 @@ def inspect(
         layer: the number of a layer to inspect alone, or a pattern such as "*.cross"; may be
             repeated.
         start: the number of symbols to skip at the beginning.
-        length: the number of symbols to inspect. [as many as fit]
+        length: the number of symbols to inspect. [default: as many as fit]
         top: the number of alternatives for every symbol, and of neurons for every label.
         beam: the width of a translator's search; 1 is greedy search.
         out: where to write the findings as a page: a file that ends in .html, or a folder for
             report.html and inspection.json.
         encoding: the encoding of the files.
-        threads: the number of processor threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     if top < 1:

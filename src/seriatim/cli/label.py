@@ -39,7 +39,7 @@ def label(
         format: the format of the file: text, jsonl, csv, tsv, parquet or conll. [by its name]
         source_column: the column or field of the texts in a table. [text, or the only one]
         encoding: the encoding of the file.
-        threads: the number of threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         quiet: show no progress.
         json: print one JSON object a line, with probabilities.
     """

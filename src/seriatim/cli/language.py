@@ -48,7 +48,7 @@ def score(
         allow_unknown: score data even if more than half of its symbols are unknown.
         source_column: for a translator or labeller: the column or field of the sources or texts.
         target_column: for a translator or labeller: the column or field of the targets or labels.
-        threads: the number of threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.tasks.options import DataFiles
@@ -131,12 +131,12 @@ def generate(
         length: the number of symbols at most; a model of lines or documents ends by itself.
         temperature: the divisor of the scores: below 1 sharper, above 1 flatter, 0 always the
             most probable symbol.
-        top_k: sample only from the k most probable symbols. [all]
-        top_p: sample only from the fewest symbols with this probability together. [1]
+        top_k: sample only from the k most probable symbols. [default: all]
+        top_p: sample only from the fewest symbols with this probability together. [default: 1]
         min_p: sample only from symbols with at least this fraction of the probability of the most
-            probable one. [0]
+            probable one. [default: 0]
         seed: the seed; the same seed gives the same text.
-        threads: the number of threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         json: print JSON at the end.
     """
     from seriatim.decode.sampling import Sampling
@@ -281,6 +281,8 @@ def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:
     """
     from seriatim.tasks.registry import load
 
+    if budget < 0:
+        raise ConfigError(f"--budget {budget:g}: give 0 or more")
     report = load(model).check(budget_s=budget)
     if json:
         laws = [

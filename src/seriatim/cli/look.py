@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
+from seriatim.cli.fit_request import READING, Split
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
-
-_READING = Group("Reading", sort_key=1)
 
 
 def look(
@@ -17,18 +16,16 @@ def look(
     valid: Path | None = None,
     test: Path | None = None,
     target: Path | None = None,
-    split: Annotated[
-        tuple[float, float, float], Parameter(group=_READING, negative_iterable=())
-    ] = (0.8, 0.1, 0.1),
+    split: Split = (0.8, 0.1, 0.1),
     sequences: Annotated[
-        Literal["line", "document", "stream"] | None, Parameter(group=_READING)
+        Literal["line", "document", "stream"] | None, Parameter(group=READING)
     ] = None,
-    format: Annotated[str | None, Parameter(group=_READING)] = None,
-    field: Annotated[str | None, Parameter(group=_READING)] = None,
-    column: Annotated[str | None, Parameter(group=_READING)] = None,
-    sequence_column: Annotated[str | None, Parameter(group=_READING)] = None,
-    order_column: Annotated[str | None, Parameter(group=_READING)] = None,
-    encoding: Annotated[str | None, Parameter(group=_READING)] = None,
+    format: Annotated[str | None, Parameter(group=READING)] = None,
+    field: Annotated[str | None, Parameter(group=READING)] = None,
+    column: Annotated[str | None, Parameter(group=READING)] = None,
+    sequence_column: Annotated[str | None, Parameter(group=READING)] = None,
+    order_column: Annotated[str | None, Parameter(group=READING)] = None,
+    encoding: Annotated[str | None, Parameter(group=READING)] = None,
     megabytes: float = 32.0,
     out: Path | None = None,
     threads: int | None = None,
@@ -37,22 +34,24 @@ def look(
     """Look at data before training: what it is, what is unusual about it, and what to run next.
 
     Args:
-        data: A file or a folder, as for fit.
-        valid: The validation text, if there is one; it is searched for text of the data.
-        test: The test text, if there is one; it is searched for text of the data.
-        target: A file of targets, line by line with the data, which is then sources.
-        split: The fractions of training, validation and test by which fit would split the data.
-        sequences: What one sequence is; measured if not given.
-        format: The format of the files; detected by their names if not given.
-        field: The field of .jsonl records that holds the text.
-        column: The column of tables that holds the text, or the event.
-        sequence_column: The column of tables with one event per row that names its sequence.
-        order_column: The column by which the events of a sequence are sorted.
-        encoding: The encoding of the files; detected from their bytes if not given.
-        megabytes: The size of the sample that is taken of larger data.
-        out: Write the report as one .html page to this file (needs seriatim[report]).
-        threads: The number of processor threads; all cores if not given.
-        json: Print JSON.
+        data: a file or a folder, as for fit.
+        valid: the validation text; it is searched for text of the data.
+        test: the test text; it is searched for text of the data.
+        target: a file of targets, line by line with the data, which then holds the sources.
+        split: the fractions of training, validation and test by which fit would split the data.
+        sequences: what one sequence is: a line, a document, or all of the text as one stream.
+            [default: measured]
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        field: the field of .jsonl records that holds the text.
+        column: the column of a table that holds the text, or the event.
+        sequence_column: the column that names the sequence of an event, in tables with one event
+            per row.
+        order_column: the column by which the events of a sequence are sorted.
+        encoding: the encoding of the files. [default: detected from their bytes]
+        megabytes: the size of the sample that is taken of larger data, in megabytes.
+        out: an .html file to write the report to as well (needs seriatim[report]).
+        threads: the number of processor threads. [default: all cores]
+        json: print JSON.
     """
     from seriatim.data_profile.profile import look as look_at_data
 

@@ -9,8 +9,18 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from types import NoneType
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cyclopts import Group, Parameter
 
@@ -19,6 +29,7 @@ from seriatim.models.options.registry import FAMILIES, PAIR_FAMILIES
 from seriatim.train.options import TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+Options: TypeAlias = Mapping[str, Any]
 
 _TRAINING = Group("Training by gradients", sort_key=90)
 
@@ -45,13 +56,13 @@ def _with(command: F, options: Mapping[str, Any]) -> F:
     return command
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(options: Mapping[str, Any]) -> tuple[Options, Options]:
     """The options that were given: those of the model, those of training."""
-    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
     training = {f.name for f in fields(TrainingOptions)}
     return (
-        {name: value for name, value in given.items() if name not in training},
-        {name: value for name, value in given.items() if name in training},
+        {name: value for name, value in chosen.items() if name not in training},
+        {name: value for name, value in chosen.items() if name in training},
     )
 
 
@@ -66,7 +77,7 @@ def shell_families() -> dict[str, type[ModelConfig]]:
 
 def described(cls: type) -> dict[str, str]:
     """The texts of the `Attributes:` sections of a class and its bases, by name."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         section = re.search(
             r"Attributes:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(base.__doc__ or "")
@@ -75,40 +86,41 @@ def described(cls: type) -> dict[str, str]:
             entries = re.findall(r"^ {4}([\w, ]+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1], re.M)
             for names, text in entries:
                 for name in names.split(", "):
-                    found[name] = " ".join(text.split())
-    return found
+                    texts[name] = " ".join(text.split())
+    return texts
 
 
-def _model_options() -> dict[str, Any]:
+def _model_options() -> Mapping[str, Any]:
     """Every option of every family: its type, its help, and whose it is."""
     owners: dict[str, dict[str, Field[Any]]] = {}
     families = {**shell_families(), **PAIR_FAMILIES}
     for family, config in families.items():
         for f in fields(config):  # type: ignore[arg-type]
             owners.setdefault(f.name, {})[family] = f
-    found = {}
+    options = {}
     for name, by_family in owners.items():
-        family = next(iter(by_family))
-        config = families[family]
-        text = f"{described(config).get(name, '')} {_defaults(by_family)}"
+        config = families[next(iter(by_family))]
+        texts = [described(families[family]).get(name, "") for family in by_family]
+        # The one that says what holds without a default, where a family has none.
+        text = next((text for text in texts if "None: " in text), texts[0])
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
-        found[name] = _option(_hints(config)[name], text, group)
-    return found
+        options[name] = _option(name, _hints(config)[name], text, by_family, group)
+    return options
 
 
-def _training_options() -> dict[str, Any]:
+def _training_options() -> Mapping[str, Any]:
     texts, hints = described(TrainingOptions), _hints(TrainingOptions)
     return {
-        f.name: _option(
-            hints[f.name],
-            texts[f.name] + ("" if f.default is None else f" [{_shown(f.default)}]"),
-            _TRAINING,
-        )
+        f.name: _option(f.name, hints[f.name], texts[f.name], {"training": f}, _TRAINING)
         for f in fields(TrainingOptions)
     }
 
 
-def _option(hint: Any, text: str, group: Group) -> Any:
+def _option(
+    name: str, hint: Any, text: str, by_family: Mapping[str, Field[Any]], group: Group
+) -> Any:
+    values = {family: _shown(f.default) for family, f in by_family.items()}
+    text = f"{_help(name, text, has_default=all(values.values()))} {_defaults(values)}"
     # An empty tuple is no value here, so no --empty-NAME flag. Many values follow one option.
     has_many = get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
     parameter = Parameter(
@@ -117,23 +129,47 @@ def _option(hint: Any, text: str, group: Group) -> Any:
     return Annotated[hint | None, parameter]
 
 
-def _defaults(by_family: Mapping[str, Field[Any]]) -> str:
-    values = {
-        family: None if f.default is MISSING else f.default for family, f in by_family.items()
-    }
-    distinct = list(dict.fromkeys(map(_shown, values.values())))
-    if distinct == ["None"]:
+def _help(name: str, text: str, *, has_default: bool) -> str:
+    """The description of a field in the words of the command line."""
+    if has_default:  # so None cannot be given
+        text = re.sub(r"[;.] None: [^.;]*", "", text)
+    flag = name.replace("_", "-")
+    text = re.sub(r"\bTrue\b", f"--{flag}", re.sub(r"\bFalse\b", f"--no-{flag}", text))
+    text = re.sub(r"; None: ", "; if not given, ", re.sub(r"\. None: ", ". If not given, ", text))
+    return re.sub(
+        r"\b[a-z]+(?:_[a-z]+)+\b",
+        lambda m: f"--{m[0].replace('_', '-')}" if m[0] in _option_names() else m[0],
+        text,
+    )
+
+
+@cache
+def _option_names() -> frozenset[str]:
+    classes = [*FAMILIES.values(), *PAIR_FAMILIES.values(), TrainingOptions]
+    return frozenset(f.name for cls in classes for f in fields(cls))  # type: ignore[arg-type]
+
+
+def _defaults(values: Mapping[str, str]) -> str:
+    """The default values by family, in brackets; families without one are left out."""
+    present = {family: value for family, value in values.items() if value}
+    if not present:
         return ""
+    distinct = set(values.values())
     if len(distinct) == 1:
-        return f"[{distinct[0]}]"
-    return "[" + ", ".join(f"{family} {_shown(v)}" for family, v in values.items()) + "]"
+        return f"[default: {distinct.pop()}]"
+    return "[default: " + ", ".join(f"{family} {v}" for family, v in present.items()) + "]"
 
 
 def _shown(value: Any) -> str:
+    """A default value as it is typed; empty if there is none."""
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> Mapping[str, Any]:
     """The types of the fields without their ranges (pydantic checks those) and without None."""
     hints = get_type_hints(cls)
     return {n: _bare(h) for n, h in hints.items() if get_origin(h) is not ClassVar}

@@ -41,12 +41,12 @@ def report(
     Args:
         folder: the folder that seriatim compare --out has written.
         text: a file or a folder with text that no model was trained on.
-        out: the page to write. [FOLDER/report.html]
-        models: the models to measure on the text, such as lstm,markov. [all]
-        limit: about how many symbols of the text are read. [20,000]
-        format: the format of the files; by default their extension decides.
+        out: the page to write. [default: FOLDER/report.html]
+        models: the models to measure on the text, such as lstm,markov. [default: all]
+        limit: about how many symbols of the text are read. [default: 20,000]
+        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
         encoding: the encoding of the files.
-        threads: the number of processor threads; all cores by default.
+        threads: the number of processor threads. [default: all cores]
         quiet: show no progress.
     """
     if limit is not None and limit < 1:

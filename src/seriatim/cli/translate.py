@@ -33,11 +33,12 @@ class SearchOptions:
     Attributes:
         beam: the width of the beam; 1 is greedy search.
         alpha: the exponent of the length penalty.
-        max_length: the number of symbols of a target at most. [by the length of the source]
+        max_length: the number of symbols of a target at most. [default: by the length of the
+            source]
         sample: draw samples from the model instead of searching.
         temperature: the temperature of samples: below 1 sharper, above 1 flatter.
-        top_k: sample only from the k most probable symbols. [all]
-        top_p: sample only from the fewest symbols with this probability together. [1]
+        top_k: sample only from the k most probable symbols. [default: all]
+        top_p: sample only from the fewest symbols with this probability together. [default: 1]
         seed: the seed of samples; the same seed gives the same samples.
         minimum_bayes_risk: put the one of --n-best samples first that is most like the others.
         groups: the number of groups of the beam that must differ, so that the n best differ.
@@ -129,7 +130,7 @@ def translate(
         source_column: the column or field of the sources in a table. [source, text or the like,
             or the only one]
         encoding: the encoding of the file.
-        threads: the number of threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         quiet: show no progress and no notes.
         json: print one JSON object a line.
     """
@@ -276,16 +277,17 @@ def evaluate(
         each_pair: count every pair by itself; otherwise the targets of equal sources are
             references of one source, which counts once, by the closest of them.
         ensemble: the folders of further translators; the search follows the product of all.
-        format: the format of a file of pairs. [by its name]
-        source_column: the column or field of the sources in a file of pairs. [source, or the
-            first]
-        target_column: the column or field of the targets in a file of pairs. [target, or the
-            second]
+        format: the format of a file of pairs. [default: by its name]
+        source_column: the column or field of the sources in a file of pairs. [default: source, or
+            the first]
+        target_column: the column or field of the targets in a file of pairs. [default: target, or
+            the second]
         encoding: the encoding of the files.
         lowercase: compute BLEU and chrF in lower case.
-        tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [13a]
+        tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [default:
+            13a]
         allow_unknown: evaluate even if more than half of the symbols are unknown.
-        threads: the number of threads. [all cores]
+        threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.data.pairs import open_pairs

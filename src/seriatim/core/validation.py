@@ -81,9 +81,9 @@ def unknown_option(
     return f"unknown option {name}{suggestion}"
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str], similarity: float = _SIMILAR) -> str:
     """The end of a message about an unknown name: `; did you mean lstm?`, or nothing."""
-    similar = difflib.get_close_matches(name, list(names), 1, _SIMILAR)
+    similar = difflib.get_close_matches(name, list(names), 1, similarity)
     return f"; did you mean {similar[0]}?" if similar else ""
 
 

@@ -67,6 +67,8 @@ def open_bytes(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
             f"{path} is not a complete gzip file ({error}): fetch or compress it again, or, if it "
             "is not compressed, rename it without .gz"
         ) from None
+    except FileNotFoundError:
+        raise DataError(f"there is no file {str(path)!r}") from None
     except OSError as error:
         name = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from None

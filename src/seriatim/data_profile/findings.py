@@ -12,6 +12,7 @@ from seriatim.data_profile.byte_stats import ByteStats
 from seriatim.data_profile.leaks import NGRAM
 from seriatim.data_profile.result import DataPart, DataProfile
 from seriatim.data_profile.text_facts import count_combining, count_duplicates, count_letters
+from seriatim.report.terminal import count_noun
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 
@@ -52,11 +53,6 @@ def list_findings(profile: DataProfile) -> tuple[Finding, ...]:
     findings += [finding for check in _CHECKS for finding in check(profile)]
     order = list(LEVELS)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
-
-
-def count_noun(number: int, singular: str, plural: str = "") -> str:
-    """A number with its noun: 1 line, 2 lines."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def _times(number: int) -> str:

@@ -5,7 +5,6 @@ Knows figures; computes none.
 
 from collections.abc import Iterator
 
-from seriatim.data_profile.findings import count_noun
 from seriatim.data_profile.result import DataPart, DataProfile
 from seriatim.data_profile.text_facts import (
     QUANTILES,
@@ -15,6 +14,7 @@ from seriatim.data_profile.text_facts import (
     summarize_lengths,
 )
 from seriatim.report.tables import Cell, Table
+from seriatim.report.terminal import count_noun
 
 _TOP = 4  # symbols in the table
 _TOP_WIDTH = 60

@@ -41,6 +41,11 @@ def text_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -
     return "\n".join(lines)
 
 
+def count_noun(number: int, singular: str, plural: str = "") -> str:
+    """A number with its noun: 1 line, 2 lines."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """Seconds for people: 8 s, 3 min 20 s, 2 h 5 min."""
     whole = max(0, round(seconds))

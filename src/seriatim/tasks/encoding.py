@@ -35,7 +35,7 @@ def encode_parts(
         log("reading the words of the train text")
         vocabulary, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
     if vocabulary is None:
-        log(f"choosing {spec} symbols")
+        log(f"building the vocabulary of {spec} symbols")
         vocabulary = fit_vocabulary(
             spec,
             train.texts(),

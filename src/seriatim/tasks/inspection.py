@@ -56,11 +56,10 @@ class Window:
     length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.start < 0 or (self.length is not None and self.length < 1):
-            raise ConfigError(
-                f"a window of {self.length} symbols from symbol {self.start}: give a start of 0 or "
-                "more and a length of 1 or more"
-            )
+        if self.start < 0:
+            raise ConfigError(f"start = {self.start}: give 0 or more")
+        if self.length is not None and self.length < 1:
+            raise ConfigError(f"length = {self.length}: give 1 or more")
 
 
 @dataclass(frozen=True)

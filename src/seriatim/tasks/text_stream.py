@@ -18,6 +18,7 @@ from seriatim.decode.sampling import Sampling, sample
 from seriatim.decode.stream import Stream
 from seriatim.errors import SymbolError
 from seriatim.metrics.likelihood import surprisals
+from seriatim.report.terminal import count_noun
 
 Unit: TypeAlias = Literal["symbol", "word"]
 
@@ -59,8 +60,8 @@ def read_prompt(vocabulary: Vocabulary, prompt: Text, *, may_be_unknown: bool) -
         return ids  # `<unk>` itself was given
     named = ", ".join(repr(u) for u in unknown[:5])
     raise SymbolError(
-        f"the prompt has {len(unknown)} symbols that the model has never seen ({named}): "
-        "leave them out, or fit on text that has them"
+        f"the prompt has {count_noun(len(unknown), 'symbol')} that the model has never seen "
+        f"({named}): leave out what is unknown, or fit on text that has it"
     )
 
 

@@ -120,13 +120,14 @@ def suited_vocabularies(
     """
     source, target = given
     if target is None:
-        log(f"choosing {spec} symbols" + (" for both sides" if source_spec is None else ""))
+        side = "both sides" if source_spec is None else "the targets"
+        log(f"building the vocabulary of {side}, {spec} symbols")
         sides = [pairs.sources, pairs.targets] if source_spec is None else [pairs.targets]
         target = suited_symbols(spec, [side.texts for side in sides], cut)
     if source_spec is None:
         return target, target
     if source is None:
-        log(f"choosing {source_spec} symbols for the sources")
+        log(f"building the vocabulary of the sources, {source_spec} symbols")
         source = suited_symbols(source_spec, [pairs.sources.texts], cut, is_only_read=True)
     return source, target
 

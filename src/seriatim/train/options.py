@@ -40,8 +40,8 @@ class TrainingOptions:
     """How a model is trained by gradients. At most one of steps, epochs and minutes may be given.
 
     Attributes:
-        steps: the number of updates of the weights. With none of the three: 2,000, which costs
-            the same whatever the size of the corpus.
+        steps: the number of updates of the weights; 2,000 where none of steps, epochs and minutes
+            is given, which costs the same whatever the size of the corpus.
         epochs: the number of passes over the training corpus; a fraction is allowed.
         minutes: the time for everything, evaluations included. It is turned into a number of
             steps by measurement, which is then fixed and recorded in the history.
@@ -64,8 +64,8 @@ class TrainingOptions:
             p(target) + e mean ln p (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
         activation_penalty: alpha times the mean square of the dropped-out features (Merity et
             al. 2017, activation regularization).
-        temporal_penalty: beta times the mean square of their change from step to step (same,
-            temporal activation regularization).
+        temporal_penalty: beta times the mean square of the change of the features from step to
+            step (Merity et al. 2017, temporal activation regularization).
         schedule: how the learning rate falls: "cosine" to final_fraction of the peak,
             "constant", "plateau" (times decay whenever validation has not improved), "step"
             (times decay every few epochs), "inverse-sqrt" (of the step: Vaswani et al. 2017,
