@@ -202,7 +202,7 @@ def test_mistyped_commands_and_options_are_recognized(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text, out = str(model.parent / "text.txt"), str(tmp_path / "m")
-    _refused(["fti", text], 2, capsys, 'Did you mean "fit"')
+    _refused(["fti", text], 2, capsys, "did you mean fit?")
     _refused(["fit", text, "--out", out, "--hiden-size", "3"], 2, capsys, "--hidden-size")
     _refused(
         ["fit", text, "--out", out, "--model", "lstmm"], 2, capsys, "lstmm", "did you mean lstm?"

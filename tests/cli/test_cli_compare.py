@@ -121,7 +121,7 @@ def test_wrong_commands_leave_with_a_sentence_and_a_code(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(text), "--minutes", "1", "--tokens", "5", *TINY]) == 2
-    assert "minutes and tokens are two budgets" in capsys.readouterr().err
+    assert "--minutes and --tokens are two budgets" in capsys.readouterr().err
     assert main(["compare", str(text), "--resume", *TINY]) == 2
     assert main(["compare", str(tmp_path / "none.txt"), *TINY]) == 3
     (tmp_path / "short.txt").write_text("ab")

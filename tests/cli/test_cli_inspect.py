@@ -116,7 +116,7 @@ def test_symbols_are_shaded_in_a_terminal_unless_no_color_is_set(
     [
         (["gru", ""], "the text is empty, so there is nothing to inspect", 3),
         (["gru", "the cat", "--start", "7"], "has 7 symbols, none of them from 7 on", 3),
-        (["gru", "the cat", "--length", "0"], "length of 1 or more", 2),
+        (["gru", "the cat", "--length", "0"], "--length 0: give 1 or more", 2),
         (["gru", "the cat", "--top", "0"], "--top 0: give 1 or more", 2),
         (["gru", "the cat", "--layer", "5"], "nothing is recorded under layers.5", 2),
         (["gru", "the cat", "--target", "x"], "--target is an option of translators", 2),

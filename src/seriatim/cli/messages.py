@@ -132,11 +132,22 @@ def _listed(choices: list[str]) -> Iterator[str]:
 # ---- errors from Python -------------------------------------------------------------------------
 
 
+# Where a word is the name of a parameter, in the forms that messages have.
+_ASSIGNED = re.compile(r"(?<![\w.'/-])(\w+) ?= ?(?=\S)")  # hidden_size = 0
+_WITH_NUMBER = re.compile(r"^(\w+) (?:is )?(?=-?\d)")  # length -5 is negative
+_SUBJECTS = re.compile(r"^()(\w+(?:, \w+)*(?: and \w+)?)(?= (?:are|is|cannot|needs?) )")
+_LISTED = re.compile(  # did you mean order? choose from order, k
+    r"((?:unknown option|choose from|did you mean|use|takes) )(\w+(?:(?:, | and )\w+)*)"
+)
+_WITH_UNDERSCORE = re.compile(r"(?<![\w.'/-])[a-z]+(?:_[a-z]+)+(?![\w'/.=-]\w)")
+_ORDER_COLUMN = re.compile(r"^order(?: sorts| ?= ?(?='))")  # that of a Markov model is a number
+
+
 def in_option_names(message: str, options: Collection[str]) -> str:
     """A message with the options of a command in place of the parameters of functions.
 
     Names with an underscore are found anywhere; others, which may be words of a sentence, only
-    where they are written as names: before a value, or in a list of names.
+    where they are written as names.
 
     Args:
         message: the message of an error.
@@ -145,24 +156,23 @@ def in_option_names(message: str, options: Collection[str]) -> str:
     names = {option[2:].replace("-", "_"): option for option in options if option.startswith("--")}
     names |= {name: option for name, option in _OPTIONS.items() if option in options}
 
-    def option(match: re.Match[str]) -> str:
+    def one(match: re.Match[str]) -> str:
         return names.get(match[0], match[0])
 
-    def option_list(match: re.Match[str]) -> str:
-        return match[1] + re.sub(r"\w+", option, match[2])
+    def several(match: re.Match[str]) -> str:
+        return match[1] + re.sub(r"\w+", one, match[2])
 
-    def assigned(match: re.Match[str]) -> str:
+    def before_value(match: re.Match[str]) -> str:
         return f"{names[match[1]]} " if match[1] in names else match[0]
 
-    if "--order-column" in options:  # the order of a Markov model is a number
-        message = re.sub(r"\border = (?=')", "--order-column ", message)
-    message = re.sub(r"(?<![\w.'/-])(\w+) ?= ?(?=\S)", assigned, message)
-    message = re.sub(r"^(\w+) (?:is )?(?=-?\d)", assigned, message)
-    message = re.sub(r"^()(\w+(?:, \w+)*(?: and \w+)?)(?= (?:are|is) )", option_list, message)
+    if "--order-column" in options and _ORDER_COLUMN.match(message):
+        message = "order_column" + message.removeprefix("order")
+    message = _ASSIGNED.sub(before_value, message)
+    message = _WITH_NUMBER.sub(before_value, message)
+    message = _SUBJECTS.sub(several, message)
     if re.search(r"\boption\b", message):
-        lists = r"((?:unknown option|choose from|did you mean|use|takes) )(\w+(?:(?:, | and )\w+)*)"
-        message = re.sub(lists, option_list, message)
-    return re.sub(r"(?<![\w.'/-])[a-z]+(?:_[a-z]+)+(?![\w'/.=-]\w)", option, message)
+        message = _LISTED.sub(several, message)
+    return _WITH_UNDERSCORE.sub(one, message)
 
 
 def option_names(app: App, command: str) -> set[str]:

@@ -366,7 +366,9 @@ def _check_columns(
     if order is not None and sequence_id is None:
         raise ConfigError("order sorts the events of sequences: give sequence_id as well")
     if sequence_id is not None and field is None and column is None:
-        raise ConfigError("sequence_id needs the column of the events: give column (or field)")
+        raise ConfigError(
+            "sequence_id needs the column of the events: give column = NAME (or field = NAME)"
+        )
 
 
 def _refuse(options: dict[str, str | None], whose: str) -> None:

@@ -27,6 +27,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.data.sources import Source
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError, DataError
+from seriatim.report.terminal import count_noun
 from seriatim.tasks.labeller import Labeller
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.tasks.translator import Translator
@@ -136,7 +137,9 @@ def _inspect_language_model(lm: LanguageModel, text: Texts, options: _Options) -
     names = list(reader.passage(pieces[0][:_PROBE_LENGTH], options.only).taps)
     if options.only and not names:
         patterns = ", ".join(options.only)
-        raise ConfigError(f"nothing is recorded under {patterns}: leave it out to see all names")
+        raise ConfigError(
+            f"nothing is recorded under {patterns}: leave the layer out to see all names"
+        )
     maps = [name for name in names if is_map(name)]
     map_pieces = _map_pieces(pieces) if maps else []
     if maps and sum(map(len, map_pieces)) < sum(map(len, pieces)):
@@ -266,7 +269,8 @@ def _cut(encoded: Sequence[Ids], window: Window, notes: list[str]) -> tuple[list
     count = sum(map(len, encoded))
     if window.start >= count:
         raise DataError(
-            f"the text has {count:,} symbols, none of them from {window.start:,} on: start earlier"
+            f"the text has {count_noun(count, 'symbol')}, none of them from {window.start:,} on: "
+            "start earlier"
         )
     pieces = _pieces_of(encoded, window)
     size = sum(map(len, pieces))

@@ -1,0 +1,208 @@
+"""What the command line says when something is wrong: our own sentence, in option names."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seriatim as st
+from seriatim.analysis.robustness.perturbations import list_strengths
+from seriatim.cli import main, messages
+from seriatim.errors import ConfigError, DataError
+from seriatim.models.build import build_model
+from seriatim.models.options.registry import configure
+
+TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
+FIT = "--steps 2 --batch-size 4 --length 8 --quiet"
+LEAKS = ("Command ", "parameter", "Unused Tokens", "validation error", "pydantic", "Traceback")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with text.txt, pairs.tsv and a small language model, lm."""
+    folder = tmp_path_factory.mktemp("messages")
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "pairs.tsv").write_text("source\ttarget\n" + "ab\tba\n" * 20)
+    os.environ["SERIATIM_CACHE"] = str(folder / "cache")
+    command = f"fit {folder}/text.txt --out {folder}/lm --hidden-size 8 {FIT}"
+    assert main(command.split()) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "code"),
+    [
+        # Commands, options and values that do not exist.
+        ("fti TEXT", "unknown command fti; did you mean fit?", 2),
+        ("--hepl", "unknown option --hepl; did you mean --help?", 2),
+        ("fit TEXT --hiden-size 3", "unknown option --hiden-size; did you mean --hidden-size?", 2),
+        ("generate LM --lenght 5", "unknown option --lenght; did you mean --length?", 2),
+        (
+            "generate LM --xyz",
+            "unknown option --xyz; seriatim generate --help lists the options",
+            2,
+        ),
+        ("fit TEXT OUT --model lstn", "no such model 'lstn'; did you mean lstm?", 2),
+        ("export LM --to arap OUT", "--to arap: choose arpa or ctranslate2; did you mean arpa?", 2),
+        ("fit TEXT OUT --hidden-size x", "--hidden-size x: give an integer", 2),
+        ("generate LM --temperature hot", "--temperature hot: give a number", 2),
+        # What is missing, and what is too much.
+        ("fit TEXT", "fit needs --out FOLDER: where to save the model", 2),
+        ("fit TEXT --out", "--out needs a value", 2),
+        ("fit TEXT OUT --split 0.8 0.2", "--split needs 3 values", 2),
+        ("score LM", "score needs DATA: seriatim score MODEL DATA", 2),
+        (
+            "export LM OUT",
+            "export needs --to: seriatim export MODEL --to arpa|ctranslate2 --out OUT",
+            2,
+        ),
+        ("evaluate LM a b", "evaluate takes one file; give the targets with --target", 2),
+        (
+            "generate LM the cat",
+            "generate takes one text; put a text of several words in quotes",
+            2,
+        ),
+        ("info LM LM", "info does not take 'LM'", 2),
+        ("fit TEXT OUT --steps 5 --steps 6", "--steps is given twice: give it once", 2),
+        (
+            "report LM --models lstm --limit 5",
+            "--models and --limit need a text: seriatim report FOLDER TEXT",
+            2,
+        ),
+        ("compare TEXT --resume", "--resume and --overwrite need --out FOLDER: where", 2),
+        # Options of another model or task, and values out of range.
+        (
+            "fit TEXT OUT --model transformer --hidden-size 3",
+            "--hidden-size is not an option of transformer; use --model-size",
+            2,
+        ),
+        (
+            "fit TEXT OUT --order 3",
+            "--order is not an option of lstm; choose from --hidden-size, --num-layers, ",
+            2,
+        ),
+        ("fit TEXT OUT --model markov --min-count -1", "--min-count -1: give 1 or more", 2),
+        ("fit TEXT OUT --max-symbols 1", "--max-symbols 1: give 3 or more", 2),
+        ("fit TEXT OUT --hidden-size 0", "--hidden-size 0: give 1 or more", 2),
+        ("fit TEXT OUT --learning-rate -1", "--learning-rate -1.0: give more than 0", 2),
+        ("fit TEXT OUT --steps 5 --epochs 1", "--steps and --epochs are two budgets: give one", 2),
+        (
+            "fit TEXT OUT --sequence-column s",
+            "--sequence-column 's' applies to tables, and text has no columns: leave it out",
+            2,
+        ),
+        (
+            "score LM PAIRS --sequence-column source --format tsv",
+            "--sequence-column needs the column of the events: give --column NAME (or --field",
+            2,
+        ),
+        (
+            "score LM PAIRS --order-column source --column target",
+            "--order-column sorts the events of sequences: give --sequence-column as well",
+            2,
+        ),
+        ("fit TEXT OUT --order-column t", "--order-column 't' applies to tables", 2),
+        (
+            "compare TEXT --models lstm:learning_rat=3",
+            "unknown option learning_rat; did you mean --learning-rate?",
+            2,
+        ),
+        ("generate LM --top-k 0", "--top-k 0 keeps no symbol: give 1 or more", 2),
+        ("generate LM -n -5", "--length -5 is negative: give the number of symbols", 2),
+        ("next LM --top 0", "--top 0: give 1 or more", 2),
+        ("check LM --budget -1", "--budget -1: give 0 or more", 2),
+        ("inspect LM the --start -3", "--start -3: give 0 or more", 2),
+        ("inspect LM the --layer 7", "nothing is recorded under layers.7, *.layers.7: leave", 2),
+        # Data and models.
+        ("surprisal LM ''", "there is no text: give one that is not empty", 2),
+        ("generate LM €", "the prompt has 1 symbol that the model has never seen ('€')", 3),
+        ("surprisal LM --file none.txt", "there is no file 'none.txt'", 3),
+        ("translate LM TEXT", "is a language model; translate needs a translator", 4),
+        ("fit PAIRS OUT --task translation --model markov", "markov", 2),
+    ],
+)
+def test_a_mistake_gets_one_sentence_in_option_names(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, message: str, code: int
+) -> None:
+    stands_for = {
+        "TEXT": [str(folder / "text.txt")],
+        "PAIRS": [str(folder / "pairs.tsv")],
+        "LM": [str(folder / "lm")],
+        "OUT": ["--out", str(folder / "new")],
+        "''": [""],
+    }
+    arguments = [part for word in command.split() for part in stands_for.get(word, [word])]
+    capsys.readouterr()
+    assert main(arguments) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    last = output.err.splitlines()[-1].removeprefix("seriatim: ").replace(str(folder / "lm"), "LM")
+    assert message in last
+    assert not any(leak in output.err for leak in LEAKS)
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: st.LSTM(hiden_size=8), "unknown option hiden_size; did you mean hidden_size?"),
+        (lambda: st.LSTM(hidden_size=0), "hidden_size = 0: give 1 or more"),
+        (
+            lambda: configure("transformer", {"hidden_size": 8}),
+            "hidden_size is not an option of transformer; use model_size",
+        ),
+        (
+            lambda: st.open_source("ROMEO: some text"),
+            "there is no file 'ROMEO: some text'; to score a text itself, pass a list: [text]",
+        ),
+        (lambda: build_model(st.LSTM(), 5, 0, num_source_symbols=5), "lstm takes no source"),
+        (lambda: list_strengths({"x": [0.1]}, 1), "unknown perturbation 'x': choose one of "),
+    ],
+)
+def test_messages_from_python_keep_the_names_of_parameters(
+    call: Callable[[], object], message: str
+) -> None:
+    with pytest.raises((ConfigError, DataError)) as error:
+        call()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("hidden_size = 0: give 1 or more", "--hidden-size 0: give 1 or more"),
+        ("lower learning_rate, set clip", "lower --learning-rate, set clip"),
+        ("order = 't' applies to tables", "--order-column 't' applies to tables"),
+        ("order = 7: give 6 or less", "--order 7: give 6 or less"),
+        ("max_size is 1: give 3 or more", "--max-symbols 1: give 3 or more"),
+        ("there is no file 'hidden_size'", "there is no file 'hidden_size'"),
+        ("data/hidden_size.txt is empty", "data/hidden_size.txt is empty"),
+        ("the order of the data has changed", "the order of the data has changed"),
+        ("order is not an option of rnn; use k", "--order is not an option of rnn; use k"),
+    ],
+)
+def test_only_names_of_options_are_replaced(message: str, expected: str) -> None:
+    options = ("--hidden-size", "--learning-rate", "--clip", "--order", "--order-column")
+    assert messages.in_option_names(message, (*options, "--max-symbols")) == expected
+
+
+def test_no_message_in_the_package_has_the_wording_that_stopped_readers() -> None:
+    """Phrases of earlier versions that readers did not understand."""
+    phrases = (
+        "answers to no",
+        "is no option of",
+        "fell to training",
+        "takes no harm",
+        "at its origin",
+        "stand only once",
+        "What to heed",
+        "turned round",
+        "turn it round",
+        "as if nothing stood",
+        "this is a lstm",
+    )
+    package = Path(st.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_text("utf-8")
+        assert not [phrase for phrase in phrases if phrase in content], path
