@@ -101,6 +101,7 @@ def translate(
     search: SearchOptions | None = None,
     n_best: int = 1,
     require: Path | None = None,
+    prefixes: Path | None = None,
     ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
     alignment: Flag = False,
     picture: Path | None = None,
@@ -121,6 +122,7 @@ def translate(
             first.
         require: a file with a line for each source: texts that must occur in its target,
             separated by tabs.
+        prefixes: a file with a line for each source: the text with which its target begins.
         ensemble: the folders of further translators; the search follows the product of all.
         alignment: print after a tab, for each target symbol, "source-target": the positions of the
             source symbol with the most attention and of the target symbol, from 0 (with --json:
@@ -145,12 +147,14 @@ def translate(
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
     wishes = None if require is None else _required(require, encoding)
+    beginnings = None if prefixes is None else _lines(prefixes, encoding)
     inputs = open_input(file, format=format, column=source_column, encoding=encoding)
     for group in inputs:
         found = translator.translate(
             group,
             decoding=decoding,
             required=None if wishes is None else wishes[done : done + len(group)],
+            prefixes=None if beginnings is None else beginnings[done : done + len(group)],
             first=done,
             ensemble=others,
             alignment=alignment or (picture is not None and done == 0),
@@ -166,6 +170,12 @@ def translate(
         reporter.counted(f"{done:,} lines translated, {rate:,.1f} lines/s")
     reporter.done()
     notes.close()
+    for path, lines in ((require, wishes), (prefixes, beginnings)):
+        if lines is not None and len(lines) > done:
+            raise ConfigError(
+                f"{path} has {len(lines):,} lines, and there were {done:,} sources: give a line "
+                "for each source"
+            )
 
 
 def _draw(path: Path, result: "Translation") -> None:
@@ -184,8 +194,12 @@ def _draw(path: Path, result: "Translation") -> None:
 
 def _required(path: Path, encoding: str) -> list[list[str]]:
     """What is required of each line."""
-    found = [line for group in line_groups(str(path), encoding) for line in group]
-    return [[text for text in line.split("\t") if text] for line in found]
+    lines = _lines(path, encoding)
+    return [[text for text in line.split("\t") if text] for line in lines]
+
+
+def _lines(path: Path, encoding: str) -> list[str]:
+    return [line for group in line_groups(str(path), encoding) for line in group]
 
 
 def _print(number: int, result: "Translation", n_best: int, *, alignment: bool, json: bool) -> None:

@@ -7,7 +7,7 @@ text, no files and no training.
 Shapes: N sources, B sources of a batch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
@@ -18,11 +18,11 @@ import torch
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.pairs import cut_batches
 from seriatim.decode.beam import beam_search_rows
-from seriatim.decode.constraints import constrained_beam_search
+from seriatim.decode.constraints import Forced, constrained_beam_search
 from seriatim.decode.diverse import diverse_beam_search
 from seriatim.decode.greedy import greedy_search
 from seriatim.decode.hypotheses import Hypothesis, Ints
-from seriatim.decode.phrases import Phrases
+from seriatim.decode.phrases import Phrase, Phrases
 from seriatim.decode.sampling import sample_sequences
 from seriatim.decode.scoring import Scorers
 from seriatim.decode.settings import Decoding
@@ -40,6 +40,7 @@ def search_sources(
     end: int,
     scorers: Scorers = (),
     required: Phrases | None = None,
+    prefixes: Sequence[Phrase] | None = None,
     first: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Hypothesis]]:
@@ -53,6 +54,7 @@ def search_sources(
         end: the symbol that ends a target.
         scorers: pairs of a scorer and its weight: what the settings forbid or fuse.
         required: for each source the phrases that must occur in its target; None: none.
+        prefixes: the symbols with which the target of each source begins; None: any.
         first: the number of the first source, for the counters of sampling and for messages.
         progress: callback that receives the number of sources done so far.
 
@@ -65,10 +67,13 @@ def search_sources(
 
     def search(group: list[int]) -> list[list[Hypothesis]]:
         phrases = None if required is None else [required[i] for i in group]
+        model, forced = bind(group), []
+        if prefixes is not None:
+            forced = [(Forced([prefixes[i] for i in group], model.num_symbols), 1.0)]
         try:
             row_ids = torch.tensor(group) + first
             return _search_group(
-                bind(group), limits[group], decoding, end, scorers, phrases, row_ids
+                model, limits[group], decoding, end, [*scorers, *forced], phrases, row_ids
             )
         except ConfigError as error:
             if required is None:
@@ -126,6 +131,7 @@ def _search_group(
             max_length=max_length,
             end=end,
             sampling=decoding.sampling,
+            scorers=scorers,
             seed=decoding.seed,
             row_ids=row_ids,
         )

@@ -103,6 +103,41 @@ class Fusion:
         return 0.0
 
 
+class Forced:
+    """A scorer of prefixes that begin each row: while one lasts, every other symbol gets -inf."""
+
+    def __init__(self, prefixes: Sequence[Phrase], num_symbols: int) -> None:
+        """
+        Args:
+            prefixes: the symbols with which each row begins; may be empty.
+            num_symbols: the number V of symbols.
+        """
+        self.num_symbols = num_symbols
+        size = max(map(len, prefixes), default=0) + 1
+        # (B, P) the symbols still to come; -1: any symbol.
+        self._symbols = torch.full((len(prefixes), size), -1)
+        for row, prefix in enumerate(prefixes):
+            self._symbols[row, : len(prefix)] = torch.tensor([*prefix], dtype=torch.int64)
+
+    def start(self, batch_size: int) -> Tensor:
+        """The symbols of every row, or of every sample of a row."""
+        return self._symbols.repeat_interleave(batch_size // len(self._symbols), 0)
+
+    def update(self, state: Tensor, x: Tensor) -> Tensor:
+        """The symbols that are still to come."""
+        return state[:, 1:] if state.shape[1] > 1 else state
+
+    def scores(self, state: Tensor) -> Tensor:
+        """(N, V) 0 for the symbol that comes next, or for all; -inf for others."""
+        following = state[:, :1]
+        is_other = torch.arange(self.num_symbols) != following
+        return torch.zeros(is_other.shape).masked_fill(is_other & (following >= 0), -torch.inf)
+
+    def ceiling(self) -> float:
+        """0: nothing is rewarded."""
+        return 0.0
+
+
 # ---- required phrases ---------------------------------------------------------------------------
 
 

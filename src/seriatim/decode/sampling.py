@@ -19,6 +19,7 @@ from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.decode.continuation import Continuation, Picked
 from seriatim.decode.hypotheses import Hypothesis, Ints, lengths_for
+from seriatim.decode.scoring import Scorers, weighted_scores
 from seriatim.errors import ConfigError
 
 _GREEDY_BELOW = 1e-30  # a smaller temperature acts as 0: ln p / T would overflow float32
@@ -136,6 +137,7 @@ def sample_sequences(
     max_length: int | Tensor,
     end: int | None = None,
     sampling: Sampling | None = None,
+    scorers: Scorers = (),
     seed: int = 0,
     row_ids: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
@@ -151,6 +153,8 @@ def sample_sequences(
         max_length: the maximum number of steps, one for all or (B,); the end takes one step.
         end: the symbol that ends a sequence; None: there is none.
         sampling: how to draw; None: from the model's own distribution.
+        scorers: pairs of a scorer and its weight, whose scores are added to the log-probabilities
+            before a symbol is drawn.
         seed: the seed of the counters.
         row_ids: (B,) the counters' rows, such as line numbers; None: 0 .. B-1.
 
@@ -171,9 +175,13 @@ def sample_sequences(
 
     def draw(distribution: Discrete, memories: list[Tree], rows: Ints, step: int) -> Picked:
         u = uniforms(seed, counters[rows], step).to(model.device)
-        symbol = draws_from.reshape(distribution).sample(u)
+        drawn_from = distribution
+        if scorers:
+            dense = distribution.dense()
+            drawn_from = Categorical(dense + weighted_scores(scorers, memories, dense))
+        symbol = draws_from.reshape(drawn_from).sample(u)
         log_prob = distribution.log_prob(symbol)
         return symbol, log_prob, torch.zeros_like(log_prob)
 
-    drawn = Continuation(model, tree.repeat(state, num_samples), (), end, limits).run(draw)
+    drawn = Continuation(model, tree.repeat(state, num_samples), scorers, end, limits).run(draw)
     return [drawn[i : i + num_samples] for i in range(0, len(drawn), num_samples)]

@@ -208,6 +208,53 @@ def required_phrases(
     return [[_phrases(text, target)[0] for text in texts] for texts in required]
 
 
+def target_prefixes(
+    prefixes: str | Sequence[Text] | None,
+    target: Vocabulary,
+    limits: Ints,
+    extra: int,
+    max_length: int | None,
+) -> tuple[list[list[int]] | None, Ints]:
+    """The symbols with which the target of each source begins, and limits that leave room.
+
+    Args:
+        prefixes: a text for all sources, or one for each; None: nothing is given.
+        target: the vocabulary of the targets.
+        limits: (N,) the maximum number of symbols of each target.
+        extra: the number of symbols that a target may have after a prefix at least.
+        max_length: the limit that the user chose; None: none.
+
+    Raises:
+        ConfigError: if there is not one prefix for each source, or `max_length` leaves no room.
+        SymbolError: if no target can have the symbols of a prefix.
+    """
+    if prefixes is None:
+        return None, limits
+    texts = [prefixes] * len(limits) if isinstance(prefixes, str) else list(prefixes)
+    if len(texts) != len(limits):
+        raise ConfigError(
+            f"there are {len(limits):,} sources and {len(texts):,} prefixes: give one for each "
+            "source, empty where nothing is given"
+        )
+    found = []
+    for number, text in enumerate(texts, 1):
+        unknown = target.unknown_symbols(text)
+        if unknown:
+            raise SymbolError(
+                f"the prefix {text!r:.60} has symbols that no target of this translator can have "
+                f"({', '.join(map(repr, unknown[:5]))}): leave them out"
+            )
+        found.append(target.encode(text).tolist())
+        if max_length is not None and len(found[-1]) >= max_length:
+            raise ConfigError(
+                f"the prefix of source {number:,} has {len(found[-1]):,} symbols, and max_length "
+                f"{max_length:,} leaves no room after it: give a greater one"
+            )
+    if max_length is None:
+        limits = np.maximum(limits, [len(prefix) + extra for prefix in found])
+    return found, limits
+
+
 def _phrases(text: str, vocabulary: Vocabulary) -> list[list[int]]:
     """A text as phrases of symbols: as it is spelled inside a text, then at its beginning.
 

@@ -69,6 +69,7 @@ from seriatim.tasks.translation import (
     read_sources,
     required_phrases,
     scorers_for,
+    target_prefixes,
     translations,
 )
 from seriatim.tasks.translation_quality import PairLogProb, Quality, group_references, judge
@@ -264,6 +265,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         num_best: int = 1,
         decoding: Decoding | None = None,
         required: Sequence[Sequence[str]] | None = None,
+        prefixes: str | Sequence[Text] | None = None,
         ensemble: "Sequence[Translator]" = (),
         alignment: bool = False,
         first: int = 0,
@@ -278,6 +280,8 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             decoding: all settings of the search, beam and num_best included.
             required: for each source the texts that must occur in its target, spelled as inside
                 a text.
+            prefixes: the text with which every target begins, or one for each source; the end of
+                a text is the end of a symbol, so end it after a whole word, without a space.
             ensemble: further translators with the same target vocabulary; the search then
                 follows the normalized product of all, with equal exponents.
             alignment: whether to add the attention to the source (of this translator alone).
@@ -285,9 +289,10 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             progress: callback that receives the number of sources done so far.
 
         Raises:
-            ConfigError: if the settings do not fit, required texts cannot occur, or an alignment
-                is requested of a model without attention to its source.
-            SymbolError: if no target can have the symbols of a required or forbidden text.
+            ConfigError: if the settings do not fit, required texts or prefixes cannot occur, or an
+                alignment is requested of a model without attention to its source.
+            SymbolError: if no target can have the symbols of a required or forbidden text, or of a
+                prefix.
         """
         decoding = decoding or Decoding(beam=beam, num_best=num_best)
         texts = [texts] if isinstance(texts, str) else texts
@@ -297,6 +302,8 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         read = [member._read(texts) for member in members]
         ids, notes = read[0]
         sizes, limits = self.length_rule.limits(ids, decoding.max_length)
+        rule = self.length_rule
+        begun, limits = target_prefixes(prefixes, target, limits, rule.extra, decoding.max_length)
         train = self.training.data.get("train")
         has_unknown = train is None or train.target.unknown != 0
 
@@ -313,6 +320,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             end=target.boundary,
             scorers=scorers_for(decoding, target, has_unknown=has_unknown),
             required=required_phrases(required, decoding, target, len(texts)),
+            prefixes=begun,
             first=first,
             progress=progress,
         )
