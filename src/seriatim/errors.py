@@ -42,6 +42,12 @@ class SymbolError(DataError):
     """A symbol outside a vocabulary that has no `<unk>`."""
 
 
+NOT_NUMBERS = (
+    "the model predicts probabilities that are not numbers: its weights are damaged, or its "
+    "training diverged"
+)
+
+
 class ModelError(SeriatimError, ValueError):
     """A model folder or saved state that is truncated, altered, newer, or from another model."""
 

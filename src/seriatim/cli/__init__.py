@@ -113,9 +113,24 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return say("interrupted", 130)
     except BrokenPipeError:
         return _end_silently()
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        name = "" if error.filename is None else f" {str(error.filename)[:80]!r}"
+        return say(f"the system refuses{name}: {error.strerror}", 5)
     except MemoryError:
-        return say("there is not enough memory: lower --batch-size, --length or the sizes", 1)
+        return say(_out_of_memory(arguments[0]), 1)
     return 0
+
+
+def _out_of_memory(command: str) -> str:
+    """What to do about too little memory, in the options that a command has."""
+    advice = {
+        "fit": "lower --batch-size, --length or the sizes",
+        "compare": "give a smaller --parameters, or fewer --models",
+        "look": "lower --megabytes, the size of the sample",
+    }
+    return f"there is not enough memory: {advice.get(command, 'give less data at once')}"
 
 
 def _overview() -> str:

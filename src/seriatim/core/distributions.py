@@ -22,7 +22,7 @@ from torch import Tensor
 
 from seriatim.core.linear_softmax import linear_log_prob
 from seriatim.core.tree import Tree
-from seriatim.errors import ConfigError
+from seriatim.errors import NOT_NUMBERS, ConfigError, ModelError
 
 _FEW_LOGITS = 2**19  # up to this number, computing all logits at once is faster
 
@@ -213,6 +213,9 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
     Args:
         log_probs: (..., V) log-probabilities, not necessarily normalized; -inf is allowed.
         u: (...) uniforms in [0, 1).
+
+    Raises:
+        ModelError: if a probability is not a number; on a CPU only.
     """
     if log_probs.numel() == log_probs.shape[-1] and log_probs.device.type == "cpu":
         return _inverse_cdf_of_one(log_probs, u)
@@ -220,6 +223,8 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
     weights = log_probs.double()
     cumulative = (weights - weights.amax(-1, keepdim=True)).exp_().cumsum(-1)
     total = cumulative[..., -1:]
+    if total.device.type == "cpu" and bool(total.isnan().any()):
+        raise ModelError(NOT_NUMBERS)
     # Rounding may raise u * total to total, which no cumulative probability exceeds.
     threshold = torch.minimum(u.double()[..., None] * total, total.nextafter(total.new_zeros(())))
     return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
@@ -231,6 +236,8 @@ def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
     weights = a - a[a.argmax()]
     cumulative = np.exp(weights, out=weights).cumsum()
     total = float(cumulative[-1])
+    if math.isnan(total):
+        raise ModelError(NOT_NUMBERS)
     threshold = min(u.item() * total, math.nextafter(total, 0.0))
     index = np.array(cumulative.searchsorted(threshold, side="right"), np.int64)
     return torch.from_numpy(index).view(log_probs.shape[:-1])

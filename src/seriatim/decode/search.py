@@ -39,7 +39,7 @@ from seriatim.decode.hypotheses import (
     bounds,
 )
 from seriatim.decode.scoring import Scorers, score_ceiling, weighted_scores
-from seriatim.errors import ModelError
+from seriatim.errors import NOT_NUMBERS, ModelError
 
 
 @dataclass(frozen=True)
@@ -231,10 +231,7 @@ class BeamSearch:
         """The candidates of every prefix."""
         log_probs, bonus, symbols = self._candidates()
         if np.isnan(log_probs).any():
-            raise ModelError(
-                "the model predicts probabilities that are not numbers: its weights are damaged, "
-                "or its training diverged"
-            )
+            raise ModelError(NOT_NUMBERS)
         prefixes = self.prefixes
         shape = (*prefixes.log_prob.shape, -1)
         return Extensions(

@@ -37,6 +37,7 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0  # log10 of a probability of 0, by convention
 _MISSING_UNKNOWN = -100.0  # log10 p that KenLM gives <unk> if the file has none
 _CHUNK = 1 << 15  # lines
+_MAX_QUOTED = 60  # characters
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,9 @@ class _Reader:
                 break
             name, _, size = line.partition("=")
             if name.split() != ["ngram", str(len(sizes) + 1)] or not size.strip().isdigit():
-                self.fail(f"line {number} is {line!r}: expected `ngram {len(sizes) + 1}=COUNT`")
+                self.fail(
+                    f"line {number} is {_quoted(line)}: expected `ngram {len(sizes) + 1}=COUNT`"
+                )
             sizes.append(int(size))
         if not sizes:
             self.fail("the header has no counts: expected `ngram 1=COUNT` and so on")
@@ -281,7 +284,7 @@ class _Reader:
                 p, (word,), b = self._entry(at, line, 1)
                 word = UNKNOWN if word == UNKNOWN.upper() else word
                 if word in seen:
-                    self.fail(f"line {at} lists {word!r} a second time")
+                    self.fail(f"line {at} lists {_quoted(word)} a second time")
                 seen.add(word)
                 if word == BEGIN:
                     weight[1] = b
@@ -319,7 +322,7 @@ class _Reader:
         repeated = np.flatnonzero(key[1:] == key[:-1])
         if len(repeated):
             words = self._spelled(int(key[repeated[0]]), starts, keys, m)
-            self.fail(f"the {m}-gram {words!r} is listed twice")
+            self.fail(f"the {m}-gram {_quoted(words)} is listed twice")
         return key, log_prob[by_key], np.zeros(0) if is_last else weight[by_key]
 
     def _block(
@@ -362,8 +365,8 @@ class _Reader:
         if None in ids:
             at = ids.index(None)
             self.fail(
-                f"line {number + at} ({entries[at]!r}) has the word {column[at]!r}, which is no "
-                "unigram"
+                f"line {number + at} ({_quoted(entries[at])}) has the word {_quoted(column[at])}, "
+                "which is no unigram"
             )
         return np.array(ids, dtype=np.int64)
 
@@ -380,8 +383,8 @@ class _Reader:
             if not is_listed.all():
                 at = int(np.flatnonzero(~is_listed)[0])
                 self.fail(
-                    f"line {number + at} ({entries[at]!r}): its first {m} words are no {m}-gram of "
-                    "the file, and every n-gram needs its prefix"
+                    f"line {number + at} ({_quoted(entries[at])}): its first {m} words are no "
+                    f"{m}-gram of the file, and every n-gram needs its prefix"
                 )
             prefix = rank + starts[m - 1]
         return prefix
@@ -395,8 +398,8 @@ class _Reader:
             p, b = math.nan, math.nan
         if len(fields) not in (m + 1, m + 2) or math.isnan(p) or math.isnan(b):
             self.fail(
-                f"line {number} is {line!r}: expected a log10 probability, {m} words, and at most "
-                "one backoff"
+                f"line {number} is {_quoted(line)}: expected a log10 probability, {m} words, and "
+                "at most one backoff"
             )
         if p > 0:
             self._positive(number, line)
@@ -404,7 +407,8 @@ class _Reader:
 
     def _positive(self, number: int, line: str) -> NoReturn:
         self.fail(
-            f"line {number} ({line!r}) has a log10 probability above 0, which is no probability"
+            f"line {number} ({_quoted(line)}) has a log10 probability above 0, which is no "
+            "probability"
         )
 
     def _spelled(self, key: int, starts: list[int], keys: list[Ints], m: int) -> str:
@@ -416,3 +420,8 @@ class _Reader:
         return " ".join(
             [BEGIN if first == 1 else names[first], *(names[i] for i in others), names[last]]
         )
+
+
+def _quoted(text: str) -> str:
+    """A quotation for a message."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "...")

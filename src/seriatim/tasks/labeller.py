@@ -98,6 +98,10 @@ class LabelScore:
     confusion: tuple[tuple[int, ...], ...]
     unknown_fraction: float = 0.0
 
+    def __post_init__(self) -> None:
+        if {len(self.confusion), *map(len, self.confusion)} - {len(self.labels)}:
+            raise ValueError(f"the confusions of {len(self.labels)} labels are no such table")
+
     def to_json(self) -> Json:
         """A dict of JSON values."""
         return asdict(self)

@@ -12,6 +12,7 @@ files; no model, no text.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ FORMAT = 2  # format 1 was written by seriatim 0.1.0 and is still read
 _CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
 CHECKPOINTS, LOG, CURVE, TENSORBOARD = "checkpoints", "log.jsonl", "loss.png", "tensorboard"
 CHECKED_AT_LOAD = 1 << 25  # bytes, which take less than 0.05 s; `verify` reads larger files too
+_MAX_SHOWN = 200  # characters of a path
 _OF_RUN = (CHECKPOINTS, LOG, CURVE, TENSORBOARD)
 
 
@@ -243,9 +245,18 @@ def read_header(path: Path) -> FolderHeader:
         ModelError: if there is no such folder or no model in it, if its format is newer, or if a
             file is missing or does not have the size with which it was written.
     """
-    if not os.path.isdir(path):  # False also for a name that is too long
-        name = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
-        raise ModelError(f"there is no model folder {name}: give one that fit or save has written")
+    if not os.path.isdir(path):  # False also of a name that is too long or has a NUL in it
+        aside = _moved_aside(path)
+        if aside is not None:
+            raise ModelError(
+                f"there is no model folder {path}, since saving it anew was interrupted: the old "
+                f"model is in {aside}; move it back"
+            )
+        name = str(path) if len(str(path)) <= _MAX_SHOWN else str(path)[:_MAX_SHOWN] + "..."
+        raise ModelError(
+            f"there is no model folder {name if name.isprintable() else repr(name)}: give one that "
+            "fit or save has written"
+        )
     if not is_model(path):
         if is_cut_short(path):
             raise ModelError(
@@ -307,6 +318,13 @@ def _altered(file: Path) -> ModelError:
     )
 
 
+def _moved_aside(path: Path) -> Path | None:
+    """The old model, if a process was killed while it replaced it, between two renamings."""
+    with contextlib.suppress(OSError, ValueError):
+        return next(path.parent.glob(f".{glob.escape(path.name)}.old.*/model"), None)
+    return None
+
+
 def read_config(kind: type[T], path: Path) -> T:
     """The configuration of a task, from config.json.
 
@@ -339,9 +357,9 @@ def refusing_damage(path: Path, version: str) -> Iterator[None]:
     try:
         yield
         return
-    except ModelError:
-        raise
     except SeriatimError as error:
+        if isinstance(error, ModelError) and str(path) in str(error):
+            raise
         raise ModelError(f"cannot load {path}, written by seriatim {version}: {error}") from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

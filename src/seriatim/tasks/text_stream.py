@@ -58,7 +58,7 @@ def read_prompt(vocabulary: Vocabulary, prompt: Text, *, may_be_unknown: bool) -
     unknown = vocabulary.unknown_symbols(prompt)
     if not unknown:
         return ids  # `<unk>` itself was given
-    named = ", ".join(repr(u) for u in unknown[:5])
+    named = ", ".join(repr(u if len(u) < 40 else f"{u[:40]}...") for u in unknown[:5])
     raise SymbolError(
         f"the prompt has {count_noun(len(unknown), 'symbol')} that the model has never seen "
         f"({named}): leave out what is unknown, or fit on text that has it"

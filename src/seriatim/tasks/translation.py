@@ -39,6 +39,9 @@ class Aligned(Protocol):
         """(B, L, S) the attention of each target position to its source; rows sum to 1."""
 
 
+_MOST_GROWTH, _MOST_EXTRA = 1e4, 10**6  # what a fitted rule never has: decoding would not end
+
+
 @dataclass(frozen=True)
 class LengthRule:
     """The maximum length of a target: ceil(slope * S) + extra symbols for a source of S symbols.
@@ -53,6 +56,10 @@ class LengthRule:
 
     slope: float = 2.0
     extra: int = 20
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.slope <= _MOST_GROWTH and 0 <= self.extra <= _MOST_EXTRA):
+            raise ValueError(f"no rule of length: {self.slope} times, and {self.extra} more")
 
     @classmethod
     def of(cls, corpus: PairCorpus) -> "LengthRule":

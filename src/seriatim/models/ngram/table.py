@@ -32,6 +32,7 @@ _INDEXING = threading.Lock()
 
 _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
 _CODE_ARRAYS = ("code", "books", "kept")
+_MAX_CHECKED = 1 << 22  # n-grams whose order is checked at loading, in some milliseconds
 _NGRAMS_PER_LOOKUP = 8  # an index is built after one look-up for each so many n-grams
 
 
@@ -352,7 +353,25 @@ class NgramTable(nn.Module):
                     f"the saved n-gram table has {name} of shape {tuple(tensors[name].shape)}, "
                     f"expected {shape}: the file was altered"
                 )
+        if self._is_scrambled(starts, tensors["key"]):
+            return "the saved n-gram table has n-grams out of order: the file was altered"
         return None
+
+    def _is_scrambled(self, starts: list[int], key: Tensor) -> bool:
+        """Whether n-grams are not sorted or have no prefix; unknown and False of large tables."""
+        if starts[0] != 0 or sorted(starts) != starts or key.dtype != torch.int64:
+            return True
+        if len(key) > _MAX_CHECKED:  # a mapped file may be larger than the memory
+            return False
+        keys = key.numpy()
+        for m in range(1, self.order):
+            own = keys[starts[m] - starts[1] : starts[m + 1] - starts[1]]
+            prefix = own >> self._bits
+            if (own[1:] <= own[:-1]).any() or (
+                (prefix < starts[m - 1]) | (prefix >= starts[m])
+            ).any():
+                return True
+        return bool(((keys & ((1 << self._bits) - 1)) >= self.num_symbols).any())
 
 
 def lower_order(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
