@@ -45,7 +45,7 @@ def numbers(step: int) -> RunNumbers:
         processes=1,
         evaluations=(Evaluation(0, 0.0, None, 1.9, 0.002, None, 0.1, True),),
         best_nats=1.9,
-        monitor=Monitor(1.0).state(),
+        monitor=Monitor(1.0).state,
         notes=("a note",),
         resumed_at=(),
         seconds=RunSeconds(3.0, 2.0, 1.0),
@@ -220,11 +220,11 @@ def test_tied_weights_are_stored_once_and_stay_tied() -> None:
 
 
 def test_copies_do_not_change_with_what_was_copied() -> None:
-    copies, weight = snapshot.Copies(), torch.zeros(3)
-    first = copies({"w": weight})
+    weight = torch.zeros(3)
+    first = snapshot.copy_into({}, {"w": weight})
     weight += 1
     assert first["w"].sum() == 0
-    again = copies({"w": weight})
+    again = snapshot.copy_into(first, {"w": weight})
     assert again["w"].sum() == 3
     assert again["w"].data_ptr() == first["w"].data_ptr(), "the buffer is reused"
 

@@ -67,7 +67,7 @@ def test_warnings_do_not_depend_on_when_the_norms_arrive() -> None:
     for i, norm in enumerate(norms, 1):
         warnings += parts.see_gradients([norm], i)
         resumed = Monitor(None)
-        resumed.restore(from_json(MonitorState, to_json(parts.state()), name="state"))
+        resumed.state = from_json(MonitorState, to_json(parts.state), name="state")
         parts = resumed
     assert warnings == whole.see_gradients(norms, len(norms))
     assert len(warnings) == 2
@@ -77,7 +77,7 @@ def test_a_state_that_overflows_can_be_written_as_json() -> None:
     monitor = Monitor(None)
     for i, size in enumerate((1.0, 1.0, math.inf)):
         monitor.see_state(size, i)
-    assert to_json(monitor.state())["states"]["recent"] == [1.0, 1.0]
+    assert to_json(monitor.state)["states"]["recent"] == [1.0, 1.0]
 
 
 def test_the_size_of_a_state_is_its_root_mean_square() -> None:

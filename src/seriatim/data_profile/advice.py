@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from seriatim.data.vocab.nfd import decompose
 from seriatim.data_profile.predictability import Predictability
-from seriatim.data_profile.result import DataPart, DataProfile
+from seriatim.data_profile.result import DataProfile
 from seriatim.data_profile.text_facts import TextFacts
 
 FitOptions: TypeAlias = dict[str, int | str]
@@ -80,7 +80,8 @@ def _advise_text(profile: DataProfile) -> Advice:
     options = symbols.options | family.options
     if symbols.value.startswith("bpe") and family.value == "markov":
         options["order"] = min(int(options["order"]), 5)
-    fit = _fit_command(profile, symbols=symbols.value, family=family.value, options=options)
+    data = " ".join([*_data_options(profile), f"--symbols {symbols.value}"])
+    model = " ".join([f"--model {family.value}", *_as_options(options)])
     return Advice(
         "language",
         symbols.value,
@@ -88,7 +89,10 @@ def _advise_text(profile: DataProfile) -> Advice:
         family.value,
         options,
         (_why_sequences(profile), *symbols.reasons, *family.reasons),
-        (fit, _compare_command(profile, symbols.value)),
+        (
+            f"seriatim fit {data} {model} --out model/",
+            f"seriatim compare {data} --minutes 5 --out compared/",
+        ),
     )
 
 
@@ -316,18 +320,6 @@ def _reading_options(profile: DataProfile, names: tuple[str, ...]) -> list[str]:
     return _as_options({name: value for name, value in options.items() if value})
 
 
-def _fit_command(
-    profile: DataProfile, *, symbols: str, family: str, options: Mapping[str, int | str]
-) -> str:
-    words = ["seriatim fit", *_data_options(profile), f"--symbols {symbols}", f"--model {family}"]
-    return " ".join([*words, *_as_options(options), "--out model/"])
-
-
-def _compare_command(profile: DataProfile, symbols: str) -> str:
-    words = ["seriatim compare", *_data_options(profile), f"--symbols {symbols}"]
-    return " ".join([*words, "--minutes 5", "--out compared/"])
-
-
 def _fit_pairs_command(
     profile: DataProfile, name: str, symbols: str, family: str, options: Mapping[str, int | str]
 ) -> str:
@@ -344,12 +336,8 @@ def _data_options(profile: DataProfile) -> list[str]:
     """The data and how to read it."""
     part = profile.train
     words = [shlex.quote(part.name), *_reading_options(profile, _COLUMNS)]
-    if profile.sequences != _default_sequences(part):
+    is_table = part.kind.name in ("documents", "event table")
+    default = "document" if is_table or not part.files else "stream"  # of `fit`
+    if profile.sequences != default:
         words.append(f"--sequences {profile.sequences}")
     return words
-
-
-def _default_sequences(part: DataPart) -> str:
-    """What `fit` reads without the option."""
-    is_table = part.kind.name in ("documents", "event table")
-    return "document" if is_table or not part.files else "stream"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from seriatim.data.files import path_suffix
-from seriatim.data_profile.byte_stats import ByteStats
 from seriatim.data_profile.leaks import NGRAM
 from seriatim.data_profile.result import DataPart, DataProfile
 from seriatim.data_profile.text_facts import count_combining, count_duplicates, count_letters
@@ -152,7 +151,8 @@ def _unusual_characters(part: DataPart, profile: DataProfile) -> Iterator[Findin
             "with a wrong encoding, and these characters are lost.",
             "Decode the original again.",
         )
-    twice = _count_encoded_twice(stats)
+    patterns = ("twice encoded", "twice encoded quotes", "cp1252 quotes")
+    twice = sum(stats.counts[name] for name in patterns)
     if twice > 3:
         yield Finding(
             "warning",
@@ -160,10 +160,6 @@ def _unusual_characters(part: DataPart, profile: DataProfile) -> Iterator[Findin
             "(Ã©).",
             "Encode as latin-1 or cp1252, then decode as utf-8.",
         )
-
-
-def _count_encoded_twice(stats: ByteStats) -> int:
-    return sum(stats.counts[n] for n in ("twice encoded", "twice encoded quotes", "cp1252 quotes"))
 
 
 # ---- sequences ----------------------------------------------------------------------------------

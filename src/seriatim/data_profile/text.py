@@ -25,7 +25,10 @@ _WIDTH = 96
 def report_text(profile: DataProfile, findings: Sequence[Finding], advice: Advice) -> str:
     """The whole report as lines of at most 96 columns, commands and tables excepted."""
     sections = [
-        Section("Findings", items=[_finding_line(finding) for finding in findings]),
+        Section(
+            "Findings",
+            items=[f"{f.level.upper()}: {f.message} {f.action}".rstrip() for f in findings],
+        ),
         _table_section(length_table(profile)),
         _table_section(symbol_table(profile)),
         _table_section(predictability_table(profile), compression_sentence(profile)),
@@ -43,10 +46,6 @@ def _descriptions(profile: DataProfile) -> Iterator[str]:
         prefix = "" if name == "train" else f"{name}: "
         yield f"{prefix}{part.name}: {part.kind.description}"
         yield ", ".join(size_phrases(part))
-
-
-def _finding_line(finding: Finding) -> str:
-    return f"{finding.level.upper()}: {finding.message} {finding.action}".rstrip()
 
 
 def _table_section(table: Table, text: str = "") -> Section:

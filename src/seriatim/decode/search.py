@@ -210,11 +210,7 @@ class BeamSearch:
         return [results.best for results in self.results]
 
     def _step(self, length: int) -> Ints:
-        """One more symbol: extend, choose, record what ended, drop what is settled.
-
-        Returns:
-            (N,) the row of the state from which each slot's prefix has grown.
-        """
+        """One more symbol; (N,) the row of the state from which each slot's prefix has grown."""
         extensions = self._extensions()
         stay, ended = self.choice.order(extensions, self.memory)
         self._record(extensions, ended, length)
@@ -290,15 +286,7 @@ class BeamSearch:
         prefixes.log_prob[np.broadcast_to(settled, prefixes.log_prob.shape)] = -np.inf
 
     def _leave(self, rows: Ints, length: int) -> Ints:
-        """Remove sources that are finished, or cut here by their maximum length.
-
-        Args:
-            rows: (A, K) the row of the state for each slot.
-            length: the length of the prefixes.
-
-        Returns:
-            (N,) the rows for the slots that are left.
-        """
+        """Remove finished and cut sources; (N,) of the rows (A, K), those of the slots left."""
         prefixes = self.prefixes
         is_cut = self.rules.max_length[prefixes.source] <= length
         for a, j in np.argwhere(prefixes.is_live & is_cut[:, None]):

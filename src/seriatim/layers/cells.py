@@ -183,13 +183,6 @@ class StackedCell(Cell):
             mask: (B, D) the factors of h in the product with U; None: ones.
         """
 
-    def inner_values(self, h: Tree, x: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        return self.step_values(h, self.project_input(x), after)
-
-    def step_values(self, h: Tree, wx: Tensor, after: Tree) -> Mapping[str, Tensor]:
-        """`inner_values`, from wx (B, G D) instead of x: one value for each of `value_names`."""
-        return {}
-
     def chunk_values(
         self,
         h: Tree,
@@ -389,11 +382,11 @@ class LSTMCell(StackedCell):
         cell = gates.forget * cell + gates.input * gates.candidate
         return gates.output * self.normalize_cell(cell).tanh(), cell
 
-    def step_values(
-        self, h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
+    def inner_values(
+        self, h: tuple[Tensor, Tensor], x: Tensor, after: tuple[Tensor, Tensor]
     ) -> Mapping[str, Tensor]:
         """The gates, and c_t."""
-        return {**self._gates(wx + self.project_hidden(h[0]))._asdict(), "cell": after[1]}
+        return {**self.gates(h[0], x)._asdict(), "cell": after[1]}
 
     def chunk_values(
         self,
@@ -489,9 +482,9 @@ class GRUCell(StackedCell):
         """The gates from h_{t-1} (..., D) and x_t (..., E)."""
         return self._gates(h, self.project_input(x), self.split(self.weight_hh))
 
-    def step_values(self, h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
+    def inner_values(self, h: Tensor, x: Tensor, after: Tensor) -> Mapping[str, Tensor]:
         """The gates and the candidate."""
-        return self._gates(h, wx, self.split(self.weight_hh))._asdict()
+        return self.gates(h, x)._asdict()
 
     def chunk_values(
         self,

@@ -480,12 +480,9 @@ class BranchedTape(Node):
         return size <= max(_SMALL, worth * min(self.position, self.context))
 
     def _packed(self, seen: Tensor, sources: Tensor, group: int) -> Self:
-        """A tape of some sources, without the slots that no row sees and with room for more.
+        """A tape of `sources` (M',), without the slots that no row sees and with room for more.
 
-        Args:
-            seen: (M', G', N) the slots that each remaining row has seen.
-            sources: (M',) the index of each remaining source.
-            group: G'.
+        Its G' rows of each have seen the slots `seen` (M', G', N).
         """
         seen = replace(self, seen=seen, slot_pos=self.slot_pos[sources]).seen_now()
         is_live = seen.any(1)

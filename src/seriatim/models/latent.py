@@ -97,12 +97,7 @@ class LatentModel(SequenceModel):
         return {"layers.0": self.cell}
 
     def _first_step(self, h: Tree, x: Tensor) -> Tree:
-        """A step with checks for common mistakes in a cell; once for each chunk is enough.
-
-        Raises:
-            ContractError: if the state changes its structure or a shape, is changed in place, or
-                its output is not (B, D).
-        """
+        """A step with checks for common mistakes in a cell; once for each chunk is enough."""
         name = type(self.cell).__name__
         before = _versions(h)
         new = self.cell(h, x)

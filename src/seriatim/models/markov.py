@@ -180,10 +180,7 @@ class MarkovModel(SequenceModel):
 
 
 def _check_smoothing(counts: Counts, memory: int) -> None:
-    """
-    Raises:
-        ConfigError: smoothing the counts, which stay on disk, needs more memory.
-    """
+    """Refuse a memory that does not suffice for smoothing the counts, which stay on disk."""
     needed = smoothing_bytes(counts)
     if needed > memory:
         raise ConfigError(

@@ -77,7 +77,7 @@ class Memory(Node):
         size = max(node.keys[0].shape[2] for node in nodes)
 
         def join(layers: Sequence[Layers]) -> Layers:
-            padded = ([_padded(t, size) for t in ts] for ts in layers)
+            padded = ([F.pad(t, (0, 0, 0, size - t.shape[2])) for t in ts] for ts in layers)
             return tuple(torch.cat(ts) for ts in zip(*padded, strict=True))
 
         bias = None
@@ -137,7 +137,3 @@ class Memory(Node):
     def split_groups(self, y: Tensor) -> Tensor:
         """The inverse of `join_groups`."""
         return split_groups(y, self.group)
-
-
-def _padded(t: Tensor, size: int) -> Tensor:
-    return F.pad(t, (0, 0, 0, size - t.shape[2]))

@@ -160,12 +160,12 @@ class Recurrent(SequenceModel):
         """`fold_element` of symbols (B,) by prepared weights."""
         is_recorded, table, after = taps.is_on(), prepared.table, []
         wx = None if table is None else table.index_select(0, symbols)
-        y = symbols if wx is not None else self.embedding(symbols)
+        y = symbols if wx is not None and not is_recorded else self.embedding(symbols)
         for (cell, layer), h in zip(prepared.layers, carry, strict=True):
             wx = layer.project_input(y) if wx is None else wx
             new = layer.fold(h, wx)
             if is_recorded:
-                tap_step(cell, new, lengths, partial(layer.step_values, h, wx, new))
+                tap_step(cell, new, lengths, partial(cell.inner_values, h, y, new))
             after.append(new)
             y, wx = layer.output(new), None
         return y, kept_where_absent(after, carry, lengths)

@@ -297,7 +297,7 @@ class TrainingRun:
             processes=self.ranks.size,
             evaluations=tuple(self.evaluations),
             best_nats=None if best is None else best.nats,
-            monitor=self.monitor.state(),
+            monitor=self.monitor.state,
             notes=tuple(self.notes),
             resumed_at=tuple(self.resumed_at),
             seconds=RunSeconds(
@@ -338,7 +338,7 @@ class TrainingRun:
         self.trainer.restore(TrainerState(numbers.trainer, moments, carry, average))
         self._set_random_states(snapshot.select_prefix(saved.tensors, "random"))
         self.evaluations = list(numbers.evaluations)
-        self.monitor.restore(numbers.monitor)
+        self.monitor.state = numbers.monitor
         self.notes = list(numbers.notes)
         self.resumed_at = [*numbers.resumed_at, self.trainer.step]
         seconds, now = numbers.seconds, self.clock()
@@ -368,11 +368,7 @@ class TrainingRun:
     # ---- ending --------------------------------------------------------------------------------
 
     def _choose_weights(self, stopped: Stopped) -> None:
-        """Choose the weights to end with.
-
-        A run that is cut short before its first evaluation ends with its present weights, if
-        they are finite.
-        """
+        """End with the best weights; with the present ones, if finite, where none was evaluated."""
         was_evaluated = self.valid is not None and len(self.evaluations) > 1
         is_cut_short = stopped in ("stopped", "interrupted")
         if is_cut_short and not was_evaluated and self.trainer.step > 0:

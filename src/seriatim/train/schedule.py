@@ -30,7 +30,13 @@ class PlateauState:
 
 
 class Schedule(ABC):
-    """The learning rate of every update."""
+    """The learning rate of every update.
+
+    Attributes:
+        state: what evaluations have changed; to resume, set it. None: nothing.
+    """
+
+    state: PlateauState | None = None
 
     def __init__(self, options: TrainingOptions, steps: int, steps_per_epoch: int) -> None:
         self.options = options
@@ -51,13 +57,6 @@ class Schedule(ABC):
 
     def observe(self, valid_nats: float) -> None:  # noqa: B027
         """Take in the validation loss of an evaluation; most schedules ignore it."""
-
-    def state(self) -> PlateauState | None:
-        """What evaluations have changed; most schedules remember nothing."""
-        return None
-
-    def restore(self, state: PlateauState | None) -> None:  # noqa: B027
-        """Resume from a state."""
 
 
 class Constant(Schedule):
@@ -95,29 +94,18 @@ class Step(Schedule):
 class Plateau(Schedule):
     """Times `decay` after every `plateau_patience` evaluations in a row without improvement."""
 
-    def __init__(self, options: TrainingOptions, steps: int, steps_per_epoch: int) -> None:
-        super().__init__(options, steps, steps_per_epoch)
-        self.best = math.inf
-        self.waited = 0
-        self.falls = 0
+    state = PlateauState(best=None, waited=0, falls=0)
 
     def fraction(self, step: int) -> float:
-        return self.options.decay**self.falls
+        return self.options.decay**self.state.falls
 
     def observe(self, valid_nats: float) -> None:
-        self.waited = 0 if valid_nats < self.best else self.waited + 1
-        self.best = min(self.best, valid_nats)
-        if self.waited == self.options.plateau_patience:
-            self.falls, self.waited = self.falls + 1, 0
-
-    def state(self) -> PlateauState:
-        best = self.best if math.isfinite(self.best) else None  # JSON has no infinity
-        return PlateauState(best, self.waited, self.falls)
-
-    def restore(self, state: PlateauState | None) -> None:
-        if state is not None:
-            self.best = math.inf if state.best is None else state.best
-            self.waited, self.falls = state.waited, state.falls
+        best, waited, falls = self.state.best, self.state.waited + 1, self.state.falls
+        if best is None or valid_nats < best:
+            best, waited = valid_nats, 0
+        elif waited == self.options.plateau_patience:
+            waited, falls = 0, falls + 1
+        self.state = PlateauState(best, waited, falls)
 
 
 class InverseSqrt(Schedule):

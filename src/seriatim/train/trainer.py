@@ -180,11 +180,7 @@ class Trainer:
     def _gradient(
         self, batch: Batch, carry: Carry | None, goes_on: bool
     ) -> tuple[Tensor, Carry | None]:
-        """Forward and backward of this rank's rows, part by part.
-
-        Returns:
-            This rank's share of the loss, (), and its rows' carry, without their graphs.
-        """
+        """This rank's part of the loss, (), and its rows' carry, without their graphs."""
         rows = -(-batch.shape[0] // self.ranks.size)
         own = local_rows(batch, self.ranks)
         cut = split_batch(own, carry, min(self.num_parts, rows))
@@ -259,7 +255,7 @@ class Trainer:
         self.flush()
         numbers = TrainerNumbers(
             step=self.step,
-            schedule=self.schedule.state(),
+            schedule=self.schedule.state,
             num_targets=self.num_targets,
             num_positions=self.num_positions,
             nats=self._nats,
@@ -277,7 +273,7 @@ class Trainer:
         self.step, self.rate, self.gradient_norm = n.step, n.rate, n.gradient_norm
         self.num_targets, self.num_positions = n.num_targets, n.num_positions
         self._nats, self._counted, self._pending = n.nats, n.counted, []
-        self.schedule.restore(n.schedule)
+        self.schedule.state = n.schedule
         parameters = dict(self.model.named_parameters())
         shares = {
             place: self.parallelism.shard(value, parameters[place.rpartition("/")[0]])

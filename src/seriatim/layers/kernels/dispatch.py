@@ -53,7 +53,7 @@ class Kernel:
 
     def prepare(self, cell: StackedCell) -> PreparedLayer:
         """The layer with its present weights, prepared for many steps."""
-        return PreparedLayer(cell.project_input, cell.make_fold(), cell.output, cell.step_values)
+        return PreparedLayer(cell.project_input, cell.make_fold(), cell.output)
 
     def states(self, layer: Layer, h: Tree, x: Tensor) -> Tree:
         """The states of one layer after each element of x (B, L, E), (B, L, ...).

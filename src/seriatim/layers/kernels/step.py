@@ -9,7 +9,7 @@ Knows weights; no model.
 Shapes: B rows, E and D features of input and state, G gates, V symbols.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +30,11 @@ class PreparedLayer:
         project_input: maps x (B, E) to wx (B, G D), the inputs of the gates.
         fold: maps the state before and wx to the state after.
         output: maps a state to the output (B, D).
-        step_values: maps the state before, wx, and the state after to the values for recorders,
-            as `StackedCell.step_values`.
     """
 
     project_input: Callable[[Tensor], Tensor]
     fold: Fold
     output: Callable[[Tree], Tensor]
-    step_values: Callable[[Tree, Tensor, Tree], Mapping[str, Tensor]]
 
 
 def prepare_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> PreparedLayer:
@@ -47,7 +44,7 @@ def prepare_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> P
     def fold(h: Tensor, wx: Tensor) -> Tensor:
         return nonlinearity(torch.addmm(wx, h, u))
 
-    return PreparedLayer(project_input, fold, lambda h: h, lambda h, wx, after: {})
+    return PreparedLayer(project_input, fold, lambda h: h)
 
 
 def prepare_lstm(weights: Weights) -> PreparedLayer:
@@ -63,22 +60,12 @@ def prepare_lstm(weights: Weights) -> PreparedLayer:
     project_input, u = _affine([w, u], b)
     sizes = [size] * 4
 
-    def gates(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, ...]:
-        return torch.addmm(wx, h[0], u).sigmoid_().split_with_sizes(sizes, 1)
-
     def fold(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, s, o = gates(h, wx)
+        i, f, s, o = torch.addmm(wx, h[0], u).sigmoid_().split_with_sizes(sizes, 1)
         c = (f * h[1]).addcmul_(i, s, value=2.0).sub_(i)
         return c.tanh().mul_(o), c
 
-    def step_values(
-        h: tuple[Tensor, Tensor], wx: Tensor, after: tuple[Tensor, Tensor]
-    ) -> Mapping[str, Tensor]:
-        i, f, s, o = gates(h, wx)
-        g = 2.0 * s - 1.0
-        return {"forget": f, "input": i, "output": o, "candidate": g, "cell": after[1]}
-
-    return PreparedLayer(project_input, fold, lambda h: h[0], step_values)
+    return PreparedLayer(project_input, fold, lambda h: h[0])
 
 
 def prepare_gru(weights: Weights) -> PreparedLayer:
@@ -86,20 +73,13 @@ def prepare_gru(weights: Weights) -> PreparedLayer:
     project_input, u = _affine(weights, weights[2])
     bias, gates = weights[3].detach().clone(), 2 * u.shape[0]
 
-    def gate_values(h: Tensor, wx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def fold(h: Tensor, wx: Tensor) -> Tensor:
         uh = torch.addmm(bias, h, u)
         r, z = (wx[:, :gates] + uh[:, :gates]).sigmoid_().chunk(2, 1)
-        return r, z, torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
-
-    def fold(h: Tensor, wx: Tensor) -> Tensor:
-        _, z, n = gate_values(h, wx)
+        n = torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
         return torch.lerp(n, h, z)
 
-    def step_values(h: Tensor, wx: Tensor, after: Tensor) -> Mapping[str, Tensor]:
-        r, z, n = gate_values(h, wx)
-        return {"reset": r, "update": z, "candidate": n}
-
-    return PreparedLayer(project_input, fold, lambda h: h, step_values)
+    return PreparedLayer(project_input, fold, lambda h: h)
 
 
 def _affine(weights: Weights, bias: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:

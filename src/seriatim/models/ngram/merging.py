@@ -129,7 +129,9 @@ class _Merger:
         """Merge order m, in parts by ranges of keys, after all lower orders."""
         run = map if threads is None else threads.map
         at_once = 1 if threads is None else NUM_THREADS
-        cuts = self._cuts(m, at_once * self._num_rounds(m))
+        needed = _BYTES_PER_NGRAM * sum(run.size(m) for run in self.runs)
+        num_rounds = 1 if self.memory is None else max(1, -(-needed // self.memory))
+        cuts = self._cuts(m, at_once * num_rounds)
         base = self.starts[-1]
         for i in range(0, len(cuts), at_once):  # no more parts in memory than threads
             parts = cuts[i : i + at_once]
@@ -151,11 +153,6 @@ class _Merger:
         for new, low, high, rank in zip(self.maps, lows, highs, ranks, strict=True):
             np.add(rank, base, out=new[low:high], casting="unsafe")
         return base + len(key)
-
-    def _num_rounds(self, m: int) -> int:
-        """The number of rounds, one part for each thread, in which the memory suffices."""
-        size = sum(run.size(m) for run in self.runs)
-        return 1 if self.memory is None else max(1, -(-size * _BYTES_PER_NGRAM // self.memory))
 
     def _cuts(self, m: int, num_parts: int) -> list[tuple[list[int], list[int]]]:
         """For each part, its first and last ids in every run."""
@@ -228,11 +225,7 @@ class _Merger:
 
 
 def _without_zeros(counts: Counts) -> Counts:
-    """The counts, after a subtraction, without n-grams that occur no more.
-
-    Raises:
-        DataError: more of an n-gram was subtracted than was counted.
-    """
+    """The counts, after a subtraction, without n-grams that occur no more."""
     if len(counts.count) and counts.count.min() < 0:
         raise DataError(
             "the removed text was never counted: remove exactly the lines or documents that were "

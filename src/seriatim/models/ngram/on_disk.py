@@ -41,18 +41,10 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a folder of runs is made for (plan.json).
+    """What a folder of runs is made for (plan.json)."""
 
-    Attributes:
-        version: of the format of runs.
-        corpus: the fingerprint of the corpus.
-        order: n.
-        symbols: V.
-        block_size: the positions of a block.
-    """
-
-    version: int
-    corpus: str
+    version: int  # of the format of runs
+    corpus: str  # its fingerprint
     order: int
     symbols: int
     block_size: int
@@ -178,11 +170,7 @@ def _is_done(folder: Path, name: str, count: int) -> bool:
 
 
 def _claim(folder: Path, plan: _Plan) -> _Plan:
-    """Make the folder one of this plan, emptied unless it was one already.
-
-    Returns:
-        The plan whose runs the folder holds: blocks cut for less memory are as good.
-    """
+    """Make the folder one of this plan, or of an earlier one with blocks cut for less memory."""
     file = folder / "plan.json"
     try:
         earlier = read_record(_Plan, file)

@@ -24,7 +24,7 @@ _TRANSFORMER_ONLY = (
 
 # Defaults of labellers, by the kind of encoder: one recurrent layer in both directions sees
 # the whole sequence, and data is scarcer than depth.
-LABELLER_DEFAULTS: Mapping[LayerKind, Mapping[str, Any]] = {
+LABELLER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "transformer": {"encoder_layers": 2, "dropout": 0.4},
     "rnn": {"encoder_layers": 1, "dropout": 0.5},
     "lstm": {"encoder_layers": 1, "dropout": 0.5},

@@ -79,14 +79,13 @@ def configure_encoder(kind: str, options: Mapping[str, Any] | None = None) -> En
     Raises:
         ConfigError: if there is no such encoder or option, or a value is out of range.
     """
-    for name, defaults in LABELLER_DEFAULTS.items():
-        if name == kind:
-            chosen = {**defaults, **(options or {}), "encoder": kind}
-            return _checked(EncoderConfig, f"the {kind} encoder", chosen)
-    suggestion = did_you_mean(kind, LABELLER_DEFAULTS)
-    raise ConfigError(
-        f"no such encoder {kind!r}{suggestion or '; choose from ' + ', '.join(LABELLER_DEFAULTS)}"
-    )
+    defaults = LABELLER_DEFAULTS.get(kind)
+    if defaults is None:
+        choice = did_you_mean(kind, LABELLER_DEFAULTS)
+        choice = choice or f"; choose from {', '.join(LABELLER_DEFAULTS)}"
+        raise ConfigError(f"no such encoder {kind!r}{choice}")
+    chosen = {**defaults, **(options or {}), "encoder": kind}
+    return _checked(EncoderConfig, f"the {kind} encoder", chosen)
 
 
 def unknown_model(family: str) -> str:
@@ -96,10 +95,7 @@ def unknown_model(family: str) -> str:
 
 
 def _checked(config: type[Config], owner: str, options: Mapping[str, Any]) -> Config:
-    """
-    Raises:
-        ConfigError: if there is no such option, or a value is out of range.
-    """
+    """The configuration, whose options must exist and be in range."""
     names = _option_names(config)
     families = (*FAMILIES.values(), *PAIR_FAMILIES.values())
     others = {name for family in families for name in _option_names(family)}

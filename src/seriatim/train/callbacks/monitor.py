@@ -6,9 +6,8 @@ not on when they arrive, so a resumed run reports the same.
 
 import math
 import statistics
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -35,6 +34,26 @@ class SeriesState:
     num_small: int
     reported: tuple[str, ...]
 
+    def after(self, value: float, enough: int) -> "tuple[SeriesState, str | None]":
+        """The state after a value, and the kind of problem, once, if there is one.
+
+        Args:
+            value: the value.
+            enough: the number of values before anything is reported.
+        """
+        kind = None
+        if len(self.recent) >= enough and value > EXPLODED * statistics.median(self.recent) > 0:
+            kind = "exploded"
+        num_small = self.num_small + 1 if value < VANISHED else 0
+        if num_small >= enough:
+            kind = "vanished"
+        recent = self.recent
+        if math.isfinite(value):  # JSON has no infinity
+            recent = (*recent, value)[-WINDOW:]
+        kind = None if kind in self.reported else kind
+        reported = self.reported if kind is None else tuple(sorted((*self.reported, kind)))
+        return SeriesState(recent, num_small, reported), kind
+
 
 @dataclass(frozen=True)
 class MonitorState:
@@ -45,7 +64,11 @@ class MonitorState:
 
 
 class Monitor:
-    """Watches the norm of the gradient at every step, and that of the state at evaluations."""
+    """Watches the norm of the gradient at every step, and that of the state at evaluations.
+
+    Attributes:
+        state: what it remembers; to resume, set it.
+    """
 
     def __init__(self, clip: float | None) -> None:
         """
@@ -53,15 +76,15 @@ class Monitor:
             clip: the norm to which gradients are clipped, for the advice; None: they are not.
         """
         self._clip = clip
-        self._gradients = _Series()
-        self._states = _Series()
+        nothing = SeriesState(recent=(), num_small=0, reported=())
+        self.state = MonitorState(gradients=nothing, states=nothing)
 
     def see_gradients(self, norms: Iterable[float], last_step: int) -> list[str]:
         """Warnings about the gradient norms of the updates up to `last_step`, in order."""
         norms = list(norms)
-        warnings = []
+        warnings, series = [], self.state.gradients
         for step, norm in enumerate(norms, last_step - len(norms) + 1):
-            kind = self._gradients.see(norm, ENOUGH)
+            series, kind = series.after(norm, ENOUGH)
             if kind == "exploded":
                 warnings.append(self._exploding(step, norm))
             elif kind == "vanished":
@@ -69,6 +92,7 @@ class Monitor:
                     f"the gradient has vanished: its norm is {norm:.1e} at step {step:,}; unless "
                     "training has converged, raise learning_rate, or lower length or num_layers"
                 )
+        self.state = replace(self.state, gradients=series)
         return warnings
 
     def _exploding(self, step: int, norm: float) -> str:
@@ -84,7 +108,8 @@ class Monitor:
         """Warnings about the size of the carried state; None: there is no state."""
         if size is None:
             return []
-        kind = self._states.see(size, 2)
+        series, kind = self.state.states.after(size, 2)
+        self.state = replace(self.state, states=series)
         if kind is None:
             return []
         verb = "grows without bound" if kind == "exploded" else "has vanished"
@@ -92,45 +117,6 @@ class Monitor:
             f"the carried state {verb}: its root mean square is {size:.1e} at step {step:,}; lower "
             "learning_rate, or choose another cell or a norm"
         ]
-
-    def state(self) -> MonitorState:
-        """The state from which `restore` resumes."""
-        return MonitorState(self._gradients.state(), self._states.state())
-
-    def restore(self, state: MonitorState) -> None:
-        """Resume from a state."""
-        self._gradients.restore(state.gradients)
-        self._states.restore(state.states)
-
-
-class _Series:
-    """One series of sizes; each kind of problem is reported once."""
-
-    def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=WINDOW)
-        self._num_small = 0
-        self._reported: set[str] = set()
-
-    def see(self, value: float, enough: int) -> str | None:
-        kind = None
-        if len(self._recent) >= enough and value > EXPLODED * statistics.median(self._recent) > 0:
-            kind = "exploded"
-        self._num_small = self._num_small + 1 if value < VANISHED else 0
-        if self._num_small >= enough:
-            kind = "vanished"
-        if math.isfinite(value):  # JSON has no infinity
-            self._recent.append(value)
-        if kind is None or kind in self._reported:
-            return None
-        self._reported.add(kind)
-        return kind
-
-    def state(self) -> SeriesState:
-        return SeriesState(tuple(self._recent), self._num_small, tuple(sorted(self._reported)))
-
-    def restore(self, state: SeriesState) -> None:
-        self._recent = deque(state.recent, maxlen=WINDOW)
-        self._num_small, self._reported = state.num_small, set(state.reported)
 
 
 def state_size(carry: Tree) -> float | None:

@@ -44,24 +44,18 @@ class Snapshot:
     shards: Mapping[str, FileChecksum] = field(default_factory=dict)
 
 
-class Copies:
-    """Buffers on the CPU for the tensors of a snapshot, reused for the next one.
+def copy_into(buffers: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors on the CPU, in the buffers of their names where they fit.
 
     Fresh memory costs more than the copying: its pages are first touched while training waits.
     """
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
-
-    def __call__(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies that training does not change; they are valid until the next call."""
-        old, self._buffers = self._buffers, {}
-        for name, tensor in tensors.items():
-            buffer = old.get(name)
-            if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
-                buffer = torch.empty(tensor.shape, dtype=tensor.dtype)
-            self._buffers[name] = buffer.copy_(tensor.detach())
-        return self._buffers
+    copies = {}
+    for name, tensor in tensors.items():
+        buffer = buffers.get(name)
+        if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+            buffer = torch.empty(tensor.shape, dtype=tensor.dtype)
+        copies[name] = buffer.copy_(tensor.detach())
+    return copies
 
 
 def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from seriatim.core.records import Json
 from seriatim.train.checkpoint import store
-from seriatim.train.checkpoint.snapshot import Copies, Snapshot
+from seriatim.train.checkpoint.snapshot import Snapshot, copy_into
 from seriatim.train.checkpoint.store import Checkpoints
 
 
@@ -29,7 +31,7 @@ class CheckpointWriter:
         """
         self.where, self._about, self._clock = where, about, clock
         self._last = clock()
-        self._copies = Copies()
+        self._buffers: dict[str, Tensor] = {}  # of the last copies
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
         self._is_failing = False
@@ -44,7 +46,8 @@ class CheckpointWriter:
     def keep(self, snapshot: Snapshot, *, wait: bool = False) -> None:
         """Write copies of a snapshot while training continues; `wait`: before it continues."""
         self.wait()
-        copied = replace(snapshot, tensors=self._copies(snapshot.tensors))
+        self._buffers = copy_into(self._buffers, snapshot.tensors)
+        copied = replace(snapshot, tensors=self._buffers)
         self._last = self._clock()
         self._thread = threading.Thread(target=self._write, args=(copied,), daemon=True)
         self._thread.start()
