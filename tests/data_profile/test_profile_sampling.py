@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seriatim.data_profile.profile import look
 from seriatim.data_profile.sampling import PIECES, _whole_characters, evenly_spaced, sample_files
 
 
@@ -83,3 +84,23 @@ def test_many_small_files_are_sampled_whole(tmp_path: Path) -> None:
 def test_items_are_taken_evenly_spaced() -> None:
     assert list(evenly_spaced(list(range(10)), 5)) == [0, 2, 4, 6, 8]
     assert list(evenly_spaced([1, 2], 5)) == [1, 2]
+
+
+def test_few_packed_bytes_that_unpack_to_very_many_are_sampled(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.GZ"
+    path.write_bytes(gzip.compress(b"a" * 5_000_000))
+    assert path.stat().st_size < 10_000
+    with sample_files([path], ["text"], 100_000) as sample:
+        assert sample.paths[0].stat().st_size <= 200_001  # the beginning of the only line
+        assert sample.fraction == pytest.approx(0.04, rel=0.2)
+    path.write_bytes(gzip.compress(b"a" * 5_000_000)[:-9])  # who reads it says that it is damaged
+    with sample_files([path], ["text"], 6_000_000) as sample:
+        assert sample.paths == (path,)
+
+
+def test_a_packed_file_that_unpacks_to_very_much_is_found_odd(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"a" * 3_000_000))
+    report = str(look(path, megabytes=0.5))
+    assert "bytes unpack to 3,000,000; text" in " ".join(report.split())
+    assert "Line 1 has" in report

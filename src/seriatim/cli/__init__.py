@@ -87,6 +87,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from seriatim.errors import SeriatimError
 
     replace_unencodable()
+
+    def refuse(message: str, code: int) -> int:
+        return say(messages.shorten_values(message, arguments), code)
+
     app = App(
         name="seriatim",
         help="Every classic sequence model, from the Markov chain to the Transformer.",
@@ -105,10 +109,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         except VerifyRequest:
             verify_fit(arguments[1:])
     except CycloptsError as error:
-        return say(messages.parser_message(error, app, COMMANDS), 2)
+        return refuse(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
         options = messages.option_names(app, arguments[0])
-        return say(messages.in_option_names(str(error), options), error.exit_code)
+        return refuse(messages.in_option_names(str(error), options), error.exit_code)
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except BrokenPipeError:
@@ -116,8 +120,8 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     except OSError as error:
         if error.strerror is None:
             raise
-        name = "" if error.filename is None else f" {str(error.filename)[:80]!r}"
-        return say(f"the system refuses{name}: {error.strerror}", 5)
+        name = "" if error.filename is None else f" {str(error.filename)!r}"
+        return refuse(f"the system refuses{name}: {error.strerror}", 5)
     except MemoryError:
         return say(_out_of_memory(arguments[0]), 1)
     return 0

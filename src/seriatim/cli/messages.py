@@ -6,7 +6,7 @@ of messages; no command but those whose arguments are often mistaken.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import (
@@ -47,6 +47,8 @@ _OPTIONS = {
     "sequence_id": "--sequence-column",
 }
 
+_LONGEST_VALUE = 400  # characters of a value in a message; longer ones are no paths
+
 
 # ---- the parser ---------------------------------------------------------------------------------
 
@@ -69,6 +71,14 @@ def parser_message(error: CycloptsError, app: App, commands: Collection[str]) ->
         surplus = f"does not take {' '.join(map(repr, error.unused_tokens))}"
         return f"{command} {_SURPLUS.get(command, surplus)}"
     return " ".join(str(error).split())
+
+
+def shorten_values(message: str, arguments: Sequence[str]) -> str:
+    """A message in which long values of the command line, such as a text, are cut off."""
+    for value in arguments:
+        if len(value) > _LONGEST_VALUE:
+            message = message.replace(value, f"{value[:60]}...")
+    return message
 
 
 def _unknown_command(name: str, commands: Collection[str]) -> str:

@@ -217,7 +217,7 @@ def _scan(
             stats.num_seen += len(data)
             tail, last = (tail + data[-8:])[-8:], data[-1:]
             if progress is not None:
-                progress(stats.num_seen, stats.num_bytes)
+                progress(stats.num_seen, max(stats.num_seen, stats.num_bytes))
             if seen >= limit:
                 stats.is_whole = stats.is_whole and not file.read(1)
                 break

@@ -21,6 +21,7 @@ LEVELS: Mapping[Level, str] = {
     "note": "harmless, or handled",
 }
 _MANY = 0.01  # the fraction from which duplicates and leaks are reported
+_BLOWN_UP = 100  # unpacked bytes for a packed one
 _LONG = 100_000  # characters of a line
 _UNBALANCED = 20  # times as frequent
 _CHANCE_BITS = 24.0  # a run of fewer bits recurs by chance among millions of others
@@ -356,9 +357,20 @@ def _sampled(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
             "leaks.",
             "Pass a larger --megabytes for a larger sample.",
         )
-    if part.bytes is not None and not part.bytes.is_whole:
-        fraction = part.bytes.num_seen / max(part.bytes.num_bytes, 1)
-        yield Finding("note", f"Bytes were scanned up to {fraction:.0%} of the data.")
+    if part.bytes is None:
+        return
+    seen, on_disk = part.bytes.num_seen, max(part.bytes.num_bytes, 1)
+    if seen > _BLOWN_UP * on_disk:
+        yield Finding(
+            "warning",
+            f"{on_disk:,} bytes unpack to {seen:,}{' or more' * (not part.bytes.is_whole)}; text "
+            "is seldom packed to less than a tenth.",
+            "Check that it is the file you mean.",
+        )
+    elif not part.bytes.is_whole and seen > on_disk:
+        yield Finding("note", f"Bytes were scanned up to the {seen:,}th unpacked one.")
+    elif not part.bytes.is_whole:
+        yield Finding("note", f"Bytes were scanned up to {seen / on_disk:.0%} of the data.")
 
 
 # ---- all parts together -------------------------------------------------------------------------

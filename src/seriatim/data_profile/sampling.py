@@ -9,8 +9,11 @@ Knows bytes and line ends; no records or symbols.
 """
 
 import codecs
+import gzip
 import math
+import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ T = TypeVar("T")
 
 PIECES = 64  # of a large file
 _GZIP_RATIO = 4  # about how much larger unpacked text is
+_BLOCK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def sample_files(paths: Sequence[Path], formats: Sequence[str], limit: int) -> I
     Raises:
         DataError: a file cannot be read.
     """
-    sizes = [p.stat().st_size * (_GZIP_RATIO if is_gzip(p) else 1) for p in paths]
+    sizes = _unpacked_sizes(paths, limit)
     total = sum(sizes)
     if total <= limit:
         yield Sample(tuple(paths))
@@ -78,6 +82,37 @@ def without_invalid_bytes(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
                     out.write(decoder.decode(data).encode())
             copies.append(target)
         yield tuple(copies)
+
+
+def _unpacked_sizes(paths: Sequence[Path], limit: int) -> list[int]:
+    """About the bytes of each file, unpacked; few packed bytes can be very many.
+
+    Packed files are unpacked to count them, until there are more than `limit` bytes.
+    """
+    sizes = []
+    for path in paths:
+        size = path.stat().st_size
+        if is_gzip(path):
+            left = limit - sum(sizes)
+            size = _unpacked_size(path, left) if size < left else size * _GZIP_RATIO
+        sizes.append(size)
+    return sizes
+
+
+def _unpacked_size(path: Path, limit: int) -> int:
+    size, num_unpacked = path.stat().st_size, 0
+    with path.open("rb") as packed:
+        try:
+            with gzip.GzipFile(fileobj=packed) as file:
+                while data := file.read(_BLOCK_BYTES):
+                    num_unpacked += len(data)
+                    if num_unpacked > limit:
+                        estimate = num_unpacked * size // max(packed.tell(), 1)
+                        packed.seek(-4, os.SEEK_END)  # RFC 1952: the size of the last member
+                        return max(estimate, int.from_bytes(packed.read(4), "little"))
+        except (OSError, EOFError, zlib.error):
+            return size * _GZIP_RATIO  # who reads it says what is wrong
+    return num_unpacked
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
