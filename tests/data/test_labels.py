@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from seriatim.data.labels import LabelSet, check_labelled, open_labelled
+from seriatim.data_profile import look
 from seriatim.errors import ConfigError, DataError
 
 
@@ -74,6 +75,37 @@ def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
 def test_what_cannot_be_learnt_is_refused(data: list[tuple[str, str]], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         LabelSet.of(open_labelled(data))
+
+
+def test_a_folder_has_a_subfolder_for_each_label(tmp_path: Path) -> None:
+    for name, text in {"pos/1.txt": "good\nfilm\n", "pos/0.txt": "fine", "pos/2.txt": ""}.items():
+        write(tmp_path / "films" / name, text)
+    write(tmp_path / "films" / "neg" / "1.TXT", "bad\r\n")
+    write(tmp_path / "films" / "neg" / "2.md", "not read")
+    write(tmp_path / "films" / ".git" / "x.txt", "hidden")
+    write(tmp_path / "films" / "empty" / "x.md", "no text")
+    pairs = open_labelled(tmp_path / "films")
+    found = [("bad", "neg"), ("fine", "pos"), ("good\nfilm", "pos")]
+    assert list(pairs.pairs()) == found
+    assert pairs.notes == ()
+    before = pairs.fingerprint()
+    for name in ("urls_pos.txt", "urls_neg.txt"):  # as in the IMDb films of Maas et al. 2011
+        write(tmp_path / "films" / name, "http://example.org\n")
+    pairs = open_labelled(tmp_path / "films")
+    assert list(pairs.pairs()) == found
+    assert "2 text files beside them are not read (urls_neg.txt, urls_pos.txt)" in pairs.notes[0]
+    (tmp_path / "films" / "neg" / "1.TXT").rename(tmp_path / "films" / "pos" / "3.txt")
+    write(tmp_path / "films" / "neg" / "9.txt", "worse")
+    assert open_labelled(tmp_path / "films").fingerprint() != before
+
+
+def test_look_sees_that_subfolders_are_labels(tmp_path: Path) -> None:
+    for label in ("pos", "neg"):
+        for i in range(12):
+            write(tmp_path / "films" / label / f"{i}.txt", f"a {label} film of {i} words\n")
+    report = str(look(tmp_path / "films"))
+    assert "each subfolder is a label" in report
+    assert "--task label" in report
 
 
 def test_a_folder_of_one_file_has_nothing_to_tell_apart(tmp_path: Path) -> None:

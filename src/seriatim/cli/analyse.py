@@ -51,7 +51,8 @@ def context(
         gradients: show the influence of each past position and the gradient through time too.
         limit: the number of symbols that are read, from the beginning.
         seed: the seed of the positions that are sampled.
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         json: print JSON.
@@ -123,7 +124,8 @@ def robustness(
         seed: the first seed.
         source_column: for a translator, the column or field of the sources.
         target_column: for a translator, the column or field of the targets.
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         json: print JSON.

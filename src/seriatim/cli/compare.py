@@ -67,7 +67,7 @@ def compare(
     one of these.
 
     Args:
-        data: a file (.txt, .jsonl, .csv, .tsv, text formats also .gz; .parquet) or a folder.
+        data: a file (.txt, .jsonl, .csv, .tsv, .fasta, also .gz; .parquet) or a folder.
         models: families, each with options of its model or its training, such as
             lstm,gru:hidden_size=512,symbols=bpe:500,transformer:num_layers=2,learning_rate=0.001
             [default: all families]
@@ -88,7 +88,8 @@ def compare(
         min_count: the least count of a character or word; rarer ones become <unk>.
         max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the data as one stream.
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         encoding: the encoding of the files.
         resume: resume the comparison in --out: what is finished is not trained again, and models
             and seeds may be added.

@@ -58,7 +58,7 @@ def fit(
     """Fit a model to data and save it.
 
     Args:
-        data: a file (.txt, .jsonl, .csv, .tsv, text formats also .gz; .parquet) or a folder.
+        data: a file (.txt, .jsonl, .csv, .tsv, .fasta, also .gz; .parquet) or a folder.
         out: the folder to save the model in; required.
         model: markov, autoregressive, rnn, lstm, gru or transformer; for the other tasks see
             --task. [default: lstm]

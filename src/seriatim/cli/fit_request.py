@@ -104,7 +104,8 @@ class FileOptions:
     """How files are read.
 
     Attributes:
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         encoding: the encoding of the files.
     """
 

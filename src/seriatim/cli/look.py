@@ -41,7 +41,8 @@ def look(
         split: the fractions of training, validation and test by which fit would split the data.
         sequences: what one sequence is: a line, a document, or all of the text as one stream.
             [default: measured]
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         field: the field of .jsonl records that holds the text.
         column: the column of a table that holds the text, or the event.
         sequence_column: the column that names the sequence of an event, in tables with one event

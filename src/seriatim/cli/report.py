@@ -44,7 +44,8 @@ def report(
         out: the page to write. [default: FOLDER/report.html]
         models: the models to measure on the text, such as lstm,markov. [default: all]
         limit: about how many symbols of the text are read. [default: 20,000]
-        format: the format of the files: text, jsonl, csv, tsv or parquet. [default: by their names]
+        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
+            [default: by their names]
         encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         quiet: show no progress.

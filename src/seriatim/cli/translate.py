@@ -128,7 +128,7 @@ def translate(
             source symbol with the most attention and of the target symbol, from 0 (with --json:
             all weights).
         picture: an SVG file to draw the alignment of the first line to.
-        format: the format of the file: text, jsonl, csv, tsv or parquet. [by its name]
+        format: the format of the file: text, jsonl, csv, tsv, parquet or fasta. [by its name]
         source_column: the column or field of the sources in a table. [source, text or the like,
             or the only one]
         encoding: the encoding of the file.

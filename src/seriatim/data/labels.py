@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -57,6 +57,82 @@ class LabelFiles(Pairs):
     def fingerprint(self) -> str:
         """A digest of all files."""
         return _digest("label files", self.files, self.encoding)
+
+
+@dataclass(frozen=True)
+class LabelFolders(Pairs):
+    """A folder with one subfolder per label: every file in pos/ is a sequence labelled pos.
+
+    Attributes:
+        path: the folder.
+        files: the text files of all subfolders, by label and name.
+        others: text files beside the subfolders, which are not read.
+        encoding: the encoding of the files.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+    encoding: str = "utf-8"
+
+    @property
+    def name(self) -> str:
+        """The path of the folder."""
+        return str(self.path)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """False: files are streamed."""
+        return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The files that are not read."""
+        if not self.others:
+            return ()
+        names = ", ".join(file.name for file in self.others[:3])
+        return (
+            f"{self.path}: its subfolders are the labels, so {len(self.others)} text files beside "
+            f"them are not read ({names})",
+        )
+
+    def pairs(self) -> Iterator[Pair]:
+        """The whole text of every file with the name of its folder; empty files are left out."""
+        for file in self.files:
+            text = "".join(read_blocks(file, self.encoding)).removesuffix("\n")
+            if text:
+                yield text, file.parent.name
+
+    def fingerprint(self) -> str:
+        """A digest of all files and their labels."""
+        kind = json.dumps(["label folders", *(file.parent.name for file in self.files)])
+        return _digest(kind, self.files, self.encoding)
+
+
+def _text_files(folder: Path) -> tuple[Path, ...]:
+    """The .txt files in a folder, also .txt.gz, without hidden ones, by name."""
+    return tuple(
+        sorted(f for f in folder.iterdir() if path_suffix(f) == ".txt" and f.name[0] != ".")
+    )
+
+
+def _labelled_folder(path: Path, encoding: str) -> LabelFiles | LabelFolders:
+    """The files of labels, or the folders of labels, in a folder.
+
+    Raises:
+        DataError: if there are fewer than two of either.
+    """
+    files = _text_files(path)
+    folders = sorted(f for f in path.iterdir() if f.is_dir() and f.name[0] not in "._")
+    in_folders = [texts for texts in map(_text_files, folders) if texts]
+    if len(in_folders) >= 2:
+        return LabelFolders(path, tuple(chain.from_iterable(in_folders)), files, encoding)
+    if len(files) >= 2:
+        return LabelFiles(files, encoding)
+    raise DataError(
+        f"the folder {path} has {len(files)} .txt files and {len(in_folders)} subfolders with .txt "
+        "files: give one with a file, or a subfolder of files, for each of at least two labels"
+    )
 
 
 @dataclass(frozen=True)
@@ -120,8 +196,9 @@ def open_labelled(
     """Labelled sequences from a folder, from a file, or from a list.
 
     Args:
-        data: a folder with one .txt file per label; a file of records (.tsv, .csv, .jsonl,
-            .parquet) with texts and their labels; a .conll, .conllu, .bio or .iob file with an
+        data: a folder with one .txt file per label, whose lines are the sequences, or with one
+            subfolder per label, whose .txt files are the sequences; a file of records (.tsv,
+            .csv, .jsonl, .parquet) with texts and their labels; a .conll, .conllu, .bio or .iob file with an
             element and its label in each line; or a list of (text, label) and (elements, labels).
         format: the format of a file, overriding its suffix; conll: an element in each line.
         text_column, label_column: the columns, by name, or by number from 1 where there is no
@@ -138,13 +215,7 @@ def open_labelled(
         path = Path(data)
         check_path(path)
         if path.is_dir():
-            files = tuple(sorted(f for f in path.iterdir() if path_suffix(f) == ".txt"))
-            if len(files) < 2:
-                raise DataError(
-                    f"the folder {path} has {len(files)} .txt files: give one with a file for each "
-                    "of at least two labels"
-                )
-            return LabelFiles(files, encoding)
+            return _labelled_folder(path, encoding)
         if format == "conll" or (format is None and path_suffix(path) in tagged.SUFFIXES):
             check_encoding(encoding)
             return TaggedFile(path, encoding, text_column, label_column)

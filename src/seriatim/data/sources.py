@@ -210,7 +210,7 @@ def open_source(
             always a path, a list of str always the texts themselves.
         sequences: what one sequence is; None: `stream` for text files, `document` for records.
         format: the format of all files, overriding their suffixes (.gz is ignored): text, jsonl,
-            csv, tsv or parquet.
+            csv, tsv, parquet or fasta.
         field: the field of .jsonl records that holds the text; None: `text`, or the only one.
         column: the column of .csv, .tsv and .parquet files that holds the text, by name, or, in
             a .csv or .tsv without a header, by number from 1; None: `text`, or the only one.
@@ -354,7 +354,7 @@ def _check_columns(
     """Refuse options that no file uses, and combinations that make no sense."""
     if "jsonl" not in formats:
         _refuse({"field": field}, f".jsonl files, and {paths[0]} is read as {formats[0]}")
-    if not {"csv", "tsv", "parquet"} & set(formats):
+    if not {"csv", "tsv", "parquet", "fasta"} & set(formats):
         tables_only = ".csv, .tsv and .parquet files"
         _refuse({"column": column}, f"{tables_only}, and {paths[0]} is read as {formats[0]}")
     if field is not None and column is not None:

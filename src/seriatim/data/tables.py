@@ -1,4 +1,4 @@
-"""Records: the values of one field or column of a .jsonl, .csv, .tsv or .parquet file.
+"""Records: the values of a field or column of a .jsonl, .csv, .tsv, .parquet or FASTA file.
 
 A value is a text, or a list of symbols that is already cut. Tables with one row per event give
 the events of each sequence as such a list. Records are streamed; only a table of events is
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from seriatim.core.validation import did_you_mean
+from seriatim.data import fasta
 from seriatim.data.files import read_blocks, split_lines
 from seriatim.data.order_keys import Instant, OrderKeys
 from seriatim.errors import ConfigError, DataError, MissingExtraError
@@ -36,6 +37,7 @@ SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    **dict.fromkeys(fasta.SUFFIXES, "fasta"),
 }
 _OTHER_DELIMITERS = (";", "\t", "|")
 # First lines that are the header of the only column.
@@ -94,7 +96,7 @@ def records(
 
     Args:
         path: the file.
-        format: jsonl, csv, tsv or parquet.
+        format: jsonl, csv, tsv, parquet or fasta.
         wanted: the names of columns or fields; None: `text`, or the only one; numbers, from 1,
             of a table without a header (as text, they are names where the first row has them).
         encoding: the encoding of everything but parquet.
@@ -103,6 +105,8 @@ def records(
         return _read_jsonl(path, wanted, encoding)
     if format == "parquet":
         return _read_parquet(path, wanted)
+    if format == "fasta":
+        return _read_fasta(path, wanted, encoding)
     return _read_csv(path, format, wanted, encoding)
 
 
@@ -165,6 +169,8 @@ def known_columns(path: Path, format: str, encoding: str) -> list[str]:
             return list(parquet.read_schema(path).names)
         except (arrow.ArrowException, OSError, UnicodeError) as error:
             raise _not_parquet(path, error) from None
+    if format == "fasta":
+        return [*fasta.COLUMNS]
     if format != "jsonl":
         with suppress(csv.Error):
             return _first_row(path, format, encoding)[0]
@@ -277,6 +283,13 @@ def _read_jsonl(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tup
             raise DataError(
                 f"{path}, {place}, is not a JSON object: fields can only be read from objects"
             )
+
+
+def _read_fasta(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tuple[str, list[Any]]]:
+    chosen = ["sequence" if name is None else name for name in wanted]
+    positions = _find_columns(path, chosen, [*fasta.COLUMNS])
+    for place, record in fasta.read_fasta(path, encoding):
+        yield place, [record[i] for i in positions]
 
 
 def _read_csv(

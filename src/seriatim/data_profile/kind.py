@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from seriatim.data import tables, tagged
+from seriatim.data import fasta, tables, tagged
 from seriatim.data.files import path_suffix, read_blocks, split_lines
 from seriatim.errors import ConfigError, DataError
 
@@ -110,11 +110,19 @@ def detect_kind(
     """
     if formats[0] == "tsv" and len(paths) == 1 and tagged.looks_tagged(_head(paths[0], encoding)):
         return _TAGGED
+    if formats[0] == "fasta":
+        return DataKind("documents", "sequences of a FASTA file: each record is a sequence")
     if formats[0] != "text":
         return _of_table(paths[0], formats[0], encoding, user_columns)
     if len(paths) == 1 and path_suffix(paths[0]) in tagged.SUFFIXES:
         return DataKind("tagged", "one element and its label per line", "label")
     head = _head(paths[0], encoding)
+    if len(paths) == 1 and fasta.looks_like_fasta(head[:-1] or head):
+        return DataKind(
+            "documents",
+            "sequences in FASTA, in a file whose name does not say so",
+            options={"format": "fasta"},
+        )
     if len(paths) == 1 and tagged.looks_tagged(head):
         return _TAGGED
     full = [line for line in head if line.strip()]
@@ -218,6 +226,15 @@ def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
     texts = [path for path in paths if path_suffix(path) == ".txt"]
     if len(texts) < max(2, 0.8 * len(paths)):
         return None
+    folders = Counter(path.parent for path in texts)
+    is_one_level = len({folder.parent for folder in folders}) == 1
+    if is_one_level and 2 <= len(folders) <= _MAX_LABELS and min(folders.values()) >= 2:
+        return DataKind(
+            "labelled",
+            f"a folder of {len(folders):,} subfolders of .txt files: each subfolder is a label, "
+            "and its files are the sequences",
+            "label",
+        )
     heads = [_head(path, encoding, 50) for path in texts[:40]]
     full = [line for head in heads for line in head if line.strip()]
     if full and statistics.median(len(line) for line in full) < 40:
