@@ -73,7 +73,7 @@ def test_a_folder_gets_the_page_and_the_json(
     capsys.readouterr()
     out = tmp_path / "record"
     assert main(["inspect", str(folder / "gru"), TEXT[:400], "--out", str(out)]) == 0
-    assert f"the report is {out / 'report.html'}" in capsys.readouterr().err
+    assert f"the report is in {out / 'report.html'}" in capsys.readouterr().err
     page = (out / "report.html").read_text()
     assert "Inside gru" in page
     assert "layers.0.update over time" in page

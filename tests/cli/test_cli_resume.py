@@ -198,6 +198,13 @@ def test_a_disk_that_fills_up_at_the_end_leaves_the_run_to_go_on(
 
 
 @pytest.mark.slow
+def test_verify_refuses_a_model_that_is_counted(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(["fit", text, "--model", "markov", "--verify"], 4, "nothing to resume", capsys)
+
+
+@pytest.mark.slow
 def test_verify_resume_kills_a_run_and_finds_it_the_same(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

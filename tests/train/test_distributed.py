@@ -208,7 +208,7 @@ class SharedStore:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def tell_failure(self, message: str, code: int) -> bool:
+    def report_failure(self, message: str, code: int) -> bool:
         is_first, self.message = self.message is None, self.message or (code, message)
         return is_first
 
@@ -219,7 +219,7 @@ class SharedStore:
 def voice(group: SharedStore) -> tuple[Any, io.StringIO]:
     """The reporter of failures of that group, and what it prints."""
     out = io.StringIO()
-    return launch._Voice(cast(Any, group), out), out
+    return launch._ErrorReporter(cast(Any, group), out), out
 
 
 def test_rank_0_reports_at_once() -> None:
@@ -255,7 +255,7 @@ def test_a_broken_connection_is_reported_once() -> None:
     group = SharedStore(1)
     first, out = voice(group)
     assert first.lost() == 6
-    assert "ended without a word" in out.getvalue() and "--resume" in out.getvalue()
+    assert "ended without a message" in out.getvalue() and "--resume" in out.getvalue()
     second, silent = voice(group)
     assert second.lost() == 6 and silent.getvalue() == ""
 

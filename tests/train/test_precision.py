@@ -219,7 +219,7 @@ def test_recomputed_blocks_save_less_memory() -> None:
 def test_a_model_without_blocks_notes_that_recompute_changes_nothing() -> None:
     trainer = trained(build_model(st.LSTM(hidden_size=4), 5, 1), recompute=True)
     assert trainer.notes == (
-        "recompute: this model has no blocks to compute again, so it changes nothing",
+        "recompute: this model has no blocks to recompute, so the option changes nothing",
     )
 
 

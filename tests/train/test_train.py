@@ -689,4 +689,4 @@ def test_a_history_survives_json() -> None:
     history = fit(Bigram(), stream(), stream(), small(warmup=100))
     assert from_json(History, to_json(history), name="history") == history
     assert history.options["learning_rate"] == 0.002
-    assert history.notes == ("warmup of 100 steps is more than half of 12: it took 6",)
+    assert history.notes == ("warmup of 100 steps is more than half of 12: shortened to 6",)

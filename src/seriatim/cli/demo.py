@@ -1,8 +1,8 @@
-"""`seriatim demo`: six families trained on real text, compared, and talking, in minutes."""
+"""`seriatim demo`: six families trained on real text and compared, with samples, in minutes."""
 
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +11,14 @@ from cyclopts import Parameter
 from seriatim.cli.compare import ComparisonReporter
 from seriatim.cli.output import Flag, print_json, use_threads
 from seriatim.models.options.registry import configure
-from seriatim.report.terminal import format_bytes
+from seriatim.report.terminal import format_bytes, text_row
 
 if TYPE_CHECKING:
     from seriatim.comparison.record import RunRecord
     from seriatim.tasks.language_model import LanguageModel
 
-# Sizes that reach a fair figure in half a minute on two cores; the order of the README's table.
-FAMILIES: dict[str, dict[str, Any]] = {
+# Sizes that train well in half a minute on two cores, in the order of the README's table.
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "markov": {"order": 7},
     "autoregressive": {"window": 12, "embedding_size": 32, "hidden_size": 384},
     "rnn": {"hidden_size": 384, "embedding_size": 64},
@@ -26,8 +26,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gru": {"hidden_size": 256, "embedding_size": 64},
     "transformer": {"model_size": 128, "num_layers": 3, "num_heads": 4, "context": 64},
 }
-# Small batches: with so little time, more updates are worth more than a fuller machine.
-_TRAINING: dict[str, Any] = {"batch_size": 16, "length": 64, "warmup": 50}
+# Small batches: in so little time, more updates are worth more than higher throughput.
+_TRAINING: Mapping[str, Any] = {"batch_size": 16, "length": 64, "warmup": 50}
 _RATES = {"lstm": 6e-3, "gru": 4e-3, "transformer": 3e-3}
 _BYTES = 4_000_000
 
@@ -42,7 +42,7 @@ def demo(
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """Six families on real text, compared, in minutes.
+    """Train and compare six families on real text, in minutes.
 
     Args:
         file: a text. [default: source code of Python's own standard library]
@@ -62,15 +62,15 @@ def demo(
     source = open_source(file if file is not None else list(standard_library()), sequences="stream")
     out = Path(tempfile.mkdtemp(prefix="seriatim-demo-")) if out is None else out
     reporter, table, samples = ComparisonReporter(is_quiet=json), _Table(is_quiet=json), {}
-    what = source.name if file is not None else "source code of Python's standard library"
-    table.say(f"Text: {what}. Symbols: its bytes. Each family gets the same text.\n")
+    text = source.name if file is not None else "source code of Python's standard library"
+    table.say(f"Text: {text}. Symbols: bytes. Every family is trained on the same text.\n")
 
     def finished(lm: "LanguageModel", record: "RunRecord") -> None:
         reporter.done()
         table.row(record)
         samples[record.name] = _sample(lm, seed)
 
-    found = compare(
+    comparison = compare(
         source,
         {
             name: Entrant(config=configure(name, options), training=_rate(name))
@@ -87,12 +87,12 @@ def demo(
     )
     reporter.done()
     if json:
-        print_json({**found.to_json(), "samples": samples, "out": str(out)})
+        print_json({**comparison.to_json(), "samples": samples, "out": str(out)})
         return
     for name, sample in samples.items():
         print(f"\n--- {name} " + "-" * (70 - len(name)))
         print(sample)
-    print("\n" + "\n".join(conclusions(found.record)))
+    print("\n" + "\n".join(conclusions(comparison.record)))
     _say_what_next(file, out)
 
 
@@ -101,7 +101,7 @@ def _rate(family: str) -> dict[str, float]:
 
 
 def standard_library() -> Iterator[Path]:
-    """Modules of Python's standard library, in the order of their names, of 4 MB in all."""
+    """Modules of Python's standard library, in the order of their names, 4 MB in total."""
     total = 0
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         total += path.stat().st_size
@@ -110,23 +110,25 @@ def standard_library() -> Iterator[Path]:
         yield path
 
 
+# The columns of the table and their widths; "autoregressive" is the longest name.
 _COLUMNS = {
     "family": 14,
-    "parameters": 11,
-    "state": 9,
-    "seconds": 8,
-    "tokens/s": 11,
-    "bits/char": 10,
-    "perplexity": 11,
+    "parameters": 10,
+    "state": 8,
+    "seconds": 7,
+    "tokens/s": 10,
+    "bits/char": 9,
+    "perplexity": 10,
 }
 
 
 class _Table:
-    """The table of the families, a row as soon as one is finished."""
+    """The table of the families; each row is printed as soon as its model is finished."""
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
         self._has_head = False
+        self._widths = list(_COLUMNS.values())
 
     def say(self, sentence: str) -> None:
         if not self._is_quiet:
@@ -135,10 +137,10 @@ class _Table:
     def row(self, record: "RunRecord") -> None:
         assert record.cost is not None  # there is one seed, and it is the first
         if not self._has_head:
-            self.say(_aligned(list(_COLUMNS)))
+            self.say(text_row(list(_COLUMNS), self._widths))
             self._has_head = True
         self.say(
-            _aligned(
+            text_row(
                 [
                     record.name,
                     f"{record.parameters:,}",
@@ -147,15 +149,10 @@ class _Table:
                     f"{record.train_symbols_per_second:,.0f}",
                     f"{record.bits_per_character:.3f}",
                     f"{2**record.bits_per_symbol:.3f}",
-                ]
+                ],
+                self._widths,
             )
         )
-
-
-def _aligned(cells: Sequence[str]) -> str:
-    first, *widths = _COLUMNS.values()
-    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True)]
-    return "".join([cells[0].ljust(first), *numbers])
 
 
 def _sample(lm: "LanguageModel", seed: int) -> str:
@@ -168,14 +165,14 @@ def _say_what_next(file: Path | None, out: Path) -> None:
     text = "YOUR.txt" if file is None else str(file)
     print(
         f"""
-"state" is what a family keeps of a sequence of 512 symbols; bits per character are on text that
-was not trained on, less is better. Next:
+"state" is what a family keeps of a sequence of 512 symbols. Bits per character and perplexity
+are measured on text that no model was trained on; lower is better. Next:
 
-  seriatim compare {text} --minutes 2 --out compared/         which family your own text needs
-  seriatim fit {text} --model lstm --minutes 5 --out model/     a model of your own text
-  seriatim generate model/ "Once upon"                          let it talk
-  seriatim score model/ OTHER.txt                               bits and perplexity of other text
-  seriatim fit --help                                           every family and option
+  seriatim compare {text} --minutes 2 --out compared/         find the family that suits your text
+  seriatim fit {text} --model lstm --minutes 5 --out model/     fit a model to your text
+  seriatim generate model/ "Once upon"                          sample text from it
+  seriatim score model/ OTHER.txt                               measure it on other text
+  seriatim fit --help                                           all families and options
 
 The models are in {out / "models"}: seriatim generate {out / "models" / "lstm"}"""
     )

@@ -94,7 +94,7 @@ def inspect(
     else:
         print(_summary(inspection))
     if written is not None:
-        Reporter(is_quiet=json).note(f"the report is {written}")
+        Reporter(is_quiet=json).note(f"the report is in {written}")
 
 
 # ---- input --------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Several processes for one `seriatim fit`: start them, join them, and end them together.
 
-`--processes P` starts P workers on this machine by torchrun's own agent, with the same arguments.
-A worker finds RANK, WORLD_SIZE .. in its environment, whoever started it: this module, an outer
-torchrun, or Slurm. Rank 0 writes and reports; the others are silent. Of an error that many ranks
-meet, one speaks. A rank that dies takes the others with it in seconds: their connection breaks,
-and the agent ends who is left. Knows processes, signals and exit codes; knows no model, no text.
+`--processes P` starts P workers on this machine with torchrun's own agent and the same arguments.
+A worker finds RANK, WORLD_SIZE .. in its environment, however it was started: by this module, an
+outer torchrun, or Slurm. Rank 0 writes files and messages; the others print nothing. An error that
+several ranks meet is printed once. When a rank dies, the others end within seconds: their
+connection breaks, and the agent stops the rest. Knows processes, signals and exit codes; no model
+and no text.
 """
 
 import contextlib
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 Say = Callable[[str, int], int]
 
 _PIDS = "SERIATIM_PIDS"  # the folder in which workers leave their process ids
-_PATIENCE = 20.0  # seconds that a rank waits for rank 0 to speak first
+_PATIENCE = 20.0  # seconds that a rank waits for rank 0 to report its error first
 _LOST = ("connection", "gloo", "nccl", "timed out", "broken pipe", "process group", "socket")
 _INTERRUPTED = 130
 
 
-class Relaunch(Exception):  # noqa: N818  # no error: an order
-    """This command is to be run by so many processes."""
+class Relaunch(Exception):  # noqa: N818  # a request, not an error
+    """Raised to run this command again in several processes."""
 
     def __init__(self, processes: int) -> None:
         super().__init__(f"to be run by {processes} processes")
@@ -42,11 +43,12 @@ class Relaunch(Exception):  # noqa: N818  # no error: an order
 
 
 def check_processes(processes: int | None, environ: Mapping[str, str] = os.environ) -> None:
-    """See that as many processes run this command as are asked for.
+    """Check that the requested number of processes runs this command.
 
     Raises:
-        Relaunch: it is one process, and more are asked for.
-        ConfigError: less than one, or another number than an outer launcher has started.
+        Relaunch: if this is a single process and more are requested.
+        ConfigError: if fewer than one are requested, or another number than an outer launcher has
+            started.
     """
     if processes is None:
         return
@@ -57,8 +59,8 @@ def check_processes(processes: int | None, environ: Mapping[str, str] = os.envir
         return
     if running > 1:
         raise ConfigError(
-            f"--processes {processes} inside a run of {running} processes: leave it out, whoever "
-            "started them has said how many"
+            f"--processes {processes} inside a run of {running} processes: leave it out, since the "
+            "launcher that started them sets their number"
         )
     raise Relaunch(processes)
 
@@ -110,19 +112,19 @@ def num_cores() -> int:
 def _worker_environment(
     environ: Mapping[str, str], processes: int, pids: str
 ) -> MutableMapping[str, str]:
-    found = {
+    variables = {
         _PIDS: pids,
         "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS", str(max(1, num_cores() // processes))),
         "TORCH_CPP_LOG_LEVEL": environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
     }
-    if Path("/sys/class/net/lo").exists():  # a host name may lead nowhere
-        found["GLOO_SOCKET_IFNAME"] = environ.get("GLOO_SOCKET_IFNAME", "lo")
-    return found
+    if Path("/sys/class/net/lo").exists():  # the host name may not resolve
+        variables["GLOO_SOCKET_IFNAME"] = environ.get("GLOO_SOCKET_IFNAME", "lo")
+    return variables
 
 
 @contextlib.contextmanager
 def _quiet_agent() -> Iterator[None]:
-    """The agent tells at length of workers that fail; they have said what is wrong."""
+    """Silence the agent's long reports of failed workers, which have printed what is wrong."""
     import logging
 
     logger = logging.getLogger("torch.distributed.elastic")
@@ -135,15 +137,15 @@ def _quiet_agent() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forwarded_signals(pids: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM for the workers: the agent itself would kill them after 30 seconds."""
-    is_told = False
+    """Pass Ctrl-C and SIGTERM on to the workers: the agent would kill them after 30 seconds."""
+    is_forwarded = False
 
     def forward(number: int, frame: FrameType | None) -> None:
-        nonlocal is_told
+        nonlocal is_forwarded
         workers = [int(file.name) for file in pids.iterdir() if file.name.isdigit()]
-        if is_told or not workers:
+        if is_forwarded or not workers:
             raise KeyboardInterrupt
-        is_told = True
+        is_forwarded = True
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -157,14 +159,14 @@ def _forwarded_signals(pids: Path) -> Iterator[None]:
 
 
 def _verdict(codes: Mapping[int, int], processes: int) -> int:
-    """The exit code of a run from those of its workers; tells of one that could not speak."""
+    """The exit code of a run from those of its workers; reports a worker that was killed."""
     for rank, code in sorted(codes.items()):
-        # The agent itself ends whoever is left by SIGTERM.
+        # SIGTERM is what the agent itself ends the remaining workers with.
         if code < 0 and code != -signal.SIGTERM:
             name = signal.Signals(-code).name
             print(
                 f"seriatim: process {rank} of {processes} was ended by {name} (out of memory?), "
-                "and the others were stopped: run again with less in a batch, or with --resume",
+                "and the others were stopped: run again with a smaller --batch-size, or --resume",
                 file=sys.stderr,
             )
             return TrainingError.exit_code
@@ -181,13 +183,13 @@ def is_worker(environ: MutableMapping[str, str] | Mapping[str, str] = os.environ
 
 
 def adopt_slurm(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Say in torchrun's variables what Slurm says in its own, where `srun` started us."""
+    """Set torchrun's variables from those of Slurm if `srun` started this process."""
     size = int(environ.get("SLURM_STEP_NUM_TASKS", environ.get("SLURM_NTASKS", "1")))
     if "RANK" in environ or "SLURM_PROCID" not in environ or size < 2:
         return
     tasks = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
     nodes = environ.get("SLURM_STEP_NODELIST", environ.get("SLURM_JOB_NODELIST", "localhost"))
-    found = {
+    variables = {
         "RANK": environ["SLURM_PROCID"],
         "WORLD_SIZE": str(size),
         "LOCAL_RANK": environ.get("SLURM_LOCALID", "0"),
@@ -197,11 +199,11 @@ def adopt_slurm(environ: MutableMapping[str, str] = os.environ) -> None:
             "MASTER_PORT", str(20_000 + int(environ.get("SLURM_JOB_ID", "0")) % 20_000)
         ),
     }
-    environ.update(found)
+    environ.update(variables)
 
 
 def first_node(nodes: str) -> str:
-    """The first name of a list as Slurm writes it: node[03-07,9],other gives node03."""
+    """The first name of a list in the notation of Slurm: node[03-07,9],other gives node03."""
     head, bracket, rest = nodes.partition("[")
     if not bracket or "," in head:
         return nodes.split(",")[0]
@@ -210,7 +212,7 @@ def first_node(nodes: str) -> str:
 
 
 def _tasks_on_node(tasks: str, node: int) -> int:
-    """Of 4(x2),3: 4, 4, 3."""
+    """The number of tasks on a node: 4(x2),3 stands for 4, 4, 3."""
     counts: list[int] = []
     for part in tasks.split(","):
         number, _, times = part.partition("(x")
@@ -222,34 +224,34 @@ def work(run: Callable[[Say], int]) -> NoReturn:
     """Join the other processes, do the work, and end this process.
 
     Args:
-        run: does it and returns an exit code; errors that the user can mend it tells to its
-            argument, a function of (message, exit code) that returns the exit code to take.
+        run: the work; it returns an exit code, and passes errors that the user can fix to its
+            argument, a function of (message, exit code) that returns the exit code to use.
     """
     from seriatim.train import distributed
 
     if _PIDS in os.environ:
         (Path(os.environ[_PIDS]) / str(os.getpid())).touch()
     stderr = sys.stderr
-    _use_share_of_threads()
+    _divide_threads()
     try:
         ranks = distributed.join()
     except ConfigError as error:
         print(f"seriatim: {error}", file=stderr)
         _end(error.exit_code)
     if not isinstance(ranks, distributed.Group):
-        raise TypeError("join gives a group")
+        raise TypeError("join returns a group in a worker")
     if not ranks.is_main:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    voice = _Voice(ranks, stderr)
+    errors = _ErrorReporter(ranks, stderr)
     try:
-        code = run(voice.say)
+        code = run(errors.say)
         if code == 0:
             distributed.leave()
     except distributed.LostProcessError:
-        code = voice.lost()
+        code = errors.lost()
     except Exception as error:
         is_lost = isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _LOST)
-        code = voice.lost() if is_lost else voice.fault(error)
+        code = errors.lost() if is_lost else errors.fault(error)
     _end(code)
 
 
@@ -262,8 +264,8 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _use_share_of_threads() -> None:
-    """Divide the cores among the processes of this machine, unless somebody has done so."""
+def _divide_threads() -> None:
+    """Divide the cores among the processes of this machine, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" in os.environ:
         return
     import torch
@@ -273,14 +275,14 @@ def _use_share_of_threads() -> None:
     torch.set_num_threads(cores)
 
 
-class _Voice:
-    """Who speaks of an error: rank 0 where it can, and nobody twice."""
+class _ErrorReporter:
+    """Prints each error once: on rank 0 if it can, otherwise on another rank."""
 
     def __init__(self, ranks: "Group", stderr: TextIO) -> None:
         self._ranks, self._stderr = ranks, stderr
 
     def say(self, message: str, code: int) -> int:
-        """Tell of an error that the user can mend; returns the exit code to take."""
+        """Report an error that the user can fix; returns the exit code to use."""
         ranks = self._ranks
         if not ranks.is_main:
             if code in (TrainingError.exit_code, _INTERRUPTED):
@@ -288,35 +290,36 @@ class _Voice:
             if self._wait_for_other(_PATIENCE) is not None:
                 return 0
             message = f"on rank {ranks.rank}: {message}"
-        if ranks.tell_failure(message, code):
+        if ranks.report_failure(message, code):
             self._print(message)
         return code
 
     def lost(self) -> int:
-        """The connection to another rank is broken: it has spoken, or it could not."""
-        found = self._wait_for_other(3.0)
-        if found is not None:
-            return found
-        message = "another process of the run has ended without a word (killed, out of memory?)"
-        if self._ranks.tell_failure(message, TrainingError.exit_code):
+        """Report a broken connection, unless the other rank has reported why it ended."""
+        code = self._wait_for_other(3.0)
+        if code is not None:
+            return code
+        message = "another process of the run has ended without a message (killed, out of memory?)"
+        if self._ranks.report_failure(message, TrainingError.exit_code):
             self._print(f"{message}: run again, with --resume if there is a checkpoint")
         return TrainingError.exit_code
 
     def fault(self, error: Exception) -> int:
-        """A fault of seriatim's own."""
-        if self._ranks.tell_failure(repr(error), 1):
+        """Report a fault of seriatim itself."""
+        if self._ranks.report_failure(repr(error), 1):
             self._print(
                 f"rank {self._ranks.rank} failed\n" + "".join(traceback.format_exception(error))
             )
         return 1
 
     def _wait_for_other(self, seconds: float) -> int | None:
+        """The exit code of the rank that has reported an error; None: no rank has."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self._ranks.failure()
-            if found is not None:
-                time.sleep(1.0)  # whoever speaks shall end first: the agent then stops the rest
-                return found[0]
+            failure = self._ranks.failure()
+            if failure is not None:
+                time.sleep(1.0)  # the reporting rank is to end first: the agent stops the rest
+                return failure[0]
             time.sleep(0.1)
         return None
 

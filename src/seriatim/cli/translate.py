@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
@@ -15,6 +15,7 @@ from seriatim.errors import ConfigError, OutputError
 from seriatim.report.terminal import format_duration, text_table
 
 if TYPE_CHECKING:
+    from seriatim.core.records import Json
     from seriatim.decode.settings import Decoding
     from seriatim.tasks.translation import Translation
 
@@ -146,22 +147,22 @@ def translate(
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
-    wishes = None if require is None else _required(require, encoding)
+    required_texts = None if require is None else _required(require, encoding)
     beginnings = None if prefixes is None else _lines(prefixes, encoding)
     inputs = open_input(file, format=format, column=source_column, encoding=encoding)
     for group in inputs:
-        found = translator.translate(
+        results = translator.translate(
             group,
             decoding=decoding,
-            required=None if wishes is None else wishes[done : done + len(group)],
+            required=None if required_texts is None else required_texts[done : done + len(group)],
             prefixes=None if beginnings is None else beginnings[done : done + len(group)],
             first=done,
             ensemble=others,
             alignment=alignment or (picture is not None and done == 0),
         )
         if picture is not None and done == 0:
-            _draw(picture, found[0])
-        for number, result in enumerate(found, done + 1):
+            _draw(picture, results[0])
+        for number, result in enumerate(results, done + 1):
             notes.add(number, result.notes)
             _print(number, result, n_best, alignment=alignment, json=json)
         sys.stdout.flush()
@@ -170,7 +171,7 @@ def translate(
         reporter.counted(f"{done:,} lines translated, {rate:,.1f} lines/s")
     reporter.done()
     notes.close()
-    for path, lines in ((require, wishes), (prefixes, beginnings)):
+    for path, lines in ((require, required_texts), (prefixes, beginnings)):
         if lines is not None and len(lines) > done:
             raise ConfigError(
                 f"{path} has {len(lines):,} lines, and there were {done:,} sources: give a line "
@@ -217,12 +218,12 @@ def _line(result: "Translation", *, alignment: bool) -> str:
     text = result.text.replace("\n", " ")
     if not alignment or result.alignment is None:
         return text
-    places = result.alignment.weights.argmax(1).tolist()
-    return text + "\t" + " ".join(f"{s}-{t}" for t, s in enumerate(places))
+    sources = result.alignment.weights.argmax(1).tolist()
+    return text + "\t" + " ".join(f"{s}-{t}" for t, s in enumerate(sources))
 
 
-def _record(result: "Translation", n_best: int, *, alignment: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {
+def _record(result: "Translation", n_best: int, *, alignment: bool) -> "Json":
+    record: Json = {
         "text": result.text,
         "log_prob": result.log_prob,
         "score": result.score,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriatim.cli.output import Reporter, print_json
-from seriatim.core.records import read_json
 from seriatim.errors import ConfigError, ModelError, TrainingError
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ _CHECKPOINTS = 10  # of the killed run, so that it is resumed midway
 _ATTEMPTS = 5  # a run may be over before it is killed
 
 
-class VerifyRequest(Exception):  # noqa: N818  # no error: an order
-    """This fit is to be run twice and compared."""
+class VerifyRequest(Exception):  # noqa: N818  # a request, not an error
+    """Raised to run this fit twice and compare the two."""
 
 
 def verify_fit(arguments: Sequence[str]) -> None:
@@ -54,18 +53,18 @@ def verify_fit(arguments: Sequence[str]) -> None:
         reporter.note("running it to its end")
         began = time.monotonic()
         _wait(_start(options, whole, ["--keep-checkpoints"]))
-        fit = read_json(whole / "training.json")["fit"]
-        seconds, steps = min(time.monotonic() - began, fit["seconds"]), fit["steps_done"]
-        again = _with_steps(options, _head(whole).numbers.plan.steps)
+        end = _head(whole).numbers
+        seconds = min(time.monotonic() - began, end.seconds.total)
+        again = _with_steps(options, end.plan.steps)
         killed_at = _start_and_kill(again, killed, seconds, reporter)
         reporter.note("resuming it")
         _wait(_start(again, killed, ["--resume", "--keep-checkpoints"]))
         compared, differences = _compare(whole, killed)
     if "--json" in arguments:
-        record = {"same": not differences, "killed_at": killed_at, "steps": steps}
+        record = {"same": not differences, "killed_at": killed_at, "steps": end.step}
         print_json({**record, "compared": compared, "differences": differences})
     else:
-        print(f"killed at step {killed_at:,} of {steps:,} and resumed; compared:")
+        print(f"killed at step {killed_at:,} of {end.step:,} and resumed; compared:")
         print("\n".join(f"  {clause}" for clause in compared))
         print("these differ" if differences else "the same, bit for bit")
     if differences:
@@ -113,9 +112,7 @@ def _start_and_kill(options: Sequence[str], out: Path, seconds: float, reporter:
             step = _head(out).numbers.step
             reporter.note(f"killed it {delay:.2f} s into training, its checkpoint at step {step:,}")
             return step
-    raise TrainingError(
-        "the run was over each time before it could be killed: give it more steps to prove anything"
-    )
+    raise TrainingError("the run ended each time before it could be killed: give it more steps")
 
 
 def _head(out: Path) -> "CheckpointHead":
@@ -124,7 +121,7 @@ def _head(out: Path) -> "CheckpointHead":
     head = read_head(out / "checkpoints")
     if head is None:
         raise ModelError(
-            "the run has left no checkpoint: a counted model has nothing to resume; give another"
+            "the run wrote no checkpoint: a model of counts has nothing to resume; give another"
         )
     return head
 

@@ -31,14 +31,16 @@ def text_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -
         left: the columns that are flush left; the others are flush right.
     """
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = []
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            padding = " " * (width - display_width(cell))
-            cells.append(cell + padding if i in left else padding + cell)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(text_row(row, widths, left=left) for row in rows)
+
+
+def text_row(cells: Sequence[str], widths: Sequence[int], *, left: Collection[int] = (0,)) -> str:
+    """One row of a table with columns of these widths, two spaces apart; see `text_table`."""
+    padded = []
+    for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        padding = " " * (width - display_width(cell))
+        padded.append(cell + padding if i in left else padding + cell)
+    return "  ".join(padded).rstrip()
 
 
 def count_noun(number: int, singular: str, plural: str = "") -> str:

@@ -202,7 +202,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         for part in parts.values():
             check_labelled(part, labels)
         if self.vocabulary is None:
-            log("choosing symbols")
+            log("building the vocabulary")
             self.vocabulary = fit_vocabulary(
                 "word" if labels.per == "element" else self._spec,
                 parts["train"].sources.texts(),

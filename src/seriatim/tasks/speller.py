@@ -1,12 +1,12 @@
-"""What it costs to spell unknown words: a byte model of rare words.
+"""The cost of spelling unknown words, by a byte model of rare words.
 
-A model of words gives `<unk>` a probability, not the word. To code the whole text the word must
-be spelled too. A Markov model over the bytes of the rare words of the training text does that:
+A model of words gives a probability to `<unk>`, not to the word. A code of the whole text must
+spell the word too, which a Markov model over the bytes of rare training words does:
 
-    bits(word) = -log2 p(b_1 .. b_n, end),       words take no notice of each other
+    bits(word) = -log2 p(b_1 .. b_n, end),       independently for each word
 
-so the sum with the bits of the symbols is the length of a proper code. Knows symbols and
-models of bytes; no family by name but that of the counted default.
+so its sum with the bits of the symbols is the length of a proper code. Knows symbols and models of
+bytes; names no family but that of the counted default.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ from seriatim.models.build import build_model
 from seriatim.models.options.ngram import Markov
 from seriatim.train.closed_form import ClosedForm
 
-_PIECES = 200_000  # lines or documents of training text that are looked through
-_ENOUGH = 100  # distinct rare words
+_PIECES = 200_000  # lines or documents of training text that are read
+_ENOUGH = 100  # distinct unknown words, to do without those that occur once
 
 
 def speller() -> SequenceModel:
@@ -33,10 +33,10 @@ def speller() -> SequenceModel:
 
 
 def fit_speller(texts: Iterable[Text], vocabulary: Vocabulary) -> SequenceModel | None:
-    """A byte model of the rare words of a training text; None where nothing is ever unknown.
+    """A byte model of the rare words of a training text; None if no symbol can be unknown.
 
-    Rare are the words that are unknown already in training; where they are few, those that come
-    once.
+    Rare words are those that are unknown in the training text itself and, if these are few, also
+    those that occur once.
     """
     if vocabulary.unknown is None:
         return None
@@ -54,7 +54,7 @@ def fit_speller(texts: Iterable[Text], vocabulary: Vocabulary) -> SequenceModel 
 
 
 def spelling_bits(model: SequenceModel, texts: Iterable[Text], vocabulary: Vocabulary) -> float:
-    """The bits that spell every unknown symbol of the texts, each time it comes."""
+    """The bits that spell every unknown symbol of the texts, each time it occurs."""
     counts = Counter(word for text in texts for word in vocabulary.spellings(text))
     if not counts:
         return 0.0

@@ -12,7 +12,7 @@ from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import describe
-from seriatim.report.terminal import format_bytes
+from seriatim.report.terminal import count_noun, format_bytes
 from seriatim.tasks.training_record import LanguageRecord
 
 
@@ -61,7 +61,12 @@ def language_rows(
         ("fingerprint", model.fingerprint()),
     ]
     for name, part in training.data.items():
-        rows.append((f"{name} part", f"{part.symbols:,} symbols in {part.sequences:,} sequences"))
+        rows.append(
+            (
+                f"{name} part",
+                f"{count_noun(part.symbols, 'symbol')} in {count_noun(part.sequences, 'sequence')}",
+            )
+        )
     for name, score in training.scores.items():
         rows.append((f"{name} bits", f"{score.bits_per_symbol:.4f} per symbol"))
     return rows

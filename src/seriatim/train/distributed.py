@@ -154,7 +154,7 @@ class Group(Ranks):
 
     # ---- failures ------------------------------------------------------------------------------
 
-    def tell_failure(self, message: str, code: int) -> bool:
+    def report_failure(self, message: str, code: int) -> bool:
         """Tell the others of a failure; False if another one was first."""
         mine = f"{code} {self.rank} {message}"
         try:

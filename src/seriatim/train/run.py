@@ -404,6 +404,7 @@ class TrainingRun:
     def _warmup_note(self) -> tuple[str, ...]:
         requested, taken = self.options.warmup, self.trainer.schedule.warmup
         note = (
-            f"warmup of {requested} steps is more than half of {self.plan.steps}: it took {taken}"
+            f"warmup of {requested} steps is more than half of {self.plan.steps}: "
+            f"shortened to {taken}"
         )
         return () if requested == taken else (note,)

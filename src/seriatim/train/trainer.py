@@ -1,11 +1,11 @@
 """One update of the weights: forward, backward, clip, step.
 
-Knows a model, a source of batches, an optimizer and a schedule; does not know how long a run
-is, nor what validation says. Here belongs whatever changes with a step. What is minimized is
+Knows a model, a source of batches, an optimizer and a schedule; not the length of a run, and no
+validation. Everything that a step changes is kept here. The quantity that is minimized is
 
     - sum over the batch's targets of ln p(target | everything before it) / n      (nats)
 
-with n the mean number of targets of a batch, so that every target of an epoch counts alike.
+with n the mean number of targets of a batch, so that all targets of an epoch have the same weight.
 """
 
 import math
@@ -37,16 +37,16 @@ from seriatim.train.parallel import local_carry, local_rows, make_parallelism, s
 from seriatim.train.precision import autocast, choose_precision
 from seriatim.train.schedule import PlateauState, make_schedule
 
-MAX_PENDING = 256  # losses left on the device before they are looked at
+MAX_PENDING = 256  # losses left on the device before they are read
 
 
 @dataclass(frozen=True)
 class TrainerNumbers:
-    """The numbers that updates change.
+    """The numbers that an update changes.
 
     Attributes:
         step: the number of updates done.
-        schedule: the state of the learning rate schedule; None: it has none.
+        schedule: the state of the learning rate schedule; None if it has none.
         num_targets: the number of targets trained on.
         num_positions: the number of positions of all batches, padding included.
         nats: the sum of the loss since the last evaluation.
@@ -67,13 +67,13 @@ class TrainerNumbers:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """All that updates have changed, except the weights and torch's generators.
+    """Everything that updates have changed, except the weights and torch's generators.
 
     Attributes:
-        numbers: the step, the schedule, the sums of the loss.
-        moments: what the optimizer remembers, as "parameter name/what it is".
-        carry: the state of the stream's rows, if they go on.
-        average: of the weights, by parameter name, if one is kept.
+        numbers: the step, the state of the schedule, and the sums of the loss.
+        moments: the state of the optimizer, by "parameter name/kind of moment".
+        carry: the state of the rows of a stream; None where no state is carried.
+        average: the average of the weights by parameter name; empty if none is kept.
     """
 
     numbers: TrainerNumbers
@@ -83,10 +83,10 @@ class TrainerState:
 
 
 class Trainer:
-    """The weights and all that an update changes with them.
+    """The weights of a model, and everything else that an update changes.
 
-    Losses and gradient norms stay on the device until `flush`, so that a step waits for nothing.
-    Until `release` some weights may lie in memory as training reads them best.
+    Losses and gradient norms stay on the device until `flush`, so that no step waits for them.
+    Until `release`, some weights may have the memory layout that is fastest to train.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Trainer:
     ) -> None:
         """
         Args:
-            model: as the spread of the options holds it.
+            model: the model, laid out over the processes as `options.distributed` says.
             ranks: the processes that share each batch; None: this one alone.
         """
         self.model, self.source = model, source
@@ -119,7 +119,7 @@ class Trainer:
         self.recomputes_nothing = options.recompute and not units
         self.num_parts = options.accumulate
         self.parameters = trainable(model)
-        # Whoever laid them so: a model may have such weights of its own.
+        # Not `_laid` alone: a model may have column-major weights of its own.
         self._by_columns = [p for p in self.parameters if is_column_major(p)]
         self.optimizer = make_optimizer(model, options)
         self.average: Average | None = None
@@ -132,7 +132,7 @@ class Trainer:
         self.carry: Carry | None = None
         self.rate = self.schedule.rate(0)
         self.gradient_norm: float | None = None
-        self.norms: list[float] = []  # of the steps flushed since somebody took them
+        self.norms: list[float] = []  # of the steps flushed since the monitor last read them
         self.num_targets, self.num_positions = 0.0, 0
         self._num_rows = 0  # of the last batch
         self._pending: list[tuple[Tensor, Tensor, float]] = []
@@ -140,21 +140,21 @@ class Trainer:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: what was asked for and could not be done."""
-        found = [] if self.compiled is None or self.compiled.note is None else [self.compiled.note]
+        """Messages for the user about options that had no effect."""
+        notes = [] if self.compiled is None or self.compiled.note is None else [self.compiled.note]
         if self.recomputes_nothing:
-            found.append(
-                "recompute: this model has no blocks to compute again, so it changes nothing"
+            notes.append(
+                "recompute: this model has no blocks to recompute, so the option changes nothing"
             )
-        return tuple(found)
+        return tuple(notes)
 
     def update(self) -> None:
-        """One step: forward, backward, clip, update. The carry goes on without its graph."""
+        """One step: forward, backward, clip, update. The carry is kept without its graph."""
         batch = self.source.batch(self.step)
         carry = None if self.source.restarts(self.step) else self.carry
-        goes_on = self.source.carries and not self.source.restarts(self.step + 1)
+        keeps_carry = self.source.carries and not self.source.restarts(self.step + 1)
         count = batch.num_targets()
-        loss, carry = self._gradient(batch, carry, goes_on)
+        loss, carry = self._gradient(batch, carry, keeps_carry)
         norm = clip_gradient(self.parameters, self.clip, self.parallelism.full)
         self.rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
@@ -174,51 +174,54 @@ class Trainer:
             self.flush()
 
     def release(self) -> None:
-        """The end: the model's weights lie again as they did before. No update may follow."""
+        """Restore the memory layout of the weights at the end. No update may follow."""
         to_row_major(self._laid)
 
     def _gradient(
-        self, batch: Batch, carry: Carry | None, goes_on: bool
+        self, batch: Batch, carry: Carry | None, keeps_carry: bool
     ) -> tuple[Tensor, Carry | None]:
         """This rank's part of the loss, (), and its rows' carry, without their graphs."""
         rows = -(-batch.shape[0] // self.ranks.size)
         own = local_rows(batch, self.ranks)
         cut = split_batch(own, carry, min(self.num_parts, rows))
-        shares: list[Tensor] = []
+        losses: list[Tensor] = []
         carries: list[Carry] = []
         for i, (part, before) in enumerate(cut):
             with self.parallelism.gradient_sync(self.called, i == len(cut) - 1):
                 with autocast(self.products, self.device):
                     values, after = (self.compiled or self.called)(
-                        on_device(self.device, part), before, objective=self.objective, keep=goes_on
+                        on_device(self.device, part),
+                        before,
+                        objective=self.objective,
+                        keep=keeps_carry,
                     )
-                # Not by the targets of the batch: one of short lines would weigh as much as one
-                # of long lines, and the fitted probability of an end would be too high.
-                share = -values.sum() / self.source.targets_per_step
-                # The spread takes the mean over the ranks, and the loss is the sum.
-                (share * self.ranks.size).backward()
-            shares.append(share.detach())
-            if goes_on and i < own.shape[0]:
+                # Not divided by the targets of this batch: a batch of short lines would weigh as
+                # much as one of long lines, and the fitted probability of an end would be too high.
+                part_loss = -values.sum() / self.source.targets_per_step
+                # DDP and FSDP average gradients over the ranks, but the loss is a sum over them.
+                (part_loss * self.ranks.size).backward()
+            losses.append(part_loss.detach())
+            if keeps_carry and i < own.shape[0]:
                 after = tree.detach(after)
-                # Autocast may have left parts of it narrow, and it goes on for ever.
+                # Autocast may have left parts of it in bfloat16, and the carry outlives the step.
                 is_narrow = self.products == "bf16"
                 carries.append(tree.to(after, self.parameters[0].dtype) if is_narrow else after)
-        loss = shares[0] if len(shares) == 1 else torch.stack(shares).sum()
-        if not goes_on:
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        if not keeps_carry:
             return loss, None
         return loss, carries[0] if len(carries) == 1 else tree.cat(carries)
 
     def judged(self) -> AbstractContextManager[None]:
-        """Inside, the model has the weights that count: the average, where one is kept."""
+        """Inside, the model has the weights that are evaluated: the average, if one is kept."""
         if self.average is None or self.step == 0:
             return nullcontext()
         return self.average.in_place()
 
     def flush(self) -> None:
-        """Bring losses and norms over, and see that they are numbers. A collective of the ranks.
+        """Read the losses and norms from the device and check them. A collective of the ranks.
 
         Raises:
-            TrainingError: one is not; the message names the first such step.
+            TrainingError: if one is not finite; the message names the first such step.
         """
         pending, self._pending = self._pending, []
         if not pending:
@@ -231,7 +234,7 @@ class Trainer:
                 raise broken("loss", loss, step + 1, self.schedule.rate(step))
             if not math.isfinite(norm):
                 raise broken("norm of the gradient", norm, step + 1, self.schedule.rate(step))
-        for loss in losses:  # one by one: the same bits however often this is called
+        for loss in losses:  # one by one, so that the sum does not depend on when this is called
             self._nats += loss * self.source.targets_per_step
         self._counted += sum(count for _, _, count in pending)
         self.gradient_norm = norms[-1]
@@ -239,18 +242,18 @@ class Trainer:
 
     @property
     def loss(self) -> float | None:
-        """Mean nats per target since `forget`, as far as flushed."""
+        """The mean nats per target of the flushed steps since `forget`; None if there are none."""
         return self._nats / self._counted if self._counted else None
 
     def forget(self) -> None:
-        """Begin a new mean of the loss."""
+        """Start a new mean of the loss."""
         self._nats, self._counted = 0.0, 0.0
 
     def state(self) -> TrainerState:
-        """What `restore` needs to go on to the bit; its tensors are those in use, not copies.
+        """What `restore` needs to resume to the bit; its tensors are those in use, not copies.
 
-        A collective of the ranks: it is the state of all of them, whatever their number; where
-        they hold shares of the moments, these are left as they are.
+        A collective of the ranks: the state of all of them, independent of their number; where each
+        rank holds its own rows of the moments, those are left as they are.
         """
         self.flush()
         numbers = TrainerNumbers(
@@ -268,18 +271,18 @@ class Trainer:
         return TrainerState(numbers, moments(self.model, self.optimizer), carry, average)
 
     def restore(self, state: TrainerState) -> None:
-        """Stand where `state` was taken."""
+        """Return to the step at which `state` was taken."""
         n = state.numbers
         self.step, self.rate, self.gradient_norm = n.step, n.rate, n.gradient_norm
         self.num_targets, self.num_positions = n.num_targets, n.num_positions
         self._nats, self._counted, self._pending = n.nats, n.counted, []
         self.schedule.state = n.schedule
         parameters = dict(self.model.named_parameters())
-        shares = {
-            place: self.parallelism.shard(value, parameters[place.rpartition("/")[0]])
-            for place, value in state.moments.items()
+        own_moments = {
+            key: self.parallelism.shard(value, parameters[key.rpartition("/")[0]])
+            for key, value in state.moments.items()
         }
-        set_moments(self.model, self.optimizer, shares)
+        set_moments(self.model, self.optimizer, own_moments)
         if self.average is not None:
             self.average.restore(state.average)
         self._num_rows = 0 if state.carry is None else tree.rows(state.carry)
@@ -287,13 +290,13 @@ class Trainer:
 
 
 def broken(what: str, value: float, step: int, rate: float) -> TrainingError:
-    """The error of a loss or gradient that is not a number."""
+    """The error for a loss or gradient norm that is not finite."""
     return TrainingError(
         f"the {what} is {value} at step {step:,} with a learning rate of {rate:g}; the model "
-        "keeps the best weights before it: lower learning_rate, set clip, or add warmup"
+        "keeps the best weights before it: lower learning_rate, or set clip=1 or warmup=500"
     )
 
 
 def on_device(device: torch.device, batch: Batch) -> Batch:
-    """A batch where the model is; lengths stay on the CPU."""
+    """A batch on the device of the model; lengths stay on the CPU."""
     return batch if device.type == "cpu" else batch.to(device)

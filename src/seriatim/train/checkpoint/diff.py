@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seriatim.core.records import to_json
 from seriatim.errors import ModelError
+from seriatim.report.terminal import count_noun
 from seriatim.train.checkpoint import store
 from seriatim.train.checkpoint.numbers import RunNumbers, RunSeconds
 from seriatim.train.checkpoint.snapshot import select_prefix
@@ -70,11 +71,13 @@ def compare(first: Path, second: Path) -> CheckpointDiff:
     ]
     compared, differences = [], []
     for what, a, b in [*pairs, ("best weights", mine.best, other.best)]:
-        compared.append(f"{what}: {len(a):,} tensors, {sum(t.nbytes for t in a.values()):,} bytes")
+        compared.append(
+            f"{what}: {count_noun(len(a), 'tensor')}, {sum(t.nbytes for t in a.values()):,} bytes"
+        )
         differences += [f"{what}: {clause}" for clause in _differences(a, b)]
     compared.append(
         f"step {mine.numbers.step:,} (with the seed, the position in the data), schedule, "
-        f"patience, {len(mine.numbers.evaluations):,} evaluations, plan, options, data"
+        f"patience, {count_noun(len(mine.numbers.evaluations), 'evaluation')}, plan, options, data"
     )
     change = store.first_change(
         {**to_json(mine.numbers), "best_step": mine.best_step},
