@@ -245,3 +245,25 @@ def test_words_are_summed_on_the_command_line(
     assert [w["symbol"] for w in words["symbols"]] == [*SENTENCE.split(), "\\n"]
     symbols = json.loads(_run(capsys, "surprisal", model, SENTENCE, "--json"))
     assert words["bits"] == pytest.approx(symbols["bits"])
+
+
+def test_a_prompt_longer_than_the_context_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = st.open_source([TEXT], sequences="stream")
+    transformer = st.Transformer(model_size=8, num_layers=1, num_heads=1, context=8)
+    lm = st.LanguageModel(transformer).fit(source, valid=source, steps=1)
+    assert lm.model is not None
+    assert lm.prompt_note("the cat") is None
+    assert lm.prompt_note(SENTENCE) == (
+        f"the prompt has {len(SENTENCE)} symbols, and the model sees the last {lm.model.reach} of "
+        "them: what is before them changes nothing"
+    )
+    kept = SENTENCE[-(lm.model.reach or 0) :]
+    assert lm.next(SENTENCE, k=1)[0].symbol == lm.next(kept, k=1)[0].symbol
+    lm.save(tmp_path / "m")
+    capsys.readouterr()
+    assert main(["generate", str(tmp_path / "m"), SENTENCE, "-n", "40"]) == 0
+    assert capsys.readouterr().err.count("the model sees the last") == 1
+    assert main(["next", str(tmp_path / "m"), "the cat"]) == 0
+    assert "the model sees" not in capsys.readouterr().err

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
-from seriatim.cli.prompts import given_text
+from seriatim.cli.prompts import given_prompt, given_text
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table
 
@@ -146,7 +146,7 @@ def generate(
     use_threads(threads)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     lm = load_as(LanguageModel, model, "generate")
-    start = given_text(lm, prompt, file, files, reading)
+    start = given_prompt(lm, prompt, file, files, reading)
     pieces = lm.generating(start, length, seed=seed, sampling=sampling)
     if not isinstance(start, str):
         _print_events(start, pieces, seed, json=json)
@@ -196,7 +196,7 @@ def next_symbols(
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     lm = load_as(LanguageModel, model, "next")
-    predictions = lm.next(given_text(lm, prompt, file, files, reading), top)
+    predictions = lm.next(given_prompt(lm, prompt, file, files, reading), top)
     if json:
         print_json([{"symbol": p.symbol, "probability": p.probability} for p in predictions])
     else:

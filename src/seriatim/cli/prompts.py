@@ -58,6 +58,21 @@ def given_text(
     return _parsed(content.strip()) if is_events else content
 
 
+def given_prompt(
+    lm: "LanguageModel",
+    text: str | None,
+    file: Path | None,
+    files: FileOptions | None,
+    reading: ReadingOptions | None,
+) -> "str | list[str]":
+    """What was given, as by `given_text`; said once if it is longer than what the model sees."""
+    prompt = given_text(lm, text, file, files, reading)
+    note = lm.prompt_note(prompt)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    return prompt if isinstance(prompt, str) else list(prompt)
+
+
 def _parsed(text: str) -> "Text":
     """The list in a text that is a JSON list; otherwise the text; without a text no events."""
     if not text:

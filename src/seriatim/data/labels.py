@@ -198,8 +198,9 @@ def open_labelled(
     Args:
         data: a folder with one .txt file per label, whose lines are the sequences, or with one
             subfolder per label, whose .txt files are the sequences; a file of records (.tsv,
-            .csv, .jsonl, .parquet) with texts and their labels; a .conll, .conllu, .bio or .iob file with an
-            element and its label in each line; or a list of (text, label) and (elements, labels).
+            .csv, .jsonl, .parquet) with texts and their labels; a .conll, .conllu, .bio or .iob
+            file with an element and its label in each line; or a list of (text, label) and
+            (elements, labels).
         format: the format of a file, overriding its suffix; conll: an element in each line.
         text_column, label_column: the columns, by name, or by number from 1 where there is no
             header. None: of records, those called text and label, in any case, otherwise the first

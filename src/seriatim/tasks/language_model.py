@@ -67,6 +67,7 @@ from seriatim.tasks.text_stream import (
     Surprisal,
     TextStream,
     Unit,
+    describe_reach,
     read_prompt,
     sample_symbols,
     state_after,
@@ -371,6 +372,10 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             values, ids = as_discrete(model.predict(state)).top(k)
         pairs = zip(ids[0].tolist(), values[0].exp().tolist(), strict=True)
         return [Prediction(symbols.name(i), p) for i, p in pairs]
+
+    def prompt_note(self, prompt: Text) -> str | None:
+        """A sentence about a prompt of which the model sees only the end; None: it sees all."""
+        return describe_reach(self._fitted()[0], self._prompt(prompt))
 
     def surprisal(self, text: Text, *, per: Unit = "symbol") -> list[Surprisal]:
         """The bits of every symbol or word of a text, the end of each sequence included.

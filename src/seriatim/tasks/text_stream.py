@@ -65,6 +65,16 @@ def read_prompt(vocabulary: Vocabulary, prompt: Text, *, may_be_unknown: bool) -
     )
 
 
+def describe_reach(model: SequenceModel, ids: Ids) -> str | None:
+    """A sentence about a prompt (T,) that is longer than what the model sees; None: it is not."""
+    if model.reach is None or len(ids) <= model.reach:
+        return None
+    return (
+        f"the prompt has {len(ids):,} symbols, and the model sees the last {model.reach:,} of "
+        "them: what is before them changes nothing"
+    )
+
+
 def state_after(model: SequenceModel, ids: Ids) -> State:
     """The state of one row that has read symbols (T,)."""
     with torch.inference_mode():
