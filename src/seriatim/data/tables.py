@@ -42,6 +42,7 @@ SUFFIXES = {
 _OTHER_DELIMITERS = (";", "\t", "|")
 # First lines that are the header of the only column.
 _HEADERS = {"text", "sentence", "sequence", "document", "line", "content", "body"}
+_LONE_RETURN = "a carriage return without a line feed"
 _NOTED_HEADERS = _HEADERS - {"text"}
 # Cells that are the names of columns rather than values.
 _HEADER_WORDS = _HEADERS | {
@@ -246,8 +247,8 @@ def _first_row(path: Path, format: str, encoding: str) -> tuple[list[str], str, 
     lines = (line + "\n" for line in split_lines(read_blocks(path, encoding)))
     head = list(_until_text(lines))
     delimiter = _delimiter("".join(head), format)
-    rows = _csv_reader(chain(head, lines), delimiter, format)
-    return next((row for row in rows if row), []), delimiter, _QUOTED.sub("", "".join(head))
+    rows = _Rows(chain(head, lines), delimiter, format)
+    return next(iter(rows), []), delimiter, _QUOTED.sub("", "".join(head))
 
 
 def spell_number(text: str) -> str:
@@ -305,27 +306,27 @@ def _read_csv(
     lines = (line + "\n" for line in split_lines(read_blocks(path, encoding)))
     head = list(_until_text(lines))
     delimiter = _delimiter("".join(head), format)
-    reader = _csv_reader(chain(head, lines), delimiter, format)
+    rows = _Rows(chain(head, lines), delimiter, format)
     positions: list[int] | None = None
     header: list[str] = []
     try:
-        for row in reader:
-            if not row:
-                continue
+        for row in rows:
             if positions is None:
-                positions, header = _csv_positions(path, wanted, row, head[-1]), row
+                if format == "csv" and delimiter == "," and _is_numbered(wanted, row):
+                    _refuse_mixed(path, head[-1], row, len(wanted))
+                positions, header = _csv_positions(path, wanted, row), row
                 if not _is_numbered(wanted, row):
                     continue
-            place = f"line {reader.line_num:,}"
+            place = f"line {rows.line_number:,}"
             _check_row(path, place, row, header, delimiter)
             yield place, [row[i] for i in positions]
     except csv.Error as error:
         advice = "is a quote missing, or is the file in another format?"
-        if "new-line character" in str(error):
-            error = csv.Error("a carriage return without a line feed")
+        if "new-line character" in str(error) or str(error) == _LONE_RETURN:
+            error = csv.Error(_LONE_RETURN)
             advice = "convert its line ends to LF or CRLF"
         raise DataError(
-            f"{path}, line {reader.line_num:,}, is not {format} ({error}): {advice}"
+            f"{path}, line {rows.line_number:,}, is not {format} ({error}): {advice}"
         ) from None
 
 
@@ -377,13 +378,42 @@ def _name(delimiter: str) -> str:
     return "a tab" if delimiter == "\t" else repr(delimiter)
 
 
-def _csv_reader(text: Iterable[str], delimiter: str, format: str) -> Any:
-    return csv.reader(
-        text,
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if format == "csv" else csv.QUOTE_NONE,
-        strict=True,
-    )
+@dataclass
+class _Rows:
+    """The rows of a table that are not empty, each as its cells.
+
+    Attributes:
+        lines: the lines, ended by LF.
+        delimiter: the separator of columns.
+        format: csv, with quotes, or tsv, without.
+        line_number: the number of the last line that was read.
+    """
+
+    lines: Iterable[str]
+    delimiter: str
+    format: str
+    line_number: int = 0
+    _line: str = ""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        if self.format == "tsv":
+            for line in self._numbered():
+                if "\r" in line:
+                    raise csv.Error(_LONE_RETURN)
+                if line != "\n":
+                    yield line[:-1].split("\t")
+            return
+        for row in csv.reader(self._numbered(), delimiter=self.delimiter, strict=True):
+            if self._line.endswith("\r\n"):  # which csv would drop
+                raise csv.Error(_LONE_RETURN)
+            if row:
+                yield row
+
+    def _numbered(self) -> Iterator[str]:
+        for line in self.lines:
+            self.line_number += 1
+            self._line = line
+            yield line
 
 
 def _is_numbered(wanted: ColumnChoice, first: list[str]) -> bool:
@@ -394,7 +424,7 @@ def _is_numbered(wanted: ColumnChoice, first: list[str]) -> bool:
     )
 
 
-def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str], line: str) -> list[int]:
+def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str]) -> list[int]:
     if list(wanted) == [None] and len(first) == 1 and first[0].strip().lower() not in _HEADERS:
         name = repr(first[0][:40])
         other = next((d for d in (",", *_OTHER_DELIMITERS) if d in first[0]), "")
@@ -405,7 +435,6 @@ def _csv_positions(path: Path, wanted: ColumnChoice, first: list[str], line: str
         )
     if not _is_numbered(wanted, first):
         return _find_columns(path, wanted, first)
-    _refuse_mixed(path, line, first, len(wanted))
     positions = [int(name) - 1 for name in wanted if name is not None]
     if min(positions) < 0 or max(positions) >= len(first):
         raise ConfigError(

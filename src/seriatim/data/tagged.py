@@ -22,7 +22,7 @@ SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".conllu", ".conllx")
 _CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _GLOBAL_COLUMNS = re.compile(r"^#\s*global\.columns\s*=\s*(.+)$")  # of CoNLL-U Plus
 _HEAD_LINES = 2000  # that show the columns and some of the labels
-_BLANK, _SPACES = " \t\r", re.compile(" +")  # no-break spaces are part of an element
+_BLANK, _SPACES = " \t", re.compile(" +")  # no-break spaces are part of an element
 # 1, 2, 3; a token of several words, 1-2; an empty node, 1.1: the last two are no elements.
 _WORD_ID, _OTHER_ID = re.compile(r"^\d+$"), re.compile(r"^\d+[-.]\d+$")
 
@@ -171,9 +171,18 @@ def tagged_columns(
 
 
 def numbered_lines(path: Path, encoding: str) -> Iterator[TaggedLine]:
-    """The lines of a file that are not empty."""
+    """The lines of a file that are not empty.
+
+    Raises:
+        DataError: if a line has a carriage return without a line feed.
+    """
     is_first = True
     for number, line in enumerate(split_lines(read_blocks(path, encoding)), 1):
+        if "\r" in line:
+            raise DataError(
+                f"{path}, line {number:,}, has a carriage return without a line feed: convert its "
+                "line ends to LF or CRLF"
+            )
         if not line.strip(_BLANK):
             is_first = True
             continue
