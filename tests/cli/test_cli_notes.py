@@ -137,4 +137,4 @@ def test_a_text_in_place_of_a_folder_is_refused_in_one_sentence(capsys: Capture)
     assert main(["info", text]) == 4
     assert main(["surprisal", text, "a"]) == 4
     for line in capsys.readouterr().err.splitlines():
-        assert line.startswith("seriatim: there is no model folder But soft!") and len(line) < 200
+        assert line.startswith("seriatim: there is no model folder But soft!") and len(line) < 400

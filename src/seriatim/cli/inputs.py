@@ -46,7 +46,9 @@ def open_input(
 
     path = Path(file)
     suffix = "" if file == "-" else path_suffix(path)
-    format = format or ("conll" if suffix in tagged.SUFFIXES else tables.SUFFIXES.get(suffix))
+    format = (format and format.lower()) or (
+        "conll" if suffix in tagged.SUFFIXES else tables.SUFFIXES.get(suffix)
+    )
     if format in (None, "text"):
         if column is not None:
             raise ConfigError(

@@ -212,6 +212,7 @@ def open_labelled(
         ConfigError: if options contradict one another, or columns must be chosen.
         DataError: if there is no such file, or it is empty.
     """
+    format = format and format.lower()
     if isinstance(data, str | Path):
         path = Path(data)
         check_path(path)

@@ -335,6 +335,7 @@ def check_path(path: Path) -> None:
 
 
 def _format(path: Path, format: str | None) -> str:
+    format = format and format.lower()
     if format is not None and format not in FORMATS:
         raise ConfigError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     format = format or tables.SUFFIXES.get(path_suffix(path), "text")

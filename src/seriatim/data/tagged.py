@@ -97,7 +97,8 @@ class TaggedColumns:
         """Whether a line that begins with # is an element, or a comment."""
         if len(cells) != self.width:
             return not line.is_first
-        if self.width == 1 or cells[self.label] in self.labels:
+        is_hashtag = self.separator == "\t" and cells[0] != "#"
+        if self.width == 1 or is_hashtag or cells[self.label] in self.labels:
             return True
         raise DataError(
             f"{place}: {line.text!r:.60} begins with # like a comment, but has {self.width} "
@@ -145,7 +146,7 @@ def tagged_columns(
     first = next((line for line in head if _is_plain(line.text)), None)
     if first is None:
         raise DataError(f"{path} has no line with an element and its label")
-    separator = "\t" if "\t" in first.text else None
+    separator = "\t" if "\t" in first.text.strip(_BLANK) else None
     rows = [
         cells for line in head if _is_plain(line.text) for cells in [_split(line.text, separator)]
     ]
@@ -221,7 +222,7 @@ def looks_tagged(lines: Iterable[str]) -> bool:
     plain = [line for sequence in sequences for line in sequence if _is_plain(line)]
     if len(sequences) < 2 or len(plain) < 5:
         return False
-    separator = "\t" if "\t" in plain[0] else None
+    separator = "\t" if "\t" in plain[0].strip(_BLANK) else None
     rows = [_split(line, separator) for line in plain]
     if len({len(row) for row in rows}) != 1:
         return False

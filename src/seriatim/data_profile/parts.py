@@ -108,7 +108,7 @@ def _on_disk(
     samples: ExitStack,
     say: Callable[[str], None],
 ) -> DataPart:
-    is_tagged = reading.format == "conll"
+    is_tagged = (reading.format or "").lower() == "conll"
     whole = open_source(
         path,
         format="text" if is_tagged else reading.format,
