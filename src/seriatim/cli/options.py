@@ -146,7 +146,7 @@ def _help(name: str, text: str, *, has_default: bool) -> str:
 @cache
 def _option_names() -> frozenset[str]:
     classes = [*FAMILIES.values(), *PAIR_FAMILIES.values(), TrainingOptions]
-    return frozenset(f.name for cls in classes for f in fields(cls))  # type: ignore[arg-type]
+    return frozenset(f.name for cls in classes for f in fields(cls))
 
 
 def _defaults(values: Mapping[str, str]) -> str:

@@ -223,7 +223,7 @@ def _line(result: "Translation", *, alignment: bool) -> str:
 
 
 def _record(result: "Translation", n_best: int, *, alignment: bool) -> "Json":
-    record: Json = {
+    record = {
         "text": result.text,
         "log_prob": result.log_prob,
         "score": result.score,
@@ -231,13 +231,11 @@ def _record(result: "Translation", n_best: int, *, alignment: bool) -> "Json":
         "notes": list(result.notes),
     }
     if alignment and result.alignment is not None:
-        record["alignment"] = {
-            "source": list(result.alignment.source),
-            "target": list(result.alignment.target),
-            "weights": [[round(w, 4) for w in row] for row in result.alignment.weights.tolist()],
-        }
+        weights = [[round(w, 4) for w in row] for row in result.alignment.weights.tolist()]
+        source, target = list(result.alignment.source), list(result.alignment.target)
+        record |= {"alignment": {"source": source, "target": target, "weights": weights}}
     if n_best > 1:
-        record["others"] = [_record(o, 1, alignment=False) for o in result.others]
+        record |= {"others": [_record(o, 1, alignment=False) for o in result.others]}
     return record
 
 

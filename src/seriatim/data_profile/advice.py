@@ -58,15 +58,13 @@ class _Choice:
 def advise(profile: DataProfile) -> Advice:
     """Draw conclusions from the figures."""
     kind = profile.train.kind
-    if kind.task == "translation":
-        return _advise_pairs(profile)
-    if kind.task == "label":
-        return _advise_labels(profile)
-    if kind.task == "language":
-        return _advise_text(profile)
     if kind.name == "numbers":
         return Advice(reasons=("seriatim has no models of numbers yet",))
-    return Advice(reasons=("convert the data first, as the findings say",))
+    if kind.task is None:
+        return Advice(reasons=("convert the data first, as the findings say",))
+    if kind.name == "pairs":
+        return _advise_pairs(profile)
+    return _advise_labels(profile) if kind.has_labels else _advise_text(profile)
 
 
 # ---- text ---------------------------------------------------------------------------------------
@@ -83,7 +81,7 @@ def _advise_text(profile: DataProfile) -> Advice:
     data = " ".join([*_data_options(profile), f"--symbols {symbols.value}"])
     model = " ".join([f"--model {family.value}", *_as_options(options)])
     return Advice(
-        "language",
+        part.kind.task,
         symbols.value,
         profile.sequences,
         family.value,
@@ -261,7 +259,7 @@ def _advise_pairs(profile: DataProfile) -> Advice:
         name = "train.tsv"
     command = _fit_pairs_command(profile, name, symbols, family, options)
     return Advice(
-        "translation", symbols, None, family, options, tuple(reasons), (*commands, command)
+        part.kind.task, symbols, None, family, options, tuple(reasons), (*commands, command)
     )
 
 
@@ -288,7 +286,7 @@ def _advise_labels(profile: DataProfile) -> Advice:
     words += _as_options(columns)
     words += ["--model lstm", f"--symbols {symbols}", *_as_options(options)]
     command = " ".join([*words, *_reading_options(profile, ("format",)), "--out model/"])
-    return Advice("label", symbols, None, "lstm", options, reasons, (command,))
+    return Advice(part.kind.task, symbols, None, "lstm", options, reasons, (command,))
 
 
 # ---- commands -----------------------------------------------------------------------------------

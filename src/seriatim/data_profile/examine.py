@@ -98,7 +98,7 @@ def _measure(profile: DataProfile, say: Say) -> None:
 
 def _best_sequences(profile: DataProfile) -> Sequences:
     kind = profile.train.kind
-    if kind.task in ("translation", "label") or kind.options.get("sequences") == "line":
+    if kind.name == "pairs" or kind.has_labels or kind.options.get("sequences") == "line":
         return "line"
     if kind.name not in ("text", "json"):
         return "document"

@@ -13,13 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from seriatim.data import fasta, tables, tagged
 from seriatim.data.files import path_suffix, read_blocks, split_lines
 from seriatim.errors import ConfigError, DataError
 
-Task: TypeAlias = Literal["language", "translation", "label"]
+# The tasks of kinds that are not modelled as text; None: there is none yet.
+_TASKS: Mapping[str, str | None] = {
+    "pairs": "translation",
+    "labelled": "label",
+    "tagged": "label",
+    "numbers": None,
+    "json": None,
+}
 
 _HEAD = 2000  # lines or records that decide
 _JSON_BYTES = 1 << 26
@@ -67,7 +74,6 @@ class DataKind:
     Attributes:
         name: text, events, labelled, pairs, documents, event table, numbers, tagged or json.
         description: a phrase for people, with the evidence.
-        task: the task that fits it; None: none does yet.
         options: the options of `seriatim fit` that it needs, by name.
         columns: the columns of a table.
         keys: the two names in lines such as `IN: .. OUT: ..`.
@@ -76,17 +82,25 @@ class DataKind:
 
     name: str
     description: str
-    task: Task | None = "language"
     options: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     keys: tuple[str, str] | None = None
     note: str = ""
 
+    @property
+    def task(self) -> str | None:
+        """The name of the task that fits it; None: none does yet."""
+        return _TASKS.get(self.name, "language")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether sequences or their elements have labels."""
+        return self.name in ("labelled", "tagged")
+
 
 _TAGGED = DataKind(
     "tagged",
     "one element and its label per line, in a file whose name does not say so",
-    "label",
     {"format": "conll"},
 )
 
@@ -115,7 +129,7 @@ def detect_kind(
     if formats[0] != "text":
         return _of_table(paths[0], formats[0], encoding, user_columns)
     if len(paths) == 1 and path_suffix(paths[0]) in tagged.SUFFIXES:
-        return DataKind("tagged", "one element and its label per line", "label")
+        return DataKind("tagged", "one element and its label per line")
     head = _head(paths[0], encoding)
     if len(paths) == 1 and fasta.looks_like_fasta(head[:-1] or head):
         return DataKind(
@@ -146,7 +160,7 @@ def _of_lines(full: list[str]) -> DataKind:
     counts = Counter(word for line in words for word in line)
     total, mean = sum(counts.values()), statistics.fmean(map(len, words)) if words else 0.0
     if len(full) >= 5 and mean == 1 and all(_NUMBER.match(word) for word in counts):
-        return DataKind("numbers", "one number per line: a series, not symbols", None)
+        return DataKind("numbers", "one number per line: a series, not symbols")
     sentences = sum(n for word, n in counts.items() if word[-1] in ".,;:!?" and len(word) > 1)
     is_prose = sentences * 50 > total
     few = len(counts) <= 50 or len(counts) * 200 < total
@@ -169,7 +183,6 @@ def _keyed(full: list[str]) -> DataKind | None:
         return DataKind(
             "pairs",
             f"pairs in lines of the form '{first}: .. {second}: ..'",
-            "translation",
             keys=(first, second),
         )
     return None
@@ -197,7 +210,7 @@ def _json_in(path: Path, full: list[str], encoding: str) -> DataKind | None:
     content = (
         f"a list of {len(value):,}" if isinstance(value, list) else f"a {type(value).__name__}"
     )
-    return DataKind("json", f"one JSON value ({content}), which is read as plain text", None)
+    return DataKind("json", f"one JSON value ({content}), which is read as plain text")
 
 
 def _delimited(full: list[str]) -> DataKind | None:
@@ -233,7 +246,6 @@ def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
             "labelled",
             f"a folder of {len(folders):,} subfolders of .txt files: each subfolder is a label, "
             "and its files are the sequences",
-            "label",
         )
     heads = [_head(path, encoding, 50) for path in texts[:40]]
     full = [line for head in heads for line in head if line.strip()]
@@ -244,7 +256,6 @@ def _of_folder(paths: Sequence[Path], encoding: str) -> DataKind | None:
                 "labelled",
                 f"a folder of {len(texts):,} .txt files of short lines: each file is a label, "
                 "and its lines are the sequences",
-                "label",
                 {"sequences": "line"},
             )
     return None
@@ -282,15 +293,13 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
     for source, target in _PAIR_NAMES:
         if source in by_name and target in by_name:
             options = {"source-column": by_name[source].name, "target-column": by_name[target].name}
-            return DataKind(
-                "pairs", f"pairs of {source} and {target}", "translation", options, columns
-            )
+            return DataKind("pairs", f"pairs of {source} and {target}", options, columns)
     text = [c for c in columns if c.numbers < 0.5 and c.distinct]
     numeric = [c for c in columns if c.numbers >= 0.5]
     if numeric and all(_TIME_NAMES.search(c.name) for c in text):
         names = ", ".join(c.name for c in numeric[:4])
         return DataKind(
-            "numbers", f"a table of numbers ({names}): series, not symbols", None, {}, columns
+            "numbers", f"a table of numbers ({names}): series, not symbols", {}, columns
         )
     events = _events(columns)
     if events is not None:
@@ -301,8 +310,12 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         label = min(labels, key=lambda c: (not _LABEL_NAMES.match(c.name), c.distinct, c.length))
         return _labelled(next(c for c in text if c is not label), label, columns, has_header)
     if len(columns) == 2 and len(texts) == 2 and not has_header:
-        return DataKind("pairs", f"pairs in two columns of a .{format} file without a header",
-                    "translation", {"task": "translation"}, columns)  # fmt: skip
+        return DataKind(
+            "pairs",
+            f"pairs in two columns of a .{format} file without a header",
+            {"task": "translation"},
+            columns,
+        )
     best = max(texts or columns, key=lambda c: (c.name.lower() == "text", c.lists, c.length))
     name = "field" if format == "jsonl" else "column"
     options = {} if len(columns) == 1 or best.name == "text" else {name: best.name}
@@ -319,7 +332,7 @@ def _labelled(
     ordered = not has_header and columns[0] is text
     options = {} if usual or ordered else {"source-column": text.name, "target-column": label.name}
     description = f"sequences with one of {label.distinct} labels each"
-    return DataKind("labelled", description, "label", options, columns)
+    return DataKind("labelled", description, options, columns)
 
 
 def _is_label(column: Column) -> bool:

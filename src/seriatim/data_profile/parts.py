@@ -136,9 +136,9 @@ def _on_disk(
         copies = samples.enter_context(without_invalid_bytes(part.sample.paths))
         part.sample = replace(part.sample, paths=copies)
     if reading.target is not None:
-        part.kind = DataKind("pairs", "pairs, line by line in two files", "translation")
+        part.kind = DataKind("pairs", "pairs, line by line in two files")
     elif is_tagged:
-        part.kind = DataKind("tagged", "one element and its label per line", "label")
+        part.kind = DataKind("tagged", "one element and its label per line")
     else:
         part.kind = detect_kind(part.sample.paths, whole.formats, part.encoding, reading.columns)
     part.reads = _reads(part, reading)

@@ -89,7 +89,7 @@ def _unpacked_sizes(paths: Sequence[Path], limit: int) -> list[int]:
 
     Packed files are unpacked to count them, until there are more than `limit` bytes.
     """
-    sizes = []
+    sizes: list[int] = []
     for path in paths:
         size = path.stat().st_size
         if is_gzip(path):
