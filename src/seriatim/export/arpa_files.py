@@ -305,18 +305,10 @@ class _Reader:
         self, m: int, size: int, starts: list[int], keys: list[Ints], *, is_last: bool
     ) -> tuple[Ints, Floats, Floats]:
         """Key, log10 p and backoff of an order, sorted by key."""
-        parts = [
-            self._block(m, number, entries, starts, keys)
-            for number, entries in self._entries(m, size)
-        ]
-        key, log_prob, weight = (
-            np.concatenate([np.zeros(0, dtype), *column])
-            for column, dtype in zip(
-                zip(*parts, strict=True) if parts else [[], [], []],
-                (np.int64, np.float64, np.float64),
-                strict=True,
-            )
-        )
+        parts = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
+        for number, entries in self._entries(m, size):
+            parts.append(self._block(m, number, entries, starts, keys))
+        key, log_prob, weight = map(np.concatenate, zip(*parts, strict=True))
         by_key = np.argsort(key, kind="stable")
         key = key[by_key]
         repeated = np.flatnonzero(key[1:] == key[:-1])

@@ -16,22 +16,21 @@ from torch import Tensor
 
 Rotation: TypeAlias = tuple[Tensor, Tensor]
 
-BASE = 10000.0
+BASE = 10000.0  # the longest wavelength is almost 2 pi times this
 
 
-def angles(positions: Tensor, size: int, base: float = BASE) -> Tensor:
-    """theta[p, i] = p / base^(2 i / d) for i < d / 2, in radians.
+def angles(positions: Tensor, size: int) -> Tensor:
+    """theta[p, i] = p / BASE^(2 i / d) for i < d / 2, in radians.
 
     Args:
         positions: (L,) or (B, L) integers.
         size: d.
-        base: the base; the longest wavelength is almost 2 pi base.
 
     Returns:
         (..., d / 2) float64.
     """
     exponents = torch.arange(0, size, 2, dtype=torch.float64, device=positions.device)
-    frequencies = exponents.mul_(-math.log(base) / size).exp_()
+    frequencies = exponents.mul_(-math.log(BASE) / size).exp_()
     return positions.unsqueeze(-1) * frequencies
 
 

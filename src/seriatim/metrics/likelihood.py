@@ -253,8 +253,5 @@ def as_batches(corpus: TokenSequences, boundary: int, *, length: int = 1024) -> 
         targets = tokens if corpus.is_stream else np.append(tokens, boundary)
         inputs = np.concatenate([[boundary], targets[:-1]])
         for at in range(0, len(targets), length):
-            yield Batch(_row(inputs[at : at + length]), _row(targets[at : at + length]))
-
-
-def _row(values: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(values)[None]
+            x, y = (torch.from_numpy(t[at : at + length])[None] for t in (inputs, targets))
+            yield Batch(x, y)

@@ -243,13 +243,10 @@ class BackoffDistribution(Discrete):
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         k = min(k, self.num_symbols)
         ranking = self.table.derived(unigram_ranking)
-        values, symbols = top(self.table, ranking, self._contexts(), k)
-        shape = (*self.nodes.shape[:-1], k)
-        device = self.nodes.device
-        return (
-            torch.from_numpy(values).view(shape).to(device),
-            torch.from_numpy(symbols).view(shape).to(device),
-        )
+        found = top(self.table, ranking, self._contexts(), k)
+        shape, device = (*self.nodes.shape[:-1], k), self.nodes.device
+        values, symbols = (torch.from_numpy(array).view(shape).to(device) for array in found)
+        return values, symbols
 
     def _contexts(self) -> Ints:
         shape = self.nodes.shape

@@ -41,7 +41,7 @@ def keep(folder: Path, whole: Snapshot, ranks: Ranks) -> Snapshot | None:
     best, sharded_best = _separate(snapshot.add_prefix(whole.best, "best"))
     head = store.read_head(folder) if ranks.is_main else None
     count = ranks.agreed(1 if head is None else head.count + 1)
-    files = write(folder, count, {**sharded, **sharded_best}, ranks)
+    files = _write(folder, count, {**sharded, **sharded_best}, ranks)
     if files is None:
         return None
     return replace(whole, tensors=tensors, best=snapshot.select_prefix(best, "best"), shards=files)
@@ -54,12 +54,15 @@ def complete(folder: Path, partial: Snapshot, own: Mapping[str, Tensor]) -> Snap
         folder: the folder of the checkpoint.
         partial: the snapshot without its sharded tensors.
         own: the tensors of this run's model, by name: they say which rows are needed.
+
+    Raises:
+        ModelError: if a file is missing or altered, rows are missing, or shapes differ.
     """
 
     def like(name: str) -> Tensor | None:
         return own.get(name.partition(":")[2].partition("/")[0])  # moments:NAME/KEY
 
-    tensors = read(folder, partial.shards, like)
+    tensors = _read(folder, partial.shards, like)
     best = snapshot.select_prefix(tensors, "best")
     return replace(partial, tensors={**partial.tensors, **tensors}, best={**partial.best, **best})
 
@@ -73,25 +76,14 @@ def _separate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 # ---- writing ------------------------------------------------------------------------------------
 
 
-def write(
+def _write(
     folder: Path, count: int, sharded: Mapping[str, DTensor], ranks: Ranks
 ) -> dict[str, FileChecksum] | None:
-    """Write every rank's rows. A collective.
-
-    Args:
-        folder: the folder of the checkpoint.
-        count: the number of this checkpoint; no file of another one has it in its name.
-        sharded: tensors of which each rank holds some rows.
-        ranks: the processes.
-
-    Returns:
-        The checksums of all ranks' files, by name; None: some rank could not write its own, and the
-        old checkpoint is still there.
-    """
+    """Write every rank's rows; the checksums of the files by name, None if one could not."""
     own = FileChecksum(0, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        own = _write(folder / _name(count, ranks.rank, ranks.size), sharded)
+        own = _write_rows(folder / _name(count, ranks.rank, ranks.size), sharded)
         has_failed = False
     except DISK_ERRORS:
         has_failed = True
@@ -109,7 +101,7 @@ def _name(count: int, rank: int, size: int) -> str:
     return f"{SHARD}{count}.{rank}-of-{size}.safetensors"
 
 
-def _write(path: Path, sharded: Mapping[str, DTensor]) -> FileChecksum:
+def _write_rows(path: Path, sharded: Mapping[str, DTensor]) -> FileChecksum:
     rows = {name: [_bounds(t)[0], list(t.shape)] for name, t in sharded.items()}
     local = {name: t.to_local().detach().cpu().contiguous() for name, t in sharded.items()}
     with atomic.write(path) as part:
@@ -123,19 +115,12 @@ def _write(path: Path, sharded: Mapping[str, DTensor]) -> FileChecksum:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def read(
+def _read(
     folder: Path, files: Mapping[str, FileChecksum], like: Callable[[str], Tensor | None]
 ) -> dict[str, Tensor]:
     """What this process needs of the stored tensors: its rows, or all rows of a whole tensor.
 
-    Args:
-        folder: the folder of the checkpoint.
-        files: the checksums of the shards, by name.
-        like: a function that returns, for a stored name, a tensor of this run that is held in
-            the same way.
-
-    Raises:
-        ModelError: if a file is missing or altered, rows are missing, or shapes differ.
+    `like` returns, for a stored name, a tensor of this run that is held in the same way.
     """
     tensors: dict[str, Tensor] = {}
     missing: dict[str, int] = {}
