@@ -104,5 +104,10 @@ def fresh(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "SERIATIM_CACHE": str(folder / "cache"), **(environment or {})},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "SERIATIM_CACHE": str(folder / "cache"),
+            **(environment or {}),
+        },
     )

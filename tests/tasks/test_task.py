@@ -126,7 +126,7 @@ CHANGES: list[Callable[[], Any]] = [
 def refusal(folder: Path) -> str:
     """The sentence in which a folder is refused; "" if it is loaded."""
     try:
-        load(folder)
+        load(folder, verify=False)
     except ModelError as error:
         return str(error)
     return ""
