@@ -180,3 +180,16 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
     storage.read_weights(tmp_path / "m", {"model": (new := Tied())})
     assert new.head.weight is new.embed.weight
     assert torch.equal(new.head.weight, old.head.weight)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_the_umask_decides_who_may_read_a_model(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        for overwrite in (False, True):
+            _save(tmp_path / "m", overwrite=overwrite)
+            modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "m").iterdir()}
+            assert set(modes.values()) == {0o666 & ~mask}, modes
+            assert (tmp_path / "m").stat().st_mode & 0o777 == 0o777 & ~mask
+    finally:
+        os.umask(before)

@@ -146,8 +146,11 @@ def _save(task: "AnyTask", folder: RunFolder) -> Path:
         task.save(folder.out, overwrite=folder.overwrite)
         return folder.out
     except OutputError as error:
-        elsewhere = Path(tempfile.mkdtemp(prefix="seriatim-")) / folder.out.name
-        task.save(elsewhere)
+        try:
+            elsewhere = Path(tempfile.mkdtemp(prefix="seriatim-")) / folder.out.name
+            task.save(elsewhere)
+        except OSError:  # an OutputError too
+            raise error from None
         raise OutputError(f"{error}; the model is saved in {elsewhere} instead") from None
 
 
