@@ -236,6 +236,45 @@ def test_events_are_read_from_a_column(
     assert scored["unknown"] == 0
 
 
+def test_other_ways_of_giving_events(
+    saved: str, events: st.LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = sum(s.bits for s in events.surprisal(["open", "view item"]))
+    for name, text in {
+        "x.jsonl": '["open", "view item"]\n',
+        "x.json.txt": '["open", "view item"]\n',
+        "x.csv": "action\nopen\nview item\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        options = ["--column", "action"] if name == "x.csv" else []
+        out = _run(capsys, "surprisal", saved, "--file", str(tmp_path / name), *options, "--json")
+        assert json.loads(out)["bits"] == pytest.approx(expected), name
+    (tmp_path / "two.jsonl").write_text('["open"]\n["open"]\n')
+    assert main(["next", saved, "--file", str(tmp_path / "two.jsonl")]) == DataError.exit_code
+    assert "holds 2 sequences, and one is needed" in capsys.readouterr().err
+    assert main(["next", saved, "--column", "action"]) == 2
+    assert "give --file too" in capsys.readouterr().err
+    assert main(["next", saved, '[["open"]]']) == DataError.exit_code
+    assert main(["next", saved, '["break in"]']) == DataError.exit_code
+    assert "never seen ('break in')" in capsys.readouterr().err
+    one = _run(capsys, "next", saved, "view item", "--json")
+    assert one == _run(capsys, "next", saved, '["view item"]', "--json")
+    found = json.loads(_run(capsys, "inspect", saved, '["open", "view item"]', "--json"))
+    assert "view␣item" in json.dumps(found, ensure_ascii=False)
+    assert "unknown" not in json.dumps(found["notes"])
+
+
+def test_whole_numbers_are_events_as_in_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "codes.csv"
+    rows = [f"{i},{code}" for i in range(40) for code in ("17", "200", str(i % 9))]
+    table.write_text("\n".join(["id,code", *rows]) + "\n")
+    source = st.open_source(table, column="code", sequence_id="id")
+    lm = st.LanguageModel(st.Markov(order=2), symbols="word").fit(source, valid=source)
+    lm.save(tmp_path / "codes")
+    assert main(["next", str(tmp_path / "codes"), "[17, 200.0]"]) == 0
+    assert lm.stream().push("17") == lm.stream().push(["17"])
+
+
 def test_words_are_summed_on_the_command_line(
     pieces: st.LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.prompts import parse_events
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def inspect(
 
     Args:
         model: the folder of a model of any task.
-        text: the text, or a file with it; - reads stdin. For a translator, source sentences line
+        text: the text, for a model of events a JSON list of events, or a file with it; - reads
+            stdin. For a translator, source sentences line
             by line, each with its target after a tab if it is known.
         target: the target of a translator's single source; without it, the model's own
             translation.
@@ -148,13 +150,12 @@ class _Input:
         except (OSError, ValueError):  # not a valid path
             return False
 
-    def _source(self, task: "AnyTask") -> "str | Source":
+    def _source(self, task: "AnyTask") -> "str | list[str] | Source":
         from seriatim.tasks.options import DataFiles
 
-        if self.text == "-":
-            return sys.stdin.read()
-        if not self._is_file():
-            return self.text
+        if self.text == "-" or not self._is_file():
+            text = sys.stdin.read() if self.text == "-" else self.text
+            return parse_events(text) if task.reads_events else text
         files = DataFiles(data=Path(self.text), encoding=self.encoding)
         source: Source = task.open_files(files)
         return source

@@ -40,22 +40,24 @@ def given_text(
         ConfigError: if it was given twice, or columns were given without a file.
         DataError: if the file cannot be read, or holds several sequences.
     """
-    from seriatim.data.files import read_blocks
+    from seriatim.data import tables
+    from seriatim.data.files import path_suffix, read_blocks
 
     files, reading = files or FileOptions(), reading or ReadingOptions()
-    is_events = lm.vocabulary is not None and lm.vocabulary.is_events
+    is_events = lm.reads_events
     if file is None:
         if reading != ReadingOptions():
             raise ConfigError("columns are those of a file: give --file too")
         if text is None:
             text = sys.stdin.read() if reads_stdin else ""
-        return _parsed(text) if is_events else text
+        return parse_events(text) if is_events else text
     if text is not None:
         raise ConfigError("a text and --file were given: give one of them")
-    if reading != ReadingOptions() or files.format not in (None, "text"):
+    format = files.format or (tables.SUFFIXES.get(path_suffix(file)) if is_events else None)
+    if reading != ReadingOptions() or format not in (None, "text"):
         return _from_records(file, files, reading, is_events)
     content = "".join(read_blocks(file, files.encoding))
-    return _parsed(content.strip()) if is_events else content
+    return parse_events(content) if is_events else content
 
 
 def given_prompt(
@@ -73,22 +75,20 @@ def given_prompt(
     return prompt if isinstance(prompt, str) else list(prompt)
 
 
-def _parsed(text: str) -> "Text":
+def parse_events(text: str) -> str | list[str]:
     """The list in a text that is a JSON list; otherwise the text; without a text no events."""
-    if not text:
+    from seriatim.data.tables import to_text
+
+    if not text.strip():
         return []
-    if not text.startswith("["):
-        return text
     try:
-        items = json.loads(text)
+        items = json.loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
-        return text
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise DataError(
-            f"{text[:60]} is not a JSON list of texts: give the events as in "
-            '\'["first event", "second event"]\''
-        )
-    return items
+        items = None
+    if items is None:
+        return text.removesuffix("\n")
+    events = to_text(items, Path("the list of events"), text[:40])
+    return events if isinstance(events, list) else [events]
 
 
 def _from_records(

@@ -21,6 +21,7 @@ from seriatim.core.model import TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.data.splits import SplitRecord
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, ModelError, TrainingError
 from seriatim.laws.check import LawReport
 from seriatim.tasks import storage
@@ -120,6 +121,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     Attributes:
         model: the model; None before fitting.
+        vocabulary: the vocabulary (of a translator, that of the targets); None before fitting.
         training: the record of how the model came about; empty before fitting.
         device: the device on which to compute.
     """
@@ -133,8 +135,14 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     def __init__(self, device: str | None) -> None:
         self.model: TargetModel | None = None
+        self.vocabulary: Vocabulary | None = None
         self.training: TrainingRecord[FactsT, ScoreT] = TrainingRecord()
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether its sequences are lists of events, so that a text is one of them."""
+        return self.vocabulary is not None and self.vocabulary.is_events
 
     # ---- fitting --------------------------------------------------------------------------------
 

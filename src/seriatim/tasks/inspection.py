@@ -95,9 +95,10 @@ def inspect(
 
     Args:
         task: a language model, a translator or a labeller.
-        text: for a language model, a text or a source (lines are each read from their own
-            beginning); for a translator, a source sentence, several, or pairs whose target may be
-            None for the model's own translation; for a labeller, one or several sequences.
+        text: for a language model, a text, a list of events or a source (lines are each read from
+            their own beginning); for a translator, a source sentence, several, or pairs whose
+            target may be None for the model's own translation; for a labeller, one or several
+            sequences.
         title: the name of the model in the findings.
         labels: the user's labels of a language model's text by name: one value for each symbol,
             or a function that computes them from the symbols' texts.
@@ -124,14 +125,15 @@ def _inspect(task: object, text: Texts, options: _Options) -> Inspection:
 
 @_inspect.register
 def _inspect_language_model(lm: LanguageModel, text: Texts, options: _Options) -> Inspection:
-    if not isinstance(text, str | Source):
+    if lm.model is None or lm.vocabulary is None:
+        raise ConfigError("this language model is not fitted yet: call fit, or load one")
+    if not isinstance(text, str | Source) and not lm.vocabulary.is_events:
         raise ConfigError(
             "a language model inspects one text: give a text, or open_source([..]) for several"
         )
-    if lm.model is None or lm.vocabulary is None:
-        raise ConfigError("this language model is not fitted yet: call fit, or load one")
+    given = text if isinstance(text, str | Source) else [str(event) for event in text]
     notes: list[str] = []
-    encoded = [ids for ids in _encode(_texts(lm, text), lm.vocabulary, notes) if len(ids)]
+    encoded = [ids for ids in _encode(_texts(lm, given), lm.vocabulary, notes) if len(ids)]
     pieces, window = _cut(encoded, options.window or Window(), notes)
     reader = _Reader(lm.model, lm.vocabulary, lm.sequences != "stream", options.top)
     names = list(reader.passage(pieces[0][:_PROBE_LENGTH], options.only).taps)
@@ -224,8 +226,10 @@ def _items(text: Texts) -> list[str | tuple[str, str | None]]:
     return [text] if isinstance(text, str) else [*text]
 
 
-def _texts(lm: LanguageModel, text: str | Source) -> list[Text]:
+def _texts(lm: LanguageModel, text: str | Source | list[str]) -> list[Text]:
     """The sequences of a language model's text."""
+    if isinstance(text, list):
+        return [text]
     if isinstance(text, str):
         return [*text.removesuffix("\n").split("\n")] if lm.sequences == "line" else [text]
     texts: list[Text] = list(text.texts())
@@ -246,7 +250,7 @@ def _encode(texts: Sequence[Text], vocabulary: Vocabulary, notes: list[str]) -> 
         what = "symbol of the text is" if len(unknown) == 1 else "symbols of the text are"
         name = vocabulary.name(vocabulary.unknown or 0)
         notes.append(f"{len(unknown):,} {what} unknown to the model and read as {name}: {shown}")
-    encoded = [vocabulary.encode(text) for text in texts]
+    encoded = [vocabulary.encode_prompt(text) for text in texts]
     if not any(len(ids) for ids in encoded):
         raise DataError("the text is empty, so there is nothing to inspect: give some text")
     return encoded

@@ -485,7 +485,7 @@ def _examples(pairs: Pairs, symbols: Vocabulary, labels: LabelSet) -> list[Examp
 
 def _encoded(text: Text, symbols: Vocabulary) -> Tensor:
     """The symbols of a text, followed by the boundary."""
-    return torch.from_numpy(np.append(symbols.encode(text), symbols.boundary).astype(np.int64))
+    return torch.from_numpy(np.append(symbols.encode_prompt(text), symbols.boundary))
 
 
 def _source(example: Example) -> Tensor:

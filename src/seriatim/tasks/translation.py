@@ -140,7 +140,7 @@ def read_sources(
         vocabulary: the vocabulary of the sources.
         longest: the number of symbols of the longest source in training; None: not known.
     """
-    ids = [vocabulary.encode(text) for text in texts]
+    ids = [vocabulary.encode_prompt(text) for text in texts]
     return ids, [
         tuple(_source_notes(text, source, vocabulary, longest))
         for text, source in zip(texts, ids, strict=True)

@@ -89,10 +89,9 @@ class WordVocabulary(Vocabulary):
         else:
             joined = self._check(words)
             self._may_have_inner_ends = "\n" in joined
-            has_space = not _SPACES.isdisjoint(joined)
-            self.has_spaces = has_space and any(
-                word != LINE_END and not _SPACES.isdisjoint(word) for word in words
-            )
+            line_ends = joined.count(LINE_END) if self._may_have_inner_ends else 0
+            has_ends = line_ends > 0 and line_ends > words.count(LINE_END)
+            self.has_spaces = " " in joined or "\t" in joined or has_ends
         self.is_events = self.has_spaces if is_events is None else is_events
 
     def _check(self, words: Sequence[str]) -> str:
@@ -194,9 +193,13 @@ class WordVocabulary(Vocabulary):
 
     def word_numbers(self, text: Text) -> tuple[list[str], Ids]:
         """Every symbol is a word; see `Vocabulary`."""
-        if isinstance(text, str) and self.is_events and text in self._ids:
-            text = [text]
-        return super().word_numbers(list(split_words(text)) if isinstance(text, str) else text)
+        return super().word_numbers(self._items(text))
+
+    def _items(self, text: Text) -> Sequence[str]:
+        """The symbols of what a person gives, as `encode_prompt` reads it."""
+        if not isinstance(text, str):
+            return text
+        return [text] if self.is_events and text in self._ids else list(split_words(text))
 
     def _encode_items(self, items: Sequence[str]) -> Ids:
         return np.fromiter(map(self._ids.__getitem__, items), np.int64, len(items))
@@ -216,8 +219,7 @@ class WordVocabulary(Vocabulary):
 
     def unknown_symbols(self, text: Text) -> list[str]:
         """The words outside the vocabulary, each once; not `<unk>` itself."""
-        items = split_words(text) if isinstance(text, str) else text
-        return [item for item in dict.fromkeys(items) if item not in self._ids]
+        return [item for item in dict.fromkeys(self._items(text)) if item not in self._ids]
 
     def spellings(self, text: Text) -> list[str]:
         """The words outside the vocabulary, and `<unk>` itself."""
