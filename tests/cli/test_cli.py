@@ -33,7 +33,7 @@ def _json(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(out)
 
 
-def test_fit_writes_a_model_and_says_what_to_type_next(
+def test_fit_writes_a_model_and_prints_the_command_to_run_next(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = model.parent / "text.txt"
@@ -99,7 +99,7 @@ def test_next_surprisal_info_and_check_answer_in_json(
     assert _json(capsys)["ok"] is True
 
 
-def test_the_same_commands_answer_people(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_commands_print_tables_for_people(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, expected in {
         ("score", str(model), str(model.parent / "text.txt")): "bits per character",
         ("next", str(model), "the"): "probability",
@@ -130,7 +130,7 @@ def test_surprisal_reads_a_file_and_stdin(
     assert json.loads(done.stdout)["bits"] == pytest.approx(from_file["bits"], rel=1e-4)
 
 
-def test_init_goes_on_from_a_model(
+def test_init_trains_a_model_further(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = str(model.parent / "text.txt")
@@ -153,7 +153,7 @@ def test_tables_of_events_are_read(tmp_path: Path, capsys: pytest.CaptureFixture
     assert _json(capsys)[0]["symbol"] == "open"
 
 
-def test_an_arpa_file_goes_out_and_comes_back(
+def test_a_model_exported_as_arpa_and_read_back_scores_the_same(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = str(model.parent / "text.txt")
@@ -248,7 +248,7 @@ def test_data_that_cannot_be_used_is_refused(
     _refused(["fit", str(tmp_path / "table.csv"), "--out", out], 2, capsys, "a, b")
 
 
-def test_an_output_that_stands_is_never_overwritten_silently(
+def test_an_existing_output_is_never_overwritten_silently(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text = str(model.parent / "text.txt")
@@ -317,7 +317,7 @@ def test_ctrl_c_keeps_the_model(model: Path, tmp_path: Path) -> None:
     assert training["fit"]["stopped"] == "interrupted"
 
 
-def test_a_model_that_is_none_is_refused(
+def test_a_folder_that_is_no_model_is_refused(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _refused(["generate", str(tmp_path / "nothing")], 4, capsys, "there is no model folder")
@@ -333,7 +333,7 @@ def test_a_prompt_with_unknown_symbols_is_refused(
 
 
 @pytest.mark.slow
-def test_naughty_strings_go_through_every_path(
+def test_naughty_strings_pass_through_every_command(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """742 lines by LF; a control character or a half-recognized line end must cost nothing."""

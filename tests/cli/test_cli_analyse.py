@@ -83,7 +83,7 @@ def test_robustness_is_a_table_and_a_sentence(
 
 
 @pytest.mark.slow
-def test_for_a_translator_the_outputs_are_measured(
+def test_the_robustness_of_a_translator_is_that_of_its_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["".join("abcd"[n // 4**i % 4] for i in range(3)) for n in range(60)]
@@ -120,7 +120,7 @@ def test_for_a_translator_the_outputs_are_measured(
         (["robustness", "MODEL", "TEXT", "--target", "TEXT"], 2, "not an option of a language"),
     ],
 )
-def test_mistakes_get_one_sentence(
+def test_mistakes_are_refused_in_one_sentence(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

@@ -63,7 +63,7 @@ def test_a_preset_brings_its_options() -> None:
         ("", "no such model ''"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_way_to_write_it(models: str, words: str) -> None:
+def test_malformed_models_are_refused_with_the_syntax(models: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_models(models)
 
@@ -87,7 +87,7 @@ def test_a_table_two_statements_and_advice_are_printed(
     assert main(["generate", str(out / "models" / "lstm"), "-n", "5"]) == 0
 
 
-def test_json_holds_all_of_it_and_nothing_else_is_printed(
+def test_json_is_the_whole_comparison_and_nothing_else_is_printed(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = main(
@@ -101,7 +101,7 @@ def test_json_holds_all_of_it_and_nothing_else_is_printed(
     assert [m["name"] for m in record["models"]] == ["markov", "rnn"]
 
 
-def test_a_model_that_was_not_run_stands_in_the_table_with_its_reason(
+def test_a_model_that_was_not_run_is_in_the_table_with_the_reason(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(text), "-m", "markov,lstm", "--tokens", "3", *TINY]) == 0
@@ -110,14 +110,14 @@ def test_a_model_that_was_not_run_stands_in_the_table_with_its_reason(
     assert "lstm was not run: the budget of 3 tokens each holds 3 symbols" in printed
 
 
-def test_nothing_that_can_be_trained_is_said_plainly(
+def test_a_comparison_without_a_trainable_model_says_so(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(text), "-m", "rnn,lstm", "--tokens", "3", *TINY]) == 0
     assert "No model was trained: raise the budget." in capsys.readouterr().out
 
 
-def test_wrong_commands_leave_with_a_sentence_and_a_code(
+def test_wrong_commands_end_with_a_sentence_and_an_exit_code(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(text), "--minutes", "1", "--tokens", "5", *TINY]) == 2

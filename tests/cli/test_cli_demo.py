@@ -19,7 +19,7 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_demo_shows_a_table_samples_and_where_its_report_is(
+def test_the_demo_prints_a_table_samples_and_the_path_of_its_report(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("altair")

@@ -27,7 +27,7 @@ def model(table: Path) -> Path:
     return out
 
 
-def test_one_label_comes_out_for_each_line_in_order(
+def test_each_line_gives_one_label_in_order(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "lines.txt"
@@ -42,7 +42,7 @@ def test_one_label_comes_out_for_each_line_in_order(
     assert 0.5 < records[0]["probability"] <= 1
 
 
-def test_score_and_info_speak_of_labels(
+def test_score_and_info_describe_labels(
     model: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["score", str(model), str(table), "--json"]) == 0

@@ -52,7 +52,7 @@ def test_the_page_has_the_same_findings(tmp_path: Path, capsys: pytest.CaptureFi
         ("a.zip", b"PK\x03\x04" + bytes(30), 3, "zip file"),
     ],
 )
-def test_bad_input_is_one_sentence(
+def test_bad_input_is_refused_in_one_sentence(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,

@@ -51,7 +51,7 @@ def refused(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
+def test_a_killed_fit_is_refused_then_resumed_to_its_end_and_its_log_continues(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m"
@@ -86,7 +86,7 @@ def test_a_killed_fit_is_refused_then_resumed_then_finished_and_its_log_goes_on(
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_the_best_so_far_and_the_run_may_still_go_on(
+def test_ctrl_c_saves_the_best_weights_and_the_run_can_be_resumed(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m"
@@ -115,7 +115,7 @@ def test_sigterm_keeps_the_run_and_ends_the_process_as_sigterm_does(
     store.read_tensors(out / "checkpoints", head)
 
 
-def test_resume_begins_where_nothing_stands_and_may_keep_its_checkpoint(
+def test_resume_starts_a_run_where_there_is_none_and_can_keep_its_checkpoint(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m"
@@ -125,7 +125,7 @@ def test_resume_begins_where_nothing_stands_and_may_keep_its_checkpoint(
     assert json.loads(capsys.readouterr().out)["training"]["fit"]["resumed_at"] == []
 
 
-def test_a_finished_run_is_no_other_run(
+def test_resuming_a_finished_run_changes_nothing(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m"
@@ -148,7 +148,7 @@ def test_a_finished_run_is_no_other_run(
     assert (out / "weights.safetensors").read_bytes() == before
 
 
-def test_a_first_step_that_does_not_fit_leaves_nothing_and_says_what_to_lower(
+def test_a_first_step_that_does_not_fit_into_memory_leaves_nothing_and_says_what_to_lower(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from seriatim.train.trainer import Trainer
@@ -173,7 +173,7 @@ def test_options_of_long_runs_are_checked(
     assert not (tmp_path / "m").exists()
 
 
-def test_a_disk_that_fills_up_at_the_end_leaves_the_run_to_go_on(
+def test_a_disk_that_fills_up_at_the_end_leaves_a_run_that_can_be_resumed(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from seriatim.tasks import storage

@@ -38,7 +38,7 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
 # ---- fit ----------------------------------------------------------------------------------------
 
 
-def test_two_files_are_fitted_as_pairs_without_being_told_so(
+def test_two_files_are_fitted_as_pairs_without_a_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [line.split("\t") for line in write_pairs(tmp_path).read_text().splitlines()]
@@ -55,7 +55,7 @@ def test_two_files_are_fitted_as_pairs_without_being_told_so(
     assert info["training"]["data"]["valid"]["pairs"] == 60
 
 
-def test_what_fit_has_done_is_told_in_a_few_lines(
+def test_fit_prints_a_summary_of_a_few_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = write_pairs(tmp_path)
@@ -70,7 +70,7 @@ def test_what_fit_has_done_is_told_in_a_few_lines(
 # ---- translate ----------------------------------------------------------------------------------
 
 
-def test_one_line_comes_out_for_each_line_in(
+def test_each_line_gives_one_line_of_output(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").write_bytes(b"\xef\xbb\xbfab\r\n\r\nccd\nxab")
@@ -80,7 +80,7 @@ def test_one_line_comes_out_for_each_line_in(
     assert "line 4: the source has symbols never seen in training ('x')" in captured.err
 
 
-def test_stdin_is_answered_like_a_file(
+def test_stdin_is_translated_like_a_file(
     model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -95,7 +95,7 @@ def test_stdin_is_answered_like_a_file(
     assert lines_of(capsys) == expected
 
 
-def test_lines_of_a_stream_come_in_order_and_without_their_ends() -> None:
+def test_lines_of_a_stream_are_in_order_and_without_line_ends() -> None:
     stream = io.BytesIO("\ufeffä\r\nb\n\nlast".encode())
     assert [line for group in _arriving(stream, "utf-8") for line in group] == [
         "ä",
@@ -120,7 +120,7 @@ def test_json_has_scores_the_n_best_and_the_weights_of_the_alignment(
         assert len(record["alignment"]["weights"]) == len(record["alignment"]["target"])
 
 
-def test_plain_output_shows_n_best_and_places(
+def test_plain_output_shows_n_best_and_positions(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").write_text("abc\nb\n")
@@ -208,7 +208,7 @@ def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixt
         (["fit", "--source", "IN", "--target", "TWO", "--out", "OUT"], 3, "in has 1 lines and"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_an_exit_code(
+def test_a_mistake_gives_one_sentence_and_an_exit_code(
     model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -229,7 +229,7 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(
 # ---- evaluate and wishes ------------------------------------------------------------------------
 
 
-def test_evaluate_holds_translations_against_their_references(
+def test_evaluate_compares_translations_with_their_references(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = write_pairs(tmp_path, 6)
@@ -242,7 +242,7 @@ def test_evaluate_holds_translations_against_their_references(
     assert "exact match" in capsys.readouterr().out
 
 
-def test_what_is_required_is_in_every_result_and_what_is_forbidden_in_none(
+def test_required_texts_are_in_every_result_and_forbidden_ones_in_none(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").write_text("abc\nb\n")
@@ -255,7 +255,7 @@ def test_what_is_required_is_in_every_result_and_what_is_forbidden_in_none(
     assert "a" not in first + second
 
 
-def test_a_picture_shows_where_the_model_looked_for_the_first_line(
+def test_a_picture_shows_the_attention_for_the_first_line(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").write_text("abc\nda\n")

@@ -27,7 +27,7 @@ def labeller(data: object = CASES, encoder: str = "lstm", steps: int = 60) -> st
 
 
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
-def test_it_learns_what_no_single_word_tells(encoder: str) -> None:
+def test_it_learns_labels_that_no_single_word_determines(encoder: str) -> None:
     score = labeller(encoder=encoder).score(CASES)
     assert score.accuracy == score.macro_f1 == 1.0
     assert score.confusion == ((80, 0), (0, 80))
@@ -64,11 +64,11 @@ def test_the_temperature_makes_the_validation_likelihood_best() -> None:
     assert nats[1.0] <= min(nats.values())
 
 
-def test_a_validation_part_that_is_all_right_does_not_make_it_cocksure() -> None:
+def test_a_validation_part_without_errors_does_not_make_probabilities_extreme() -> None:
     assert labeller().temperature >= 0.5
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_labeller_is_loaded_unchanged(tmp_path: Path) -> None:
     made = labeller()
     made.save(tmp_path / "model")
     loaded = st.load(tmp_path / "model")
@@ -82,7 +82,7 @@ def test_a_label_of_the_test_that_training_did_not_have_is_named() -> None:
         labeller().score([("so good", "new")])
 
 
-def test_a_label_that_a_split_leaves_to_the_test_is_counted_as_missed() -> None:
+def test_a_label_that_a_split_puts_only_in_the_test_part_is_counted_as_missed() -> None:
     data = [(f"so good {i}", "pos") for i in range(20)] + [
         (f"so bad {i}", "neg") for i in range(20)
     ]

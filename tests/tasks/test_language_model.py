@@ -83,7 +83,7 @@ def test_fitting_leaves_the_callers_randomness_alone(text_file: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_score_surprisal_and_stream_say_the_same(lstm: st.LanguageModel) -> None:
+def test_score_surprisal_and_stream_agree(lstm: st.LanguageModel) -> None:
     text = "the dog sat on a mat\n"
     surprisal = lstm.surprisal(text)
     stream = lstm.stream()
@@ -94,7 +94,7 @@ def test_score_surprisal_and_stream_say_the_same(lstm: st.LanguageModel) -> None
     assert "".join(s.symbol for s in surprisal) == text.replace(" ", "␣").replace("\n", "\\n")
 
 
-def test_a_stream_goes_on_from_saved_bytes(lstm: st.LanguageModel) -> None:
+def test_a_stream_is_resumed_from_saved_bytes(lstm: st.LanguageModel) -> None:
     stream = lstm.stream()
     for c in "the cat ":
         stream.push(c)
@@ -110,7 +110,7 @@ def test_next_is_a_distribution(lstm: st.LanguageModel) -> None:
     assert [p.probability for p in found] == sorted((p.probability for p in found), reverse=True)
 
 
-def test_lines_end_by_themselves_and_their_end_is_scored(words: st.LanguageModel) -> None:
+def test_lines_end_and_their_end_is_scored(words: st.LanguageModel) -> None:
     text = words.generate("", 1000, seed=0)
     assert "\n" not in text
     assert len(text.split()) < 100
@@ -168,7 +168,7 @@ def test_bits_per_character_need_no_particular_symbols(text_file: Path) -> None:
         assert s.bits_per_character == pytest.approx(s.nats / math.log(2) / len(TEXT))
 
 
-def test_going_on_from_a_model_improves_it_on_new_data(text_file: Path) -> None:
+def test_training_a_model_further_improves_it_on_new_data(text_file: Path) -> None:
     lm = st.LanguageModel(SMALL["lstm"]).fit(text_file, options=QUICK)
     new = st.open_source(["mat on the dog\n" * 100], sequences="stream")
     before = lm.score(new).nats
@@ -178,7 +178,7 @@ def test_going_on_from_a_model_improves_it_on_new_data(text_file: Path) -> None:
     assert lm.score(new).nats < before
 
 
-def test_a_counted_model_is_not_gone_on_from(text_file: Path) -> None:
+def test_a_counted_model_cannot_be_trained_further(text_file: Path) -> None:
     lm = st.LanguageModel(SMALL["markov"]).fit(text_file)
     with pytest.raises(ConfigError, match="fit a new one on all of the data"):
         lm.fit(text_file)

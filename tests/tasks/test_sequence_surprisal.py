@@ -46,7 +46,7 @@ def test_an_odd_session_costs_more_than_every_known_one(lm: st.LanguageModel) ->
     assert odd.bits_per_symbol > max(each.bits_per_symbol for each in known)
 
 
-def test_an_end_that_comes_too_early_is_a_surprise_too(lm: st.LanguageModel) -> None:
+def test_an_end_that_comes_too_early_has_a_high_surprisal(lm: st.LanguageModel) -> None:
     (each,) = lm.score_each([["open"]])
     assert each.at == each.symbols == 2
 
@@ -65,7 +65,7 @@ def test_streams_and_models_not_fitted_are_refused(tmp_path: Path) -> None:
         next(lines.score_each(tmp_path / "b.txt"))
 
 
-def test_the_shell_prints_a_line_for_each(
+def test_the_command_line_prints_a_line_for_each_sequence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lm = st.LanguageModel(st.Markov(order=3), symbols="word", sequences="line")

@@ -45,7 +45,7 @@ def _weight(path: Path) -> float:
     return float(module.get_parameter("weight").detach()[0, 0])
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_unchanged(tmp_path: Path) -> None:
     _save(tmp_path / "m", 3.0)
     assert storage.read_header(tmp_path / "m").task == "test"
     assert storage.read_config(Saved, tmp_path / "m") == Saved("a")
@@ -55,7 +55,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m"], "no temporary folder is left"
 
 
-def test_a_model_is_replaced_only_when_told_to(tmp_path: Path) -> None:
+def test_a_model_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     _save(tmp_path / "m", 1.0)
     with pytest.raises(OutputError, match="--overwrite"):
         _save(tmp_path / "m", 2.0)
@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_that_is_really_full_is_told_in_one_sentence(
+def test_a_disk_that_is_really_full_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def to_full(tensors: object, path: Path) -> None:

@@ -27,7 +27,7 @@ WORDS = ["".join("abcd"[n // 4**i % 4] for i in range(4)) for n in range(0, 256,
 PAIRS = [(w, w[::-1]) for w in WORDS]
 
 
-def test_a_language_model_says_how_far_back_it_looks(lm: st.LanguageModel) -> None:
+def test_a_language_model_measures_how_far_back_it_looks(lm: st.LanguageModel) -> None:
     result = lm.effective_context([TEXT], contexts=(1, 2, 3, 8), categories=True)
     assert result.reach == 3
     assert result.seen_reach == 3
@@ -44,7 +44,7 @@ def test_the_bits_are_those_of_the_score_up_to_the_limit(lm: st.LanguageModel) -
     assert result.curve.targets == 1000
 
 
-def test_a_language_model_says_what_perturbations_do(lm: st.LanguageModel) -> None:
+def test_a_language_model_measures_what_perturbations_do(lm: st.LanguageModel) -> None:
     result = lm.robustness([TEXT], strengths={"omitted": (0.0, 0.2)})
     unharmed, harmed = result.perturbations
     assert unharmed.bits == pytest.approx(unharmed.intact)

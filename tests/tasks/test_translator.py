@@ -119,7 +119,7 @@ def test_the_recipe_is_chosen_by_the_model_and_the_data_unless_something_is_give
         found.training_options({"length": 30})
 
 
-def test_a_fitted_translator_goes_on_with_its_symbols(learned: Translator, tmp_path: Path) -> None:
+def test_a_fitted_translator_is_trained_further_with_its_symbols(learned: Translator, tmp_path: Path) -> None:
     learned.save(tmp_path / "m")
     again = Translator.load(tmp_path / "m")
     pairs = [("ab", "xy"), ("b", "y")] * 10
@@ -147,7 +147,7 @@ def test_the_two_sides_have_the_symbols_they_are_given(
     assert len(found.translate("w1 x")) == 1
 
 
-def test_joint_symbols_are_one_alphabet_of_both_sides() -> None:
+def test_joint_symbols_are_one_vocabulary_of_both_sides() -> None:
     found = Translator(configured("gru", SMALL), symbols="char", joint=True, device="cpu")
     pairs = [("ab", "yz"), ("b", "z"), ("a", "y")]
     found.fit(pairs, valid=pairs, steps=1)
@@ -298,7 +298,7 @@ def test_a_source_longer_than_any_in_training_is_translated_whole_with_a_note(
     assert "has 10 symbols and the longest in training had 3" in found.notes[0]
 
 
-def test_what_cannot_be_done_is_refused_in_one_sentence(learned: Translator) -> None:
+def test_requests_that_cannot_be_met_are_refused_in_one_sentence(learned: Translator) -> None:
     with pytest.raises(ConfigError, match="a beam of 0 holds no prefix"):
         learned.translate(["a"], beam=0)
     with pytest.raises(ConfigError, match="a beam of 4 cannot return 5 results"):
@@ -318,7 +318,7 @@ def test_a_model_without_attention_to_its_source_has_no_alignment() -> None:
         found.translate(["ab"], alignment=True)
 
 
-def test_no_text_at_all_gives_no_translation(learned: Translator) -> None:
+def test_an_empty_list_gives_no_translations(learned: Translator) -> None:
     assert learned.translate([]) == []
 
 
@@ -409,7 +409,7 @@ def test_a_bound_translator_is_held_to_the_laws(untrained: Translator) -> None:
     assert report.ok, str(report)
 
 
-def test_a_run_that_is_cut_short_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_that_is_cut_short_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
     pairs = reversals(80)
 
     def fitted(folder: Path, *, report: Any = None, resume: bool = False) -> Translator:
