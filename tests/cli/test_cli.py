@@ -1,4 +1,4 @@
-"""The command line as a newcomer uses it: what works, and one clear sentence for what does not."""
+"""The command line as a newcomer uses it; mistakes are refused in one clear sentence."""
 
 import json
 import os
@@ -19,7 +19,7 @@ FIT = ["--hidden-size", "8", "--steps", "3", "--batch-size", "4", "--length", "8
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder, and the text beside it."""
+    """A model folder, with the training text beside it."""
     place = tmp_path_factory.mktemp("cli")
     (place / "text.txt").write_text(TEXT)
     os.environ["SERIATIM_CACHE"] = str(place / "cache")
@@ -39,9 +39,9 @@ def test_fit_writes_a_model_and_prints_the_command_to_run_next(
     text = model.parent / "text.txt"
     out = tmp_path / "new" / "model"
     assert main(["fit", str(text), "--model", "gru", "--out", str(out), *FIT]) == 0
-    said = capsys.readouterr().out
-    assert "bits per character" in said
-    assert f"seriatim generate {out}" in said
+    output = capsys.readouterr().out
+    assert "bits per character" in output
+    assert f"seriatim generate {out}" in output
     assert {p.name for p in out.iterdir()} - {"loss.png"} == {
         "config.json",
         "symbols.json",
@@ -54,24 +54,24 @@ def test_fit_writes_a_model_and_prints_the_command_to_run_next(
 def test_help_lists_every_command_and_each_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"], ["-h"]):
         assert main(arguments) == 0
-        said = capsys.readouterr().out
-        assert all(f"  {name} " in said for name in COMMANDS)
+        output = capsys.readouterr().out
+        assert all(f"  {name} " in output for name in COMMANDS)
     for name in COMMANDS:
         assert main([name, "--help"]) == 0
         assert "Usage: seriatim" in capsys.readouterr().out
     assert main(["fit", "--help"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for option in ("--hidden-size", "--order", "--window", "--context", "--minutes", "--clip"):
-        assert option in said
+        assert option in output
 
 
 def test_score_as_json_has_the_promised_fields(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["score", str(model), str(model.parent / "text.txt"), "--json"]) == 0
-    found = _json(capsys)
-    assert {"bits_per_symbol", "bits_per_character", "perplexity", "symbols"} <= found.keys()
-    assert found["symbols"] == len(TEXT)
+    result = _json(capsys)
+    assert {"bits_per_symbol", "bits_per_character", "perplexity", "symbols"} <= result.keys()
+    assert result["symbols"] == len(TEXT)
 
 
 def test_generate_is_the_same_for_the_same_seed(
@@ -91,15 +91,17 @@ def test_next_surprisal_info_and_check_answer_in_json(
     assert main(["next", str(model), "the", "--top", "3", "--json"]) == 0
     assert len(_json(capsys)) == 3
     assert main(["surprisal", str(model), "the", "--json"]) == 0
-    found = _json(capsys)
-    assert found["bits"] == pytest.approx(sum(s["bits"] for s in found["symbols"]))
+    result = _json(capsys)
+    assert result["bits"] == pytest.approx(sum(s["bits"] for s in result["symbols"]))
     assert main(["info", str(model), "--verify", "--json"]) == 0
     assert _json(capsys)["verified"] is True
     assert main(["check", str(model), "--budget", "1", "--json"]) == 0
     assert _json(capsys)["ok"] is True
 
 
-def test_the_same_commands_print_tables_for_people(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_commands_print_tables_for_people(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments, expected in {
         ("score", str(model), str(model.parent / "text.txt")): "bits per character",
         ("next", str(model), "the"): "probability",
@@ -189,10 +191,10 @@ def _refused(
 ) -> None:
     capsys.readouterr()
     assert main(arguments) == code
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    lines = [line for line in said.err.splitlines() if line.startswith("seriatim: ")]
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Traceback" not in output.err
+    lines = [line for line in output.err.splitlines() if line.startswith("seriatim: ")]
     assert len(lines) == 1
     for part in expected:
         assert part in lines[0], lines[0]
@@ -220,8 +222,8 @@ def test_options_of_another_model_are_refused(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text, out = str(model.parent / "text.txt"), str(tmp_path / "m")
-    for given in (["--window", "3"], ["--order", "3"], ["--preset", "classic"]):
-        _refused(["fit", text, "--model", "lstm", "--out", out, *given], 2, capsys, "lstm")
+    for arguments in (["--window", "3"], ["--order", "3"], ["--preset", "classic"]):
+        _refused(["fit", text, "--model", "lstm", "--out", out, *arguments], 2, capsys, "lstm")
     _refused(
         ["fit", text, "--init", str(model), "--out", out, "--hidden-size", "9"], 2, capsys, "--init"
     )
@@ -291,8 +293,8 @@ def test_a_disk_that_fills_up_at_the_end_of_training_loses_nothing(
     text = str(model.parent / "text.txt")
     capsys.readouterr()
     assert main(["fit", text, "--out", str(tmp_path / "m"), *FIT]) == 5
-    said = capsys.readouterr().err
-    elsewhere = said.split("saved in ")[1].split(" instead")[0]
+    output = capsys.readouterr().err
+    elsewhere = output.split("saved in ")[1].split(" instead")[0]
     assert main(["generate", elsewhere, "-n", "5"]) == 0
 
 
@@ -336,7 +338,7 @@ def test_a_prompt_with_unknown_symbols_is_refused(
 def test_naughty_strings_pass_through_every_command(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """742 lines by LF; a control character or a half-recognized line end must cost nothing."""
+    """742 lines ended by LF; control characters and other line ends must not be lost."""
     blns = shared_data / "blns" / "blns.txt"
     for i, symbols in enumerate(("byte", "char", "word", "bpe:300")):
         for sequences in ("line", "stream", "document"):
@@ -346,9 +348,9 @@ def test_naughty_strings_pass_through_every_command(
             assert main([*arguments, "--out", str(out)]) == 0
             capsys.readouterr()
             assert main(["score", str(out), str(blns), "--json"]) == 0
-            found = _json(capsys)
+            result = _json(capsys)
             if symbols != "word":
-                assert found["bits_per_character"] is not None, found["not_spelled"]
+                assert result["bits_per_character"] is not None, result["not_spelled"]
             assert main(["generate", str(out), "-n", "50"]) == 0
             capsys.readouterr()
     for line in filter(None, blns.read_text("utf-8").split("\n")):  # an empty text is refused

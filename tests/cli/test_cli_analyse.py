@@ -1,4 +1,4 @@
-"""`seriatim context` and `seriatim robustness` as they are typed."""
+"""`seriatim context` and `seriatim robustness` as a user types them."""
 
 import json
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_the_robustness_of_a_translator_is_that_of_its_output(
         (["robustness", "MODEL", "EMPTY"], 3, "empty"),
         (["robustness", "MODEL", "SHORT"], 3, "give at least 100"),
         (["robustness", "MODEL", "OTHER"], 3, "unknown to the model"),
-        (["robustness", "MODEL", "TEXT", "--seeds", "0"], 2, "seeds = 0"),
+        (["robustness", "MODEL", "TEXT", "--seeds", "0"], 2, "--seeds 0: give 1 or more"),
         (["robustness", "MODEL", "TEXT", "--metric", "bleu"], 2, "an option of a translator"),
         (["robustness", "MODEL", "TEXT", "--target", "TEXT"], 2, "not an option of a language"),
     ],

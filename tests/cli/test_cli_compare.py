@@ -26,27 +26,27 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_models_are_written_as_families_with_options_of_their_own() -> None:
-    found = parse_models(
+    entrants = parse_models(
         "lstm,markov:order=4,smoothing=witten-bell,gru:hidden-size=32,learning_rate=0.01,"
         "symbols=bpe:300,gru"
     )
-    assert list(found) == [
+    assert list(entrants) == [
         "lstm",
         "markov",
         "gru:hidden-size=32,learning_rate=0.01,symbols=bpe:300",
         "gru",
     ]
-    assert found["lstm"].config == st.LSTM()
-    assert found["markov"].config == st.Markov(order=4, smoothing="witten-bell")
-    sized = found["gru:hidden-size=32,learning_rate=0.01,symbols=bpe:300"]
+    assert entrants["lstm"].config == st.LSTM()
+    assert entrants["markov"].config == st.Markov(order=4, smoothing="witten-bell")
+    sized = entrants["gru:hidden-size=32,learning_rate=0.01,symbols=bpe:300"]
     assert sized.config == st.GRU(hidden_size=32)
     assert (sized.symbols, dict(sized.training)) == ("bpe:300", {"learning_rate": "0.01"})
 
 
 def test_a_preset_brings_its_options() -> None:
-    found = parse_models("transformer:preset=classic,num_layers=2")["transformer"]
-    assert found.config == st.Transformer.classic(num_layers=2)
-    assert found.preset == "classic"
+    entrant = parse_models("transformer:preset=classic,num_layers=2")["transformer"]
+    assert entrant.config == st.Transformer.classic(num_layers=2)
+    assert entrant.preset == "classic"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`seriatim demo`, on a text of the user's and for seconds."""
+"""`seriatim demo` on a user's text, for a few seconds."""
 
 import json
 from pathlib import Path

@@ -60,7 +60,7 @@ def test_score_and_info_describe_labels(
     [
         (
             ["--hidden-size", "8"],
-            "is not an option of the lstm encoder; use model_size",
+            "is not an option of the lstm encoder; use --model-size",
         ),
         (["--model", "markov"], "no such encoder 'markov'; choose from transformer"),
         (["--sequences", "line"], "sequences"),

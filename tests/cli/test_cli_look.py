@@ -1,4 +1,4 @@
-"""`seriatim look` from the shell: text, JSON, a page, and one sentence for a failure."""
+"""`seriatim look` on the command line: text, JSON, a page, and one sentence for a failure."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What commands say, once and on stderr, where a file does not say how to read it; and output."""
+"""Notes on stderr where a file does not say how it is to be read, each once; and output."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A fit from the shell that is killed, ended or interrupted, and goes on."""
+"""A fit on the command line that is killed, terminated or interrupted, and resumed."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def text(tmp_path: Path) -> str:
 
 
 def cut_short(arguments: list[str], out: Path, number: int) -> tuple[int, str]:
-    """Begin a fit, send it a signal once it has come to step 60; its exit code, what it said."""
+    """Start a fit and send it a signal at step 60; returns its exit code and its output."""
     command = [sys.executable, "-m", "seriatim.cli", "fit", *arguments, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -39,8 +39,8 @@ def cut_short(arguments: list[str], out: Path, number: int) -> tuple[int, str]:
                 break
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate()
-    return process.returncode, said
+        _, output = process.communicate()
+    return process.returncode, output
 
 
 def refused(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_a_killed_fit_is_refused_then_resumed_to_its_end_and_its_log_continues(
     changed.write_text(TEXT + "a mat\n")
     other = ["fit", str(changed), *again[2:], "--resume"]
     refused(other, 3, "begun on other data (train was", capsys)
-    # The same run, told here that its end is near.
+    # The same run with fewer steps.
     file = out / "checkpoints" / "checkpoint.json"
     head = json.loads(file.read_text())
     step = head["numbers"]["step"]
@@ -90,9 +90,9 @@ def test_ctrl_c_saves_the_best_weights_and_the_run_can_be_resumed(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m"
-    code, said = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGINT)
+    code, output = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGINT)
     assert code == 0
-    assert "with --resume" in said
+    assert "with --resume" in output
     assert main(["generate", str(out), "-n", "5"]) == 0
     assert (out / "checkpoints" / "checkpoint.json").exists()
     again = ["fit", text, *SMALL, "--steps", "3", "--out", str(out), "--quiet"]
@@ -107,9 +107,9 @@ def test_sigterm_keeps_the_run_and_ends_the_process_as_sigterm_does(
     text: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "m"
-    code, said = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGTERM)
+    code, output = cut_short([text, *SMALL, *ENDLESS], out, signal.SIGTERM)
     assert code == -signal.SIGTERM
-    assert "cut short at step" in said
+    assert "cut short at step" in output
     head = store.read_head(out / "checkpoints")
     assert head is not None
     store.read_tensors(out / "checkpoints", head)
@@ -211,7 +211,7 @@ def test_verify_resume_kills_a_run_and_finds_it_the_same(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = [text, *SMALL, "--steps", "120", "--evaluate-every", "25", "--patience", "9"]
     assert main(["fit", *arguments, "--verify", "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert found["same"] and found["differences"] == []
-    assert 0 <= found["killed_at"] <= found["steps"] == 120
-    assert len(found["compared"]) == 8
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert result["same"] and result["differences"] == []
+    assert 0 <= result["killed_at"] <= result["steps"] == 120
+    assert len(result["compared"]) == 8

@@ -1,4 +1,4 @@
-"""The shell: fit pairs, translate line by line, score, and one clear sentence for every mistake."""
+"""Translators on the command line: fit, translate, score, and one sentence for a mistake."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def write_pairs(folder: Path, count: int = 60) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a translator that has seen a few steps."""
+    """A folder with a translator that was trained for a few steps."""
     folder = tmp_path_factory.mktemp("cli")
     pairs, out = write_pairs(folder), folder / "model"
     command = ["fit", str(pairs), "--task", "translation", "--model", "gru", "--symbols", "char"]
@@ -234,10 +234,10 @@ def test_evaluate_compares_translations_with_their_references(
 ) -> None:
     pairs = write_pairs(tmp_path, 6)
     assert main(["evaluate", str(model), str(pairs), "--beam", "1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["pairs"] == 6
-    assert 0 <= found["exact_match"] <= 1
-    assert found["symbol_error_rate"] > 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["pairs"] == 6
+    assert 0 <= result["exact_match"] <= 1
+    assert result["symbol_error_rate"] > 0
     assert main(["evaluate", str(model), str(pairs), "--beam", "1"]) == 0
     assert "exact match" in capsys.readouterr().out
 

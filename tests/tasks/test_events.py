@@ -198,12 +198,12 @@ def test_events_are_given_as_json(
     saved: str, events: st.LanguageModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = json.dumps(SESSIONS[0])
-    found = json.loads(_run(capsys, "surprisal", saved, session, "--json"))
-    assert [s["symbol"] for s in found["symbols"]] == ["open", "view␣item", "buy␣now", "<end>"]
+    result = json.loads(_run(capsys, "surprisal", saved, session, "--json"))
+    assert [s["symbol"] for s in result["symbols"]] == ["open", "view␣item", "buy␣now", "<end>"]
     expected = sum(s.bits for s in events.surprisal(SESSIONS[0]))
-    assert found["bits"] == pytest.approx(expected)
-    found = json.loads(_run(capsys, "next", saved, '["open", "view item"]', "--json"))
-    assert {p["symbol"] for p in found[:2]} == {"buy␣now", "log␣out"}
+    assert result["bits"] == pytest.approx(expected)
+    result = json.loads(_run(capsys, "next", saved, '["open", "view item"]', "--json"))
+    assert {p["symbol"] for p in result[:2]} == {"buy␣now", "log␣out"}
     out = _run(capsys, "generate", saved, '["open"]', "--temperature", "0", "--json")
     assert json.loads(out)["symbols"][:2] == ["open", "view item"]
     out = _run(capsys, "generate", saved, '["open"]', "--temperature", "0")
@@ -219,12 +219,12 @@ def test_events_are_read_from_a_column(
     table = tmp_path / "session.csv"
     table.write_text("time,action\n1,open\n2,view item\n")
     options = ["--file", str(table), "--column", "action"]
-    found = json.loads(_run(capsys, "surprisal", saved, *options, "--json"))
-    assert found["bits"] == pytest.approx(
+    result = json.loads(_run(capsys, "surprisal", saved, *options, "--json"))
+    assert result["bits"] == pytest.approx(
         sum(s.bits for s in events.surprisal(["open", "view item"]))
     )
-    found = json.loads(_run(capsys, "next", saved, *options, "--json"))
-    assert {p["symbol"] for p in found[:2]} == {"buy␣now", "log␣out"}
+    result = json.loads(_run(capsys, "next", saved, *options, "--json"))
+    assert {p["symbol"] for p in result[:2]} == {"buy␣now", "log␣out"}
     out = _run(capsys, "generate", saved, *options, "--temperature", "0")
     assert out.splitlines()[:2] == ["open", "view item"]
     grouped = tmp_path / "sessions.csv"
@@ -298,8 +298,8 @@ def test_a_prompt_longer_than_the_context_is_said_once(
         f"the prompt has {len(SENTENCE)} symbols, and the model sees the last {lm.model.reach} of "
         "them: what is before them changes nothing"
     )
-    kept = SENTENCE[-(lm.model.reach or 0) :]
-    assert lm.next(SENTENCE, k=1)[0].symbol == lm.next(kept, k=1)[0].symbol
+    tail = SENTENCE[-(lm.model.reach or 0) :]
+    assert lm.next(SENTENCE, k=1)[0].symbol == lm.next(tail, k=1)[0].symbol
     lm.save(tmp_path / "m")
     capsys.readouterr()
     assert main(["generate", str(tmp_path / "m"), SENTENCE, "-n", "40"]) == 0

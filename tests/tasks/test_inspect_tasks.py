@@ -113,7 +113,7 @@ def test_a_window_beyond_the_end_is_refused() -> None:
     lm = fitted(st.GRU(hidden_size=8), device="cpu")
     with pytest.raises(DataError, match="has 7 symbols, none of them from 7 on"):
         inspect(lm, "the cat", window=Window(7))
-    with pytest.raises(ConfigError, match="length of 1 or more"):
+    with pytest.raises(ConfigError, match="length = 0: give 1 or more"):
         Window(0, 0)
 
 
@@ -133,7 +133,7 @@ def test_unknown_symbols_are_noted_and_read_as_unknown() -> None:
 
 
 def test_labels_belong_to_the_symbols_that_were_read() -> None:
-    """The label of a symbol is looked for after that symbol; the last of a stream is not read."""
+    """A label is compared with the state after its symbol; the last of a stream is not read."""
     lm = fitted(st.GRU(hidden_size=8), device="cpu")
     text = TEXT[:400]
     seen: list[list[str]] = []
@@ -208,8 +208,8 @@ def test_without_a_target_a_translators_own_translation_is_inspected(
     translator: Translator,
 ) -> None:
     inspection = inspect(translator, "abc", beam=2)
-    said = translator.translate("abc", beam=2)[0]
-    assert "".join(inspection.passages[0].target_pieces).removesuffix("∎") == said.text
+    translation = translator.translate("abc", beam=2)[0]
+    assert "".join(inspection.passages[0].target_pieces).removesuffix("∎") == translation.text
 
 
 def test_a_labeller_shows_its_encoder() -> None:

@@ -1,4 +1,4 @@
-"""The labeller: it learns, keeps order, says calibrated probabilities, and survives the disk."""
+"""The labeller: it learns, keeps the order, gives calibrated probabilities, and is saved."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ TAGGED = [
 
 
 def labeller(data: object = CASES, encoder: str = "lstm", steps: int = 60) -> st.Labeller:
-    made = st.Labeller(
+    model = st.Labeller(
         st.EncoderConfig(encoder=encoder, encoder_layers=1, model_size=16, dropout=0.0),
         symbols="word",
     )
-    options = made.training_options({"steps": steps, "learning_rate": 0.02, "warmup": 5})
-    return made.fit(data, valid=data, options=options)
+    options = model.training_options({"steps": steps, "learning_rate": 0.02, "warmup": 5})
+    return model.fit(data, valid=data, options=options)
 
 
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "transformer"])
@@ -34,33 +34,33 @@ def test_it_learns_labels_that_no_single_word_determines(encoder: str) -> None:
 
 
 def test_labels_come_in_the_order_of_the_texts_whatever_their_lengths() -> None:
-    made = labeller()
+    model = labeller()
     texts = ["so good", "not bad", "so bad", "not good", "so"]
-    found = made.label(texts)
-    assert [f.label for f in found[:4]] == ["pos", "pos", "neg", "neg"]
-    for text, together in zip(texts, found, strict=True):
-        (alone,) = made.label([text])
+    labels = model.label(texts)
+    assert [f.label for f in labels[:4]] == ["pos", "pos", "neg", "neg"]
+    for text, together in zip(texts, labels, strict=True):
+        (alone,) = model.label([text])
         assert alone.label == together.label
         assert alone.probability == pytest.approx(together.probability, abs=1e-6)
-    assert all(f.probability + f.others[0][1] == pytest.approx(1.0, abs=1e-6) for f in found)
+    assert all(f.probability + f.others[0][1] == pytest.approx(1.0, abs=1e-6) for f in labels)
 
 
 def test_each_element_has_a_label_of_its_own() -> None:
-    made = labeller(TAGGED)
-    rows = made.label([["a", "cat", "sat"], ["the", "dog"], []])
-    found = [[element.label for element in row] for row in rows]
-    assert found == [["DET", "NOUN", "VERB"], ["DET", "NOUN"], []]
-    assert made.score(TAGGED).num_labelled == 30 * 7
+    model = labeller(TAGGED)
+    rows = model.label([["a", "cat", "sat"], ["the", "dog"], []])
+    labels = [[element.label for element in row] for row in rows]
+    assert labels == [["DET", "NOUN", "VERB"], ["DET", "NOUN"], []]
+    assert model.score(TAGGED).num_labelled == 30 * 7
 
 
 def test_the_temperature_makes_the_validation_likelihood_best() -> None:
     noisy = [*CASES, *[("so good", "neg"), ("so bad", "pos")] * 15]
-    made = labeller(noisy, steps=80)
+    model = labeller(noisy, steps=80)
     nats = {}
     for factor in (0.5, 1.0, 2.0):
-        fitted, made.temperature = made.temperature, made.temperature * factor
-        nats[factor] = made.score(noisy).nats
-        made.temperature = fitted
+        fitted, model.temperature = model.temperature, model.temperature * factor
+        nats[factor] = model.score(noisy).nats
+        model.temperature = fitted
     assert nats[1.0] <= min(nats.values())
 
 
@@ -69,11 +69,11 @@ def test_a_validation_part_without_errors_does_not_make_probabilities_extreme() 
 
 
 def test_a_saved_labeller_is_loaded_unchanged(tmp_path: Path) -> None:
-    made = labeller()
-    made.save(tmp_path / "model")
+    model = labeller()
+    model.save(tmp_path / "model")
     loaded = st.load(tmp_path / "model")
     assert isinstance(loaded, st.Labeller)
-    assert loaded.label(["so good", "not good"]) == made.label(["so good", "not good"])
+    assert loaded.label(["so good", "not good"]) == model.label(["so good", "not good"])
     assert loaded.info()["labels"] == ["neg", "pos"]
 
 
@@ -90,17 +90,19 @@ def test_a_label_that_a_split_puts_only_in_the_test_part_is_counted_as_missed() 
     assert test is not None
     rare = min(str(text) for text, _ in test.pairs())
     data = [(text, "rare" if text == rare else label) for text, label in data]
-    said: list[str] = []
-    made = st.Labeller("gru", symbols="word")
-    made.fit(
+    messages: list[str] = []
+    model = st.Labeller("gru", symbols="word")
+    model.fit(
         data,
-        options=made.training_options({"steps": 2}),
-        callbacks=st.Callbacks(message=said.append),
+        options=model.training_options({"steps": 2}),
+        callbacks=st.Callbacks(message=messages.append),
     )
-    assert any("no sequence labelled rare is in the training part" in sentence for sentence in said)
-    row = made.training.scores["test"].labels.index("rare")
-    assert sum(made.training.scores["test"].confusion[row]) == 1
-    assert made.training.scores["test"].confusion[row][row] == 0
+    assert any(
+        "no sequence labelled rare is in the training part" in sentence for sentence in messages
+    )
+    row = model.training.scores["test"].labels.index("rare")
+    assert sum(model.training.scores["test"].confusion[row]) == 1
+    assert model.training.scores["test"].confusion[row][row] == 0
 
 
 def test_a_labeller_must_be_fitted_first() -> None:

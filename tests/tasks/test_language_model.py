@@ -105,9 +105,11 @@ def test_a_stream_is_resumed_from_saved_bytes(lstm: st.LanguageModel) -> None:
 
 def test_next_is_a_distribution(lstm: st.LanguageModel) -> None:
     assert lstm.vocabulary is not None
-    found = lstm.next("the ca", k=lstm.vocabulary.num_symbols)
-    assert sum(p.probability for p in found) == pytest.approx(1, abs=1e-4)
-    assert [p.probability for p in found] == sorted((p.probability for p in found), reverse=True)
+    predictions = lstm.next("the ca", k=lstm.vocabulary.num_symbols)
+    assert sum(p.probability for p in predictions) == pytest.approx(1, abs=1e-4)
+    assert [p.probability for p in predictions] == sorted(
+        (p.probability for p in predictions), reverse=True
+    )
 
 
 def test_lines_end_and_their_end_is_scored(words: st.LanguageModel) -> None:
@@ -156,7 +158,7 @@ def test_unknown_test_symbols_are_counted_and_leave_no_bits_per_character(
 
 
 def test_bits_per_character_need_no_particular_symbols(text_file: Path) -> None:
-    """A model of chance: every symbol system codes the same text, so bits per byte relate."""
+    """Every kind of symbols codes the same text, so their figures per byte can be compared."""
     scores = {}
     for symbols in ("byte", "char", "bpe:300"):
         lm = st.LanguageModel(st.Markov(order=3), symbols=symbols).fit(text_file)
@@ -254,7 +256,7 @@ def test_a_mixture_fitted_on_validation_beats_its_members(text_file: Path) -> No
 def test_spelling_unknown_words_makes_a_code_of_the_whole_text(
     text_file: Path, tmp_path: Path
 ) -> None:
-    """With the bits that spell unknown words, a word model has a figure for any such text."""
+    """With the bits that spell unknown words, a word model has bits per character for any text."""
     lm = st.LanguageModel(st.Markov(order=2), symbols="word").fit(text_file, valid=text_file)
     new = st.open_source(["the cat sat on the zebra\n"], sequences="stream")
     score = lm.score(new)

@@ -14,7 +14,7 @@ PAIRS = [("ab", "ba"), ("abc", "cba"), ("bca", "acb"), ("c", "c")] * 10
 
 @pytest.fixture(scope="module")
 def translator() -> st.Translator:
-    """A translator of characters that has learnt next to nothing."""
+    """A translator of characters that has learned next to nothing."""
     config = st.Seq2Seq(encoder="gru", decoder="gru", model_size=8)
     return st.Translator(config, symbols="char").fit(PAIRS, valid=PAIRS, options={"steps": 1})
 
@@ -37,11 +37,11 @@ def test_every_result_begins_with_its_prefix_and_is_scored_whole(
     free = translator.translate(["abc"], decoding=decoding, first=1)[0]
     assert results[1].text == free.text
     for source, prefix, result in zip(sources, prefixes, results, strict=True):
-        for found in (result, *result.others):
-            assert found.text.startswith(prefix)
-            if found.is_ended:
-                expected = translator.log_probs([(source, found.text)])[0]
-                assert found.log_prob == pytest.approx(expected, abs=1e-4)
+        for candidate in (result, *result.others):
+            assert candidate.text.startswith(prefix)
+            if candidate.is_ended:
+                expected = translator.log_probs([(source, candidate.text)])[0]
+                assert candidate.log_prob == pytest.approx(expected, abs=1e-4)
 
 
 def test_one_prefix_serves_all_sources_and_others_are_counted(translator: st.Translator) -> None:
@@ -61,9 +61,11 @@ def test_a_prefix_longer_than_the_length_rule_leaves_room(translator: st.Transla
 
 
 def test_a_prefix_goes_with_required_texts_and_ensembles(translator: st.Translator) -> None:
-    found = translator.translate(["abc"], prefixes="a", required=[["cc"]], ensemble=[translator])[0]
-    assert found.text.startswith("a")
-    assert "cc" in found.text
+    result = translator.translate(["abc"], prefixes="a", required=[["cc"]], ensemble=[translator])[
+        0
+    ]
+    assert result.text.startswith("a")
+    assert "cc" in result.text
 
 
 def test_prefixes_are_a_file_on_the_command_line(

@@ -28,15 +28,15 @@ def test_ten_words_with_two_references_each_and_nine_right_are_90_percent() -> N
     assert sources == WORDS
     assert references == [[s, o] for s, (_, o) in zip(SAID, OTHERS, strict=True)]
     # Five are the first reference, four the second one, and the last is one edit from the second.
-    said = [*SAID[:5], *(o for _, o in OTHERS[5:9]), "a9 b d"]
+    outputs = [*SAID[:5], *(o for _, o in OTHERS[5:9]), "a9 b d"]
     vocabulary = fit_vocabulary("word", [*SAID, "d e"], sequences="document")
-    found = judge(_results(said), references, vocabulary, 1.0)
-    assert found.exact_match == pytest.approx(0.9)
-    assert found.pairs == 10
-    assert found.references == 20
+    quality = judge(_results(outputs), references, vocabulary, 1.0)
+    assert quality.exact_match == pytest.approx(0.9)
+    assert quality.pairs == 10
+    assert quality.references == 20
     # The closest reference of the last: "a9 b c" (1 of 3) and "a9 b d e" (1 of 4) tie at one edit.
-    assert found.word_error_rate == pytest.approx(1 / (5 * 3 + 4 * 4 + 3))
-    assert any("10 sources have several references" in note for note in found.notes)
+    assert quality.word_error_rate == pytest.approx(1 / (5 * 3 + 4 * 4 + 3))
+    assert any("10 sources have several references" in note for note in quality.notes)
 
 
 def test_pairs_of_one_reference_are_judged_as_before() -> None:
@@ -47,7 +47,7 @@ def test_pairs_of_one_reference_are_judged_as_before() -> None:
 
 def test_bleu_and_chrf_with_several_references_are_those_of_sacrebleu() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics", reason="needs sacrebleu")
-    said = ["the cat sat on a mat", "a dog barks", "it rains today again"]
+    outputs = ["the cat sat on a mat", "a dog barks", "it rains today again"]
     references = [
         ["the cat sat on the mat", "a cat was sitting on a mat"],
         ["a dog barked"],
@@ -55,10 +55,10 @@ def test_bleu_and_chrf_with_several_references_are_those_of_sacrebleu() -> None:
     ]
     streams = [[r[k] if k < len(r) else None for r in references] for k in range(3)]
     for ours, theirs in ((bleu, metrics.BLEU()), (chrf, metrics.CHRF())):
-        expected = theirs.corpus_score(said, streams)
-        found = ours(said, references)
-        assert found.score == pytest.approx(expected.score)
-        assert "nrefs:var" in found.signature
+        expected = theirs.corpus_score(outputs, streams)
+        result = ours(outputs, references)
+        assert result.score == pytest.approx(expected.score)
+        assert "nrefs:var" in result.signature
 
 
 def test_a_translator_takes_repeated_sources_as_references(
@@ -67,9 +67,9 @@ def test_a_translator_takes_repeated_sources_as_references(
     pairs = [("ab", "ba"), ("bc", "cb"), ("ca", "ac")] * 10
     config = st.Seq2Seq(encoder="gru", decoder="gru", model_size=8)
     translator = st.Translator(config, symbols="char").fit(pairs, valid=pairs, options={"steps": 1})
-    said = translator.translate(["ab", "bc"], beam=1)
+    translations = translator.translate(["ab", "bc"], beam=1)
     decoding = st.Decoding(beam=1)
-    truth = [("ab", said[0].text), ("ab", "b"), ("bc", "b"), ("bc", said[1].text)]
+    truth = [("ab", translations[0].text), ("ab", "b"), ("bc", "b"), ("bc", translations[1].text)]
     assert translator.evaluate(truth, decoding=decoding).exact_match == 1
     assert translator.evaluate(truth, decoding=decoding, each_pair=True).exact_match == 0.5
 
@@ -78,14 +78,14 @@ def test_a_translator_takes_repeated_sources_as_references(
     table.write_text("".join(f"{s}\t{t}\n" for s, t in truth))
     command = ["evaluate", str(tmp_path / "m"), str(table), "--beam", "1", "--json"]
     assert main(command) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["pairs"], found["references"], found["exact_match"]) == (2, 4, 1.0)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["pairs"], result["references"], result["exact_match"]) == (2, 4, 1.0)
     assert main([*command, "--each-pair"]) == 0
     assert json.loads(capsys.readouterr().out)["exact_match"] == 0.5
 
     (tmp_path / "sources.txt").write_text("ab\nbc\n")
-    (tmp_path / "first.txt").write_text(f"{said[0].text}\nb\n")
-    (tmp_path / "second.txt").write_text(f"b\n{said[1].text}\n")
+    (tmp_path / "first.txt").write_text(f"{translations[0].text}\nb\n")
+    (tmp_path / "second.txt").write_text(f"b\n{translations[1].text}\n")
     command = ["evaluate", str(tmp_path / "m"), str(tmp_path / "sources.txt"), "--beam", "1"]
     command += ["--target", str(tmp_path / "first.txt"), "--target", str(tmp_path / "second.txt")]
     assert main([*command, "--json"]) == 0

@@ -1,4 +1,4 @@
-"""The surprise of each sequence: the sums that score and surprisal give, sequence by sequence."""
+"""The surprisal of each sequence is the sum of the bits that `surprisal` gives, and of `score`."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ def lm(request: pytest.FixtureRequest) -> st.LanguageModel:
 
 def test_the_bits_of_each_sequence_add_up_to_the_score(lm: st.LanguageModel) -> None:
     data = [*SESSIONS[:3], ODD, []]
-    found = list(lm.score_each(data))
+    scores = list(lm.score_each(data))
     score = lm.score(data)
-    assert sum(each.bits for each in found) == pytest.approx(score.nats / np.log(2), rel=1e-6)
-    assert [each.symbols for each in found] == [len(s) + 1 for s in data]
-    assert [each.number for each in found] == [1, 2, 3, 4, 5]
-    for each in found:
+    assert sum(each.bits for each in scores) == pytest.approx(score.nats / np.log(2), rel=1e-6)
+    assert [each.symbols for each in scores] == [len(s) + 1 for s in data]
+    assert [each.number for each in scores] == [1, 2, 3, 4, 5]
+    for each in scores:
         assert each.bits_per_symbol == pytest.approx(each.bits / each.symbols)
 
 

@@ -1,4 +1,4 @@
-"""A model on disk: whole or not at all, and never trusted blindly."""
+"""A model on disk: written whole or not at all, and checked when it is read."""
 
 import errno
 import json

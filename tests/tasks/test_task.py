@@ -1,4 +1,4 @@
-"""What all tasks share: one way to fit, resume, score, save and load, and folders not to trust."""
+"""What all tasks share: fitting, resuming, scoring, saving, loading, and damaged folders."""
 
 import inspect
 import json
@@ -92,7 +92,7 @@ def test_what_is_loaded_has_the_record_and_the_scores_of_what_was_saved(folder: 
 
 
 def fields_of(value: Any) -> list[tuple[Any, Any]]:
-    """Every place inside of a JSON value, as (container, key)."""
+    """Every position inside a JSON value, as (container, key)."""
     places: list[tuple[Any, Any]] = []
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(items):
@@ -137,7 +137,7 @@ def refusal(folder: Path) -> str:
 def test_a_folder_with_altered_values_loads_or_is_refused_in_one_sentence(
     name: str, folder: Path
 ) -> None:
-    """Any value of another type or size, any key missing: a sentence, and soon."""
+    """Any value of another type or size, or a missing key, is refused in a sentence, quickly."""
     file, rng = folder / f"{name}.json", random.Random(0)
     config = folder / "config.json"
     originals = {path: path.read_text() for path in (file, config)}

@@ -1,4 +1,4 @@
-"""The translator: it learns, decodes in order whatever the batch, and says what it could not do."""
+"""The translator: it learns, its results do not depend on the batch, and it notes failures."""
 
 import math
 from pathlib import Path
@@ -42,22 +42,22 @@ def translator(kind: str = "gru", **options: Any) -> Translator:
 
 @pytest.fixture(scope="module")
 def learned() -> Translator:
-    """A translator that has learned to turn words of up to three letters around."""
+    """A translator that has learned to reverse words of up to three letters."""
     torch.set_num_threads(1)
-    found = translator(model_size=32)
+    model = translator(model_size=32)
     options = {"learning_rate": 1e-2, "label_smoothing": 0.0, "warmup": 20}
     pairs = reversals(300, longest=3)
-    return found.fit(pairs, valid=pairs[:50], test=pairs[50:90], steps=200, options=options)
+    return model.fit(pairs, valid=pairs[:50], test=pairs[50:90], steps=200, options=options)
 
 
 @pytest.fixture(scope="module")
 def untrained() -> Translator:
-    """Exact arithmetic, weights as they were made."""
-    found = translator(model_size=16)
-    found.fit(reversals(60), steps=1, seed=1, options={"learning_rate": 1e-9})
-    assert found.model is not None
-    found.model.double()
-    return found
+    """A translator in float64 with its initial weights."""
+    model = translator(model_size=16)
+    model.fit(reversals(60), steps=1, seed=1, options={"learning_rate": 1e-9})
+    assert model.model is not None
+    model.model.double()
+    return model
 
 
 # ---- learning -----------------------------------------------------------------------------------
@@ -68,10 +68,10 @@ def test_a_toy_language_is_learned_in_seconds_and_its_alignment_runs_backwards(
     learned: Translator,
 ) -> None:
     words = ["abc", "dab", "", "cc", "a"]
-    found = learned.translate(words, alignment=True)
-    assert [t.text for t in found] == [word[::-1] for word in words]
-    assert all(t.is_ended for t in found)
-    for word, t in zip(words, found, strict=True):
+    results = learned.translate(words, alignment=True)
+    assert [t.text for t in results] == [word[::-1] for word in words]
+    assert all(t.is_ended for t in results)
+    for word, t in zip(words, results, strict=True):
         assert t.alignment is not None
         assert t.alignment.weights.shape == (len(word) + 1, len(word) + 1)
         assert np.allclose(t.alignment.weights.sum(1), 1, atol=1e-5)
@@ -105,21 +105,23 @@ def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:
 
 
 def test_the_recipe_is_chosen_by_the_model_and_the_data_unless_something_is_given() -> None:
-    found = translator("gru")
+    model = translator("gru")
     pairs = open_pairs(reversals(400))
-    corpus = found._encode({"train": pairs}, lambda sentence: None)["train"]
-    chosen = found._suited({}, corpus)
-    assert chosen.label_smoothing == found.config.recipe["label_smoothing"]
+    corpus = model._encode({"train": pairs}, lambda sentence: None)["train"]
+    chosen = model._suited({}, corpus)
+    assert chosen.label_smoothing == model.config.recipe["label_smoothing"]
     assert chosen.token_budget == 512
     assert chosen.steps == 2000
-    assert found._suited({"batch_size": 7}, corpus).token_budget is None
-    assert found._suited({"minutes": 1}, corpus).steps is None
-    assert found._suited({"token_budget": 300}, corpus).token_budget == 300
+    assert model._suited({"batch_size": 7}, corpus).token_budget is None
+    assert model._suited({"minutes": 1}, corpus).steps is None
+    assert model._suited({"token_budget": 300}, corpus).token_budget == 300
     with pytest.raises(ConfigError, match="a pair is never cut"):
-        found.training_options({"length": 30})
+        model.training_options({"length": 30})
 
 
-def test_a_fitted_translator_is_trained_further_with_its_symbols(learned: Translator, tmp_path: Path) -> None:
+def test_a_fitted_translator_is_trained_further_with_its_symbols(
+    learned: Translator, tmp_path: Path
+) -> None:
     learned.save(tmp_path / "m")
     again = Translator.load(tmp_path / "m")
     pairs = [("ab", "xy"), ("b", "y")] * 10
@@ -136,24 +138,24 @@ def test_the_two_sides_have_the_symbols_they_are_given(
     symbols: str, source_symbols: str | None
 ) -> None:
     pairs = [(f"w{i % 7} x", f"p {i % 7} q") for i in range(40)]
-    found = Translator(
+    model = Translator(
         configured("gru", SMALL), symbols=symbols, source_symbols=source_symbols, device="cpu"
     )
-    found.fit(pairs, steps=1)
-    assert found.vocabulary is not None
-    assert found.source_vocabulary is not None
-    assert found.vocabulary.kind == symbols
-    assert found.source_vocabulary.kind == (source_symbols or symbols)
-    assert len(found.translate("w1 x")) == 1
+    model.fit(pairs, steps=1)
+    assert model.vocabulary is not None
+    assert model.source_vocabulary is not None
+    assert model.vocabulary.kind == symbols
+    assert model.source_vocabulary.kind == (source_symbols or symbols)
+    assert len(model.translate("w1 x")) == 1
 
 
 def test_joint_symbols_are_one_vocabulary_of_both_sides() -> None:
-    found = Translator(configured("gru", SMALL), symbols="char", joint=True, device="cpu")
+    model = Translator(configured("gru", SMALL), symbols="char", joint=True, device="cpu")
     pairs = [("ab", "yz"), ("b", "z"), ("a", "y")]
-    found.fit(pairs, valid=pairs, steps=1)
-    assert found.vocabulary is found.source_vocabulary
-    assert found.vocabulary is not None
-    assert not found.vocabulary.unknown_symbols("abyz")
+    model.fit(pairs, valid=pairs, steps=1)
+    assert model.vocabulary is model.source_vocabulary
+    assert model.vocabulary is not None
+    assert not model.vocabulary.unknown_symbols("abyz")
     with pytest.raises(ConfigError, match="leave out source_symbols"):
         Translator(symbols="char", source_symbols="word", joint=True)
 
@@ -183,20 +185,20 @@ def test_results_are_in_order_and_do_not_depend_on_the_batch(
 
 def test_the_log_probability_of_a_result_is_that_of_forcing_it(untrained: Translator) -> None:
     words = ["abc", "", "dd"]
-    found = untrained.translate(words, decoding=Decoding(beam=3, max_length=3))
-    forced = untrained.log_probs([(w, t.text) for w, t in zip(words, found, strict=True)])
-    for t, value in zip(found, forced, strict=True):
+    results = untrained.translate(words, decoding=Decoding(beam=3, max_length=3))
+    forced = untrained.log_probs([(w, t.text) for w, t in zip(words, results, strict=True)])
+    for t, value in zip(results, forced, strict=True):
         if t.is_ended and "�" not in t.text:
             assert value == pytest.approx(t.log_prob, abs=1e-5)
 
 
 def test_a_target_that_reaches_its_limit_says_so(untrained: Translator) -> None:
-    found = untrained.translate(["abcd"], decoding=Decoding(beam=1, max_length=1))[0]
+    result = untrained.translate(["abcd"], decoding=Decoding(beam=1, max_length=1))[0]
     long = untrained.translate(["abcd"], decoding=Decoding(beam=1, max_length=40))[0]
-    assert len(found.symbols) <= 1
-    if not found.is_ended:
-        assert "the target was cut at 1 symbols: the model had not ended it" in found.notes
-    assert found.symbols == long.symbols[:1]
+    assert len(result.symbols) <= 1
+    if not result.is_ended:
+        assert "the target was cut at 1 symbols: the model had not ended it" in result.notes
+    assert result.symbols == long.symbols[:1]
 
 
 def test_the_length_rule_comes_from_the_training_pairs() -> None:
@@ -286,16 +288,16 @@ def test_a_folder_of_another_task_is_refused_in_both_directions(
 
 
 def test_an_unknown_symbol_is_translated_with_a_note_that_names_it(learned: Translator) -> None:
-    found = learned.translate(["axb", "ab"])
-    assert "never seen in training ('x'), read as <unk>" in found[0].notes[0]
-    assert found[1].notes == ()
+    results = learned.translate(["axb", "ab"])
+    assert "never seen in training ('x'), read as <unk>" in results[0].notes[0]
+    assert results[1].notes == ()
 
 
 def test_a_source_longer_than_any_in_training_is_translated_whole_with_a_note(
     learned: Translator,
 ) -> None:
-    found = learned.translate("abcdabcdab")[0]
-    assert "has 10 symbols and the longest in training had 3" in found.notes[0]
+    result = learned.translate("abcdabcdab")[0]
+    assert "has 10 symbols and the longest in training had 3" in result.notes[0]
 
 
 def test_requests_that_cannot_be_met_are_refused_in_one_sentence(learned: Translator) -> None:
@@ -312,10 +314,10 @@ def test_requests_that_cannot_be_met_are_refused_in_one_sentence(learned: Transl
 
 
 def test_a_model_without_attention_to_its_source_has_no_alignment() -> None:
-    found = translator("gru", attention="none")
-    found.fit(reversals(30), steps=1)
+    model = translator("gru", attention="none")
+    model.fit(reversals(30), steps=1)
     with pytest.raises(ConfigError, match="attention to the source"):
-        found.translate(["ab"], alignment=True)
+        model.translate(["ab"], alignment=True)
 
 
 def test_an_empty_list_gives_no_translations(learned: Translator) -> None:
@@ -328,8 +330,8 @@ def test_an_empty_list_gives_no_translations(learned: Translator) -> None:
 def test_required_texts_occur_and_forbidden_ones_do_not(untrained: Translator) -> None:
     words = ["abc", "d", "ca"]
     required = [["dd"], [], ["ba", "c"]]
-    found = untrained.translate(words, beam=6, required=required)
-    for t, texts in zip(found, required, strict=True):
+    results = untrained.translate(words, beam=6, required=required)
+    for t, texts in zip(results, required, strict=True):
         assert all(text in t.text for text in texts)
     free = untrained.translate(words, decoding=Decoding(beam=3, max_length=6, num_best=3))
     used = sorted({c for t in free for r in (t, *t.others) for c in r.text})
@@ -339,8 +341,8 @@ def test_required_texts_occur_and_forbidden_ones_do_not(untrained: Translator) -
 
 
 def test_unknown_never_comes_out_where_training_had_none(untrained: Translator) -> None:
-    found = untrained.translate(["ab", "", "ddd"], decoding=Decoding(beam=4, num_best=4))
-    assert all(0 not in r.symbols for t in found for r in (t, *t.others))
+    results = untrained.translate(["ab", "", "ddd"], decoding=Decoding(beam=4, num_best=4))
+    assert all(0 not in r.symbols for t in results for r in (t, *t.others))
 
 
 def test_constraints_that_cannot_be_met_name_the_source(untrained: Translator) -> None:
@@ -372,8 +374,8 @@ def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
 
 
 def test_groups_of_a_beam_find_results_that_differ(untrained: Translator) -> None:
-    found = untrained.translate("abc", decoding=Decoding(beam=4, groups=2, num_best=4))[0]
-    texts = [found.text, *(o.text for o in found.others)]
+    result = untrained.translate("abc", decoding=Decoding(beam=4, groups=2, num_best=4))[0]
+    texts = [result.text, *(o.text for o in result.others)]
     assert len(set(texts)) == len(texts) > 1
 
 
@@ -381,10 +383,10 @@ def test_minimum_bayes_risk_ranks_first_the_sample_that_the_others_agree_with_mo
     learned: Translator,
 ) -> None:
     drawing = Decoding(sampling=Sampling(), num_best=12, minimum_bayes_risk=True, seed=2)
-    found = learned.translate("abc", decoding=drawing)[0]
-    scores = [found.score, *(o.score for o in found.others)]
+    result = learned.translate("abc", decoding=drawing)[0]
+    scores = [result.score, *(o.score for o in result.others)]
     assert scores == sorted(scores, reverse=True)
-    assert len({o.text for o in found.others} | {found.text}) == len(scores)
+    assert len({o.text for o in result.others} | {result.text}) == len(scores)
     with pytest.raises(ConfigError, match="give sampling as well"):
         Decoding(minimum_bayes_risk=True)
 
@@ -394,14 +396,14 @@ def test_minimum_bayes_risk_ranks_first_the_sample_that_the_others_agree_with_mo
 
 def test_evaluation_counts_what_is_exact_and_the_edits_of_the_rest(learned: Translator) -> None:
     pairs = [("abc", "cba"), ("dab", "bad"), ("a", "b")]
-    found = learned.evaluate(pairs)
-    assert found.pairs == 3
-    assert found.exact_match == pytest.approx(2 / 3)
-    assert found.character_error_rate == pytest.approx(1 / 7)
-    assert found.symbol_error_rate == pytest.approx(1 / 7)
-    assert found.word_error_rate == pytest.approx(1 / 3)
-    assert found.ended == 1
-    assert (found.bleu is None) == bool(found.notes)
+    quality = learned.evaluate(pairs)
+    assert quality.pairs == 3
+    assert quality.exact_match == pytest.approx(2 / 3)
+    assert quality.character_error_rate == pytest.approx(1 / 7)
+    assert quality.symbol_error_rate == pytest.approx(1 / 7)
+    assert quality.word_error_rate == pytest.approx(1 / 3)
+    assert quality.ended == 1
+    assert (quality.bleu is None) == bool(quality.notes)
 
 
 def test_a_bound_translator_is_held_to_the_laws(untrained: Translator) -> None:
@@ -413,15 +415,15 @@ def test_a_run_that_is_cut_short_is_resumed_to_the_same_weights(tmp_path: Path) 
     pairs = reversals(80)
 
     def fitted(folder: Path, *, report: Any = None, resume: bool = False) -> Translator:
-        kept = Checkpoints(folder=folder, minutes=0, resume=resume)
-        found = translator("gru", dropout=0.1)
+        checkpoints = Checkpoints(folder=folder, minutes=0, resume=resume)
+        model = translator("gru", dropout=0.1)
         options = {"batch_size": 16, "precision": "float32", "evaluate_every": 1}
-        return found.fit(
+        return model.fit(
             pairs,
             steps=6,
             options=options,
             callbacks=st.Callbacks(progress=report),
-            checkpoints=kept,
+            checkpoints=checkpoints,
         )
 
     def cut(progress: Any) -> None:
@@ -435,6 +437,6 @@ def test_a_run_that_is_cut_short_is_resumed_to_the_same_weights(tmp_path: Path) 
     assert whole.model is not None
     assert again.model is not None
     assert again.model.fingerprint() == whole.model.fingerprint()
-    kept = Checkpoints(folder=tmp_path / "cut", resume=True)
+    checkpoints = Checkpoints(folder=tmp_path / "cut", resume=True)
     with pytest.raises(ConfigError, match="begun with another model"):
-        translator("lstm").fit(pairs, steps=6, checkpoints=kept)
+        translator("lstm").fit(pairs, steps=6, checkpoints=checkpoints)

@@ -1,4 +1,4 @@
-"""Data whose symbols a model has never seen: said before training, and above one half refused."""
+"""Data of symbols that a model has never seen: reported before training, refused above a half."""
 
 import json
 from pathlib import Path
@@ -52,16 +52,18 @@ def test_training_further_on_symbols_never_seen_is_refused_unless_asked_for(fold
 
 
 def test_the_fraction_of_unknown_symbols_is_said_before_training(folder: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     mixed = st.open_source([MIXED], sequences="stream")
     st.LanguageModel.load(folder).fit(
         mixed,
         valid=st.open_source([TEXT], sequences="stream"),
         options=QUICK,
-        callbacks=Callbacks(note=said.append, progress=lambda p: said.append("a step")),
+        callbacks=Callbacks(note=messages.append, progress=lambda p: messages.append("a step")),
     )
-    assert said[0].startswith("30.8 % of the symbols of the train part (240 of 780) are unknown")
-    assert said[1] == "a step"
+    assert messages[0].startswith(
+        "30.8 % of the symbols of the train part (240 of 780) are unknown"
+    )
+    assert messages[1] == "a step"
 
 
 def test_a_score_of_symbols_never_seen_is_refused_unless_asked_for(lm: st.LanguageModel) -> None:

@@ -17,8 +17,8 @@ from tests.train.two_processes import model, source
 
 def updated(name: str, source: BatchSource, accumulate: int, steps: int = 4) -> dict[str, Any]:
     """The result of a few updates."""
-    made = model(name, torch.float64)
-    trainer = Trainer(made, source, TrainingOptions(accumulate=accumulate, clip=0.5), 50)
+    network = model(name, torch.float64)
+    trainer = Trainer(network, source, TrainingOptions(accumulate=accumulate, clip=0.5), 50)
     norms = []
     for _ in range(steps):
         trainer.update()
@@ -27,7 +27,7 @@ def updated(name: str, source: BatchSource, accumulate: int, steps: int = 4) -> 
     return {
         "norms": torch.tensor(norms),
         "loss": torch.tensor(trainer.loss),
-        "weights": {name: t.clone() for name, t in made.state_dict().items()},
+        "weights": {name: t.clone() for name, t in network.state_dict().items()},
         "carry": trainer.carry,
         "targets": trainer.num_targets,
     }
@@ -67,14 +67,14 @@ def test_parts_hold_every_row_once_in_order_and_surplus_parts_have_weight_zero()
 
 def test_a_step_in_parts_saves_less_memory() -> None:
     def most_rows(accumulate: int) -> int:
-        made = model("lstm", torch.float64)
-        trainer = Trainer(made, source("lines", 8), TrainingOptions(accumulate=accumulate), 50)
+        network = model("lstm", torch.float64)
+        trainer = Trainer(network, source("lines", 8), TrainingOptions(accumulate=accumulate), 50)
         seen: list[int] = []
 
         def note(module: Any, args: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
             seen.append(output[0].shape[0])
 
-        made.register_forward_hook(note)
+        network.register_forward_hook(note)
         trainer.update()
         return max(seen)
 

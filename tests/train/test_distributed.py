@@ -148,9 +148,9 @@ def test_several_processes_vote_occasionally_at_steps_that_all_know() -> None:
 
 
 def test_one_process_relaunches_itself_as_several() -> None:
-    with pytest.raises(launch.Relaunch) as asked:
+    with pytest.raises(launch.Relaunch) as requested:
         launch.check_processes(3, {})
-    assert asked.value.processes == 3
+    assert requested.value.processes == 3
     launch.check_processes(None, {})
     launch.check_processes(1, {})
     launch.check_processes(2, {"RANK": "0", "WORLD_SIZE": "2"})

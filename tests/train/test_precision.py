@@ -53,11 +53,11 @@ def corpus() -> Corpus:
 
 
 def trained(model: st.SequenceModel, **options: object) -> Trainer:
-    given = TrainingOptions(batch_size=4, length=8, steps=5, **options)
+    training = TrainingOptions(batch_size=4, length=8, steps=5, **options)
     source = batch_source(
         corpus(), 1, batch_size=4, length=8, carry=False, seed=0, token_budget=None
     )
-    trainer = Trainer(model.train(), source, given, 5)
+    trainer = Trainer(model.train(), source, training, 5)
     torch.manual_seed(1)
     for _ in range(3):
         trainer.update()
@@ -170,14 +170,14 @@ def test_autocast_applies_only_inside_its_context() -> None:
 )
 def test_training_in_bfloat16_reaches_nearly_the_loss_of_float32(config: object) -> None:
     result = {}
-    for asked in ("float32", "bf16"):
+    for requested in ("float32", "bf16"):
         torch.manual_seed(0)
         options = TrainingOptions(
-            steps=40, batch_size=8, length=16, learning_rate=0.01, precision=asked
+            steps=40, batch_size=8, length=16, learning_rate=0.01, precision=requested
         )
         history = fit(build_model(config, 5, 1), corpus(), corpus(), options)
-        assert history.options["precision"] == asked
-        result[asked] = history.best_valid_nats
+        assert history.options["precision"] == requested
+        result[requested] = history.best_valid_nats
     assert result["bf16"] == pytest.approx(result["float32"], rel=0.05, abs=0.02)
 
 
@@ -190,10 +190,10 @@ def test_the_history_has_the_chosen_precision_and_the_reason() -> None:
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
 def test_recomputed_blocks_have_the_same_gradients_to_the_bit(asked: str) -> None:
-    kept, again = small(), small()
-    trained(kept, precision=asked)
+    stored, again = small(), small()
+    trained(stored, precision=asked)
     trained(again, precision=asked, recompute=True)
-    for a, b in zip(kept.parameters(), again.parameters(), strict=True):
+    for a, b in zip(stored.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
 

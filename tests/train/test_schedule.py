@@ -117,8 +117,8 @@ def test_each_optimizer_has_its_own_rates_unless_they_are_given() -> None:
     adamw, sgd = TrainingOptions(), TrainingOptions(optimizer="sgd")
     assert (adamw.peak_rate, adamw.decay_rate) == (0.002, 0.01)
     assert (sgd.peak_rate, sgd.decay_rate) == (1.0, 0.0)
-    given = TrainingOptions(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
-    assert (given.peak_rate, given.decay_rate) == (0.1, 0.5)
+    options = TrainingOptions(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    assert (options.peak_rate, options.decay_rate) == (0.1, 0.5)
 
 
 def test_recorded_options_make_the_same_options_again() -> None:

@@ -30,38 +30,38 @@ class Point(nn.Module):
 
 
 def small(**more: Any) -> TrainingOptions:
-    given = {"steps": 12, "batch_size": 4, "length": 10, "carry": True, "seed": 3}
-    return TrainingOptions(**{**given, **more})
+    options = {"steps": 12, "batch_size": 4, "length": 10, "carry": True, "seed": 3}
+    return TrainingOptions(**{**options, **more})
 
 
 @pytest.mark.parametrize("decay", [0.3, 0.9, 0.999])
 def test_the_average_is_the_weighted_mean_of_all_weights_so_far(decay: float) -> None:
     torch.manual_seed(0)
     point = Point()
-    kept = Average(point, decay, Alone(ALONE))
+    average = Average(point, decay, Alone(ALONE))
     seen: list[Tensor] = []
     for step in range(1, 41):
         with torch.no_grad():
             point.w.copy_(torch.randn(3, dtype=torch.float64))
         seen.append(point.w.detach().clone())
-        kept.take(step)
+        average.take(step)
         shares = torch.tensor([decay ** (step - i) for i in range(1, step + 1)]).double()
         expected = (shares[:, None] * torch.stack(seen)).sum(0) / shares.sum()
-        torch.testing.assert_close(kept.tensors["w"], expected, rtol=0, atol=1e-6)
-    assert kept.tensors.keys() == {"w"}  # once where tied, and nothing that is never trained
+        torch.testing.assert_close(average.tensors["w"], expected, rtol=0, atol=1e-6)
+    assert average.tensors.keys() == {"w"}  # once where tied, and nothing that is never trained
 
 
 def test_the_model_has_the_average_inside_the_context_and_its_own_bits_afterwards() -> None:
     point = Point()
-    kept = Average(point, 0.5, Alone(ALONE))
+    average = Average(point, 0.5, Alone(ALONE))
     for step, value in ((1, 0.1), (2, 0.7)):
         nn.init.constant_(point.w, value)
-        kept.take(step)
+        average.take(step)
     own = point.w.detach().clone()
-    with kept.in_place():
+    with average.in_place():
         torch.testing.assert_close(point.tied, torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.equal(point.w, own)
-    with pytest.raises(RuntimeError), kept.in_place():
+    with pytest.raises(RuntimeError), average.in_place():
         raise RuntimeError
     assert torch.equal(point.w, own)
 

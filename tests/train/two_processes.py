@@ -86,11 +86,11 @@ def trained(
     ranks: Ranks, name: str, kind: str, batch_size: int, dtype: str, options: TrainingOptions
 ) -> dict[str, Any]:
     """Losses, norms, the last gradient and the weights of a few updates."""
-    made = model(name, getattr(torch, dtype))
+    network = model(name, getattr(torch, dtype))
     parallelism = make_parallelism(options, ranks)
     losses, norms = [], []
-    with parallelism.distribute(made) as held:
-        trainer = Trainer(held, source(kind, batch_size), options, 100, ranks)
+    with parallelism.distribute(network) as wrapped:
+        trainer = Trainer(wrapped, source(kind, batch_size), options, 100, ranks)
         for _ in range(5):
             trainer.update()
             trainer.flush()
@@ -101,7 +101,7 @@ def trained(
     return {
         "losses": losses,
         "norms": norms,
-        "weights": {n: t.tolist() for n, t in made.state_dict().items()},
+        "weights": {n: t.tolist() for n, t in network.state_dict().items()},
         "moments": {n: parallelism.full(t).tolist() for n, t in state.moments.items()},
     }
 
@@ -118,12 +118,12 @@ def run(
     folder: str | None, name: str, kind: str, until: int | None, options: TrainingOptions
 ) -> dict[str, Any]:
     """A whole run, or one that is stopped `until` some step and keeps a checkpoint."""
-    made = model(name, torch.float64)
+    network = model(name, torch.float64)
     seen: list[Progress] = []
     stops = None if until is None else lambda: bool(seen) and seen[-1].step >= until
     where = None if folder is None else Checkpoints(folder=Path(folder), minutes=0.0, resume=True)
     history = train(
-        made,
+        network,
         source(kind, 5),
         CorpusPass(lines(9), 1, batch_size=3, length=5),
         options,
@@ -139,7 +139,7 @@ def run(
         "resumed": list(history.resumed_at),
         "valid": [e.valid_nats for e in history.evaluations],
         "best": history.best_step,
-        "weights": {n: t.tolist() for n, t in made.state_dict().items()},
+        "weights": {n: t.tolist() for n, t in network.state_dict().items()},
     }
 
 
