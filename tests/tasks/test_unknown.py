@@ -91,6 +91,17 @@ def test_a_model_of_a_few_words_may_be_scored_on_data_like_its_own() -> None:
     assert lm.score(lines).unknown > 0
 
 
+def test_a_new_model_says_that_its_test_data_is_of_another_kind() -> None:
+    said: list[str] = []
+    text, foreign = (st.open_source([t], sequences="stream") for t in (TEXT, FOREIGN))
+    lm = st.LanguageModel(st.Markov(order=2))
+    lm.fit(text, valid=text, test=foreign, callbacks=Callbacks(note=said.append))
+    assert said == [
+        "80.0 % of the symbols of the test part (480 of 600) are unknown to the model: is it data "
+        "like that of training?"
+    ]
+
+
 def test_translators_and_labellers_refuse_them_too() -> None:
     pairs = [("abc", "cba"), ("bca", "acb"), ("cab", "bac")] * 20
     config = st.Seq2Seq(encoder="gru", decoder="gru", model_size=8)
@@ -127,3 +138,19 @@ def test_the_command_line_refuses_them_and_has_the_flag(
     assert not (tmp_path / "new").exists()
     assert main([*fit, "--allow-unknown"]) == 0
     assert "80.0 % of the symbols of the train part" in capsys.readouterr().err
+
+
+def test_label_says_how_much_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [("aaab", "a"), ("bbba", "b")] * 20
+    labeller = st.Labeller("gru").fit(data, valid=data, options={"steps": 1})
+    labeller.save(tmp_path / "m")
+    (tmp_path / "x.txt").write_text("aazz\nzzzz\n")
+    assert main(["label", str(tmp_path / "m"), str(tmp_path / "x.txt")]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "75.0 % of the symbols of" in captured.err
+    (tmp_path / "x.txt").write_text("ab\n")
+    assert main(["label", str(tmp_path / "m"), str(tmp_path / "x.txt")]) == 0
+    assert "unknown" not in capsys.readouterr().err

@@ -21,7 +21,14 @@ GROUP = 1024  # lines of a file that are read at once; sorted by length, so the 
 WAITING = 256  # lines of stdin, which somebody may be waiting for
 T = TypeVar("T")
 Text: TypeAlias = "str | list[str]"
-_USUAL = ("source", "src", "input", "text", "sentence")  # columns of sources, in lower case
+_USUAL = (
+    "source",
+    "src",
+    "input",
+    "text",
+    "sentence",
+    "sequence",
+)  # columns of sources, in lower case
 
 
 def open_input(

@@ -36,7 +36,8 @@ def label(
         model: the folder of a labeller.
         file: a file with one sequence a line; a table; a file with an element in each line
             (.conll and the like); -: stdin, labelled line by line as it comes.
-        format: the format of the file: text, jsonl, csv, tsv, parquet or conll. [by its name]
+        format: the format of the file: text, jsonl, csv, tsv, parquet, fasta or
+            conll. [by its name]
         source_column: the column or field of the texts in a table. [text, or the only one]
         encoding: the encoding of the file.
         threads: the number of processor threads. [default: all cores]
@@ -45,19 +46,24 @@ def label(
     """
     from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.registry import load_as
+    from seriatim.tasks.unknown import UnknownCount
 
     use_threads(threads)
     labeller = load_as(Labeller, model, "label")
     reporter = Reporter(is_quiet=quiet)
-    began, done = time.perf_counter(), 0
+    began, done, unknown = time.perf_counter(), 0, UnknownCount(0, 0)
     inputs = open_input(file, format=format, column=source_column, encoding=encoding)
     for group in inputs:
         for result in labeller.label(group):
             _print(result, json=json)
         sys.stdout.flush()
         done += len(group)
+        unknown += labeller.count_unknown(group)
         reporter.counted(f"{done:,} lines, {done / (time.perf_counter() - began):,.1f} lines/s")
     reporter.done()
+    if unknown.unknown:
+        name = "stdin" if file == "-" else file
+        reporter.note(f"{unknown.describe(name)} and read as <unk>")
 
 
 def _print(result: "Labelled | list[Labelled]", *, json: bool) -> None:

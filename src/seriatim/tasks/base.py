@@ -28,7 +28,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.training_record import TrainingRecord, read_training
-from seriatim.tasks.unknown import UnknownCount, note_unknown
+from seriatim.tasks.unknown import UnknownCount, note_mostly_unknown, note_unknown
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import CheckpointFolder, open_run, write_documents
@@ -208,10 +208,12 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             self._adopt(documents)
         with current().main_first():  # it fills the cache, and the others map its files
             corpora = self._encode(parts, callbacks.log)
-        if self.model is not None:
-            for name, corpus in corpora.items():
-                counts = self._unknown(corpus)
-                note_unknown(counts, f"the {name} part", callbacks.remark, allow=allow_unknown)
+        for name, corpus in corpora.items():
+            counts, part = self._unknown(corpus), f"the {name} part"
+            if self.model is not None:
+                note_unknown(counts, part, callbacks.remark, allow=allow_unknown)
+            elif name != "train":
+                note_mostly_unknown(counts, part, callbacks.remark)
         merged = self._merged(options, given, corpora["train"])
         is_new = self.model is None
         if self.model is None:

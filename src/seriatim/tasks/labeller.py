@@ -237,9 +237,17 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         return self._score(corpus)
 
     def _unknown(self, corpus: Sequence[Example]) -> list[UnknownCount]:
-        unknown, ids = self._vocabularies()[0].unknown, [_source(e)[:-1] for e in corpus]
-        count = 0 if unknown is None else sum(int((i == unknown).sum()) for i in ids)
-        return [UnknownCount(count, sum(map(len, ids)))]
+        return [self._count_unknown([_source(example)[:-1] for example in corpus])]
+
+    def count_unknown(self, texts: Sequence[Text]) -> UnknownCount:
+        """How many symbols of texts are unknown."""
+        symbols = self._vocabularies()[0]
+        return self._count_unknown([_encoded(text, symbols)[:-1] for text in texts])
+
+    def _count_unknown(self, sources: Sequence[Tensor]) -> UnknownCount:
+        unknown = self._vocabularies()[0].unknown
+        count = 0 if unknown is None else sum(int((ids == unknown).sum()) for ids in sources)
+        return UnknownCount(count, sum(map(len, sources)))
 
     def _facts(self, corpus: list[Example]) -> LabelledFacts:
         return LabelledFacts(len(corpus))

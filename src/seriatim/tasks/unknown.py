@@ -4,7 +4,7 @@ Knows counts; no text and no model.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from seriatim.data.corpus import Corpus
@@ -43,6 +43,12 @@ class UnknownCount:
         known = None if training is None or not training.symbols else training
         before = 0.0 if known is None else known.unknown / known.symbols
         return cls(corpus.num_unknown, corpus.num_tokens, before, side)
+
+    def __add__(self, other: Self) -> Self:
+        """The count of both."""
+        return replace(
+            self, unknown=self.unknown + other.unknown, symbols=self.symbols + other.symbols
+        )
 
     @property
     def fraction(self) -> float:
@@ -91,3 +97,12 @@ def note_unknown(
     for count in counts:
         if count.unknown:
             note(f"{count.describe(name)} and read as <unk>")
+
+
+def note_mostly_unknown(
+    counts: Iterable[UnknownCount], name: str, note: Callable[[str], None]
+) -> None:
+    """Say that most of the validation or test data of a new model is unknown to it."""
+    for count in counts:
+        if count.fraction > LIMIT:
+            note(f"{count.describe(name)}: is it data like that of training?")
