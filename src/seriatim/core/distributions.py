@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seriatim.core.compiling import not_compiled
 from seriatim.core.linear_softmax import linear_log_prob
 from seriatim.core.tree import Tree
 from seriatim.errors import NOT_NUMBERS, ConfigError, ModelError
@@ -161,7 +162,7 @@ class LinearCategorical(Categorical):
     def _is_small(self, x: Tensor) -> bool:
         return x.numel() * self.num_symbols < _FEW_LOGITS
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @not_compiled
     def _in_groups(self, x: Tensor, smoothing: float) -> Tensor:
         features, targets = self.features.reshape(-1, self.features.shape[-1]), x.reshape(-1)
         index = None

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seriatim.core.column_major import cat_rows, is_column_major, weight_gradient
+from seriatim.core.compiling import not_compiled
 
 Adding = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,7 +35,7 @@ def is_low_precision(x: Tensor) -> bool:
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def lstm(
     x: Tensor, h: Tensor, c: Tensor, weights: list[Tensor], mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ def lstm(
     return states
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def rnn(
     x: Tensor,
     h: Tensor,
@@ -72,7 +73,7 @@ def rnn(
     return states
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def gru(x: Tensor, h: Tensor, weights: list[Tensor], mask: Tensor | None = None) -> Tensor:
     """A GRU layer with the reset after the product: h_t of every step, (B, L, D).
 
