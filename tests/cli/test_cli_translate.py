@@ -9,6 +9,7 @@ import pytest
 
 from seriatim.cli import main
 from seriatim.cli.inputs import _arriving
+from seriatim.errors import DecodingError
 
 TINY = ["--model-size", "16", "--encoder-layers", "1", "--decoder-layers", "1", "--dropout", "0"]
 
@@ -103,6 +104,21 @@ def test_lines_of_a_stream_are_in_order_and_without_line_ends() -> None:
         "",
         "last",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_lines_of_wide_characters_are_read_from_a_stream(encoding: str) -> None:
+    stream = io.BytesIO("Ċä\r\nb\n\nПривет".encode(encoding))
+    lines = [line for group in _arriving(stream, encoding) for line in group]
+    assert lines == ["Ċä", "b", "", "Привет"]
+    with pytest.raises(DecodingError, match="stdin is not"):
+        list(_arriving(io.BytesIO(b"\x00"), encoding))
+
+
+def test_utf16_without_a_mark_is_refused_on_stdin() -> None:
+    stream = io.BytesIO("plain text\n".encode("utf-16-le"))
+    with pytest.raises(DecodingError, match="give --encoding utf-16-le"):
+        list(_arriving(stream, "utf-8"))
 
 
 def test_json_has_scores_the_n_best_and_the_weights_of_the_alignment(

@@ -100,7 +100,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_batch_is_a_function_of_seed_and_step_in_whatever_order_it_is_asked(name: str) -> None:
+def test_a_batch_is_a_function_of_seed_and_step_in_any_order_of_access(name: str) -> None:
     forward, backward = SOURCES[name](3), SOURCES[name](3)
     num = 2 * forward.steps_per_epoch
     first = [forward.batch(step) for step in range(num)]
@@ -174,7 +174,7 @@ def test_chunks_are_of_nearly_one_size(size: int, rows: int, length: int) -> Non
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_rows_of_chunks_go_on_where_they_ended_until_the_epoch_restarts() -> None:
+def test_rows_of_chunks_continue_until_the_epoch_restarts() -> None:
     source = StreamChunks(stream(503), B, batch_size=4, length=16)
     last: list[int] | None = None
     for step in range(2 * source.steps_per_epoch):
@@ -209,7 +209,7 @@ def test_an_epoch_of_windows_holds_at_least_as_many_symbols_as_the_stream() -> N
 
 @pytest.mark.parametrize("carry", [True, False])
 @pytest.mark.parametrize("size", [1, 5, 33, 100])
-def test_a_short_stream_shrinks_the_batch_and_says_so(size: int, carry: bool) -> None:
+def test_a_short_stream_shrinks_the_batch_with_a_note(size: int, carry: bool) -> None:
     source = batch_source(stream(size), B, batch_size=8, length=64, carry=carry, seed=0)
     batch = source.batch(0)
     assert batch.shape[1] <= size
@@ -264,7 +264,7 @@ def test_sequences_cover_every_pair_once_an_epoch(
             assert all(np.prod(batch.shape) <= budget for batch in batches)
 
 
-def test_epochs_differ_in_order_and_in_company() -> None:
+def test_epochs_differ_in_order_and_in_grouping() -> None:
     source = SequenceBatches(random_sequences(300, 12), B, batch_size=8, length=64, seed=0)
     first, second = ({frozenset(pairs(b)) for b in epoch(source, n)} for n in (0, 1))
     assert len(first & second) < len(first) / 2
@@ -282,7 +282,7 @@ def test_bucketing_leaves_little_padding() -> None:
     assert (chance / chance.max(1, keepdims=True)).mean() < 0.55  # what bucketing avoids
 
 
-def test_the_last_batch_is_no_left_over() -> None:
+def test_the_last_batch_is_not_a_remainder() -> None:
     source = SequenceBatches(sequences(*[5] * 65), B, batch_size=16, length=64, seed=0)
     assert sorted(batch.shape[0] for batch in epoch(source)) == [8, 9, 16, 16, 16]
 
@@ -306,7 +306,7 @@ def test_a_long_document_is_cut_into_pieces_of_nearly_one_size_that_overlap_by_o
     length=st.integers(1, 40),
     is_stream=st.booleans(),
 )
-def test_one_pass_reads_every_pair_once_and_rows_go_on(
+def test_one_pass_reads_every_pair_once_and_rows_continue(
     sizes: list[int], rows: int, length: int, is_stream: bool
 ) -> None:
     corpus = stream(sum(sizes)) if is_stream else sequences(*sizes)
@@ -323,7 +323,7 @@ def test_one_pass_reads_every_pair_once_and_rows_go_on(
     assert all(np.prod(r.batch.shape) <= rows * length for r in readings)
 
 
-def test_a_limited_pass_reads_about_that_much_from_everywhere() -> None:
+def test_a_limited_pass_samples_the_whole_corpus() -> None:
     lines = random_sequences(1000, 20)
     found = all_pairs([r.batch for r in one_pass(lines, B, batch_size=4, length=8, limit=2000)])
     assert len(found) == pytest.approx(2000, rel=0.1)

@@ -12,7 +12,7 @@ def example(length: int, first: int = 0) -> Example:
     return Example(x, x + 100)
 
 
-def test_rows_are_padded_behind_and_lengths_say_where() -> None:
+def test_rows_are_padded_at_the_end_and_lengths_give_the_position() -> None:
     batch = collate([example(3), example(1, 7)])
     assert batch.inputs.tolist() == [[0, 1, 2], [7, 0, 0]]
     assert batch.targets.tolist() == [[100, 101, 102], [107, 0, 0]]
@@ -21,7 +21,7 @@ def test_rows_are_padded_behind_and_lengths_say_where() -> None:
     assert batch.num_targets() == 4
 
 
-def test_level_rows_have_no_lengths() -> None:
+def test_rows_of_equal_length_have_no_lengths() -> None:
     assert collate([example(2), example(2)]).lengths is None
 
 
@@ -30,7 +30,7 @@ def test_records_of_several_components_keep_their_shape() -> None:
     assert collate([Example(x, x), Example(x[:2], x[:2])]).inputs.shape == (2, 4, 3)
 
 
-def test_weights_of_some_examples_are_ones_for_the_others() -> None:
+def test_examples_without_weights_have_weight_one() -> None:
     weighted = Example(torch.zeros(3), torch.zeros(3), torch.tensor([0.0, 0.5, 1.0]))
     batch = collate([weighted, example(2)])
     assert batch.target_weights().tolist() == [[0.0, 0.5, 1.0], [1.0, 1.0, 0.0]]
@@ -46,7 +46,7 @@ def test_sources_are_padded_on_their_own() -> None:
     assert batch.lengths is None
 
 
-def test_every_example_comes_once_an_epoch_in_another_order() -> None:
+def test_every_example_occurs_once_an_epoch_in_a_new_order() -> None:
     examples = [example(1 + i % 5, 10 * i) for i in range(23)]
     source = ExampleBatches(examples, batch_size=4, seed=1)
     epochs = []
@@ -74,6 +74,6 @@ def test_a_pass_reads_everything_once_and_a_limit_spreads_over_the_whole() -> No
     assert sorted(some) == [0, 20, 40, 60, 80]
 
 
-def test_nothing_to_learn_from_is_refused() -> None:
+def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(DataError, match="no target"):
         ExampleBatches([], batch_size=2, seed=0)

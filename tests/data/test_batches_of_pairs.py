@@ -58,7 +58,7 @@ sizes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, 
 
 
 @given(sizes, st.integers(1, 60), st.integers(0, 3))
-def test_an_epoch_has_every_pair_once_whole_with_its_own_source(
+def test_an_epoch_has_every_pair_once_with_its_own_source(
     found: list[tuple[int, int]], budget: int, seed: int
 ) -> None:
     batches = PairBatches(corpus_of(found), ENDS, seed=seed, token_budget=budget)
@@ -91,7 +91,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step() -> None:
     )
 
 
-def test_epochs_come_in_other_orders_and_mix_pairs_of_equal_length() -> None:
+def test_epochs_differ_in_order_and_mix_pairs_of_equal_length() -> None:
     batches = PairBatches(corpus_of([(5, 5)] * 64), ENDS, seed=0, token_budget=96)
     steps = batches.steps_per_epoch
     together = [
@@ -101,7 +101,7 @@ def test_epochs_come_in_other_orders_and_mix_pairs_of_equal_length() -> None:
     assert together[0] != together[1]
 
 
-def test_little_of_a_batch_is_padding_and_the_share_is_told_as_it_is() -> None:
+def test_batches_have_little_padding_and_its_fraction_is_right() -> None:
     batches = PairBatches(corpus_of(random_sizes(4000)), ENDS, seed=0, token_budget=1000)
     places = valid = 0
     for step in range(batches.steps_per_epoch):
@@ -114,12 +114,12 @@ def test_little_of_a_batch_is_padding_and_the_share_is_told_as_it_is() -> None:
     assert batches.padding_fraction < 0.08
 
 
-def test_rows_are_counted_where_there_is_no_budget() -> None:
+def test_without_a_budget_batches_are_counted_in_rows() -> None:
     batches = PairBatches(corpus_of(random_sizes(100)), ENDS, seed=0, batch_size=25)
     assert {batches.batch(i).shape[0] for i in range(4)} == {25}
 
 
-def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own_and_said_so() -> None:
+def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own_with_a_note() -> None:
     batches = PairBatches(corpus_of([(50, 50), (2, 2), (3, 3)]), ENDS, seed=0, token_budget=30)
     assert batches.steps_per_epoch == 2
     assert batches.notes == (
@@ -137,7 +137,7 @@ def test_a_pass_has_every_pair_once_and_counts_its_targets(found: list[tuple[int
     assert all(reading.is_first and not reading.continues for reading in data.batches())
 
 
-def test_a_limited_pass_reads_about_so_many_targets_from_all_over() -> None:
+def test_a_limited_pass_samples_targets_from_everywhere() -> None:
     found = random_sizes(1000)
     data = PairPass(corpus_of(found), ENDS)
     chosen = [int(row) for rows, _ in data.indexed_batches(1000) for row in rows]
@@ -159,7 +159,7 @@ def test_padding_of_empty_sides_is_the_boundary_and_no_row_is_empty() -> None:
     assert batch.lengths.tolist() == [1, 2]
 
 
-def test_sources_alone_are_made_as_in_training() -> None:
+def test_batches_of_sources_alone_are_those_of_training() -> None:
     reader = PairReader(corpus_of([(3, 1), (0, 2)]), ENDS)
     own = source_batch([np.array([100, 100, 100]), np.array([], np.int64)], boundary=1)
     theirs = reader.source(np.array([0, 1]))
@@ -169,18 +169,18 @@ def test_sources_alone_are_made_as_in_training() -> None:
     assert torch.equal(own.lengths, theirs.lengths)
 
 
-def test_cuts_take_as_many_rows_as_the_widest_of_both_sides_allows() -> None:
+def test_batches_have_as_many_rows_as_the_wider_side_allows() -> None:
     source, target = np.array([2, 5, 1, 1]), np.array([4, 4, 4, 4])
     assert cut_batches(source, target, batch_size=9, token_budget=18).tolist() == [0, 2, 4]
     assert cut_batches(source, target, batch_size=9, token_budget=17).tolist() == [0, 1, 2, 4]
 
 
-def test_no_pair_at_all_is_refused() -> None:
+def test_an_empty_list_of_pairs_is_refused() -> None:
     with pytest.raises(DataError, match="there are no pairs"):
         PairReader(PairCorpus.from_tokens([]), ENDS)
 
 
-def test_few_shapes_come_again_and_again_with_little_padding() -> None:
+def test_few_distinct_shapes_recur_with_little_padding() -> None:
     corpus = corpus_of(random_sizes(12_000))
     batches = PairBatches(corpus, ENDS, seed=0, token_budget=1_500)
     shapes = [

@@ -29,7 +29,7 @@ def test_characters_are_letters_digits_punctuation_or_spaces() -> None:
     assert sum(map(len, categories.values())) == vocabulary.num_symbols, "each symbol once"
 
 
-def test_words_are_banded_by_the_share_of_the_text_that_they_make_up() -> None:
+def test_words_are_banded_by_their_fraction_of_the_text() -> None:
     text = "a " * 50 + "b " * 20 + "c " * 12 + "d " * 10 + "e f g h i j k l"
     vocabulary = _symbols("word", text=text)
     counts = np.bincount(vocabulary.encode(text), minlength=vocabulary.num_symbols)
@@ -39,7 +39,7 @@ def test_words_are_banded_by_the_share_of_the_text_that_they_make_up() -> None:
     assert _texts(vocabulary, categories["rare words"]) == set("defghijkl")
 
 
-def test_pieces_of_words_are_of_the_kind_of_what_they_spell() -> None:
+def test_pieces_of_words_have_the_category_of_their_spelling() -> None:
     vocabulary = fit_vocabulary(
         "bpe:300", ["the cat, the cat, the 12 cats " * 20], sequences="stream"
     )
@@ -48,7 +48,7 @@ def test_pieces_of_words_are_of_the_kind_of_what_they_spell() -> None:
     assert any("cat" in t for t in _texts(vocabulary, categories["letters"]))
 
 
-def test_a_function_or_sets_say_other_kinds() -> None:
+def test_a_function_or_sets_define_other_categories() -> None:
     vocabulary = _symbols("char")
     counts = np.ones(vocabulary.num_symbols, np.int64)
     categories = categories_of(

@@ -210,7 +210,7 @@ def test_a_literal_unk_is_counted_and_spells_itself() -> None:
     assert corpus.num_unknown == 1 and corpus.lossless_reason is None
 
 
-def test_words_of_one_long_line_are_had_back(
+def test_words_of_one_long_line_are_restored(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from seriatim.data import files
@@ -303,7 +303,7 @@ def test_a_source_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, cach
     assert entries(cache) == []
 
 
-def test_a_cache_that_cannot_be_written_is_replaced_for_now(
+def test_an_unwritable_cache_is_replaced_by_a_temporary_one(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "temporary"
@@ -318,7 +318,7 @@ def test_a_cache_that_cannot_be_written_is_replaced_for_now(
     assert list(place.iterdir()) == []
 
 
-def test_no_room_anywhere_is_said(text: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(text: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -395,7 +395,7 @@ def test_wikitext_2_has_the_tokens_that_the_literature_counts(shared: Path, cach
     assert build_corpus(lines, fitted(lines, "word"), cache).num_scored == 217_646
 
 
-def test_naughty_strings_are_had_back(shared: Path, cache: Path) -> None:
+def test_naughty_strings_are_restored(shared: Path, cache: Path) -> None:
     source = open_source(shared / "blns" / "blns.txt", sequences="line")
     for spec in ("byte", "char", "bpe:400"):
         corpus = build_corpus(source, fitted(source, spec), cache)

@@ -38,7 +38,7 @@ def test_a_table_has_a_text_and_its_label(tmp_path: Path) -> None:
         ("b.tsv", "source\ttarget\nso good\tpos\n"),
     ],
 )
-def test_a_header_that_names_text_and_label_is_no_row(tmp_path: Path, name: str, text: str) -> None:
+def test_a_header_of_text_and_label_is_not_a_row(tmp_path: Path, name: str, text: str) -> None:
     assert list(open_labelled(write(tmp_path / name, text)).pairs()) == [("so good", "pos")]
 
 
@@ -72,7 +72,9 @@ def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
         ([(["a", "b"], ["x"]), (["b"], ["y"])], "2 elements has 1 labels"),
     ],
 )
-def test_what_cannot_be_learnt_is_refused(data: list[tuple[str, str]], reason: str) -> None:
+def test_labels_that_cannot_be_learned_are_refused(
+    data: list[tuple[str, str]], reason: str
+) -> None:
     with pytest.raises(DataError, match=reason):
         LabelSet.of(open_labelled(data))
 
@@ -108,7 +110,7 @@ def test_look_sees_that_subfolders_are_labels(tmp_path: Path) -> None:
     assert "--task label" in report
 
 
-def test_a_folder_of_one_file_has_nothing_to_tell_apart(tmp_path: Path) -> None:
+def test_a_folder_with_one_label_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "only.txt", "a\n")
     with pytest.raises(DataError, match=r"1 \.txt files"):
         open_labelled(tmp_path)

@@ -57,7 +57,7 @@ def test_rare_parts_can_be_left_out_and_json_restores_the_rest() -> None:
     assert again.encode("é").tolist() == symbols.encode("é").tolist()
 
 
-def test_what_is_predicted_cannot_be_taken_apart() -> None:
+def test_predicted_text_cannot_be_decomposed() -> None:
     with pytest.raises(ConfigError, match="can be read but not predicted"):
         fit_vocabulary("nfd", ["a"], sequences="line")
     with pytest.raises(ConfigError, match="choose byte, char, nfd, word, or bpe:N"):

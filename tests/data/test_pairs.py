@@ -100,7 +100,7 @@ def test_fields_without_usual_names_must_be_named(tmp_path: Path) -> None:
 # ---- bad input ----------------------------------------------------------------------------------
 
 
-def test_files_of_different_length_say_both_counts_and_where_to_look(tmp_path: Path) -> None:
+def test_files_of_different_length_are_refused_with_both_counts_and_a_line(tmp_path: Path) -> None:
     rng = random.Random(0)
     lengths = [rng.randint(1, 80) for _ in range(200)]
     lost = 120
@@ -193,14 +193,14 @@ def test_a_corpus_of_pairs_is_mapped_from_the_cache_and_restores_both_sides(tmp_
     assert corpus.num_scored == sum(len(t) for _, t in EXPECTED) + len(EXPECTED)
 
 
-def test_the_fingerprint_changes_with_either_side_and_with_their_exchange() -> None:
+def test_the_fingerprint_changes_with_either_side_and_when_they_are_swapped() -> None:
     def fingerprint(items: list[tuple[str, str]]) -> str:
         return PairList(tuple(items)).sources.fingerprint()
 
     assert len({fingerprint(p) for p in ([("a", "b")], [("a", "c")], [("b", "a")])}) == 3
 
 
-def test_sides_of_different_sizes_are_no_corpus_of_pairs() -> None:
+def test_sides_of_different_sizes_are_refused() -> None:
     one = PairCorpus.from_tokens([([2], [3])])
     two = PairCorpus.from_tokens([([2], [3]), ([4], [5])])
     with pytest.raises(DataError, match="1 sources and 2 targets"):

@@ -169,7 +169,7 @@ def test_nul_bytes_are_text(write: Write) -> None:
 # ---- files and folders --------------------------------------------------------------------------
 
 
-def test_gzip_is_looked_through(write: Write) -> None:
+def test_gzip_is_decompressed(write: Write) -> None:
     assert stream(write("a.txt.gz", gzip.compress(b"a\r\nb"))) == "a\nb\n"
     packed = write("b.csv.gz", gzip.compress(b"text\nab\n"))
     assert read(open_source(packed)) == ["ab"]
@@ -246,7 +246,7 @@ def test_jsonl_without_a_field_takes_text_the_only_one_or_the_value(write: Write
         read(open_source(write("b.jsonl", '{"a": "x", "b": "y"}')))
 
 
-def test_broken_records_are_named_by_their_line(write: Write) -> None:
+def test_errors_in_records_name_their_line(write: Write) -> None:
     good = '{"text": "a"}\n'
     with pytest.raises(DataError, match="line 2, is not JSON"):
         read(open_source(write("a.jsonl", good + '{"text": \n')))
@@ -276,7 +276,7 @@ def test_tsv_has_no_quotes_and_a_number_counts_columns_without_a_header(write: W
         read(open_source(path, column="3"))
 
 
-def test_broken_tables_are_named_by_their_line(write: Write) -> None:
+def test_errors_in_tables_name_their_line(write: Write) -> None:
     with pytest.raises(DataError, match="line 3, has 1 column and the first row has 2"):
         read(open_source(write("a.csv", "n,text\n1,a\n2\n")))
     with pytest.raises(DataError, match="is not csv"):
@@ -294,7 +294,7 @@ def test_one_row_per_event_is_grouped_and_sorted(write: Write) -> None:
     assert read(open_source(path, **options, sequences="stream"))[1] == ["open", "start", "\n"]
 
 
-def test_events_are_ordered_by_exact_numbers_or_by_text(write: Write) -> None:
+def test_events_are_ordered_by_exact_numbers_or_by_dates(write: Write) -> None:
     big = 1_700_000_000_000_000_000
     path = write("e.csv", "t,e,s\n" + "".join(f"{big + i},{i},s\n" for i in (2, 0, 1)))
     options = {"column": "e", "sequence_id": "s", "order": "t"}
@@ -303,7 +303,7 @@ def test_events_are_ordered_by_exact_numbers_or_by_text(write: Write) -> None:
     assert read(open_source(path, **options)) == [["a", "b"]]
 
 
-def test_an_event_without_a_value_is_named(write: Write) -> None:
+def test_an_event_without_a_value_is_refused_by_line(write: Write) -> None:
     path = write("e.csv", "e,s\na,1\n,1\n")
     with pytest.raises(DataError, match="line 3, has an empty event"):
         read(open_source(path, column="e", sequence_id="s"))

@@ -59,7 +59,7 @@ def test_every_sequence_is_in_one_part_in_order_and_duplicates_together(items: l
         (1000, (0.5, 0.25, 0.25), [500, 250, 250]),
     ],
 )
-def test_sizes_are_those_asked_for(
+def test_parts_have_the_requested_sizes(
     number: int, fractions: tuple[float, float, float], sizes: list[int]
 ) -> None:
     source = open_source([f"text {i}" for i in range(number)])
@@ -67,7 +67,7 @@ def test_sizes_are_those_asked_for(
     assert [len(texts(part)) for part in parts] == sizes
 
 
-def test_parts_do_not_depend_on_the_order_or_on_what_repeats() -> None:
+def test_parts_do_not_depend_on_order_or_duplicates() -> None:
     items = [f"text {i}" for i in range(50)]
     shuffled = [*items, *items[:20]]
     random.Random(0).shuffle(shuffled)
@@ -77,7 +77,7 @@ def test_parts_do_not_depend_on_the_order_or_on_what_repeats() -> None:
         assert set(texts(a)) == set(texts(b))
 
 
-def test_lists_of_symbols_are_split_as_wholes() -> None:
+def test_lists_of_symbols_are_never_cut() -> None:
     items = [["a", "b c"], ["a b", "c"], ["a", "b", "c"], ["a", "b c"]]
     parts, record = split_source(open_source(items))
     found = [text for part in parts for text in part.texts()]  # type: ignore[union-attr]
@@ -101,7 +101,7 @@ def test_too_few_distinct_sequences_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(st.sampled_from("ab é🐈"), max_size=9), min_size=3, max_size=30))
-def test_streams_are_cut_at_line_ends_into_parts_with_something_in_each(lines: list[str]) -> None:
+def test_streams_are_cut_at_line_ends_into_parts_that_are_not_empty(lines: list[str]) -> None:
     source = open_source(["\n".join(lines) + "\n"], sequences="stream")
     parts, record = split_source(source)
     found = [joined(part) for part in parts]
@@ -113,7 +113,7 @@ def test_streams_are_cut_at_line_ends_into_parts_with_something_in_each(lines: l
     assert [f.bytes for f in facts] == [len(part.encode()) for part in found]
 
 
-def test_a_cut_is_the_first_line_end_at_or_after_its_share_of_bytes() -> None:
+def test_a_cut_is_the_first_line_end_at_or_after_its_fraction_of_bytes() -> None:
     lines = ["é" * 4 + "\n"] * 100  # 9 bytes each
     parts, _ = split_source(open_source(["".join(lines)], sequences="stream"))
     assert [joined(part).count("\n") for part in parts] == [80, 10, 10]
@@ -121,7 +121,7 @@ def test_a_cut_is_the_first_line_end_at_or_after_its_share_of_bytes() -> None:
     assert [joined(part) for part in parts] == ["x" * 95 + "\n", "a\n", "b\ny\n"]
 
 
-def test_a_long_last_line_leaves_a_line_to_every_part() -> None:
+def test_a_long_last_line_leaves_a_line_for_every_part() -> None:
     parts, _ = split_source(open_source(["a\nb\n" + "x" * 90 + "\n"], sequences="stream"))
     assert [joined(part) for part in parts] == ["a\n", "b\n", "x" * 90 + "\n"]
 
@@ -138,7 +138,7 @@ def test_blocks_of_reading_do_not_move_the_cuts(
     assert [joined(part) for part in split_source(open_source(path))[0]] == whole
 
 
-def test_a_stream_of_one_line_is_cut_between_characters_that_are_no_spaces() -> None:
+def test_a_stream_of_one_line_is_cut_between_characters_other_than_spaces() -> None:
     line = "word " * 200
     parts, record = split_source(open_source([line.strip()], sequences="stream"))
     found = [joined(part) for part in parts]
@@ -202,7 +202,7 @@ def test_a_fraction_of_zero_gives_no_part(sequences: str) -> None:
     "fractions",
     [(0.8, 0.1), (0.8, 0.1, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"),) * 3],
 )
-def test_fractions_that_are_none_are_refused(fractions: tuple[float, ...]) -> None:
+def test_invalid_fractions_are_refused(fractions: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="with the sum 1, such as"):
         split_source(open_source(["a", "b", "c"]), fractions)
 

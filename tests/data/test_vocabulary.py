@@ -131,7 +131,7 @@ def test_ids_go_by_falling_frequency_then_by_symbol() -> None:
     assert [words.name(i) for i in range(5)] == ["<unk>", "<end>", "a", "b", "c"]
 
 
-def test_min_count_and_max_size_cut_off_the_rare() -> None:
+def test_min_count_and_max_size_leave_out_rare_symbols() -> None:
     text = "a a a b b c"
     assert fit_vocabulary("word", [text], sequences="line", min_count=2).num_symbols == 4
     assert fit_vocabulary("word", [text], sequences="line", max_size=3).num_symbols == 3
@@ -153,7 +153,7 @@ def test_only_ascii_space_tab_and_line_end_separate_words() -> None:
     ]
 
 
-def test_events_are_symbols_as_they_are() -> None:
+def test_events_are_symbols_unchanged() -> None:
     events = [["log in", "open", "\n"], ["open", "log out", "\n"]]
     vocabulary = fit_vocabulary("word", events, sequences="stream")
     assert vocabulary.num_symbols == 5
@@ -166,7 +166,7 @@ def test_events_are_symbols_as_they_are() -> None:
         ByteVocabulary(is_document=False).encode(["a"])
 
 
-def test_events_with_line_ends_inside_are_not_mended() -> None:
+def test_line_ends_inside_events_are_kept() -> None:
     vocabulary = fit_vocabulary("word", [["a\n b", "c"]], sequences="line")
     ids = vocabulary.encode(["a\n b", "c"])
     assert vocabulary.decode(ids) == pushed(vocabulary, ids) == "a\n b c"
@@ -321,7 +321,7 @@ def test_bpe_is_the_same_in_another_process() -> None:
     assert run.stdout.decode().strip() == fitted("bpe:300", "stream").fingerprint()
 
 
-def test_training_takes_ever_fewer_of_very_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_samples_very_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe, "_FULL_TRAINING_BYTES", 100)
     monkeypatch.setattr(bpe, "_TRAINING_CHARACTERS", 5)
     taken = list(bpe._subsample([f"{i:09d}\n" for i in range(10_000)]))
@@ -331,7 +331,7 @@ def test_training_takes_ever_fewer_of_very_many_texts(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("spec", ["bpe", "bpe:", "bpe:x", "bpe:256", "bpe:-1", "bpe:²"])
-def test_sizes_without_room_for_the_bytes_are_refused(spec: str) -> None:
+def test_a_vocabulary_too_small_for_all_bytes_is_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="at least 257"):
         fit_vocabulary(spec, ["ab"], sequences="line")
 
@@ -351,7 +351,7 @@ def test_a_foreign_tokenizer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("spec", ["chars", "words", "byte:3", "BPE:300", "", "char:10"])
-def test_symbols_that_do_not_exist_are_refused(spec: str) -> None:
+def test_unknown_kinds_of_symbols_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="choose byte, char, word, or bpe:N"):
         fit_vocabulary(spec, ["ab"], sequences="line")
 
@@ -438,7 +438,7 @@ def _mutate(value: object, draw: random.Random) -> object:
 
 
 @pytest.mark.parametrize("spec", ["byte", "char", "word", "bpe:260"])
-def test_a_fuzzed_vocabulary_works_or_is_refused_in_a_sentence(spec: str) -> None:
+def test_a_fuzzed_vocabulary_loads_or_is_refused_in_one_sentence(spec: str) -> None:
     draw = random.Random(3)
     original = fit_vocabulary(spec, ["ab ab\n"], sequences="line").to_json()
     refusals = []
@@ -454,7 +454,7 @@ def test_a_fuzzed_vocabulary_works_or_is_refused_in_a_sentence(spec: str) -> Non
     assert not any("\n" in refusal for refusal in refusals)
 
 
-def test_constructors_refuse_what_cannot_be() -> None:
+def test_constructors_refuse_invalid_arguments() -> None:
     with pytest.raises(ConfigError, match="occurs twice"):
         WordVocabulary(["a", "a"], is_document=False)
     with pytest.raises(ConfigError, match="not one character"):
@@ -477,7 +477,7 @@ def test_tinyshakespeare_has_65_characters(shared: Path) -> None:
     assert vocabulary.num_symbols == 66  # 65 and <unk>; the line end is one of the 65
 
 
-def test_every_naughty_string_goes_through_every_kind(shared: Path) -> None:
+def test_every_naughty_string_is_encoded_by_every_kind_of_symbols(shared: Path) -> None:
     source = open_source(shared / "blns" / "blns.txt", sequences="line")
     for spec in ("byte", "char", "bpe:500"):
         vocabulary = fit_vocabulary(spec, source.texts(), sequences="line")

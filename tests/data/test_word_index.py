@@ -36,7 +36,7 @@ def plain(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_words_are_those_of_the_plain_way(text: str) -> None:
+def test_the_word_index_agrees_with_the_plain_implementation(text: str) -> None:
     index = WordIndex()
     found = index.add(cut_words(text))
     assert [index.words[i] for i in found] == plain(text)
@@ -108,7 +108,7 @@ def test_parts_of_a_split_are_read_as_well(tmp_path: Path) -> None:
     )
 
 
-def test_tables_and_lists_go_the_ordinary_way(tmp_path: Path) -> None:
+def test_tables_and_lists_are_read_without_the_word_index(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"text": "a b"}\n')
     assert not can_read_words(open_source(tmp_path / "t.jsonl", sequences="line"))
     assert not can_read_words(open_source(["a b", "c"], sequences="line"))

@@ -3,6 +3,8 @@
 Knows files and formats; no model.
 """
 
+import codecs
+import io
 import queue
 import sys
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
 from seriatim.cli.output import print_notes
+from seriatim.data.encodings import unmarked_utf16
 from seriatim.errors import ConfigError, DecodingError
 
 if TYPE_CHECKING:
@@ -129,10 +132,15 @@ def _grouped(items: Iterable[T]) -> Iterator[list[T]]:
 def _arriving(stream: BinaryIO, encoding: str) -> Iterator[list[str]]:
     """Lines of a stream as they come: a group is what waits when the one before is done."""
     waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=4 * WAITING)
+    failures: list[UnicodeError] = []
+    is_wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
     def read() -> None:
-        for line in stream:
-            waiting.put(line)
+        try:
+            for line in _wide_lines(stream, encoding) if is_wide else stream:
+                waiting.put(line)
+        except UnicodeError as error:
+            failures.append(error)
         waiting.put(None)
 
     # A daemon: whoever stops listening must not wait for a line that never comes.
@@ -147,13 +155,33 @@ def _arriving(stream: BinaryIO, encoding: str) -> Iterator[list[str]]:
                 is_last = True
                 break
             group.append(more)
-        yield [_decoded(raw, number + i, encoding) for i, raw in enumerate(group)]
+        known = "utf-8" if is_wide else encoding
+        yield [_decoded(raw, number + i, known) for i, raw in enumerate(group)]
         number += len(group)
         if is_last:
-            return
+            break
+    if failures:
+        raise DecodingError(
+            f"stdin is not {encoding} text from line {number + 1:,} on ({failures[0]}): name its "
+            "encoding with --encoding"
+        )
+
+
+def _wide_lines(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """The lines of UTF-16 or UTF-32 as UTF-8; a byte of LF may be part of a character there."""
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
+    for line in text:
+        yield line.encode("utf-8", "surrogatepass")
+    text.detach()
 
 
 def _decoded(line: bytes, number: int, encoding: str) -> str:
+    guess = unmarked_utf16(line) if number == 0 else None
+    if guess is not None:
+        raise DecodingError(
+            f"stdin is not {encoding} text: it looks like UTF-16 without a byte-order mark; give "
+            f"--encoding {guess}"
+        )
     try:
         text = line.decode(encoding)
     except UnicodeDecodeError as error:
