@@ -89,10 +89,10 @@ class TrainingJob:
         if current().size > 1:
             raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
         if not self.is_new:
-            raise ConfigError(
-                f"a {family} model is counted, not trained, so it cannot be trained further: fit "
-                "a new one on all of the data"
+            further = (
+                "not trained, so it cannot be trained further: fit a new one on all of the data"
             )
+            raise ConfigError(f"a {family} model is counted, {further}")
 
 
 class Opened(Protocol):
