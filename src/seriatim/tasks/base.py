@@ -82,10 +82,7 @@ class TrainingJob:
         )
 
     def check_closed_form(self, family: str) -> None:
-        """
-        Raises:
-            ConfigError: if the model is to be fitted further, or by several processes.
-        """
+        """Raise a ConfigError if the model is to be fitted further, or by several processes."""
         if current().size > 1:
             raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
         if not self.is_new:
