@@ -36,10 +36,26 @@ class Result:
         return self
 
 
-def fork(action: Callable[[], int], folder: Path, kill_after: float | None = None) -> Result:
-    """Run an action in a forked process, and kill it after some seconds if it still runs."""
+def fork(
+    action: Callable[[], int],
+    folder: Path,
+    kill_after: float | None = None,
+    *,
+    encoding: str = "utf-8",
+    reads: int | None = None,
+) -> Result:
+    """Run an action in a forked process.
+
+    Args:
+        action: what to run; returns the exit code.
+        folder: where its output is written.
+        kill_after: the seconds after which it is killed if it still runs.
+        encoding: the encoding of its terminal.
+        reads: the bytes that are read of its output before the pipe is closed; None: there is none.
+    """
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     began = time.monotonic()
+    reader, writer = (None, None) if reads is None else os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -47,7 +63,12 @@ def fork(action: Callable[[], int], folder: Path, kill_after: float | None = Non
             signal.alarm(0)
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)
-            sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
+            if reader is not None and writer is not None:
+                os.dup2(writer, 1)
+                os.close(writer)
+                os.close(reader)
+            streams = [os.fdopen(n, "w", encoding=encoding, closefd=False) for n in (1, 2)]
+            sys.stdout, sys.stderr = streams
             code = action()
             sys.stdout.flush()
             sys.stderr.flush()
@@ -55,6 +76,10 @@ def fork(action: Callable[[], int], folder: Path, kill_after: float | None = Non
             os.write(2, traceback.format_exc().encode(errors="replace"))
         finally:
             os._exit(code)
+    if reader is not None and writer is not None:
+        os.close(writer)
+        os.read(reader, reads or 0)
+        os.close(reader)
     try:
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -74,8 +99,15 @@ def fork(action: Callable[[], int], folder: Path, kill_after: float | None = Non
     return Result(os.waitstatus_to_exitcode(status), texts[0], texts[1], seconds)
 
 
-def command(arguments: Sequence[str], folder: Path, kill_after: float | None = None) -> Result:
-    """Run a command of seriatim in a forked process; its cache is in the folder."""
+def command(
+    arguments: Sequence[str],
+    folder: Path,
+    kill_after: float | None = None,
+    *,
+    encoding: str = "utf-8",
+    reads: int | None = None,
+) -> Result:
+    """Run a command of seriatim in a forked process, as `fork`; its cache is in the folder."""
 
     def action() -> int:
         from seriatim.cli import main
@@ -83,7 +115,7 @@ def command(arguments: Sequence[str], folder: Path, kill_after: float | None = N
         os.environ["SERIATIM_CACHE"] = str(folder / "cache")
         return main(arguments)
 
-    return fork(action, folder, kill_after)
+    return fork(action, folder, kill_after, encoding=encoding, reads=reads)
 
 
 def kill_instant(rng: random.Random, seconds: float) -> float:

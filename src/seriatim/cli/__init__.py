@@ -108,6 +108,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
             app(arguments)
         except VerifyRequest:
             verify_fit(arguments[1:])
+        sys.stdout.flush()  # here, where a closed pipe is no error
     except CycloptsError as error:
         return refuse(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
@@ -117,6 +118,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return say("interrupted", 130)
     except BrokenPipeError:
         return _end_silently()
+    except SystemExit as error:  # of rich, which prints the help
+        if isinstance(error.__context__, BrokenPipeError):
+            return _end_silently()
+        raise
     except OSError as error:
         if error.strerror is None:
             raise
