@@ -46,6 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("fit TEXT OUT --model lstn", "no such model 'lstn'; did you mean lstm?", 2),
         ("export LM --to arap OUT", "--to arap: choose arpa or ctranslate2; did you mean arpa?", 2),
         ("fit TEXT OUT --hidden-size x", "--hidden-size x: give an integer", 2),
+        ("fit TEXT OUT --hidden-size 8.5", "--hidden-size 8.5: give an integer", 2),
+        ("generate LM -n=1.5", "-n 1.5: give an integer", 2),
         ("generate LM --temperature hot", "--temperature hot: give a number", 2),
         # What is missing, and what is too much.
         ("fit TEXT", "fit needs --out FOLDER: where to save the model", 2),
@@ -119,6 +121,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("generate LM €", "the prompt has 1 symbol that the model has never seen ('€')", 3),
         ("surprisal LM --file none.txt", "there is no file 'none.txt'", 3),
         ("translate LM TEXT", "is a language model; translate needs a translator", 4),
+        (
+            "translate LM TEXT --minimum-bayes-risk",
+            "--minimum-bayes-risk ranks samples: give --sample too",
+            2,
+        ),
+        ("export LM OUT --to ctranslate2", "export --to ctranslate2 needs a translator", 4),
         ("fit PAIRS OUT --task translation --model markov", "markov", 2),
     ],
 )

@@ -105,6 +105,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         app.command(place, name=name, help=summary)
     try:
         try:
+            messages.check_integers(app, arguments)
             app(arguments)
         except VerifyRequest:
             verify_fit(arguments[1:])

@@ -32,15 +32,17 @@ def export(
 def _arpa(model: Path, out: Path) -> None:
     from seriatim.export.arpa import language_model_to_arpa
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
 
-    language_model_to_arpa(LanguageModel.load(model), out)
+    language_model_to_arpa(load_as(LanguageModel, model, "export --to arpa"), out)
 
 
 def _ctranslate2(model: Path, out: Path) -> None:
     from seriatim.export.ctranslate2 import translator_to_ctranslate2
+    from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
-    translator_to_ctranslate2(Translator.load(model, device="cpu"), out)
+    translator_to_ctranslate2(load_as(Translator, model, "export --to ctranslate2"), out)
 
 
 WRITERS: Mapping[str, Callable[[Path, Path], None]] = {"arpa": _arpa, "ctranslate2": _ctranslate2}

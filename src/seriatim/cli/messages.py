@@ -22,6 +22,7 @@ from cyclopts import (
 )
 
 from seriatim.core.validation import did_you_mean
+from seriatim.errors import ConfigError
 
 # What to do instead of giving a command one argument more than it takes.
 _TARGET = "takes one file; give the targets with --target"
@@ -38,12 +39,13 @@ _SURPLUS = {
     "surprisal": _QUOTES,
     "inspect": _QUOTES,
 }
+_FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _TYPES = {int: "an integer", float: "a number"}
 # Parameters of functions whose options have another name.
 _OPTIONS = {
     "max_size": "--max-symbols",
     "num_best": "--n-best",
-    "sampling": "--sample",
+    "num_groups": "--groups",
     "sequence_id": "--sequence-column",
 }
 
@@ -137,6 +139,24 @@ def _listed(choices: list[str]) -> Iterator[str]:
     if len(choices) > 1:
         yield ", ".join(choices[:-1])
     yield choices[-1]
+
+
+def check_integers(app: App, arguments: Sequence[str]) -> None:
+    """Refuse fractions for options that take integers, which the parser would round.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    values = [token.rpartition("=")[2] for token in arguments]
+    if not any(map(_FRACTION.fullmatch, values)) or arguments[0] not in app:
+        return
+    options = app[arguments[0]].assemble_argument_collection()
+    integers = {n for o in options if int in (o.hint, *get_args(o.hint)) for n in o.names}
+    for token, after in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, equals, value = token.partition("=")
+        value = value if equals else after
+        if name in integers and _FRACTION.fullmatch(value) and not float(value).is_integer():
+            raise ConfigError(f"{name} {value}: give an integer")
 
 
 # ---- errors from Python -------------------------------------------------------------------------

@@ -77,6 +77,8 @@ class SearchOptions:
         is_shaped = (self.temperature, self.top_k, self.top_p) != (1.0, None, None)
         if is_shaped and not self.sample:
             raise ConfigError("--temperature, --top-k and --top-p shape samples: give --sample too")
+        if self.minimum_bayes_risk and not self.sample:
+            raise ConfigError("--minimum-bayes-risk ranks samples: give --sample too")
         sampling = Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         return Decoding(
             beam=self.beam,

@@ -87,10 +87,12 @@ def diverse_beam_search(
         ConfigError: if the width is not a multiple of num_groups, the strength is negative, or
             `beam_search_rows` refuses the other values.
     """
-    if num_groups < 1 or width % num_groups:
+    if num_groups < 1:
+        raise ConfigError(f"num_groups = {num_groups}: give 1 or more")
+    if width % num_groups:
         raise ConfigError(
             f"a beam of width {width} cannot be split into {num_groups} equal groups: give a "
-            "width that is a multiple of num_groups"
+            f"width that is a multiple of {num_groups}"
         )
     if strength < 0:
         raise ConfigError(f"strength {strength} would make the groups alike: give 0 or more")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seriatim.decode.mbr import ChrF
-from seriatim.errors import DataError, MissingExtraError
+from seriatim.errors import ConfigError, DataError, MissingExtraError
 from seriatim.metrics.bootstrap import Floats, PairedComparison, paired_bootstrap
 
 _ORDER = 4  # the longest n-grams of BLEU
@@ -58,10 +58,14 @@ def bleu(
 
     Raises:
         MissingExtraError: if sacrebleu is not installed.
+        ConfigError: if sacrebleu has no such tokenizer.
         DataError: if the lists have different lengths or are empty.
     """
     lists = _lists(hypotheses, references)
     metrics = _sacrebleu()
+    if tokenize is not None and tokenize not in metrics.BLEU.TOKENIZERS:
+        names = ", ".join(metrics.BLEU.TOKENIZERS)
+        raise ConfigError(f"tokenize = {tokenize!r}: choose one of {names}")
     # force: do not warn about text that looks tokenized; the caller decides that.
     metric = metrics.BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
     score = metric.corpus_score(list(hypotheses), _streams(lists))

@@ -34,6 +34,7 @@ from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
 from seriatim.metrics.bootstrap import Floats, Metric, block_sums, ratio, resampled_sums
+from seriatim.report.terminal import count_noun
 
 PIECE = 512  # elements of a piece, or a twentieth of a shorter text
 LIMIT = 20_000  # targets that are measured by default
@@ -262,7 +263,8 @@ def pair_robustness(
     settings = list_strengths(strengths, seeds)
     if len(sources) < _LEAST_PAIRS:
         raise DataError(
-            f"{len(sources)} pairs are too few to measure robustness: give at least {_LEAST_PAIRS}"
+            f"the data has {count_noun(len(sources), 'pair')}, too few to measure robustness: give "
+            f"at least {_LEAST_PAIRS}"
         )
     total = 1 + sum(PERTURBATIONS[kind].repetitions(seeds) for kind, _ in settings)
     done, whole = 1, measure(list(sources))
