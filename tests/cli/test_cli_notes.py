@@ -101,6 +101,17 @@ def test_look_names_tagged_columns_and_separators(tmp_path: Path) -> None:
     assert any("columns are separated by ';'" in finding.message for finding in findings)
 
 
+@pytest.mark.slow
+def test_compare_says_once_what_was_taken(tmp_path: Path, capsys: Capture) -> None:
+    table, out = tmp_path / "a.csv", tmp_path / "compared"
+    table.write_text("id;text\n" + "".join(f"{i};Hallo, Welt {i}\n" for i in range(80)))
+    assert main(["compare", str(table), "--models", "markov", "--out", str(out), "--quiet"]) == 0
+    note = "columns are separated by ';'"
+    assert capsys.readouterr().err.count(note) == 1
+    record = json.loads((out / "compare.json").read_text())
+    assert [note in sentence for sentence in record["data"]["notes"]] == [True]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_output_that_a_terminal_cannot_encode_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -241,6 +241,7 @@ def _data(scored: ScoredRuns) -> DataRecord:
             for spec, vocabulary in data.vocabularies.items()
         },
         unknown={spec: corpus.num_unknown for spec, corpus in data.test.items()},
+        notes=tuple(dict.fromkeys(note for part in data.parts.values() for note in part.notes)),
     )
 
 

@@ -138,6 +138,7 @@ class DataRecord:
         num_sequences, characters: by part: train, valid, test.
         symbols: the vocabularies by name.
         unknown: the number of unknown symbols in the test text, by vocabulary.
+        notes: how the data was read where that cannot be known.
     """
 
     name: str
@@ -146,6 +147,7 @@ class DataRecord:
     characters: Mapping[str, int]
     symbols: Mapping[str, VocabularySize]
     unknown: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
