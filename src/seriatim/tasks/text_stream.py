@@ -24,6 +24,8 @@ Unit: TypeAlias = Literal["symbol", "word"]
 
 _UNIT = re.compile(r"(?<=\S)(?=\s)|(?<=\n)")  # where no symbol goes on
 
+_MAX_UNIT = 2048  # characters without white space within which pieces are checked
+
 
 @dataclass(frozen=True)
 class Surprisal:
@@ -193,12 +195,15 @@ class TextStream:
     def _check(self, element: str, ids: Ids) -> None:
         if element and not len(ids):
             raise SymbolError(f"{element!r} holds no symbol of this model: push whole words")
+        if self._symbols.joins_freely:
+            return
         if self._before and not self._symbols.is_joined_freely(self._before, element):
             raise SymbolError(
                 f"{element!r:.60} continues {self._before!r:.60}, and the symbols of both together "
                 "are not those of each: push whole words, each with the space before it"
             )
-        self._before = _UNIT.split(self._before + element)[-1]
+        unit = _UNIT.split(self._before + element)[-1]
+        self._before = unit if len(unit) <= _MAX_UNIT else ""  # the cost of a push is bounded
 
     def end(self) -> float:
         """The bits of the text ending here; folds the end in."""

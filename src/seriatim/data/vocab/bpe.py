@@ -95,6 +95,7 @@ class BPEVocabulary(Vocabulary):
     """
 
     kind: ClassVar[str] = "bpe"
+    joins_freely: ClassVar[bool] = False
 
     def __init__(self, tokenizer: str, *, is_document: bool) -> None:
         from tokenizers import Tokenizer

@@ -84,6 +84,7 @@ class Vocabulary(ABC):
             stream is one of them whatever it contains.
         has_spaces: whether a symbol contains white space, so that a text cannot be cut into
             symbols: only lists of them can be given.
+        joins_freely: whether the symbols of two pieces of text are always those of both together.
         num_symbols: V, the number of ids, all included.
         num_characters: (V,) the code points of text that each symbol stands for. They sum to
             those of the text where decode(encode(text)) = text; see `text_sizes` for words.
@@ -95,6 +96,7 @@ class Vocabulary(ABC):
     separator: ClassVar[str] = ""
     is_events: bool = False
     has_spaces: bool = False
+    joins_freely: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -183,7 +183,7 @@ class WordVocabulary(Vocabulary):
         if self.has_spaces and not _SPACES.isdisjoint(text):
             raise SymbolError(
                 f"{text!r:.60} is none of the events of this model, and some of them contain "
-                f"spaces: give a list of events, such as {text.split()[:2]}"
+                'spaces: give a list of events, such as ["first event", "second event"]'
             )
         return self.encode(text)
 
