@@ -263,7 +263,7 @@ def test_a_text_too_short_to_split_or_to_judge_by() -> None:
     found = compare(lines(30), {"a": st.Markov(order=2), "b": st.Markov(order=3)}, sequences="line")
     record = found.to_json()
     assert record["texts"] == [] and record["families"] == []
-    assert "blocks, and 10 are needed" in record["notes"][0]
+    assert ", and 10 are needed to say" in record["notes"][0]
     assert "too short to say" in found.recommendation
 
 

@@ -148,14 +148,14 @@ def robustness(
     )
     reporter = Reporter(is_quiet=json)
     options = {"metric": metric, "limit": limit, "seeds": seeds}
-    given: Json = {name: value for name, value in options.items() if value is not None}
+    chosen: Json = {name: value for name, value in options.items() if value is not None}
     opened = task.open_files(files)
     print_notes(opened)
     result = task.robustness(
         opened,
         seed=seed,
         progress=lambda fraction: reporter.counted(f"measuring: {fraction:.0%}"),
-        **given,
+        **chosen,
     )
     reporter.done()
     if json:

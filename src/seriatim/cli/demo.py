@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from seriatim.cli.compare import ComparisonReporter
 from seriatim.cli.output import Flag, print_json, use_threads
 from seriatim.models.options.registry import configure
-from seriatim.report.terminal import format_bytes, text_row
+from seriatim.report.terminal import format_bytes, text_row, text_table
 
 if TYPE_CHECKING:
     from seriatim.comparison.record import RunRecord
@@ -68,7 +68,7 @@ def demo(
     def finished(lm: "LanguageModel", record: "RunRecord") -> None:
         reporter.done()
         table.row(record)
-        samples[record.name] = _sample(lm, seed)
+        samples[record.name] = _sample(lm, "" if file is not None else "def ", seed)
 
     comparison = compare(
         source,
@@ -155,26 +155,33 @@ class _Table:
         )
 
 
-def _sample(lm: "LanguageModel", seed: int) -> str:
+def _sample(lm: "LanguageModel", prompt: str, seed: int) -> str:
     from seriatim.decode.sampling import Sampling
 
-    return lm.generate("def ", 240, seed=seed, sampling=Sampling(temperature=0.7))
+    return lm.generate(prompt, 240, seed=seed, sampling=Sampling(temperature=0.7))
 
 
 def _say_what_next(file: Path | None, out: Path) -> None:
     text = "YOUR.txt" if file is None else str(file)
+    models = out / "models"
+    commands = [
+        [f"  seriatim compare {text} --minutes 2 --out compared/", "find the family for your text"],
+        [
+            f"  seriatim fit {text} --model lstm --minutes 5 --out model/",
+            "fit a model to your text",
+        ],
+        ['  seriatim generate model/ "Once upon"', "sample text from it"],
+        ["  seriatim score model/ OTHER.txt", "measure it on other text"],
+        ["  seriatim fit --help", "all families and options"],
+    ]
     print(
         f"""
 "state" is what a family keeps of a sequence of 512 symbols. Bits per character and perplexity
 are measured on text that no model was trained on; lower is better. Next:
 
-  seriatim compare {text} --minutes 2 --out compared/         find the family that suits your text
-  seriatim fit {text} --model lstm --minutes 5 --out model/     fit a model to your text
-  seriatim generate model/ "Once upon"                          sample text from it
-  seriatim score model/ OTHER.txt                               measure it on other text
-  seriatim fit --help                                           all families and options
+{text_table(commands, left=(0, 1))}
 
-The models are in {out / "models"}: seriatim generate {out / "models" / "lstm"}"""
+The models are in {models}: seriatim generate {models / "lstm"}"""
     )
     report = out / "report.html"
     if report.is_file():

@@ -118,8 +118,8 @@ def fit(
         (data, valid, test), files or FileOptions(), reading, pairs
     )
     if from_arpa is not None:
-        given = [not train.is_empty, valid_files, test_files, init, task_options != TaskOptions()]
-        _fit_from_arpa(from_arpa, out, any(given), overwrite=overwrite, json=json)
+        others = [not train.is_empty, valid_files, test_files, init, task_options != TaskOptions()]
+        _fit_from_arpa(from_arpa, out, any(others), overwrite=overwrite, json=json)
         return
     request = FitRequest(
         task=task,

@@ -116,7 +116,7 @@ class Reporter:
         self.counted(f"scored {symbols:,} symbols")
 
     def counted(self, sentence: str) -> None:
-        """Show how far something has come, once it has taken two seconds.
+        """Show progress, once the command has taken two seconds.
 
         In a terminal it is shown a few times a second, elsewhere in a line every ten seconds.
         """
@@ -127,7 +127,7 @@ class Reporter:
         self.say(sentence)
 
     def note(self, sentence: str) -> None:
-        """Show a warning or the like, in a line of its own, in a terminal and elsewhere."""
+        """Show a sentence that stays, in a line of its own."""
         if not self.is_quiet:
             self.done()
             self._line(sentence)
@@ -155,6 +155,7 @@ def _progress_line(p: "Progress") -> str:
         parts.append(f"train {p.loss / math.log(2):.3f}")
     if p.valid is not None:
         parts.append(f"valid {p.valid / math.log(2):.3f} bits per symbol")
-    parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
-    parts.append(f"{format_duration(p.seconds_left)} left")
+    if p.step:
+        parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
+        parts.append(f"{format_duration(p.seconds_left)} left")
     return "  ".join(parts)

@@ -37,6 +37,7 @@ from seriatim.metrics.significance import (
     best_mixture,
     pairwise_differences,
 )
+from seriatim.report.terminal import count_noun
 
 
 def conclude(scored: ScoredRuns, budget: BudgetRecord, seconds: float) -> ComparisonRecord:
@@ -82,8 +83,8 @@ def _pairs(
     """The differences of models, those of families, and why any are missing."""
     if scored.blocks.count < MIN_BLOCKS:
         note = (
-            f"the test text has {scored.blocks.count} blocks, and {MIN_BLOCKS} are needed to say "
-            "that a difference is more than luck: give more text"
+            f"the test text has {count_noun(scored.blocks.count, 'block')}, and {MIN_BLOCKS} are "
+            "needed to say that a difference is more than luck: give more text"
         )
         return [], [], [note]
     best = {name: scored.bits(name, run)[None] for name, run in scored.best.items()}
