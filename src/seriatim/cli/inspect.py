@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
 from seriatim.errors import ConfigError, DataError, OutputError
 
@@ -158,6 +158,7 @@ class _Input:
             return parse_events(text) if task.reads_events else text
         files = DataFiles(data=Path(self.text), encoding=self.encoding)
         source: Source = task.open_files(files)
+        print_notes(source)
         return source
 
     def _lines(self) -> list[str]:
