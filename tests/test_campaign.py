@@ -146,7 +146,8 @@ def test_a_long_line_of_an_arpa_file_is_cut_off_in_the_message(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "arguments", [["info"], ["score", "model"], ["look"], ["fit"], ["label", "model"], ["export"]]
+    "arguments",
+    [[], ["info"], ["score", "model"], ["look"], ["fit"], ["label", "model"], ["export"]],
 )
 @pytest.mark.parametrize("value", ["1" * 5000, "a\nb", "\u202e\x1b[31m"])
 def test_a_nasty_name_is_refused_in_one_line(

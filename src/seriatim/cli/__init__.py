@@ -89,7 +89,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     replace_unencodable()
 
     def refuse(message: str, code: int) -> int:
-        return say(messages.shorten_values(message, arguments), code)
+        return say(messages.clean_values(message, arguments), code)
 
     app = App(
         name="seriatim",

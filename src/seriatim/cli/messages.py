@@ -75,11 +75,13 @@ def parser_message(error: CycloptsError, app: App, commands: Collection[str]) ->
     return " ".join(str(error).split())
 
 
-def shorten_values(message: str, arguments: Sequence[str]) -> str:
-    """A message in which long values of the command line, such as a text, are cut off."""
+def clean_values(message: str, arguments: Sequence[str]) -> str:
+    """A message in which values of the command line are cut off and have no control characters."""
     for value in arguments:
-        if len(value) > _LONGEST_VALUE:
-            message = message.replace(value, f"{value[:60]}...")
+        shown = value if len(value) <= _LONGEST_VALUE else f"{value[:60]}..."
+        shown = shown if shown.isprintable() else repr(shown)[1:-1]
+        if shown != value:
+            message = message.replace(value, shown)
     return message
 
 
