@@ -6,11 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from seriatim.data_profile.predictability import (
-    compress,
-    gain_across_lines,
-    measure_predictability,
-)
+from seriatim.data_profile.predictability import compress, gain_across_lines, measure_predictability
 from tests.oracles.sources import markov_chain, markov_entropy_rate
 
 

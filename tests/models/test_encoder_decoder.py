@@ -12,7 +12,7 @@ from seriatim.errors import ConfigError, DataError
 from seriatim.models import Seq2Seq, configure, describe, restore
 from seriatim.models.build import build_model
 from seriatim.models.encoder_decoder import Seq2SeqModel
-from seriatim.models.memory import Memory
+from seriatim.models.source_memory import Memory
 
 V, BOUNDARY, SIZE = 6, 1, 8
 SOURCE = torch.tensor([[2, 3, 4, 5, 1], [3, 3, 1, 0, 0], [1, 0, 0, 0, 0]])

@@ -7,14 +7,7 @@ import pytest
 import seriatim as st
 from seriatim.errors import ConfigError, ModelError
 from seriatim.layers import LSTMCell
-from seriatim.models import (
-    FAMILIES,
-    PAIR_FAMILIES,
-    configure,
-    configure_encoder,
-    describe,
-    restore,
-)
+from seriatim.models import FAMILIES, PAIR_FAMILIES, configure, configure_encoder, describe, restore
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.comparison.record import (
-    FORMAT,
-    BudgetRecord,
-    ComparisonRecord,
-    NotRun,
-    RunRecord,
-)
+from seriatim.comparison.record import FORMAT, BudgetRecord, ComparisonRecord, NotRun, RunRecord
 from seriatim.core import atomic
 from seriatim.core.records import Json, from_json, read_json, read_record, to_json
 from seriatim.errors import ConfigError, DataError, ModelError, OutputError

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from seriatim.layers.cells import LayerNormRNNCell as LayerNormRNNCell
     from seriatim.layers.cells import LSTMCell as LSTMCell
     from seriatim.layers.cells import RNNCell as RNNCell
-    from seriatim.layers.tape import Tape as Tape
-    from seriatim.layers.tape import empty_tape as empty_tape
+    from seriatim.layers.kv_tape import Tape as Tape
+    from seriatim.layers.kv_tape import empty_tape as empty_tape
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
@@ -30,6 +30,6 @@ __all__, __getattr__, __dir__ = attach(
             *("Cell", "GRUCell", "LSTMCell", "RNNCell"),
             *("LayerNormGRUCell", "LayerNormLSTMCell", "LayerNormRNNCell"),
         ],
-        "tape": ["Tape", "empty_tape"],
+        "kv_tape": ["Tape", "empty_tape"],
     },
 )

@@ -17,8 +17,8 @@ from seriatim.core import taps
 from seriatim.layers.attention import MultiHeadAttention, weights, weights_bytes
 from seriatim.layers.kernels import fused
 from seriatim.layers.kernels.dropout import dropout
+from seriatim.layers.kv_tape import Chunk
 from seriatim.layers.positions import Rotation
-from seriatim.layers.tape import Chunk
 
 
 class RMSNorm(nn.Module):

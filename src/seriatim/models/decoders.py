@@ -23,13 +23,13 @@ from seriatim.layers.attention import EVERYTHING, AttentionMask, MultiHeadAttent
 from seriatim.layers.blocks import Unit, tap_weights
 from seriatim.layers.kernels.attention_rnn import attend_and_step
 from seriatim.layers.kernels.dropout import dropout
+from seriatim.layers.kv_tape import Chunk, Tape, empty_tape
 from seriatim.layers.positions import Rotation
 from seriatim.layers.recurrent_taps import tap_chunk
-from seriatim.layers.tape import Chunk, Tape, empty_tape
 from seriatim.models.encoders import padding_bias
-from seriatim.models.memory import Memory
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.recurrent_stack import RecurrentStack
+from seriatim.models.source_memory import Memory
 from seriatim.models.transformer_parts import (
     add_positions,
     initialize_blocks,

@@ -21,8 +21,8 @@ from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 from seriatim.models.decoders import Decoder, make_decoder
 from seriatim.models.encoders import Encoder, make_embedding, make_encoder, scaled_embedding
-from seriatim.models.memory import Memory
 from seriatim.models.options.encoder_decoder import Seq2Seq
+from seriatim.models.source_memory import Memory
 
 
 class Seq2SeqModel(SequenceModel):

@@ -23,7 +23,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
 from seriatim.layers.attention import EVERYTHING, AttentionMask, as_bias
 from seriatim.layers.kernels.dropout import dropout
-from seriatim.layers.tape import Chunk, Tape
+from seriatim.layers.kv_tape import Chunk, Tape
 from seriatim.models.options.encoder_decoder import EncoderConfig
 from seriatim.models.recurrent_stack import RecurrentStack
 from seriatim.models.transformer_parts import (

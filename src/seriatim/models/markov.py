@@ -31,7 +31,7 @@ from seriatim.models.ngram.on_disk import count_on_disk, parse_memory, scratch
 from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
 from seriatim.models.ngram.pruning import prune_by_entropy
 from seriatim.models.ngram.quantization import quantize
-from seriatim.models.ngram.ray import count_on_cluster
+from seriatim.models.ngram.ray_counting import count_on_cluster
 from seriatim.models.ngram.sampling import as_mixture, sample, top, unigram_ranking
 from seriatim.models.ngram.scoring import corpus_surprisals
 from seriatim.models.ngram.smoothing import SMOOTHINGS

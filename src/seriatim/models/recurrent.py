@@ -28,12 +28,7 @@ from seriatim.layers.kernels.dispatch import Layers
 from seriatim.layers.kernels.step import PreparedLayer, WeightWatch
 from seriatim.layers.recurrent_taps import tap_step
 from seriatim.models.options.recurrent import RecurrentConfig
-from seriatim.models.recurrent_stack import (
-    cell_kind,
-    fold_element,
-    fold_layers,
-    kept_where_absent,
-)
+from seriatim.models.recurrent_stack import cell_kind, fold_element, fold_layers, kept_where_absent
 
 # Numbers in a table of what the first layer gets of every symbol: a larger one does not pay.
 MAX_TABLE_SIZE = 2**20

@@ -23,7 +23,7 @@ from seriatim.core.distributions import Distribution, LinearCategorical
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
-from seriatim.layers.tape import Tape, empty_tape
+from seriatim.layers.kv_tape import Tape, empty_tape
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
     STD,

@@ -8,14 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seriatim.report.plots import LIGHT, PICTURE_WIDTH, LegendEntry, Plot, require
-from seriatim.report.style import (
-    finished,
-    gradient,
-    is_finite,
-    legend_of,
-    named,
-    rounded,
-)
+from seriatim.report.style import finished, gradient, is_finite, legend_of, named, rounded
 from seriatim.report.tables import Cell
 
 _VERDICTS = {

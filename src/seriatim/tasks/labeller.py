@@ -45,7 +45,7 @@ from seriatim.tasks.base import (
     refuse_restart,
 )
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
-from seriatim.tasks.saved import SavedLabeller
+from seriatim.tasks.saved_config import SavedLabeller
 from seriatim.tasks.text import option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown

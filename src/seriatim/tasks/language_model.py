@@ -42,18 +42,11 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
-from seriatim.tasks.base import (
-    NOUNS,
-    Fractions,
-    Log,
-    Task,
-    TrainingJob,
-    not_fitted,
-)
+from seriatim.tasks.base import NOUNS, Fractions, Log, Task, TrainingJob, not_fitted
 from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
-from seriatim.tasks.saved import SavedLanguageModel, rename_options
+from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
 from seriatim.tasks.sequence_surprisal import (
     HEAD,
     SequenceSurprisal,

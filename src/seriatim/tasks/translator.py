@@ -56,7 +56,7 @@ from seriatim.tasks.base import (
     refuse_restart,
 )
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
-from seriatim.tasks.saved import SavedTranslator
+from seriatim.tasks.saved_config import SavedTranslator
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (

@@ -2,13 +2,7 @@
 
 from typing import ClassVar
 
-from seriatim.models.options.base import (
-    Fraction,
-    ModelConfig,
-    Size,
-    TrainingDefaults,
-    option_class,
-)
+from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
 
 
 @option_class

@@ -5,13 +5,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from seriatim.models.options import presets
-from seriatim.models.options.base import (
-    Fraction,
-    ModelConfig,
-    Size,
-    TrainingDefaults,
-    option_class,
-)
+from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
 from seriatim.models.options.transformer import TransformerConfig
 
 LayerKind: TypeAlias = Literal["transformer", "rnn", "lstm", "gru"]

@@ -4,13 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from seriatim.models.options.base import (
-    Fraction,
-    ModelConfig,
-    Size,
-    TrainingDefaults,
-    option_class,
-)
+from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
 
 
 @option_class

@@ -3,13 +3,7 @@
 from typing import Any, ClassVar, Literal, Self
 
 from seriatim.models.options import presets
-from seriatim.models.options.base import (
-    Fraction,
-    ModelConfig,
-    Size,
-    TrainingDefaults,
-    option_class,
-)
+from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
 
 
 @option_class

@@ -11,10 +11,10 @@ from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError
 from seriatim.models import Markov, configure
 from seriatim.models.markov import MarkovModel
-from seriatim.models.ngram import prefix_doubling, ray
+from seriatim.models.ngram import prefix_doubling, ray_counting
 from seriatim.models.ngram.counting import Counts, count_block
 from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
-from seriatim.models.ngram.ray import count_on_cluster
+from seriatim.models.ngram.ray_counting import count_on_cluster
 
 V, BOUNDARY = 12, 1
 
@@ -42,7 +42,7 @@ def local_ray() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray = pytest.importorskip("ray", reason="needs ray: pip install seriatim[ray]")
-        ray.init(
+        ray_counting.init(
             num_cpus=2,
             object_store_memory=100_000_000,
             include_dashboard=False,
@@ -50,7 +50,7 @@ def local_ray() -> Iterator[None]:
             configure_logging=False,
         )
         yield
-        ray.shutdown()
+        ray_counting.shutdown()
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_a_task_counts_the_halves_of_a_block_that_is_too_large(
     block = text.block(100, 900, 5)
     expected = count_block(block, order=5, num_symbols=V)
     monkeypatch.setattr(prefix_doubling, "KEY_BITS", 16)
-    result = ray._count(block, 5, V)
+    result = ray_counting._count(block, 5, V)
     assert result.count.sum() == expected.count.sum()
     positive = [run.count[run.count > 0] for run in (result, expected)]
     np.testing.assert_array_equal(*positive)

@@ -14,7 +14,7 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.errors import ConfigError
 from seriatim.layers.attention import EVERYTHING
-from seriatim.layers.tape import FixedTape, GrowingTape, Tape, empty_tape
+from seriatim.layers.kv_tape import FixedTape, GrowingTape, Tape, empty_tape
 
 LIKE = torch.zeros((), dtype=torch.float64)
 

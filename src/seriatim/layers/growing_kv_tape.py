@@ -41,7 +41,7 @@ from seriatim.layers.attention import (
     block_size,
     join_groups,
 )
-from seriatim.layers.tape_chunk import (
+from seriatim.layers.kv_tape_chunk import (
     NO_POSITION,
     Chunk,
     Layers,

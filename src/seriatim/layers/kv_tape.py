@@ -25,11 +25,11 @@ from torch import Tensor
 from seriatim.core.tree import register
 from seriatim.errors import ConfigError
 from seriatim.layers.attention import AttentionMask, as_bias
-from seriatim.layers.growing_tape import BranchedTape as BranchedTape
-from seriatim.layers.growing_tape import GrowingTape as GrowingTape
-from seriatim.layers.tape_chunk import NO_POSITION, Layers, join_offsets, mask_by_position
-from seriatim.layers.tape_chunk import Chunk as Chunk
-from seriatim.layers.tape_chunk import Tape as Tape
+from seriatim.layers.growing_kv_tape import BranchedTape as BranchedTape
+from seriatim.layers.growing_kv_tape import GrowingTape as GrowingTape
+from seriatim.layers.kv_tape_chunk import NO_POSITION, Layers, join_offsets, mask_by_position
+from seriatim.layers.kv_tape_chunk import Chunk as Chunk
+from seriatim.layers.kv_tape_chunk import Tape as Tape
 
 
 def empty_tape(

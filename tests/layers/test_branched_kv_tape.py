@@ -11,7 +11,7 @@ import torch
 
 from seriatim.core import tree
 from seriatim.decode.beam import beam_search_rows
-from seriatim.layers.tape import BranchedTape, GrowingTape
+from seriatim.layers.kv_tape import BranchedTape, GrowingTape
 from seriatim.models import Transformer
 from seriatim.models.build import build_model
 from tests.layers.test_tape import new, push
