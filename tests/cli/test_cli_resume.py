@@ -125,6 +125,7 @@ def test_resume_starts_a_run_where_there_is_none_and_can_keep_its_checkpoint(
     assert json.loads(capsys.readouterr().out)["training"]["fit"]["resumed_at"] == []
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

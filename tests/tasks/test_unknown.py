@@ -122,6 +122,7 @@ def test_translators_and_labellers_refuse_them_too() -> None:
         labeller.fit([("zzzz", "a"), ("yyyy", "b")] * 9, valid=labelled, options={"steps": 1})
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_them_and_has_the_flag(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
