@@ -14,7 +14,7 @@ from seriatim.decode.beam import beam_search_rows
 from seriatim.layers.kv_tape import BranchedTape, GrowingTape
 from seriatim.models import Transformer
 from seriatim.models.build import build_model
-from tests.layers.test_tape import new, push
+from tests.layers.test_kv_tape import new, push
 
 
 class Search:

@@ -42,7 +42,7 @@ def local_ray() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray = pytest.importorskip("ray", reason="needs ray: pip install seriatim[ray]")
-        ray_counting.init(
+        ray.init(
             num_cpus=2,
             object_store_memory=100_000_000,
             include_dashboard=False,
@@ -50,7 +50,7 @@ def local_ray() -> Iterator[None]:
             configure_logging=False,
         )
         yield
-        ray_counting.shutdown()
+        ray.shutdown()
 
 
 @pytest.mark.slow
