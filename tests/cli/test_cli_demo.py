@@ -27,7 +27,7 @@ def test_the_demo_prints_a_table_samples_and_the_path_of_its_report(
     out = tmp_path / "out"
     assert main(["demo", str(text), "-m", "0.05", "--threads", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == f"Text: {text}. Symbols: its bytes. Each family gets the same text."
+    assert printed[0] == f"Text: {text}. Symbols: bytes. Every family is trained on the same text."
     assert " ".join(printed[2].split()) == (
         "family parameters state seconds tokens/s bits/char perplexity"
     )

@@ -314,7 +314,7 @@ def test_groups_that_do_not_divide_the_beam_are_refused() -> None:
     model = random_attention(0)
     for message, options in (
         ("cannot be split into 3", {"num_groups": 3}),
-        ("cannot be split into 0", {"num_groups": 0}),
+        ("num_groups = 0: give 1 or more", {"num_groups": 0}),
         ("make the groups alike", {"num_groups": 2, "strength": -1.0}),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -324,14 +324,17 @@ def check_path(path: Path) -> None:
     try:
         if path.exists():
             return
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        has_folder = path.parent.is_dir()
+        beside = [p.name for p in path.parent.iterdir()] if has_folder else []
     except (OSError, ValueError):  # a name that is too long, or has a NUL in it
-        beside = []
+        has_folder, beside = False, []
     name = str(path)
     advice = did_you_mean(path.name, beside)
     if not advice and (len(name) > 100 or len(name.split()) > 1):
         advice = "; to score a text itself, pass a list: [text]"
-    raise DataError(f"there is no file {name[:60] + '...' if len(name) > 80 else name!r}{advice}")
+    if len(name) > 80 and not (has_folder and os.sep in name):
+        name = f"{name[:60]}..."  # a text; of a path the end tells most
+    raise DataError(f"there is no file {name!r}{advice}")
 
 
 def _format(path: Path, format: str | None) -> str:
