@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from seriatim._version import __version__
 from seriatim.core import atomic, records
@@ -393,12 +394,28 @@ def check_size(path: Path, build: Callable[[], object]) -> None:
 
     handle = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutValues():
             build()
     except (NotImplementedError, RuntimeError):
         pass  # a model that needs the values of its weights
     finally:
         handle.remove()
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Changes in place of tensors without memory are left out.
+
+    They change nothing, and torch imports its compiler for some, which takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        changed = args[0] if args else kwargs.get("tensor")
+        is_in_place = name.endswith("_") and not name.endswith("__")
+        if is_in_place and isinstance(changed, Tensor) and changed.is_meta:
+            return changed
+        return func(*args, **kwargs)
 
 
 def read_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:

@@ -76,7 +76,8 @@ class NgramTable(nn.Module):
         self.num_symbols = num_symbols
         self._bits = symbol_bits(num_symbols)
         self._forget_index()
-        uniform = -torch.tensor(num_symbols, dtype=torch.float64).log10()
+        # On the CPU even where a model is built without memory: torch imports its compiler there.
+        uniform = -torch.tensor(num_symbols, dtype=torch.float64, device="cpu").log10()
         self.register_buffer("starts", torch.tensor([0] + [num_symbols] * order))
         self.register_buffer("key", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("log_prob", uniform.repeat(num_symbols))
