@@ -26,16 +26,8 @@ from seriatim.errors import ConfigError, DecodingError, OutputError
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 LINES = ["to be", "", "or not to be", "ça va", "", "🐈 là"]
 SPECS = ["byte", "char", "word", "bpe:270"]
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("needs the real data in ../shared/data")
-    return SHARED
 
 
 @pytest.fixture
@@ -379,24 +371,26 @@ def test_building_does_not_hold_the_text(tmp_path: Path, cache: Path, sequences:
 # ---- real text ----------------------------------------------------------------------------------
 
 
-def test_tinyshakespeare_has_1_115_394_characters(shared: Path, cache: Path) -> None:
-    source = open_source(shared / "tinyshakespeare" / "input.txt")
+def test_tinyshakespeare_has_1_115_394_characters(shared_data: Path, cache: Path) -> None:
+    source = open_source(shared_data / "tinyshakespeare" / "input.txt")
     corpus = build_corpus(source, fitted(source, "char"), cache)
     assert corpus.num_tokens == corpus.num_characters == corpus.num_scored == 1_115_394
     assert corpus.tokens.dtype == np.uint8 and corpus.lossless_reason is None
 
 
-def test_wikitext_2_has_the_tokens_that_the_literature_counts(shared: Path, cache: Path) -> None:
+def test_wikitext_2_has_the_tokens_that_the_literature_counts(
+    shared_data: Path, cache: Path
+) -> None:
     """217,646 in the validation part (Merity et al. 2016, table 1), blank lines as <eos>."""
-    source = open_source(shared / "wikitext-2" / "valid.txt")
+    source = open_source(shared_data / "wikitext-2" / "valid.txt")
     corpus = build_corpus(source, fitted(source, "word"), cache)
     assert corpus.num_tokens == 217_646
-    lines = open_source(shared / "wikitext-2" / "valid.txt", sequences="line")
+    lines = open_source(shared_data / "wikitext-2" / "valid.txt", sequences="line")
     assert build_corpus(lines, fitted(lines, "word"), cache).num_scored == 217_646
 
 
-def test_naughty_strings_are_restored(shared: Path, cache: Path) -> None:
-    source = open_source(shared / "blns" / "blns.txt", sequences="line")
+def test_naughty_strings_are_restored(shared_data: Path, cache: Path) -> None:
+    source = open_source(shared_data / "blns" / "blns.txt", sequences="line")
     for spec in ("byte", "char", "bpe:400"):
         corpus = build_corpus(source, fitted(source, spec), cache)
         assert corpus.num_sequences == 742 and corpus.lossless_reason is None

@@ -18,7 +18,6 @@ from seriatim.errors import ConfigError, DataError, DecodingError, MissingExtraE
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 Write = Callable[..., Path]
 
@@ -32,13 +31,6 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return to
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("needs the real data in ../shared/data")
-    return SHARED
 
 
 def read(source: Source) -> list[str | list[str]]:
@@ -421,14 +413,14 @@ def test_records_are_streamed(tmp_path: Path) -> None:
 # ---- real files ---------------------------------------------------------------------------------
 
 
-def test_blns_has_742_lines(shared: Path) -> None:
-    path = shared / "blns" / "blns.txt"
+def test_blns_has_742_lines(shared_data: Path) -> None:
+    path = shared_data / "blns" / "blns.txt"
     assert len(read(open_source(path, sequences="line"))) == 742
     assert stream(path) == path.read_bytes().decode()
 
 
-def test_novels_lose_their_marks_and_carriage_returns(shared: Path) -> None:
-    path = shared / "novels" / "Eliot_Felix_1866.txt"
+def test_novels_lose_their_marks_and_carriage_returns(shared_data: Path) -> None:
+    path = shared_data / "novels" / "Eliot_Felix_1866.txt"
     raw = path.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf") and b"\r\n" in raw
     text = stream(path)
@@ -436,5 +428,5 @@ def test_novels_lose_their_marks_and_carriage_returns(shared: Path) -> None:
     assert len(text.encode()) == len(raw) - 3 - raw.count(b"\r\n") + (not raw.endswith(b"\n"))
 
 
-def test_repeated_names_are_repeated(shared: Path) -> None:
-    assert len(read(open_source(shared / "names" / "Arabic.txt", sequences="line"))) == 2000
+def test_repeated_names_are_repeated(shared_data: Path) -> None:
+    assert len(read(open_source(shared_data / "names" / "Arabic.txt", sequences="line"))) == 2000

@@ -18,8 +18,6 @@ from seriatim.errors import ConfigError, DataError
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 def texts(part: Source | None) -> list[str]:
     return [] if part is None else [str(text) for text in part.texts()]
@@ -233,11 +231,8 @@ def test_splitting_does_not_hold_the_text(tmp_path: Path, sequences: str) -> Non
     assert peak < (12_000_000 if sequences == "stream" else 50_000 * 60)
 
 
-def test_real_names_are_split_with_duplicates_on_one_side() -> None:
-    path = SHARED / "names" / "Arabic.txt"
-    if not path.exists():
-        pytest.skip("needs the real data in ../shared/data")
-    source = open_source(path, sequences="line")
+def test_real_names_are_split_with_duplicates_on_one_side(shared_data: Path) -> None:
+    source = open_source(shared_data / "names" / "Arabic.txt", sequences="line")
     parts, record = split_source(source)
     found = [set(texts(part)) for part in parts]
     assert len(texts(source)) == 2000 > len(set(texts(source))) == sum(map(len, found))

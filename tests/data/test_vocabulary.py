@@ -27,7 +27,6 @@ from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 SAMPLE = (
     "it's the cat; the café's cat, the 12 naïve ones -- won't they?\n"
@@ -464,21 +463,14 @@ def test_constructors_refuse_invalid_arguments() -> None:
 # ---- real text ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("needs the real data in ../shared/data")
-    return SHARED
-
-
-def test_tinyshakespeare_has_65_characters(shared: Path) -> None:
-    source = open_source(shared / "tinyshakespeare" / "input.txt")
+def test_tinyshakespeare_has_65_characters(shared_data: Path) -> None:
+    source = open_source(shared_data / "tinyshakespeare" / "input.txt")
     vocabulary = fit_vocabulary("char", source.texts(), sequences="stream")
     assert vocabulary.num_symbols == 66  # 65 and <unk>; the line end is one of the 65
 
 
-def test_every_naughty_string_is_encoded_by_every_kind_of_symbols(shared: Path) -> None:
-    source = open_source(shared / "blns" / "blns.txt", sequences="line")
+def test_every_naughty_string_is_encoded_by_every_kind_of_symbols(shared_data: Path) -> None:
+    source = open_source(shared_data / "blns" / "blns.txt", sequences="line")
     for spec in ("byte", "char", "bpe:500"):
         vocabulary = fit_vocabulary(spec, source.texts(), sequences="line")
         for text in source.texts():
