@@ -110,4 +110,4 @@ def _held_out(length: int, seed: int) -> ExamplePass:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {2 * (progress.valid - 0.91894):.5f}", flush=True)
+        print(f"step {progress.step:,}: {2 * (progress.valid_nats - 0.91894):.5f}", flush=True)

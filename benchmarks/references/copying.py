@@ -147,4 +147,5 @@ def _fit(model: SequenceModel, family: str, lag: int) -> int:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {progress.valid:.4f} nats per copied symbol", flush=True)
+        nats = progress.valid_nats
+        print(f"step {progress.step:,}: {nats:.4f} nats per copied symbol", flush=True)

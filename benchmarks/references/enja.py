@@ -88,6 +88,6 @@ def _run(name: str, data: Path, folder: Path) -> dict[str, Any]:
 def _report(progress: Any) -> None:
     if progress.is_best:
         print(
-            f"step {progress.step:,}/{progress.steps:,}: {progress.valid:.4f} nats per word",
+            f"step {progress.step:,}/{progress.steps:,}: {progress.valid_nats:.4f} nats per word",
             flush=True,
         )

@@ -133,6 +133,5 @@ def _judged(
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(
-            f"step {progress.step:,}: {progress.valid / np.log(2):.4f} bits per event", flush=True
-        )
+        bits = progress.valid_nats / np.log(2)
+        print(f"step {progress.step:,}: {bits:.4f} bits per event", flush=True)

@@ -94,4 +94,4 @@ def _examples(pieces: list[list[list[int]]]) -> list[Example]:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}/{progress.steps:,}: {progress.valid:.3f}", flush=True)
+        print(f"step {progress.step:,}/{progress.steps:,}: {progress.valid_nats:.3f}", flush=True)

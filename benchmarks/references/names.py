@@ -48,4 +48,4 @@ def _run(encoder: str, data: Path, folder: Path) -> dict[str, Any]:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {progress.valid:.4f} nats", flush=True)
+        print(f"step {progress.step:,}: {progress.valid_nats:.4f} nats", flush=True)

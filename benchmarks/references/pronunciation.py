@@ -104,4 +104,4 @@ def _fitted(language: str, files: dict[str, Path], seed: int) -> st.Translator:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {progress.valid:.4f} nats per phone", flush=True)
+        print(f"step {progress.step:,}: {progress.valid_nats:.4f} nats per phone", flush=True)

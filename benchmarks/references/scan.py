@@ -83,4 +83,4 @@ def _pairs(file: Path) -> list[tuple[str, str]]:
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {progress.valid:.5f} nats per action", flush=True)
+        print(f"step {progress.step:,}: {progress.valid_nats:.5f} nats per action", flush=True)

@@ -75,4 +75,4 @@ def _run(
 
 def _report(progress: Any) -> None:
     if progress.is_best:
-        print(f"step {progress.step:,}: {progress.valid:.4f} nats per word", flush=True)
+        print(f"step {progress.step:,}: {progress.valid_nats:.4f} nats per word", flush=True)

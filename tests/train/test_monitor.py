@@ -29,8 +29,8 @@ A_PROGRESS = Progress(
     step=3,
     steps=9,
     epoch=0.5,
-    loss=1.0,
-    valid=2.0,
+    train_nats=1.0,
+    valid_nats=2.0,
     learning_rate=1e-3,
     gradient_norm=0.5,
     tokens_per_second=100.0,
@@ -216,7 +216,11 @@ def test_a_log_has_a_line_for_each_evaluation_and_note_and_few_between(tmp_path:
     lines = (tmp_path / "new" / "log.jsonl").read_text().splitlines()
     note, evaluation, progress = map(json.loads, lines)
     assert (note["event"], note["text"]) == ("note", "look out")
-    assert (evaluation["event"], evaluation["valid"], evaluation["step"]) == ("evaluation", 2.0, 3)
+    assert (evaluation["event"], evaluation["valid_nats"], evaluation["step"]) == (
+        "evaluation",
+        2.0,
+        3,
+    )
     assert (progress["event"], progress["step"]) == ("progress", 11)
 
 
@@ -257,5 +261,7 @@ def test_tensorboard_reads_what_was_logged(tmp_path: Path) -> None:
         board(A_PROGRESS)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    (point,) = events.Scalars("loss/valid")
-    assert (point.step, point.value) == (3, pytest.approx(2.0 / math.log(2)))
+    names = {"train_nats", "valid_nats", "learning_rate", "gradient_norm", "tokens_per_second"}
+    assert set(events.Tags()["scalars"]) == names  # those of `Progress`, and so of log.jsonl
+    (point,) = events.Scalars("valid_nats")
+    assert (point.step, point.value) == (3, 2.0)

@@ -682,7 +682,7 @@ def test_progress_is_reported_at_most_four_times_a_second_and_at_every_evaluatio
     assert [p.is_best for p in reports] == [True, False, True, False, True]
     assert [round(p.seconds_left, 6) for p in reports] == [0.0, 0.9, 0.6, 0.3, 0.0]
     assert reports[-1].tokens_per_second == pytest.approx(400)  # 40 symbols in a tenth of a second
-    assert all(p.valid is not None and p.steps == 12 for p in reports)
+    assert all(p.valid_nats is not None and p.steps == 12 for p in reports)
 
 
 def test_a_history_survives_json() -> None:

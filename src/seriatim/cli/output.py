@@ -107,8 +107,8 @@ class Reporter:
             self.note(sentence)
         if self._is_live:
             self._live(_progress_line(p))
-        elif not self.is_quiet and p.valid is not None and p.valid != self._last_valid:
-            self._last_valid = p.valid
+        elif not self.is_quiet and p.valid_nats is not None and p.valid_nats != self._last_valid:
+            self._last_valid = p.valid_nats
             self._line(_progress_line(p))
 
     def scored(self, symbols: int) -> None:
@@ -151,10 +151,10 @@ class Reporter:
 
 def _progress_line(p: "Progress") -> str:
     parts = [f"step {p.step:,}/{p.steps:,}"]
-    if p.loss is not None:
-        parts.append(f"train {p.loss / math.log(2):.3f}")
-    if p.valid is not None:
-        parts.append(f"valid {p.valid / math.log(2):.3f} bits per symbol")
+    if p.train_nats is not None:
+        parts.append(f"train {p.train_nats / math.log(2):.3f}")
+    if p.valid_nats is not None:
+        parts.append(f"valid {p.valid_nats / math.log(2):.3f} bits per symbol")
     if p.step:
         parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
         parts.append(f"{format_duration(p.seconds_left)} left")

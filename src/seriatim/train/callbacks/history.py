@@ -2,6 +2,9 @@
 
 Plain numbers that go to JSON; knows no torch, no model. Losses are nats per scored symbol. A step
 is one update of the weights; an evaluation at step k is of the weights after k updates.
+
+A quantity has the same name in `Progress`, in `Evaluation` (and so in training.json), as a key in
+log.jsonl and as a curve in TensorBoard. On the terminal alone losses are shown in bits.
 """
 
 from dataclasses import dataclass
@@ -20,8 +23,9 @@ class Progress:
         step: the number of updates so far.
         steps: the number of updates planned.
         epoch: the number of passes over the training corpus so far, with its fraction.
-        loss: the training loss since the last evaluation, in nats.
-        valid: the loss of the last evaluation, in nats; None before the first.
+        train_nats: the training loss since the last evaluation; None at step 0.
+        valid_nats: the validation loss of the last evaluation; None before the first, and without
+            a validation corpus.
         learning_rate: the learning rate of the last update.
         gradient_norm: the norm of the gradient of the last update, before clipping.
         tokens_per_second: the number of targets per second of training, without evaluations.
@@ -35,8 +39,8 @@ class Progress:
     step: int
     steps: int
     epoch: float
-    loss: float | None
-    valid: float | None
+    train_nats: float | None
+    valid_nats: float | None
     learning_rate: float
     gradient_norm: float | None
     tokens_per_second: float

@@ -4,13 +4,14 @@ Knows the progress of a run and torch's writer of event files; knows no model. T
 `tensorboard` is imported only when a log is created.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from seriatim.errors import MissingExtraError
 from seriatim.train.callbacks.history import Progress
+
+_CURVES = ("train_nats", "valid_nats", "learning_rate", "gradient_norm", "tokens_per_second")
 
 
 class TensorBoard:
@@ -35,21 +36,15 @@ class TensorBoard:
         self._writer: Any = None
 
     def __call__(self, progress: Progress) -> None:
-        """Write a point of each curve; losses are bits per symbol."""
+        """Write a point of each curve, under its name in `Progress`; losses are nats per symbol."""
         if self._writer is None:
             # In a resumed run, what was written after its last checkpoint is dropped.
             purge = progress.step + 1 if progress.step else None
             self._writer = self._make(str(self._folder), purge_step=purge)
-        curves = {"speed/tokens per second": progress.tokens_per_second}
-        curves["optimizer/learning rate"] = progress.learning_rate
-        if progress.gradient_norm is not None:
-            curves["optimizer/gradient norm"] = progress.gradient_norm
-        if progress.loss is not None:
-            curves["loss/train"] = progress.loss / math.log(2)
-        if progress.is_evaluation and progress.valid is not None:
-            curves["loss/valid"] = progress.valid / math.log(2)
-        for name, value in curves.items():
-            self._writer.add_scalar(name, value, progress.step)
+        for name in _CURVES:
+            value = getattr(progress, name)
+            if value is not None and (progress.is_evaluation or name != "valid_nats"):
+                self._writer.add_scalar(name, value, progress.step)
         for note in progress.notes:
             self._writer.add_text("notes", note, progress.step)
         if progress.is_evaluation:
