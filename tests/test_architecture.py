@@ -40,6 +40,7 @@ ROOMS = [
     "comparison",
     "export",
     "cli",
+    "__main__",
 ]
 # Code that must work for every family, so it may know none.
 GENERIC = ["core", "report", "data", "train", "decode", "metrics", "laws", "analysis"]

@@ -132,7 +132,7 @@ def fresh(
 ) -> "subprocess.Popen[bytes]":
     """Start a command in a process of its own, as a user does."""
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "seriatim.cli", *arguments],
+        [*prefix, sys.executable, "-m", "seriatim", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -28,7 +28,7 @@ def text(tmp_path: Path) -> str:
 
 def cut_short(arguments: list[str], out: Path, number: int) -> tuple[int, str]:
     """Start a fit and send it a signal at step 60; returns its exit code and its output."""
-    command = [sys.executable, "-m", "seriatim.cli", "fit", *arguments, "--out", str(out)]
+    command = [sys.executable, "-m", "seriatim", "fit", *arguments, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment

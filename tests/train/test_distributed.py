@@ -384,7 +384,7 @@ def fit(text: Path, out: Path, *more: str) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "seriatim.cli",
+        "seriatim",
         "fit",
         str(text),
         "--out",

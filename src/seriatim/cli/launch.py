@@ -94,7 +94,7 @@ def start(arguments: list[str], processes: int) -> int:
         )
         with _quiet_agent(), _forwarded_signals(Path(pids)):
             try:
-                elastic_launch(config, sys.executable)("-m", "seriatim.cli", *arguments)
+                elastic_launch(config, sys.executable)("-m", "seriatim", *arguments)
             except ChildFailedError as error:
                 codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
                 return _verdict(codes, processes)

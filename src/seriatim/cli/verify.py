@@ -72,7 +72,7 @@ def verify_fit(arguments: Sequence[str]) -> None:
 
 
 def _start(options: Sequence[str], out: Path, more: Sequence[str]) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "seriatim.cli", "fit", *options, "--out", str(out), *more]
+    command = [sys.executable, "-m", "seriatim", "fit", *options, "--out", str(out), *more]
     return subprocess.Popen(
         [*command, "--quiet"],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`python -m seriatim.cli`: the command line as a module, as torchrun wants it."""
+"""`python -m seriatim`: the command line as a module, as torchrun wants it."""
 
 import sys
 

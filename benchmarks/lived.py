@@ -1,0 +1,339 @@
+"""Whole commands beside the whole commands of other tools, in pairs on one machine.
+
+    python -m benchmarks.lived --text FOLDER [--rows NAME ...] [--rounds 3] [--write]
+
+Each row is what a person types: a process from its start to its end, with imports, reading and
+saving. Ours and the peer's run in turn (A B A B ...), ours first; the table has the medians, and
+the median of the ratios of the pairs. Peak memory is each process's own. Rates that no single
+command shows (decoding and training beside another library on the same weights or batches) come
+from `benchmarks.decoding` and `benchmarks.training`, which make the work equal and say how.
+
+The text is made of the .txt files of a folder (white space normalized), repeated in new shuffles of
+its lines up to each size. The peers are `lmplz` and `build_binary` of KenLM, where they are on the
+PATH; a row whose peer is missing is left out and says so. The results file keeps one record for
+each kind of processor.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+RESULTS = Path(__file__).parent / "results" / "lived.json"
+SERIATIM = [sys.executable, "-m", "seriatim"]
+KENLM_SCORE = """
+import sys, kenlm
+model = kenlm.Model(sys.argv[1])
+print(sum(model.score(line) for line in open(sys.argv[2], encoding="utf-8")))
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process took."""
+
+    seconds: float
+    processor_seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the table; `unit` says whether more or less is better.
+
+    Attributes:
+        name: what was done.
+        unit: "s" (less is better), or a rate such as "tokens/s".
+        ours, peer: medians, in the unit.
+        ratio: the median over the pairs of how many times better ours was.
+        least, most: the extremes of that ratio.
+        target: the ratio that is aimed at.
+        beside: the peer's name.
+        ours_bytes, peer_bytes: medians of the peak memory, where it was measured.
+        note: whatever a reader must know.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    peer: float
+    ratio: float
+    least: float
+    most: float
+    target: float
+    beside: str
+    ours_bytes: int | None = None
+    peer_bytes: int | None = None
+    note: str = ""
+
+
+@dataclass
+class Bench:
+    """What every row needs: the texts, how many rounds, and a place for files."""
+
+    lines: list[str]
+    rounds: int
+    folder: Path
+    texts: dict[int, Path] = field(default_factory=dict)
+
+    def text(self, num_words: int, seed: int = 0) -> Path:
+        """A file with so many words, written once."""
+        from benchmarks.markov import repeated, write_text
+
+        if num_words not in self.texts:
+            self.texts[num_words] = self.folder / f"{num_words}.txt"
+            write_text(repeated(self.lines, num_words, seed), self.texts[num_words])
+        return self.texts[num_words]
+
+
+class MissingPeerError(Exception):
+    """The peer of a row is not on this machine."""
+
+
+def main() -> None:
+    """Measure the rows asked for; print a table, then a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path, help="a folder of .txt files, for the rows of n-grams")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(_lines(options.text), options.rounds, Path(folder))
+        results = {}
+        for name in options.rows:
+            try:
+                for result in ROWS[name](bench):
+                    print(_shown(result), flush=True)
+                    results[result.name] = asdict(result)
+            except MissingPeerError as error:
+                print(f"{name}: left out: {error}", flush=True)
+    if options.write:
+        _write(results)
+    print(json.dumps({"machine": _machine(), "rows": results}))
+
+
+# ---- n-grams -------------------------------------------------------------------------------------
+
+
+def fit_ngrams(num_words: int, target: float) -> Callable[[Bench], Iterator[Result]]:
+    """Text to saved model: `seriatim fit` beside `lmplz`, order 5."""
+
+    def row(bench: Bench) -> Iterator[Result]:
+        lmplz = _program("lmplz")
+        text = bench.text(num_words)
+        model, arpa = bench.folder / "model", bench.folder / "model.arpa"
+        fit = ["fit", str(text), "--model", "markov", "--order", "5", "--symbols", "word"]
+        fit += ["--sequences", "line", "--split", "1", "0", "0", "--out", str(model)]
+
+        def ours() -> Usage:
+            shutil.rmtree(model, ignore_errors=True)
+            return _run([*SERIATIM, *fit])
+
+        def peer() -> Usage:
+            arpa.unlink(missing_ok=True)
+            return _run([lmplz, "-o", "5", "-S", "4G", "--text", str(text), "--arpa", str(arpa)])
+
+        name = f"fit an n-gram of order 5, {num_words / 1e6:g} M words, text to saved model"
+        yield _pairs(name, ours, peer, bench.rounds, target, "lmplz")
+
+    return row
+
+
+def first_score(bench: Bench) -> Iterator[Result]:
+    """The first score of a saved n-gram model in a new process, beside `kenlm` from Python."""
+    build, lmplz = _program("build_binary"), _program("lmplz")
+    train, test = bench.text(6_100_000), bench.text(1_000_000, seed=1)
+    model, arpa, binary = (bench.folder / n for n in ("score-model", "s.arpa", "s.binary"))
+    fit = ["fit", str(train), "--model", "markov", "--order", "5", "--symbols", "word"]
+    _run([*SERIATIM, *fit, "--sequences", "line", "--split", "1", "0", "0", "--out", str(model)])
+    _run([lmplz, "-o", "5", "-S", "4G", "--text", str(train), "--arpa", str(arpa)])
+    _run([build, "probing", str(arpa), str(binary)])
+    arpa.unlink()
+    score = [*SERIATIM, "score", str(model), str(test), "--sequences", "line", "--json"]
+    theirs = [sys.executable, "-c", KENLM_SCORE, str(binary), str(test)]
+    yield _pairs(
+        "first score of a saved n-gram of 6.1 M words, 1 M words, whole command",
+        lambda: _run(score),
+        lambda: _run(theirs),
+        bench.rounds,
+        1.0,
+        "kenlm from Python, probing",
+    )
+
+
+# ---- start ---------------------------------------------------------------------------------------
+
+
+def small_score(bench: Bench) -> Iterator[Result]:
+    """`seriatim score` of a small model and text, beside `import torch` alone."""
+    text, model = bench.folder / "small.txt", bench.folder / "small"
+    text.write_text("the quick brown fox jumps over the lazy dog\n" * 200, encoding="utf-8")
+    fit = ["fit", str(text), "--model", "lstm", "--hidden-size", "32", "--symbols", "char"]
+    _run([*SERIATIM, *fit, "--steps", "20", "--out", str(model)])
+    yield _pairs(
+        "score a small model and text, processor time",
+        lambda: _run([*SERIATIM, "score", str(model), str(text)]),
+        lambda: _run([sys.executable, "-c", "import torch"]),
+        max(5, bench.rounds),
+        0.8,
+        "import torch",
+        by="processor_seconds",
+    )
+
+
+def fit_help(bench: Bench) -> Iterator[Result]:
+    """`seriatim fit --help`, beside a Python that does nothing."""
+    yield _pairs(
+        "seriatim fit --help",
+        lambda: _run([*SERIATIM, "fit", "--help"]),
+        lambda: _run([sys.executable, "-c", "pass"]),
+        max(5, bench.rounds),
+        0.1,
+        "python -c pass",
+    )
+
+
+# ---- rates from the other benchmarks -------------------------------------------------------------
+
+
+def from_module(
+    module: str, part: str, read: Callable[[dict[str, object]], Iterator[Result]]
+) -> Callable[[Bench], Iterator[Result]]:
+    """Rows of a part of another benchmark, run as a process of its own."""
+
+    def row(bench: Bench) -> Iterator[Result]:
+        command = [sys.executable, "-m", module, "--only", part, "--rounds", str(bench.rounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        yield from read(json.loads(done.stdout.splitlines()[-1])[part])
+
+    return row
+
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+def _run(command: list[str]) -> Usage:
+    """Run a process to its end and account for it alone.
+
+    This process imports nothing large: on Linux a child's peak is never below that of its parent.
+    """
+    began = time.perf_counter()
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert child.stderr is not None
+    complaint = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{complaint.decode(errors='replace')}")
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, _in_bytes(usage))
+
+
+def _in_bytes(usage: resource.struct_rusage) -> int:
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _pairs(
+    name: str,
+    ours: Callable[[], Usage],
+    peer: Callable[[], Usage],
+    rounds: int,
+    target: float,
+    beside: str,
+    by: Literal["seconds", "processor_seconds"] = "seconds",
+) -> Result:
+    """Both in turn; the first pair warms the disk's cache and is not counted."""
+    ours(), peer()
+    pairs = [(ours(), peer()) for _ in range(rounds)]
+    times = [(getattr(a, by), getattr(b, by)) for a, b in pairs]
+    ratios = [b / a for a, b in times]
+    return Result(
+        name,
+        "s",
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        target,
+        beside,
+        int(statistics.median(a.peak_bytes for a, _ in pairs)),
+        int(statistics.median(b.peak_bytes for _, b in pairs)),
+    )
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise MissingPeerError(f"{name} is not on the PATH: build KenLM and put it there")
+    return path
+
+
+def _lines(folder: Path | None) -> list[str]:
+    from benchmarks.markov import read_lines
+
+    return [] if folder is None else read_lines(folder)
+
+
+# ---- output --------------------------------------------------------------------------------------
+
+
+def _shown(result: Result) -> str:
+    met = "met" if result.ratio >= result.target else "missed"
+    memory = ""
+    if result.ours_bytes and result.peer_bytes:
+        memory = f", {result.ours_bytes / 1e9:.2f} beside {result.peer_bytes / 1e9:.2f} GB"
+    return (
+        f"{result.name}: {result.ours:.4g} {result.unit}; {result.beside} {result.peer:.4g}"
+        f"{memory}; ratio {result.ratio:.2f} ({result.least:.2f} to {result.most:.2f}), "
+        f"target {result.target:g}: {met}"
+    )
+
+
+def _machine() -> dict[str, object]:
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", facts, re.M)
+    return {
+        "processor": name[1] if name else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "has_avx512_bf16": "avx512_bf16" in facts,
+        "has_amx": "amx_bf16" in facts,
+        "python": platform.python_version(),
+    }
+
+
+def _write(results: dict[str, dict[str, object]]) -> None:
+    """Rows measured now replace those of the same processor; other processors' stay."""
+    machine = _machine()
+    key = f"{machine['processor']}{', AMX' if machine['has_amx'] else ''}, {machine['cores']} cores"
+    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    rows = {**record.get(key, {}).get("rows", {}), **results}
+    record[key] = {"machine": machine, "rows": rows}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Result]]] = {
+    "fit-6M": fit_ngrams(6_100_000, 2.0),
+    "fit-23M": fit_ngrams(23_500_000, 3.0),
+    "first-score": first_score,
+    "small-score": small_score,
+    "fit-help": fit_help,
+}
+
+if __name__ == "__main__":
+    main()
