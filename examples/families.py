@@ -19,5 +19,5 @@ for model in (
 ):
     lm = st.LanguageModel(model).fit(text, steps=60)
     score = lm.score(text)
-    sample = lm.generate("the ", 30, seed=1, sampling=st.Sampling(temperature=0.8))
+    sample = lm.generate("the ", 30, seed=1, temperature=0.8)
     print(f"{model.family:15s}{score.bits_per_character:6.3f} bits per character  {sample!r}")

@@ -24,7 +24,7 @@ def batch() -> Batch:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_laws_hold(name: str) -> None:
-    check_model(build(name).to("cuda"), budget_s=2).raise_if_broken()
+    check_model(build(name).to("cuda"), seconds=2).raise_if_broken()
 
 
 @pytest.mark.parametrize("name", LEARNT)

@@ -75,7 +75,7 @@ def test_alternatives_are_the_most_probable_symbols_of_each_position(
 ) -> None:
     trace = stream.trace("the", top=4)
     for t, prompt in enumerate(["", "t", "th"]):
-        expected = stream.next(prompt, k=4)
+        expected = stream.next(prompt, top=4)
         assert [a.symbol for a in trace.alternatives[t]] == [p.symbol for p in expected]
         found = [a.probability for a in trace.alternatives[t]]
         np.testing.assert_allclose(found, [p.probability for p in expected], atol=1e-6)

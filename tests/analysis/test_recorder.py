@@ -175,7 +175,7 @@ class Watched(SequenceModel):
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
 def test_a_recorded_model_obeys_the_laws(name: str) -> None:
     model = build(name)
-    check_model(Watched(model), budget_s=1).raise_if_broken()
+    check_model(Watched(model), seconds=1).raise_if_broken()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -84,11 +84,11 @@ FILES: dict[str, tuple[Callable[[], bytes], Callable[[Path], None]]] = {
     "table.parquet": (lambda: _parquet(_ROWS, _NAMES), lambda path: _text(path, column="text")),
     "events.csv": (
         lambda: _table(",", ("session", "event", "at"), _EVENTS),
-        lambda path: _text(path, column="event", sequence_id="session", order="at"),
+        lambda path: _text(path, column="event", sequence_column="session", order_column="at"),
     ),
     "events.parquet": (
         lambda: _parquet(_EVENTS, ("session", "event", "at")),
-        lambda path: _text(path, column="event", sequence_id="session", order="at"),
+        lambda path: _text(path, column="event", sequence_column="session", order_column="at"),
     ),
     "pairs.tsv": (lambda: _table("\t", ("source", "target"), [row[:2] for row in _ROWS]), _pairs),
     "pairs.csv": (lambda: _table(",", ("source", "target"), [row[:2] for row in _ROWS]), _pairs),

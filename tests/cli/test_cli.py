@@ -95,7 +95,7 @@ def test_next_surprisal_info_and_check_answer_in_json(
     assert result["bits"] == pytest.approx(sum(s["bits"] for s in result["symbols"]))
     assert main(["info", str(model), "--verify", "--json"]) == 0
     assert _json(capsys)["verified"] is True
-    assert main(["check", str(model), "--budget", "1", "--json"]) == 0
+    assert main(["check", str(model), "--seconds", "1", "--json"]) == 0
     assert _json(capsys)["ok"] is True
 
 
@@ -107,7 +107,7 @@ def test_the_same_commands_print_tables_for_people(
         ("next", str(model), "the"): "probability",
         ("surprisal", str(model), "the"): "bits in total",
         ("info", str(model)): "reach",
-        ("check", str(model), "--budget", "1"): "16  holds",
+        ("check", str(model), "--seconds", "1"): "16  holds",
     }.items():
         assert main(list(arguments)) == 0
         assert expected in capsys.readouterr().out

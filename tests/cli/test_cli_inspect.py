@@ -118,7 +118,7 @@ def test_symbols_are_shaded_in_a_terminal_unless_no_color_is_set(
         (["gru", "the cat", "--start", "7"], "has 7 symbols, none of them from 7 on", 3),
         (["gru", "the cat", "--length", "0"], "--length 0: give 1 or more", 2),
         (["gru", "the cat", "--top", "0"], "--top 0: give 1 or more", 2),
-        (["gru", "the cat", "--layer", "5"], "nothing is recorded under layers.5", 2),
+        (["gru", "the cat", "--only", "5"], "nothing is recorded under layers.5", 2),
         (["gru", "the cat", "--target", "x"], "--target is an option of translators", 2),
         (["gru", "the cat", "--labels", "{folder}/text.txt"], "give one for each symbol", 3),
         (["nothing", "the cat"], "nothing", 4),

@@ -9,7 +9,6 @@ import pytest
 
 import seriatim as st
 from seriatim.cli import main
-from seriatim.decode.sampling import Sampling
 
 SMALL = ["--encoder-layers", "1", "--model-size", "16", "--dropout", "0", "--steps", "60"]
 SMALL += ["--learning-rate", "0.02", "--warmup", "5", "--quiet", "--threads", "1"]
@@ -86,7 +85,7 @@ def test_fit_and_look_say_what_was_taken_as_a_header(tmp_path: Path, capsys: Cap
 def test_no_row_is_lost_if_the_columns_are_given_by_number(tmp_path: Path) -> None:
     table = tmp_path / "a.tsv"
     table.write_text("urgent\tspam\n" + "text\ta\ntext\tb\n" * 5)
-    pairs = st.open_labelled(table, text_column="1", label_column="2")
+    pairs = st.open_labelled(table, source_column="1", target_column="2")
     assert next(pairs.pairs()) == ("urgent", "spam")
     assert len(list(pairs.pairs())) == 11
 
@@ -138,9 +137,8 @@ def test_a_tiny_temperature_is_greedy() -> None:
     lm = st.LanguageModel("markov")
     lm.fit(["the cat sat", "the dog sat"] * 5, split=(1, 0, 0))
     for temperature in (1e-40, 1e-31, 5e-324):
-        sampling = Sampling(temperature=temperature)
-        greedy = lm.generate("th", 9, sampling=Sampling(temperature=0))
-        assert lm.generate("th", 9, sampling=sampling) == greedy
+        greedy = lm.generate("th", 9, temperature=0)
+        assert lm.generate("th", 9, temperature=temperature) == greedy
 
 
 def test_a_text_in_place_of_a_folder_is_refused_in_one_sentence(capsys: Capture) -> None:

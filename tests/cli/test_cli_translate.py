@@ -126,7 +126,7 @@ def test_json_has_scores_the_n_best_and_the_weights_of_the_alignment(
 ) -> None:
     (tmp_path / "in").write_text("abc\nb\n")
     command = ["translate", str(model), str(tmp_path / "in"), "--json", "--alignment"]
-    assert main([*command, "--n-best", "3", "--beam", "3"]) == 0
+    assert main([*command, "--num-best", "3", "--beam", "3"]) == 0
     records = [json.loads(line) for line in lines_of(capsys)]
     assert len(records) == 2
     for record, size in zip(records, (4, 2), strict=True):
@@ -141,7 +141,7 @@ def test_plain_output_shows_n_best_and_positions(
 ) -> None:
     (tmp_path / "in").write_text("abc\nb\n")
     command = ["translate", str(model), str(tmp_path / "in"), "-q"]
-    assert main([*command, "--n-best", "2"]) == 0
+    assert main([*command, "--num-best", "2"]) == 0
     rows = [line.split(" ||| ") for line in lines_of(capsys)]
     assert [row[0] for row in rows] == ["1", "1", "2", "2"]
     assert float(rows[0][2]) >= float(rows[1][2])
@@ -162,7 +162,7 @@ def test_samples_are_those_of_their_seed_and_an_ensemble_is_searched_together(
     assert drawn[0] == drawn[1] != drawn[2]
     assert main(command) == 0
     alone = lines_of(capsys)
-    assert main([*command, "--with", str(model)]) == 0
+    assert main([*command, "--ensemble", str(model)]) == 0
     assert lines_of(capsys) == alone
 
 
@@ -196,7 +196,7 @@ def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixt
     ("arguments", "code", "message"),
     [
         (["translate", "MODEL", "IN", "--beam", "0"], 2, "a beam of 0 holds no prefix"),
-        (["translate", "MODEL", "IN", "--n-best", "9"], 2, "a beam of 4 cannot return 9 results"),
+        (["translate", "MODEL", "IN", "--num-best", "9"], 2, "a beam of 4 cannot return 9 results"),
         (["translate", "MODEL", "absent"], 3, "there is no file 'absent'"),
         (["translate", "IN", "IN"], 4, "there is no model folder"),
         (["translate", "MODEL", "IN", "--top-k", "3"], 2, "give --sample too"),

@@ -113,9 +113,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("generate LM --top-k 0", "--top-k 0 keeps no symbol: give 1 or more", 2),
         ("generate LM -n -5", "--length -5 is negative: give the number of symbols", 2),
         ("next LM --top 0", "--top 0: give 1 or more", 2),
-        ("check LM --budget -1", "--budget -1: give 0 or more", 2),
+        ("check LM --seconds -1", "--seconds -1: give 0 or more", 2),
         ("inspect LM the --start -3", "--start -3: give 0 or more", 2),
-        ("inspect LM the --layer 7", "nothing is recorded under layers.7, *.layers.7: leave", 2),
+        ("inspect LM the --only 7", "nothing is recorded under layers.7, *.layers.7: leave", 2),
         # Data and models.
         ("surprisal LM ''", "there is no text: give one that is not empty", 2),
         ("generate LM €", "the prompt has 1 symbol that the model has never seen ('€')", 3),
@@ -181,9 +181,9 @@ def test_messages_from_python_keep_the_names_of_parameters(
     [
         ("hidden_size = 0: give 1 or more", "--hidden-size 0: give 1 or more"),
         ("lower learning_rate, set clip", "lower --learning-rate, set clip"),
-        ("order = 't' applies to tables", "--order-column 't' applies to tables"),
+        ("order_column = 't' applies to tables", "--order-column 't' applies to tables"),
         ("order = 7: give 6 or less", "--order 7: give 6 or less"),
-        ("max_size is 1: give 3 or more", "--max-symbols 1: give 3 or more"),
+        ("max_symbols is 1: give 3 or more", "--max-symbols 1: give 3 or more"),
         ("there is no file 'hidden_size'", "there is no file 'hidden_size'"),
         ("data/hidden_size.txt is empty", "data/hidden_size.txt is empty"),
         ("the order of the data has changed", "the order of the data has changed"),

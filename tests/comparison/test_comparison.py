@@ -42,7 +42,7 @@ def three() -> dict[str, st.Markov | st.LSTM]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of three models with three seeds, kept."""
     out = tmp_path_factory.mktemp("compared") / "out"
-    compare(lines(), three(), sequences="line", steps=12, seeds=3, training=SMALL, out=out)
+    compare(lines(), three(), sequences="line", steps=12, seeds=3, options=SMALL, out=out)
     return out
 
 
@@ -118,7 +118,7 @@ def test_models_that_differ_only_in_their_seed_are_not_called_two_families(tmp_p
     nats = {}
     for name, first in (("a", 0), ("b", 3)):
         out = tmp_path / name
-        compare(lines(200), config, **given, seed=first, training=SMALL, out=out)  # type: ignore[arg-type]
+        compare(lines(200), config, **given, seed=first, options=SMALL, out=out)  # type: ignore[arg-type]
         runs = [np.load(out / "runs" / f"lstm.{first + i}.test.npy") for i in range(3)]
         nats[name] = np.stack(runs).reshape(3, -1, 41).sum(2).astype(np.float64)
     assert not np.array_equal(nats["a"], nats["b"])
@@ -151,7 +151,7 @@ def test_what_is_finished_is_not_trained_again_and_seeds_can_be_added(
     given: dict[str, Any] = {
         "sequences": "line",
         "steps": 2,
-        "training": SMALL,
+        "options": SMALL,
         "out": tmp_path / "c",
     }
     models: dict[str, Any] = {"lstm": st.LSTM(hidden_size=4), "markov": st.Markov(order=2)}
@@ -172,7 +172,7 @@ def test_an_interrupted_comparison_is_resumed_to_the_same_figures(
 ) -> None:
     """Ctrl-C in the middle of the second model; the first is not trained again."""
     models: dict[str, Any] = {"gru": st.GRU(hidden_size=4), "lstm": st.LSTM(hidden_size=4)}
-    given: dict[str, Any] = {"sequences": "line", "steps": 8, "training": SMALL}
+    given: dict[str, Any] = {"sequences": "line", "steps": 8, "options": SMALL}
     whole = compare(lines(60), models, **given, out=tmp_path / "whole").to_json()
 
     def ctrl_c(name: str, progress: Any) -> None:
@@ -197,7 +197,7 @@ def test_an_interrupted_comparison_is_resumed_to_the_same_figures(
 
 
 def test_changed_data_and_options_are_not_resumed(folder: Path) -> None:
-    given: dict[str, Any] = {"sequences": "line", "seeds": 3, "training": SMALL, "out": folder}
+    given: dict[str, Any] = {"sequences": "line", "seeds": 3, "options": SMALL, "out": folder}
     with pytest.raises(OutputError, match="holds a comparison"):
         compare(lines(), three(), steps=12, **given)
     with pytest.raises(DataError, match="begun with other data"):
@@ -251,7 +251,7 @@ def test_a_budget_too_small_for_a_model_leaves_it_in_the_table_as_not_run() -> N
 def test_a_size_that_no_width_gives_leaves_a_model_as_not_run() -> None:
     models: dict[str, Any] = {"rnn": st.RNN(), "transformer": st.Transformer()}
     found = compare(
-        lines(60), models, parameters=900, steps=2, sequences="line", training=SMALL
+        lines(60), models, parameters=900, steps=2, sequences="line", options=SMALL
     ).to_json()
     assert abs(model(found, "rnn")["parameters"] - 900) <= 18
     assert "no width gives transformer 900 parameters" in model(found, "transformer")["reason"]
@@ -269,7 +269,7 @@ def test_a_text_too_short_to_split_or_to_judge_by() -> None:
 
 def test_without_seeds_no_families_are_compared() -> None:
     models: dict[str, Any] = {"a": st.Markov(order=2), "lstm": st.LSTM(hidden_size=4)}
-    given: dict[str, Any] = {"sequences": "line", "steps": 2, "training": SMALL}
+    given: dict[str, Any] = {"sequences": "line", "steps": 2, "options": SMALL}
     for seeds, words in ((1, "One seed"), (2, "Fewer than 3 seeds")):
         found = compare(lines(), models, **given, seeds=seeds).to_json()
         assert found["families"] == [] and len(found["texts"]) == 1
@@ -365,7 +365,7 @@ def test_a_model_whose_training_breaks_down_is_not_run_and_the_others_are() -> N
         ),
         "markov": st.Markov(order=2),
     }
-    found = compare(lines(60), models, sequences="line", steps=20, training={"batch_size": 8})
+    found = compare(lines(60), models, sequences="line", steps=20, options={"batch_size": 8})
     broken = model(found.to_json(), "broken")
     assert broken["status"] == "not run" and "the loss is nan at step" in broken["reason"]
     assert found.to_json()["recommendation"]["model"] == "markov"
@@ -374,7 +374,7 @@ def test_a_model_whose_training_breaks_down_is_not_run_and_the_others_are() -> N
 
 def test_a_budget_among_the_training_options_is_refused() -> None:
     with pytest.raises(ConfigError, match="minutes is the same for all models"):
-        compare(lines(60), ["markov"], training={"minutes": 3})
+        compare(lines(60), ["markov"], options={"minutes": 3})
     with pytest.raises(ConfigError, match="seed is the same for all models"):
         compare(lines(60), {"a": Entrant(config=st.LSTM(), training={"seed": 3})})
 

@@ -255,7 +255,7 @@ OURS: dict[str, Callable[[Path], list[Any]]] = {
     "labels": lambda path: list(open_labelled(path).pairs()),
     "tagged": lambda path: list(open_labelled(path).pairs()),
     "events": lambda path: list(
-        open_source(path, column="event", sequence_id="id", order="t").texts()
+        open_source(path, column="event", sequence_column="id", order_column="t").texts()
     ),
 }
 

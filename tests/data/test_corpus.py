@@ -121,13 +121,13 @@ def test_batching_of_texts_changes_nothing(texts: list[str], sequences: str, siz
 def test_events_are_kept_whole(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "e.csv"
     path.write_text("who,what\nb,log in\na,open\nb,close\n")
-    source = open_source(path, column="what", sequence_id="who", sequences="line")
+    source = open_source(path, column="what", sequence_column="who", sequences="line")
     symbols = fitted(source, "word")
     corpus = build_corpus(source, symbols, cache)
     names = [[symbols.name(i) for i in corpus.sequence(k)] for k in range(2)]
     assert names == [["log␣in", "close"], ["open"]]
     assert corpus.num_characters == len("log in close\nopen\n") and corpus.lossless_reason is None
-    stream = open_source(path, column="what", sequence_id="who", sequences="stream")
+    stream = open_source(path, column="what", sequence_column="who", sequences="stream")
     corpus = build_corpus(stream, symbols, cache)
     assert symbols.decode(corpus.tokens) == "log in close\nopen\n"
     assert corpus.num_characters == 18 and corpus.lossless_reason is None

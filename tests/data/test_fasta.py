@@ -39,7 +39,7 @@ def test_another_suffix_is_read_with_the_format(tmp_path: Path) -> None:
 def test_a_description_may_be_the_label(tmp_path: Path) -> None:
     path = tmp_path / "x.fasta"
     path.write_text(">a helix\nACGT\n>b sheet\nTTTT\n")
-    pairs = open_labelled(path, text_column="sequence", label_column="description")
+    pairs = open_labelled(path, source_column="sequence", target_column="description")
     assert list(pairs.pairs()) == [("ACGT", "helix"), ("TTTT", "sheet")]
 
 

@@ -29,7 +29,7 @@ def texts(path: Path, **options: Any) -> list[Any]:
 
 
 def events(path: Path) -> list[Any]:
-    return texts(path, column="event", sequence_id="id", order="t")
+    return texts(path, column="event", sequence_column="id", order_column="t")
 
 
 # ---- rows and separators ------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_a_first_row_that_may_be_a_header_is_never_dropped_in_silence(
     (note,) = open_labelled(path).notes
     assert "is taken as the header" in note and "--source-column 1 --target-column 2" in note
     assert len(list(open_labelled(path).pairs())) == 8
-    kept = open_labelled(path, text_column="1", label_column="2")
+    kept = open_labelled(path, source_column="1", target_column="2")
     assert len(list(kept.pairs())) == 9
 
 
@@ -251,7 +251,7 @@ def test_a_number_is_one_symbol_however_it_is_written(write: Write, tmp_path: Pa
     whole = events(write("e.csv", "id,event,t\n1,17,1\n1,4,2\n"))
     gaps = events(write("f.csv", "id,event,t\n1.0,17.0,1.0\n1.0,4.0,2.0\n"))
     lines = '{"id": 1, "event": 17.0, "t": 1}\n{"id": "1", "event": "4", "t": 2}\n'
-    fields = texts(write("e.jsonl", lines), field="event", sequence_id="id", order="t")
+    fields = texts(write("e.jsonl", lines), field="event", sequence_column="id", order_column="t")
     table = arrow.table({"id": [1.0, 1.0], "event": [17.0, 4.0], "t": [1, 2]})
     parquet.write_table(table, tmp_path / "e.parquet")
     assert whole == gaps == fields == events(tmp_path / "e.parquet") == [["17", "4"]]
@@ -321,7 +321,7 @@ def test_one_bad_byte_in_utf8_is_to_be_corrected(write: Write) -> None:
 
 
 def test_a_list_for_an_id_and_no_value_are_refused(write: Write) -> None:
-    options = {"field": "event", "sequence_id": "id"}
+    options = {"field": "event", "sequence_column": "id"}
     with pytest.raises(DataError, match="line 1: the sequence id is a list"):
         texts(write("e.jsonl", '{"id": ["a"], "event": "x"}\n'), **options)
     with pytest.raises(DataError, match="line 1: no value"):

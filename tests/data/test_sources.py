@@ -279,9 +279,9 @@ def test_errors_in_tables_name_their_line(write: Write) -> None:
 
 def test_one_row_per_event_is_grouped_and_sorted(write: Write) -> None:
     path = write("e.csv", "who,when,what\nb,10,x y\na,2,open\nb,9,w\na,1,start\nb,10,z\n")
-    options = {"column": "what", "sequence_id": "who", "order": "when"}
+    options = {"column": "what", "sequence_column": "who", "order_column": "when"}
     assert read(open_source(path, **options)) == [["w", "x y", "z"], ["start", "open"]]
-    del options["order"]
+    del options["order_column"]
     assert read(open_source(path, **options)) == [["x y", "w", "z"], ["open", "start"]]
     assert read(open_source(path, **options, sequences="stream"))[1] == ["open", "start", "\n"]
 
@@ -289,7 +289,7 @@ def test_one_row_per_event_is_grouped_and_sorted(write: Write) -> None:
 def test_events_are_ordered_by_exact_numbers_or_by_dates(write: Write) -> None:
     big = 1_700_000_000_000_000_000
     path = write("e.csv", "t,e,s\n" + "".join(f"{big + i},{i},s\n" for i in (2, 0, 1)))
-    options = {"column": "e", "sequence_id": "s", "order": "t"}
+    options = {"column": "e", "sequence_column": "s", "order_column": "t"}
     assert read(open_source(path, **options)) == [["0", "1", "2"]]
     path.write_text("t,e,s\n2024-02-01,b,s\n2024-01-31,a,s\n")
     assert read(open_source(path, **options)) == [["a", "b"]]
@@ -298,7 +298,7 @@ def test_events_are_ordered_by_exact_numbers_or_by_dates(write: Write) -> None:
 def test_an_event_without_a_value_is_refused_by_line(write: Write) -> None:
     path = write("e.csv", "e,s\na,1\n,1\n")
     with pytest.raises(DataError, match="line 3, has an empty event"):
-        read(open_source(path, column="e", sequence_id="s"))
+        read(open_source(path, column="e", sequence_column="s"))
 
 
 def test_parquet_takes_a_column_events_and_lists(tmp_path: Path) -> None:
@@ -309,7 +309,9 @@ def test_parquet_takes_a_column_events_and_lists(tmp_path: Path) -> None:
     parquet.write_table(arrow.table(columns), path)
     assert read(open_source(path)) == ["a\nb", "c"]
     assert read(open_source(path, column="cut")) == [["p q", "r"], []]
-    assert read(open_source(path, column="n", sequence_id="s", order="n")) == [["1", "2"]]
+    assert read(open_source(path, column="n", sequence_column="s", order_column="n")) == [
+        ["1", "2"]
+    ]
     with pytest.raises(
         ConfigError, match="no column 'txt', only text, n, s, cut; did you mean text"
     ):
@@ -335,7 +337,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
     [
         ({"field": "a"}, "field='a' applies to .jsonl"),
         ({"column": "a"}, "column='a' applies to .csv"),
-        ({"order": "a"}, "order='a' applies to tables"),
+        ({"order_column": "a"}, "order_column='a' applies to tables"),
         ({"sequences": "lines"}, "choose one of line, document, stream"),
         ({"format": "yaml"}, "unknown format 'yaml'"),
         ({"skip_empty": True}, "a stream keeps every line"),
@@ -350,10 +352,10 @@ def test_options_that_do_not_belong_are_refused(
 
 def test_an_event_table_needs_both_names(write: Write) -> None:
     path = write("e.csv", "e,s,t\n")
-    with pytest.raises(ConfigError, match="give sequence_id"):
-        open_source(path, column="e", order="t")
+    with pytest.raises(ConfigError, match="give sequence_column"):
+        open_source(path, column="e", order_column="t")
     with pytest.raises(ConfigError, match="needs the column of the events"):
-        open_source(path, sequence_id="s")
+        open_source(path, sequence_column="s")
 
 
 def test_format_overrides_the_suffix(write: Write) -> None:

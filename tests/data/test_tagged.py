@@ -68,7 +68,7 @@ def test_germeval_has_its_elements_after_their_numbers(write: Write) -> None:
         (["Aufgrund", "seiner"], ["O", "O"]),
         (["Schartau", "Uni"], ["O", "B-LOC"]),
     ]
-    outer = open_labelled(write("de.tsv", GERMEVAL), format="conll", label_column="3")
+    outer = open_labelled(write("de.tsv", GERMEVAL), format="conll", target_column="3")
     assert [labels for _, labels in outer.pairs()] == [["O", "O"], ["B-PER", "B-ORG"]]
 
 
@@ -82,12 +82,12 @@ def test_conllu_gives_words_with_their_upos(write: Write) -> None:
 
 def test_columns_of_conllu_are_chosen_by_name_or_number(write: Write) -> None:
     path = write("es.conllu", CONLLU)
-    chosen = open_labelled(path, text_column="lemma", label_column="8")
+    chosen = open_labelled(path, source_column="lemma", target_column="8")
     assert list(chosen.pairs()) == [(["ir", "a", "el", "mar"], ["root", "case", "det", "obl"])]
     assert chosen.notes == ()
     assert chosen.fingerprint() != open_labelled(path).fingerprint()
     with pytest.raises(ConfigError, match=r"no column 'DEPRELS', only ID, FORM.*mean DEPREL"):
-        list(open_labelled(path, label_column="DEPRELS").pairs())
+        list(open_labelled(path, target_column="DEPRELS").pairs())
 
 
 def test_conllu_plus_names_its_columns_itself(write: Write) -> None:
@@ -137,7 +137,7 @@ def test_lines_of_another_width_are_refused(write: Write, text: str, message: st
 
 def test_a_column_cannot_hold_both_elements_and_labels(write: Write) -> None:
     with pytest.raises(ConfigError, match="both the elements and the labels"):
-        list(open_labelled(write("a.conll", "a x\nb y\n"), label_column="1").pairs())
+        list(open_labelled(write("a.conll", "a x\nb y\n"), target_column="1").pairs())
 
 
 def test_tagged_lines_are_told_from_other_text() -> None:

@@ -130,10 +130,10 @@ def test_ids_go_by_falling_frequency_then_by_symbol() -> None:
     assert [words.name(i) for i in range(5)] == ["<unk>", "<end>", "a", "b", "c"]
 
 
-def test_min_count_and_max_size_leave_out_rare_symbols() -> None:
+def test_min_count_and_max_symbols_leave_out_rare_symbols() -> None:
     text = "a a a b b c"
     assert fit_vocabulary("word", [text], sequences="line", min_count=2).num_symbols == 4
-    assert fit_vocabulary("word", [text], sequences="line", max_size=3).num_symbols == 3
+    assert fit_vocabulary("word", [text], sequences="line", max_symbols=3).num_symbols == 3
     cut = fit_vocabulary("word", [text], sequences="line", min_count=2)
     assert cut.encode("a c b").tolist() == [2, 0, 3] and cut.decode([2, 0]) == "a <unk>"
     assert fit_vocabulary("char", ["aab"], sequences="line", min_count=2).encode("ab").tolist() == [
@@ -372,8 +372,8 @@ def test_options_of_other_symbols_are_refused() -> None:
     for spec in ("byte", "bpe:300"):
         with pytest.raises(ConfigError, match="apply to char and word symbols"):
             fit_vocabulary(spec, ["ab"], sequences="line", min_count=2)
-    with pytest.raises(ConfigError, match="max_size is 2: give 3 or more"):
-        fit_vocabulary("char", ["ab"], sequences="line", max_size=2)
+    with pytest.raises(ConfigError, match="max_symbols is 2: give 3 or more"):
+        fit_vocabulary("char", ["ab"], sequences="line", max_symbols=2)
 
 
 @pytest.mark.parametrize("sequences", KINDS)

@@ -100,7 +100,7 @@ def test_parts_of_a_split_are_read_as_well(tmp_path: Path) -> None:
     path.write_text("".join(f"line {i} of many\n" for i in range(200)))
     parts, _ = split_source(open_source(path, sequences="line"), (0.8, 0.1, 0.1))
     assert can_read_words(parts[0])
-    symbols, corpus = read_words(parts[0], max_size=20)
+    symbols, corpus = read_words(parts[0], max_symbols=20)
     assert symbols.num_symbols == 20
     assert symbols.decode(corpus.sequence(0)).startswith("line")
     np.testing.assert_array_equal(

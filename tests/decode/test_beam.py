@@ -50,7 +50,7 @@ def test_searching_many_sources_equals_the_search_written_out(width: int, alpha:
     for seed in range(2):
         model = random_attention(seed)
         state = sources(model, 5)
-        results = beam_search_rows(model, state, width=width, max_length=6, end=END, alpha=alpha)
+        results = beam_search_rows(model, state, beam=width, max_length=6, end=END, alpha=alpha)
         for i in range(5):
             with torch.no_grad():
                 expected = written_out(
@@ -66,7 +66,7 @@ def test_scorers_rank_as_in_the_search_written_out(weight: float, ceiling: float
     state = sources(model, 5)
     scorers = [(PrefersOdd(5, ceiling), weight)]
     results = beam_search_rows(
-        model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+        model, state, beam=3, max_length=6, end=END, alpha=0.6, scorers=scorers
     )
     for i in range(5):
         with torch.no_grad():
@@ -80,9 +80,9 @@ def test_the_results_of_a_source_do_not_depend_on_its_batch() -> None:
     model = random_attention(3)
     state = sources(model, 7)
     limits = torch.tensor([9, 0, 3, 1, 7, 5, 2])
-    together = beam_search_rows(model, state, width=3, max_length=limits, end=END, alpha=0.6)
+    together = beam_search_rows(model, state, beam=3, max_length=limits, end=END, alpha=0.6)
     for i, limit in enumerate(limits.tolist()):
-        alone = beam_search(model, row_of(state, i), width=3, max_length=limit, end=END, alpha=0.6)
+        alone = beam_search(model, row_of(state, i), beam=3, max_length=limit, end=END, alpha=0.6)
         assert_same(together[i], alone)
         assert all(len(h.symbols) <= limit for h in alone)
     assert together[1] == [Hypothesis((), 0.0, 0.0, False)]
@@ -91,7 +91,7 @@ def test_the_results_of_a_source_do_not_depend_on_its_batch() -> None:
 def test_a_beam_as_wide_as_the_space_finds_all_sequences_in_order() -> None:
     model = random_attention(0, num_symbols=3)
     state = sources(model, 4)
-    results = beam_search_rows(model, state, width=27, max_length=3, end=END)
+    results = beam_search_rows(model, state, beam=27, max_length=3, end=END)
     inner = [0, 2]
     sequences = [s for n in range(4) for s in itertools.product(inner, repeat=n)]
     for i in range(4):
@@ -120,7 +120,7 @@ def test_early_stopping_returns_the_results_of_the_full_search(
             counted = _Counting(model)
             state = sources(model, 4)
             results += beam_search_rows(
-                counted, state, width=4, max_length=10, end=END, alpha=alpha, num_best=num_best
+                counted, state, beam=4, max_length=10, end=END, alpha=alpha, num_best=num_best
             )
             steps[stops] = steps.get(stops, 0) + counted.rows
         if stops:
@@ -169,7 +169,7 @@ def test_patience_returns_the_best_of_the_first_results() -> None:
     model = random_attention(2)
     state = sources(model, 5)
     results = beam_search_rows(
-        model, state, width=2, max_length=30, end=END, alpha=1.0, patience=0.5, num_best=1
+        model, state, beam=2, max_length=30, end=END, alpha=1.0, patience=0.5, num_best=1
     )
     for i in range(5):
         with torch.no_grad():
@@ -186,7 +186,7 @@ def test_greedy_search_equals_a_beam_of_one() -> None:
         state = sources(model, 11)
         limits = torch.arange(11)
         results = greedy_search(model, state, max_length=limits, end=END)
-        beams = beam_search_rows(model, state, width=1, max_length=limits, end=END)
+        beams = beam_search_rows(model, state, beam=1, max_length=limits, end=END)
         for h, beam in zip(results, beams, strict=True):
             assert_same([h], beam)
 
@@ -196,7 +196,7 @@ def test_greedy_search_with_a_scorer_equals_a_beam_of_one() -> None:
     state = sources(model, 6)
     scorers = [(PrefersOdd(5, 0.7), -1.0)]
     results = greedy_search(model, state, max_length=8, scorers=scorers)
-    beams = beam_search_rows(model, state, width=1, max_length=8, scorers=scorers)
+    beams = beam_search_rows(model, state, beam=1, max_length=8, scorers=scorers)
     for h, beam in zip(results, beams, strict=True):
         assert_same([h], beam)
         assert len(h.symbols) == 8 and not h.is_ended
@@ -206,7 +206,7 @@ def test_no_sources_give_no_results() -> None:
     model = ToyWindow().double()
     state = row_of(model.start(1), 0)
     nobody = tree.select(state, torch.tensor([], dtype=torch.int64))
-    assert beam_search_rows(model, nobody, width=2, max_length=3) == []
+    assert beam_search_rows(model, nobody, beam=2, max_length=3) == []
     assert greedy_search(model, nobody, max_length=3) == []
 
 
@@ -214,11 +214,11 @@ def test_impossible_rules_are_refused() -> None:
     model = ToyWindow().double()
     state = model.start(2)
     for message, options in (
-        ("width 0", {"width": 0, "max_length": 3}),
-        ("num_best 3", {"width": 2, "max_length": 3, "num_best": 3}),
-        ("negative", {"width": 2, "max_length": -1}),
-        ("3 values for 2 sources", {"width": 2, "max_length": torch.tensor([1, 2, 3])}),
-        ("patience", {"width": 2, "max_length": 3, "patience": 0.0}),
+        ("width 0", {"beam": 0, "max_length": 3}),
+        ("num_best 3", {"beam": 2, "max_length": 3, "num_best": 3}),
+        ("negative", {"beam": 2, "max_length": -1}),
+        ("3 values for 2 sources", {"beam": 2, "max_length": torch.tensor([1, 2, 3])}),
+        ("patience", {"beam": 2, "max_length": 3, "patience": 0.0}),
     ):
         with pytest.raises(ConfigError, match=message):
             beam_search_rows(model, state, **options)  # type: ignore[arg-type]
@@ -228,14 +228,14 @@ def test_a_model_that_predicts_nan_is_refused() -> None:
     model = ToyWindow().double()
     torch.nn.init.constant_(model.table, float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
-        beam_search_rows(model, model.start(2), width=2, max_length=3)
+        beam_search_rows(model, model.start(2), beam=2, max_length=3)
 
 
 @pytest.mark.parametrize("composed", [Mixture, Product])
 def test_compositions_are_searched_like_any_model(composed: type[Mixture] | type[Product]) -> None:
     model = composed([random_attention(0), ToyWindow(5, END).double()])
     state = sources(model, 4)
-    results = beam_search_rows(model, state, width=3, max_length=6, end=END)
+    results = beam_search_rows(model, state, beam=3, max_length=6, end=END)
     for i in range(4):
         with torch.no_grad():
             expected = written_out(model, row_of(state, i), width=3, max_length=6, end=END)
@@ -273,7 +273,7 @@ def test_each_member_of_an_ensemble_reads_the_source_itself(
         multiplied = torch.stack(first).mean(0).log_softmax(-1)
         expected = mixed if composed is Mixture else multiplied
     assert torch.allclose(together.dense(), expected)
-    results = beam_search_rows(model, state, width=3, max_length=6, end=END)
+    results = beam_search_rows(model, state, beam=3, max_length=6, end=END)
     for i, n in enumerate(lengths.tolist()):
         with torch.no_grad():
             own = model.bind(Batch(x[i : i + 1, :n], x[i : i + 1, :n]))
@@ -290,16 +290,16 @@ def test_early_stopping_is_exact_under_a_length_penalty() -> None:
         for p in model.parameters():
             torch.nn.init.normal_(p, std=1.5)
         for alpha in (0.0, 0.6, 1.0):
-            few = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
+            few = beam_search(model, model.start(1), beam=2, max_length=8, end=1, alpha=alpha)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("seriatim.decode.search.bounds", _no_bound)
-                all_ = beam_search(model, model.start(1), width=2, max_length=8, end=1, alpha=alpha)
+                all_ = beam_search(model, model.start(1), beam=2, max_length=8, end=1, alpha=alpha)
             assert [h.symbols for h in few] == [h.symbols for h in all_]
             assert [h.score for h in few] == pytest.approx([h.score for h in all_])
 
 
 def test_a_result_cut_by_max_length_says_so() -> None:
-    results = beam_search(ToyWindow(), ToyWindow().start(1), width=27, max_length=3, end=1)
+    results = beam_search(ToyWindow(), ToyWindow().start(1), beam=27, max_length=3, end=1)
     assert {h.is_ended for h in results} == {True, False}
     assert all(h.is_ended or len(h.symbols) == 3 for h in results)
     assert all(1 not in h.symbols for h in results)
@@ -328,7 +328,7 @@ class Forbid:
 
 def test_a_scorer_ranks_but_never_enters_log_prob() -> None:
     model = ToyWindow().double()
-    results = beam_search(model, model.start(1), width=4, max_length=4, scorers=[(Forbid(), 1.0)])
+    results = beam_search(model, model.start(1), beam=4, max_length=4, scorers=[(Forbid(), 1.0)])
     assert results
     for h in results:
         assert 0 not in h.symbols

@@ -90,7 +90,7 @@ def test_every_scorer_ranks_as_in_the_search_written_out(name: str) -> None:
     model, scorers = random_attention(1), [(SCORERS[name], 0.6)]
     state = sources(model, 4)
     results = beam_search_rows(
-        model, state, width=3, max_length=6, end=END, alpha=0.6, scorers=scorers
+        model, state, beam=3, max_length=6, end=END, alpha=0.6, scorers=scorers
     )
     for i in range(4):
         with torch.no_grad():
@@ -127,12 +127,12 @@ def test_each_source_has_its_own_forbidden_phrases() -> None:
     state = model.start(3)
     own = [[(4,)], [], [(0, 0), (3,)]]
     results = beam_search_rows(
-        model, state, width=3, max_length=6, end=END, scorers=[(Forbidden(own, V), 1.0)]
+        model, state, beam=3, max_length=6, end=END, scorers=[(Forbidden(own, V), 1.0)]
     )
     for i in range(3):
         scorers = [(Forbidden([own[i]], V), 1.0)]
         alone = beam_search_rows(
-            model, model.start(1), width=3, max_length=6, end=END, scorers=scorers
+            model, model.start(1), beam=3, max_length=6, end=END, scorers=scorers
         )
         assert_same(results[i], alone[0])
         for h in results[i]:
@@ -147,7 +147,7 @@ def test_a_constrained_beam_as_wide_as_the_space_finds_all_sequences_with_the_ph
     model = random_attention(3, num_symbols=4)
     phrases = [[(2, 3)], [(0,), (3, 3)], []]
     hypotheses = constrained_beam_search(
-        model, model.start(3), phrases=phrases, width=400, max_length=4, end=END
+        model, model.start(3), phrases=phrases, beam=400, max_length=4, end=END
     )
     for own, results in zip(phrases, hypotheses, strict=True):
         sequences = (s for n in range(5) for s in itertools.product([0, 2, 3], repeat=n))
@@ -163,7 +163,7 @@ def test_a_narrow_constrained_beam_meets_every_phrase_and_scores_like_the_model(
         model = random_attention(seed)
         phrases = [[(4, 4, 0), (2,)], [(3,)], [(0, 0, 2), (2, 0)]]
         hypotheses = constrained_beam_search(
-            model, model.start(3), phrases=phrases, width=width, max_length=9, end=END, alpha=0.6
+            model, model.start(3), phrases=phrases, beam=width, max_length=9, end=END, alpha=0.6
         )
         for own, results in zip(phrases, hypotheses, strict=True):
             assert results
@@ -176,11 +176,11 @@ def test_the_results_of_a_constrained_source_do_not_depend_on_its_batch() -> Non
     model = random_attention(5)
     phrases = [[(4, 0)], [(2,), (3, 3)], [], [(0,)]]
     together = constrained_beam_search(
-        model, model.start(4), phrases=phrases, width=4, max_length=8, end=END
+        model, model.start(4), phrases=phrases, beam=4, max_length=8, end=END
     )
     for own, results in zip(phrases, together, strict=True):
         alone = constrained_beam_search(
-            model, model.start(1), phrases=[own], width=4, max_length=8, end=END
+            model, model.start(1), phrases=[own], beam=4, max_length=8, end=END
         )
         assert_same(results, alone[0])
 
@@ -197,11 +197,11 @@ def test_constraints_that_cannot_be_met_are_refused_with_the_reason() -> None:
     for message, phrases in impossible:
         with pytest.raises(ConfigError, match=message):
             constrained_beam_search(
-                model, model.start(2), phrases=[[], phrases], width=4, max_length=4, end=END
+                model, model.start(2), phrases=[[], phrases], beam=4, max_length=4, end=END
             )
     with pytest.raises(ConfigError, match="3 lists of phrases do not fit 2 rows"):
         constrained_beam_search(
-            model, model.start(2), phrases=[[], [], []], width=4, max_length=4, end=END
+            model, model.start(2), phrases=[[], [], []], beam=4, max_length=4, end=END
         )
 
 
@@ -252,7 +252,7 @@ def test_diverse_search_equals_the_algorithm_written_out(
         results = diverse_beam_search(
             model,
             model.start(2),
-            width=groups * width,
+            beam=groups * width,
             num_groups=groups,
             max_length=5,
             end=END,
@@ -266,9 +266,9 @@ def test_diverse_search_equals_the_algorithm_written_out(
 def test_one_group_is_plain_beam_search() -> None:
     model = random_attention(4)
     state = sources(model, 3)
-    plain = beam_search_rows(model, state, width=3, max_length=7, end=END, alpha=0.6)
+    plain = beam_search_rows(model, state, beam=3, max_length=7, end=END, alpha=0.6)
     diverse = diverse_beam_search(
-        model, state, width=3, num_groups=1, max_length=7, end=END, alpha=0.6
+        model, state, beam=3, num_groups=1, max_length=7, end=END, alpha=0.6
     )
     for a, b in zip(plain, diverse, strict=True):
         assert_same(a, b)
@@ -280,7 +280,7 @@ def test_scorers_of_a_source_apply_in_all_its_groups() -> None:
     hypotheses = diverse_beam_search(
         model,
         model.start(2),
-        width=4,
+        beam=4,
         num_groups=2,
         max_length=6,
         end=END,
@@ -298,7 +298,7 @@ def test_groups_differ_more_with_a_stronger_penalty() -> None:
         results = diverse_beam_search(
             model,
             model.start(1),
-            width=4,
+            beam=4,
             num_groups=4,
             max_length=5,
             end=END,
@@ -318,4 +318,4 @@ def test_groups_that_do_not_divide_the_beam_are_refused() -> None:
         ("make the groups alike", {"num_groups": 2, "strength": -1.0}),
     ):
         with pytest.raises(ConfigError, match=message):
-            diverse_beam_search(model, model.start(1), width=4, max_length=3, **options)  # type: ignore[arg-type]
+            diverse_beam_search(model, model.start(1), beam=4, max_length=3, **options)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def test_a_file_becomes_a_model_with_the_probabilities_it_states(tmp_path: Path)
 def test_a_model_read_from_a_file_scores_generates_and_streams(tmp_path: Path) -> None:
     language_model_to_arpa(fitted(), tmp_path / "m.arpa")
     lm = language_model_from_arpa(tmp_path / "m.arpa")
-    assert lm.check(budget_s=5).ok
+    assert lm.check(seconds=5).ok
     assert lm.generate("the", 5, seed=1) == lm.generate("the", 5, seed=1)
     assert lm.score(["the cat sat", "on a"]).perplexity > 1
     stream = lm.stream()

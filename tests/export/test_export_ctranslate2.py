@@ -121,7 +121,7 @@ def test_beam_search_finds_the_same_targets(logit: float, width: int, tmp_path: 
     bound = model.bind(source_batch([np.array(s) for s in sources], END))
     with torch.inference_mode():
         found = beam_search_rows(
-            bound, bound.start(16), width=width, max_length=9, end=END, num_best=1, patience=1.0
+            bound, bound.start(16), beam=width, max_length=9, end=END, num_best=1, patience=1.0
         )
     assert len({best.symbols for (best,) in found}) >= (2 if logit > 0 else 5)
     assert any(best.is_ended for (best,) in found) == (logit > 0)

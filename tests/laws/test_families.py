@@ -81,19 +81,19 @@ class _Text:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_family_obeys_the_laws(name: str) -> None:
-    check_model(build(name), budget_s=2).raise_if_broken()
+    check_model(build(name), seconds=2).raise_if_broken()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ensemble", [st.Mixture, st.Product])
 def test_an_ensemble_obeys_the_laws(ensemble: type[st.Mixture] | type[st.Product]) -> None:
-    check_model(ensemble([build("lstm"), build("markov")]), budget_s=2).raise_if_broken()
+    check_model(ensemble([build("lstm"), build("markov")]), seconds=2).raise_if_broken()
 
 
 @pytest.mark.slow
 def test_an_ensemble_of_ensembles_obeys_the_laws() -> None:
     inner = st.Mixture([build("transformer"), build("gru")], [0.25, 0.75])
-    check_model(st.Product([inner, build("rnn")], [1.0, 0.5]), budget_s=2).raise_if_broken()
+    check_model(st.Product([inner, build("rnn")], [1.0, 0.5]), seconds=2).raise_if_broken()
 
 
 def test_every_family_is_in_the_list() -> None:
@@ -101,13 +101,13 @@ def test_every_family_is_in_the_list() -> None:
 
 
 def test_an_unfitted_model_obeys_the_laws() -> None:
-    check_model(build_model(st.Markov(order=3), V, BOUNDARY), budget_s=2).raise_if_broken()
+    check_model(build_model(st.Markov(order=3), V, BOUNDARY), seconds=2).raise_if_broken()
 
 
 @pytest.mark.slow
 def test_all_laws_are_reported_with_notes_on_sampling() -> None:
     torch.manual_seed(0)
-    report = check_model(build_model(st.LSTM(hidden_size=4), 3000, 1), budget_s=1)
+    report = check_model(build_model(st.LSTM(hidden_size=4), 3000, 1), seconds=1)
     assert report.ok, str(report)
     assert [r.number for r in report.results] == list(range(1, len(LAWS) + 1))
     assert "3,000" in report.results[8].note

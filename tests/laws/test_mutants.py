@@ -19,7 +19,7 @@ def _name(fault: Fault) -> str:
 def test_the_law_catches_its_mutant(fault: Fault) -> None:
     law, model, patch = fault
     with patch():
-        report = check_model(model(), laws=[law], budget_s=2)
+        report = check_model(model(), laws=[law], seconds=2)
     assert law in report.broken, str(report)
 
 
@@ -30,7 +30,7 @@ def test_every_law_has_a_mutant() -> None:
 
 @pytest.mark.parametrize("toy", [ToyWindow, ToyAttention])
 def test_the_models_that_the_mutants_modify_obey_the_laws(toy: type) -> None:
-    check_model(toy(), budget_s=2).raise_if_broken()
+    check_model(toy(), seconds=2).raise_if_broken()
 
 
 def test_the_error_of_a_broken_law_names_its_claim_and_difference() -> None:

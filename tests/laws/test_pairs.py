@@ -46,7 +46,7 @@ def test_an_encoder_decoder_bound_to_a_source_obeys_the_laws(
     encoder: str, decoder: str, attention: str | None
 ) -> None:
     bound = build(encoder, decoder, attention).bind(bound_source())
-    check_model(bound, example=EXAMPLE, budget_s=0.2).raise_if_broken()
+    check_model(bound, example=EXAMPLE, seconds=0.2).raise_if_broken()
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_an_encoder_decoder_with_a_memory_obeys_the_laws(kind: str) -> None:
     model = build(kind, kind, None)
     with torch.no_grad():
         memory = model.encode(bound_source())
-    check_model(model, example=EXAMPLE, memory=memory, budget_s=0.2).raise_if_broken()
+    check_model(model, example=EXAMPLE, memory=memory, seconds=0.2).raise_if_broken()
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_the_classic_encoder_decoder_obeys_the_laws() -> None:
     model = build_model(config, SOURCE_V, BOUNDARY)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    check_model(model.bind(bound_source()), example=EXAMPLE, budget_s=0.2).raise_if_broken()
+    check_model(model.bind(bound_source()), example=EXAMPLE, seconds=0.2).raise_if_broken()
 
 
 def test_three_sources_obey_the_laws_row_by_row() -> None:
@@ -75,7 +75,7 @@ def test_three_sources_obey_the_laws_row_by_row() -> None:
     x = torch.tensor([[2, 3, 1, 0, 0], [4, 4, 2, 0, 1], [1, 0, 0, 0, 0]])
     three = model.bind(Batch(x, x, torch.tensor([3, 5, 1])))
     # Some laws start a single row, which needs a single source; these keep all three rows.
-    report = check_model(three, example=EXAMPLE, laws={1, 2, 3, 6, 13, 15, 16}, budget_s=0.2)
+    report = check_model(three, example=EXAMPLE, laws={1, 2, 3, 6, 13, 15, 16}, seconds=0.2)
     report.raise_if_broken()
 
 

@@ -198,7 +198,7 @@ def test_a_beam_on_branched_tapes_has_the_log_probabilities_of_the_model(context
     prompts = torch.tensor([[2, 3, 4, 2], [5, 6, 2, 2]])
     with torch.no_grad():
         state = model.update(model.start(2), prompts)
-        found = beam_search_rows(model, state, width=3, max_length=12, end=1)
+        found = beam_search_rows(model, state, beam=3, max_length=12, end=1)
         for prompt, hypotheses in zip(prompts.tolist(), found, strict=True):
             for h in hypotheses:
                 symbols = torch.tensor([[*prompt, *h.symbols, *([1] if h.is_ended else [])]])

@@ -117,4 +117,4 @@ def test_dropout_acts_in_training_alone() -> None:
 
 @pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: AutoregressiveModel) -> None:
-    check_model(model.double(), budget_s=2).raise_if_broken()
+    check_model(model.double(), seconds=2).raise_if_broken()

@@ -188,4 +188,4 @@ def test_an_option_that_the_cell_does_not_take_is_named() -> None:
 
 @pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: SequenceModel) -> None:
-    check_model(model.double(), budget_s=2).raise_if_broken()
+    check_model(model.double(), seconds=2).raise_if_broken()

@@ -175,4 +175,4 @@ def test_training_learns_a_pattern_that_needs_memory(
 
 @pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: Recurrent) -> None:
-    check_model(model.double(), budget_s=2).raise_if_broken()
+    check_model(model.double(), seconds=2).raise_if_broken()

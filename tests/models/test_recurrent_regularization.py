@@ -78,7 +78,7 @@ def test_an_option_acts_in_training_alone_and_every_weight_learns(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_models_with_every_option_obey_the_laws(family: Callable[..., RecurrentConfig]) -> None:
     model = built(family(hidden_size=5, num_layers=2, **SWITCHES["all"])).eval()
-    check_model(model, budget_s=1).raise_if_broken()
+    check_model(model, seconds=1).raise_if_broken()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

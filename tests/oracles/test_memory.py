@@ -28,7 +28,7 @@ CONTEXTS = (1, 2, 3, 4, 5, 6, 8)
 )
 def test_the_models_of_these_tests_obey_the_laws(model: st.SequenceModel) -> None:
     # Without the laws of search, weights and reach; the last is not declared by all of them.
-    check_model(model, laws=[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16], budget_s=2).raise_if_broken()
+    check_model(model, laws=[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16], seconds=2).raise_if_broken()
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])

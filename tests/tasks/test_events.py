@@ -69,13 +69,11 @@ def test_lists_of_events_are_taken_everywhere_and_agree(events: st.LanguageModel
     assert sum(pushed) == pytest.approx(
         events.score([session]).bits_per_symbol * len(surprisal), abs=1e-4
     )
-    assert {p.symbol for p in events.next(["open", "view item"], k=2)} == {"buy␣now", "log␣out"}
-    after = events.generate(["open"], 5, sampling=st.Sampling(temperature=0))
+    assert {p.symbol for p in events.next(["open", "view item"], top=2)} == {"buy␣now", "log␣out"}
+    after = events.generate(["open"], 5, temperature=0)
     assert after[:2] == ["open", "view item"]
     assert len(after) == 3, "the end is predicted"
-    assert list(events.generating(["open"], 1, sampling=st.Sampling(temperature=0))) == [
-        "view item"
-    ]
+    assert list(events.generating(["open"], 1, temperature=0)) == ["view item"]
 
 
 def test_a_text_of_an_event_model_is_one_event_or_refused(events: st.LanguageModel) -> None:
@@ -268,7 +266,7 @@ def test_whole_numbers_are_events_as_in_a_table(tmp_path: Path) -> None:
     table = tmp_path / "codes.csv"
     rows = [f"{i},{code}" for i in range(40) for code in ("17", "200", str(i % 9))]
     table.write_text("\n".join(["id,code", *rows]) + "\n")
-    source = st.open_source(table, column="code", sequence_id="id")
+    source = st.open_source(table, column="code", sequence_column="id")
     lm = st.LanguageModel(st.Markov(order=2), symbols="word").fit(source, valid=source)
     lm.save(tmp_path / "codes")
     assert main(["next", str(tmp_path / "codes"), "[17, 200.0]"]) == 0
@@ -299,7 +297,7 @@ def test_a_prompt_longer_than_the_context_is_said_once(
         "them: what is before them changes nothing"
     )
     tail = SENTENCE[-(lm.model.reach or 0) :]
-    assert lm.next(SENTENCE, k=1)[0].symbol == lm.next(tail, k=1)[0].symbol
+    assert lm.next(SENTENCE, top=1)[0].symbol == lm.next(tail, top=1)[0].symbol
     lm.save(tmp_path / "m")
     capsys.readouterr()
     assert main(["generate", str(tmp_path / "m"), SENTENCE, "-n", "40"]) == 0

@@ -9,7 +9,7 @@ import seriatim as st
 from seriatim.data.sources import open_source
 from seriatim.errors import ConfigError, DataError
 from seriatim.tasks import inspection as module
-from seriatim.tasks.inspection import Window, inspect
+from seriatim.tasks.inspection import inspect
 from seriatim.tasks.labeller import Labeller
 from seriatim.tasks.translator import Translator
 
@@ -87,7 +87,7 @@ def test_lines_are_read_each_from_its_own_beginning() -> None:
 
 def test_a_window_is_read_without_the_text_before_it_and_a_note_says_so() -> None:
     lm = fitted(st.GRU(hidden_size=8))
-    inspection = inspect(lm, TEXT, window=Window(36, 15))
+    inspection = inspect(lm, TEXT, start=36, length=15)
     alone = inspect(lm, TEXT[36:51])
     assert inspection.passages[0].target_pieces == list(TEXT[36:51])
     assert torch.equal(inspection.passages[0].bits, alone.passages[0].bits)
@@ -112,9 +112,9 @@ def test_a_long_text_is_cut_and_its_maps_more_so(monkeypatch: pytest.MonkeyPatch
 def test_a_window_beyond_the_end_is_refused() -> None:
     lm = fitted(st.GRU(hidden_size=8), device="cpu")
     with pytest.raises(DataError, match="has 7 symbols, none of them from 7 on"):
-        inspect(lm, "the cat", window=Window(7))
+        inspect(lm, "the cat", start=7)
     with pytest.raises(ConfigError, match="length = 0: give 1 or more"):
-        Window(0, 0)
+        inspect(lm, "the cat", length=0)
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
@@ -142,9 +142,7 @@ def test_labels_belong_to_the_symbols_that_were_read() -> None:
         seen.append(pieces)
         return ["space" if piece == " " else "none" for piece in pieces]
 
-    inspection = inspect(
-        lm, text, labels={"gap": is_space, "place": list(range(400))}, window=Window(30)
-    )
+    inspection = inspect(lm, text, labels={"gap": is_space, "place": list(range(400))}, start=30)
     assert seen == [list(text)]
     ours = {n.label for n in inspection.states[0].neurons}
     assert {"gap = space", "place"} <= ours
@@ -220,7 +218,9 @@ def test_a_labeller_shows_its_encoder() -> None:
     assert inspection.bits is None
     assert inspection.states
     assert "bits per symbol" not in str(inspection)
-    with pytest.raises(ConfigError, match="labels and windows are options of language models"):
+    with pytest.raises(
+        ConfigError, match="labels, start and length are options of language models"
+    ):
         inspect(labeller, "so good", labels={"x": [1, 2]})
 
 

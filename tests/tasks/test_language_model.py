@@ -105,7 +105,7 @@ def test_a_stream_is_resumed_from_saved_bytes(lstm: st.LanguageModel) -> None:
 
 def test_next_is_a_distribution(lstm: st.LanguageModel) -> None:
     assert lstm.vocabulary is not None
-    predictions = lstm.next("the ca", k=lstm.vocabulary.num_symbols)
+    predictions = lstm.next("the ca", top=lstm.vocabulary.num_symbols)
     assert sum(p.probability for p in predictions) == pytest.approx(1, abs=1e-4)
     assert [p.probability for p in predictions] == sorted(
         (p.probability for p in predictions), reverse=True
@@ -125,7 +125,7 @@ def test_generating_pieces_make_up_the_text(lstm: st.LanguageModel) -> None:
 
 
 def test_greedy_takes_the_most_probable(lstm: st.LanguageModel) -> None:
-    greedy = lstm.generate("the ", 1, sampling=st.Sampling(temperature=0))
+    greedy = lstm.generate("the ", 1, temperature=0)
     assert greedy[4:] == lstm.next("the ", 1)[0].symbol.replace("␣", " ").replace("\\n", "\n")
 
 
@@ -228,7 +228,7 @@ def test_a_users_cell_is_trained_saved_and_loaded_with_its_class(
     again = st.load(tmp_path / "model", classes=[Elman])
     assert again.score(text_file).nats == pytest.approx(score.nats, rel=1e-6)
     assert again.generate("the", 10) == lm.generate("the", 10)
-    assert lm.check(budget_s=2).ok
+    assert lm.check(seconds=2).ok
 
 
 def test_a_saved_state_of_another_model_is_refused(lstm: st.LanguageModel, text_file: Path) -> None:

@@ -24,7 +24,7 @@ def translator() -> st.Translator:
     [
         st.Decoding(beam=1),
         st.Decoding(beam=4, num_best=4),
-        st.Decoding(beam=4, num_best=2, groups=2),
+        st.Decoding(beam=4, num_best=2, num_groups=2),
         st.Decoding(num_best=3, sampling=st.Sampling()),
         st.Decoding(num_best=3, sampling=st.Sampling(top_k=1)),
     ],
@@ -61,9 +61,7 @@ def test_a_prefix_longer_than_the_length_rule_leaves_room(translator: st.Transla
 
 
 def test_a_prefix_goes_with_required_texts_and_ensembles(translator: st.Translator) -> None:
-    result = translator.translate(["abc"], prefixes="a", required=[["cc"]], ensemble=[translator])[
-        0
-    ]
+    result = translator.translate(["abc"], prefixes="a", require=[["cc"]], ensemble=[translator])[0]
     assert result.text.startswith("a")
     assert "cc" in result.text
 

@@ -330,14 +330,14 @@ def test_an_empty_list_gives_no_translations(learned: Translator) -> None:
 def test_required_texts_occur_and_forbidden_ones_do_not(untrained: Translator) -> None:
     words = ["abc", "d", "ca"]
     required = [["dd"], [], ["ba", "c"]]
-    results = untrained.translate(words, beam=6, required=required)
+    results = untrained.translate(words, beam=6, require=required)
     for t, texts in zip(results, required, strict=True):
         assert all(text in t.text for text in texts)
     free = untrained.translate(words, decoding=Decoding(beam=3, max_length=6, num_best=3))
     used = sorted({c for t in free for r in (t, *t.others) for c in r.text})
-    banned = Decoding(beam=3, max_length=6, num_best=3, forbidden=tuple(used[:2]))
+    banned = Decoding(beam=3, max_length=6, num_best=3, forbid=tuple(used[:2]))
     for t in untrained.translate(words, decoding=banned):
-        assert not any(text in r.text for r in (t, *t.others) for text in banned.forbidden)
+        assert not any(text in r.text for r in (t, *t.others) for text in banned.forbid)
 
 
 def test_unknown_never_comes_out_where_training_had_none(untrained: Translator) -> None:
@@ -347,15 +347,15 @@ def test_unknown_never_comes_out_where_training_had_none(untrained: Translator) 
 
 def test_constraints_that_cannot_be_met_name_the_source(untrained: Translator) -> None:
     with pytest.raises(ConfigError, match="source 2: the phrase"):
-        untrained.translate(["ab", "cd"], decoding=Decoding(max_length=2), required=[[], ["abcd"]])
+        untrained.translate(["ab", "cd"], decoding=Decoding(max_length=2), require=[[], ["abcd"]])
     with pytest.raises(ConfigError, match="2 sources and 1 lists of required texts"):
-        untrained.translate(["ab", "cd"], required=[["a"]])
+        untrained.translate(["ab", "cd"], require=[["a"]])
     with pytest.raises(SymbolError, match="'xa' has symbols that no target"):
-        untrained.translate(["ab"], required=[["xa"]])
+        untrained.translate(["ab"], require=[["xa"]])
     with pytest.raises(SymbolError, match="text is empty"):
-        untrained.translate(["ab"], decoding=Decoding(forbidden=("",)))
+        untrained.translate(["ab"], decoding=Decoding(forbid=("",)))
     with pytest.raises(ConfigError, match="not to sampling"):
-        Decoding(sampling=Sampling(), forbidden=("a",))
+        Decoding(sampling=Sampling(), forbid=("a",))
 
 
 def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
@@ -365,16 +365,16 @@ def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
     lm = st.LanguageModel(st.Markov(order=2), symbols=untrained.vocabulary)
     lm.fit(["dddd", "ddd", "dd"] * 20)
     alone = untrained.translate("abc", decoding=Decoding(max_length=6))[0]
-    fused = untrained.translate("abc", decoding=Decoding(max_length=6, fusion=(lm, 5.0)))[0]
+    fused = untrained.translate("abc", decoding=Decoding(max_length=6, fuse=lm, fuse_weight=5.0))[0]
     assert set(fused.text) <= {"d"}
     assert fused.score < alone.score
     other = st.LanguageModel(st.Markov(order=2)).fit(["ab", "ba", "aa"] * 9)
-    with pytest.raises(ConfigError, match="fusion needs a language model"):
-        untrained.translate("abc", decoding=Decoding(fusion=(other, 1.0)))
+    with pytest.raises(ConfigError, match="fuse needs a language model"):
+        untrained.translate("abc", decoding=Decoding(fuse=other, fuse_weight=1.0))
 
 
 def test_groups_of_a_beam_find_results_that_differ(untrained: Translator) -> None:
-    result = untrained.translate("abc", decoding=Decoding(beam=4, groups=2, num_best=4))[0]
+    result = untrained.translate("abc", decoding=Decoding(beam=4, num_groups=2, num_best=4))[0]
     texts = [result.text, *(o.text for o in result.others)]
     assert len(set(texts)) == len(texts) > 1
 
@@ -407,7 +407,7 @@ def test_evaluation_counts_what_is_exact_and_the_edits_of_the_rest(learned: Tran
 
 
 def test_a_bound_translator_is_held_to_the_laws(untrained: Translator) -> None:
-    report = untrained.check(budget_s=2)
+    report = untrained.check(seconds=2)
     assert report.ok, str(report)
 
 

@@ -87,7 +87,7 @@ def test_the_scores_of_sequences_are_refused_too() -> None:
 
 def test_a_model_of_a_few_words_may_be_scored_on_data_like_its_own() -> None:
     lines = st.open_source(TEXT.splitlines(), sequences="line")
-    lm = st.LanguageModel(st.Markov(order=2), symbols="word", max_size=3).fit(lines, valid=lines)
+    lm = st.LanguageModel(st.Markov(order=2), symbols="word", max_symbols=3).fit(lines, valid=lines)
     assert lm.score(lines).unknown > 0
 
 

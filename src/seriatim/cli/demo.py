@@ -80,7 +80,7 @@ def demo(
         seed=seed,
         symbols="byte",
         split=(0.975, 0.0125, 0.0125),
-        training=_TRAINING,
+        options=_TRAINING,
         out=out,
         overwrite=True,
         callbacks=ComparisonCallbacks(reporter.progress, reporter.say, finished),
@@ -156,9 +156,7 @@ class _Table:
 
 
 def _sample(lm: "LanguageModel", prompt: str, seed: int) -> str:
-    from seriatim.decode.sampling import Sampling
-
-    return lm.generate(prompt, 240, seed=seed, sampling=Sampling(temperature=0.7))
+    return lm.generate(prompt, 240, seed=seed, temperature=0.7)
 
 
 def _say_what_next(file: Path | None, out: Path) -> None:

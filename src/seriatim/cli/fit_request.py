@@ -56,8 +56,8 @@ class ReadingOptions:
             format=format,
             field=self.field,
             column=self.column,
-            sequence_id=self.sequence_column,
-            order=self.order_column,
+            sequence_column=self.sequence_column,
+            order_column=self.order_column,
             encoding=encoding,
             skip_empty=self.skip_empty,
         )

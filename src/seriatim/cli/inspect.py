@@ -34,7 +34,7 @@ def inspect(
     *,
     target: str | None = None,
     labels: Path | None = None,
-    layer: Annotated[Sequence[str], Parameter(negative_iterable=(), show_default=False)] = (),
+    only: Annotated[Sequence[str], Parameter(negative_iterable=(), show_default=False)] = (),
     start: int = 0,
     length: int | None = None,
     top: Annotated[int, Parameter(alias="-k")] = 5,
@@ -59,7 +59,7 @@ def inspect(
         labels: a file with one label for each symbol of the text, line by line: numbers, or names
             of classes. Neurons are ranked by how well they follow it. A .json file may hold a
             list, or an object of several lists by name.
-        layer: the number of a layer to inspect alone, or a pattern such as "*.cross"; may be
+        only: the number of a layer to inspect alone, or a pattern such as "*.cross"; may be
             repeated.
         start: the number of symbols to skip at the beginning.
         length: the number of symbols to inspect. [default: as many as fit]
@@ -74,7 +74,6 @@ def inspect(
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     use_threads(threads)
-    from seriatim.tasks.inspection import Window
     from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
 
@@ -85,8 +84,9 @@ def inspect(
         reading.texts(task),
         title=model.resolve().name,
         labels=reading.labels(task),
-        window=None if (start, length) == (0, None) else Window(start, length),
-        only=_patterns(layer),
+        start=start,
+        length=length,
+        only=only,
         beam=beam,
         top=top,
     )
@@ -181,14 +181,6 @@ class _Input:
             source, tab, target = line.partition("\t")
             pairs.append((source, target if tab else None))
         return pairs
-
-
-def _patterns(layers: Sequence[str]) -> list[str] | None:
-    """Patterns of tap names; a number is a layer anywhere in the model."""
-    patterns = []
-    for layer in layers:
-        patterns += [f"layers.{layer}", f"*.layers.{layer}"] if layer.isdigit() else [layer]
-    return patterns or None
 
 
 # ---- output -------------------------------------------------------------------------------------

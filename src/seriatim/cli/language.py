@@ -139,15 +139,21 @@ def generate(
         threads: the number of processor threads. [default: all cores]
         json: print JSON at the end.
     """
-    from seriatim.decode.sampling import Sampling
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     use_threads(threads)
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     lm = load_as(LanguageModel, model, "generate")
     start = given_prompt(lm, prompt, file, files, reading)
-    pieces = lm.generating(start, length, seed=seed, sampling=sampling)
+    pieces = lm.generating(
+        start,
+        length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+    )
     if not isinstance(start, str):
         _print_events(start, pieces, seed, json=json)
         return
@@ -271,19 +277,19 @@ def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:
     print(text_table(rows, left=(0, 1)))
 
 
-def check(model: Path, /, *, budget: float = 60.0, json: Flag = False) -> None:
+def check(model: Path, /, *, seconds: float = 60.0, json: Flag = False) -> None:
     """Check a model against the laws of the contract, in float64.
 
     Args:
         model: a model folder.
-        budget: the time that enumeration may take, about, in seconds.
+        seconds: the time that enumeration may take, about, in seconds.
         json: print JSON.
     """
     from seriatim.tasks.registry import load
 
-    if budget < 0:
-        raise ConfigError(f"--budget {budget:g}: give 0 or more")
-    report = load(model).check(budget_s=budget)
+    if seconds < 0:
+        raise ConfigError(f"--seconds {seconds:g}: give 0 or more")
+    report = load(model).check(seconds=seconds)
     if json:
         laws = [
             {"law": r.number, "claim": r.claim, "holds": r.holds, "note": r.note}

@@ -41,13 +41,6 @@ _SURPLUS = {
 }
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _TYPES = {int: "an integer", float: "a number"}
-# Parameters of functions whose options have another name.
-_OPTIONS = {
-    "max_size": "--max-symbols",
-    "num_best": "--n-best",
-    "num_groups": "--groups",
-    "sequence_id": "--sequence-column",
-}
 
 _LONGEST_VALUE = 400  # characters of a value in a message; longer ones are no paths
 
@@ -172,7 +165,6 @@ _LISTED = re.compile(  # did you mean order? choose from order, k
     r"((?:unknown option|choose from|did you mean|use|takes) )(\w+(?:(?:, | and )\w+)*)"
 )
 _WITH_UNDERSCORE = re.compile(r"(?<![\w.'/-])[a-z]+(?:_[a-z]+)+(?![\w'/.=-]\w)")
-_ORDER_COLUMN = re.compile(r"^order(?: sorts| ?= ?(?='))")  # that of a Markov model is a number
 
 
 def in_option_names(message: str, options: Collection[str]) -> str:
@@ -186,7 +178,6 @@ def in_option_names(message: str, options: Collection[str]) -> str:
         options: the options of the command, such as --hidden-size.
     """
     names = {option[2:].replace("-", "_"): option for option in options if option.startswith("--")}
-    names |= {name: option for name, option in _OPTIONS.items() if option in options}
 
     def one(match: re.Match[str]) -> str:
         return names.get(match[0], match[0])
@@ -197,8 +188,6 @@ def in_option_names(message: str, options: Collection[str]) -> str:
     def before_value(match: re.Match[str]) -> str:
         return f"{names[match[1]]} " if match[1] in names else match[0]
 
-    if "--order-column" in options and _ORDER_COLUMN.match(message):
-        message = "order_column" + message.removeprefix("order")
     message = _ASSIGNED.sub(before_value, message)
     message = _WITH_NUMBER.sub(before_value, message)
     message = _SUBJECTS.sub(several, message)

@@ -41,8 +41,8 @@ class SearchOptions:
         top_k: sample only from the k most probable symbols. [default: all]
         top_p: sample only from the fewest symbols with this probability together. [default: 1]
         seed: the seed of samples; the same seed gives the same samples.
-        minimum_bayes_risk: put the one of --n-best samples first that is most like the others.
-        groups: the number of groups of the beam that must differ, so that the n best differ.
+        minimum_bayes_risk: put the one of --num-best samples first that is most like the others.
+        num_groups: the number of groups of the beam that must differ, so that the n best differ.
         forbid: a text that must not occur; may be given several times.
         fuse: the folder of a language model with the symbols of the targets, whose
             log-probabilities are added.
@@ -52,7 +52,7 @@ class SearchOptions:
     beam: int = 4
     alpha: float = 0.6
     minimum_bayes_risk: Flag = False
-    groups: int = 1
+    num_groups: int = 1
     forbid: Annotated[list[str] | None, Parameter(negative_iterable=())] = None
     fuse: Path | None = None
     fuse_weight: float = 0.2
@@ -88,11 +88,10 @@ class SearchOptions:
             sampling=sampling if self.sample else None,
             seed=self.seed,
             minimum_bayes_risk=self.minimum_bayes_risk,
-            groups=self.groups,
-            forbidden=tuple(self.forbid or ()),
-            fusion=(load_as(LanguageModel, self.fuse, "--fuse"), self.fuse_weight)
-            if self.fuse
-            else None,
+            num_groups=self.num_groups,
+            forbid=tuple(self.forbid or ()),
+            fuse=load_as(LanguageModel, self.fuse, "--fuse") if self.fuse else None,
+            fuse_weight=self.fuse_weight,
         )
 
 
@@ -102,10 +101,10 @@ def translate(
     /,
     *,
     search: SearchOptions | None = None,
-    n_best: int = 1,
+    num_best: int = 1,
     require: Path | None = None,
     prefixes: Path | None = None,
-    ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
+    ensemble: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
     alignment: Flag = False,
     picture: Path | None = None,
     format: str | None = None,
@@ -121,7 +120,7 @@ def translate(
         model: the folder of a translator.
         file: a file with one source a line; a table; -: stdin, translated line by line as it
             comes.
-        n_best: the number of results of each line, as "line number ||| text ||| score", best
+        num_best: the number of results of each line, as "line number ||| text ||| score", best
             first.
         require: a file with a line for each source: texts that must occur in its target,
             separated by tabs.
@@ -142,10 +141,10 @@ def translate(
     from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
-    decoding = (search or SearchOptions()).decoding(n_best)
+    decoding = (search or SearchOptions()).decoding(num_best)
     use_threads(threads)
     translator = load_as(Translator, model, "translate")
-    others = [load_as(Translator, path, "translate --with") for path in ensemble or []]
+    others = [load_as(Translator, path, "translate --ensemble") for path in ensemble or []]
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
@@ -156,7 +155,7 @@ def translate(
         results = translator.translate(
             group,
             decoding=decoding,
-            required=None if required_texts is None else required_texts[done : done + len(group)],
+            require=None if required_texts is None else required_texts[done : done + len(group)],
             prefixes=None if beginnings is None else beginnings[done : done + len(group)],
             first=done,
             ensemble=others,
@@ -166,7 +165,7 @@ def translate(
             _draw(picture, results[0])
         for number, result in enumerate(results, done + 1):
             notes.add(number, result.notes)
-            _print(number, result, n_best, alignment=alignment, json=json)
+            _print(number, result, num_best, alignment=alignment, json=json)
         sys.stdout.flush()
         done += len(group)
         rate = done / (time.perf_counter() - began)
@@ -205,11 +204,13 @@ def _lines(path: Path, encoding: str) -> list[str]:
     return [line for group in line_groups(str(path), encoding) for line in group]
 
 
-def _print(number: int, result: "Translation", n_best: int, *, alignment: bool, json: bool) -> None:
+def _print(
+    number: int, result: "Translation", num_best: int, *, alignment: bool, json: bool
+) -> None:
     if json:
-        print_json(_record(result, n_best, alignment=alignment))
+        print_json(_record(result, num_best, alignment=alignment))
         return
-    if n_best == 1:
+    if num_best == 1:
         print(_line(result, alignment=alignment))
         return
     for candidate in (result, *result.others):
@@ -224,7 +225,7 @@ def _line(result: "Translation", *, alignment: bool) -> str:
     return text + "\t" + " ".join(f"{s}-{t}" for t, s in enumerate(sources))
 
 
-def _record(result: "Translation", n_best: int, *, alignment: bool) -> "Json":
+def _record(result: "Translation", num_best: int, *, alignment: bool) -> "Json":
     record = {
         "text": result.text,
         "log_prob": result.log_prob,
@@ -236,7 +237,7 @@ def _record(result: "Translation", n_best: int, *, alignment: bool) -> "Json":
         weights = [[round(w, 4) for w in row] for row in result.alignment.weights.tolist()]
         source, target = list(result.alignment.source), list(result.alignment.target)
         record |= {"alignment": {"source": source, "target": target, "weights": weights}}
-    if n_best > 1:
+    if num_best > 1:
         record |= {"others": [_record(o, 1, alignment=False) for o in result.others]}
     return record
 
@@ -271,7 +272,7 @@ def evaluate(
     target: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
     each_pair: Flag = False,
     search: SearchOptions | None = None,
-    ensemble: Annotated[list[Path] | None, Parameter(name="--with", negative_iterable=())] = None,
+    ensemble: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
     format: str | None = None,
     source_column: str | None = None,
     target_column: str | None = None,
@@ -312,7 +313,7 @@ def evaluate(
     decoding = (search or SearchOptions()).decoding()
     use_threads(threads)
     translator = load_as(Translator, model, "evaluate")
-    others = [load_as(Translator, path, "evaluate --with") for path in ensemble or []]
+    others = [load_as(Translator, path, "evaluate --ensemble") for path in ensemble or []]
     reporter = Reporter(is_quiet=json)
     if each_pair and len(target or ()) > 1:
         raise ConfigError("--each-pair counts pairs one by one: give one --target")

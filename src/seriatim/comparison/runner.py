@@ -103,12 +103,12 @@ def compare(
     seed: int = 0,
     symbols: str = "char",
     min_count: int = 1,
-    max_size: int | None = None,
+    max_symbols: int | None = None,
     sequences: Sequences | None = None,
     valid: Data | None = None,
     test: Data | None = None,
     split: Fractions | None = None,
-    training: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     out: str | PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -129,12 +129,12 @@ def compare(
         seed: the first seed.
         symbols: the vocabulary of all models that have none of their own: "byte", "char", "word",
             "bpe:N".
-        min_count, max_size: limits on the vocabulary of characters or words; see `LanguageModel`.
+        min_count, max_symbols: limits on a vocabulary of characters or words; see `LanguageModel`.
         sequences: what one sequence is; None: as `open_source` decides.
         valid, test: validation and test data; what is missing is split off.
         split: fractions of train, validation and test; None: 80, 10 and 10 %, with at most
             100,000 bytes for each of the last two.
-        training: training options of all models, by name.
+        options: training options of all models, by name.
         out: a folder for the models, the figures and the report; None: nothing is saved.
         resume: continue the comparison in that folder; finished runs are not repeated.
         overwrite: replace the comparison in that folder.
@@ -167,12 +167,12 @@ def compare(
     folder = (
         None if out is None else ComparisonFolder(Path(out), resume=resume, overwrite=overwrite)
     )
-    options = DataOptions(valid, test, split, sequences, symbols, min_count, max_size)
+    data_options = DataOptions(valid, test, split, sequences, symbols, min_count, max_symbols)
     run = _ComparisonRun(
         entrants=entrants,
         budget=budget,
-        data=open_shared_data(data, entrants, options, callbacks.log),
-        training=dict(training or {}),
+        data=open_shared_data(data, entrants, data_options, callbacks.log),
+        training=dict(options or {}),
         seeds=range(seed, seed + seeds),
         folder=folder,
         device=device,

@@ -68,7 +68,7 @@ class DataOptions:
     sequences: Sequences | None = None
     symbols: str = "char"
     min_count: int = 1
-    max_size: int | None = None
+    max_symbols: int | None = None
 
 
 def open_shared_data(
@@ -92,7 +92,7 @@ def open_shared_data(
     vocabulary_of = {name: e.symbols or options.symbols for name, e in entrants.items()}
     vocabularies, corpora = {}, {}
     for spec in dict.fromkeys(vocabulary_of.values()):
-        limits = (options.min_count, options.max_size) if spec in ("char", "word") else (1, None)
+        limits = (options.min_count, options.max_symbols) if spec in ("char", "word") else (1, None)
         vocabularies[spec], corpora[spec] = encode_parts(
             parts, None, spec=spec, cut=limits, log=log
         )

@@ -189,8 +189,8 @@ def open_labelled(
     data: PairData,
     *,
     format: str | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
     encoding: str = "utf-8",
 ) -> Pairs:
     """Labelled sequences from a folder, from a file, or from a list.
@@ -202,7 +202,7 @@ def open_labelled(
             file with an element and its label in each line; or a list of (text, label) and
             (elements, labels).
         format: the format of a file, overriding its suffix; conll: an element in each line.
-        text_column, label_column: the columns, by name, or by number from 1 where there is no
+        source_column, target_column: the columns, by name, or by number from 1 where there is no
             header. None: of records, those called text and label, in any case, otherwise the first
             two; of elements, the first and the last (in CoNLL-U, FORM and UPOS). What was taken
             where it cannot be known is in the `notes` of the result.
@@ -220,17 +220,17 @@ def open_labelled(
             return _labelled_folder(path, encoding)
         if format == "conll" or (format is None and path_suffix(path) in tagged.SUFFIXES):
             check_encoding(encoding)
-            return TaggedFile(path, encoding, text_column, label_column)
+            return TaggedFile(path, encoding, source_column, target_column)
     pairs = open_pairs(
         data,
         format=format,
-        source_column=text_column,
-        target_column=label_column,
+        source_column=source_column,
+        target_column=target_column,
         encoding=encoding,
         usual=_USUAL,
         is_labelled=True,
     )
-    if isinstance(pairs, PairTable) and text_column is None and pairs.columns == (1, 2):
+    if isinstance(pairs, PairTable) and source_column is None and pairs.columns == (1, 2):
         return _without_header(pairs)
     return pairs
 

@@ -147,7 +147,13 @@ class FileSource(Source):
         return _fingerprint(
             "files",
             self.sequences,
-            [digests, self.formats, columns.wanted, columns.order is not None, self.encoding],
+            [
+                digests,
+                self.formats,
+                columns.wanted,
+                columns.order_column is not None,
+                self.encoding,
+            ],
             self.skip_empty,
         )
 
@@ -197,8 +203,8 @@ def open_source(
     format: str | None = None,
     field: str | None = None,
     column: str | None = None,
-    sequence_id: str | None = None,
-    order: str | None = None,
+    sequence_column: str | None = None,
+    order_column: str | None = None,
     encoding: str = "utf-8",
     skip_empty: bool = False,
 ) -> Source:
@@ -214,9 +220,9 @@ def open_source(
         field: the field of .jsonl records that holds the text; None: `text`, or the only one.
         column: the column of .csv, .tsv and .parquet files that holds the text, by name, or, in
             a .csv or .tsv without a header, by number from 1; None: `text`, or the only one.
-        sequence_id: the column that says which sequence a row belongs to; each row is then one
+        sequence_column: the column that says which sequence a row belongs to; each row is then one
             event, and its `column` or `field` one symbol. Such a table is grouped in memory.
-        order: the column by which the events of a sequence are sorted: numbers, or ISO 8601
+        order_column: the column by which the events of a sequence are sorted: numbers, or ISO 8601
             dates and times.
         encoding: the encoding of the files.
         skip_empty: whether to leave out empty lines or documents.
@@ -237,10 +243,13 @@ def open_source(
         paths = [file for item in data for file in _files_at(Path(str(item)))]
     else:
         options = {"format": format, "field": field, "column": column}
-        _refuse({**options, "sequence_id": sequence_id, "order": order}, "files, not to a list")
+        _refuse(
+            {**options, "sequence_column": sequence_column, "order_column": order_column},
+            "files, not to a list",
+        )
         return _check_skipping(_texts(data, sequences or "document", skip_empty))
     formats = tuple(_format(path, format) for path in paths)
-    _check_columns(formats, paths, field, column, sequence_id, order)
+    _check_columns(formats, paths, field, column, sequence_column, order_column)
     check_encoding(encoding)
     if not any(path.stat().st_size for path in paths):
         raise DataError(f"{data} is empty: give a file with text in it")
@@ -250,7 +259,7 @@ def open_source(
             tuple(paths),
             formats,
             sequences or ("stream" if is_text else "document"),
-            Columns(column if field is None else field, sequence_id, order),
+            Columns(column if field is None else field, sequence_column, order_column),
             encoding,
             skip_empty,
         )
@@ -352,8 +361,8 @@ def _check_columns(
     paths: Sequence[Path],
     field: str | None,
     column: str | None,
-    sequence_id: str | None,
-    order: str | None,
+    sequence_column: str | None,
+    order_column: str | None,
 ) -> None:
     """Refuse options that no file uses, and combinations that make no sense."""
     if "jsonl" not in formats:
@@ -366,12 +375,17 @@ def _check_columns(
             "field and column cannot both be given: read .jsonl files and tables separately"
         )
     if "text" in formats:
-        _refuse({"sequence_id": sequence_id, "order": order}, "tables, and text has no columns")
-    if order is not None and sequence_id is None:
-        raise ConfigError("order sorts the events of sequences: give sequence_id as well")
-    if sequence_id is not None and field is None and column is None:
+        _refuse(
+            {"sequence_column": sequence_column, "order_column": order_column},
+            "tables, and text has no columns",
+        )
+    if order_column is not None and sequence_column is None:
         raise ConfigError(
-            "sequence_id needs the column of the events: give column = NAME (or field = NAME)"
+            "order_column sorts the events of sequences: give sequence_column as well"
+        )
+    if sequence_column is not None and field is None and column is None:
+        raise ConfigError(
+            "sequence_column needs the column of the events: give column = NAME (or field = NAME)"
         )
 
 

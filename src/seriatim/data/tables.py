@@ -60,19 +60,23 @@ class Columns:
 
     Attributes:
         value: the field or column of the text, or of the event; None: `text`, or the only one.
-        sequence_id: the column that says which sequence a row belongs to, of a table with one
+        sequence_column: the column that says which sequence a row belongs to, of a table with one
             row per event; None: every row is a text.
-        order: the column by which the events of a sequence are sorted; None: the order of rows.
+        order_column: the column by which the events of a sequence are sorted; None: the order of
+            rows.
     """
 
     value: str | None = None
-    sequence_id: str | None = None
-    order: str | None = None
+    sequence_column: str | None = None
+    order_column: str | None = None
 
     @property
     def wanted(self) -> list[str | None]:
         """The columns to read, the value first."""
-        return [self.value, *(c for c in (self.sequence_id, self.order) if c is not None)]
+        return [
+            self.value,
+            *(c for c in (self.sequence_column, self.order_column) if c is not None),
+        ]
 
 
 def values(path: Path, format: str, columns: Columns, encoding: str) -> Iterator[Text]:
@@ -83,7 +87,7 @@ def values(path: Path, format: str, columns: Columns, encoding: str) -> Iterator
         DataError: if a record is broken or a value is not text; the message names the line.
     """
     rows = records(path, format, columns.wanted, encoding)
-    if columns.sequence_id is not None:
+    if columns.sequence_column is not None:
         yield from _group_events(path, rows, columns)
         return
     for place, (value,) in rows:
@@ -503,7 +507,7 @@ def _group_events(
     """The events of each sequence, sorted; sequences in the order of their first rows."""
     sequences: dict[str, list[tuple[Any, str]]] = {}
     shared: dict[str, str] = {}  # one string for all events of a kind
-    keys = OrderKeys(path, columns.order)
+    keys = OrderKeys(path, columns.order_column)
     for place, (value, sequence, *order) in rows:
         event = _to_event(value, path, place, "event")
         key = keys.parse(order[0], place) if order else 0
@@ -513,7 +517,7 @@ def _group_events(
             raise DataError(f"{path}, {place}, has an empty {empty}: fill it or remove the row")
         sequences.setdefault(name, []).append((key, shared.setdefault(event, event)))
     for events in sequences.values():
-        if columns.order is not None:
+        if columns.order_column is not None:
             events.sort(key=itemgetter(0))
         yield [event for _, event in events]
 

@@ -41,25 +41,26 @@ def can_read_words(source: Source) -> bool:
 
 
 def read_words(
-    source: Source, *, min_count: int = 1, max_size: int | None = None
+    source: Source, *, min_count: int = 1, max_symbols: int | None = None
 ) -> tuple[WordVocabulary, Corpus]:
     """The vocabulary of the words of a source, and the source as a corpus.
 
     Args:
         source: a source for which `can_read_words` is true.
         min_count: the least number of occurrences; words with fewer are unknown.
-        max_size: the largest number of symbols, `<unk>` and the boundary included; None: no limit.
+        max_symbols: the largest number of symbols, `<unk>` and the boundary included; None: no
+            limit.
 
     Raises:
         ConfigError: if a limit is too small.
         DataError: if the source cannot be read, or has no word often enough.
     """
-    check_limits(min_count, max_size)
+    check_limits(min_count, max_symbols)
     threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
     counter = _WordCounter()
     for text in cut_ahead(_texts(source)):
         counter.add(text)
-    words, new_ids = counter.number_words(min_count, max_size)
+    words, new_ids = counter.number_words(min_count, max_symbols)
     vocabulary = WordVocabulary(words, is_document=False)
     dtype = token_dtype(vocabulary.num_symbols)
     parts = [new_ids[ids].astype(dtype) for ids in counter.ids]
@@ -116,7 +117,7 @@ class _WordCounter:
             self.irregular = body.tobytes().decode()
 
     def number_words(
-        self, min_count: int, max_size: int | None
+        self, min_count: int, max_symbols: int | None
     ) -> tuple[list[str], NDArray[np.int64]]:
         """The words with ids 2 and up, and the final id of every word."""
         words = self.index.words
@@ -124,7 +125,7 @@ class _WordCounter:
         order = order[np.array([words[w] != UNKNOWN for w in order.tolist()], bool)]
         check_any(int(self.counts[order].max(initial=0)), min_count)
         order = order[self.counts[order] >= min_count]
-        order = order if max_size is None else order[: max_size - 2]
+        order = order if max_symbols is None else order[: max_symbols - 2]
         new_ids = np.zeros(len(words), np.int64)
         new_ids[order] = np.arange(2, len(order) + 2)
         words = [words[w] for w in order.tolist()]

@@ -305,8 +305,8 @@ def _reading_options(profile: DataProfile, names: tuple[str, ...]) -> list[str]:
         "format": reading.format,
         "field": reading.field,
         "column": reading.column,
-        "sequence-column": reading.sequence_id,
-        "order-column": reading.order,
+        "sequence-column": reading.sequence_column,
+        "order-column": reading.order_column,
     }
     detected = {} if any(reading.columns.values()) else part.kind.options
     options = {name: chosen[name] or detected.get(name) for name in names}

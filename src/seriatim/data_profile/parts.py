@@ -114,8 +114,8 @@ def _on_disk(
         format="text" if is_tagged else reading.format,
         field=reading.field,
         column=reading.column,
-        sequence_id=reading.sequence_id,
-        order=reading.order,
+        sequence_column=reading.sequence_column,
+        order_column=reading.order_column,
         encoding=reading.encoding or "utf-8",
     )
     if not isinstance(whole, FileSource):
@@ -212,7 +212,7 @@ def _open_pairs(path: Path, kind: DataKind, reading: ProfileReading, encoding: s
         )
     format = reading.format or ("conll" if kind.name == "tagged" else None)
     return open_labelled(
-        path, format=format, text_column=source, label_column=target, encoding=encoding
+        path, format=format, source_column=source, target_column=target, encoding=encoding
     )
 
 
@@ -225,8 +225,8 @@ def _records(part: DataPart, reading: ProfileReading) -> Source:
         columns = {
             "field": detected.get("field"),
             "column": detected.get("column"),
-            "sequence_id": detected.get("sequence-column"),
-            "order": detected.get("order-column"),
+            "sequence_column": detected.get("sequence-column"),
+            "order_column": detected.get("order-column"),
         }
         if part.kind.name == "numbers":
             columns["column"] = part.kind.columns[-1].name
@@ -237,6 +237,6 @@ def _records(part: DataPart, reading: ProfileReading) -> Source:
         encoding=part.encoding,
         field=columns["field"],
         column=columns["column"],
-        sequence_id=columns["sequence_id"],
-        order=columns["order"],
+        sequence_column=columns["sequence_column"],
+        order_column=columns["order_column"],
     )

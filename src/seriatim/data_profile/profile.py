@@ -101,8 +101,8 @@ def look(
     format: str | None = None,
     field: str | None = None,
     column: str | None = None,
-    sequence_id: str | None = None,
-    order: str | None = None,
+    sequence_column: str | None = None,
+    order_column: str | None = None,
     encoding: str | None = None,
     megabytes: float = MEGABYTES,
     say: Callable[[str], None] | None = None,
@@ -115,7 +115,7 @@ def look(
         target: a file of targets, line by line with the data, which is then sources.
         split: the fractions by which fit would split the data.
         sequences: what one sequence is; None: measured.
-        format, field, column, sequence_id, order: as in `open_source`; None: detected.
+        format, field, column, sequence_column, order_column: as in `open_source`; None: detected.
         encoding: the encoding of the files; None: detected from their bytes.
         megabytes: the size of the sample of larger data.
         say: callback that receives log messages.
@@ -124,7 +124,9 @@ def look(
         ConfigError: options that do not fit the data.
         DataError: there is no such file, or it is empty or no text.
     """
-    reading = ProfileReading(target, sequences, format, field, column, sequence_id, order, encoding)
+    reading = ProfileReading(
+        target, sequences, format, field, column, sequence_column, order_column, encoding
+    )
     return DataReport(examine(data, valid, test, split, reading, megabytes, say))
 
 

@@ -28,7 +28,8 @@ class ProfileReading:
 
     Attributes:
         target: a file of targets, line by line with the data.
-        sequences, format, field, column, sequence_id, order, encoding: as in `open_source`.
+        sequences, format, field, column, sequence_column, order_column, encoding: as in
+            `open_source`.
     """
 
     target: str | PathLike[str] | None = None
@@ -36,8 +37,8 @@ class ProfileReading:
     format: str | None = None
     field: str | None = None
     column: str | None = None
-    sequence_id: str | None = None
-    order: str | None = None
+    sequence_column: str | None = None
+    order_column: str | None = None
     encoding: str | None = None
 
     @property
@@ -46,8 +47,8 @@ class ProfileReading:
         return {
             "field": self.field,
             "column": self.column,
-            "sequence_id": self.sequence_id,
-            "order": self.order,
+            "sequence_column": self.sequence_column,
+            "order_column": self.order_column,
         }
 
 

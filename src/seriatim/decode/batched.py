@@ -142,12 +142,12 @@ def _search_group(
     elif decoding.beam == 1:
         best = greedy_search(model, state, max_length=max_length, end=end, scorers=scorers)
         return [[hypothesis] for hypothesis in best]
-    elif decoding.groups > 1:
-        beam_search = partial(diverse_beam_search, num_groups=decoding.groups)
+    elif decoding.num_groups > 1:
+        beam_search = partial(diverse_beam_search, num_groups=decoding.num_groups)
     return beam_search(
         model,
         state,
-        width=decoding.beam,
+        beam=decoding.beam,
         max_length=max_length,
         end=end,
         alpha=decoding.alpha,

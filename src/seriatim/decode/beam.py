@@ -86,7 +86,7 @@ def beam_search_rows(
     model: SequenceModel,
     state: State,
     *,
-    width: int,
+    beam: int,
     max_length: int | Tensor,
     end: int | None = None,
     alpha: float = 0.0,
@@ -94,10 +94,10 @@ def beam_search_rows(
     num_best: int | None = None,
     patience: float | None = None,
 ) -> list[list[Hypothesis]]:
-    """The best continuations of each of B states that a beam of `width` finds, best first.
+    """The best continuations of each of B states that a beam finds, best first.
 
-    At every step each live prefix of a source is extended by every symbol. The best `width`
-    extensions that do not end stay; those that end and are among the best `width` of all are
+    At every step each live prefix of a source is extended by every symbol. The best `beam`
+    extensions that do not end stay; those that end and are among the best `beam` of all are
     results. A beam as wide as the space gives the exact result. A source gets the results that
     it would get alone: exactly in float64, in float32 up to ties closer than 1e-5.
 
@@ -108,16 +108,16 @@ def beam_search_rows(
     Args:
         model: any model of symbols.
         state: the state of B rows to continue from.
-        width: the number of prefixes kept of each source at each step.
+        beam: the width of the beam, the number of prefixes kept of each source at each step.
         max_length: the maximum number of steps, one for all or (B,); the end takes one step. 0:
             the empty sequence is returned, unended. A smaller one lets the search stop earlier.
         end: the symbol that ends a sequence; None: there is none, all results have max_length.
         alpha: the exponent of the length penalty; it ranks, it never enters `log_prob`.
         scorers: pairs of a scorer and its weight.
-        num_best: the number of results of each source, at most `width`; None: `width`. With
+        num_best: the number of results of each source, at most `beam`; None: `beam`. With
             fewer the search may stop earlier.
         patience: the factor of early stopping: a source is finished once round(patience *
-            width) results were found (Kasai et al. 2022; 1 is the rule of most toolkits), and
+            beam) results were found (Kasai et al. 2022; 1 is the rule of most toolkits), and
             the best of those are returned. None: the exact rule above.
 
     Returns:
@@ -130,7 +130,7 @@ def beam_search_rows(
     """
     rules = SearchRules.checked(
         tree.rows(state),
-        width=width,
+        width=beam,
         max_length=max_length,
         end=end,
         alpha=alpha,
@@ -144,7 +144,7 @@ def beam_search(
     model: SequenceModel,
     state: State,
     *,
-    width: int,
+    beam: int,
     max_length: int,
     end: int | None = None,
     alpha: float = 0.0,
@@ -155,7 +155,7 @@ def beam_search(
     return beam_search_rows(
         model,
         state,
-        width=width,
+        beam=beam,
         max_length=max_length,
         end=end,
         alpha=alpha,

@@ -228,7 +228,7 @@ def constrained_beam_search(
     state: State,
     *,
     phrases: Phrases,
-    width: int,
+    beam: int,
     max_length: int | Tensor,
     end: int | None = None,
     alpha: float = 0.0,
@@ -245,7 +245,7 @@ def constrained_beam_search(
         state: the state of B rows to continue from.
         phrases: for each row a list of phrases of symbols, or one list for all rows; lists may
             be empty.
-        width, max_length, end, alpha, scorers, num_best: as in `beam_search_rows`.
+        beam, max_length, end, alpha, scorers, num_best: as in `beam_search_rows`.
 
     Raises:
         ConfigError: if a phrase is empty, has the end symbol or one that does not exist, or is
@@ -253,7 +253,7 @@ def constrained_beam_search(
     """
     sources = tree.rows(state)
     rules = SearchRules.checked(
-        sources, width=width, max_length=max_length, end=end, alpha=alpha, num_best=num_best
+        sources, width=beam, max_length=max_length, end=end, alpha=alpha, num_best=num_best
     )
     _check_symbols(phrases, model.num_symbols)
     banks = Banks(phrases)

@@ -57,7 +57,7 @@ def diverse_beam_search(
     model: SequenceModel,
     state: State,
     *,
-    width: int,
+    beam: int,
     num_groups: int,
     max_length: int | Tensor,
     end: int | None = None,
@@ -76,12 +76,12 @@ def diverse_beam_search(
     Args:
         model: any model of symbols.
         state: the state of B rows to continue from.
-        width: the width of all groups together, a multiple of their number.
+        beam: the width of all groups together, a multiple of their number.
         num_groups: the number G of groups; 1 is plain beam search.
         strength: the penalty in nats of a symbol for each prefix of an earlier group that chose
             it at the same step.
         max_length, end, alpha, scorers: as in `beam_search_rows`.
-        num_best: the maximum number of results of each source; None: `width`.
+        num_best: the maximum number of results of each source; None: `beam`.
 
     Raises:
         ConfigError: if the width is not a multiple of num_groups, the strength is negative, or
@@ -89,9 +89,9 @@ def diverse_beam_search(
     """
     if num_groups < 1:
         raise ConfigError(f"num_groups = {num_groups}: give 1 or more")
-    if width % num_groups:
+    if beam % num_groups:
         raise ConfigError(
-            f"a beam of width {width} cannot be split into {num_groups} equal groups: give a "
+            f"a beam of width {beam} cannot be split into {num_groups} equal groups: give a "
             f"width that is a multiple of {num_groups}"
         )
     if strength < 0:
@@ -99,11 +99,11 @@ def diverse_beam_search(
     sources = tree.rows(state)
     limits = lengths_for(sources, max_length).repeat(num_groups)
     whole = SearchRules.checked(
-        sources, width=width, max_length=max_length, end=end, alpha=alpha, num_best=num_best
+        sources, width=beam, max_length=max_length, end=end, alpha=alpha, num_best=num_best
     )
     rules = SearchRules.checked(
         sources * num_groups,
-        width=width // num_groups,
+        width=beam // num_groups,
         max_length=limits,
         end=end,
         alpha=alpha,

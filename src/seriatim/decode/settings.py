@@ -33,15 +33,16 @@ class Decoding:
         beam: the width K of the beam; 1 is greedy search.
         num_best: the number of results for each source.
         alpha: the exponent of the length penalty (Wu et al. 2016, equation 14).
-        groups: the number of groups that the beam is divided into so that the results differ
+        num_groups: the number of groups that the beam is divided into so that the results differ
             (diverse beam search, Vijayakumar et al. 2018); a divisor of the beam.
         sampling: how to draw targets from the model instead of searching; the beam is ignored.
         seed: the seed of the draws.
         minimum_bayes_risk: whether to rank the `num_best` samples by how much the others agree
             with them (minimum Bayes risk with chrF; Eikema, Aziz 2020).
-        forbidden: texts that must not occur in a target, not even inside longer words.
-        fusion: a language model over the target's symbols and its weight: its weighted
-            log-probabilities are added in the search (Gulcehre et al. 2015, section 4.1).
+        forbid: texts that must not occur in a target, not even inside longer words.
+        fuse: a language model over the target's symbols, whose weighted log-probabilities are
+            added in the search (Gulcehre et al. 2015, section 4.1); None: none.
+        fuse_weight: the weight of the log-probabilities of `fuse`.
         max_length: the maximum number of symbols of a target, its end included; None: the
             translator's length rule decides.
         token_budget: the number of source and target positions searched at once, those of every
@@ -51,12 +52,13 @@ class Decoding:
     beam: int = 4
     num_best: int = 1
     alpha: float = 0.6
-    groups: int = 1
+    num_groups: int = 1
     sampling: Sampling | None = None
     seed: int = 0
     minimum_bayes_risk: bool = False
-    forbidden: tuple[str, ...] = ()
-    fusion: tuple[FusedModel, float] | None = None
+    forbid: tuple[str, ...] = ()
+    fuse: FusedModel | None = None
+    fuse_weight: float = 0.2
     max_length: int | None = None
     token_budget: int = 16_384
 
@@ -78,9 +80,9 @@ class Decoding:
             )
         if self.minimum_bayes_risk and self.sampling is None:
             raise ConfigError("minimum_bayes_risk ranks samples: give sampling as well")
-        if self.sampling is not None and (self.forbidden or self.fusion or self.groups > 1):
+        if self.sampling is not None and (self.forbid or self.fuse or self.num_groups > 1):
             raise ConfigError(
-                "forbidden texts, fusion and groups apply to a search, not to sampling: leave "
+                "forbid, fuse and num_groups apply to a search, not to sampling: leave "
                 "out one of them"
             )
 
@@ -90,7 +92,7 @@ class Decoding:
         Raises:
             ConfigError: if sampling or groups were chosen.
         """
-        if self.sampling is not None or self.groups > 1:
+        if self.sampling is not None or self.num_groups > 1:
             raise ConfigError(
-                "required texts need plain beam search: leave out sampling and groups"
+                "required texts need plain beam search: leave out sampling and num_groups"
             )

@@ -33,17 +33,17 @@ class Case:
         model: a copy of the model, in float64 and evaluation mode.
         memory: the memory of a source of one row; None: the model takes no source.
         x: (3, T) the symbols.
-        budget_s: the approximate time for enumeration in seconds.
+        seconds: the approximate time for enumeration in seconds.
     """
 
     model: SequenceModel
     memory: Tree | None
     x: Tensor
-    budget_s: float
+    seconds: float
 
     @classmethod
     def of(
-        cls, model: SequenceModel, example: Tensor | None, memory: Tree | None, budget_s: float
+        cls, model: SequenceModel, example: Tensor | None, memory: Tree | None, seconds: float
     ) -> "Case":
         """The case of a copy of a model; see `check_model` for the arguments."""
         double = copy.deepcopy(model).double().eval()
@@ -53,7 +53,7 @@ class Case:
             generator = torch.Generator().manual_seed(0)
             example = torch.randint(model.num_symbols, (3, length), generator=generator)
         memory = None if memory is None else tree.to(tree.to(memory, torch.float64), double.device)
-        return cls(double, memory, example[:3].to(double.device), budget_s)
+        return cls(double, memory, example[:3].to(double.device), seconds)
 
     @property
     def length(self) -> int:
@@ -160,7 +160,7 @@ def enumerable(case: Case, limit: int = 50_000) -> int:
     start = time.perf_counter()
     case.score(case.batch(trial))
     per_symbol = (time.perf_counter() - start) / (rows * 2)
-    affordable = min(limit, case.budget_s / 20 / max(per_symbol, 1e-9))
+    affordable = min(limit, case.seconds / 20 / max(per_symbol, 1e-9))
     length = 0
     while V ** (length + 1) * (length + 1) <= affordable and length < 8:
         length += 1

@@ -77,7 +77,7 @@ def check_model(
     example: Tensor | None = None,
     memory: Tree | None = None,
     laws: Collection[int] | None = None,
-    budget_s: float = 60.0,
+    seconds: float = 60.0,
 ) -> LawReport:
     """Test a model against the sixteen laws, on a copy in float64.
 
@@ -86,14 +86,14 @@ def check_model(
         example: (B >= 3, T >= 4) the symbols to test with; None: random ones.
         memory: the memory of a source of one row, for models that take a source.
         laws: the numbers of the laws to test; None: all sixteen.
-        budget_s: the approximate time for enumeration in seconds; if it does not suffice, less is
+        seconds: the approximate time for enumeration in seconds; if it does not suffice, less is
             enumerated, or sampled, and the notes say so.
 
     Returns:
         The report; `report.raise_if_broken()` turns a broken law into an error.
     """
     started = time.perf_counter()
-    case = Case.of(model, example, memory, budget_s)
+    case = Case.of(model, example, memory, seconds)
     results = []
     for number, (claim, law) in enumerate(LAWS, start=1):
         if laws is not None and number not in laws:

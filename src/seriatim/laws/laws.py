@@ -262,7 +262,7 @@ def wide_beam_is_enumeration(case: Case) -> str:
     results = beam_search(
         case.model,
         case.start(1),
-        width=case.model.num_symbols**length,
+        beam=case.model.num_symbols**length,
         max_length=length,
         end=case.model.boundary,
     )
@@ -292,17 +292,17 @@ def narrow_beam_is_log_prob(case: Case) -> str:
     """A narrow beam's log_prob = log_prob of what it returns, in any batch."""
     for end, alpha in ((None, 0.0), (case.model.boundary, 0.0), (case.model.boundary, 0.6)):
         results = beam_search(
-            case.model, case.start(1), width=3, max_length=case.length, end=end, alpha=alpha
+            case.model, case.start(1), beam=3, max_length=case.length, end=end, alpha=alpha
         )
         for h in results:
             truth = float(case.score(batch_of(case, h)).detach().sum())
             equal("log_prob", torch.tensor(h.log_prob), torch.tensor(truth))
     state, limits = after_ragged(case), torch.tensor([4, 2, case.length])
     end = case.model.boundary
-    together = beam_search_rows(case.model, state, width=3, max_length=limits, end=end)
+    together = beam_search_rows(case.model, state, beam=3, max_length=limits, end=end)
     for i, limit in enumerate(limits.tolist()):
         one = tree.select(state, torch.tensor([i], device=case.x.device))
-        alone = beam_search(case.model, one, width=3, max_length=limit, end=end)
+        alone = beam_search(case.model, one, beam=3, max_length=limit, end=end)
         log_probs = torch.tensor([h.log_prob for h in together[i]])
         equal(f"row {i} of 3", log_probs, torch.tensor([h.log_prob for h in alone]))
     return f"width 3, {case.length} symbols, with and without ends and penalty, and 3 rows at once"

@@ -6,7 +6,6 @@ from seriatim._lazy import attach
 
 if TYPE_CHECKING:
     from seriatim.tasks.base import Task as Task
-    from seriatim.tasks.inspection import Window as Window
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labelled as Labelled
     from seriatim.tasks.labeller import Labeller as Labeller
@@ -24,7 +23,7 @@ __all__, __getattr__, __dir__ = attach(
     __name__,
     {
         "base": ["Task"],
-        "inspection": ["Window", "inspect"],
+        "inspection": ["inspect"],
         "labeller": ["Labelled", "Labeller", "LabelScore"],
         "language_model": ["LanguageModel"],
         "registry": ["load"],

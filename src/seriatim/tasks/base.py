@@ -442,7 +442,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """Training options: those given, then those that suit the model, then the defaults."""
 
     @abstractmethod
-    def check(self, *, budget_s: float = 60.0) -> LawReport:
+    def check(self, *, seconds: float = 60.0) -> LawReport:
         """Check the fitted model against the laws of the contract."""
 
     @abstractmethod

@@ -29,11 +29,13 @@ def encode_parts(
         cut: the least count of a symbol, and the greatest number of symbols.
         log: callback that receives log messages.
     """
-    train, (min_count, max_size) = parts["train"], cut
+    train, (min_count, max_symbols) = parts["train"], cut
     corpora: dict[str, Corpus] = {}
     if vocabulary is None and spec == "word" and can_read_words(train):
         log("reading the words of the train text")
-        vocabulary, corpora["train"] = read_words(train, min_count=min_count, max_size=max_size)
+        vocabulary, corpora["train"] = read_words(
+            train, min_count=min_count, max_symbols=max_symbols
+        )
     if vocabulary is None:
         log(f"building the vocabulary of {spec} symbols")
         vocabulary = fit_vocabulary(
@@ -41,7 +43,7 @@ def encode_parts(
             train.texts(),
             sequences=train.sequences,
             min_count=min_count,
-            max_size=max_size,
+            max_symbols=max_symbols,
         )
     for name in [name for name in parts if name not in corpora]:
         log(f"turning the {name} text into symbols")

@@ -69,15 +69,17 @@ class _Options:
 
     title: str
     labels: Labels | None
-    window: Window | None
+    window: Window
     only: Sequence[str] | None
     beam: int
     top: int
 
     def refuse_text_options(self, task: str) -> None:
         """Raise an error for options that only language models have."""
-        if self.labels is not None or self.window not in (None, Window()):
-            raise ConfigError(f"labels and windows are options of language models, not of {task}")
+        if self.labels is not None or self.window != Window():
+            raise ConfigError(
+                f"labels, start and length are options of language models, not of {task}"
+            )
 
 
 def inspect(
@@ -86,8 +88,9 @@ def inspect(
     *,
     title: str = "the model",
     labels: Labels | None = None,
-    window: Window | None = None,
-    only: Sequence[str] | None = None,
+    start: int = 0,
+    length: int | None = None,
+    only: Sequence[str | int] | None = None,
     beam: int = 4,
     top: int = 5,
 ) -> Inspection:
@@ -102,18 +105,29 @@ def inspect(
         title: the name of the model in the findings.
         labels: the user's labels of a language model's text by name: one value for each symbol,
             or a function that computes them from the symbols' texts.
-        window: the part of a language model's text, read without the text before it; None for the
-            beginning.
-        only: patterns of taps, such as "layers.1"; None for all.
+        start: the number of symbols of a language model's text that are skipped; what follows is
+            read without them.
+        length: the number of symbols of a language model's text; None: as many as can be
+            inspected.
+        only: numbers of layers and patterns of taps, such as 1 or "*.cross"; None: all.
         beam: the width of a translator's search.
         top: the number of alternatives for each symbol, and of neurons for each label.
 
     Raises:
         ConfigError: if the task is not fitted, or an option belongs to another task.
-        DataError: if the text is empty or ends before the window, or if there is not one label
+        DataError: if the text is empty or ends before `start`, or if there is not one label
             for each symbol.
     """
-    return _inspect(task, text, _Options(title, labels, window, only, beam, top))
+    window = Window(start, length)
+    return _inspect(task, text, _Options(title, labels, window, _patterns(only), beam, top))
+
+
+def _patterns(only: Sequence[str | int] | None) -> list[str] | None:
+    """Patterns of tap names; a number is a layer anywhere in the model."""
+    patterns = []
+    for one in map(str, only or ()):
+        patterns += [f"layers.{one}", f"*.layers.{one}"] if one.isdigit() else [one]
+    return patterns or None
 
 
 @singledispatch
@@ -134,13 +148,13 @@ def _inspect_language_model(lm: LanguageModel, text: Texts, options: _Options) -
     given = text if isinstance(text, str | Source) else [str(event) for event in text]
     notes: list[str] = []
     encoded = [ids for ids in _encode(_texts(lm, given), lm.vocabulary, notes) if len(ids)]
-    pieces, window = _cut(encoded, options.window or Window(), notes)
+    pieces, window = _cut(encoded, options.window, notes)
     reader = _Reader(lm.model, lm.vocabulary, lm.sequences != "stream", options.top)
     names = list(reader.passage(pieces[0][:_PROBE_LENGTH], options.only).taps)
     if options.only and not names:
         patterns = ", ".join(options.only)
         raise ConfigError(
-            f"nothing is recorded under {patterns}: leave the layer out to see all names"
+            f"nothing is recorded under {patterns}: leave `only` out to see all names"
         )
     maps = [name for name in names if is_map(name)]
     map_pieces = _map_pieces(pieces) if maps else []
@@ -284,7 +298,7 @@ def _cut(encoded: Sequence[Ids], window: Window, notes: list[str]) -> tuple[list
             part += f", from symbol {window.start:,} on, read without the text before them"
         else:
             part = f"the first {part}"
-        notes.append(f"{part}; choose another part with --start and --length (Python: window)")
+        notes.append(f"{part}; choose another part with start and length")
     return pieces, Window(window.start, size)
 
 

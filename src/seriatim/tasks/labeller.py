@@ -286,14 +286,14 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     # ---- using ----------------------------------------------------------------------------------
 
     def label(
-        self, texts: Sequence[Text], *, k: int = 3, progress: Callable[[int], None] | None = None
+        self, texts: Sequence[Text], *, top: int = 3, progress: Callable[[int], None] | None = None
     ) -> list[Labelled] | list[list[Labelled]]:
         """The label of each sequence, or the labels of its elements, in the order given.
 
         Args:
             texts: the sequences; where elements have labels, lists of elements or words separated
                 by spaces.
-            k: the number of labels of each result, the others included.
+            top: the number of labels of each result, the others included.
             progress: callback that receives the number of sequences labelled so far.
         """
         _, symbols, labels = self._fitted()
@@ -302,7 +302,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             torch.from_numpy(row / self.temperature).softmax(-1)
             for row in self._rows(sources, progress)
         ]
-        results = [[_labelled(p, labels.names, k) for p in row] for row in rows]
+        results = [[_labelled(p, labels.names, top) for p in row] for row in rows]
         return [row[0] for row in results] if labels.per == "sequence" else results
 
     def score(
@@ -400,7 +400,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
                 progress(begin + len(chosen))
         return scores
 
-    def check(self, *, budget_s: float = 60.0) -> LawReport:
+    def check(self, *, seconds: float = 60.0) -> LawReport:
         """Refused: the laws are about models that fold sequences, and a labeller folds none."""
         raise ConfigError("a labeller folds no sequence, so the laws do not apply to it")
 

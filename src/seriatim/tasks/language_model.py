@@ -104,7 +104,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         symbols: str | Vocabulary = "char",
         sequences: Sequences | None = None,
         min_count: int = 1,
-        max_size: int | None = None,
+        max_symbols: int | None = None,
         device: str | None = None,
     ) -> None:
         """
@@ -115,7 +115,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
                 `open_source` decides for the training data.
             min_count: the least count of a character or word in training; rarer ones become
                 `<unk>`.
-            max_size: the number of symbols to keep at most.
+            max_symbols: the number of symbols to keep at most.
             device: the device on which to compute; None: a GPU if there is one.
         """
         super().__init__(device)
@@ -125,7 +125,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         self._preset: str | None = None
         self._speller: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
-        self._cut = (min_count, max_size)
+        self._cut = (min_count, max_symbols)
 
     @classmethod
     def from_options(cls, options: TaskOptions) -> Self:
@@ -137,7 +137,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             symbols=options.symbols or "char",
             sequences=options.sequences,
             min_count=options.min_count or 1,
-            max_size=options.max_symbols,
+            max_symbols=options.max_symbols,
         )
         lm._preset = options.preset
         return lm
@@ -289,45 +289,58 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
     def generate(
         self,
         prompt: str = "",
-        length: int = 200,
+        length: int = 500,
         *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
-        sampling: Sampling | None = None,
     ) -> str: ...
 
     @overload
     def generate(
         self,
         prompt: list[str],
-        length: int = 200,
+        length: int = 500,
         *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
-        sampling: Sampling | None = None,
     ) -> list[str]: ...
 
     def generate(
         self,
         prompt: str | list[str] = "",
-        length: int = 200,
+        length: int = 500,
         *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
-        sampling: Sampling | None = None,
     ) -> str | list[str]:
         """The prompt and up to `length` symbols after it; see `generating`.
 
         Returns:
             A text; after a list of events, a list of events.
         """
-        pieces = self.generating(prompt, length, seed=seed, sampling=sampling)
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        pieces = self._generating(prompt, length, seed, sampling)
         return prompt + "".join(pieces) if isinstance(prompt, str) else [*prompt, *pieces]
 
     def generating(
         self,
         prompt: Text = "",
-        length: int = 200,
+        length: int = 500,
         *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
         seed: int = 0,
-        sampling: Sampling | None = None,
     ) -> Iterator[str]:
         """What follows a prompt, piece by piece as it is sampled; after a list, event by event.
 
@@ -338,12 +351,18 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             prompt: the text, or the list of events or words, that is continued; to a model of
                 events, a text that is one of them is that event. "" or []: nothing.
             length: the number of symbols at most.
+            temperature, top_k, top_p, min_p: how to draw; see `Sampling`.
             seed: the seed; the same seed gives the same text.
-            sampling: temperature and filters; None: the distribution of the model.
 
         Raises:
             SymbolError: if the prompt has symbols that the model has never seen.
         """
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        return self._generating(prompt, length, seed, sampling)
+
+    def _generating(
+        self, prompt: Text, length: int, seed: int, sampling: Sampling
+    ) -> Iterator[str]:
         model, symbols = self._fitted()
         if length < 0:
             raise ConfigError(
@@ -357,12 +376,12 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         else:
             yield from (symbols.decode([i]) for i in found)
 
-    def next(self, prompt: Text = "", k: int = 10) -> list[Prediction]:
-        """The k most probable symbols after a prompt, which is as in `generating`."""
+    def next(self, prompt: Text = "", top: int = 10) -> list[Prediction]:
+        """The `top` most probable symbols after a prompt, which is as in `generating`."""
         model, symbols = self._fitted()
         with torch.inference_mode():
             state = state_after(model, self._prompt(prompt))
-            values, ids = as_discrete(model.predict(state)).top(k)
+            values, ids = as_discrete(model.predict(state)).top(top)
         pairs = zip(ids[0].tolist(), values[0].exp().tolist(), strict=True)
         return [Prediction(symbols.name(i), p) for i, p in pairs]
 
@@ -499,9 +518,9 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
         model, symbols = self._fitted()
         return TextStream(Stream(model) if state is None else Stream.load(model, state), symbols)
 
-    def check(self, *, budget_s: float = 60.0) -> check.LawReport:
+    def check(self, *, seconds: float = 60.0) -> check.LawReport:
         """Hold the fitted model to the laws of the contract."""
-        return check.check_model(self._fitted()[0], budget_s=budget_s)
+        return check.check_model(self._fitted()[0], seconds=seconds)
 
     def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""

@@ -101,8 +101,8 @@ class DataFiles:
             format=self.format,
             field=self.field,
             column=self.column,
-            sequence_id=self.sequence_column,
-            order=self.order_column,
+            sequence_column=self.sequence_column,
+            order_column=self.order_column,
             encoding=self.encoding,
             skip_empty=self.skip_empty,
         )
@@ -142,8 +142,8 @@ class DataFiles:
         return open_labelled(
             self.data,
             format=self.format,
-            text_column=self.source_column,
-            label_column=self.target_column,
+            source_column=self.source_column,
+            target_column=self.target_column,
             encoding=self.encoding,
         )
 

@@ -176,21 +176,21 @@ def scorers_for(decoding: Decoding, target: Vocabulary, *, has_unknown: bool) ->
     if decoding.sampling is not None:
         return []  # samples follow the model alone
     scorers: list[tuple[Forbidden | Fusion, float]] = []
-    forbidden = [p for text in decoding.forbidden for p in _phrases(text, target)]
+    forbidden = [p for text in decoding.forbid for p in _phrases(text, target)]
     if target.unknown is not None and not has_unknown:
         forbidden.append([target.unknown])
     if forbidden:
         scorers.append((Forbidden([forbidden], target.num_symbols), 1.0))
-    if decoding.fusion is not None:
-        lm, weight = decoding.fusion
+    lm = decoding.fuse
+    if lm is not None:
         if lm.vocabulary is None or lm.model is None:
             raise ConfigError("the language model to fuse is not fitted yet: call fit")
         if lm.vocabulary.fingerprint() != target.fingerprint():
             raise ConfigError(
-                "fusion needs a language model with the vocabulary of the targets: fit it with "
+                "fuse needs a language model with the vocabulary of the targets: fit it with "
                 "symbols=translator.vocabulary on a list of texts"
             )
-        scorers.append((Fusion(lm.model), weight))
+        scorers.append((Fusion(lm.model), decoding.fuse_weight))
     return scorers
 
 

@@ -113,7 +113,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         source_symbols: str | Vocabulary | None = None,
         joint: bool = False,
         min_count: int = 1,
-        max_size: int | None = None,
+        max_symbols: int | None = None,
         device: str | None = None,
     ) -> None:
         """
@@ -128,7 +128,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             joint: whether both sides share one vocabulary, made of both.
             min_count: the least count of a character or word in training; rarer ones become
                 `<unk>`.
-            max_size: the number of characters or words of a side to keep at most.
+            max_symbols: the number of characters or words of a side to keep at most.
             device: the device on which to compute; None: a GPU if there is one.
 
         Raises:
@@ -146,7 +146,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         source_spec = source_symbols if source_symbols is not None else self._spec
         self._source_spec = source_spec if isinstance(source_spec, str) else source_spec.kind
-        self._cut = (min_count, max_size)
+        self._cut = (min_count, max_symbols)
 
     @classmethod
     def from_options(cls, options: TaskOptions) -> Self:
@@ -159,7 +159,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             source_symbols=options.source_symbols,
             joint=options.joint,
             min_count=options.min_count or 1,
-            max_size=options.max_symbols,
+            max_symbols=options.max_symbols,
         )
 
     # ---- fitting --------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         beam: int = 4,
         num_best: int = 1,
         decoding: Decoding | None = None,
-        required: Sequence[Sequence[str]] | None = None,
+        require: Sequence[Sequence[str]] | None = None,
         prefixes: str | Sequence[Text] | None = None,
         ensemble: "Sequence[Translator]" = (),
         alignment: bool = False,
@@ -278,7 +278,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             beam: the width of the beam; 1 is greedy search.
             num_best: the number of results of each source; the first one has the `others`.
             decoding: all settings of the search, beam and num_best included.
-            required: for each source the texts that must occur in its target, spelled as inside
+            require: for each source the texts that must occur in its target, spelled as inside
                 a text.
             prefixes: the text with which every target begins, or one for each source; the end of
                 a text is the end of a symbol, so end it after a whole word, without a space.
@@ -319,7 +319,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             decoding,
             end=target.boundary,
             scorers=scorers_for(decoding, target, has_unknown=has_unknown),
-            required=required_phrases(required, decoding, target, len(texts)),
+            required=required_phrases(require, decoding, target, len(texts)),
             prefixes=begun,
             first=first,
             progress=progress,
@@ -486,13 +486,13 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         model, _, target = self._fitted()
         return score_pairs(model, corpus, self._boundaries(), target.unknown, progress=progress)
 
-    def check(self, *, budget_s: float = 60.0) -> check.LawReport:
+    def check(self, *, seconds: float = 60.0) -> check.LawReport:
         """Hold the fitted model, bound to a source, to the laws of the contract."""
         model, source, _ = self._fitted()
         # Any source will do: the symbols of the lowest ids, without the boundary.
         ids = [i for i in range(min(source.num_symbols, 4)) if i != source.boundary]
         bound = source_batch([np.array(ids, np.int64)], source.boundary)
-        return check.check_model(model.bind(bound.to(model.device)), budget_s=budget_s)
+        return check.check_model(model.bind(bound.to(model.device)), seconds=seconds)
 
     def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""

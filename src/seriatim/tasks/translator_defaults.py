@@ -151,12 +151,12 @@ def suited_symbols(
     if spec == "bpe":
         size = sum(sum(map(len, side())) for side in sides) // CHARACTERS_PER_BPE_SYMBOL
         spec = f"bpe:{min(max(size, BPE_SIZES[0]), BPE_SIZES[1])}"
-    min_count, max_size = cut if spec in COUNTED_VOCABULARIES else (1, None)
+    min_count, max_symbols = cut if spec in COUNTED_VOCABULARIES else (1, None)
     return fit_vocabulary(
         spec,
         chain.from_iterable(side() for side in sides),
         sequences="document",
         min_count=min_count,
-        max_size=max_size,
+        max_symbols=max_symbols,
         is_only_read=is_only_read,
     )

@@ -45,7 +45,7 @@ def fit_vocabulary(
     *,
     sequences: Literal["line", "document", "stream"],
     min_count: int = 1,
-    max_size: int | None = None,
+    max_symbols: int | None = None,
     is_only_read: bool = False,
 ) -> Vocabulary:
     """The vocabulary of a training text.
@@ -56,7 +56,8 @@ def fit_vocabulary(
         texts: the training texts, such as `Source.texts()`; read once.
         sequences: what one sequence is; documents have a separate boundary.
         min_count: the least number of occurrences; characters or words with fewer are unknown.
-        max_size: the largest number of symbols, `<unk>` and the boundary included; None: no limit.
+        max_symbols: the largest number of symbols, `<unk>` and the boundary included; None: no
+            limit.
         is_only_read: whether the model never predicts these symbols, so that they need not
             spell their text.
 
@@ -67,7 +68,7 @@ def fit_vocabulary(
     kind, _, size = spec.partition(":")
     is_document = sequences == "document"
     if kind == "bpe" or spec == "byte":
-        _refuse_limits(kind, min_count, max_size)
+        _refuse_limits(kind, min_count, max_symbols)
     if kind == "bpe":
         return fit_bpe(texts, size, is_document=is_document)
     if spec == "byte":
@@ -84,7 +85,7 @@ def fit_vocabulary(
             f"unknown symbols {spec!r}: choose byte, char{nfd}, word, or bpe:N (for example "
             f"bpe:8000){hint}"
         )
-    check_limits(min_count, max_size)
+    check_limits(min_count, max_symbols)
     is_events = False
     if spec == "word":
         counts, is_events = _count_words(texts)
@@ -92,18 +93,20 @@ def fit_vocabulary(
         counts = _count_characters(texts, spec)
     for special in [UNKNOWN] if is_document else [UNKNOWN, LINE_END]:
         counts.pop(special, None)
-    symbols = _most_frequent(counts, min_count, max_size)
+    symbols = _most_frequent(counts, min_count, max_symbols)
     if spec == "word":
         return WordVocabulary(symbols, is_document=is_document, is_events=is_events)
     return COUNTED_VOCABULARIES[spec](symbols, is_document=is_document)
 
 
-def _refuse_limits(kind: str, min_count: int, max_size: int | None) -> None:
-    if min_count != 1 or max_size is not None:
-        raise ConfigError(f"min_count and max_size apply to char and word symbols, not to {kind}")
+def _refuse_limits(kind: str, min_count: int, max_symbols: int | None) -> None:
+    if min_count != 1 or max_symbols is not None:
+        raise ConfigError(
+            f"min_count and max_symbols apply to char and word symbols, not to {kind}"
+        )
 
 
-def check_limits(min_count: int, max_size: int | None) -> None:
+def check_limits(min_count: int, max_symbols: int | None) -> None:
     """Refuse limits that leave no symbol.
 
     Raises:
@@ -111,15 +114,17 @@ def check_limits(min_count: int, max_size: int | None) -> None:
     """
     if min_count < 1:
         raise ConfigError(f"min_count is {min_count}: give 1 or more")
-    if max_size is not None and max_size < 3:
-        raise ConfigError(f"max_size is {max_size}: give 3 or more: <unk>, the end and a symbol")
+    if max_symbols is not None and max_symbols < 3:
+        raise ConfigError(
+            f"max_symbols is {max_symbols}: give 3 or more: <unk>, the end and a symbol"
+        )
 
 
-def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -> list[str]:
+def _most_frequent(counts: Counter[str], min_count: int, max_symbols: int | None) -> list[str]:
     check_any(max(counts.values(), default=0), min_count)
     frequent = [s for s, n in counts.items() if n >= min_count]
     frequent.sort(key=lambda s: (-counts[s], s))
-    return frequent if max_size is None else frequent[: max_size - 2]
+    return frequent if max_symbols is None else frequent[: max_symbols - 2]
 
 
 def check_any(highest_count: int, min_count: int) -> None:
