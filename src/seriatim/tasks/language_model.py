@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import nn
@@ -30,7 +30,6 @@ from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.categories import CategoryChoice
 from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
-from seriatim.decode.sampling import Sampling
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError
 from seriatim.laws import check
@@ -44,6 +43,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
 from seriatim.tasks.base import NOUNS, Fractions, Log, Task, TrainingJob, not_fitted
 from seriatim.tasks.encoding import encode_parts
+from seriatim.tasks.generation import TextGenerator
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
@@ -62,10 +62,8 @@ from seriatim.tasks.text_stream import (
     Unit,
     describe_reach,
     read_prompt,
-    sample_symbols,
     state_after,
     text_surprisals,
-    texts_of,
 )
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown
@@ -77,7 +75,7 @@ from seriatim.train.options import TrainingOptions
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
 
-class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
+class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerator):
     """A sequence model of text: fit, score, generate, next, surprisal, stream, save.
 
     Attributes:
@@ -285,99 +283,8 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score]):
             bits = spelling_bits(self._speller, source.texts(), symbols)
         return score_text(likelihood, corpus, seconds, spelling_bits=bits)
 
-    @overload
-    def generate(
-        self,
-        prompt: str = "",
-        length: int = 500,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        seed: int = 0,
-    ) -> str: ...
-
-    @overload
-    def generate(
-        self,
-        prompt: list[str],
-        length: int = 500,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        seed: int = 0,
-    ) -> list[str]: ...
-
-    def generate(
-        self,
-        prompt: str | list[str] = "",
-        length: int = 500,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        seed: int = 0,
-    ) -> str | list[str]:
-        """The prompt and up to `length` symbols after it; see `generating`.
-
-        Returns:
-            A text; after a list of events, a list of events.
-        """
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        pieces = self._generating(prompt, length, seed, sampling)
-        return prompt + "".join(pieces) if isinstance(prompt, str) else [*prompt, *pieces]
-
-    def generating(
-        self,
-        prompt: Text = "",
-        length: int = 500,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """What follows a prompt, piece by piece as it is sampled; after a list, event by event.
-
-        It ends after `length` symbols, or at the end that a model of lines or documents
-        predicts.
-
-        Args:
-            prompt: the text, or the list of events or words, that is continued; to a model of
-                events, a text that is one of them is that event. "" or []: nothing.
-            length: the number of symbols at most.
-            temperature, top_k, top_p, min_p: how to draw; see `Sampling`.
-            seed: the seed; the same seed gives the same text.
-
-        Raises:
-            SymbolError: if the prompt has symbols that the model has never seen.
-        """
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        return self._generating(prompt, length, seed, sampling)
-
-    def _generating(
-        self, prompt: Text, length: int, seed: int, sampling: Sampling
-    ) -> Iterator[str]:
-        model, symbols = self._fitted()
-        if length < 0:
-            raise ConfigError(
-                f"length {length} is negative: give the number of symbols to generate"
-            )
-        ids = self._prompt(prompt)
-        end = None if self.sequences == "stream" else symbols.boundary
-        found = sample_symbols(model, ids, length, end=end, seed=seed, sampling=sampling)
-        if isinstance(prompt, str):
-            yield from texts_of(symbols, ids, found)
-        else:
-            yield from (symbols.decode([i]) for i in found)
-
     def next(self, prompt: Text = "", top: int = 10) -> list[Prediction]:
-        """The `top` most probable symbols after a prompt, which is as in `generating`."""
+        """The `top` most probable symbols after a prompt, which is as in `generate`."""
         model, symbols = self._fitted()
         with torch.inference_mode():
             state = state_after(model, self._prompt(prompt))

@@ -4,7 +4,7 @@ Knows streams, states and vocabularies; no files and no training.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,6 @@ import torch
 from seriatim.core.model import SequenceModel, State
 from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
-from seriatim.decode.sampling import Sampling, sample
 from seriatim.decode.stream import Stream
 from seriatim.errors import SymbolError
 from seriatim.metrics.likelihood import surprisals
@@ -82,43 +81,6 @@ def state_after(model: SequenceModel, ids: Ids) -> State:
     with torch.inference_mode():
         x = torch.from_numpy(np.asarray(ids, np.int64)[None]).to(model.device)
         return model.update(model.start(1), x)
-
-
-def sample_symbols(
-    model: SequenceModel,
-    ids: Ids,
-    length: int,
-    *,
-    end: int | None,
-    seed: int,
-    sampling: Sampling | None,
-) -> Iterator[int]:
-    """The symbols sampled after a prompt, at most `length` of them, without the end.
-
-    Args:
-        model: the model.
-        ids: (T,) the symbols of the prompt.
-        length: the number of symbols at most.
-        end: the symbol that ends a sequence; None: there is none.
-        seed: the seed of the samples.
-        sampling: temperature and filters; None: the distribution of the model.
-    """
-    samples = sample(model, state_after(model, ids), sampling=sampling, seed=seed)
-    for _, (x, _) in zip(range(length), samples, strict=False):
-        symbol = int(x)
-        if symbol == end:
-            return
-        yield symbol
-
-
-def texts_of(vocabulary: Vocabulary, prompt: Ids, symbols: Iterator[int]) -> Iterator[str]:
-    """The text of symbols as they arrive, decoded after those of a prompt (T,)."""
-    decoder = vocabulary.decoder()
-    for i in prompt.tolist():
-        decoder.push(i)
-    for symbol in symbols:
-        yield decoder.push(symbol)
-    yield decoder.flush()
 
 
 def text_surprisals(
