@@ -9,7 +9,12 @@ from seriatim.errors import OutputError
 
 
 def export(
-    model: Path, /, *, to: Literal["arpa", "ctranslate2"], out: Path, overwrite: Flag = False
+    model: Path,
+    /,
+    *,
+    to: Literal["arpa", "ctranslate2", "onnx"],
+    out: Path,
+    overwrite: Flag = False,
 ) -> None:
     """Write a model in the format of another tool.
 
@@ -17,6 +22,7 @@ def export(
         model: the model folder.
         to: the format. arpa, for Markov models: a file that KenLM, SRILM and others read.
             ctranslate2, for translators of Transformer layers: a folder that CTranslate2 loads.
+            onnx, for language models of every other family: a step that onnxruntime runs.
         out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
         overwrite: replace the file if it exists; folders are never replaced.
     """
@@ -45,4 +51,17 @@ def _ctranslate2(model: Path, out: Path) -> None:
     translator_to_ctranslate2(load_as(Translator, model, "export --to ctranslate2"), out)
 
 
-WRITERS: Mapping[str, Callable[[Path, Path], None]] = {"arpa": _arpa, "ctranslate2": _ctranslate2}
+def _onnx(model: Path, out: Path) -> None:
+    from seriatim.export.onnx import language_model_to_onnx
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
+
+    difference = language_model_to_onnx(load_as(LanguageModel, model, "export --to onnx"), out)
+    print(f"onnxruntime agrees with the model to {difference:.1g} nats")
+
+
+WRITERS: Mapping[str, Callable[[Path, Path], None]] = {
+    "arpa": _arpa,
+    "ctranslate2": _ctranslate2,
+    "onnx": _onnx,
+}
