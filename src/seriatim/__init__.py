@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from seriatim.tasks.registry import load as load
     from seriatim.tasks.translator import Translator as Translator
     from seriatim.train.callbacks.callbacks import Callbacks as Callbacks
+    from seriatim.train.callbacks.callbacks import StopTraining as StopTraining
     from seriatim.train.checkpoint.store import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
 
@@ -85,7 +86,7 @@ __all__, __getattr__, __dir__ = attach(
         "models.options.registry": ["register"],
         "models.build": ["build_model"],
         "train.options": ["TrainingOptions"],
-        "train.callbacks.callbacks": ["Callbacks"],
+        "train.callbacks.callbacks": ["Callbacks", "StopTraining"],
         "train.checkpoint.store": ["Checkpoints"],
         "decode.sampling": ["Sampling", "sample"],
         "decode.beam": ["beam_search"],

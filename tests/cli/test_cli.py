@@ -51,6 +51,20 @@ def test_fit_writes_a_model_and_prints_the_command_to_run_next(
     }
 
 
+def test_every_step_is_logged_when_asked_for(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fit = ["fit", str(model.parent / "text.txt"), "--out", str(tmp_path / "m"), *FIT, "--overwrite"]
+    assert main([*fit, "--log-every", "1"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["event"] == "step"]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert all(line["train_nats"] > 0 and line["learning_rate"] > 0 for line in steps)
+    capsys.readouterr()
+    assert main([*fit, "--log-every", "0"]) == 2
+    assert "--log-every 0: give 1 or more" in capsys.readouterr().err
+
+
 def test_help_lists_every_command_and_each_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"], ["-h"]):
         assert main(arguments) == 0

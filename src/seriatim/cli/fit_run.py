@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Reporter, print_json, print_notes
-from seriatim.cli.run_folder import RunFolder, estimate_line
+from seriatim.cli.run_folder import RunFolder
 from seriatim.errors import ConfigError, OutputError, TrainingError
 from seriatim.report.terminal import format_duration
 
@@ -101,25 +101,19 @@ def _fit_and_save(
     reporter: Reporter,
 ) -> Path:
     """Fit the task and save it; returns where."""
-    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.distributed import LostProcessError, current
     from seriatim.train.estimate import NoMemoryError
 
     train, valid, test = parts
     try:
-        with folder.listening(reporter) as progress:
+        with folder.listening(reporter) as callbacks:
             task.fit(
                 train,
                 valid=valid,
                 test=test,
                 split=request.split,
                 options=request.training,
-                callbacks=Callbacks(
-                    progress=progress,
-                    message=reporter.say,
-                    note=reporter.note,
-                    estimate=lambda estimate: reporter.note(estimate_line(estimate)),
-                ),
+                callbacks=callbacks,
                 checkpoints=folder.checkpoints(),
                 allow_unknown=request.allow_unknown,
             )

@@ -11,7 +11,7 @@ Knows the folder of a run; knows no model and no data.
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from seriatim.report.terminal import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from seriatim.tasks.training_record import TrainingRecord
+    from seriatim.train.callbacks.callbacks import Callbacks
     from seriatim.train.callbacks.history import Evaluation, Progress
     from seriatim.train.checkpoint.store import Checkpoints
     from seriatim.train.estimate import Estimate
@@ -42,6 +43,7 @@ class KeepOptions:
         checkpoint_minutes: the time between two checkpoints, in minutes; 0: after every step.
         keep_checkpoints: keep the last checkpoint in --out/checkpoints when the model is saved.
         tensorboard: also log to --out/tensorboard.
+        log_every: also log every so many steps to --out/log.jsonl; 1: each step.
         plot: warn if the loss curve cannot be drawn to --out/loss.png.
     """
 
@@ -50,6 +52,7 @@ class KeepOptions:
     checkpoint_minutes: float = 1.0
     keep_checkpoints: Flag = False
     tensorboard: Flag = False
+    log_every: int | None = None
     plot: Flag = False
 
 
@@ -70,6 +73,8 @@ class RunFolder:
         self._threads = threads
         if self.options.allow_changed_data and not self.options.resume:
             raise ConfigError("--allow-changed-data belongs to --resume: give both, or neither")
+        if self.options.log_every is not None and self.options.log_every < 1:
+            raise ConfigError(f"--log-every {self.options.log_every}: give 1 or more")
         ranks = current()
         # One process looks: the others might already see what it has begun to write.
         state = ranks.agreed(self._look(overwrite=overwrite) if ranks.is_main else 0)
@@ -106,8 +111,8 @@ class RunFolder:
         )
 
     @contextlib.contextmanager
-    def listening(self, reporter: Reporter) -> Iterator[Callable[["Progress"], None]]:
-        """The callback for the progress: to the terminal, the log and TensorBoard, on rank 0 only.
+    def listening(self, reporter: Reporter) -> Iterator["Callbacks"]:
+        """Callbacks of a run: to the terminal, the log and TensorBoard, on rank 0 only.
 
         What an earlier run left in the folder is removed, unless it is resumed; its model stays.
 
@@ -115,23 +120,32 @@ class RunFolder:
             MissingExtraError: if TensorBoard is requested and not installed.
         """
         from seriatim.tasks import storage
+        from seriatim.train.callbacks.callbacks import Callbacks
         from seriatim.train.callbacks.log import JsonLines, call_all
         from seriatim.train.distributed import current
 
+        every = self.options.log_every
+        callbacks = Callbacks(
+            progress=reporter.progress,
+            message=reporter.say,
+            note=reporter.note,
+            estimate=lambda estimate: reporter.note(estimate_line(estimate)),
+        )
         if not current().is_main:
-            yield reporter.progress
+            yield callbacks
             return
         if not self.is_resumed:
             storage.clear_run(self.out)
         log = JsonLines(self.out / storage.LOG)
         with contextlib.ExitStack() as open_logs:
-            callbacks: list[Callable[[Progress], None]] = [reporter.progress, log]
+            progress: list[Callable[[Progress], None]] = [reporter.progress, log]
             if self.options.tensorboard:
                 from seriatim.train.callbacks.tensorboard import TensorBoard
 
                 board = TensorBoard(self.out / storage.TENSORBOARD)
-                callbacks.append(open_logs.enter_context(board))
-            yield call_all(*callbacks)
+                progress.append(open_logs.enter_context(board))
+            on_step = None if every is None else log.every(every)
+            yield replace(callbacks, progress=call_all(*progress), on_step=on_step)
 
     @property
     def has_begun(self) -> bool:

@@ -21,7 +21,7 @@ from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
 from seriatim.train.budget import Plan, Planner, evaluation_size, requested_steps
-from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.callbacks import Callbacks, call
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint import snapshot, store
 from seriatim.train.checkpoint.snapshot import Snapshot
@@ -180,7 +180,8 @@ def _prepared(
         deadline = began + 60.0 * options.minutes
         plan = planner.plan_until(deadline, trials.copied(), callbacks.clock)
     if callbacks.estimate is not None:
-        callbacks.estimate(estimate(trials.trainer(options), plan.steps))
+        cost = estimate(trials.trainer(options), plan.steps)
+        call(callbacks.estimate, "before the first step", cost)
     return options, plan
 
 

@@ -8,9 +8,11 @@ them knows (the clock, Ctrl-C) is voted on, so that all do the same at the same 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +21,8 @@ from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.errors import ModelError, TrainingError
 from seriatim.train.budget import Plan
-from seriatim.train.callbacks.callbacks import Callbacks
-from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped
+from seriatim.train.callbacks.callbacks import Callbacks, StopTraining, call
+from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped, TrainingStep
 from seriatim.train.callbacks.monitor import Monitor, state_size
 from seriatim.train.callbacks.reporter import ProgressReporter
 from seriatim.train.checkpoint import snapshot
@@ -34,6 +36,8 @@ from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import TrainingOptions
 from seriatim.train.signals import Signals
 from seriatim.train.trainer import Trainer, TrainerNumbers, TrainerState, broken
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class TrainingRun:
         self.notes: list[str] = []
         self.resumed_at: list[int] = []
         self.signals = Signals(is_held=False)
+        # Reading a loss is a collective, so all ranks do it, or none.
+        self._reads_steps = bool(self.ranks.agreed(int(self.callbacks.on_step is not None)))
+        self._is_stopped = False  # by a callback
 
     def note(self, sentence: str) -> None:
         """Add a sentence to the history and to the next report."""
@@ -122,7 +129,9 @@ class TrainingRun:
             self.model.zero_grad()
             self.model.eval()
         self._choose_weights(stopped)
-        return self._history(stopped)
+        history = self._history(stopped)
+        self._call(self.callbacks.on_end, history)
+        return history
 
     def _steps(self) -> Stopped:
         while True:
@@ -135,6 +144,41 @@ class TrainingRun:
             if self._should_stop():
                 return "stopped"
             self.trainer.update()
+            if self._reads_steps:
+                self._step_done()
+
+    def _step_done(self) -> None:
+        """Pass the last update to whoever follows every step."""
+        trainer = self.trainer
+        trainer.flush()
+        self._call(
+            self.callbacks.on_step,
+            TrainingStep(
+                step=trainer.step,
+                epoch=trainer.step / self.source.steps_per_epoch,
+                train_nats=trainer.last_nats,
+                learning_rate=trainer.rate,
+                gradient_norm=trainer.gradient_norm or 0.0,
+                num_targets=trainer.last_count,
+                seconds=self.clock() - self.reporter.began,
+            ),
+        )
+
+    def _call(self, callback: Callable[[T], object] | None, value: T) -> None:
+        """Call a callback, on rank 0 alone."""
+        if callback is not None and self.ranks.is_main:
+            with self._stoppable():
+                call(callback, f"after step {self.trainer.step:,}", value)
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Inside, a callback that raises StopTraining ends the run before its next step."""
+        try:
+            yield
+        except StopTraining as reason:
+            self._is_stopped = True
+            why = f": {reason}" if str(reason) else ""
+            self.notes.append(f"stopped by a callback after step {self.trainer.step:,}{why}")
 
     def _is_evaluated(self) -> bool:
         return bool(self.evaluations) and self.evaluations[-1].step == self.trainer.step
@@ -144,7 +188,7 @@ class TrainingRun:
         writer, now = self.context.writer, self.clock()
         stops, is_signalled, is_checkpoint_due, is_report_due = self.vote(
             self.trainer.step,
-            self.callbacks.should_stop is not None and self.callbacks.should_stop(),
+            self._is_asked_to_stop(),
             self.signals.pending is not None,
             writer is not None and writer.is_due,
             self.reporter.is_due(now),
@@ -163,6 +207,13 @@ class TrainingRun:
             self.signals.deliver()
             raise KeyboardInterrupt  # the signal came to another process, or is ignored here
         return stops
+
+    def _is_asked_to_stop(self) -> bool:
+        should_stop, is_asked = self.callbacks.should_stop, self._is_stopped
+        if should_stop is not None and not is_asked:
+            with self._stoppable():
+                is_asked = call(should_stop, f"after step {self.trainer.step:,}")
+        return is_asked or self._is_stopped
 
     # ---- evaluating ----------------------------------------------------------------------------
 
@@ -189,6 +240,7 @@ class TrainingRun:
             )
         )
         self._report(now, is_evaluation=True)
+        self._call(self.callbacks.on_evaluation, self.evaluations[-1])
         trainer.forget()
 
     def _validation_loss(self) -> float | None:
@@ -241,7 +293,8 @@ class TrainingRun:
             is_best=is_evaluation and last is not None and last.is_best,
             is_evaluation=is_evaluation,
         )
-        reporter.report(progress, now)
+        with self._stoppable():
+            reporter.report(progress, now)
 
     # ---- checkpoints ----------------------------------------------------------------------------
 

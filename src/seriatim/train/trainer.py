@@ -132,6 +132,7 @@ class Trainer:
         self.carry: Carry | None = None
         self.rate = self.schedule.rate(0)
         self.gradient_norm: float | None = None
+        self.last_nats, self.last_count = 0.0, 0.0  # of the last flushed step, and its targets
         self.norms: list[float] = []  # of the steps flushed since the monitor last read them
         self.num_targets, self.num_positions = 0.0, 0
         self._num_rows = 0  # of the last batch
@@ -237,6 +238,8 @@ class Trainer:
         for loss in losses:  # one by one, so that the sum does not depend on when this is called
             self._nats += loss * self.source.targets_per_step
         self._counted += sum(count for _, _, count in pending)
+        self.last_count = pending[-1][2]
+        self.last_nats = losses[-1] * self.source.targets_per_step / max(self.last_count, 1.0)
         self.gradient_norm = norms[-1]
         self.norms += norms
 

@@ -3,8 +3,9 @@
 Plain numbers that go to JSON; knows no torch, no model. Losses are nats per scored symbol. A step
 is one update of the weights; an evaluation at step k is of the weights after k updates.
 
-A quantity has the same name in `Progress`, in `Evaluation` (and so in training.json), as a key in
-log.jsonl and as a curve in TensorBoard. On the terminal alone losses are shown in bits.
+A quantity has the same name in `TrainingStep`, in `Progress`, in `Evaluation` (and so in
+training.json), as a key in log.jsonl and as a curve in TensorBoard. On the terminal alone losses
+are shown in bits.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,29 @@ class Progress:
     is_best: bool
     is_evaluation: bool = False
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One update of the weights.
+
+    Attributes:
+        step: the number of updates, this one included.
+        epoch: the number of passes over the training corpus so far.
+        train_nats: the training loss of this batch alone, before the update.
+        learning_rate: the learning rate of this update.
+        gradient_norm: the norm of the gradient, before clipping.
+        num_targets: the number of targets of the batch.
+        seconds: the time since the start.
+    """
+
+    step: int
+    epoch: float
+    train_nats: float
+    learning_rate: float
+    gradient_norm: float
+    num_targets: float
+    seconds: float
 
 
 @dataclass(frozen=True)

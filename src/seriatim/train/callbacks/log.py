@@ -1,5 +1,8 @@
 """A log of training as JSON lines: one per evaluation, and one every few seconds between them.
 
+    log = JsonLines(path)
+    Callbacks(progress=log, on_step=log.every(10))  # and one for every tenth step
+
 Knows the progress of a run and a file that is only ever appended to; knows no model. Losses are
 nats per scored symbol. A resumed run repeats the steps after its last checkpoint: the later line
 of a step counts.
@@ -13,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from seriatim.core.records import Json
-from seriatim.train.callbacks.history import Progress
+from seriatim.train.callbacks.history import Progress, TrainingStep
 
 SECONDS_BETWEEN_LINES = 10.0  # evaluations not counted
 
@@ -42,6 +45,15 @@ class JsonLines:
             del record["notes"], record["is_evaluation"]
             event = "evaluation" if progress.is_evaluation else "progress"
             self.write({"event": event, **record})
+
+    def every(self, steps: int) -> Callable[[TrainingStep], None]:
+        """A callback for `on_step` that logs each update whose number is a multiple of `steps`."""
+
+        def log_step(step: TrainingStep) -> None:
+            if step.step % steps == 0:
+                self.write({"event": "step", **asdict(step)})
+
+        return log_step
 
     def write(self, record: Json) -> None:
         """Append one line, with the time of day in seconds since 1970."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from seriatim.train.callbacks.callbacks import Clock
+from seriatim.train.callbacks.callbacks import Clock, call
 from seriatim.train.callbacks.history import Progress
 
 SECONDS_BETWEEN_REPORTS = 0.25
@@ -59,4 +59,4 @@ class ProgressReporter:
         if self._callback is not None:
             self._reported_at = now
             notes, self._notes = tuple(self._notes), []
-            self._callback(replace(progress, notes=notes))
+            call(self._callback, f"at step {progress.step:,}", replace(progress, notes=notes))
