@@ -10,9 +10,9 @@ import pytest
 import seriatim as st
 from seriatim.comparison.entrants import Entrant
 from seriatim.comparison.result import ModelComparison
-from seriatim.comparison.runner import ComparisonCallbacks, beginning, compare
+from seriatim.comparison.runner import ComparisonCallbacks, compare
 from seriatim.comparison.store import slug
-from seriatim.data.corpus import Corpus, build_corpus
+from seriatim.data.corpus import build_corpus
 from seriatim.data.sources import open_source
 from seriatim.data.splits import split_source
 from seriatim.errors import ConfigError, DataError, OutputError
@@ -327,19 +327,6 @@ def test_no_more_text_is_held_back_than_scoring_is_worth() -> None:
     longer = ["abcdefghi " * 160_000]
     kept = compare(longer, {"a": st.Markov(order=2)}, sequences="stream").to_json()
     assert kept["data"]["characters"]["test"] == pytest.approx(100_000, abs=20)
-
-
-@pytest.mark.parametrize("is_stream", [True, False])
-def test_the_beginning_of_a_text_is_whole_sequences_or_whole_symbols(is_stream: bool) -> None:
-    source = open_source(lines(20), sequences="stream" if is_stream else "line")
-    lm = LanguageModel(st.Markov(order=2)).fit(source, valid=source)
-    assert lm.vocabulary is not None
-    corpus: Corpus = build_corpus(source, lm.vocabulary)
-    head = beginning(corpus, 100)
-    assert head.num_tokens == (100 if is_stream else 80)
-    assert (head.tokens == corpus.tokens[: head.num_tokens]).all()
-    assert beginning(corpus, 10**6) is corpus
-    assert is_stream or beginning(corpus, 1).num_sequences == 1
 
 
 def test_the_mixture_is_a_model_that_gives_the_figures_of_the_table(

@@ -137,7 +137,9 @@ def compare(
             resume=resume,
             overwrite=overwrite,
             checkpoint_minutes=checkpoint_minutes,
-            callbacks=runner.ComparisonCallbacks(reporter.progress, reporter.say),
+            callbacks=runner.ComparisonCallbacks(
+                reporter.progress, reporter.say, counted=reporter.counted
+            ),
         )
     except KeyboardInterrupt:
         reporter.interrupted(out)

@@ -83,7 +83,7 @@ def demo(
         options=_TRAINING,
         out=out,
         overwrite=True,
-        callbacks=ComparisonCallbacks(reporter.progress, reporter.say, finished),
+        callbacks=ComparisonCallbacks(reporter.progress, reporter.say, finished, reporter.counted),
     )
     reporter.done()
     if json:

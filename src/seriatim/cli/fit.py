@@ -49,6 +49,7 @@ def fit(
     keep: KeepOptions | None = None,
     overwrite: Flag = False,
     verify: Flag = False,
+    full_scores: Flag = False,
     processes: int | None = None,
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
@@ -85,6 +86,8 @@ def fit(
         overwrite: replace a model in --out.
         verify: save nothing, but fit twice, once killed at a random instant and resumed, and
             compare both runs bit by bit.
+        full_scores: score all of the validation and test data, not a sample of them that takes a
+            twentieth of --minutes, or has a tenth of the symbols that were trained on.
         processes: the number of processes that share the training on this machine; not to be given
             under torchrun or srun. [default: 1]
         threads: the number of threads of each process. [default: all cores, shared evenly]
@@ -131,6 +134,7 @@ def fit(
         split=split,
         training=training_options,
         allow_unknown=allow_unknown,
+        full_scores=full_scores,
         processes=processes,
         quiet=quiet,
         json=json,

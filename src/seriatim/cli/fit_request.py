@@ -127,6 +127,7 @@ class FitRequest:
         split: the fractions of training, validation and test where they are split off.
         training: the training options that were given, by name.
         allow_unknown: whether data most of whose symbols --init does not know is taken.
+        full_scores: whether all validation and test data are scored, not a sample.
         processes: the number of processes; None: one, or as many as a launcher has started.
         quiet: whether no progress is shown.
         json: whether the record is printed as JSON.
@@ -141,6 +142,7 @@ class FitRequest:
     split: tuple[float, float, float]
     training: Mapping[str, Any]
     allow_unknown: bool
+    full_scores: bool
     processes: int | None
     quiet: bool
     json: bool

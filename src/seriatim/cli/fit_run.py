@@ -116,6 +116,7 @@ def _fit_and_save(
                 callbacks=callbacks,
                 checkpoints=folder.checkpoints(),
                 allow_unknown=request.allow_unknown,
+                full_scores=request.full_scores,
             )
     except TrainingError as error:
         if task.model is None or not current().is_main or isinstance(error, LostProcessError):

@@ -27,6 +27,8 @@ def score(
     target: Path | None = None,
     each: Flag = False,
     restart_every: int | None = None,
+    exact: Flag = False,
+    limit: int | None = None,
     allow_unknown: Flag = False,
     source_column: str | None = None,
     target_column: str | None = None,
@@ -45,6 +47,10 @@ def score(
         each: for a translator: ln p of every target given its source, one a line; for a language
             model of lines or documents: the surprisal of each, in bits, and where it is highest.
         restart_every: for a language model of a stream: reset the state every so many symbols.
+        exact: read every sequence through one state, from its beginning to its end; otherwise a
+            model of unbounded reach reads one of more than 16,384 symbols in pieces side by side,
+            each after a warm-up of 256 symbols that are not counted.
+        limit: the most symbols to score, about, from all over the data. [default: all]
         allow_unknown: score data even if more than half of its symbols are unknown.
         source_column: for a translator or labeller: the column or field of the sources or texts.
         target_column: for a translator or labeller: the column or field of the targets or labels.
@@ -54,6 +60,8 @@ def score(
     from seriatim.tasks.options import DataFiles
     from seriatim.tasks.registry import load
 
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit {limit}: give 1 or more")
     use_threads(threads)
     options = files or FileOptions()
     task: AnyTask = load(model)
@@ -79,6 +87,8 @@ def score(
     result = task.score(
         opened,
         restart_every=restart_every,
+        exact=exact,
+        limit=limit,
         allow_unknown=allow_unknown,
         progress=reporter.scored,
     )

@@ -128,6 +128,7 @@ class RunFolder:
         callbacks = Callbacks(
             progress=reporter.progress,
             message=reporter.say,
+            counted=reporter.counted,
             note=reporter.note,
             estimate=lambda estimate: reporter.note(estimate_line(estimate)),
         )

@@ -68,7 +68,7 @@ class RunRecord:
         notes: warnings from training.
         bits_per_symbol: of the test text.
         bits_per_character: of the test text; None where the symbols do not spell it.
-        valid_nats: the mean loss on the beginning of the validation text, nats per symbol.
+        valid_nats: the mean loss on a sample of the validation text, nats per symbol.
         cost: measured for the first seed only, since it is the same for the others.
         folder: where the model is saved; None: nowhere.
         other_seconds: the time spent on this run apart from training.

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -44,20 +45,20 @@ from seriatim.data.corpus import Corpus
 from seriatim.data.sources import Sequences
 from seriatim.errors import ConfigError, MissingExtraError, TrainingError
 from seriatim.metrics.cost import generation_speed, num_bytes, operations_per_symbol, state_sizes
-from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
-from seriatim.metrics.score import score_text
+from seriatim.metrics.likelihood import score_corpus
+from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.size import num_parameters
 from seriatim.models.options.registry import describe
 from seriatim.tasks import storage
-from seriatim.tasks.base import Fractions
 from seriatim.tasks.language_model import Data, LanguageModel
+from seriatim.tasks.parts import Fractions
+from seriatim.tasks.scoring import score_of
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.options import BUDGETS
 
 MOST_VALID = 16_384  # symbols of the validation text, from which the mixture's weights are taken
-PIECE = 1024  # symbols: pieces of a stream, side by side, are scored several times faster
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,33 @@ class ComparisonCallbacks:
     Attributes:
         progress: receives the name of a model and the progress of its training.
         message: receives log messages.
+        counted: receives sentences that say how far anything but training has come, many times a
+            second.
         finished: receives every model and its figures, when it is fitted and scored.
     """
 
     progress: Callable[[str, Progress], None] | None = None
     message: Callable[[str], None] | None = None
     finished: Callable[[LanguageModel, RunRecord], None] | None = None
+    counted: Callable[[str], None] | None = None
 
     def log(self, sentence: str) -> None:
         """Pass a log message on, if anybody listens."""
         if self.message is not None:
             self.message(sentence)
 
+    def count_scored(self, name: str, symbols: int) -> None:
+        """Say how many symbols of the test text a model has scored, if anybody listens."""
+        if self.counted is not None:
+            self.counted(f"{name}: scored {symbols:,} symbols of the test text")
+
     def of_model(self, name: str, prepared: Prepared) -> Callbacks:
         """The callbacks for the training of one model."""
-        progress, message = self.progress, self.message
+        progress, message, counted = self.progress, self.message, self.counted
         return Callbacks(
             progress=None if progress is None else lambda p: progress(name, p),
             message=None if message is None else lambda sentence: message(f"{name}: {sentence}"),
+            counted=None if counted is None else lambda sentence: counted(f"{name}: {sentence}"),
             estimate=prepared.estimate,
         )
 
@@ -342,15 +352,11 @@ class _ComparisonRun:
         model, spec = lm.model, self.data.vocabulary_of[name]
         assert model is not None  # it is fitted
         corpora = self.data.corpora[spec]
-        scoring = time.perf_counter()
-        test, bounds = surprisals(model, corpora["test"])
-        score_seconds = time.perf_counter() - scoring
-        head = beginning(corpora["valid"], MOST_VALID)
-        valid, _ = surprisals(model, head, restart_every=PIECE if head.is_stream else None)
-        unknown = unknown_targets(corpora["test"], self.data.vocabularies[spec].unknown)
-        score = score_text(
-            summarize_surprisals(test, bounds, unknown), corpora["test"], score_seconds
+        scored = score_corpus(
+            model, corpora["test"], progress=partial(self.callbacks.count_scored, name)
         )
+        valid = score_corpus(model, corpora["valid"], limit=SampleLimit(symbols=MOST_VALID)).nats
+        score = score_of(scored, corpora["test"], self.data.vocabularies[spec])
         lm.training = lm.training.with_score("test", score)
         fit = _fit_summary(lm, corpora["train"])
         cost = None
@@ -378,7 +384,7 @@ class _ComparisonRun:
             train_seconds=fit.seconds,
             train_symbols=fit.num_symbols,
             train_symbols_per_second=fit.num_symbols / max(fit.seconds, 1e-9),
-            score_symbols_per_second=len(test) / max(score_seconds, 1e-9),
+            score_symbols_per_second=score.symbols_per_second,
             history=fit.history,
             notes=fit.notes,
             bits_per_symbol=score.bits_per_symbol,
@@ -388,7 +394,7 @@ class _ComparisonRun:
             folder=None if path is None else str(path),
             other_seconds=max(0.0, time.perf_counter() - began - lm.training.fit_seconds),
         )
-        return TrainedRun(record, valid, test)
+        return TrainedRun(record, valid, scored.nats)
 
 
 def _depends_on_seed(run: Run) -> bool:
@@ -425,14 +431,3 @@ def _fit_summary(lm: LanguageModel, train: Corpus) -> _FitSummary:
 
 def _as_bits(nats: float | None) -> float | None:
     return None if nats is None or not math.isfinite(nats) else nats / LN2
-
-
-def beginning(corpus: Corpus, most: int) -> Corpus:
-    """The beginning of a corpus: at most so many symbols of a stream, or at least one sequence and
-    as many whole ones as have at most so many symbols."""
-    if corpus.num_tokens <= most:
-        return corpus
-    if corpus.is_stream:
-        return Corpus.from_tokens([corpus.tokens[:most]], is_stream=True)
-    count = max(1, int(np.searchsorted(corpus.offsets, most, side="right")) - 1)
-    return Corpus.from_tokens(corpus.sequence(i) for i in range(count))

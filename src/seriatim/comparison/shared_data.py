@@ -16,9 +16,10 @@ from seriatim.data.sources import Sequences, Source, open_source
 from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.base import Fractions, Log, split_parts
+from seriatim.tasks.base import Log
 from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.language_model import Data
+from seriatim.tasks.parts import Fractions, split_parts
 from seriatim.tasks.speller import fit_speller, spelling_bits
 
 SPLIT: Fractions = (0.8, 0.1, 0.1)

@@ -3,7 +3,7 @@
     plan.json                 what is compared: data, budget, training options, models
     runs/NAME.SEED.json       a finished run: its figures; written last
     runs/NAME.SEED.test.npy   nats of every scored symbol of the test text
-    runs/NAME.SEED.valid.npy  and of the beginning of the validation text
+    runs/NAME.SEED.valid.npy  and of a sample of the validation text
     models/NAME               the model of the first seed; models/NAME.SEED of the others
     compare.json, report.html the result
     context/NAME.json         the effective context of a model, once it was measured
@@ -44,7 +44,7 @@ class TrainedRun:
 
     Attributes:
         record: its figures.
-        valid: nats of the symbols of the beginning of the validation text.
+        valid: nats of a sample of the symbols of the validation text.
         test: nats of the symbols of the test text.
     """
 

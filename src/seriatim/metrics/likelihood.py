@@ -1,16 +1,18 @@
 """Likelihood of whole corpora: the measure by which families are compared.
 
 Every scored symbol has a surprisal, -ln p(x_t | everything before it in its sequence), in nats;
-all other figures follow from these. Exact: a stream is one sequence, folded from its beginning in
-chunks with the carried state, and never cut into independent pieces.
+all other figures follow from these. `surprisals` is exact: a sequence is folded from its beginning
+in chunks with the carried state. `score_corpus` reads long sequences in pieces side by side, each
+after a warm-up, or a sample of them, and says so.
 
 Knows a model and arrays of symbols; no family and no text.
 
 Shapes: B rows, L elements of a chunk, N scored symbols, M sequences.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -22,10 +24,20 @@ from seriatim.core.batch import Batch, TokenSequences, valid_mask
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError
 from seriatim.metrics.bootstrap import percentile_interval
+from seriatim.metrics.pieces import (
+    Coverage,
+    Pieces,
+    SampleLimit,
+    plan_pieces,
+    sample_rounds,
+)
 
 CHUNK = 2048  # elements folded at once; a longer sequence continues in the next chunk
+ROWS = 256  # pieces of long sequences read side by side
+LEAST_STEP = 8  # elements of each of them that are read at once, at least
 
 Nats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 @runtime_checkable
@@ -43,7 +55,7 @@ def surprisals(
     restart_every: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Nats, NDArray[np.int64]]:
-    """The surprisal of every scored symbol, in the order of the text.
+    """The surprisal of every scored symbol, in the order of the text, each sequence in one state.
 
     A sequence of T symbols has T + 1 scored ones, its end included; a stream of T has T.
 
@@ -62,89 +74,272 @@ def surprisals(
     """
     if restart_every is not None and (restart_every < 1 or not corpus.is_stream):
         raise ConfigError(f"restart_every {restart_every} needs a stream, and 1 symbol or more")
-    extra = 0 if corpus.is_stream else 1
-    bounds = scored_bounds(corpus.offsets, extra)
+    sizes = scored_sizes(corpus)
     if restart_every is not None:
-        bounds = np.append(np.arange(0, bounds[-1], restart_every), bounds[-1]).astype(np.int64)
-    if restart_every is None and isinstance(model, ScoresCorpora):
-        nats = model.corpus_surprisals(corpus)
-        if progress is not None:
-            progress(len(nats))
-        return nats, bounds
-    nats = np.empty(bounds[-1], np.float32)
-    done = 0
-    with torch.inference_mode():
-        for group in _groups(np.diff(bounds), model.positions_at_once):
-            for i, part in _fold(model, corpus, bounds, group, extra):
-                nats[i] = part
-                done += len(part)
+        pieces = Pieces.cut(sizes, restart_every)
+    else:
+        pieces = Pieces.whole(sizes)
+        if isinstance(model, ScoresCorpora):
+            nats = model.corpus_surprisals(corpus)
             if progress is not None:
-                progress(done)
-    return nats, bounds
+                progress(len(nats))
+            return nats, _bounds(pieces.size)
+    return piece_surprisals(model, corpus, pieces, progress=progress), _bounds(pieces.size)
+
+
+@dataclass(frozen=True)
+class ScoredCorpus:
+    """The surprisals of a corpus, or of a sample of it.
+
+    Attributes:
+        nats: (N,) the surprisals in nats, in the order of the text.
+        bounds: (P + 1,) the bounds in them of the sequences or pieces.
+        pieces: the sequences or pieces.
+        coverage: what was scored, and how it was read.
+        seconds: the time that it took.
+    """
+
+    nats: Nats
+    bounds: NDArray[np.int64]
+    pieces: Pieces
+    coverage: Coverage
+    seconds: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all symbols are scored."""
+        return self.coverage.every == 1
+
+    def positions(self, corpus: TokenSequences) -> NDArray[np.int64]:
+        """(N,) where the scored symbols are among all scored symbols of the corpus."""
+        begins = _bounds(scored_sizes(corpus))[self.pieces.sequence] + self.pieces.first
+        within = np.arange(len(self.nats)) - np.repeat(self.bounds[:-1], self.pieces.size)
+        positions: NDArray[np.int64] = np.repeat(begins, self.pieces.size) + within
+        return positions
+
+
+def score_corpus(
+    model: SequenceModel,
+    corpus: TokenSequences,
+    *,
+    exact: bool = False,
+    restart_every: int | None = None,
+    limit: SampleLimit | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ScoredCorpus:
+    """The surprisals of a corpus in little time: long sequences in pieces, or a sample of them.
+
+    What `metrics.pieces` says decides how it is read, from the reach of the model and the length
+    of the sequences alone. A model that scores corpora by itself does so, exactly and wholly.
+
+    Args:
+        model: any model of symbols.
+        corpus: the corpus to score, in symbols of this model.
+        exact: whether each sequence is read by one state from its beginning to its end.
+        restart_every: as for `surprisals`.
+        limit: what it may cost; None: everything is scored. Not used with `exact` or
+            `restart_every`.
+        progress: callback that receives the number of symbols scored so far.
+    """
+    started, sizes = time.perf_counter(), scored_sizes(corpus)
+    if exact or restart_every is not None:
+        nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
+        pieces, coverage = Pieces.whole(sizes), Coverage()
+        if restart_every is not None:
+            pieces = Pieces.cut(sizes, restart_every)
+            coverage = Coverage(pieces=len(pieces.size), is_exact=False)
+        return ScoredCorpus(nats, bounds, pieces, coverage, time.perf_counter() - started)
+    is_sample = limit is not None and (limit.seconds is not None or is_below(limit, sizes))
+    pieces, coverage = plan_pieces(sizes, model.reach, is_sample=is_sample)
+    if isinstance(model, ScoresCorpora):
+        return _of_itself(model, corpus, pieces, limit, progress)
+
+    def score(units: Ints, report: Callable[[int], None] | None) -> Nats:
+        return piece_surprisals(model, corpus, pieces.select(units), progress=report)
+
+    return score_units(score, pieces, coverage, limit, progress)
+
+
+def _of_itself(
+    model: ScoresCorpora,
+    corpus: TokenSequences,
+    pieces: Pieces,
+    limit: SampleLimit | None,
+    progress: Callable[[int], None] | None,
+) -> ScoredCorpus:
+    """What a model that scores corpora says of all of it, or of the sample that others score."""
+    started = time.perf_counter()
+    nats = model.corpus_surprisals(corpus)
+    if progress is not None:
+        progress(len(nats))
+    symbols = None if limit is None else limit.symbols
+    if symbols is None or symbols >= len(nats):
+        pieces = Pieces.whole(scored_sizes(corpus))
+        seconds = time.perf_counter() - started
+        return ScoredCorpus(nats, _bounds(pieces.size), pieces, Coverage(), seconds)
+    bounds = _bounds(pieces.size)
+
+    def select(units: Ints, report: Callable[[int], None] | None) -> Nats:
+        return np.concatenate([nats[bounds[i] : bounds[i + 1]] for i in units])
+
+    scored = score_units(select, pieces, Coverage(), SampleLimit(symbols), None)
+    return replace(scored, seconds=time.perf_counter() - started)
+
+
+def score_units(
+    score: Callable[[Ints, Callable[[int], None] | None], Nats],
+    pieces: Pieces,
+    coverage: Coverage,
+    limit: SampleLimit | None,
+    progress: Callable[[int], None] | None,
+) -> ScoredCorpus:
+    """The surprisals of pieces, or of a sample of them, in the order of the text.
+
+    Args:
+        score: a function of the indices of pieces, in rising order, and of a callback for its
+            progress; it returns the surprisals of their symbols.
+        pieces: all pieces; of pairs their targets.
+        coverage: how they are read.
+        limit: what it may cost; None: all are scored.
+        progress: callback that receives the number of symbols scored so far.
+    """
+    started = time.perf_counter()
+    rounds: list[tuple[Ints, Nats]] = []
+    every = 1
+    for units, stride in sample_rounds(pieces.size, limit):
+        rounds.append((units, score(units, _after(rounds, progress))))
+        every = stride
+    units = np.concatenate([units for units, _ in rounds])
+    order = np.argsort(units, kind="stable")
+    nats = _reordered(np.concatenate([part for _, part in rounds]), pieces.size[units], order)
+    scored = pieces.select(units[order])
+    coverage = Coverage(
+        fraction=len(nats) / max(int(pieces.size.sum()), 1),
+        every=every,
+        pieces=None if coverage.pieces is None else len(units),
+        warmup=coverage.warmup,
+        is_exact=coverage.is_exact,
+    )
+    seconds = time.perf_counter() - started
+    return ScoredCorpus(nats, _bounds(scored.size), scored, coverage, seconds)
+
+
+def _after(
+    rounds: Sequence[tuple[Ints, Nats]], progress: Callable[[int], None] | None
+) -> Callable[[int], None] | None:
+    """The progress of another round."""
+    done = sum(len(nats) for _, nats in rounds)
+    return None if progress is None else lambda count: progress(done + count)
+
+
+def is_below(limit: SampleLimit, sizes: NDArray[np.int64]) -> bool:
+    """Whether a limit of symbols leaves some of them out."""
+    return limit.symbols is not None and limit.symbols < int(sizes.sum())
+
+
+def scored_sizes(corpus: TokenSequences) -> NDArray[np.int64]:
+    """(M,) the number of scored symbols of each sequence: its end is one, where it has an end."""
+    sizes = np.diff(corpus.offsets) + (0 if corpus.is_stream else 1)
+    return np.asarray(sizes, np.int64)
 
 
 def scored_bounds(offsets: NDArray[np.int64], extra: int) -> NDArray[np.int64]:
     """(M + 1,) bounds of sequences among their scored symbols, `extra` more than stored each."""
-    return np.concatenate([[0], np.cumsum(np.diff(offsets) + extra)]).astype(np.int64)
+    return _bounds(np.diff(offsets) + extra)
 
 
-def _groups(sizes: NDArray[np.int64], positions: int) -> Iterator[NDArray[np.int64]]:
-    """Rows to score together: of similar length, bounded in memory."""
+def _bounds(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _reordered(nats: Nats, sizes: NDArray[np.int64], order: NDArray[np.int64]) -> Nats:
+    """Runs of `nats` in another order."""
+    begins = _bounds(sizes)[:-1][order]
+    bounds = _bounds(sizes[order])
+    within = np.arange(len(nats)) - np.repeat(bounds[:-1], sizes[order])
+    reordered: Nats = nats[np.repeat(begins, sizes[order]) + within]
+    return reordered
+
+
+def piece_surprisals(
+    model: SequenceModel,
+    corpus: TokenSequences,
+    pieces: Pieces,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Nats:
+    """(N,) the surprisals of the symbols of pieces, in their order, each from an empty state."""
+    bounds = _bounds(pieces.size)
+    nats = np.empty(bounds[-1], np.float32)
+    done = 0
+    rows = ROWS if pieces.is_cut else 0
+    with torch.inference_mode():
+        for group in _groups(pieces.size + pieces.warmup, model.positions_at_once, rows):
+            for i, part in _fold(model, corpus, pieces.select(group), bounds[group]):
+                nats[i] = part
+                done += len(part)
+                if progress is not None:
+                    progress(done)
+    return nats
+
+
+def _groups(sizes: NDArray[np.int64], positions: int, rows: int) -> Iterator[NDArray[np.int64]]:
+    """Runs to read together: of similar length, bounded in memory, `rows` of them if possible."""
     order = np.argsort(sizes, kind="stable")[::-1]
     i = 0
     while i < len(order):
         longest = min(int(sizes[order[i]]), CHUNK)
-        count = max(1, positions // max(longest, 1))
+        count = max(1, positions // max(longest, 1), min(rows, positions // LEAST_STEP))
         yield order[i : i + count]
         i += count
 
 
 def _fold(
-    model: SequenceModel,
-    corpus: TokenSequences,
-    bounds: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    extra: int,
+    model: SequenceModel, corpus: TokenSequences, pieces: Pieces, at: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], Nats]]:
-    """Score rows side by side, chunk by chunk; yields positions in the result and their nats."""
-    starts, sizes = bounds[rows], np.diff(bounds)[rows]
-    origin = starts - rows * extra  # first token: the ends of preceding sequences are not stored
+    """Score runs side by side, chunk by chunk; yields positions in the result and their nats.
+
+    Args:
+        at: (B,) the position in the result of the first scored symbol of each.
+    """
+    sizes = pieces.size + pieces.warmup
     carry, longest = None, int(sizes.max())
-    step = min(CHUNK, max(1, model.positions_at_once // len(rows)))
-    for at in range(0, longest, step):
-        k = np.arange(at, min(at + step, longest))
-        lengths = np.clip(sizes - at, 0, len(k))
+    step = min(CHUNK, max(1, model.positions_at_once // len(sizes)))
+    for begin in range(0, longest, step):
+        k = np.arange(begin, min(begin + step, longest))
+        lengths = np.clip(sizes - begin, 0, len(k))
+        first = pieces.first - pieces.warmup
         batch = Batch(
-            *_teacher_forced(corpus, model.boundary, origin, sizes - extra, k),
+            *_teacher_forced(corpus, model.boundary, pieces.sequence, first[:, None] + k),
             None if bool((lengths == len(k)).all()) else torch.from_numpy(lengths),
         )
-        is_last = at + step >= longest
+        is_last = begin + step >= longest
         scores, carry = model.forward(batch.to(model.device), carry, keep=not is_last)
         valid = valid_mask(torch.from_numpy(lengths), len(k)).numpy()
-        yield (starts[:, None] + k)[valid], -scores.float().cpu().numpy()[valid]
+        valid &= k >= pieces.warmup[:, None]
+        where = (at[:, None] + k - pieces.warmup[:, None])[valid]
+        yield where, -scores.float().cpu().numpy()[valid]
 
 
 def _teacher_forced(
     corpus: TokenSequences,
     boundary: int,
-    origin: NDArray[np.int64],
-    num_tokens: NDArray[np.int64],
+    rows: NDArray[np.int64],
     k: NDArray[np.int64],
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (B, L) at the positions k of sequences that begin at `origin`.
+    """Inputs and targets (B, L) at the positions k (B, L) of sequences `rows`.
 
-    Target k is token k, and the boundary after the last; input k is the token before it. In a
-    stream, the first input of a block is the token before the block; the very first input is the
-    boundary.
+    Target k is token k, and the boundary after the last; input k is the token before it, and the
+    boundary before the first.
     """
     tokens, last = corpus.tokens, max(len(corpus.tokens) - 1, 0)
-    index = origin[:, None] + k
     if len(tokens) == 0:
-        ends = torch.full(index.shape, boundary)
+        ends = torch.full(k.shape, boundary)
         return ends, ends
-    targets = np.where(k < num_tokens[:, None], tokens[np.minimum(index, last)], boundary)
-    is_first = index == 0 if corpus.is_stream else np.broadcast_to(k == 0, index.shape)
-    inputs = np.where(is_first, boundary, tokens[np.clip(index - 1, 0, last)])
+    begin, end = corpus.offsets[rows, None], corpus.offsets[rows + 1, None]
+    index = begin + k
+    targets = np.where(index < end, tokens[np.clip(index, 0, last)], boundary)
+    inputs = np.where(k == 0, boundary, tokens[np.clip(index - 1, 0, last)])
     return torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64))
 
 

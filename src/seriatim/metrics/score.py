@@ -6,11 +6,12 @@ there is no such figure, but the reason why. Knows likelihoods and text lengths;
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from seriatim.core.records import MaybeInfinite, to_json
 from seriatim.metrics.likelihood import Likelihood
+from seriatim.metrics.pieces import Coverage
 
 
 class TextSize(Protocol):
@@ -45,6 +46,7 @@ class Score:
         characters, bytes: the length of the text.
         seconds: the time that scoring took.
         symbols_per_second: the speed of scoring.
+        coverage: what of the text was scored, and how it was read.
     """
 
     symbols: int
@@ -64,6 +66,7 @@ class Score:
     bytes: int
     seconds: float
     symbols_per_second: float
+    coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def unknown_fraction(self) -> float:
@@ -76,7 +79,12 @@ class Score:
 
 
 def score_text(
-    likelihood: Likelihood, text: TextSize, seconds: float, *, spelling_bits: float | None = None
+    likelihood: Likelihood,
+    text: TextSize,
+    seconds: float,
+    *,
+    spelling_bits: float | None = None,
+    coverage: Coverage | None = None,
 ) -> Score:
     """The figures of one text.
 
@@ -85,6 +93,7 @@ def score_text(
         text: the size of the text, and whether its symbols spell it.
         seconds: the time that scoring took.
         spelling_bits: the bits that spell the unknown words; None: not known.
+        coverage: what of the text was scored; None: all of it, exactly.
     """
     bits = likelihood.nats / math.log(2)
     characters = text.num_characters
@@ -113,4 +122,5 @@ def score_text(
         bytes=text.num_bytes,
         seconds=seconds,
         symbols_per_second=likelihood.symbols / max(seconds, 1e-9),
+        coverage=coverage or Coverage(),
     )

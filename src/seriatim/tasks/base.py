@@ -8,7 +8,8 @@ from. Knows sources, training and folders; no family of models.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -19,26 +20,27 @@ from torch import nn
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.model import TargetModel
 from seriatim.core.records import Json
-from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, ModelError, TrainingError
 from seriatim.laws.check import LawReport
+from seriatim.metrics.pieces import SampleLimit
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
+from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import DataFiles, TaskOptions
+from seriatim.tasks.parts import Fractions, split_parts
+from seriatim.tasks.scoring import final_limit
 from seriatim.tasks.training_record import TrainingRecord, read_training
 from seriatim.tasks.unknown import UnknownCount, note_mostly_unknown, note_unknown
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
-from seriatim.train.checkpoint.resume import CheckpointFolder, open_run, write_documents
-from seriatim.train.checkpoint.store import Checkpoints, check_unchanged
+from seriatim.train.checkpoint.resume import CheckpointFolder, open_run
+from seriatim.train.checkpoint.store import check_unchanged
 from seriatim.train.distributed import current
-from seriatim.train.loop import train as train_model
 from seriatim.train.options import TrainingOptions
 
 Log: TypeAlias = Callable[[str], None]
-Fractions: TypeAlias = tuple[float, float, float]
 Options: TypeAlias = TrainingOptions | Mapping[str, Any]
 Data = TypeVar("Data")  # what the user gives
 Part = TypeVar("Part", bound="Opened")  # the data once it is opened
@@ -46,50 +48,8 @@ Encoded = TypeVar("Encoded")  # the data as numbers
 FactsT = TypeVar("FactsT")
 ScoreT = TypeVar("ScoreT")
 
+SCORED = ("valid", "test")  # the parts that are scored at the end
 NOUNS = {"language": "a language model", "translation": "a translator", "labelling": "a labeller"}
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """What a task needs to train its model.
-
-    Attributes:
-        options: the training options.
-        callbacks: functions to be called while it trains.
-        checkpoints: the folder of the run; None: no checkpoints are written.
-        documents: what the run is begun with, written beside its checkpoints.
-        is_new: whether the model has just been built, so that it has learnt nothing yet.
-    """
-
-    options: TrainingOptions
-    callbacks: Callbacks
-    checkpoints: Checkpoints | None
-    documents: Mapping[str, Json]
-    is_new: bool
-
-    def train(
-        self, model: TargetModel, batches: BatchSource, valid: EvaluationPass | None
-    ) -> History:
-        """Train by gradients; see `train.loop.train`."""
-        write_documents(self.checkpoints, self.documents)
-        return train_model(
-            model,
-            batches,
-            valid,
-            self.options,
-            callbacks=self.callbacks,
-            checkpoints=self.checkpoints,
-        )
-
-    def check_closed_form(self, family: str) -> None:
-        """Raise a ConfigError if the model is to be fitted further, or by several processes."""
-        if current().size > 1:
-            raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
-        if not self.is_new:
-            further = (
-                "not trained, so it cannot be trained further: fit a new one on all of the data"
-            )
-            raise ConfigError(f"a {family} model is counted, {further}")
 
 
 class Opened(Protocol):
@@ -159,6 +119,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         checkpoints: CheckpointFolder = None,
         resume: bool = False,
         score: bool = True,
+        full_scores: bool = False,
         allow_unknown: bool = False,
     ) -> Self:
         """Fit to data; a model that is already fitted is trained further and keeps its vocabulary.
@@ -178,6 +139,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
                 remains when the run is over: remove it once the model is saved.
             resume: resume the run in that folder, to the bit, if there is one.
             score: whether to score the validation and test parts once the model is fitted.
+            full_scores: whether to score all of them; otherwise a sample that takes a twentieth
+                of a budget in minutes, or has a tenth of the symbols that were trained on.
             allow_unknown: whether to train a fitted model further on data most of whose symbols
                 it does not know.
 
@@ -226,7 +189,9 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         job = TrainingJob(merged, callbacks, run, self._documents(), is_new)
         self._learn_and_record(corpora, job)
         if score and current().is_main:
-            self._score_parts(parts, corpora, callbacks.log)
+            history = None if full_scores else self.training.fit
+            limit = final_limit(merged, history, sum(name in parts for name in SCORED))
+            self._score_parts(parts, corpora, limit, callbacks)
         self.training = replace(self.training, seconds=time.perf_counter() - began)
         return self
 
@@ -300,15 +265,19 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self.training = replace(self.training, fit_seconds=time.perf_counter() - began)
 
     def _score_parts(
-        self, parts: Mapping[str, Part], corpora: Mapping[str, Encoded], log: Log
+        self,
+        parts: Mapping[str, Part],
+        corpora: Mapping[str, Encoded],
+        limit: SampleLimit | None,
+        callbacks: Callbacks,
     ) -> None:
         """Score validation and test; Ctrl-C skips the scores and keeps the fitted model."""
         try:
-            for name in ("valid", "test"):
-                if name in parts:
-                    log(f"scoring the {name} part")
-                    score = self._score_part(parts[name], corpora[name])
-                    self.training = self.training.with_score(name, score)
+            for name in (name for name in SCORED if name in parts):
+                callbacks.log(f"scoring the {name} part")
+                progress = partial(_count, callbacks, name)
+                score = self._score_part(parts[name], corpora[name], limit, progress)
+                self.training = self.training.with_score(name, score)
         except KeyboardInterrupt:
             self.training = replace(self.training, not_scored="interrupted")
 
@@ -391,15 +360,23 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         data: Data,
         *,
         restart_every: int | None = None,
+        exact: bool = False,
+        limit: int | None = None,
         allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> ScoreT:
         """How well the model predicts data.
 
+        Of a model of unbounded reach, sequences of more than 16,384 symbols are read in pieces side
+        by side, each after a warm-up; `coverage` of the score says how it was read.
+
         Args:
             data: what `fit` takes.
             restart_every: of a text that is a stream: the number of symbols after which the state
                 is reset; None: never.
+            exact: whether to read every sequence through one state, from its beginning to its end.
+            limit: the most symbols to score, about, in pieces, sequences or pairs that are spread
+                all over the data; None: all.
             allow_unknown: whether to score data most of whose symbols are unknown.
             progress: callback that receives the number of symbols or sequences scored so far.
 
@@ -490,7 +467,14 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """Train the model; returns the history, or facts about a fit in closed form."""
 
     @abstractmethod
-    def _score_part(self, part: Part, corpus: Encoded) -> ScoreT: ...
+    def _score_part(
+        self,
+        part: Part,
+        corpus: Encoded,
+        limit: SampleLimit | None,
+        progress: Callable[[int], None],
+    ) -> ScoreT:
+        """The score of a part, or of a sample of it."""
 
     @abstractmethod
     def _unknown(self, corpus: Encoded) -> Sequence[UnknownCount]:
@@ -536,30 +520,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 AnyTask: TypeAlias = Task[Any, Any, Any, Any, Any]
 
 
-def split_parts(
-    parts: Mapping[str, Part],
-    fractions: Fractions,
-    split: Callable[[Part, Fractions], tuple[Sequence[Part | None], SplitRecord]],
-) -> tuple[dict[str, Part], Json | None]:
-    """Split validation and test off the training part, unless there is a validation part.
-
-    Args:
-        parts: "train", and "valid" and "test" where they are given.
-        fractions: the fractions of training, validation and test; a test part that is given has
-            no fraction.
-        split: returns a part in three, and a record of how it was split.
-
-    Returns:
-        The parts by name, and the record; None if nothing was split.
-    """
-    if "valid" in parts:
-        return dict(parts), None
-    if "test" in parts:
-        fractions = (fractions[0], fractions[1] + fractions[2], 0.0)
-    pieces, record = split(parts["train"], fractions)
-    named = zip(("train", "valid", "test"), pieces, strict=True)
-    pieces_by_name = {name: piece for name, piece in named if piece is not None}
-    return {**parts, **pieces_by_name}, record.to_json()
+def _count(callbacks: Callbacks, part: str, done: int) -> None:
+    callbacks.count(f"scored {done:,} symbols of the {part} part")
 
 
 def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:

@@ -7,7 +7,7 @@ is fitted on the validation part (Guo et al. 2017, 4.2).
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError
 from seriatim.laws.check import LawReport
 from seriatim.metrics.error_rates import calibration, fit_temperature, label_errors
+from seriatim.metrics.pieces import Coverage, SampleLimit, sample_rounds
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import LabelModel, build_labeller
 from seriatim.models.options.encoder_decoder import EncoderConfig
@@ -34,19 +35,12 @@ from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
-from seriatim.tasks.base import (
-    NOUNS,
-    EachScore,
-    Fractions,
-    Log,
-    Task,
-    TrainingJob,
-    not_fitted,
-    refuse_restart,
-)
+from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted, refuse_restart
+from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.parts import Fractions
 from seriatim.tasks.saved_config import SavedLabeller
-from seriatim.tasks.text import option_text
+from seriatim.tasks.text import coverage_line, option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown
 from seriatim.train.callbacks.history import History
@@ -87,6 +81,7 @@ class LabelScore:
         confusion: the number of times that each true label (row) was predicted as each label
             (column).
         unknown_fraction: the fraction of the symbols of the texts that were unknown.
+        coverage: which of the sequences were labelled.
     """
 
     accuracy: float
@@ -97,6 +92,7 @@ class LabelScore:
     labels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     unknown_fraction: float = 0.0
+    coverage: Coverage = field(default_factory=Coverage)
 
     def __post_init__(self) -> None:
         if {len(self.confusion), *map(len, self.confusion)} - {len(self.labels)}:
@@ -233,8 +229,14 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             self.temperature = max(fit_temperature(*self._logits(valid)), LEAST_TEMPERATURE)
         return history
 
-    def _score_part(self, part: Pairs, corpus: list[Example]) -> LabelScore:
-        return self._score(corpus)
+    def _score_part(
+        self,
+        part: Pairs,
+        corpus: list[Example],
+        limit: SampleLimit | None,
+        progress: Callable[[int], None],
+    ) -> LabelScore:
+        return self._score(corpus, limit, progress)
 
     def _unknown(self, corpus: Sequence[Example]) -> list[UnknownCount]:
         return [self._count_unknown([_source(example)[:-1] for example in corpus])]
@@ -310,6 +312,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         data: PairData,
         *,
         restart_every: int | None = None,
+        exact: bool = False,
+        limit: int | None = None,
         allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> LabelScore:
@@ -318,6 +322,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         Args:
             data: labelled sequences, or what `open_labelled` takes.
             restart_every: not an option of a labeller.
+            exact: changes nothing: every sequence is read as a whole.
+            limit: the most symbols to read, about, in sequences from all over the data; None: all.
             allow_unknown: whether to score data most of whose symbols are unknown.
             progress: callback that receives the number of sequences labelled so far.
 
@@ -330,7 +336,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         check_labelled(pairs, labels)
         examples = _examples(pairs, symbols, labels)
         check_unknown(self._unknown(examples), pairs.name, allow=allow_unknown)
-        return self._score(examples, progress)
+        sample = None if limit is None else SampleLimit(symbols=limit)
+        return self._score(examples, sample, progress)
 
     def score_each(
         self,
@@ -354,10 +361,31 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         raise ConfigError("robustness is not measured for a labeller: give a language model")
 
     def _score(
-        self, examples: Sequence[Example], progress: Callable[[int], None] | None = None
+        self,
+        examples: Sequence[Example],
+        limit: SampleLimit | None,
+        progress: Callable[[int], None] | None,
+    ) -> LabelScore:
+        sizes = np.array([len(_source(example)) for example in examples], np.int64)
+        chosen: list[Example] = []
+        logits, truth, every = [], [], 1
+        for units, stride in sample_rounds(sizes, limit):
+            some = [examples[i] for i in units.tolist()]
+            rows, labels = self._logits(some, progress)
+            chosen, every = chosen + some, stride
+            logits.append(rows)
+            truth.append(labels)
+        coverage = Coverage(fraction=len(chosen) / max(len(examples), 1), every=every)
+        return self._figures(chosen, np.concatenate(logits), np.concatenate(truth), coverage)
+
+    def _figures(
+        self,
+        examples: Sequence[Example],
+        logits: np.ndarray,
+        truth: np.ndarray,
+        coverage: Coverage,
     ) -> LabelScore:
         names = self._fitted()[2].names
-        logits, truth = self._logits(examples, progress)
         log_probs = torch.from_numpy(logits / self.temperature).log_softmax(-1).numpy()
         best = [names[i] for i in log_probs.argmax(-1)]
         errors = label_errors(best, [names[i] for i in truth], names)
@@ -370,6 +398,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             labels=names,
             confusion=tuple(tuple(int(n) for n in row) for row in errors.confusion),
             unknown_fraction=self._unknown(examples)[0].fraction,
+            coverage=coverage,
         )
 
     def _logits(
@@ -458,6 +487,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             [actual, predicted, str(n)] for n, actual, predicted in sorted(wrong, reverse=True)[:10]
         ]
         lines = [figures, unknown] if score.unknown_fraction else [figures]
+        if score.coverage.every > 1:
+            lines.append(coverage_line(score.coverage, "sequences"))
         if not rows:
             return lines
         head = ["label", "was called", "times"]

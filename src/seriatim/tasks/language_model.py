@@ -4,7 +4,6 @@ It binds a configuration to data and calls the functions of data, train, metrics
 holds no logic of its own and never asks which family it has.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -33,27 +32,31 @@ from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError
 from seriatim.laws import check
-from seriatim.metrics.likelihood import summarize_surprisals, surprisals, unknown_targets
-from seriatim.metrics.score import Score, score_text
+from seriatim.metrics.likelihood import score_corpus
+from seriatim.metrics.pieces import SampleLimit
+from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
-from seriatim.tasks.base import NOUNS, Fractions, Log, Task, TrainingJob, not_fitted
+from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.encoding import encode_parts
 from seriatim.tasks.generation import TextGenerator
+from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.parts import Fractions
 from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
+from seriatim.tasks.scoring import score_of
 from seriatim.tasks.sequence_surprisal import (
     HEAD,
     SequenceSurprisal,
     check_sequences,
     surprisals_by_sequence,
 )
-from seriatim.tasks.speller import fit_speller, speller, spelling_bits
+from seriatim.tasks.speller import fit_speller, speller
 from seriatim.tasks.text import language_facts, language_rows, score_lines
 from seriatim.tasks.text_stream import (
     Prediction,
@@ -196,8 +199,16 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         job.callbacks.log("counting")
         return model.fit_closed_form(train)
 
-    def _score_part(self, part: Source, corpus: Corpus) -> Score:
-        return self._score(corpus, part)
+    def _score_part(
+        self,
+        part: Source,
+        corpus: Corpus,
+        limit: SampleLimit | None,
+        progress: Callable[[int], None],
+    ) -> Score:
+        model, symbols = self._fitted()
+        scored = score_corpus(model, corpus, limit=limit, progress=progress)
+        return score_of(scored, corpus, symbols, source=part, speller=self._speller)
 
     def _unknown(self, corpus: Corpus) -> list[UnknownCount]:
         return [UnknownCount.of(corpus, self.training.data.get("train"))]
@@ -233,13 +244,23 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         data: Data,
         *,
         restart_every: int | None = None,
+        exact: bool = False,
+        limit: int | None = None,
         allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the model predicts a text; see `Task.score`."""
-        source = self._open(data)
+        source, (model, symbols) = self._open(data), self._fitted()
         corpus = self._corpus(source, allow_unknown)
-        return self._score(corpus, source, restart_every=restart_every, progress=progress)
+        scored = score_corpus(
+            model,
+            corpus,
+            exact=exact,
+            restart_every=restart_every,
+            limit=None if limit is None else SampleLimit(symbols=limit),
+            progress=progress,
+        )
+        return score_of(scored, corpus, symbols, source=source, speller=self._speller)
 
     def score_each(
         self,
@@ -264,24 +285,6 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
             raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
         check_unknown(self._unknown(corpus), source.name, allow=allow_unknown)
         return corpus
-
-    def _score(
-        self,
-        corpus: Corpus,
-        source: Source,
-        *,
-        restart_every: int | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Score:
-        model, symbols = self._fitted()
-        started = time.perf_counter()
-        nats, bounds = surprisals(model, corpus, restart_every=restart_every, progress=progress)
-        seconds = time.perf_counter() - started
-        likelihood = summarize_surprisals(nats, bounds, unknown_targets(corpus, symbols.unknown))
-        bits = None
-        if likelihood.unknown and corpus.is_respelled and self._speller is not None:
-            bits = spelling_bits(self._speller, source.texts(), symbols)
-        return score_text(likelihood, corpus, seconds, spelling_bits=bits)
 
     def next(self, prompt: Text = "", top: int = 10) -> list[Prediction]:
         """The `top` most probable symbols after a prompt, which is as in `generate`."""

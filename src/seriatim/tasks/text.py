@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.metrics.pieces import Coverage
 from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters, state_bytes
 from seriatim.models.options.base import ModelConfig
@@ -101,8 +102,26 @@ def score_lines(score: Score) -> list[str]:
         f"{score.symbols:,} symbols, {score.characters:,} characters, "
         f"{score.symbols_per_second:,.0f} symbols/s"
     )
+    lines.append(coverage_line(score.coverage))
     return lines
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def coverage_line(coverage: Coverage, what: str = "text") -> str:
+    """What was scored, for people, and how it was read."""
+    part = "all of the " if coverage.every == 1 else f"{_percent(coverage.fraction)} of the "
+    line = f"on {part}{what}"
+    if coverage.pieces is not None:
+        pieces = count_noun(coverage.pieces, "piece")
+        line += (
+            f", in {pieces} each read after a warm-up of {count_noun(coverage.warmup, 'symbol')}"
+        )
+    return line + (" (exact)" if coverage.is_exact else "")
+
+
+def _percent(fraction: float) -> str:
+    percent = 100 * fraction
+    return f"{percent:.0f} %" if percent >= 2 else f"{percent:.2g} %"

@@ -38,6 +38,7 @@ from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, ModelError
 from seriatim.laws import check
 from seriatim.metrics.pairs import POSITIONS, pair_surprisals, score_pairs
+from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.score import Score
 from seriatim.metrics.size import num_parameters
 from seriatim.models.build import build_model
@@ -45,18 +46,12 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
-from seriatim.tasks.base import (
-    NOUNS,
-    EachScore,
-    Fractions,
-    Log,
-    Task,
-    TrainingJob,
-    not_fitted,
-    refuse_restart,
-)
+from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted, refuse_restart
+from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.parts import Fractions
 from seriatim.tasks.saved_config import SavedTranslator
+from seriatim.tasks.scoring import score_of
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (
@@ -222,8 +217,14 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         # Of both sides, not of the targets alone.
         return replace(history, padding_fraction=batches.padding_fraction)
 
-    def _score_part(self, part: Pairs, corpus: PairCorpus) -> Score:
-        return self._score(corpus)
+    def _score_part(
+        self,
+        part: Pairs,
+        corpus: PairCorpus,
+        limit: SampleLimit | None,
+        progress: Callable[[int], None],
+    ) -> Score:
+        return self._score(corpus, limit, progress)
 
     def _unknown(self, corpus: PairCorpus) -> list[UnknownCount]:
         train = self.training.data.get("train")
@@ -402,21 +403,19 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         data: PairData,
         *,
         restart_every: int | None = None,
+        exact: bool = False,
+        limit: int | None = None,
         allow_unknown: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Score:
         """How well the targets of pairs are predicted from their sources.
 
         Bits per symbol and per character of the targets, ends included; see `log_probs` for each
-        pair.
-
-        Args:
-            data: what `open_pairs` takes.
-            restart_every: not an option of a translator.
-            progress: callback that receives the number of symbols scored so far.
+        pair, and `Task.score` for the arguments. Targets are read as wholes, exact or not.
         """
         refuse_restart(restart_every, self)
-        return self._score(self._corpus(data, allow_unknown), progress)
+        sample = None if limit is None else SampleLimit(symbols=limit)
+        return self._score(self._corpus(data, allow_unknown), sample, progress)
 
     def score_each(
         self,
@@ -482,9 +481,15 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         check_unknown(self._unknown(corpus), pairs.name, allow=allow_unknown)
         return corpus
 
-    def _score(self, corpus: PairCorpus, progress: Callable[[int], None] | None = None) -> Score:
+    def _score(
+        self,
+        corpus: PairCorpus,
+        limit: SampleLimit | None,
+        progress: Callable[[int], None] | None,
+    ) -> Score:
         model, _, target = self._fitted()
-        return score_pairs(model, corpus, self._boundaries(), target.unknown, progress=progress)
+        scored = score_pairs(model, corpus, self._boundaries(), limit=limit, progress=progress)
+        return score_of(scored, corpus.target, target)
 
     def check(self, *, seconds: float = 60.0) -> check.LawReport:
         """Hold the fitted model, bound to a source, to the laws of the contract."""

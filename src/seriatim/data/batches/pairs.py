@@ -142,10 +142,17 @@ class PairPass(EvaluationPass):
         for _, batch in self.indexed_batches(limit):
             yield EvaluationBatch(batch, is_first=True, continues=False)
 
-    def indexed_batches(self, limit: int | None = None) -> Iterator[tuple[Ints, Batch]]:
-        """The indices (B,) of the pairs in each batch, and the batch."""
+    def indexed_batches(
+        self, limit: int | None = None, chosen: Ints | None = None
+    ) -> Iterator[tuple[Ints, Batch]]:
+        """The indices (B,) of the pairs in each batch, and the batch.
+
+        Args:
+            limit: about how many targets to read; None: all.
+            chosen: the pairs to read, without a limit; None: all.
+        """
         count = len(self._reader.target_sizes)
-        chosen = np.arange(count)
+        chosen = np.arange(count) if chosen is None else chosen
         if limit is not None and limit < self.num_targets:
             num_chosen = max(1, round(count * limit / self.num_targets))
             chosen = np.arange(num_chosen) * count // num_chosen

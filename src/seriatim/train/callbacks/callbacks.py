@@ -39,6 +39,8 @@ class Callbacks:
     Attributes:
         progress: receives the progress of training, a few times a second and at every evaluation.
         message: receives log messages, such as "scoring the test text".
+        counted: receives sentences that say how far anything but training has come, such as
+            "scored 20,000 symbols of the test part", many times a second.
         note: receives sentences that should be read, such as the fraction of unknown symbols;
             without it, `message` receives them.
         estimate: receives the cost of the run before its first step, measured on a copy of the
@@ -53,6 +55,7 @@ class Callbacks:
 
     progress: "Callable[[Progress], None] | None" = None
     message: "Callable[[str], None] | None" = None
+    counted: "Callable[[str], None] | None" = None
     note: "Callable[[str], None] | None" = None
     estimate: "Callable[[Estimate], None] | None" = None
     should_stop: "Callable[[], bool] | None" = None
@@ -65,6 +68,11 @@ class Callbacks:
         """Pass a log message on, if anybody listens."""
         if self.message is not None:
             self.message(sentence)
+
+    def count(self, sentence: str) -> None:
+        """Pass a sentence on that says how far something has come."""
+        if self.counted is not None:
+            self.counted(sentence)
 
     def remark(self, sentence: str) -> None:
         """Pass a sentence on that should be read."""

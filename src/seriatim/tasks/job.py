@@ -1,0 +1,62 @@
+"""What a task needs to train its model.
+
+Knows training and folders of checkpoints; no data and no task.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from seriatim.core.model import TargetModel
+from seriatim.core.records import Json
+from seriatim.data.batches.corpus import BatchSource, EvaluationPass
+from seriatim.errors import ConfigError
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
+from seriatim.train.checkpoint.resume import write_documents
+from seriatim.train.checkpoint.store import Checkpoints
+from seriatim.train.distributed import current
+from seriatim.train.loop import train as train_model
+from seriatim.train.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a task needs to train its model.
+
+    Attributes:
+        options: the training options.
+        callbacks: functions to be called while it trains.
+        checkpoints: the folder of the run; None: no checkpoints are written.
+        documents: what the run is begun with, written beside its checkpoints.
+        is_new: whether the model has just been built, so that it has learnt nothing yet.
+    """
+
+    options: TrainingOptions
+    callbacks: Callbacks
+    checkpoints: Checkpoints | None
+    documents: Mapping[str, Json]
+    is_new: bool
+
+    def train(
+        self, model: TargetModel, batches: BatchSource, valid: EvaluationPass | None
+    ) -> History:
+        """Train by gradients; see `train.loop.train`."""
+        write_documents(self.checkpoints, self.documents)
+        return train_model(
+            model,
+            batches,
+            valid,
+            self.options,
+            callbacks=self.callbacks,
+            checkpoints=self.checkpoints,
+        )
+
+    def check_closed_form(self, family: str) -> None:
+        """Raise a ConfigError if the model is to be fitted further, or by several processes."""
+        if current().size > 1:
+            raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
+        if not self.is_new:
+            further = (
+                "not trained, so it cannot be trained further: fit a new one on all of the data"
+            )
+            raise ConfigError(f"a {family} model is counted, {further}")
