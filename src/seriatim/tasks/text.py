@@ -117,7 +117,7 @@ def coverage_line(coverage: Coverage, what: str = "text") -> str:
     if coverage.pieces is not None:
         pieces = count_noun(coverage.pieces, "piece")
         line += (
-            f", in {pieces} each read after a warm-up of {count_noun(coverage.warmup, 'symbol')}"
+            f", in {pieces}, each read after a warm-up of {count_noun(coverage.warmup, 'symbol')}"
         )
     return line + (" (exact)" if coverage.is_exact else "")
 
