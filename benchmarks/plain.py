@@ -74,7 +74,7 @@ class Transformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(D), nn.Linear(D, V, bias=False)
 
     def forward(self, x: Tensor, hidden: Any = None) -> tuple[Tensor, Any]:
-        h = self.embed(x) + self.position(torch.arange(x.shape[1]))
+        h = self.embed(x) + self.position(torch.arange(x.shape[1], device=x.device))
         return self.head(self.norm(self.blocks(h))), None
 
 
@@ -102,7 +102,8 @@ def generating(model: nn.Module) -> Iterator[int]:
     """One symbol per item taken: softmax and multinomial, as tutorials do."""
     model.eval()
     is_window = isinstance(model, Transformer)
-    x, hidden = torch.zeros(1, 1, dtype=torch.int64), None
+    device = next(model.parameters()).device
+    x, hidden = torch.zeros(1, 1, dtype=torch.int64, device=device), None
     while True:
         logits, hidden = model(x[:, -model.context :] if is_window else x, hidden)
         symbol = torch.multinomial(logits[:, -1].softmax(-1), 1)

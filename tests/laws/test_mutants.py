@@ -1,6 +1,7 @@
 """The laws can fail: every law catches the faults made for it."""
 
 import pytest
+import torch
 
 from seriatim.errors import ContractError
 from seriatim.laws.check import LawReport, LawResult, check_model
@@ -43,3 +44,12 @@ def test_the_error_of_a_broken_law_does_not_name_laws_that_do_not_apply() -> Non
     results = (LawResult(1, "a", False, "differs"), LawResult(2, "b", None, "no weights"))
     with pytest.raises(ContractError, match=r"breaks the contract: law 1 \(a\): differs$"):
         LawReport(results, 0.0).raise_if_broken()
+
+
+@pytest.mark.slow
+def test_in_float32_the_laws_hold_and_a_fault_is_still_found() -> None:
+    for toy in (ToyAttention, ToyWindow):
+        check_model(toy(), seconds=2, dtype=torch.float32).raise_if_broken()
+    law, mutant, patch = MUTANTS[0]
+    with patch():
+        assert check_model(mutant(), laws=[law], dtype=torch.float32).broken == [law]

@@ -27,10 +27,10 @@ CELLS = 4_000_000  # logits computed at once: bounds the memory of enumeration
 
 @dataclass(frozen=True)
 class Case:
-    """A model in float64 and the sequences that it is tested with.
+    """A model and the sequences that it is tested with.
 
     Attributes:
-        model: a copy of the model, in float64 and evaluation mode.
+        model: a copy of the model in evaluation mode, in float64 unless float32 was asked for.
         memory: the memory of a source of one row; None: the model takes no source.
         x: (3, T) the symbols.
         seconds: the approximate time for enumeration in seconds.
@@ -43,17 +43,22 @@ class Case:
 
     @classmethod
     def of(
-        cls, model: SequenceModel, example: Tensor | None, memory: Tree | None, seconds: float
+        cls,
+        model: SequenceModel,
+        example: Tensor | None,
+        memory: Tree | None,
+        seconds: float,
+        dtype: torch.dtype = torch.float64,
     ) -> "Case":
         """The case of a copy of a model; see `check_model` for the arguments."""
-        double = copy.deepcopy(model).double().eval()
+        copied = copy.deepcopy(model).to(dtype).eval()
         if example is None:
             # Long enough to exceed a small context several times, short enough to step through.
             length = 12 if model.reach is None else min(max(8, 2 * model.reach + 3), 24)
             generator = torch.Generator().manual_seed(0)
             example = torch.randint(model.num_symbols, (3, length), generator=generator)
-        memory = None if memory is None else tree.to(tree.to(memory, torch.float64), double.device)
-        return cls(double, memory, example[:3].to(double.device), seconds)
+        memory = None if memory is None else tree.to(tree.to(memory, dtype), copied.device)
+        return cls(copied, memory, example[:3].to(copied.device), seconds)
 
     @property
     def length(self) -> int:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seriatim.core.model import SequenceModel
@@ -78,6 +79,7 @@ def check_model(
     memory: Tree | None = None,
     laws: Collection[int] | None = None,
     seconds: float = 60.0,
+    dtype: torch.dtype = torch.float64,
 ) -> LawReport:
     """Test a model against the sixteen laws, on a copy in float64.
 
@@ -88,12 +90,14 @@ def check_model(
         laws: the numbers of the laws to test; None: all sixteen.
         seconds: the approximate time for enumeration in seconds; if it does not suffice, less is
             enumerated, or sampled, and the notes say so.
+        dtype: the precision of the copy; in float32, values may differ by rounding, and only
+            grosser faults are found.
 
     Returns:
         The report; `report.raise_if_broken()` turns a broken law into an error.
     """
     started = time.perf_counter()
-    case = Case.of(model, example, memory, seconds)
+    case = Case.of(model, example, memory, seconds, dtype)
     results = []
     for number, (claim, law) in enumerate(LAWS, start=1):
         if laws is not None and number not in laws:

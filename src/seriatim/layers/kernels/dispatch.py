@@ -8,9 +8,11 @@ Knows cells; no model, and nothing of how layers are stacked beyond running them
 Shapes: B rows, L elements of a chunk, E and D features of the input and of a layer, N layers.
 """
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeAlias, final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -124,14 +126,16 @@ class FusedKernel(Kernel, ABC):
     ) -> tuple[Tensor, States]:
         if any(self.needs_states(layer, x) for layer in layers):
             return super().chunk(layers, states, x, dropout)
-        outputs, after = self.fused(layers, states, x, dropout)
+        with _cudnn_in_bfloat16(x) as cast:
+            outputs, after = self.fused(layers, cast(tuple(states)), cast(x), dropout)
         return outputs, _as_precise(after, states)
 
     @final
     def ragged(self, layer: Layer, h: Tree, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tree]:
         if self.needs_states(layer, x):
             return super().ragged(layer, h, x, lengths)
-        outputs, after = self.fused_ragged(layer, h, x, lengths)
+        with _cudnn_in_bfloat16(x) as cast:
+            outputs, after = self.fused_ragged(layer, cast(h), cast(x), lengths)
         return outputs, _as_precise(after, h)
 
 
@@ -182,7 +186,7 @@ class RNNKernel(HiddenKernel):
         self, layers: Layers, h: Tensor, x: Tensor, dropout: float
     ) -> tuple[Tensor, Tensor]:
         is_tanh = self.nonlinearity == "tanh"
-        return (torch.rnn_tanh if is_tanh else torch.rnn_relu)(x, h, *_options(layers, dropout))
+        return (torch.rnn_tanh if is_tanh else torch.rnn_relu)(x, h, *_options(layers, dropout, x))
 
     def states(self, layer: Layer, h: Tensor, x: Tensor) -> Tensor:
         states: Tensor = recurrence.rnn(x, h, layer.weights, layer.mask, self.nonlinearity)
@@ -205,7 +209,7 @@ class GRUKernel(HiddenKernel):
     def torch_layers(
         self, layers: Layers, h: Tensor, x: Tensor, dropout: float
     ) -> tuple[Tensor, Tensor]:
-        return torch.gru(x, h, *_options(layers, dropout))
+        return torch.gru(x, h, *_options(layers, dropout, x))
 
     def states(self, layer: Layer, h: Tensor, x: Tensor) -> Tensor:
         states: Tensor = recurrence.gru(x, h, layer.weights, layer.mask)
@@ -228,7 +232,7 @@ class LSTMKernel(FusedKernel):
     ) -> tuple[Tensor, States]:
         hidden, memory = zip(*states, strict=True)
         state = (torch.stack(hidden), torch.stack(memory))
-        outputs, h, c = torch.lstm(x, state, *_options(layers, dropout))
+        outputs, h, c = torch.lstm(x, state, *_options(layers, dropout, x))
         return outputs, tuple(zip(h.unbind(), c.unbind(), strict=True))
 
     def fused_ragged(
@@ -243,14 +247,15 @@ class LSTMKernel(FusedKernel):
         hidden, memory = h
         padding = ~valid_mask(lengths, x.shape[1]).to(x.device)
         marked = torch.cat([x, padding[..., None].to(x.dtype)], -1)
-        w, *others = layer.weights
+        w, *others = _weights([layer], x)
         shut, opened, untouched = (
             w.new_full((layer.hidden_size,), a) for a in (-SATURATING, SATURATING, 0.0)
         )
         column = torch.cat([shut, opened, untouched, untouched])[:, None]
         weights = [torch.cat([w, column], -1), *others]
+        is_training = _keeps_for_backward(x)
         outputs, _, memory = torch.lstm(
-            marked, (hidden[None], memory[None]), weights, True, 1, 0.0, False, False, True
+            marked, (hidden[None], memory[None]), weights, True, 1, 0.0, is_training, False, True
         )
         return outputs, (tree.last_valid(outputs, lengths, hidden), memory[0])
 
@@ -260,8 +265,53 @@ class LSTMKernel(FusedKernel):
 
 
 def _options(
-    layers: Layers, dropout: float
+    layers: Layers, dropout: float, x: Tensor
 ) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
     """(weights, with biases, N, dropout, is training, is bidirectional, is batch first)."""
+    is_training = dropout > 0 or _keeps_for_backward(x)
+    return _weights(layers, x), True, len(layers), dropout, is_training, False, True
+
+
+# ---- cuDNN --------------------------------------------------------------------------------------
+
+_NOT_FLAT = "RNN module weights are not part of single contiguous chunk of memory"
+
+
+def _runs_on_cudnn(x: Tensor) -> bool:
+    """Whether torch's layers on x are those of cuDNN."""
+    return x.device.type == "cuda"
+
+
+def _keeps_for_backward(x: Tensor) -> bool:
+    """Whether cuDNN must be told to train: only then it keeps what its backward pass reads."""
+    return _runs_on_cudnn(x) and torch.is_grad_enabled()
+
+
+def _weights(layers: Layers, x: Tensor) -> list[Tensor]:
+    """The weights of all layers, for cuDNN in the precision of x."""
     weights = [weight for layer in layers for weight in layer.weights]
-    return weights, True, len(layers), dropout, dropout > 0, False, True
+    return [w.to(x.dtype) for w in weights] if _runs_on_cudnn(x) else weights
+
+
+@contextmanager
+def _cudnn_in_bfloat16(x: Tensor) -> Iterator[Callable[[Any], Any]]:
+    """Context of torch's layers on x; yields what casts x and states to their precision.
+
+    Autocast runs cuDNN's layers in float16 whatever it was asked for, whose small gradients vanish
+    without a scaled loss. So where bfloat16 was asked for, everything is cast here and autocast is
+    off. Weights are copied into cuDNN's order at every call, which takes a thousandth of a step;
+    torch's warning about it is left out.
+    """
+    if not _runs_on_cudnn(x):
+        yield lambda tensors: tensors
+        return
+    narrow = recurrence.is_low_precision(x)
+    dtype = torch.bfloat16 if narrow else x.dtype
+    compiling = torch.compiler.is_compiling()  # which catching a warning would interrupt
+    caught: AbstractContextManager[object] = (
+        nullcontext() if compiling else warnings.catch_warnings()
+    )
+    with caught, torch.autocast(x.device.type, enabled=False):
+        if not compiling:
+            warnings.filterwarnings("ignore", _NOT_FLAT)
+        yield lambda tensors: tree.map_leaves(lambda t: t.to(dtype), tensors)
