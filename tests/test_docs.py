@@ -52,8 +52,27 @@ def test_pages_import_only_from_public_namespaces(page: Path) -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        links = r"""(?:\]\(|src(?:set)?=")(?!https?:)([^)#"]+)"""
+        for target in re.findall(links, page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_picture_has_a_dark_variant_and_a_description() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        assert "![" not in text, f"{page.name}: use <picture>, which has a dark variant"
+        for picture in re.findall(r"<picture>.*?</picture>", text, re.S):
+            assert "prefers-color-scheme: dark" in picture, f"{page.name}: {picture}"
+            assert re.search(r'alt="[^"]{40,}"', picture), f"{page.name}: {picture}"
+
+
+def test_links_to_headings_lead_to_one() -> None:
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+            linked = page if not target else page.parent / target
+            headings = re.findall(r"^#+ (.*)", linked.read_text(), re.M)
+            anchors = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert anchor in anchors, f"{page.name}: {target}#{anchor}"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 Writes each picture in light and in dark colours; other files of this folder are not touched.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -21,22 +22,28 @@ from seriatim.comparison.store import CONTEXT, ROBUSTNESS, load_analyses, read_r
 from seriatim.report.plots import DARK, LIGHT, Plot, Spec, png_bytes
 
 HERE = Path(__file__).parent
-WIDTH = 400  # pixels of a plot beside another
+WIDTH, HEIGHT = 400, 280  # pixels of the drawn part of a plot beside another
+_TITLE, _UNIT = 12, 22  # pixels from a title to what is below it, and of the unit above an axis
+_AXIS = 80  # pixels between plots: room for the numbers of the second one's axis
 
 
 def beside(plots: list[Plot], colours: dict[str, str]) -> Spec:
-    """Plots in a row as one specification."""
+    """Plots in a row as one specification; their frames and their titles are level."""
     parts: list[Any] = []
     whole: Spec = {"datasets": {}, "params": []}
     for plot in plots:
-        spec = {**plot.picture(colours=colours), "width": WIDTH}
+        spec = {**plot.picture(colours=colours), "width": WIDTH, "height": HEIGHT}
+        has_unit = '"axis": null' not in json.dumps(spec)  # rows of names have no axis
+        offset = _TITLE if has_unit else _TITLE + _UNIT
+        spec["title"] = {**spec["title"], "frame": "group", "offset": offset}
         whole |= {key: spec.pop(key) for key in ("background", "padding", "config", "$schema")}
         whole["params"] += spec.pop("params", [])
         names = {name: f"{name} {len(parts)}" for name in spec["datasets"]}
         whole["datasets"] |= {names[name]: rows for name, rows in spec.pop("datasets").items()}
         parts.append(_renamed(spec, names))
     scales = {"color": "independent", "shape": "independent", "strokeDash": "independent"}
-    return {**whole, "hconcat": parts, "spacing": 40, "align": "none", "resolve": {"scale": scales}}
+    row = {"hconcat": parts, "spacing": _AXIS, "align": "all", "bounds": "flush"}
+    return {**whole, **row, "resolve": {"scale": scales}}
 
 
 def _renamed(part: Any, names: dict[str, str]) -> Any:

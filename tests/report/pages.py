@@ -1,4 +1,4 @@
-"""What tests check in a browser: whether any text is outside of its plot or covers another text."""
+"""What tests check in a browser: texts that cover others, light patches by night, what scrolls."""
 
 OVERLAPS = """() => {
   const found = {outside: [], over: [], count: 0};
@@ -21,3 +21,31 @@ OVERLAPS = """() => {
   }
   return found;
 }"""
+
+# What is larger than a letter and nearly white: backgrounds of elements, and shapes of plots.
+LIGHT_PATCHES = """() => {
+  const light = (colour, opacity) => {
+    const parts = (colour.match(/[\\d.]+/g) || []).map(Number);
+    if (parts.length < 3) return false;
+    const alpha = (parts.length > 3 ? parts[3] : 1) * opacity;
+    return alpha * (0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]) > 190;
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const box = element.getBoundingClientRect();
+    if (box.width * box.height < 300) continue;
+    const style = getComputedStyle(element);
+    const isShape = ["path", "rect"].includes(element.tagName);
+    if (isShape && Math.min(box.width, box.height) < 4) continue;
+    const opacity = Number(style.opacity) * (isShape ? Number(style.fillOpacity) : 1);
+    if (light(isShape ? style.fill : style.backgroundColor, opacity))
+      found.push(element.tagName + " " + (isShape ? style.fill : style.backgroundColor));
+  }
+  return found;
+}"""
+
+# Of everything that scrolls sideways: its class, its shadows, and whether a keyboard reaches it.
+WIDER_THAN_SHOWN = """() => [...document.querySelectorAll(".scroll, .plot")]
+  .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
+  .map((one) => [one.classList[0], getComputedStyle(one).backgroundImage.split("linear-gradient")
+    .length - 1, one.tabIndex === 0])"""

@@ -1,6 +1,9 @@
 """One document, two renderings: a report as text and as a page."""
 
-from seriatim.report.document import Report, Section
+import re
+from html import unescape
+
+from seriatim.report.document import Item, Report, Section
 from seriatim.report.plots import Plot
 from seriatim.report.tables import Table, format_cell
 from seriatim.report.terminal import text_table
@@ -31,6 +34,29 @@ def test_a_report_as_text_has_every_part_in_order() -> None:
         "",
         "A note.",
     ]
+
+
+def test_commands_are_lines_that_can_be_copied() -> None:
+    section = Section("S", commands=["fit 'a b' --out <m>", "look x"])
+    assert "  fit 'a b' --out <m>\n  look x" in Report("T", "", [section]).text()
+    html = Report("T", "", [section]).html()
+    (block,) = re.findall(r'<pre class="commands">(.*?)</pre>', html)
+    lines = re.findall("<code>(.*?)</code>", block)
+    assert [unescape(re.sub("<.*?>", "", line)) for line in lines] == list(section.commands)
+
+
+def test_an_item_with_a_level_has_its_colour_and_one_without_a_colon() -> None:
+    items = [Item("warning", "<b>", "warning"), Item("symbols", "char")]
+    html = Report("T", "", [Section("S", items=items)]).html()
+    assert '<li class="warning"><b>warning</b> &lt;b&gt;</li>' in html
+    assert "<li><b>symbols:</b> char</li>" in html
+    assert "symbols: char" in Report("T", "", [Section("S", items=items)]).text()
+
+
+def test_a_table_under_a_heading_of_its_name_does_not_repeat_it() -> None:
+    table = Table("Lengths", ["a"], [[1]])
+    assert "<h3>" not in Report("T", "", [Section("Lengths", tables=[table])]).html()
+    assert "<h3>Lengths</h3>" in Report("T", "", [Section("Other", tables=[table])]).html()
 
 
 def test_a_list_and_preformatted_lines_are_escaped_on_the_page() -> None:

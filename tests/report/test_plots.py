@@ -168,9 +168,67 @@ def test_text_has_enough_contrast_with_its_background(colours: dict[str, str]) -
 
 def test_a_heat_map_in_two_colours_meets_at_zero() -> None:
     plot = heat_map([[-1.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
-    assert plot.spec["encoding"]["color"]["scale"]["domain"] == [-3, 3]
-    plot = heat_map([[0.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
-    assert "domain" not in plot.spec["encoding"]["color"]["scale"]
+    colour = plot.spec["encoding"]["color"]
+    assert colour["condition"] == {"test": "datum.value < 0", "value": LIGHT["blue"]}
+    assert colour["value"] == LIGHT["orange"] and plot.caption.endswith("blue, above orange.")
+    assert plot.spec["encoding"]["opacity"]["scale"]["domain"] == [0, 3]
+    plot = heat_map([[1.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
+    assert plot.spec["encoding"]["color"] == {"value": LIGHT["blue"]} and plot.caption == "C."
+    assert plot.spec["encoding"]["opacity"]["scale"]["domain"] == [0, 3]
+
+
+def test_a_figure_that_is_zero_has_no_minus() -> None:
+    assert format_cell(-1e-9, ".4f") == "0.0000" and format_cell(-0.0) == "0.0000"
+    assert format_cell(-0.0049, ".2f") == "0.00" and format_cell(-0.005, ".3f") == "-0.005"
+    plot = bar_plot({"a": 0.25, "b": -1e-9}, "T", "C.", x="bits", digits=4)
+    records = plot.spec["datasets"]["figures"]
+    assert [r["figure"] for r in records] == ["0.2500", "0.0000"]
+    assert records[1]["value"] == 0  # so that the axis does not begin below 0
+
+
+def test_short_names_stand_beside_their_bars_and_long_ones_above() -> None:
+    short = bar_plot({"a": 1.0, "b": 2.0}, "T", "C.", x="weight", suffix=" %")
+    long = bar_plot({"a name of twenty chars": 1.0, "b": 2.0}, "T", "C.", x="weight")
+    assert short.spec["height"] == 48 and long.spec["height"] == 88
+    assert short.spec["datasets"]["figures"][0]["figure"] == "1.000 %"
+
+
+def test_bars_without_a_meaning_of_colour_have_one() -> None:
+    plot = bar_plot({"a": 1.0, "b": 2.0}, "T", "C.", x="%", has_colours=False)
+    assert plot.spec["layer"][0]["encoding"]["color"] == {"value": LIGHT["blue"]}
+
+
+def test_a_curve_under_another_is_wider_and_the_caption_names_both() -> None:
+    curves = [LineSeries(n, [1, 2], [1.0, 1.0]) for n in ("gru", "rnn")]
+    curves.append(LineSeries("lstm", [1, 2], [2.0, 3.0]))
+    plot = line_plot(curves, "T", "C.", x="x", y="y")
+    assert {r["name"] for r in plot.spec["datasets"]["under 1"]} == {"gru"}
+    widths = [one["mark"].get("strokeWidth", 0) for one in plot.spec["layer"]]
+    assert max(widths) == widths[0] > 2
+    assert "the widest lowest: gru, rnn." in plot.caption
+    apart = line_plot(curves[1:], "T", "C.", x="x", y="y")
+    assert apart.caption == "C." and "under 1" not in apart.spec["datasets"]
+
+
+def test_references_are_drawn_where_they_are_near_and_said_where_they_are_not() -> None:
+    curve = LineSeries("a", [1, 2], [2.0, 3.0])
+    near = line_plot([curve], "T", "C.", x="x", y="y", references={"unigram": 4.0})
+    assert [r["label"] for r in near.spec["datasets"]["references"]] == ["unigram 4.00"]
+    far = line_plot([curve], "T", "C.", x="x", y="y", references={"uniform": 40.0})
+    assert "references" not in far.spec["datasets"]
+    assert far.caption == "C. Off the scale: uniform 40.00."
+    estimates = [IntervalEstimate("a", 2.0), IntervalEstimate("b", 3.0)]
+    rows = interval_plot(estimates, "T", "C.", x="x", references={"unigram": 3.5, "uniform": 9})
+    assert [r["row"] for r in rows.spec["datasets"]["references"]] == [2]
+    assert rows.caption == "C. Off the scale: uniform 9.00."
+
+
+def test_a_curve_is_cut_off_above_a_limit_and_the_caption_says_so() -> None:
+    curve = LineSeries("a", [1, 2, 3], [9.0, 3.0, 2.0])
+    plot = line_plot([curve], "T", "C.", x="x", y="y", y_most=6.0)
+    assert plot.caption == "C. Above 6, curves are cut off."
+    assert plot.spec["layer"][0]["mark"]["clip"] is True
+    assert plot.rows[0] == ["a", 1, 9.0]
 
 
 def test_a_long_heat_map_keeps_its_cells_wide_enough_to_read() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from seriatim.data_profile import look
 from seriatim.errors import OutputError
 from tests.comparison.made_up_results import (
     FAMILIES,
@@ -31,7 +32,7 @@ from seriatim.report.heat_maps import heat_map
 from seriatim.report.path_plots import path_plot
 from seriatim.report.plots import DARK, LIGHT
 from seriatim.report.tables import Table
-from tests.report.pages import OVERLAPS
+from tests.report.pages import LIGHT_PATCHES, OVERLAPS, WIDER_THAN_SHOWN
 
 EVIL = "<script>window.hit=1</script><img src=x onerror='window.hit=2'>.txt"
 
@@ -144,10 +145,16 @@ def test_a_notebook_shows_the_page_in_a_frame() -> None:
 # ---- in a browser -------------------------------------------------------------------------------
 
 
+def look_report() -> Report:
+    """The page of `look`, of a text with every kind of finding that a small one can have."""
+    lines = [f"the cat number {i % 7} sat on the mat, and so did dog {i % 11}" for i in range(300)]
+    return look([line + "\n" for line in lines]).page()
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
-    made = {"compare": whole_report(), "inside": inside_report()}
+    made = {"compare": whole_report(), "inside": inside_report(), "look": look_report()}
     return {name: report.write(folder / f"{name}.html") for name, report in made.items()}
 
 
@@ -157,7 +164,7 @@ class Opened:
     def __init__(self, browser: Any, path: Path, *, width: int, scheme: str = "light") -> None:
         self.messages: list[str] = []
         self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
@@ -177,7 +184,7 @@ class Opened:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
-@pytest.mark.parametrize("name", ["compare", "inside"])
+@pytest.mark.parametrize("name", ["compare", "inside", "look"])
 def test_a_browser_draws_every_plot_without_messages_and_every_word_is_readable(
     chromium: Any, pages: dict[str, Path], name: str, width: int
 ) -> None:
@@ -185,11 +192,11 @@ def test_a_browser_draws_every_plot_without_messages_and_every_word_is_readable(
         assert opened.messages == []
         page = opened.page
         places = page.locator(".plot")
-        assert places.count() > 8
+        assert places.count() > (1 if name == "look" else 8)
         assert page.locator(".plot svg.marks").count() == places.count()
         assert page.evaluate("document.documentElement.scrollWidth") == width
         boxes = page.evaluate(OVERLAPS)
-        assert boxes["count"] > 100
+        assert boxes["count"] > (30 if name == "look" else 100)
         assert boxes["outside"] == [] and boxes["over"] == []
         assert page.evaluate("window.hit") is None
 
@@ -208,6 +215,25 @@ def test_the_page_follows_dark_mode_and_prints_light(chromium: Any, pages: dict[
         page.emulate_media(media="print", color_scheme="dark")
         assert page.evaluate(ground) == rgb(LIGHT["paper"])
         assert page.evaluate(title) == rgb(LIGHT["muted"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["compare", "inside", "look"])
+def test_a_dark_page_has_no_light_patches(chromium: Any, pages: dict[str, Path], name: str) -> None:
+    with Opened(chromium, pages[name], width=390, scheme="dark") as opened:
+        assert opened.page.evaluate(LIGHT_PATCHES) == []
+
+
+@pytest.mark.slow
+def test_what_scrolls_sideways_shows_a_shadow_and_can_be_reached_by_keyboard(
+    chromium: Any, pages: dict[str, Path]
+) -> None:
+    with Opened(chromium, pages["inside"], width=390) as opened:
+        wide = opened.page.evaluate(WIDER_THAN_SHOWN)
+        assert any(kind == "plot" for kind, _, _ in wide)
+        assert any("scroll" in kind for kind, _, _ in wide)
+        for kind, shadows, is_reached in wide:
+            assert shadows == 4 and is_reached, kind
 
 
 @pytest.mark.slow

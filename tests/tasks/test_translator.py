@@ -15,6 +15,7 @@ from seriatim.data.pairs import PairCorpus, build_pair_corpus, open_pairs
 from seriatim.decode.sampling import Sampling
 from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, DataError, ModelError, SymbolError
+from seriatim.report.plots import DARK, LIGHT
 from seriatim.tasks.translation import Alignment, LengthRule
 from seriatim.tasks.translator import Translator
 from seriatim.tasks.translator_defaults import configured
@@ -88,6 +89,8 @@ def test_an_alignment_is_drawn_as_an_svg_with_a_square_for_every_weight() -> Non
     assert [float(s.attrib["fill-opacity"]) for s in squares] == [0.9, 0.1, 0.03, 1.0, 0.5, 0.5]
     assert [t.text for t in root.findall(f"{tag}text")] == ["<a>", "b", "x", "y", "&"]
     assert squares[4].findtext(f"{tag}title") == "& attends to <a>: 0.50"
+    dark = Alignment(("<a>", "b"), ("x", "y", "&"), weights).svg(is_dark=True)
+    assert DARK["paper"] in dark and LIGHT["paper"] not in dark
 
 
 def test_fitting_leaves_a_record_of_everything(learned: Translator) -> None:

@@ -7,6 +7,7 @@ is said only of families with three seeds or more.
 Knows what was measured and what it is called; trains nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,7 @@ from seriatim.comparison.record import (
 )
 from seriatim.comparison.scored_runs import LN2, ScoredRuns
 from seriatim.comparison.store import TrainedRun
+from seriatim.data.corpus import Corpus
 from seriatim.errors import DataError
 from seriatim.metrics.bootstrap import Floats, bootstrap_interval, ratio
 from seriatim.metrics.significance import (
@@ -71,6 +73,7 @@ def conclude(scored: ScoredRuns, budget: BudgetRecord, seconds: float) -> Compar
             unit=unit,
         ),
         overhead=_overhead(scored, seconds),
+        references=_references(scored),
     )
 
 
@@ -244,6 +247,26 @@ def _data(scored: ScoredRuns) -> DataRecord:
         unknown={spec: corpus.num_unknown for spec, corpus in data.test.items()},
         notes=tuple(dict.fromkeys(note for part in data.parts.values() for note in part.notes)),
     )
+
+
+def _references(scored: ScoredRuns) -> dict[str, float]:
+    """Bits of the test text by frequency alone, and with all symbols alike, in the metric."""
+    spec, corpora = next(iter(scored.data.corpora.items()))
+    vocabulary, test = scored.data.vocabularies[spec], corpora["test"]
+
+    def counts(corpus: Corpus) -> Floats:
+        """How often each symbol is predicted; the end of a sequence is the boundary."""
+        found = np.bincount(corpus.tokens, minlength=vocabulary.num_symbols).astype(np.float64)
+        found[vocabulary.boundary] += corpus.num_scored - corpus.num_tokens
+        return found
+
+    # Every symbol counts once more than it occurs, so that none is impossible.
+    seen = 1.0 + counts(corpora["train"])
+    totals = {
+        "unigram": -float(counts(test) @ np.log2(seen / seen.sum())),
+        "uniform": test.num_scored * math.log2(vocabulary.num_symbols),
+    }
+    return {name: total / float(scored.sizes.sum()) for name, total in totals.items()}
 
 
 def _overhead(scored: ScoredRuns, seconds: float) -> Overhead:

@@ -32,13 +32,16 @@ from seriatim.report.charts import (
 from seriatim.report.document import Report, Section
 from seriatim.report.heat_maps import Verdict, pairwise_matrix
 from seriatim.report.plots import Plot
-from seriatim.report.tables import Cell, Table
+from seriatim.report.tables import Cell, Table, format_cell
 
 _STATE_AT = 512  # symbols
 _PARTS = {"train": "for training", "valid": "for validation", "test": "for testing"}
 _LEARNING = (
     "A counted model is one point, at its test figure. A curve that still falls at its end asks "
     "for more "
+)
+_REFERENCES = (
+    "Unigram: each symbol by its frequency in the training text alone; uniform: all symbols alike."
 )
 _TWO_STATEMENTS = """\
 Two kinds of statement are kept apart. One model beats another on text like this: the blocks of \
@@ -66,7 +69,9 @@ def compare_report(
         *robustness_section(robustness, comparison.names),
     ]
     title = f"Which model for {data_name(comparison)}"
-    return Report(title, comparison.recommendation.sentence, sections, _closing_notes(comparison))
+    # The choice stands alone; what qualifies it follows.
+    lead = comparison.recommendation.sentence.replace(". ", ".\n\n", 1)
+    return Report(title, lead, sections, _closing_notes(comparison))
 
 
 def data_name(comparison: ComparisonRecord) -> str:
@@ -166,9 +171,11 @@ def bits_plot(comparison: ComparisonRecord) -> Plot:
         values,
         "Which model predicts the test text best",
         "Fewer bits are better. The line is the 95 % interval over blocks of the text."
-        + (" Small ticks are single seeds." if has_seeds else ""),
+        + (" Small ticks are single seeds." if has_seeds else "")
+        + (f" {_REFERENCES}" if comparison.references else ""),
         x=comparison.metric,
         names=comparison.names,
+        references=comparison.references,
     )
 
 
@@ -238,6 +245,8 @@ def learning_plots(comparison: ComparisonRecord) -> list[Plot]:
             y=f"{comparison.metric}, validation",
             x_scale="log",
             names=comparison.names,
+            references=comparison.references,
+            y_most=comparison.references.get("uniform"),
         )
         for x, (title, caption, curves) in titles.items()
     ]
@@ -366,7 +375,17 @@ def quality_table(comparison: ComparisonRecord) -> Table:
     rows += [
         [model.name, None, "not run", None, None, model.symbols] for model in comparison.not_run
     ]
+    # Where a character is a byte and a symbol, three columns would say the same.
+    same = [i for i in (3, 4) if all(_is_alike(row[i], row[1]) for row in rows)]
+    columns, *rows = [
+        [cell for i, cell in enumerate(row) if i not in same] for row in (columns, *rows)
+    ]
     return Table("The models", columns, rows, "Fewer bits are better.")
+
+
+def _is_alike(a: Cell, b: Cell) -> bool:
+    """Whether two figures are the same at the digits that are shown."""
+    return a is None or format_cell(a) == format_cell(b)
 
 
 def cost_table(comparison: ComparisonRecord) -> Table:
@@ -394,7 +413,8 @@ def cost_table(comparison: ComparisonRecord) -> Table:
         ]
         for model in comparison.ranked
     ]
-    return Table("Size, state, speed", columns, rows)
+    formats = dict.fromkeys(columns[5:], ",.0f") | {"seconds of training": ",.1f"}
+    return Table("Size, state, speed", columns, rows, formats=formats)
 
 
 def not_run_tables(comparison: ComparisonRecord) -> list[Table]:

@@ -8,7 +8,7 @@ Knows no model and no text.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from seriatim.core.records import Json
@@ -337,6 +337,8 @@ class ComparisonRecord:
         notes: what could not be said, and why.
         recommendation: which model to take.
         overhead: what the comparison took.
+        references: bits of the test text that no model of ours is needed for: "unigram", each
+            symbol by its frequency in the training text, and "uniform", all symbols alike.
     """
 
     data: DataRecord
@@ -351,6 +353,7 @@ class ComparisonRecord:
     notes: tuple[str, ...]
     recommendation: Recommendation
     overhead: Overhead
+    references: Mapping[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

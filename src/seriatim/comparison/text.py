@@ -89,7 +89,7 @@ def _neighbours(pairs: Sequence[PairRecord], models: Sequence[ModelResult]) -> l
 
 def _mixture(mixture: MixtureRecord, metric: str) -> str:
     parts = [
-        f"{name} {weight:.0%} (without it {mixture.contributions[name]:+.4f})"
+        f"{name} {weight:.0%} (without it {mixture.contributions[name]:+z.4f})"
         for name, weight in mixture.heaviest(_MIN_WEIGHT)
     ]
     text = f"The best mixture: {mixture.bits:.4f} {metric}: {', '.join(parts)}"

@@ -8,6 +8,7 @@ bounds of the entropy beside them.
 Knows Markov models and texts; draws no conclusions.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Predictability:
         bits_per_character: the same bits per character, line ends included.
         unknown: the fraction of scored symbols that do not occur in training.
         context: the shortest context whose bits are within 1 % of the fewest.
+        num_symbols: the size of the vocabulary.
     """
 
     symbols: str
@@ -51,6 +53,17 @@ class Predictability:
     bits_per_character: tuple[float, ...] | None
     unknown: float
     context: int
+    num_symbols: int
+
+    @property
+    def unit(self) -> str:
+        """What a symbol is, in full: character or word."""
+        return "character" if self.symbols == "char" else self.symbols
+
+    @property
+    def uniform(self) -> float:
+        """Bits of a symbol if all were equally likely: log2 V."""
+        return math.log2(self.num_symbols)
 
     @property
     def is_falling(self) -> bool:
@@ -97,6 +110,7 @@ def measure_predictability(
         bits_per_character=tuple(b * scale for b in bits) if is_spelled else None,
         unknown=test.num_unknown / test.num_scored,
         context=next(k for k, b in enumerate(bits) if b <= fewest * (1 + CLOSE)),
+        num_symbols=vocabulary.num_symbols,
     )
 
 

@@ -49,8 +49,8 @@ def symbol_table(profile: DataProfile) -> Table:
             rows.append(_frequency_row(f"{whose}{unit}", frequencies))
     columns = ["", "distinct", "total", "only once", "for 50/90/99 %", "bits each", "most frequent"]
     note = (
-        "for 50/90/99 %: how many of the most frequent ones make up that much of the text; bits "
-        "each: the entropy of a symbol by frequency alone"
+        "For 50/90/99 %: how many of the most frequent ones make up that much of the text. Bits "
+        "each: the entropy of a symbol by frequency alone."
     )
     return Table("Symbols", columns, rows, note, {"bits each": ".2f"})
 
@@ -58,7 +58,7 @@ def symbol_table(profile: DataProfile) -> Table:
 def symbol_frequencies(facts: TextFacts) -> Iterator[tuple[str, SymbolFrequencies]]:
     """The frequencies of characters and words, if there are any."""
     if facts.of_characters and not facts.is_tokenized:
-        yield "char", count_frequencies(facts.of_characters)
+        yield "character", count_frequencies(facts.of_characters)
     if facts.of_words:
         yield "word", count_frequencies(facts.of_words)
 
@@ -82,17 +82,17 @@ def predictability_table(profile: DataProfile) -> Table:
     if measured is None:
         return Table("Predictability", [], [])
     contexts = [str(k) for k in range(len(measured.bits))]
-    rows: list[list[Cell]] = [[f"bits per {measured.symbols}", *measured.bits]]
+    rows: list[list[Cell]] = [[f"bits per {measured.unit}", *measured.bits]]
     if measured.bits_per_character is not None and measured.symbols != "char":
         rows.append(["bits per character", *measured.bits_per_character])
     unknown = ""
     if measured.unknown >= 0.0005:
         unknown = f" ({measured.unknown:.1%} of them unknown)"
     note = (
-        f"n-gram models fitted to {measured.train:,} symbols, scored on {measured.test:,} "
-        f"others{unknown}"
+        f"N-gram models fitted to {measured.train:,} symbols, scored on {measured.test:,} "
+        f"others{unknown}."
     )
-    columns = [f"preceding {measured.symbols}s", *contexts]
+    columns = [f"preceding {measured.unit}s", *contexts]
     return Table("Predictability", columns, rows, note, dict.fromkeys(contexts, ".3f"))
 
 

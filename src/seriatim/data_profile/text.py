@@ -34,9 +34,9 @@ def report_text(profile: DataProfile, findings: Sequence[Finding], advice: Advic
         _table_section(predictability_table(profile), compression_sentence(profile)),
         _table_section(leak_table(profile)),
         Section("Advice", items=advice.reasons),
-        Section("Run next", preformatted="\n".join(f"  {command}" for command in advice.commands)),
+        Section("Run next", commands=advice.commands),
     ]
-    filled = [s for s in sections if s.text or s.tables or s.items or s.preformatted]
+    filled = [s for s in sections if s.has_content]
     title, *others = _descriptions(profile)
     return Report(title, "\n\n".join(others), filled).text(width=_WIDTH)
 

@@ -10,6 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from seriatim.report.overlaps import (
+    hidden_sentence,
+    hidden_under,
+    reference_label,
+    split_references,
+)
 from seriatim.report.plots import LIGHT, Plot, require
 from seriatim.report.style import (
     Scale,
@@ -23,9 +29,12 @@ from seriatim.report.style import (
     series,
 )
 from seriatim.report.tables import Cell
+from seriatim.report.terminal import display_width
 
 Values: TypeAlias = Sequence[float | None]
 Record: TypeAlias = dict[str, Any]  # the values of one mark by field
+
+_BESIDE = 16  # the most columns of a name that stands beside its bar
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,9 @@ def line_plot(
     y_scale: Scale = "linear",
     names: Sequence[str] = (),
     rules: Mapping[str, float] | None = None,
+    references: Mapping[str, float] | None = None,
     y_covers: Sequence[float] = (),
+    y_most: float | None = None,
     height: int = 280,
 ) -> Plot:
     """Lines, with bands where the curves have intervals.
@@ -91,7 +102,11 @@ def line_plot(
         y_scale: the scale of the y axis.
         names: all names in this and neighbouring plots, so that each keeps its colour.
         rules: a level for some of the curves, by name, drawn as a thin dashed line.
+        references: levels to compare with, by name, drawn in grey across the plot; those that
+            would squeeze the curves are said in the caption instead.
         y_covers: values that the y axis includes in any case, so that tiny differences look tiny.
+        y_most: the greatest value of a linear y axis; what lies above is cut off, and the caption
+            says so.
         height: the height of the drawn part, in pixels.
     """
     rows = [row for c in curves for row in _curve_rows(c)]
@@ -115,23 +130,78 @@ def line_plot(
     alt, encodings = require("altair"), series(all_names, present)
     across = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
     drawn_at = [r[key] for r in records for key in ("y", "low", "high") if key in r]
-    up = axis(alt.Y, "y", y, y_scale, drawn_at, covers=y_covers)
+    inside = [v for v in drawn_at if y_most is None or v <= y_most]
+    near, far = split_references(references or {}, inside)
+    lines = _reference_records(near, inside)
+    figures |= {"references": lines} if lines else {}
+    covers = [*y_covers, *(r["edge"] for r in lines)]
+    up = axis(alt.Y, "y", y, y_scale, drawn_at, covers=covers, most=y_most)
+    hidden = _hidden(records, y_scale)
     base = alt.Chart(named("figures")).encode(x=across, y=up, color=encodings.colour)
     layers = []
     if has_band:
-        edges = axis(alt.Y, "low", y, y_scale, drawn_at, covers=y_covers)
+        edges = axis(alt.Y, "low", y, y_scale, drawn_at, covers=covers, most=y_most)
         band = alt.Chart(named("bands")).mark_area(opacity=0.16)
         layers.append(band.encode(x=across, y=edges, y2="high:Q", color=encodings.colour))
     if levels:
         level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
         layers.append(level.encode(y="y:Q", color=encodings.colour))
-    layers.append(base.mark_line(strokeWidth=2).encode(strokeDash=encodings.dash))
+    layers += _reference_layers() if lines else []
+    is_cut = len(inside) < len(drawn_at)
     size = 46 if len(records) <= 40 * len(drawn) else 0
+    counts = sorted({len(on_top) for on_top in hidden.values()}, reverse=True)
+    for count in counts:
+        # Wide enough to be seen on both sides of the curves that will lie on top.
+        wider = count * min(4, 12 / counts[0])
+        figures[f"under {count}"] = [r for r in records if len(hidden.get(r["name"], ())) == count]
+        under = alt.Chart(named(f"under {count}")).encode(x=across, y=up, color=encodings.colour)
+        layers.append(under.mark_line(strokeWidth=2 + wider, clip=is_cut))
+        if size:
+            dot = under.mark_point(size=size * (1 + wider / 2), filled=True, opacity=1)
+            layers.append(dot.encode(shape=encodings.shape))
+    line = base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash)
+    layers.append(line)
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
-    points = base.mark_point(size=size, filled=True, opacity=1)
+    points = base.mark_point(size=size, filled=True, opacity=1, clip=is_cut)
     layers.append(points.encode(shape=encodings.shape, tooltip=tips))
     spec = finished(alt.layer(*layers), title, height, figures)
+    cut = f" Above {y_most:.3g}, curves are cut off." if is_cut else ""
+    caption = f"{caption}{cut}{hidden_sentence(hidden)}{far}"
     return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
+
+
+def _hidden(records: Sequence[Record], y_scale: Scale) -> dict[str, list[str]]:
+    curves: dict[str, dict[float, float]] = {}
+    for record in records:
+        curves.setdefault(record["name"], {})[record["x"]] = record["y"]
+    return hidden_under(curves, is_log=y_scale == "log")
+
+
+def _reference_records(references: Mapping[str, float], values: Sequence[float]) -> list[Record]:
+    """A line for each reference; its label lies below it unless the next one is too close.
+
+    `edge` is what the axis must include so that the label has room.
+    """
+    ordered = sorted(references.items(), key=lambda item: item[1])
+    span = max([*values, *references.values()]) - min([*values, *references.values()])
+    records = []
+    for i, (name, value) in enumerate(ordered):
+        is_close = i > 0 and value - ordered[i - 1][1] < 0.14 * span
+        edge = value + 0.08 * span if is_close else value
+        label = reference_label(name, value)
+        records.append({"y": value, "label": label, "is_above": is_close, "edge": edge})
+    return records
+
+
+def _reference_layers() -> list[Any]:
+    alt = require("altair")
+    base = alt.Chart(named("references"))
+    layers = [base.mark_rule(color=LIGHT["muted"], strokeDash=[2, 3]).encode(y="y:Q")]
+    for is_above, dy in ((True, -6), (False, 10)):
+        text = base.mark_text(align="right", baseline="middle", dy=dy, color=LIGHT["muted"])
+        text = text.encode(x=alt.value("width"), y="y:Q", text="label:N")
+        layers.append(text.transform_filter(f"datum.is_above == {str(is_above).lower()}"))
+    return layers
 
 
 def interval_plot(
@@ -143,6 +213,7 @@ def interval_plot(
     names: Sequence[str] = (),
     digits: int = 3,
     from_zero: bool = False,
+    references: Mapping[str, float] | None = None,
 ) -> Plot:
     """A dot with its interval for each name, in the given order; or bars that start at 0.
 
@@ -154,6 +225,8 @@ def interval_plot(
         names: all names in this and neighbouring plots, so that each keeps its colour.
         digits: the decimals of the values written beside the names.
         from_zero: whether to draw bars from 0 instead of dots, for amounts that cannot be negative.
+        references: values to compare with, by name, each a grey tick in a row of its own; those
+            that would squeeze the estimates are said in the caption instead.
     """
     columns = ["name", x, "from", "to"]
     table: list[list[Cell]] = [[v.name, v.value, v.low, v.high] for v in values]
@@ -162,6 +235,10 @@ def interval_plot(
         return Plot.empty(title, caption, columns, table)
     records = [_estimate_record(i, v, digits) for i, v in enumerate(drawn)]
     figures = {"figures": records}
+    near, far = split_references(references or {}, [r["value"] for r in records], spreads=0.75)
+    for i, (name, value) in enumerate(sorted(near.items(), key=lambda item: item[1]), len(records)):
+        lines = figures.setdefault("references", [])
+        lines.append({"row": i, "name": name, "value": value, "figure": f"{value:z,.{digits}f}"})
     alt = require("altair")
     encodings = series(merge_names(names, [v.name for v in values]), [], legend=False)
     down = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
@@ -191,27 +268,43 @@ def interval_plot(
             thickness=1.5, size=16, yOffset=9, color=LIGHT["ink"]
         )
         layers.append(tick.encode(y=down, x=alt.X("single:Q", title=x, scale=spread)))
-    layers += _row_labels(down, max(len(str(r["figure"])) for r in records))
-    spec = finished(alt.layer(*layers), title, 44 * len(drawn), figures)
-    return Plot(title, caption, spec, columns, table)
+    longest = max(len(str(r["figure"])) for r in records)
+    if near:
+        tick = alt.Chart(named("references")).mark_tick(
+            thickness=2, size=14, yOffset=9, color=LIGHT["muted"]
+        )
+        layers.append(tick.encode(y=down, x=along))
+        layers += _row_labels("references", down, longest, LIGHT["muted"])
+    layers += _row_labels("figures", down, longest, LIGHT["ink"])
+    spec = finished(alt.layer(*layers), title, 44 * (len(drawn) + len(near)), figures)
+    return Plot(title, f"{caption}{far}", spec, columns, table)
 
 
-def _row_labels(down: Any, longest: int) -> list[Any]:
+def _row_labels(data: str, down: Any, longest: int, colour: str) -> list[Any]:
     """Names above the rows at the left, values at the right, so that names take no margin.
 
+    Under each is its outline in the colour of the page, which keeps lines of the grid off it.
+
     Args:
+        data: the name of the data with the rows.
         down: the encoding of the rows.
         longest: the characters of the longest value; names have the rest of the width.
+        colour: the colour of the names.
     """
     alt = require("altair")
     room = f"max(60, width - {6.6 * longest + 14:.0f})"
-    base = alt.Chart(named("figures")).encode(y=down)
-    name = base.mark_text(align="left", baseline="middle", dy=-11, limit=alt.ExprRef(room))
-    figure = base.mark_text(align="right", baseline="middle", dy=-11, color=LIGHT["muted"])
-    return [
-        name.encode(x=alt.value(0), text="name:N"),
-        figure.encode(x=alt.value("width"), text="figure:N"),
-    ]
+    base = alt.Chart(named(data)).encode(y=down)
+    layers = []
+    for outline in ({"stroke": LIGHT["paper"], "strokeWidth": 4}, {}):
+        name = base.mark_text(
+            align="left", dy=-11, limit=alt.ExprRef(room), color=colour, **outline
+        )
+        figure = base.mark_text(align="right", dy=-11, color=LIGHT["muted"], **outline)
+        layers += [
+            name.encode(x=alt.value(0), text="name:N"),
+            figure.encode(x=alt.value("width"), text="figure:N"),
+        ]
+    return layers
 
 
 def bar_plot(
@@ -222,12 +315,51 @@ def bar_plot(
     x: str,
     names: Sequence[str] = (),
     digits: int = 3,
+    suffix: str = "",
+    has_colours: bool = True,
 ) -> Plot:
-    """A bar from 0 for each name, in the given order."""
+    """A bar from 0 for each name, in the given order; short names stand beside their bars.
+
+    Args:
+        values: the lengths of the bars by name, from top to bottom.
+        title: the title of the plot.
+        caption: how to read it.
+        x: the name and unit of the values.
+        names: all names in this and neighbouring plots, so that each keeps its colour.
+        digits: the decimals of the values written beside the bars.
+        suffix: what follows each value, such as " %".
+        has_colours: whether each name has a colour of its own, as models have.
+    """
     pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
-    bars = [IntervalEstimate(name, value) for name, value in pairs]
-    plot = interval_plot(bars, title, caption, x=x, names=names, digits=digits, from_zero=True)
-    return Plot(title, plot.caption, plot.spec, ["name", x], [[n, v] for n, v in pairs])
+    columns, table = ["name", x], [[name, value] for name, value in pairs]
+    drawn = [(name, round(value, digits)) for name, value in pairs if is_finite(value)]
+    if not drawn:
+        return Plot.empty(title, caption, columns, table)
+    if max(display_width(name) for name, _ in drawn) > _BESIDE:
+        bars = [IntervalEstimate(name, value) for name, value in drawn]
+        plot = interval_plot(bars, title, caption, x=x, names=names, digits=digits, from_zero=True)
+        return Plot(title, caption, plot.spec, columns, table)
+    records = [
+        {"row": i, "name": name, "value": value, "figure": f"{value:z,.{digits}f}{suffix}"}
+        for i, (name, value) in enumerate(drawn)
+    ]
+    alt = require("altair")
+    labels = alt.param("labels", value=[name for name, _ in drawn])
+    marks = alt.Axis(labelExpr="labels[datum.value]", ticks=False, labelColor=LIGHT["ink"])
+    down = alt.Y("row:O", title=None, axis=marks, scale=alt.Scale(padding=0.25))
+    # Room for the figures behind the longest bar.
+    low, high = min(0.0, *(v for _, v in drawn)), max(0.0, *(v for _, v in drawn))
+    room = 0.045 * (1 + max(len(str(r["figure"])) for r in records)) * ((high - low) or 1)
+    spread = alt.Scale(domain=[low, high + room], nice=False)
+    along = alt.X("value:Q", title=x, scale=spread, axis=alt.Axis(tickCount=4, titleAnchor="start"))
+    tips = [alt.Tooltip("name:N"), alt.Tooltip("figure:N", title=x)]
+    styles = series(merge_names(names, [name for name, _ in drawn]), [], legend=False)
+    colour = styles.colour if has_colours else alt.value(LIGHT["blue"])
+    base = alt.Chart(named("figures")).encode(y=down, x=along, tooltip=tips)
+    figure = base.mark_text(align="left", dx=5, color=LIGHT["muted"]).encode(text="figure:N")
+    chart = alt.layer(base.mark_bar().encode(color=colour), figure).add_params(labels)
+    spec = finished(chart, title, 24 * len(drawn), {"figures": records})
+    return Plot(title, caption, spec, columns, table)
 
 
 def scatter_plot(
@@ -271,9 +403,9 @@ def _curve_rows(curve: LineSeries) -> list[list[Cell]]:
 
 
 def _estimate_record(row: int, value: IntervalEstimate, digits: int) -> Record:
-    figure = f"{value.value:,.{digits}f}"
+    figure = f"{value.value:z,.{digits}f}"
     if is_finite(value.low) and is_finite(value.high):
-        figure += f"  ({value.low:,.{digits}f} to {value.high:,.{digits}f})"
+        figure += f"  ({value.low:z,.{digits}f} to {value.high:z,.{digits}f})"
     record: Record = {"row": row, "name": value.name, "value": value.value, "figure": figure}
     return record | _record(("low", "high"), (value.low, value.high))
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from seriatim._version import __version__
 from seriatim.errors import OutputError
@@ -20,8 +21,23 @@ _PLOT_ROWS = 12  # rows of a plot's table in a report as text
 
 
 @dataclass(frozen=True)
+class Item:
+    """An item of a list that begins with a label.
+
+    Attributes:
+        label: what the item is about, or how serious it is.
+        text: what is said.
+        level: "error", "warning" or "note", which give the item its colour; "" for none.
+    """
+
+    label: str
+    text: str
+    level: Literal["", "error", "warning", "note"] = ""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading and its content, in the order of text, list, preformatted lines, tables, plots.
+    """A heading and its content, in the order of text, list, lines, commands, tables, plots.
 
     Attributes:
         title: the heading.
@@ -31,6 +47,7 @@ class Section:
         is_grid: whether plots stand side by side where the page is wide enough.
         items: the items of a list.
         preformatted: lines in a font of fixed width, shown as they are.
+        commands: what can be typed into a terminal.
     """
 
     title: str
@@ -38,8 +55,15 @@ class Section:
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     is_grid: bool = False
-    items: Sequence[str] = ()
+    items: Sequence[str | Item] = ()
     preformatted: str = ""
+    commands: Sequence[str] = ()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything under the heading."""
+        content = (self.text, self.items, self.preformatted, self.commands, self.tables, self.plots)
+        return any(content)
 
 
 @dataclass(frozen=True)
@@ -141,19 +165,40 @@ def _section_html(number: int, section: Section, plots: dict[str, Plot]) -> str:
     drawn = "\n".join(figures)
     if section.is_grid and len(figures) > 1:
         drawn = f'<div class="grid">\n{drawn}\n</div>'
-    items = "\n".join(f"<li>{html.escape(item)}</li>" for item in section.items)
+    items = "\n".join(_item_html(item) for item in section.items)
+    has_levels = any(isinstance(item, Item) and item.level for item in section.items)
+    opened = '<ul class="levels">' if has_levels else "<ul>"
     lines = html.escape(section.preformatted)
+    commands = "".join(_command_html(command) for command in section.commands)
     parts = [
         f'<section aria-labelledby="section-{number}">',
         f'<h2 id="section-{number}">{html.escape(section.title)}</h2>',
         paragraphs(section.text),
-        f"<ul>\n{items}\n</ul>" if items else "",
+        f"{opened}\n{items}\n</ul>" if items else "",
         f'<pre class="scroll">{lines}</pre>' if lines else "",
-        *(table.html() for table in section.tables),
+        f'<pre class="commands">{commands}</pre>' if commands else "",
+        *(table.html(has_title=table.title != section.title) for table in section.tables),
         drawn,
         "</section>",
     ]
     return _joined(parts)
+
+
+def _item_html(item: str | Item) -> str:
+    if isinstance(item, str):
+        return f"<li>{html.escape(item)}</li>"
+    kind = f' class="{item.level}"' if item.level else ""
+    colon = "" if item.level else ":"
+    return f"<li{kind}><b>{html.escape(item.label)}{colon}</b> {html.escape(item.text)}</li>"
+
+
+def _command_html(command: str) -> str:
+    """A command on lines of its own; options are not broken at their hyphens."""
+    words = [
+        f"<span>{html.escape(word)}</span>" if word.startswith("-") else html.escape(word)
+        for word in command.split(" ")
+    ]
+    return f"<code>{' '.join(words)}</code>"
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -167,12 +212,17 @@ def _section_text(section: Section, width: int) -> str:
     blocks = [
         section.title,
         _wrapped(section.text, width, indent="  "),
-        *(_wrapped(item, width, indent="  ", hanging="  ") for item in section.items),
+        *(_wrapped(_item_text(item), width, indent="  ", hanging="  ") for item in section.items),
         section.preformatted,
+        *(f"  {command}" for command in section.commands),
         *(_table_text(table, section.title, width) for table in section.tables),
         *(_plot_text(plot, width) for plot in section.plots),
     ]
     return _joined(blocks)
+
+
+def _item_text(item: str | Item) -> str:
+    return item if isinstance(item, str) else f"{item.label}: {item.text}"
 
 
 def _table_text(table: Table, heading: str, width: int) -> str:

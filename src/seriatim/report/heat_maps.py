@@ -5,10 +5,10 @@ Knows how they stay readable; each function takes values and returns a `Plot`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from seriatim.report.plots import LIGHT, PICTURE_WIDTH, LegendEntry, Plot, require
-from seriatim.report.style import finished, gradient, is_finite, legend_of, named, rounded
+from seriatim.report.style import finished, is_finite, legend_of, named, rounded, shading
 from seriatim.report.tables import Cell
 
 _VERDICTS = {
@@ -94,7 +94,7 @@ def _verdict_record(number: Mapping[str, int], a: str, b: str, saved: Verdict) -
         "saved": saved.saved,
         "low": saved.low,
         "high": saved.high,
-        "figure": f"{saved.saved:+.3f}",
+        "figure": f"{saved.saved:+z.3f}",
         "verdict": verdict,
         "sentence": f"{a} against {b}",
     }
@@ -112,11 +112,12 @@ def heat_map(
     unit: str = "",
     cell: int = 14,
     has_slanted_names: bool = False,
+    scale: Literal["linear", "sqrt"] = "linear",
 ) -> Plot:
     """Values as colours: a row for each of `y`, from top to bottom, a column for each of `x`.
 
-    Values on both sides of 0 get two colours that meet at 0; others get one scale from minimum to
-    maximum. A plot with more columns than fit the page scrolls sideways.
+    Values on both sides of 0 get two colours that fade towards 0; others get one. A plot with more
+    columns than fit the page scrolls sideways.
 
     Args:
         values: (len(y), len(x)) numbers; None leaves a cell empty.
@@ -129,6 +130,7 @@ def heat_map(
         unit: the unit of the values.
         cell: the minimum width and height of a cell, in pixels.
         has_slanted_names: whether the names of the columns are written at an angle, for long names.
+        scale: "sqrt" keeps small values apart where few are large.
     """
     columns = [y_title or "row", *x]
     table: list[list[Cell]] = [[name, *row] for name, row in zip(y, values, strict=True)]
@@ -136,11 +138,8 @@ def heat_map(
     if not finite:
         return Plot.empty(title, caption, columns, table)
     alt = require("altair")
-    low, high = min(finite), max(finite)
-    scale = alt.Scale(scheme="viridis")
-    if low < 0 < high:
-        bound = max(-low, high)
-        scale = alt.Scale(scheme="blueorange", domain=[-bound, bound])
+    has_two_signs = min(finite) < 0 < max(finite)
+    shades = shading(finite, unit, "orange" if has_two_signs else "blue", scale=scale)
     slant = {"labelAngle": -60, "labelLimit": 100} if has_slanted_names else {"labelAngle": 0}
     across = _names("x_names[datum.value]", labelSeparation=2, **slant)
     down = _names("y_names[datum.value]", labelLimit=110)
@@ -149,13 +148,18 @@ def heat_map(
         .transform_flatten(["value"])
         .transform_window(position="row_number()", groupby=["row"])
         .transform_calculate(
-            column="datum.position - 1", x="x_names[datum.position - 1]", y="y_names[datum.row]"
+            column="datum.position - 1",
+            x="x_names[datum.position - 1]",
+            y="y_names[datum.row]",
+            shade="abs(datum.value)" if has_two_signs else "datum.value",
         )
+        .transform_filter("isValid(datum.value)")
         .mark_rect()
         .encode(
             x=alt.X("column:O", title=x_title or None, axis=across),
             y=alt.Y("row:O", title=y_title or None, axis=down),
-            color=alt.Color("value:Q", title=unit or None, scale=scale, legend=gradient()),
+            color=shades.colour,
+            opacity=shades.opacity,
             tooltip=[
                 alt.Tooltip("y:N", title=y_title or "row"),
                 alt.Tooltip("x:N", title=x_title or "column"),
@@ -168,7 +172,7 @@ def heat_map(
     spec = finished(chart, title, cell * len(y), {"figures": records})
     if len(x) * cell > PICTURE_WIDTH:
         spec = {**spec, "width": len(x) * cell}
-    return Plot(title, caption, spec, columns, table)
+    return Plot(title, f"{caption}{shades.sentence}", spec, columns, table)
 
 
 def _names(expression: str, **options: Any) -> Any:

@@ -55,7 +55,8 @@ h2 { font-size: 1.3rem; margin: 2.5rem 0 0.5rem; padding-top: 0.5rem;
 h3 { font-size: 1rem; margin: 1.5rem 0 0.25rem; }
 p { margin: 0.5rem 0; max-width: 44rem; }
 a { color: var(--link); }
-.lead { font-size: 1.15rem; border-left: 4px solid var(--blue); padding: 0.1rem 0 0.1rem 1rem; }
+.lead { border-left: 4px solid var(--blue); padding: 0.1rem 0 0.1rem 1rem; }
+.lead p:first-child { font-size: 1.15rem; }
 nav ul { padding: 0; margin: 1rem 0; list-style: none; display: flex; flex-wrap: wrap;
          gap: 0.25rem 1.25rem; }
 figure { margin: 1.5rem 0; min-width: 0; }
@@ -63,14 +64,34 @@ figure { margin: 1.5rem 0; min-width: 0; }
 figure h3 { margin-top: 0; }
 figcaption, caption, .note { color: var(--muted); font-size: 0.875rem; }
 figcaption { margin: 0.25rem 0 0.5rem; max-width: 44rem; }
+ul { max-width: 44rem; padding-left: 1.25rem; }
 .grid { display: grid; gap: 0 2rem;
         grid-template-columns: repeat(auto-fit, minmax(min(100%%, 24rem), 1fr)); }
 .plot { overflow-x: auto; overflow-y: hidden; width: 100%%; }
 .plot.vega-embed { display: block; }
-.plot svg { display: block; }
+.plot svg { display: block; background: none !important; }
 .scroll { overflow-x: auto; margin: 0.5rem 0 1rem; }
-.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); }
-pre { overflow-x: auto; font-size: 0.875rem; }
+.scroll:focus-visible, .plot:focus-visible, summary:focus-visible, a:focus-visible {
+  outline: 2px solid var(--blue); outline-offset: 2px; }
+/* A shadow at each edge beyond which there is more; covers that scroll along hide it there. */
+.scroll, .plot { background:
+  linear-gradient(90deg, var(--paper) 50%%, transparent) left / 2.5rem 100%% no-repeat local,
+  linear-gradient(270deg, var(--paper) 50%%, transparent) right / 2.5rem 100%% no-repeat local,
+  linear-gradient(90deg, var(--shade), transparent) left / 0.9rem 100%% no-repeat scroll,
+  linear-gradient(270deg, var(--shade), transparent) right / 0.9rem 100%% no-repeat scroll; }
+.mark-rect path { shape-rendering: crispEdges; }
+pre { font: 0.875rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+code { display: block; padding-left: 2ch; text-indent: -2ch; }
+.commands { padding: 0.75rem 1rem; border-left: 4px solid var(--green); background: var(--tint);
+            white-space: pre-wrap; overflow-wrap: anywhere; }
+.commands span { white-space: nowrap; }
+.commands code + code { margin-top: 0.5rem; }
+.levels { padding: 0; list-style: none; max-width: 44rem; }
+.levels li { margin: 0.75rem 0; padding-left: 1rem; border-left: 4px solid var(--grid); }
+.levels b { display: block; font-size: 0.875rem; text-transform: capitalize; }
+.levels .error { border-color: var(--vermilion); }
+.levels .warning { border-color: var(--orange); }
+.levels .note { border-color: var(--grid); }
 .tall { max-height: 24rem; overflow-y: auto; }
 .legend { padding: 0; margin: 0.5rem 0; list-style: none; display: flex; flex-wrap: wrap;
         gap: 0 1rem; font-size: 0.8rem; line-height: 1.5; }
@@ -143,8 +164,11 @@ def figure_block(plot: Plot, identity: str) -> str:
     title, caption = html.escape(plot.title), html.escape(plot.caption)
     element = ""
     if plot.spec:
+        # What has a width of its own scrolls on a phone, and must be reached by keyboard.
+        reached = "" if plot.spec.get("width") == "container" else ' tabindex="0"'
         element = (
-            f'<div class="plot" id="{identity}" role="img" aria-label="{title}: {caption}"></div>\n'
+            f'<div class="plot" id="{identity}" role="img"{reached} '
+            f'aria-label="{title}: {caption}"></div>\n'
         )
     return (
         f'<figure>\n<div class="whole"><h3>{title}</h3>\n{_legend(plot.legend)}{element}'
@@ -222,8 +246,8 @@ def whole_page(title: str, body: str, plots: dict[str, Plot]) -> str:
 
 def style() -> str:
     """The style sheet, with the colours of both schemes."""
-    light = {**LIGHT, "link": LIGHT["blue"]}
-    dark = {**DARK, "link": DARK["sky"]}
+    light = {**LIGHT, "link": LIGHT["blue"], "tint": "#f4f6f8", "shade": "#1b1f2438"}
+    dark = {**DARK, "link": DARK["sky"], "tint": "#1d2228", "shade": "#000000b0"}
     return _STYLE % {"light": _variables(light), "dark": _variables(dark)}
 
 

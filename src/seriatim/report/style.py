@@ -106,6 +106,7 @@ def axis(
     values: Sequence[float | None],
     *,
     covers: Sequence[float] = (),
+    most: float | None = None,
 ) -> Any:
     """An encoding of numbers, with readable ticks on any scale.
 
@@ -116,11 +117,14 @@ def axis(
         scale: the scale of the axis.
         values: the values that are drawn.
         covers: values that a linear scale includes in any case.
+        most: the greatest value that a linear scale includes; None: all.
     """
     alt = require("altair")
     if scale == "linear":
         all_values = [*covers, *(v for v in values if v is not None)]
-        domain = [min(all_values), max(all_values)] if covers else alt.Undefined
+        high = max(all_values) if most is None else min(most, max(all_values))
+        is_fixed = covers or most is not None
+        domain = [min(all_values), high] if is_fixed else alt.Undefined
         spread = alt.Scale(domain=domain, zero=False, nice=True, padding=0)
         return channel(f"{field}:Q", title=title, scale=spread, axis=alt.Axis(tickCount=5))
     constant = {"constant": 1} if scale == "symlog" else {}
@@ -194,6 +198,59 @@ def gradient() -> Any:
     return require("altair").Legend(
         orient="bottom", direction="horizontal", gradientLength=160, titleOrient="top"
     )
+
+
+class Shading(NamedTuple):
+    """How values become shades, and a sentence about their colours ("" for one colour)."""
+
+    colour: Any
+    opacity: Any
+    sentence: str
+
+
+def shading(
+    values: Sequence[float],
+    title: str,
+    colour: str,
+    *,
+    most: float = 1.0,
+    orient: Literal["top", "bottom"] = "bottom",
+    scale: Literal["linear", "sqrt"] = "linear",
+) -> Shading:
+    """A colour that covers more of the page the greater the value in the field `value`.
+
+    The page shows through, so that it suits light and dark pages alike. Values on both sides of 0
+    have two colours, and are the fainter the nearer they are to 0, as the field `shade` says.
+
+    Args:
+        values: the values that are drawn.
+        title: the title of the legend: the unit.
+        colour: the name of the colour, and of values above 0.
+        most: the opacity of the greatest value.
+        orient: where the legend is.
+        scale: "sqrt" keeps small values apart where few are large.
+    """
+    alt = require("altair")
+    low, high = min(values), max(values)
+    legend = alt.Legend(
+        orient=orient,
+        direction="horizontal",
+        symbolType="square",
+        symbolSize=180,
+        symbolStrokeWidth=0,
+        symbolFillColor=LIGHT[colour],
+        tickCount=4,
+        titleOrient="left",
+    )
+    shades, sentence = alt.value(LIGHT[colour]), ""
+    if low < 0 < high:
+        low, high = 0.0, max(-low, high)
+        shades = alt.condition("datum.value < 0", alt.value(LIGHT["blue"]), shades)
+        title, sentence = f"± {title}".strip(), f" Below 0 it is blue, above {colour}."
+    low = min(low, 0.0)
+    spread = alt.Scale(type=scale, domain=[low, max(high, low + 1e-9)], range=[0.02 * most, most])
+    opacity = alt.Opacity("shade:Q", title=title or None, scale=spread, legend=legend)
+    return Shading(shades, opacity, sentence)
 
 
 def merge_names(names: Sequence[str], drawn: Iterable[str]) -> list[str]:

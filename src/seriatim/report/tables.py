@@ -33,12 +33,17 @@ class Table:
     note: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
 
-    def html(self) -> str:
-        """The table with its title and its note; it scrolls sideways where it is too wide."""
+    def html(self, *, has_title: bool = True) -> str:
+        """The table with its title and its note; it scrolls sideways where it is too wide.
+
+        Args:
+            has_title: whether the title is shown, or only read out, as under the same heading.
+        """
         name = html.escape(self.title)
+        title = f"<h3>{name}</h3>\n" if has_title and name else ""
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
         return (
-            f'<h3>{name}</h3>\n<div class="scroll" role="region" tabindex="0" aria-label="{name}">'
+            f'{title}<div class="scroll" role="region" tabindex="0" aria-label="{name}">'
             f"\n{table_html(self.columns, self.rows, self.formats)}\n</div>\n{note}"
         )
 
@@ -63,15 +68,20 @@ def format_cell(value: Cell, specification: str = "") -> str:
     if not math.isfinite(value):
         return "∞" if value > 0 else "–"
     if specification:
-        return format(value, specification)
+        return without_negative_zero(format(value, specification))
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
     if size >= 100:
         return f"{value:.1f}"
     if size >= 0.001 or size == 0:
-        return f"{value:.4f}" if size < 1 else f"{value:.3f}"
+        return f"{value:z.4f}" if size < 1 else f"{value:.3f}"
     return f"{value:.2e}"
+
+
+def without_negative_zero(figure: str) -> str:
+    """A figure whose digits are all 0 without its minus: -0.0000 says nothing that 0 does not."""
+    return figure if any(digit in figure for digit in "123456789") else figure.replace("-", "")
 
 
 def _formatted(

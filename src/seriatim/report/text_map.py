@@ -6,18 +6,15 @@ laid out in lines; not what the values mean.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from seriatim.report.plots import Plot, Spec, require
-from seriatim.report.style import finished, is_finite, rounded
+from seriatim.report.style import finished, is_finite, rounded, shading
 from seriatim.report.tables import Cell, Table
 from seriatim.report.terminal import display_width, visible
 
 WIDTH = 64  # characters of a line
 _ROW, _COLUMN = 22, 9  # pixels
-_TEXT = "#111111"  # readable on every shade, in light and dark pages
-_SEQUENTIAL = ("#ffffff", "#fde3c4", "#fdb574", "#f08a3c")
-_DIVERGING = ("#7fb3e0", "#ffffff", "#f0a45c")
+_DARKEST = 0.6  # opacity of a shade, on which letters can still be read in light and dark pages
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,9 @@ def text_heat_map(
     tip_title: str = "expected",
     table: Table | None = None,
 ) -> Plot:
-    """A text in lines of `WIDTH` characters; the background of a symbol is as dark as its value.
+    """A text in lines of `WIDTH` characters; the greater the value, the stronger the background.
 
-    Values on both sides of 0 get two colours with white at 0; others rise from white.
+    Values on both sides of 0 get two colours that fade towards 0; others get one.
 
     Args:
         symbols: the symbols in order.
@@ -72,29 +69,20 @@ def text_heat_map(
     base = alt.Chart(alt.InlineData(values=records)).encode(
         y=alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
     )
-    shade = alt.Color(
-        "value:Q",
-        title=unit,
-        scale=_colour_scale(min(values), max(values)),
-        legend=alt.Legend(orient="top", direction="horizontal", gradientLength=160),
+    shades = shading(values, unit, "orange", most=_DARKEST, orient="top")
+    has_two_signs = min(values) < 0 < max(values)
+    background = (
+        base.transform_filter("isValid(datum.value)")
+        .transform_calculate(shade="abs(datum.value)" if has_two_signs else "datum.value")
+        .mark_rect()
+        .encode(x=position, x2="end:Q", color=shades.colour, opacity=shades.opacity, tooltip=tips)
     )
-    background = base.mark_rect().encode(x=position, x2="end:Q", color=shade, tooltip=tips)
-    text = base.mark_text(font="monospace", fontSize=14, color=_TEXT, baseline="middle").encode(
+    text = base.mark_text(font="monospace", fontSize=14, baseline="middle").encode(
         x=alt.X("middle:Q", axis=None), text="text:N", tooltip=tips
     )
     spec: Spec = finished(alt.layer(background, text), title, _ROW * rows)
     spec = {**spec, "width": _COLUMN * WIDTH}
-    return Plot(title, caption, spec, table.columns, table.rows)
-
-
-def _colour_scale(low: float, high: float) -> Any:
-    scale = require("altair").Scale
-    if low < 0 < high:
-        bound = max(-low, high)
-        return scale(range=list(_DIVERGING), domain=[-bound, 0, bound], interpolate="rgb")
-    high, last = max(high, low + 1e-9), len(_SEQUENTIAL) - 1
-    steps = [low + (high - low) * i / last for i in range(last + 1)]
-    return scale(range=list(_SEQUENTIAL), domain=steps, interpolate="rgb")
+    return Plot(title, f"{caption}{shades.sentence}", spec, table.columns, table.rows)
 
 
 def _layout(symbols: Sequence[ShadedSymbol]) -> tuple[list[dict[str, Cell]], int]:

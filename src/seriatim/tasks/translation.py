@@ -97,9 +97,13 @@ class Alignment:
     target: tuple[str, ...]
     weights: NDArray[np.float32]
 
-    def svg(self) -> str:
-        """A picture: the source from left to right, the target from top to bottom."""
-        return alignment_svg(self.source, self.target, self.weights)
+    def svg(self, *, is_dark: bool = False) -> str:
+        """A picture: the source from left to right, the target from top to bottom.
+
+        Args:
+            is_dark: whether it is for a dark page.
+        """
+        return alignment_svg(self.source, self.target, self.weights, is_dark=is_dark)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ T = TypeVar("T")
 _TEXT = 640  # symbols of a shaded text
 _TIME = 100  # symbols of a heat map of gates
 _UNITS = 24  # units of a heat map of gates
-_MAP = 32  # positions of a plot of attention
+_MAP = 24  # positions of a plot of attention
 _PATH = 100  # symbols of a trajectory
 _LETTER, _WIDTH = 8, 380  # pixels of a letter, and of a plot beside another
 _NAME = 12  # letters of a symbol's name on an axis
@@ -71,9 +71,10 @@ def inspection_page(findings: Findings) -> Report:
 
 
 def _lead(findings: Findings) -> str:
-    sentences = [f"{findings.num_symbols:,} symbols were read."]
+    first = f"{findings.num_symbols:,} symbols were read."
     if findings.bits is not None:
-        sentences.append(f"Each cost {findings.bits:.2f} bits on average.")
+        first += f" Each cost {findings.bits:.2f} bits on average."
+    sentences = []
     best = best_neurons(findings.states, 1)
     if best:
         name, n = best[0]
@@ -85,7 +86,7 @@ def _lead(findings: Findings) -> str:
     if findings.maps:
         named = sum(bool(h.names) for h in heads)
         sentences.append(f"{named} of {len(heads)} attention heads show a pattern above chance.")
-    return " ".join(sentences)
+    return f"{first}\n\n{' '.join(sentences)}"
 
 
 def _shown(shown: int, of: int) -> str:
@@ -112,7 +113,7 @@ def _surprisal(findings: Findings) -> Section | None:
     plot = text_heat_map(
         cells,
         "Surprisal of every symbol",
-        "The darker the background, the more bits the symbol cost; point at a symbol to see what "
+        "The stronger the colour, the more bits the symbol cost; point at a symbol to see what "
         f"was expected in its place. {_shown(len(cells), total)}",
         unit="bits",
         table=_cell_table(cells, "bits", "expected"),
@@ -165,8 +166,8 @@ def _matched_text(findings: Findings, o: OrderFindings) -> Plot:
     return text_heat_map(
         cells,
         "Matched context of every symbol",
-        "The darker the background, the more of the symbols before it occurred in the training "
-        "text together with it. Point at a symbol for its path: bits at each length of context, "
+        "The stronger the colour, the more of the symbols before it occurred in the training text "
+        "together with it. Point at a symbol for its path: bits at each length of context, "
         f"from the longest known one down to the match. {_shown(len(cells), len(o.orders))}",
         unit="symbols matched",
         tip_title="path",
@@ -329,9 +330,15 @@ def _excess(h: NamedHead) -> float:
 
 def _map_plot(m: MapFindings, h: NamedHead) -> Plot:
     weights = m.weights[h.index, :_MAP, :_MAP]
+    # Where the future cannot be seen, its squares stay empty.
+    is_causal = not bool(m.weights.triu(1).any())
+    seen = [
+        [weight if weight or j <= i or not is_causal else None for j, weight in enumerate(row)]
+        for i, row in enumerate(weights.tolist())
+    ]
     keys = [_axis_name(name) for name in m.keys[: weights.shape[1]]]
     plot = heat_map(
-        weights.tolist(),
+        seen,
         keys,
         [_axis_name(name) for name in m.queries[: weights.shape[0]]],
         f"{m.name}, head {h.index}: {head_name(h)}",
@@ -340,7 +347,8 @@ def _map_plot(m: MapFindings, h: NamedHead) -> Plot:
         x_title="key",
         y_title="query",
         unit="weight",
-        cell=12,
+        cell=16,
+        scale="sqrt",
         has_slanted_names=_LETTER * max(map(len, keys), default=0) >= _WIDTH / max(1, len(keys)),
     )
     rows: list[list[Cell]] = [

@@ -59,7 +59,7 @@ def summary(
     sections.append(_section(gate_table(findings.gates)))
     sections.append(_heads(findings.maps))
     sections.append(Section("Notes", items=findings.notes))
-    shown = [s for s in sections if s.tables or s.items or s.text or s.preformatted]
+    shown = [s for s in sections if s.has_content]
     return Report(title, "", shown).text(width=width)
 
 
