@@ -16,9 +16,9 @@ from seriatim.report.terminal import count_noun
 Level: TypeAlias = Literal["error", "warning", "note"]
 
 LEVELS: Mapping[Level, str] = {
-    "error": "training fails or is meaningless",
-    "warning": "figures mean something else",
-    "note": "harmless, or handled",
+    "error": "training fails, or its result means nothing",
+    "warning": "figures mean something other than they seem to",
+    "note": "harmless, or taken care of",
 }
 _MANY = 0.01  # the fraction from which duplicates and leaks are reported
 _BLOWN_UP = 100  # unpacked bytes for a packed one

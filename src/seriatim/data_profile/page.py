@@ -100,7 +100,7 @@ def _frequency_plots(profile: DataProfile) -> Iterator[Plot]:
                     "␣ is a space." if any(s.symbol == "␣" for s in top) else "",
                     x=f"% of all {unit}s",
                     digits=1,
-                    suffix=" %",
+                    suffix="%",
                     has_colours=False,
                 )
 

@@ -136,7 +136,8 @@ def line_plot(
     figures |= {"references": lines} if lines else {}
     covers = [*y_covers, *(r["edge"] for r in lines)]
     up = axis(alt.Y, "y", y, y_scale, drawn_at, covers=covers, most=y_most)
-    hidden = _hidden(records, y_scale)
+    least = max(covers) - min(covers) if covers else 0.0
+    hidden = _hidden(records, y_scale, least)
     base = alt.Chart(named("figures")).encode(x=across, y=up, color=encodings.colour)
     layers = []
     if has_band:
@@ -170,11 +171,11 @@ def line_plot(
     return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
 
 
-def _hidden(records: Sequence[Record], y_scale: Scale) -> dict[str, list[str]]:
+def _hidden(records: Sequence[Record], y_scale: Scale, least: float) -> dict[str, list[str]]:
     curves: dict[str, dict[float, float]] = {}
     for record in records:
         curves.setdefault(record["name"], {})[record["x"]] = record["y"]
-    return hidden_under(curves, is_log=y_scale == "log")
+    return hidden_under(curves, is_log=y_scale == "log", least=least)
 
 
 def _reference_records(references: Mapping[str, float], values: Sequence[float]) -> list[Record]:

@@ -11,17 +11,18 @@ from seriatim.report.style import is_finite
 from seriatim.report.tables import without_negative_zero
 
 _CLOSE = 0.006  # of the height of a plot: about the width of a line
-_MOST = 0.6  # of the points of a curve: then it is hidden
+_MOST = 0.8  # of the points of a curve: then it is hidden
 
 
 def hidden_under(
-    curves: Mapping[str, Mapping[float, float]], *, is_log: bool = False
+    curves: Mapping[str, Mapping[float, float]], *, is_log: bool = False, least: float = 0.0
 ) -> dict[str, list[str]]:
     """The later curves that lie on each curve which they hide.
 
     Args:
         curves: y by x, by name, in the order in which they are drawn.
         is_log: whether distances are those of logarithms.
+        least: the least span of the axis.
     """
     heights = {
         name: {x: math.log(y) if is_log else y for x, y in points.items() if y > 0 or not is_log}
@@ -30,7 +31,8 @@ def hidden_under(
     drawn = [y for points in heights.values() for y in points.values()]
     if not drawn:
         return {}
-    near, names, hidden = _CLOSE * (max(drawn) - min(drawn)), list(heights), {}
+    near = _CLOSE * max(max(drawn) - min(drawn), least)
+    names, hidden = list(heights), {}
     for i, name in enumerate(names):
         on_top = [b for b in names[i + 1 :] if _is_covered(heights[name], heights[b], near)]
         if on_top:
@@ -56,7 +58,7 @@ def hidden_sentence(hidden: Mapping[str, Sequence[str]]) -> str:
 
 
 def split_references(
-    references: Mapping[str, float], values: Sequence[float], *, spreads: float = 2.0
+    references: Mapping[str, float], values: Sequence[float], *, spreads: float = 1.0
 ) -> tuple[dict[str, float], str]:
     """The references that are near enough to the values to be drawn, and a sentence of the others.
 
