@@ -377,9 +377,8 @@ def quality_table(comparison: ComparisonRecord) -> Table:
     ]
     # Where a character is a byte and a symbol, three columns would say the same.
     same = [i for i in (3, 4) if all(_is_alike(row[i], row[1]) for row in rows)]
-    columns, *rows = [
-        [cell for i, cell in enumerate(row) if i not in same] for row in (columns, *rows)
-    ]
+    columns = [column for i, column in enumerate(columns) if i not in same]
+    rows = [[cell for i, cell in enumerate(row) if i not in same] for row in rows]
     return Table("The models", columns, rows, "Fewer bits are better.")
 
 

@@ -123,52 +123,73 @@ def line_plot(
     all_names = merge_names(names, [c.name for c in curves])
     drawn = {record["name"] for record in records}
     present = [n for n in all_names if n in drawn]
-    figures = {"figures": records}
-    figures |= {"bands": [r for r in records if "low" in r and "high" in r]} if has_band else {}
-    levels = [{"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)]
-    figures |= {"levels": levels} if levels else {}
-    alt, encodings = require("altair"), series(all_names, present)
-    across = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
     drawn_at = [r[key] for r in records for key in ("y", "low", "high") if key in r]
     inside = [v for v in drawn_at if y_most is None or v <= y_most]
+    is_cut = len(inside) < len(drawn_at)
     near, far = split_references(references or {}, inside)
     lines = _reference_records(near, inside)
-    figures |= {"references": lines} if lines else {}
     covers = [*y_covers, *(r["edge"] for r in lines)]
-    up = axis(alt.Y, "y", y, y_scale, drawn_at, covers=covers, most=y_most)
-    least = max(covers) - min(covers) if covers else 0.0
-    hidden = _hidden(records, y_scale, least)
-    base = alt.Chart(named("figures")).encode(x=across, y=up, color=encodings.colour)
+    hidden = _hidden(records, y_scale, max(covers, default=0.0) - min(covers, default=0.0))
+    levels = [{"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)]
+    bands = [r for r in records if "low" in r and "high" in r] if has_band else []
+    figures = {"figures": records, "bands": bands, "levels": levels, "references": lines}
+    figures |= _records_under(records, hidden)
+    figures = {name: found for name, found in figures.items() if found}
+
+    alt, encodings = require("altair"), series(all_names, present)
+
+    def up(field: str) -> Any:
+        return axis(alt.Y, field, y, y_scale, drawn_at, covers=covers, most=y_most)
+
+    def chart(name: str) -> Any:
+        across = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
+        return alt.Chart(named(name)).encode(x=across, color=encodings.colour)
+
     layers = []
-    if has_band:
-        edges = axis(alt.Y, "low", y, y_scale, drawn_at, covers=covers, most=y_most)
-        band = alt.Chart(named("bands")).mark_area(opacity=0.16)
-        layers.append(band.encode(x=across, y=edges, y2="high:Q", color=encodings.colour))
+    if bands:
+        band = chart("bands").mark_area(opacity=0.16)
+        layers.append(band.encode(y=up("low"), y2="high:Q"))
     if levels:
         level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
         layers.append(level.encode(y="y:Q", color=encodings.colour))
     layers += _reference_layers() if lines else []
-    is_cut = len(inside) < len(drawn_at)
     size = 46 if len(records) <= 40 * len(drawn) else 0
-    counts = sorted({len(on_top) for on_top in hidden.values()}, reverse=True)
-    for count in counts:
-        # Wide enough to be seen on both sides of the curves that will lie on top.
-        wider = count * min(4, 12 / counts[0])
-        figures[f"under {count}"] = [r for r in records if len(hidden.get(r["name"], ())) == count]
-        under = alt.Chart(named(f"under {count}")).encode(x=across, y=up, color=encodings.colour)
+    for name, wider in _extra_widths(hidden).items():
+        under = chart(name).encode(y=up("y"))
         layers.append(under.mark_line(strokeWidth=2 + wider, clip=is_cut))
-        if size:
-            dot = under.mark_point(size=size * (1 + wider / 2), filled=True, opacity=1)
-            layers.append(dot.encode(shape=encodings.shape))
-    line = base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash)
-    layers.append(line)
+        dot = under.mark_point(size=size * (1 + wider / 2), filled=True, opacity=1)
+        layers += [dot.encode(shape=encodings.shape)] if size else []
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
+    base = chart("figures").encode(y=up("y"))
     points = base.mark_point(size=size, filled=True, opacity=1, clip=is_cut)
-    layers.append(points.encode(shape=encodings.shape, tooltip=tips))
+    layers += [
+        base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash),
+        points.encode(shape=encodings.shape, tooltip=tips),
+    ]
     spec = finished(alt.layer(*layers), title, height, figures)
     cut = f" Above {y_most:.3g}, curves are cut off." if is_cut else ""
     caption = f"{caption}{cut}{hidden_sentence(hidden)}{far}"
     return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
+
+
+def _records_under(
+    records: Sequence[Record], hidden: Mapping[str, Sequence[str]]
+) -> dict[str, list[Record]]:
+    """The records of hidden curves, as data for each number of curves that lie on them."""
+    counts = {len(on_top) for on_top in hidden.values()}
+    return {
+        f"under {count}": [r for r in records if len(hidden.get(r["name"], ())) == count]
+        for count in counts
+    }
+
+
+def _extra_widths(hidden: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """By the name of such data, the widest first, the pixels by which its lines are wider.
+
+    They are seen on both sides of the curves that will lie on top.
+    """
+    counts = sorted({len(on_top) for on_top in hidden.values()}, reverse=True)
+    return {f"under {count}": count * min(4, 12 / counts[0]) for count in counts}
 
 
 def _hidden(records: Sequence[Record], y_scale: Scale, least: float) -> dict[str, list[str]]:
