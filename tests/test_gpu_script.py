@@ -38,7 +38,7 @@ def test_every_part_runs_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert failures == [] and code in (0, 1)
     trained = record["parts"]["training"]["results"]
     ours = [r["name"] for r in trained if "share_of_bf16_products" in r]
-    assert ours == ["lstm", "gru", "rnn", "transformer", "autoregressive"]
+    assert ours == ["lstm", "gru", "rnn", "autoregressive", "transformer"]
     assert record["targets"]["recurrent_beside_cudnn"]["seen"] > 0
     held = {r["name"]: r["laws_held"] for r in record["parts"]["laws"]["results"]}
     assert min(held.values()) >= 14 and "lstm, float32" in held
@@ -57,6 +57,21 @@ def test_a_part_that_fails_says_why_and_what_is_broken_is_listed(tmp_path: Path)
     one = run(tmp_path / "gpu.json")
     one.part("laws", [sys.executable, "-c", BROKEN], limit=60)
     assert gpu.failures(one.record) == ["laws: ValueError: no more", "laws, lstm: ['law 6']"]
+
+
+def test_without_a_gpu_it_says_so_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import sys; sys.exit({gpu.NO_GPU!r})"
+    part = gpu.Run.part
+    monkeypatch.setattr(
+        gpu.Run,
+        "part",
+        lambda self, name, _, limit: part(self, name, [sys.executable, "-c", code], limit),
+    )
+    path = tmp_path / "gpu.json"
+    assert gpu.main(["--write", str(path)]) == 3
+    assert gpu.NO_GPU in capsys.readouterr().out and not path.exists()
 
 
 def test_missing_wheels_are_named_with_the_command_that_fetches_them(

@@ -6,6 +6,7 @@ OVERLAPS = """() => {
     const frame = svg.getBoundingClientRect();
     const texts = [...svg.querySelectorAll("text")].filter(
       (t) => t.textContent.trim() && getComputedStyle(t).opacity !== "0"
+        && getComputedStyle(t).stroke === "none"  // an outline lies under the text itself
         && t.getAttribute("opacity") !== "0" && t.style.opacity !== "0");
     const boxes = texts.map((t) => [t.textContent, t.getBoundingClientRect()]);
     found.count += boxes.length;

@@ -130,12 +130,16 @@ def line_plot(
     lines = _reference_records(near, inside)
     covers = [*y_covers, *(r["edge"] for r in lines)]
     hidden = _hidden(records, y_scale, max(covers, default=0.0) - min(covers, default=0.0))
-    levels = [{"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)]
-    bands = [r for r in records if "low" in r and "high" in r] if has_band else []
-    figures = {"figures": records, "bands": bands, "levels": levels, "references": lines}
-    figures |= _records_under(records, hidden)
+    figures = {
+        "figures": records,
+        "bands": [r for r in records if "low" in r and "high" in r] if has_band else [],
+        "levels": [
+            {"name": n, "y": v} for n, v in (rules or {}).items() if n in drawn and is_finite(v)
+        ],
+        "references": lines,
+        **_records_under(records, hidden),
+    }
     figures = {name: found for name, found in figures.items() if found}
-
     alt, encodings = require("altair"), series(all_names, present)
 
     def up(field: str) -> Any:
@@ -146,10 +150,10 @@ def line_plot(
         return alt.Chart(named(name)).encode(x=across, color=encodings.colour)
 
     layers = []
-    if bands:
+    if "bands" in figures:
         band = chart("bands").mark_area(opacity=0.16)
         layers.append(band.encode(y=up("low"), y2="high:Q"))
-    if levels:
+    if "levels" in figures:
         level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
         layers.append(level.encode(y="y:Q", color=encodings.colour))
     layers += _reference_layers() if lines else []
@@ -162,13 +166,11 @@ def line_plot(
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
     base = chart("figures").encode(y=up("y"))
     points = base.mark_point(size=size, filled=True, opacity=1, clip=is_cut)
-    layers += [
-        base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash),
-        points.encode(shape=encodings.shape, tooltip=tips),
-    ]
+    layers.append(base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash))
+    layers.append(points.encode(shape=encodings.shape, tooltip=tips))
     spec = finished(alt.layer(*layers), title, height, figures)
-    cut = f" Above {y_most:.3g}, curves are cut off." if is_cut else ""
-    caption = f"{caption}{cut}{hidden_sentence(hidden)}{far}"
+    caption += f" Above {y_most:.3g}, curves are cut off." if is_cut else ""
+    caption += f"{hidden_sentence(hidden)}{far}"
     return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
 
 
