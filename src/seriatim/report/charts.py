@@ -6,7 +6,7 @@ many columns as fit. Each function takes values and returns a `Plot`; a value th
 not drawn but stays in the table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from seriatim.report.overlaps import (
 from seriatim.report.plots import LIGHT, Plot, require
 from seriatim.report.style import (
     Scale,
+    SeriesEncoding,
     axis,
     finished,
     has_position,
@@ -125,7 +126,6 @@ def line_plot(
     present = [n for n in all_names if n in drawn]
     drawn_at = [r[key] for r in records for key in ("y", "low", "high") if key in r]
     inside = [v for v in drawn_at if y_most is None or v <= y_most]
-    is_cut = len(inside) < len(drawn_at)
     near, far = split_references(references or {}, inside)
     lines = _reference_records(near, inside)
     covers = [*y_covers, *(r["edge"] for r in lines)]
@@ -149,29 +149,56 @@ def line_plot(
         across = axis(alt.X, "x", x, x_scale, [r["x"] for r in records])
         return alt.Chart(named(name)).encode(x=across, color=encodings.colour)
 
-    layers = []
-    if "bands" in figures:
-        band = chart("bands").mark_area(opacity=0.16)
-        layers.append(band.encode(y=up("low"), y2="high:Q"))
-    if "levels" in figures:
-        level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
-        layers.append(level.encode(y="y:Q", color=encodings.colour))
-    layers += _reference_layers() if lines else []
-    size = 46 if len(records) <= 40 * len(drawn) else 0
-    for name, wider in _extra_widths(hidden).items():
-        under = chart(name).encode(y=up("y"))
-        layers.append(under.mark_line(strokeWidth=2 + wider, clip=is_cut))
-        dot = under.mark_point(size=size * (1 + wider / 2), filled=True, opacity=1)
-        layers += [dot.encode(shape=encodings.shape)] if size else []
     tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y)]
-    base = chart("figures").encode(y=up("y"))
-    points = base.mark_point(size=size, filled=True, opacity=1, clip=is_cut)
-    layers.append(base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash))
-    layers.append(points.encode(shape=encodings.shape, tooltip=tips))
+    is_cut = len(inside) < len(drawn_at)
+    layers = _line_layers(chart, up, encodings, figures, _extra_widths(hidden), tips, is_cut=is_cut)
     spec = finished(alt.layer(*layers), title, height, figures)
     caption += f" Above {y_most:.3g}, curves are cut off." if is_cut else ""
     caption += f"{hidden_sentence(hidden)}{far}"
     return Plot(title, caption, spec, columns, table, legend_entries(all_names, drawn))
+
+
+def _line_layers(
+    chart: Callable[[str], Any],
+    up: Callable[[str], Any],
+    encodings: SeriesEncoding,
+    figures: Mapping[str, Sequence[Record]],
+    widths: Mapping[str, float],
+    tips: Sequence[Any],
+    *,
+    is_cut: bool,
+) -> list[Any]:
+    """Bands, levels, references, hidden curves, curves and points, from the bottom to the top.
+
+    Args:
+        chart: a chart of the data of this name, with x and the colours.
+        up: the y axis of this field.
+        encodings: the looks of the names.
+        figures: the records by the name of the data.
+        widths: by the name of the data of hidden curves, by how much they are wider.
+        tips: the tooltips of points.
+        is_cut: whether curves leave the frame.
+    """
+    alt, layers = require("altair"), []
+    if "bands" in figures:
+        band = chart("bands").mark_area(opacity=0.16, clip=is_cut)
+        layers.append(band.encode(y=up("low"), y2="high:Q"))
+    if "levels" in figures:
+        level = alt.Chart(named("levels")).mark_rule(strokeDash=[3, 3], opacity=0.8)
+        layers.append(level.encode(y="y:Q", color=encodings.colour))
+    layers += _reference_layers() if "references" in figures else []
+    names = {record["name"] for record in figures["figures"]}
+    size = 46 if len(figures["figures"]) <= 40 * len(names) else 0
+    for data, wider in widths.items():
+        under = chart(data).encode(y=up("y"))
+        layers.append(under.mark_line(strokeWidth=2 + wider, clip=is_cut))
+        dot = under.mark_point(size=size * (1 + wider / 2), filled=True, opacity=1)
+        layers += [dot.encode(shape=encodings.shape)] if size else []
+    base = chart("figures").encode(y=up("y"))
+    points = base.mark_point(size=size, filled=True, opacity=1, clip=is_cut)
+    layers.append(base.mark_line(strokeWidth=2, clip=is_cut).encode(strokeDash=encodings.dash))
+    layers.append(points.encode(shape=encodings.shape, tooltip=tips))
+    return layers
 
 
 def _records_under(
