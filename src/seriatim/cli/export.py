@@ -12,7 +12,7 @@ def export(
     model: Path,
     /,
     *,
-    to: Literal["arpa", "ctranslate2", "onnx"],
+    to: Literal["arpa", "ctranslate2", "huggingface", "onnx"],
     out: Path,
     overwrite: Flag = False,
 ) -> None:
@@ -22,6 +22,7 @@ def export(
         model: the model folder.
         to: the format. arpa, for Markov models: a file that KenLM, SRILM and others read.
             ctranslate2, for translators of Transformer layers: a folder that CTranslate2 loads.
+            huggingface, for language models of the Transformer: a folder that transformers loads.
             onnx, for language models of every other family: a step that onnxruntime runs.
         out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
         overwrite: replace the file if it exists; folders are never replaced.
@@ -51,6 +52,16 @@ def _ctranslate2(model: Path, out: Path) -> None:
     translator_to_ctranslate2(load_as(Translator, model, "export --to ctranslate2"), out)
 
 
+def _huggingface(model: Path, out: Path) -> None:
+    from seriatim.export.huggingface import language_model_to_huggingface
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
+
+    source = load_as(LanguageModel, model, "export --to huggingface")
+    difference = language_model_to_huggingface(source, out)
+    print(f"transformers agrees with the model to {difference:.1g} nats")
+
+
 def _onnx(model: Path, out: Path) -> None:
     from seriatim.export.onnx import language_model_to_onnx
     from seriatim.tasks.language_model import LanguageModel
@@ -63,5 +74,6 @@ def _onnx(model: Path, out: Path) -> None:
 WRITERS: Mapping[str, Callable[[Path, Path], None]] = {
     "arpa": _arpa,
     "ctranslate2": _ctranslate2,
+    "huggingface": _huggingface,
     "onnx": _onnx,
 }

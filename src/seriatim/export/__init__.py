@@ -1,4 +1,4 @@
-"""Models in the formats of other tools: ARPA files, CTranslate2 folders and ONNX files."""
+"""Models in the formats of other tools: ARPA, CTranslate2, Hugging Face and ONNX."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from seriatim.export.arpa import language_model_from_arpa as language_model_from_arpa
     from seriatim.export.arpa import language_model_to_arpa as language_model_to_arpa
     from seriatim.export.ctranslate2 import translator_to_ctranslate2 as translator_to_ctranslate2
+    from seriatim.export.huggingface import (
+        language_model_to_huggingface as language_model_to_huggingface,
+    )
     from seriatim.export.onnx import language_model_to_onnx as language_model_to_onnx
 
 __all__, __getattr__, __dir__ = attach(
@@ -15,6 +18,7 @@ __all__, __getattr__, __dir__ = attach(
     {
         "arpa": ["language_model_from_arpa", "language_model_to_arpa"],
         "ctranslate2": ["translator_to_ctranslate2"],
+        "huggingface": ["language_model_to_huggingface"],
         "onnx": ["language_model_to_onnx"],
     },
 )
