@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds of each part; what one does not take, those after it may.
-LIMITS = {"machine": 30, "laws": 110, "parity": 40, "training": 160, "decoding": 80, "tests": 50}
+LIMITS = {"machine": 30, "laws": 110, "parity": 40, "training": 150, "decoding": 80, "tests": 60}
 REQUIRED = ("torch", "numpy", "safetensors", "pydantic")
 OPTIONAL = {
     "cyclopts": "the commands",
