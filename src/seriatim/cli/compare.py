@@ -186,6 +186,10 @@ class ComparisonReporter:
         self._reporter, self._name = Reporter(is_quiet=self._is_quiet), ""
         self._reporter.say(sentence)
 
+    def counted(self, sentence: str) -> None:
+        """How far it is, where the numbers of a sentence rise."""
+        self._reporter.counted(sentence)
+
     def interrupted(self, out: Path | None) -> None:
         """What is left of a comparison that was interrupted."""
         self.done()
