@@ -191,7 +191,8 @@ def test_the_public_names_are_these() -> None:
         "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect "
         "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
         "open_pairs open_source Product record register RNN sample Sampling Scorer Seq2Seq "
-        "SequenceModel SeriatimError State StopTraining Stream TrainingOptions Transformer Translator"
+        "SequenceModel SeriatimError State StopTraining Stream TrainingOptions Transformer "
+        "Translator"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:
