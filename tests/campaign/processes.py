@@ -56,7 +56,7 @@ def _pipes(rng: random.Random, place: Path) -> str:
     arguments = rng.choice(
         [
             ["generate", model, "--length", "5000"],
-            ["surprisal", model, "the cat " * 2000],
+            ["surprisal", model, "--text", "the cat " * 2000],
             ["info", model],
             ["look", text],
             ["score", model, text, "--each"],
@@ -75,7 +75,7 @@ def _terminals(rng: random.Random, place: Path) -> str:
     model, text = str(original("lstm")[0]), str(_text(place))
     arguments = rng.choice(
         [
-            ["surprisal", model, "Gr\u00fc\u00dfe \u2192"],
+            ["surprisal", model, "--text", "Gr\u00fc\u00dfe \u2192"],
             ["look", text],
             ["info", model],
             ["generate", model, "\u2192", "--length", "5"],

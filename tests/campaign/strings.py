@@ -87,8 +87,8 @@ def _commands(rng: random.Random, place: Path) -> str:
         [
             ["generate", model, text, "--length", "5"],
             ["next", model, text],
-            ["surprisal", model, text],
-            ["surprisal", model, text, "--json"],
+            ["surprisal", model, "--text", text],
+            ["surprisal", model, "--text", text, "--json"],
             ["score", model, str(file)],
             ["score", model, text],
             ["look", str(file)],

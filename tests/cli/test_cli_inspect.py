@@ -41,7 +41,7 @@ def test_the_text_shows_what_each_model_records(
     folder: Path, name: str, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert main(["inspect", str(folder / name), TEXT[:400]]) == 0
+    assert main(["inspect", str(folder / name), "--text", TEXT[:400]]) == 0
     output = capsys.readouterr().out
     assert output.startswith(f"{name}: 400 symbols")
     assert "Most surprising" in output
@@ -72,7 +72,7 @@ def test_a_folder_gets_the_page_and_the_json(
     pytest.importorskip("vl_convert")
     capsys.readouterr()
     out = tmp_path / "record"
-    assert main(["inspect", str(folder / "gru"), TEXT[:400], "--out", str(out)]) == 0
+    assert main(["inspect", str(folder / "gru"), "--text", TEXT[:400], "--out", str(out)]) == 0
     assert f"the report is in {out / 'report.html'}" in capsys.readouterr().err
     page = (out / "report.html").read_text()
     assert "Inside gru" in page
@@ -87,7 +87,7 @@ def test_labels_from_a_file_are_used(
     capsys.readouterr()
     labels = tmp_path / "vowel.txt"
     labels.write_text("\n".join("vowel" if c in "aeiou" else "other" for c in TEXT[:500]) + "\n")
-    arguments = ["inspect", str(folder / "gru"), TEXT[:500], "--json"]
+    arguments = ["inspect", str(folder / "gru"), "--text", TEXT[:500], "--json"]
     assert main([*arguments, "--labels", str(labels)]) == 0
     record = json.loads(capsys.readouterr().out)
     assert "vowel" in {p["label"] for p in record["states"][0]["probes"]}
@@ -104,10 +104,10 @@ def test_symbols_are_shaded_in_a_terminal_unless_no_color_is_set(
     capsys.readouterr()
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert main(["inspect", str(folder / "markov"), "the cat xylophone"]) == 0
+    assert main(["inspect", str(folder / "markov"), "--text", "the cat xylophone"]) == 0
     assert "\x1b[38;5;16;48;5;" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
-    assert main(["inspect", str(folder / "markov"), "the cat xylophone"]) == 0
+    assert main(["inspect", str(folder / "markov"), "--text", "the cat xylophone"]) == 0
     assert "\x1b[" not in capsys.readouterr().out
 
 
@@ -134,7 +134,7 @@ def test_invalid_requests_are_refused_in_one_sentence(
     capsys.readouterr()
     model, *others = arguments
     others = [other.format(folder=folder) for other in others]
-    assert main(["inspect", str(folder / model), *others]) == code
+    assert main(["inspect", str(folder / model), "--text", *others]) == code
     output = capsys.readouterr()
     assert output.out == ""
     assert reason in output.err
@@ -148,7 +148,7 @@ def test_a_page_that_cannot_be_written_is_an_error(
     pytest.importorskip("vl_convert")
     (tmp_path / "taken").write_text("")
     out = tmp_path / "taken" / "report.html"
-    assert main(["inspect", str(folder / "markov"), "the cat", "--out", str(out)]) == 5
+    assert main(["inspect", str(folder / "markov"), "--text", "the cat", "--out", str(out)]) == 5
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -162,13 +162,13 @@ def test_a_translator_is_inspected_with_its_pairs(
     out = str(tmp_path / "model")
     assert main([*fit, "--model-size", "8", "--out", out, "--steps", "2", "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["inspect", out, "abc\tcba", "--json"]) == 0
+    assert main(["inspect", out, "--text", "abc\tcba", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     (passage,) = record["passages"]
     assert passage["source"][:3] == ["a", "b", "c"]
     assert [s["symbol"] for s in passage["symbols"]][:3] == ["c", "b", "a"]
     assert any(m["name"].endswith(".cross") for m in record["attention"])
-    assert main(["inspect", out, "abc", "--target", "ab"]) == 0
+    assert main(["inspect", out, "--text", "abc", "--target", "ab"]) == 0
     assert "attention.cross" in capsys.readouterr().out
-    assert main(["inspect", out, "abc", "--labels", str(pairs)]) == 2
+    assert main(["inspect", out, "--text", "abc", "--labels", str(pairs)]) == 2
     assert "--labels is an option of language models" in capsys.readouterr().err

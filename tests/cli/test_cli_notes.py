@@ -125,7 +125,7 @@ def test_output_that_a_terminal_cannot_encode_is_replaced(
         if not as_json:
             assert main(fit) == 0
         json_option = ["--json"] if as_json else []
-        assert main(["surprisal", str(tmp_path / "m"), "Привет", *json_option]) == 0
+        assert main(["surprisal", str(tmp_path / "m"), "--text", "Привет", *json_option]) == 0
         shown[as_json] = out.buffer.getvalue()  # type: ignore[attr-defined]
     symbols = json.loads(shown[True])["symbols"]
     assert [symbol["symbol"] for symbol in symbols][:6] == list("Привет")
@@ -144,6 +144,6 @@ def test_a_tiny_temperature_is_greedy() -> None:
 def test_a_text_in_place_of_a_folder_is_refused_in_one_sentence(capsys: Capture) -> None:
     text = "But soft! " * 500
     assert main(["info", text]) == 4
-    assert main(["surprisal", text, "a"]) == 4
+    assert main(["surprisal", text, "--text", "a"]) == 4
     for line in capsys.readouterr().err.splitlines():
         assert line.startswith("seriatim: there is no model folder But soft!") and len(line) < 400

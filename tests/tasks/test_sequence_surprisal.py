@@ -74,11 +74,11 @@ def test_the_command_line_prints_a_line_for_each_sequence(
     words = ["score", str(tmp_path / "model"), str(tmp_path / "a.txt"), "--each"]
     assert main(words) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split("\t") == ["number", "bits", "symbols", "bits per symbol", "highest", "at",
-                                "symbol"]  # fmt: skip
-    assert [len(row.split("\t")) for row in rows] == [7, 7]
+    names = ["sequence", "symbols", "bits", "bits per symbol", "highest", "at", "symbol"]
+    assert head.split("\t") == [*names, "time", "unknown", "verdict"]
+    assert [len(row.split("\t")) for row in rows] == [10, 10]
     assert main([*words, "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["symbols"] for record in records] == [4, 5]
-    assert float(rows[0].split("\t")[1]) == pytest.approx(records[0]["bits"], abs=1e-3)
+    assert float(rows[0].split("\t")[2]) == pytest.approx(records[0]["bits"], abs=1e-3)
     assert main([*words, "--restart-every", "4"]) == 2

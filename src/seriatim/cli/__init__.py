@@ -24,9 +24,14 @@ COMMANDS = {
         "Show the most probable next symbols after a prompt.",
     ),
     "surprisal": (
-        "seriatim.cli.language:surprisal",
-        "Show the surprisal of every symbol of a text, in bits.",
+        "seriatim.cli.surprisal:surprisal",
+        "Show the surprisal of every symbol or word of a text, in bits.",
     ),
+    "threshold": (
+        "seriatim.cli.detect:threshold",
+        "Choose on normal data the surprisal above which events are anomalies.",
+    ),
+    "detect": ("seriatim.cli.detect:detect", "Say which events and sequences are anomalies."),
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
     "evaluate": ("seriatim.cli.translate:evaluate", "Compare translations with their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),

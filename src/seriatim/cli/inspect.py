@@ -16,6 +16,7 @@ from cyclopts import Parameter
 
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
+from seriatim.cli.stdin_file import STDIN, File, check_file
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
     from seriatim.tasks.base import AnyTask
     from seriatim.tasks.inspection import Labels
 
-_MAX_PATH = 4096  # characters; a longer text is never taken for a path
-
 
 def inspect(
     model: Path,
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    file: File = STDIN,
     /,
     *,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     target: str | None = None,
     labels: Path | None = None,
     only: Annotated[Sequence[str], Parameter(negative_iterable=(), show_default=False)] = (),
@@ -51,9 +51,9 @@ def inspect(
 
     Args:
         model: the folder of a model of any task.
-        text: the text, for a model of events a JSON list of events, or a file with it; - reads
-            stdin. For a translator, source sentences line
-            by line, each with its target after a tab if it is known.
+        file: a file with the text; - reads stdin. For a translator, source sentences line by
+            line, each with its target after a tab if it is known.
+        text: the text itself, in place of a file; for a model of events a JSON list of events.
         target: the target of a translator's single source; without it, the model's own
             translation.
         labels: a file with one label for each symbol of the text, line by line: numbers, or names
@@ -78,7 +78,10 @@ def inspect(
     from seriatim.tasks.registry import load
 
     task = load(model)
-    reading = _Input(text, target, labels, encoding)
+    check_file(file)
+    if text is not None and file != STDIN:
+        raise ConfigError("a text and a file were given: give --text or a file")
+    reading = _Input(file, text, target, labels, encoding)
     inspection = inspect_task(
         task,
         reading.texts(task),
@@ -106,7 +109,8 @@ def inspect(
 class _Input:
     """The options that say what is read; see `inspect`."""
 
-    text: str
+    file: Path
+    text: str | None
     target: str | None
     labels_file: Path | None
     encoding: str
@@ -143,32 +147,29 @@ class _Input:
             raise DataError(f"{path} holds no list of labels: give a list, or an object of lists")
         return by_name
 
-    def _is_file(self) -> bool:
-        try:
-            is_short = len(self.text) < _MAX_PATH and "\n" not in self.text
-            return is_short and Path(self.text).is_file()
-        except (OSError, ValueError):  # not a valid path
-            return False
+    def _given(self) -> str | None:
+        """The text that was given, or that of stdin; None: it is in the file."""
+        return sys.stdin.read() if self.text is None and self.file == STDIN else self.text
 
     def _source(self, task: "AnyTask") -> "str | list[str] | Source":
         from seriatim.tasks.options import DataFiles
 
-        if self.text == "-" or not self._is_file():
-            text = sys.stdin.read() if self.text == "-" else self.text
+        text = self._given()
+        if text is not None:
             return parse_events(text) if task.reads_events else text
-        files = DataFiles(data=Path(self.text), encoding=self.encoding)
-        source: Source = task.open_files(files)
+        source: Source = task.open_files(DataFiles(data=self.file, encoding=self.encoding))
         print_notes(source)
         return source
 
     def _lines(self) -> list[str]:
         from seriatim.data.files import read_blocks, split_lines
+        from seriatim.data.sources import check_path
 
-        if self.text == "-":
-            return sys.stdin.read().splitlines()
-        if self._is_file():
-            return list(split_lines(read_blocks(Path(self.text), self.encoding)))
-        return self.text.splitlines()
+        text = self._given()
+        if text is not None:
+            return text.splitlines()
+        check_path(self.file)
+        return list(split_lines(read_blocks(self.file, self.encoding)))
 
     def _pairs(self) -> list[tuple[str, str | None]]:
         lines = self._lines()

@@ -1,15 +1,17 @@
-"""Commands that use a fitted model: score, generate, next, surprisal, info, check."""
+"""Commands that use a fitted model: score, generate, next, info, check."""
 
 import itertools
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from seriatim.cli.detect import RowPrinter, check_form
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
-from seriatim.cli.prompts import given_prompt, given_text
+from seriatim.cli.prompts import given_prompt
+from seriatim.cli.stdin_file import File, given_file
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 def score(
     model: Path,
-    data: Path,
+    data: File,
     /,
     *,
     target: Path | None = None,
@@ -35,6 +37,7 @@ def score(
     files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
     threads: int | None = None,
+    csv: Flag = False,
     json: Flag = False,
 ) -> None:
     """How well a model predicts data: a text in bits, labels by accuracy.
@@ -42,10 +45,12 @@ def score(
     Args:
         model: a model folder.
         data: the data to score: a file or a folder, read as the training data was; for a
-            translator, a file of pairs, or of sources; for a labeller, labelled text.
+            translator, a file of pairs, or of sources; for a labeller, labelled text; - reads
+            stdin.
         target: for a translator: a file of targets, line by line with the sources.
         each: for a translator: ln p of every target given its source, one a line; for a language
-            model of lines or documents: the surprisal of each, in bits, and where it is highest.
+            model of lines or documents: the surprisal of each, in bits, where it is highest, and
+            the verdict by the threshold of the model, if it has one.
         restart_every: for a language model of a stream: reset the state every so many symbols.
         exact: read every sequence through one state, from its beginning to its end; otherwise a
             model of unbounded reach reads one of more than 16,384 symbols in pieces side by side,
@@ -55,6 +60,7 @@ def score(
         source_column: for a translator or labeller: the column or field of the sources or texts.
         target_column: for a translator or labeller: the column or field of the targets or labels.
         threads: the number of processor threads. [default: all cores]
+        csv: print the rows of --each as CSV with a header.
         json: print JSON.
     """
     from seriatim.tasks.options import DataFiles
@@ -63,35 +69,36 @@ def score(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: give 1 or more")
     use_threads(threads)
-    options = files or FileOptions()
+    check_form(csv=csv, json=json)
     task: AnyTask = load(model)
-    opened = task.open_files(
-        DataFiles(
-            data=data,
+    if csv and not (each and task.each_columns):
+        raise ConfigError("--csv prints the rows of --each for a language model: leave it out")
+    if each and restart_every is not None:
+        raise ConfigError("--restart-every is for streams, which have no sequences for --each")
+    options, columns = files or FileOptions(), reading or ReadingOptions()
+    reporter = Reporter(is_quiet=json or csv)
+    with given_file(data, options.format or task.table_format) as file:
+        given = DataFiles(
+            data=file,
             target=target,
             source_column=source_column,
             target_column=target_column,
-            format=options.format,
-            encoding=options.encoding,
-            **asdict(reading or ReadingOptions()),
+            **{**asdict(options), **asdict(columns)},
         )
-    )
-    print_notes(opened)
-    reporter = Reporter(is_quiet=json)
-    if each:
-        if restart_every is not None:
-            raise ConfigError("--restart-every is for streams, which have no sequences for --each")
-        scores = task.score_each(opened, allow_unknown=allow_unknown, progress=reporter.scored)
-        _print_each(scores, "" if json else task.each_head, reporter, json=json)
-        return
-    result = task.score(
-        opened,
-        restart_every=restart_every,
-        exact=exact,
-        limit=limit,
-        allow_unknown=allow_unknown,
-        progress=reporter.scored,
-    )
+        opened = task.open_files(given)
+        print_notes(opened)
+        if each:
+            scores = task.score_each(opened, allow_unknown=allow_unknown, progress=reporter.scored)
+            _print_each(scores, task, reporter, is_csv=csv, is_json=json)
+            return
+        result = task.score(
+            opened,
+            restart_every=restart_every,
+            exact=exact,
+            limit=limit,
+            allow_unknown=allow_unknown,
+            progress=reporter.scored,
+        )
     reporter.done()
     if json:
         print_json(result.to_json())
@@ -100,16 +107,24 @@ def score(
 
 
 def _print_each(
-    scores: "Iterator[EachScore]", head: str, reporter: Reporter, *, json: bool
+    scores: "Iterator[EachScore]",
+    task: "AnyTask",
+    reporter: Reporter,
+    *,
+    is_csv: bool,
+    is_json: bool,
 ) -> None:
     """A line for each sequence or pair."""
+    printer = RowPrinter(task.each_columns, is_csv=is_csv)
     for number, score in enumerate(scores):
         if number == 0:
             reporter.done()
-            if head:
-                print(head)
-        if json:
+            printer.head(is_shown=bool(task.each_columns) and not is_json)
+        if is_json:
             print_json(score.to_json())
+        elif is_csv:
+            record = score.to_json()
+            printer.row([record[name] for name in task.each_columns])
         else:
             print(score.text())
 
@@ -224,46 +239,6 @@ def next_symbols(
                 ]
             )
         )
-
-
-def surprisal(
-    model: Path,
-    text: str | None = None,
-    /,
-    *,
-    per: Literal["symbol", "word"] = "symbol",
-    file: Path | None = None,
-    files: FileOptions | None = None,
-    reading: ReadingOptions | None = None,
-    json: Flag = False,
-) -> None:
-    """The surprisal of every symbol or word of a text, its end included, in bits.
-
-    Args:
-        model: a model folder.
-        text: the text itself; for a model of events one event, or a JSON list of events; without
-            it and without --file it is read from stdin.
-        per: what to show: each symbol, or each word, the sum over its symbols; white space counts
-            with the word after it.
-        file: a file to read the text from, or with --column its events.
-        json: print JSON.
-    """
-    from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.registry import load_as
-
-    lm = load_as(LanguageModel, model, "surprisal")
-    content = given_text(lm, text, file, files, reading, reads_stdin=True)
-    if not content:
-        raise ConfigError("there is no text: give one that is not empty")
-    symbols = lm.surprisal(content, per=per)
-    total = sum(s.bits for s in symbols)
-    if json:
-        print_json(
-            {"bits": total, "symbols": [{"symbol": s.symbol, "bits": s.bits} for s in symbols]}
-        )
-        return
-    print(text_table([[per, "bits"], *([s.symbol, f"{s.bits:.3f}"] for s in symbols)]))
-    print(f"{total:.3f} bits in total, {total / max(len(symbols), 1):.3f} per {per}")
 
 
 def info(model: Path, /, *, verify: Flag = False, json: Flag = False) -> None:

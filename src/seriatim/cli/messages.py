@@ -36,8 +36,7 @@ _SURPLUS = {
     "evaluate": _TARGET,
     "generate": _QUOTES,
     "next": _QUOTES,
-    "surprisal": _QUOTES,
-    "inspect": _QUOTES,
+    "inspect": "takes one file; give a text itself with --text",
 }
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _TYPES = {int: "an integer", float: "a number"}

@@ -23,8 +23,6 @@ def given_text(
     file: Path | None,
     files: FileOptions | None,
     reading: ReadingOptions | None,
-    *,
-    reads_stdin: bool = False,
 ) -> "Text":
     """What was given: a text; for a model of events also a JSON list, or a column of a table.
 
@@ -34,7 +32,6 @@ def given_text(
         file: a file that holds them.
         files: how the file is read.
         reading: where in the file they are.
-        reads_stdin: whether the text is read from stdin if nothing was given.
 
     Raises:
         ConfigError: if it was given twice, or columns were given without a file.
@@ -48,9 +45,7 @@ def given_text(
     if file is None:
         if reading != ReadingOptions():
             raise ConfigError("columns are those of a file: give --file too")
-        if text is None:
-            text = sys.stdin.read() if reads_stdin else ""
-        return parse_events(text) if is_events else text
+        return parse_events(text or "") if is_events else text or ""
     if text is not None:
         raise ConfigError("a text and --file were given: give one of them")
     format = files.format or (tables.SUFFIXES.get(path_suffix(file)) if is_events else None)
@@ -67,10 +62,17 @@ def given_prompt(
     files: FileOptions | None,
     reading: ReadingOptions | None,
 ) -> "str | list[str]":
-    """What was given, as by `given_text`; said once if it is longer than what the model sees."""
+    """What was given, as by `given_text`, with notes on it.
+
+    Said once: if it is longer than what the model sees, unknown in part, or the name of a file.
+    """
+    from seriatim.data.file_names import is_file_name
+
     prompt = given_text(lm, text, file, files, reading)
-    note = lm.prompt_note(prompt)
-    if note is not None:
+    notes = [lm.prompt_note(prompt)]
+    if text is not None and is_file_name(text):
+        notes.append(f"the prompt is the text {text!r}; to read the file, give --file {text}")
+    for note in filter(None, notes):
         print(f"note: {note}", file=sys.stderr, flush=True)
     return prompt if isinstance(prompt, str) else list(prompt)
 

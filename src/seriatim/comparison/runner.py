@@ -50,9 +50,10 @@ from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.size import num_parameters
 from seriatim.models.options.registry import describe
 from seriatim.tasks import storage
-from seriatim.tasks.language_model import Data, LanguageModel
+from seriatim.tasks.language_model import LanguageModel
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.scoring import score_of
+from seriatim.tasks.surprisal_judge import Data
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import Progress
 from seriatim.train.closed_form import ClosedForm

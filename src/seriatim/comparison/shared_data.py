@@ -18,9 +18,9 @@ from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError
 from seriatim.tasks.base import Log
 from seriatim.tasks.encoding import encode_parts
-from seriatim.tasks.language_model import Data
 from seriatim.tasks.parts import Fractions, split_parts
 from seriatim.tasks.speller import fit_speller, spelling_bits
+from seriatim.tasks.surprisal_judge import Data
 
 SPLIT: Fractions = (0.8, 0.1, 0.1)
 # Bytes of the validation and of the test text at most, where no split is given: scoring more would

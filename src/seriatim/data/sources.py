@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
 from seriatim.core.validation import did_you_mean
-from seriatim.data import tables
+from seriatim.data import frames, tables
 from seriatim.data.files import (
     check_encoding,
     is_gzip,
@@ -41,10 +41,33 @@ _MAX_NOTES = 3
 FORMATS = ("text", *dict.fromkeys(tables.SUFFIXES.values()))
 
 
+class DataFrame(Protocol):
+    """A table with named columns, of pandas, polars or pyarrow; see `frames.is_frame`."""
+
+    def __getitem__(self, name: Any, /) -> Any:
+        """A column."""
+
+
+@dataclass(frozen=True)
+class NamedSequence:
+    """A sequence as it stands in the data.
+
+    Attributes:
+        name: the id in its table, or the number from 1.
+        text: the text, or the list of events.
+        times: when each event happened, as the order column says it; None: that is not known.
+    """
+
+    name: str
+    text: Text
+    times: list[str] | None = None
+
+
 class Source(ABC):
     """Sequences that can be read as often as needed."""
 
     sequences: Sequences
+    columns: Columns = Columns()
 
     @property
     @abstractmethod
@@ -66,6 +89,11 @@ class Source(ABC):
         Raises:
             DataError: if the source cannot be read, or is empty.
         """
+
+    def named(self) -> Iterator[NamedSequence]:
+        """The texts with their names: every line or document, or the pieces of a stream."""
+        for number, text in enumerate(self.texts(), 1):
+            yield NamedSequence(str(number), text)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -118,6 +146,16 @@ class FileSource(Source):
                     yield text
         if is_empty:
             raise DataError(f"{self.name} is empty: give a file with text in it")
+
+    def named(self) -> Iterator[NamedSequence]:
+        """The texts; those of a table of events with their ids and times."""
+        if self.columns.sequence_column is None:
+            yield from super().named()
+            return
+        for path, format in zip(self.paths, self.formats, strict=True):
+            found = tables.event_sequences(path, format, self.columns, self.encoding)
+            for sequence in found:
+                yield NamedSequence(sequence.name, sequence.events, sequence.times)
 
     def _texts_of(self, path: Path, format: str) -> Iterator[Text]:
         if format != "text":
@@ -196,8 +234,40 @@ class TextSource(Source):
         return _fingerprint("texts", self.sequences, digest.hexdigest(), self.skip_empty)
 
 
+@dataclass(frozen=True)
+class FrameSource(TextSource):
+    """Sequences of a data frame, read like the records of a table.
+
+    Attributes:
+        columns: the columns that were read.
+        events: of a frame with one row per event, the ids and times.
+    """
+
+    columns: Columns = field(default_factory=Columns)
+    events: tuple[NamedSequence, ...] = ()
+
+    @classmethod
+    def of(cls, frame: object, columns: Columns, sequences: Sequences, skip_empty: bool) -> Self:
+        """The texts of a frame; raises as `frames.frame_texts` does."""
+        if columns.sequence_column is None:
+            texts = tuple(frames.frame_texts(frame, columns))
+            return cls(texts, sequences, skip_empty, columns)
+        found = frames.frame_sequences(frame, columns)
+        named = tuple(NamedSequence(s.name, s.events, s.times) for s in found)
+        return cls(tuple(s.text for s in named), sequences, skip_empty, columns, named)
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "the data frame"
+
+    def named(self) -> Iterator[NamedSequence]:
+        """The texts; those of a frame of events with their ids and times."""
+        return iter(self.events) if self.events else super().named()
+
+
 def open_source(
-    data: "str | os.PathLike[str] | Source | Sequence[Text] | Sequence[Path]",
+    data: "str | os.PathLike[str] | Source | Sequence[Text] | Sequence[Path] | DataFrame",
     *,
     sequences: Sequences | None = None,
     format: str | None = None,
@@ -208,12 +278,13 @@ def open_source(
     encoding: str = "utf-8",
     skip_empty: bool = False,
 ) -> Source:
-    """A source from a path, or from a list in memory.
+    """A source from a path, from a list in memory, or from a data frame.
 
     Args:
         data: the path of a file, or of a folder whose files are read in the order of their
-            names; a list of `Path`; or a list of texts (or of lists of symbols). A str is
-            always a path, a list of str always the texts themselves.
+            names; a list of `Path`; a list of texts (or of lists of symbols); or a data frame of
+            pandas, polars or pyarrow, read like a table. A str is always a path, a list of str
+            always the texts themselves.
         sequences: what one sequence is; None: `stream` for text files, `document` for records.
         format: the format of all files, overriding their suffixes (.gz is ignored): text, jsonl,
             csv, tsv, parquet or fasta.
@@ -237,9 +308,16 @@ def open_source(
         raise ConfigError(
             f"unknown sequences {sequences!r}: choose one of {', '.join(get_args(Sequences))}"
         )
+    if frames.is_frame(data):
+        _refuse({"format": format}, "files, not to a data frame")
+        _check_columns(
+            ["csv"], [Path("the data frame")], None, column or field, sequence_column, order_column
+        )
+        columns = Columns(column or field, sequence_column, order_column)
+        return _check_skipping(FrameSource.of(data, columns, sequences or "document", skip_empty))
     if isinstance(data, (str, os.PathLike)):
         paths = _files_at(Path(data))
-    elif data and all(isinstance(item, Path) for item in data):
+    elif isinstance(data, Sequence) and data and all(isinstance(item, Path) for item in data):
         paths = [file for item in data for file in _files_at(Path(str(item)))]
     else:
         options = {"format": format, "field": field, "column": column}
@@ -293,7 +371,8 @@ def _from_records(records: Iterable[Text], sequences: Sequences) -> Iterator[Tex
 def _texts(data: object, sequences: Sequences, skip_empty: bool) -> TextSource:
     if not isinstance(data, Sequence):
         raise DataError(
-            f"data is a {type(data).__name__}: give the path of a file or a list of texts"
+            f"data is a {type(data).__name__}: give the path of a file, a list of texts or a data "
+            "frame"
         )
     if not data:
         raise DataError("the list of texts is empty: give at least one text")

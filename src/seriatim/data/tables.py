@@ -88,14 +88,19 @@ def values(path: Path, format: str, columns: Columns, encoding: str) -> Iterator
     """
     rows = records(path, format, columns.wanted, encoding)
     if columns.sequence_column is not None:
-        yield from _group_events(path, rows, columns)
+        for sequence in group_events(path, rows, columns):
+            yield sequence.events
         return
     for place, (value,) in rows:
         yield to_text(value, path, place)
 
 
 def records(
-    path: Path, format: str, wanted: ColumnChoice, encoding: str
+    path: Path,
+    format: str,
+    wanted: ColumnChoice,
+    encoding: str,
+    lines: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, list[Any]]]:
     """(the place for messages, the wanted values) of every record.
 
@@ -105,14 +110,18 @@ def records(
         wanted: the names of columns or fields; None: `text`, or the only one; numbers, from 1,
             of a table without a header (as text, they are names where the first row has them).
         encoding: the encoding of everything but parquet.
+        lines: the lines of a .jsonl, .csv or .tsv that is still growing, as they come; None: those
+            of the file.
     """
-    if format == "jsonl":
-        return _read_jsonl(path, wanted, encoding)
     if format == "parquet":
         return _read_parquet(path, wanted)
     if format == "fasta":
         return _read_fasta(path, wanted, encoding)
-    return _read_csv(path, format, wanted, encoding)
+    if lines is None:
+        lines = split_lines(read_blocks(path, encoding))
+    if format == "jsonl":
+        return _read_jsonl(path, wanted, lines)
+    return _read_csv(path, format, wanted, lines)
 
 
 def to_text(value: Any, path: Path, place: str) -> Text:
@@ -267,8 +276,10 @@ def spell_number(text: str) -> str:
 # ---- formats ------------------------------------------------------------------------------------
 
 
-def _read_jsonl(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tuple[str, list[Any]]]:
-    for number, line in enumerate(split_lines(read_blocks(path, encoding)), 1):
+def _read_jsonl(
+    path: Path, wanted: ColumnChoice, lines: Iterable[str]
+) -> Iterator[tuple[str, list[Any]]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         place = f"line {number:,}"
@@ -298,7 +309,7 @@ def _read_fasta(path: Path, wanted: ColumnChoice, encoding: str) -> Iterator[tup
 
 
 def _read_csv(
-    path: Path, format: str, wanted: ColumnChoice, encoding: str
+    path: Path, format: str, wanted: ColumnChoice, lines: Iterable[str]
 ) -> Iterator[tuple[str, list[Any]]]:
     """CSV with quotes (RFC 4180); TSV without any (the IANA definition).
 
@@ -307,10 +318,10 @@ def _read_csv(
     """
     # The limit belongs to the process and is 128 kB at first, less than a document: only raised.
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
-    lines = (line + "\n" for line in split_lines(read_blocks(path, encoding)))
-    head = list(_until_text(lines))
+    ended = (line + "\n" for line in lines)
+    head = list(_until_text(ended))
     delimiter = _delimiter("".join(head), format)
-    rows = _Rows(chain(head, lines), delimiter, format)
+    rows = _Rows(chain(head, ended), delimiter, format)
     positions: list[int] | None = None
     header: list[str] = []
     try:
@@ -501,28 +512,58 @@ def _import_parquet(path: Path) -> tuple[Any, Any]:
 # ---- one row per event --------------------------------------------------------------------------
 
 
-def _group_events(
+@dataclass(frozen=True)
+class EventSequence:
+    """The events of one sequence, sorted.
+
+    Attributes:
+        name: the id of the sequence.
+        events: the events.
+        times: the cell of the order column of each event; None: the table has no such column.
+    """
+
+    name: str
+    events: list[str]
+    times: list[str] | None
+
+
+def event_sequences(
+    path: Path, format: str, columns: Columns, encoding: str
+) -> Iterator[EventSequence]:
+    """The sequences of a table with one row per event; raises as `values` does."""
+    return group_events(path, records(path, format, columns.wanted, encoding), columns)
+
+
+def group_events(
     path: Path, rows: Iterable[tuple[str, list[Any]]], columns: Columns
-) -> Iterator[list[str]]:
-    """The events of each sequence, sorted; sequences in the order of their first rows."""
-    sequences: dict[str, list[tuple[Any, str]]] = {}
+) -> Iterator[EventSequence]:
+    """The events of each sequence, sorted; sequences in the order of their first rows.
+
+    Args:
+        path: the file, for messages.
+        rows: the place of each row, and its event, sequence id and, if there is one, order.
+        columns: the columns.
+    """
+    sequences: dict[str, list[tuple[Any, str, str]]] = {}
     shared: dict[str, str] = {}  # one string for all events of a kind
     keys = OrderKeys(path, columns.order_column)
     for place, (value, sequence, *order) in rows:
-        event = _to_event(value, path, place, "event")
+        event = to_event(value, path, place, "event")
         key = keys.parse(order[0], place) if order else 0
-        name = _to_event(sequence, path, place, "sequence id")
+        name = to_event(sequence, path, place, "sequence id")
         if event == "" or name == "":
             empty = "event" if event == "" else "sequence id"
             raise DataError(f"{path}, {place}, has an empty {empty}: fill it or remove the row")
-        sequences.setdefault(name, []).append((key, shared.setdefault(event, event)))
-    for events in sequences.values():
+        event, time = shared.setdefault(event, event), str(order[0]) if order else ""
+        sequences.setdefault(name, []).append((key, event, time))
+    for name, found in sequences.items():
         if columns.order_column is not None:
-            events.sort(key=itemgetter(0))
-        yield [event for _, event in events]
+            found.sort(key=itemgetter(0))
+        times = None if columns.order_column is None else [time for _, _, time in found]
+        yield EventSequence(name, [event for _, event, _ in found], times)
 
 
-def _to_event(value: Any, path: Path, place: str, what: str) -> str:
+def to_event(value: Any, path: Path, place: str, what: str) -> str:
     """An event or an id as text; a whole number is spelled alike however it is written."""
     if isinstance(value, (date, Decimal)):
         value = str(value)

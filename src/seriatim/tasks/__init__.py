@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from seriatim._lazy import attach
 
 if TYPE_CHECKING:
+    from seriatim.tasks.anomalies import EventTable as EventTable
+    from seriatim.tasks.anomalies import Threshold as Threshold
     from seriatim.tasks.base import Task as Task
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labelled as Labelled
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from seriatim.tasks.registry import load as load
     from seriatim.tasks.sequence_surprisal import SequenceSurprisal as SequenceSurprisal
     from seriatim.tasks.text_stream import TextStream as TextStream
+    from seriatim.tasks.text_surprisal import SurprisalTable as SurprisalTable
+    from seriatim.tasks.text_surprisal import join_surprisals as join_surprisals
     from seriatim.tasks.training_record import TrainingRecord as TrainingRecord
     from seriatim.tasks.translation import Translation as Translation
     from seriatim.tasks.translation_quality import Quality as Quality
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = attach(
     __name__,
     {
+        "anomalies": ["EventTable", "Threshold"],
         "base": ["Task"],
         "inspection": ["inspect"],
         "labeller": ["Labelled", "Labeller", "LabelScore"],
@@ -29,6 +34,7 @@ __all__, __getattr__, __dir__ = attach(
         "registry": ["load"],
         "sequence_surprisal": ["SequenceSurprisal"],
         "text_stream": ["TextStream"],
+        "text_surprisal": ["SurprisalTable", "join_surprisals"],
         "training_record": ["TrainingRecord"],
         "translation": ["Translation"],
         "translation_quality": ["Quality"],

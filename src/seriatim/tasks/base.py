@@ -101,6 +101,11 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """Whether its sequences are lists of events, so that a text is one of them."""
         return self.vocabulary is not None and self.vocabulary.is_events
 
+    @property
+    def table_format(self) -> str | None:
+        """The format of stdin, if it is not text."""
+        return None
+
     # ---- fitting --------------------------------------------------------------------------------
 
     def fit(
@@ -384,7 +389,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             DataError: if there is nothing to score, or most of it is unknown.
         """
 
-    each_head: ClassVar[str] = ""  # above the lines of `score_each`
+    each_columns: ClassVar[Sequence[str]] = ()  # above the lines of `score_each`
 
     @abstractmethod
     def score_each(
@@ -550,12 +555,3 @@ def not_fitted(task: AnyTask) -> ConfigError:
     """The error of a task that is used before it is fitted."""
     noun = task.noun.removeprefix("a ")
     return ConfigError(f"this {noun} is not fitted yet: call fit, or load one")
-
-
-def refuse_restart(restart_every: int | None, task: AnyTask) -> None:
-    """
-    Raises:
-        ConfigError: if the state is to be reset in data that are no stream.
-    """
-    if restart_every is not None:
-        raise ConfigError(f"--restart-every is for texts that are streams, not for {task.noun}")

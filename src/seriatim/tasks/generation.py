@@ -118,7 +118,7 @@ class TextGenerator(ABC):
 
         Raises:
             ConfigError: if a value is out of range.
-            SymbolError: if a prompt has symbols that the model has never seen.
+            SymbolError: if a text is several events with spaces in their names.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         count, stops = _checked_samples(samples), stop_texts(stop)
@@ -161,7 +161,7 @@ class TextGenerator(ABC):
 
         Raises:
             ConfigError: if a value is out of range.
-            SymbolError: if the prompt has symbols that the model has never seen.
+            SymbolError: if a text is several events with spaces in their names.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         stops = stop_texts(stop)

@@ -19,6 +19,7 @@ from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.batch import Batch
 from seriatim.core.records import Json, from_json
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
+from seriatim.data.file_names import check_text
 from seriatim.data.labels import LabelSet, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
 from seriatim.data.splits import SplitRecord
@@ -35,9 +36,9 @@ from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
-from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted, refuse_restart
+from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
 from seriatim.tasks.job import TrainingJob
-from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.saved_config import SavedLabeller
 from seriatim.tasks.text import coverage_line, option_text
@@ -298,6 +299,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
             top: the number of labels of each result, the others included.
             progress: callback that receives the number of sequences labelled so far.
         """
+        check_text(texts)
         _, symbols, labels = self._fitted()
         sources = [_encoded(text, symbols) for text in texts]
         rows = [
@@ -330,7 +332,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         Raises:
             DataError: if there is nothing to score, or a label that training did not have.
         """
-        refuse_restart(restart_every, self)
+        refuse_restart(restart_every, self.noun)
         _, symbols, labels = self._fitted()
         pairs = open_labelled(data)
         check_labelled(pairs, labels)

@@ -4,10 +4,10 @@ It binds a configuration to data and calls the functions of data, train, metrics
 holds no logic of its own and never asks which family it has.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -24,7 +24,8 @@ from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.data.corpus import Corpus, build_corpus
-from seriatim.data.sources import Sequences, Source, open_source
+from seriatim.data.file_names import check_text
+from seriatim.data.sources import Sequences, Source
 from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.categories import CategoryChoice
 from seriatim.data.vocab.fit import vocabulary_from_json
@@ -48,25 +49,21 @@ from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.parts import Fractions
+from seriatim.tasks.remembered import SavedReading, open_as_trained
 from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
 from seriatim.tasks.scoring import score_of
 from seriatim.tasks.sequence_surprisal import (
-    HEAD,
-    SequenceSurprisal,
-    check_sequences,
-    surprisals_by_sequence,
+    COLUMNS,
 )
 from seriatim.tasks.speller import fit_speller, speller
+from seriatim.tasks.surprisal_judge import Data, SurprisalJudge
 from seriatim.tasks.text import language_facts, language_rows, score_lines
 from seriatim.tasks.text_stream import (
     Prediction,
-    Surprisal,
     TextStream,
-    Unit,
     describe_reach,
-    read_prompt,
     state_after,
-    text_surprisals,
+    unknown_note,
 )
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown
@@ -75,10 +72,8 @@ from seriatim.train.closed_form import ClosedForm
 from seriatim.train.loop import batches_of, seeded, validation_pass
 from seriatim.train.options import TrainingOptions
 
-Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]]
 
-
-class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerator):
+class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerator):
     """A sequence model of text: fit, score, generate, next, surprisal, stream, save.
 
     Attributes:
@@ -93,7 +88,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
     noun = NOUNS["language"]
     reads = "text"
     example = "generate {folder}"
-    each_head = HEAD
+    each_columns = COLUMNS
     record_type = TrainingRecord[CorpusFacts, Score]
     document_names = ("symbols",)
     model: SequenceModel | None
@@ -143,6 +138,11 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         lm._preset = options.preset
         return lm
 
+    @property
+    def table_format(self) -> str | None:
+        """The format of the table that it was fitted to; None: it was no table."""
+        return None if self.reading is None else self.reading.format
+
     # ---- fitting --------------------------------------------------------------------------------
 
     def training_options(
@@ -162,15 +162,25 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
     def open_files(self, files: DataFiles) -> Source:
         """The text in files; see `Task.open_files`."""
         refuse(files, PAIR_FIELDS, self.noun)
-        return files.open_text(self.sequences)
+        if files.names_columns or files.data is None:
+            return files.open_text(self.sequences)
+        return open_as_trained(
+            files.data,
+            self.sequences,
+            self.reading,
+            format=files.format,
+            encoding=files.encoding,
+            skip_empty=files.skip_empty,
+        )
 
     def _open_training(self, data: Data) -> Source:
         source = self._open(data)
         self.sequences = source.sequences  # the other parts are read like this one
+        self.reading = SavedReading.of(source) or self.reading
         return source
 
     def _open(self, data: Data) -> Source:
-        return open_source(data, sequences=None if isinstance(data, Source) else self.sequences)
+        return open_as_trained(data, self.sequences, self.reading)
 
     def _split(
         self, part: Source, fractions: Fractions
@@ -262,23 +272,6 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         )
         return score_of(scored, corpus, symbols, source=source, speller=self._speller)
 
-    def score_each(
-        self,
-        data: Data,
-        *,
-        allow_unknown: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Iterator[SequenceSurprisal]:
-        """The surprisal of every line or document, in order; see `Task.score`.
-
-        Raises:
-            ConfigError: if the model reads a stream, which is one sequence.
-        """
-        model, symbols = self._fitted()
-        check_sequences(self.sequences)
-        corpus = self._corpus(self._open(data), allow_unknown)
-        return surprisals_by_sequence(model, corpus, symbols, progress=progress)
-
     def _corpus(self, source: Source, allow_unknown: bool) -> Corpus:
         corpus = build_corpus(source, self._fitted()[1])
         if corpus.num_scored == 0:
@@ -296,24 +289,10 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         return [Prediction(symbols.name(i), p) for i, p in pairs]
 
     def prompt_note(self, prompt: Text) -> str | None:
-        """A sentence about a prompt of which the model sees only the end; None: it sees all."""
-        return describe_reach(self._fitted()[0], self._prompt(prompt))
-
-    def surprisal(self, text: Text, *, per: Unit = "symbol") -> list[Surprisal]:
-        """The bits of every symbol or word of a text, the end of each sequence included.
-
-        Args:
-            text: a text, or a list of events or words; to a model of events, a text that is one
-                of them is that event.
-            per: "symbol", or "word" for the sums over the symbols of each word; white space
-                counts with the word after it, and an event is a word.
-
-        Raises:
-            SymbolError: if the events of the model contain spaces and the text is several of them.
-        """
+        """What to know of a prompt that is unknown in part, or longer than what the model sees."""
         model, symbols = self._fitted()
-        is_stream = self.sequences == "stream"
-        return text_surprisals(model, symbols, self._texts(text), is_stream=is_stream, per=per)
+        notes = [unknown_note(symbols, prompt), describe_reach(model, self._prompt(prompt))]
+        return "; ".join(note for note in notes if note) or None
 
     def _texts(self, text: Text) -> list[Text]:
         """The sequences of a text."""
@@ -424,9 +403,10 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         )
 
     def stream(self, state: bytes | None = None) -> TextStream:
-        """Push one element at a time and get its surprise; `state` goes on from a saved one."""
-        model, symbols = self._fitted()
-        return TextStream(Stream(model) if state is None else Stream.load(model, state), symbols)
+        """Push one element at a time and get its surprisal; `state` resumes a saved one."""
+        model = self._fitted()[0]
+        stream = Stream(model) if state is None else Stream.load(model, state)
+        return TextStream(stream, self._reader())
 
     def check(self, *, seconds: float = 60.0) -> check.LawReport:
         """Hold the fitted model to the laws of the contract."""
@@ -464,9 +444,9 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         return self.model, self.vocabulary
 
     def _prompt(self, prompt: Text) -> Ids:
-        train = self.training.data.get("train")
-        may_be_unknown = train is not None and train.unknown > 0
-        return read_prompt(self._fitted()[1], prompt, may_be_unknown=may_be_unknown)
+        if isinstance(prompt, PathLike):
+            check_text(prompt)
+        return self._fitted()[1].encode_prompt(prompt)
 
     # ---- on disk --------------------------------------------------------------------------------
 
@@ -501,7 +481,16 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
 
     def _config(self) -> SavedLanguageModel:
         assert self.sequences is not None  # it is fitted
-        return SavedLanguageModel(describe(self.config), self.sequences)
+        return SavedLanguageModel(describe(self.config), self.sequences, self.reading, self.alarm)
+
+    def save_threshold(self, path: str | PathLike[str]) -> None:
+        """Keep `alarm` in the folder of this model, which is otherwise left as it is.
+
+        Raises:
+            ModelError: if there is no model in the folder.
+            OutputError: if it cannot be written.
+        """
+        storage.rewrite_config(Path(path), self._config())
 
     def _modules(self) -> dict[str, nn.Module]:
         speller = {} if self._speller is None else {"speller": self._speller}
@@ -513,6 +502,7 @@ class LanguageModel(Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerato
         symbols = vocabulary_from_json(storage.read_document(path, "symbols"))
         config = restore(rename_options(saved.model), classes)
         lm = cls(config, symbols=symbols, sequences=saved.sequences, device=device)
+        lm.reading, lm.alarm = saved.reading, saved.threshold
         if symbols.unknown is not None:
             lm._speller = speller()
         return lm

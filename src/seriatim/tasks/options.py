@@ -90,6 +90,12 @@ class DataFiles:
         """Whether no file is given."""
         return self.data is None and self.source is None and self.target is None
 
+    @property
+    def names_columns(self) -> bool:
+        """Whether a column or field of the text is named."""
+        columns = self.field, self.column, self.sequence_column, self.order_column
+        return any(column is not None for column in columns)
+
     def open_text(self, sequences: "Sequences | None") -> "Source":
         """The text in the files; see `open_source`."""
         from seriatim.data.sources import open_source
@@ -166,3 +172,12 @@ def refuse(options: object, names: Collection[str], noun: str) -> None:
     for f in fields(options):  # type: ignore[arg-type]
         if f.name in names and getattr(options, f.name):
             raise ConfigError(f"--{f.name.replace('_', '-')} is not an option of {noun}")
+
+
+def refuse_restart(restart_every: int | None, noun: str) -> None:
+    """
+    Raises:
+        ConfigError: if the state is to be reset in data that are no stream.
+    """
+    if restart_every is not None:
+        raise ConfigError(f"--restart-every is for texts that are streams, not for {noun}")

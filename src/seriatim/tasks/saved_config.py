@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from seriatim.core.records import Json
 from seriatim.data.labels import Per
 from seriatim.data.sources import Sequences
+from seriatim.tasks.anomalies import Threshold
+from seriatim.tasks.remembered import SavedReading
 from seriatim.tasks.translation import LengthRule
 
 
@@ -17,6 +19,8 @@ class SavedLanguageModel:
 
     model: Json
     sequences: Sequences
+    reading: SavedReading | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)

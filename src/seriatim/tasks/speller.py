@@ -10,10 +10,11 @@ bytes; names no family but that of the counted default.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seriatim.core.model import SequenceModel
 from seriatim.data.corpus import Corpus
@@ -56,11 +57,23 @@ def fit_speller(texts: Iterable[Text], vocabulary: Vocabulary) -> SequenceModel 
 def spelling_bits(model: SequenceModel, texts: Iterable[Text], vocabulary: Vocabulary) -> float:
     """The bits that spell every unknown symbol of the texts, each time it occurs."""
     counts = Counter(word for text in texts for word in vocabulary.spellings(text))
-    if not counts:
-        return 0.0
-    nats, bounds = surprisals(model, _as_bytes(counts))
-    each = np.add.reduceat(nats, bounds[:-1], dtype=np.float64)
-    return float(each @ np.array(list(counts.values())) / np.log(2))
+    return float(_bits(model, list(counts)) @ np.array(list(counts.values()), np.float64))
+
+
+def spelling_of_each(model: SequenceModel, words: Sequence[str]) -> NDArray[np.float64]:
+    """(N,) the bits that spell each of N words."""
+    distinct = list(dict.fromkeys(words))
+    bits = dict(zip(distinct, _bits(model, distinct).tolist(), strict=True))
+    return np.array([bits[word] for word in words], np.float64)
+
+
+def _bits(model: SequenceModel, words: Sequence[str]) -> NDArray[np.float64]:
+    """(N,) the bits of distinct words."""
+    if not words:
+        return np.zeros(0)
+    nats, bounds = surprisals(model, _as_bytes(words))
+    bits: NDArray[np.float64] = np.add.reduceat(nats, bounds[:-1], dtype=np.float64) / np.log(2)
+    return bits
 
 
 def _words(text: Text, vocabulary: Vocabulary) -> Iterator[str]:

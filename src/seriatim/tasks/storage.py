@@ -87,6 +87,31 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def rewrite_config(path: Path, config: object) -> None:
+    """Replace the record in config.json by another one; all other files stay as they are.
+
+    A reader sees the old record or the new one.
+
+    Args:
+        path: the folder of a model.
+        config: the record, as for `save`.
+
+    Raises:
+        ModelError: if there is no model.
+        OutputError: if the folder cannot be written; nothing is changed.
+    """
+    header = read_header(path)
+    head = {**records.to_json(header), **records.to_json(config)}
+    head["checksum"] = _checksum(head)
+    try:
+        with atomic.write(path / _CONFIG) as part:
+            part.write_text(json.dumps(head, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}; nothing was changed there"
+        ) from None
+
+
 def check_free(path: Path, *, overwrite: bool) -> None:
     """See that a model may be written at `path`, before hours of training.
 

@@ -1,37 +1,24 @@
-"""What a language model says of single symbols, of words, and of a text that grows.
+"""What a language model samples and predicts after a prompt, and says of a text that grows.
 
 Knows streams, states and vocabularies; no files and no training.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from seriatim.core.model import SequenceModel, State
-from seriatim.data.corpus import Corpus
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
 from seriatim.decode.stream import Stream
 from seriatim.errors import SymbolError
-from seriatim.metrics.likelihood import surprisals
 from seriatim.report.terminal import count_noun
-
-Unit: TypeAlias = Literal["symbol", "word"]
+from seriatim.tasks.text_surprisal import TextReader
 
 _UNIT = re.compile(r"(?<=\S)(?=\s)|(?<=\n)")  # where no symbol goes on
 
 _MAX_UNIT = 2048  # characters without white space within which pieces are checked
-
-
-@dataclass(frozen=True)
-class Surprisal:
-    """The surprisal of one symbol, or of the symbols of one word: -log2 p(it | what is before)."""
-
-    symbol: str
-    bits: float
 
 
 @dataclass(frozen=True)
@@ -42,27 +29,15 @@ class Prediction:
     probability: float
 
 
-def read_prompt(vocabulary: Vocabulary, prompt: Text, *, may_be_unknown: bool) -> Ids:
-    """The symbols of a prompt.
-
-    Args:
-        vocabulary: the vocabulary of the model.
-        prompt: a text, or a list of events.
-        may_be_unknown: whether the model has learnt what follows an unknown symbol.
-
-    Raises:
-        SymbolError: if the prompt has symbols that the model has never seen.
-    """
-    ids = vocabulary.encode_prompt(prompt)
-    if vocabulary.unknown is None or may_be_unknown or vocabulary.unknown not in ids:
-        return ids
+def unknown_note(vocabulary: Vocabulary, prompt: Text) -> str | None:
+    """A sentence about the symbols of a prompt that the model does not know; None: it has none."""
     unknown = vocabulary.unknown_symbols(prompt)
     if not unknown:
-        return ids  # `<unk>` itself was given
+        return None
     named = ", ".join(repr(u if len(u) < 40 else f"{u[:40]}...") for u in unknown[:5])
-    raise SymbolError(
+    return (
         f"the prompt has {count_noun(len(unknown), 'symbol')} that the model has never seen "
-        f"({named}): leave out what is unknown, or fit on text that has it"
+        f"({named}), read as <unk>"
     )
 
 
@@ -83,51 +58,15 @@ def state_after(model: SequenceModel, ids: Ids) -> State:
         return model.update(model.start(1), x)
 
 
-def text_surprisals(
-    model: SequenceModel,
-    vocabulary: Vocabulary,
-    texts: Sequence[Text],
-    *,
-    is_stream: bool,
-    per: Unit,
-) -> list[Surprisal]:
-    """The surprisal of every symbol or word of texts, in bits, their ends included.
-
-    The bits of a word are the sum of those of its symbols; white space counts with the word after
-    it (see `Vocabulary.word_numbers`). The sum over a text is the same for symbols and words.
-
-    Args:
-        model: the model.
-        vocabulary: the vocabulary of the model.
-        texts: the sequences; of a stream, one.
-        is_stream: whether sequences have no end.
-        per: "symbol" or "word".
-    """
-    pieces = [vocabulary.encode_prompt(text) for text in texts]
-    nats, _ = surprisals(model, Corpus.from_tokens(pieces, is_stream=is_stream))
-    bits, ends = nats.astype(np.float64) / np.log(2), [] if is_stream else [vocabulary.boundary]
-    found: list[Surprisal] = []
-    start = 0
-    for text, ids in zip(texts, pieces, strict=True):
-        stop = start + len(ids)
-        own, names = bits[start:stop], list(map(vocabulary.name, ids.tolist()))
-        if per == "word":
-            names, numbers = vocabulary.word_numbers(text)
-            own = np.bincount(numbers, own, len(names))
-        found += map(Surprisal, names, own.tolist())
-        start = stop + len(ends)
-        found += [Surprisal(vocabulary.name(i), float(bits[stop])) for i in ends]
-    return found
-
-
 class TextStream:
     """One text that grows: push an element, get its surprisal in bits.
 
-    The sum over a text equals what `surprisal` and `score` say of it.
+    The sum over a text equals that of `surprisal`: an unknown symbol is read as `<unk>` and pays
+    for its spelling too.
     """
 
-    def __init__(self, stream: Stream, vocabulary: Vocabulary) -> None:
-        self._stream, self._symbols = stream, vocabulary
+    def __init__(self, stream: Stream, reader: TextReader) -> None:
+        self._stream, self._symbols, self._reader = stream, reader.vocabulary, reader
         self._before = ""  # the text pushed since the last place where a symbol surely ends
 
     def push(self, element: Text) -> float:
@@ -152,7 +91,20 @@ class TextStream:
         else:
             self._before = ""
         nats = sum(self._stream.push(i) for i in ids.tolist())
-        return nats / float(np.log(2))
+        return nats / float(np.log(2)) + self._spelling(element, ids)
+
+    def knows(self, element: Text) -> bool:
+        """Whether an element, as `push` takes it, has no symbol that is unknown to the model."""
+        unknown = self._symbols.unknown
+        return unknown is None or unknown not in self._symbols.encode_element(element)
+
+    def _spelling(self, element: Text, ids: Ids) -> float:
+        """The bits that spell what is unknown."""
+        if self._symbols.unknown is None or self._symbols.unknown not in ids:
+            return 0.0
+        is_event = self._symbols.is_events and isinstance(element, str)
+        items = [element] if is_event and isinstance(element, str) else element
+        return float(self._reader.spelling(items, ids).sum())
 
     def _check(self, element: str, ids: Ids) -> None:
         if element and not len(ids):

@@ -21,6 +21,7 @@ from seriatim.core.ensembles import Product
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.data.batches.pairs import PairBoundaries, PairPass, source_batch
+from seriatim.data.file_names import check_text
 from seriatim.data.pairs import (
     PairCorpus,
     PairData,
@@ -46,9 +47,9 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
-from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted, refuse_restart
+from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
 from seriatim.tasks.job import TrainingJob
-from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.saved_config import SavedTranslator
 from seriatim.tasks.scoring import score_of
@@ -296,6 +297,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
                 prefix.
         """
         decoding = decoding or Decoding(beam=beam, num_best=num_best)
+        check_text(texts)
         texts = [texts] if isinstance(texts, str) else texts
         model, source, target = self._fitted()
         members = [self, *ensemble]
@@ -413,7 +415,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         Bits per symbol and per character of the targets, ends included; see `log_probs` for each
         pair, and `Task.score` for the arguments. Targets are read as wholes, exact or not.
         """
-        refuse_restart(restart_every, self)
+        refuse_restart(restart_every, self.noun)
         sample = None if limit is None else SampleLimit(symbols=limit)
         return self._score(self._corpus(data, allow_unknown), sample, progress)
 

@@ -77,8 +77,9 @@ class CharVocabulary(Vocabulary):
         ids: Ids = self._ids[np.minimum(codes, len(self._ids) - 1)].astype(np.int64)
         return ids
 
-    def _begins(self, text: str) -> Ids:
-        return np.arange(len(text))
+    def _spans(self, text: str) -> Ids:
+        begins = np.arange(len(text))
+        return np.stack([begins, begins + 1], 1)
 
     def _decode(self, ids: Ids) -> str:
         ids = ids[ids != 1] if self.is_document else ids

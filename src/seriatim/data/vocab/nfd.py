@@ -6,6 +6,8 @@ Knows Unicode's canonical decomposition. Does not know files or models.
 import unicodedata
 from typing import ClassVar
 
+import numpy as np
+
 from seriatim.data.vocab.char import CharVocabulary
 from seriatim.data.vocab.vocabulary import Ids, Text
 
@@ -27,6 +29,9 @@ class DecomposedVocabulary(CharVocabulary):
 
     def _encode(self, text: str) -> Ids:
         return super()._encode(decompose(text))
+
+    def _spans(self, text: str) -> Ids:
+        return np.repeat(super()._spans(text), [len(decompose(c)) for c in text], axis=0)
 
     def spellings(self, text: Text) -> list[str]:
         """The parts outside the vocabulary, in order."""

@@ -35,7 +35,7 @@ LINE_END = "\n"
 UNKNOWN = "<unk>"
 END = "<end>"
 BATCH_CHARACTERS = 1 << 18
-_WORDS = re.compile(r"[ \t]*(?:[^ \t\n]+|\n)|[ \t]+")
+_WORDS = re.compile(r"[ \t]*([^ \t\n]+|\n)|[ \t]+")
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}
 
 
@@ -160,32 +160,41 @@ class Vocabulary(ABC):
         """Whether the symbols of two pieces of text are those of both pieces together."""
         return True
 
-    def word_numbers(self, text: Text) -> tuple[list[str], Ids]:
-        """The words of a text, and the number of the word (T,) to which each symbol belongs.
+    def symbol_spans(self, text: Text) -> Ids:
+        """(T, 2) where each symbol begins and ends: `text[begin:end]` is what it stands for.
 
-        Words are as `split_words` defines them, every line end by itself. White space counts
-        with the word after it; at the end of the text it is an item of its own. Items of a list
-        are words as they are.
+        Characters of a text, items of a list. For symbols made of bytes: the characters of which
+        a symbol holds bytes, so that symbols inside of one character have the same span.
         """
         if not isinstance(text, str):
-            return [make_visible(item) for item in text], np.arange(len(text))
-        begins = self._begins(text)
-        spans = list(_WORDS.finditer(text))
-        names = [make_visible(span.group().lstrip(" \t") or span.group()) for span in spans]
-        starts = np.array([span.start() for span in spans], np.int64)
-        return names, np.searchsorted(starts, begins, side="right") - 1
+            begins = np.arange(len(text))
+            return np.stack([begins, begins + 1], 1)
+        return self._spans(text)
 
-    def _begins(self, text: str) -> Ids:
-        """(T,) the position in the text, in characters, at which each symbol begins.
+    def word_spans(self, text: Text) -> tuple[Ids, Ids]:
+        """(W, 2) the spans of the words, and the number (T,) of the word of each symbol.
 
-        For symbols made of bytes: a byte belongs to the character whose first byte is at or
-        before it.
+        Words are as `split_words` defines them, every line end by itself. The symbols of white
+        space count with the word after it, whose span does not include it; at the end of the
+        text white space is an item of its own. Items of a list are words as they are.
         """
+        symbols = self.symbol_spans(text)
+        if not isinstance(text, str):
+            return symbols, np.arange(len(symbols))
+        found = list(_WORDS.finditer(text))
+        starts = np.array([match.start() for match in found], np.int64)
+        begins = [match.start(1) if match[1] else match.start() for match in found]
+        words = np.array([begins, [match.end() for match in found]], np.int64).T
+        return words, np.searchsorted(starts, symbols[:, 0], side="right") - 1
+
+    def _spans(self, text: str) -> Ids:
+        """(T, 2) the characters of the symbols of a text."""
         ids = self.encode(text)
         ends = np.cumsum(self.num_bytes[ids])
         sizes = [len(character.encode()) for character in text]
         first_bytes = np.cumsum(sizes) - sizes
-        return np.searchsorted(first_bytes, ends - self.num_bytes[ids], side="right") - 1
+        begins = np.searchsorted(first_bytes, ends - self.num_bytes[ids], side="right") - 1
+        return np.stack([begins, np.searchsorted(first_bytes, ends - 1, side="right")], 1)
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD.
@@ -267,6 +276,11 @@ class Vocabulary(ABC):
 def make_visible(text: str) -> str:
     """A text on one line, with everything that cannot be seen escaped."""
     return "".join(c if c.isprintable() and c != " " else _escape(c) for c in text)
+
+
+def make_readable(text: str) -> str:
+    """A text on one line as `make_visible` escapes it, but with its spaces as they are."""
+    return " ".join(map(make_visible, text.split(" ")))
 
 
 def _escape(character: str) -> str:

@@ -5,6 +5,7 @@ a long text at once.
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import ClassVar
@@ -25,11 +26,12 @@ from seriatim.data.vocab.vocabulary import (
     VocabularyRecord,
     check_characters,
     check_distinct,
-    make_visible,
+    make_readable,
 )
 from seriatim.data.vocab.word_index import WordIndex, WordSpans, cut_ahead, split_parts, split_words
 from seriatim.errors import ConfigError, ModelError, SymbolError
 
+_WORDS = re.compile(r"[^ \t\n]+|\n")  # as `split_words` cuts a text
 _SPACES = frozenset(" \t\n")
 _LONG_TEXT = 1 << 13  # characters from which it pays to cut a whole text at once
 
@@ -191,9 +193,16 @@ class WordVocabulary(Vocabulary):
         """The ids of a list or of a text of words; of events, a text is always one event."""
         return self.encode([element] if self.is_events and isinstance(element, str) else element)
 
-    def word_numbers(self, text: Text) -> tuple[list[str], Ids]:
+    def word_spans(self, text: Text) -> tuple[Ids, Ids]:
         """Every symbol is a word; see `Vocabulary`."""
-        return super().word_numbers(self._items(text))
+        spans = self.symbol_spans(text)
+        return spans, np.arange(len(spans))
+
+    def _spans(self, text: str) -> Ids:
+        if self.is_events and text in self._ids:
+            return np.array([[0, len(text)]])
+        words = [match.span() for match in _WORDS.finditer(text)]
+        return np.array(words, np.int64).reshape(-1, 2)
 
     def _items(self, text: Text) -> Sequence[str]:
         """The symbols of what a person gives, as `encode_prompt` reads it."""
@@ -214,8 +223,8 @@ class WordVocabulary(Vocabulary):
         return _WordDecoder(self)
 
     def name(self, symbol: int) -> str:
-        """The word."""
-        return make_visible(self._texts[symbol]) or END
+        """The word, or the event with its spaces."""
+        return make_readable(self._texts[symbol]) or END
 
     def unknown_symbols(self, text: Text) -> list[str]:
         """The words outside the vocabulary, each once; not `<unk>` itself."""

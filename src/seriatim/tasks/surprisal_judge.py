@@ -1,0 +1,213 @@
+"""What a language model says of the surprisal of data: tables, thresholds, verdicts.
+
+The half of `LanguageModel` that judges given sequences; it calls the functions of
+`text_surprisal`, `sequence_surprisal` and `anomalies`, and holds no logic of its own.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
+from typing import Any, TypeAlias
+
+from seriatim.core.model import SequenceModel
+from seriatim.data.corpus import Corpus
+from seriatim.data.file_names import check_text
+from seriatim.data.frames import is_frame
+from seriatim.data.sources import DataFrame, Source, open_source
+from seriatim.data.tables import Columns
+from seriatim.data.vocab.vocabulary import Text, Vocabulary
+from seriatim.errors import ConfigError
+from seriatim.tasks.anomalies import (
+    AlarmUnit,
+    EventTable,
+    Threshold,
+    check_rate,
+    choose_threshold,
+    judge,
+)
+from seriatim.tasks.remembered import SavedReading
+from seriatim.tasks.sequence_surprisal import (
+    SequenceBits,
+    SequenceSurprisal,
+    bits_by_sequence,
+    check_sequences,
+)
+from seriatim.tasks.text_surprisal import SurprisalTable, TextReader, Unit
+
+Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]] | DataFrame
+
+
+class SurprisalJudge(ABC):
+    """A fitted model that gives every symbol of given data its surprisal.
+
+    Attributes:
+        sequences: what one sequence is.
+        reading: the columns of the table it was fitted to, by which other tables are read; None:
+            the data had no columns.
+        alarm: the `Threshold` that `threshold` has set; None: there is none yet.
+    """
+
+    sequences: Any
+    reading: SavedReading | None = None
+    alarm: Threshold | None = None
+    _speller: SequenceModel | None
+
+    @abstractmethod
+    def _fitted(self) -> tuple[SequenceModel, Vocabulary]: ...
+
+    @abstractmethod
+    def _open(self, data: Data) -> Source: ...
+
+    @abstractmethod
+    def _corpus(self, source: Source, allow_unknown: bool) -> Corpus: ...
+
+    def _reader(self) -> TextReader:
+        model, symbols = self._fitted()
+        return TextReader(model, symbols, self.sequences or "stream", self._speller)
+
+    def surprisal(
+        self,
+        text: Text | PathLike[str] | Source | DataFrame | Sequence[list[str]],
+        *,
+        by: Unit = "symbol",
+        column: str | None = None,
+    ) -> SurprisalTable:
+        """The bits of every symbol or word of a text, the end of each sequence included.
+
+        Each text of a list is read by itself. An unknown symbol costs what `<unk>` and its
+        spelling cost together, as in `stream` and `score_each`.
+
+        Args:
+            text: a text, a list of texts, a `Path` of a file, or a data frame. To a model of
+                events a text is one event or several with spaces between them, a list of str one
+                sequence, and a list of lists several.
+            by: "symbol", or "word" for the sums over the symbols of each word; white space counts
+                with the word after it, and an event is a word.
+            column: the column of a data frame or table that holds the texts; None: that of the
+                training data, `text`, or the only one.
+
+        Raises:
+            SymbolError: if the events of the model contain spaces and the text is several of them.
+            DataError: if the text is the name of a file; give a `Path`.
+        """
+        reader = self._reader()
+        texts, is_one = self._given(text, column)
+        return reader.surprisal(texts, by, is_one=is_one)
+
+    def score_each(
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[SequenceSurprisal]:
+        """The surprisal of every line or document, in order; see `Task.score`.
+
+        Raises:
+            ConfigError: if the model reads a stream, which is one sequence.
+        """
+        for found in self.sequence_bits(data, allow_unknown=allow_unknown, progress=progress):
+            yield found.summed(None if self.alarm is None else self.alarm.bits)
+
+    def sequence_bits(
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[SequenceBits]:
+        """Every line or document with the surprisal of each of its symbols; see `score_each`."""
+        reader, source = self._reader(), self._open(data)
+        check_sequences(self.sequences)
+        corpus = self._corpus(source, allow_unknown)
+        return bits_by_sequence(reader, corpus, source, progress=progress)
+
+    def threshold(
+        self,
+        normal: Data,
+        *,
+        false_alarms: float = 0.01,
+        per: AlarmUnit = "sequence",
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Threshold:
+        """Choose the surprisal above which events are anomalies; `alarm`, and `save`, keep it.
+
+        Args:
+            normal: normal sequences, other ones than the model was fitted to.
+            false_alarms: the largest rate of false alarms to expect.
+            per: what the rate counts: "sequence", by its highest surprisal, or "event".
+            allow_unknown: whether most of the symbols may be unknown.
+            progress: callback that receives the number of symbols scored so far.
+
+        Raises:
+            DataError: if there are too few of them for this rate.
+        """
+        check_rate(false_alarms, per)
+        found = self.sequence_bits(normal, allow_unknown=allow_unknown, progress=progress)
+        name = self._open(normal).name
+        self.alarm = choose_threshold(found, false_alarms=false_alarms, per=per, name=name)
+        return self.alarm
+
+    def detect(
+        self,
+        data: Data,
+        *,
+        threshold: float | None = None,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> EventTable:
+        """Every event of every sequence, with its surprisal and whether it is an anomaly.
+
+        Args:
+            data: sequences, such as a table of events with the columns of the training data.
+            threshold: the surprisal, in bits, above which an event is an anomaly; None: that of
+                `alarm`.
+            allow_unknown: whether most of the symbols may be unknown.
+            progress: callback that receives the number of symbols scored so far.
+
+        Raises:
+            ConfigError: if there is no threshold, or the model reads a stream.
+        """
+        bits = self.alarm_bits(threshold)
+        found = self.sequence_bits(data, allow_unknown=allow_unknown, progress=progress)
+        return EventTable([judge(sequence, bits) for sequence in found], bits)
+
+    def alarm_bits(self, threshold: float | None = None) -> float:
+        """A threshold that was given, or that of `alarm`.
+
+        Raises:
+            ConfigError: if there is none, or it is not a number.
+        """
+        if threshold is None and self.alarm is None:
+            raise ConfigError(
+                "the model has no threshold yet: choose one on normal data (seriatim threshold "
+                "MODEL NORMAL, in Python lm.threshold), or give one in bits"
+            )
+        if threshold is not None and not math.isfinite(threshold):
+            raise ConfigError(f"threshold = {threshold:g}: give a number of bits")
+        return self.alarm.bits if threshold is None and self.alarm else float(threshold or 0)
+
+    def _given(self, text: Any, column: str | None) -> tuple[list[Text], bool]:
+        """The texts of what `surprisal` takes, and whether they are one text."""
+        if isinstance(text, str):
+            symbols = self._fitted()[1]
+            if not (symbols.is_events and symbols.is_known(text)):
+                check_text(text)
+            return [text], True
+        if isinstance(text, PathLike | Source) or is_frame(text):
+            source = (
+                self._open(text)
+                if column is None
+                else open_source(text, sequences=self.sequences, column=column)
+            )
+            texts: list[Text] = list(source.texts())
+            is_text = source.columns == Columns() and not source.is_in_memory
+            if is_text and all(isinstance(t, str) for t in texts):
+                end = "\n" if self.sequences == "line" else ""
+                return ["".join(str(t) + end for t in texts)], True
+            return texts, False
+        items = list(text)
+        is_one = self._fitted()[1].is_events and all(isinstance(item, str) for item in items)
+        return ([items] if is_one else items), False
