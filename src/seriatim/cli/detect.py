@@ -47,6 +47,9 @@ def threshold(
         threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
+    from seriatim.tasks.anomalies import check_rate
+
+    check_rate(false_alarms, per)
     lm = _loaded(model, "threshold", threads)
     reporter = Reporter(is_quiet=json)
     with given_file(normal, _format(lm, files)) as file:

@@ -143,9 +143,13 @@ class JoinedTable(RecordTable[JoinedSurprisal]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """sentence, symbol or word, start, end, the bits of each model, what it does not know."""
-        unknown = [f"{name}_unknown" for name in self.models]
-        return ("sentence", self.by, "start", "end", *self.models, *unknown)
+        """sentence, symbol or word, start, end, the bits of each model, what it does not know.
+
+        The column of bits has the name of the model; `word_bits` of a model called `word`.
+        """
+        place = "sentence", self.by, "start", "end"
+        bits = [f"{name}_bits" if name in place else name for name in self.models]
+        return *place, *bits, *(f"{name}_unknown" for name in self.models)
 
     def cells(self, row: JoinedSurprisal) -> tuple[Any, ...]:
         """The values of a row."""
