@@ -243,6 +243,18 @@ def test_the_threshold_is_said_and_given_as_json(
     assert "give at least 999 normal sequences" in capsys.readouterr().err
 
 
+def test_a_threshold_chosen_on_the_training_data_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["--column", "action", "--sequence-column", "visit", "--order-column", "time"]
+    fit = ["fit", str(folder / "train.csv"), *columns, "--symbols", "word", "--model", "markov"]
+    assert main([*fit, "--order", "3", "--out", str(tmp_path / "m"), "--quiet"]) == 0
+    for data, is_said in {"train.csv": True, "normal.csv": False}.items():
+        capsys.readouterr()
+        assert main(["threshold", str(tmp_path / "m"), str(folder / data)]) == 0
+        assert ("the model was fitted to" in capsys.readouterr().err) is is_said
+
+
 def test_verdicts_are_printed_as_text_csv_and_json(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

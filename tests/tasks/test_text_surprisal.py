@@ -152,6 +152,13 @@ def test_a_text_that_looks_like_a_file_is_refused_unless_it_is_in_a_list() -> No
     assert lm.surprisal("the end of a.txt").bits > 0
 
 
+def test_what_is_no_text_is_refused() -> None:
+    lm = _fitted("word", "line")
+    for wrong in (3, [3], None, ["the cat", None]):
+        with pytest.raises(DataError, match="give a text, a list of texts, a Path or a data frame"):
+            lm.surprisal(wrong)  # type: ignore[arg-type]
+
+
 def test_words_and_symbols_are_the_only_units() -> None:
     with pytest.raises(ConfigError, match='by=\'words\': choose "symbol" or "word"'):
         _fitted("char", "line").surprisal("the", by="words")  # type: ignore[arg-type]

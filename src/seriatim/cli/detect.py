@@ -54,6 +54,11 @@ def threshold(
     reporter = Reporter(is_quiet=json)
     with given_file(normal, _format(lm, files)) as file:
         source = open_data(lm, file, files, reading)
+        if lm.is_training_data(source):
+            reporter.note(
+                f"the model was fitted to {normal}, which it predicts better than other normal "
+                "data: expect more false alarms, or give data that it was not fitted to"
+            )
         found = lm.threshold(
             source,
             false_alarms=false_alarms,

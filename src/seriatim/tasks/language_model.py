@@ -483,6 +483,12 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         assert self.sequences is not None  # it is fitted
         return SavedLanguageModel(describe(self.config), self.sequences, self.reading, self.alarm)
 
+    def is_training_data(self, source: Source) -> bool:
+        """Whether a source is what the model was fitted to, or what its training part came from."""
+        run, split = self.training.run or {}, self.training.split or {}
+        known = dict(run.get("data", {})).get("train"), split.get("source")
+        return source.fingerprint() in known
+
     def save_threshold(self, path: str | PathLike[str]) -> None:
         """Keep `alarm` in the folder of this model, which is otherwise left as it is.
 

@@ -6,7 +6,7 @@ The half of `LanguageModel` that judges given sequences; it calls the functions 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from seriatim.data.frames import is_frame
 from seriatim.data.sources import DataFrame, Source, open_source
 from seriatim.data.tables import Columns
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, DataError
 from seriatim.tasks.anomalies import (
     AlarmUnit,
     EventTable,
@@ -208,6 +208,12 @@ class SurprisalJudge(ABC):
                 end = "\n" if self.sequences == "line" else ""
                 return ["".join(str(t) + end for t in texts)], True
             return texts, False
-        items = list(text)
+        items = list(text) if isinstance(text, Iterable) else [text]
+        for item in items:
+            if not isinstance(item, str | list | tuple):
+                raise DataError(
+                    f"{item!r:.60} is of type {type(item).__name__}: give a text, a list of texts, a "
+                    "Path or a data frame"
+                )
         is_one = self._fitted()[1].is_events and all(isinstance(item, str) for item in items)
         return ([items] if is_one else items), False
