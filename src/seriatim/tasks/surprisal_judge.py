@@ -212,8 +212,8 @@ class SurprisalJudge(ABC):
         for item in items:
             if not isinstance(item, str | list | tuple):
                 raise DataError(
-                    f"{item!r:.60} is of type {type(item).__name__}: give a text, a list of texts, a "
-                    "Path or a data frame"
+                    f"{item!r:.60} is of type {type(item).__name__}: give a text, a list of texts, "
+                    "a Path or a data frame"
                 )
         is_one = self._fitted()[1].is_events and all(isinstance(item, str) for item in items)
         return ([items] if is_one else items), False
