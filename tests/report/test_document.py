@@ -79,3 +79,8 @@ def test_a_column_has_the_format_that_its_table_gives_it() -> None:
 
 def test_wide_characters_keep_columns_aligned() -> None:
     assert text_table([["a", "b"], ["猫", "1"]]) == "a   b\n猫  1"
+
+
+def test_a_layer_name_is_broken_at_its_dots_and_a_number_nowhere() -> None:
+    html = Table("T", ["layer", "r"], [["layers.0.cell", "r 0.5"]]).html()
+    assert "layers.0.<wbr>cell" in html and "r 0.5" in html

@@ -5,6 +5,7 @@ Knows cells and how numbers are rounded for people; no result and no page around
 
 import html
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -12,6 +13,8 @@ from typing import TypeAlias
 from seriatim.report.terminal import text_table
 
 Cell: TypeAlias = str | int | float | None
+
+_DOT = re.compile(r"(?<=\w)\.(?=[a-z])")  # of a layer's name, which may be broken there
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _row_html(row: Sequence[str], numeric: Collection[int], *, is_head: bool = F
         tag = "th" if i == 0 or is_head else "td"
         scope = ' scope="col"' if is_head else ' scope="row"' if i == 0 else ""
         align = ' class="n"' if i in numeric else ""
-        cells.append(f"<{tag}{scope}{align}>{html.escape(text)}</{tag}>")
+        cells.append(f"<{tag}{scope}{align}>{_DOT.sub('.<wbr>', html.escape(text))}</{tag}>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
