@@ -78,10 +78,12 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(h))), None
 
 
-def training_steps(model: nn.Module, tokens: np.ndarray, B: int, L: int) -> Iterator[None]:
+def training_steps(
+    model: nn.Module, tokens: np.ndarray, B: int, L: int, rate: float = 1e-3
+) -> Iterator[None]:
     """The training loop of the tutorials: one step per item taken."""
     data = torch.from_numpy(tokens.astype(np.int64))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     model.train()
     while True:
         starts = torch.randint(len(data) - L - 1, (B,))

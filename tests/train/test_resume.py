@@ -6,7 +6,7 @@ The killing is real: a process of its own, SIGKILL from outside, at random insta
 import multiprocessing
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import seriatim as st
 from seriatim.core.model import SequenceModel
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
+from seriatim.train.budget import Plan
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.checkpoint import store
 from seriatim.train.checkpoint.diff import compare
@@ -87,12 +88,18 @@ def built(case: Case) -> SequenceModel:
     return model
 
 
-def run(name: str, folder: Path, slowness: float = 0.0, steps: int | None = None) -> None:
-    """Begin the run of a case, or resume it."""
+def run(name: str, folder: Path, slowness: float = 0.0, plan: Plan | None = None) -> None:
+    """Begin the run of a case, or resume it; with a plan, repeat what it found by a clock."""
     case = CASES[name]
     options = options_of(case)
-    if steps is not None:
-        options = replace(options, minutes=None, steps=steps)
+    if plan is not None:
+        options = replace(
+            options,
+            minutes=None,
+            steps=plan.steps,
+            evaluate_symbols=plan.evaluate_symbols,
+            pace=tuple(astuple(stretch) for stretch in plan.pace),
+        )
 
     def wait() -> bool:
         time.sleep(slowness)
@@ -149,8 +156,8 @@ def test_a_run_killed_at_random_instants_ends_with_the_bits_of_an_undisturbed_ru
     head = store.read_head(killed)
     assert head is not None
     if "minutes" in CASES[name].options:
-        # The number of steps was measured at first: the run is that of so many steps.
-        run(name, whole, steps=head.numbers.plan.steps)
+        # Its steps and its pace were measured: the run is that of so many steps at this pace.
+        run(name, whole, plan=head.numbers.plan)
     else:
         run(name, whole)
     assert_same_bits(killed, whole)

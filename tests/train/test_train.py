@@ -23,7 +23,7 @@ from seriatim.train.callbacks.history import History, Progress
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.loop import fit
 from seriatim.train.optimizer import make_optimizer
-from seriatim.train.options import TrainingOptions
+from seriatim.train.options import TrainingOptions, configure_training
 from seriatim.train.trainer import Trainer
 
 V = 5  # symbols of every corpus here; the boundary is 1
@@ -592,10 +592,27 @@ def test_minutes_become_steps_that_fill_the_time_including_evaluations(
     history = fit(
         model, stream(), stream(200), small(steps=None, minutes=5), callbacks=Callbacks(clock=clock)
     )
-    assert 0.9 * 300 < clock() - began <= 300.001
+    assert 0.95 * 300 < clock() - began <= 300.001
     assert history.stopped == "finished"
     assert history.steps_done == history.steps
     assert history.seconds == pytest.approx(clock() - began)
+
+
+def test_a_machine_that_slows_down_midway_still_ends_in_time_with_a_small_rate() -> None:
+    model, clock = Bigram(), SteppingClock(0.2, 0.1)
+    clock.attach(model)
+
+    def slow_down(progress: Progress) -> None:
+        if progress.step > 300:
+            clock.training = 0.8
+
+    began = clock()
+    options = small(steps=None, minutes=5)
+    callbacks = Callbacks(clock=clock, progress=slow_down)
+    history = fit(model, stream(), stream(200), options, callbacks=callbacks)
+    assert 0.95 * 300 < clock() - began <= 1.02 * 300
+    assert history.evaluations[-1].learning_rate < 0.2 * options.peak_rate
+    assert len(history.pace) > 10
 
 
 def test_repeating_the_recorded_number_of_steps_gives_the_same_weights() -> None:
@@ -605,7 +622,7 @@ def test_repeating_the_recorded_number_of_steps_gives_the_same_weights() -> None
     history = fit(
         timed, stream(), stream(200), small(steps=None, minutes=1), callbacks=Callbacks(clock=clock)
     )
-    repeated = fit(again, stream(), stream(200), small(steps=history.steps))
+    repeated = fit(again, stream(), stream(200), configure_training(history.repetition))
     assert 20 < history.steps < 60
     assert torch.equal(weights(timed), weights(again))
     assert [e.valid_nats for e in history.evaluations] == [

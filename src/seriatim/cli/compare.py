@@ -43,7 +43,7 @@ def compare(
     split: Annotated[
         tuple[float, float, float] | None, Parameter(group=READING, negative_iterable=())
     ] = None,
-    symbols: Annotated[str, Parameter(alias="-s", group=READING)] = "char",
+    symbols: Annotated[str, Parameter(alias="-s", group=READING)] = "auto",
     min_count: Annotated[int, Parameter(group=READING)] = 1,
     max_symbols: Annotated[int | None, Parameter(group=READING)] = None,
     sequences: Annotated[
@@ -84,7 +84,8 @@ def compare(
         test: the test text. [default: a part of the data]
         split: the fractions of the data for training, validation and test. [default: 0.8 0.1 0.1,
             with at most 100 kB for each of the last two]
-        symbols: byte, char, word or bpe:N, for all models without symbols of their own in --models.
+        symbols: byte, char, word or bpe:N, for all models without symbols of their own in --models;
+            auto: what seriatim look advises.
         min_count: the least count of a character or word; rarer ones become <unk>.
         max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the data as one stream.
@@ -261,6 +262,7 @@ def parse_models(text: str) -> "dict[str, Entrant]":
 
 def _entrant(family: str, options: Mapping[str, str]) -> "Entrant":
     from seriatim.comparison.entrants import Entrant
+    from seriatim.tasks.budget_policy import leaves_size_open
 
     own = dict(options)
     preset, symbols = own.pop("preset", None), own.pop("symbols", None)
@@ -272,9 +274,11 @@ def _entrant(family: str, options: Mapping[str, str]) -> "Entrant":
             raise ConfigError(f"unknown option {name}{suggestion}")
     training = {n: v for n, v in own.items() if n in trainable and n not in of_model}
     of_config = {n: v for n, v in own.items() if n not in training}
+    config = configure(family, of_config, preset=preset)
     return Entrant(
-        config=configure(family, of_config, preset=preset),
+        config=config,
         symbols=symbols,
         training=training,
         preset=preset,
+        may_resize=preset is None and leaves_size_open(config, of_config),
     )

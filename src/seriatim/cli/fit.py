@@ -31,7 +31,9 @@ def fit(
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     preset: str | None = None,
     init: Path | None = None,
+    repeat: Path | None = None,
     allow_unknown: Flag = False,
+    allow_untrained: Flag = False,
     from_arpa: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
@@ -66,15 +68,20 @@ def fit(
         preset: a published model: classic is the transformer of Vaswani et al. 2017; zaremba-small
             and zaremba-medium are the lstm of Zaremba et al. 2014, with its training.
         init: the folder of a model to train further on new data, with its symbols and sizes.
+        repeat: the folder of a model that is to be made again from the same data, with its options,
+            its number of steps and, of a run in minutes, its recorded pace.
         allow_unknown: with --init: train even if more than half of the symbols of the data are
             unknown to the model.
+        allow_untrained: accept a model that no evaluation found better than before training, which
+            otherwise ends with an error (the model is saved all the same).
         from_arpa: an ARPA file, written by any tool, to turn into a Markov model; no data is read.
         valid: the validation data; without it a part of the training data is split off.
         test: the test data, for the final scores; without it and without --valid a part of the
             training data is split off.
         split: the fractions of training, validation and test where they are split off.
-        symbols: byte, char, word or bpe:N; also bpe for a translator, whose default it is, and
-            nfd for a labeller. [default: char]
+        symbols: byte, char, word or bpe:N, or auto: what seriatim look advises; also bpe for a
+            translator, whose default it is, and nfd for a labeller. [default: auto; char for a
+            labeller]
         min_count: the least count of a character or word; rarer ones become <unk>. [default: 1]
         max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the text as one stream.
@@ -128,6 +135,7 @@ def fit(
         task=task,
         options=task_options,
         init=init,
+        repeat=repeat,
         train=train,
         valid=valid_files,
         test=test_files,
@@ -135,6 +143,7 @@ def fit(
         training=training_options,
         allow_unknown=allow_unknown,
         full_scores=full_scores,
+        allow_untrained=allow_untrained,
         processes=processes,
         quiet=quiet,
         json=json,

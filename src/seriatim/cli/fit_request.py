@@ -121,6 +121,7 @@ class FitRequest:
         task: the name of the task; None: by the data.
         options: the options of the new task.
         init: the folder of a model to train further, in place of a new task.
+        repeat: the folder of a model whose run is repeated by its record.
         train: the files of training data.
         valid: the files of validation data; None: split off.
         test: the files of test data; None: split off, or none.
@@ -128,6 +129,7 @@ class FitRequest:
         training: the training options that were given, by name.
         allow_unknown: whether data most of whose symbols --init does not know is taken.
         full_scores: whether all validation and test data are scored, not a sample.
+        allow_untrained: whether a model that training did not improve is a result.
         processes: the number of processes; None: one, or as many as a launcher has started.
         quiet: whether no progress is shown.
         json: whether the record is printed as JSON.
@@ -136,6 +138,7 @@ class FitRequest:
     task: str | None
     options: "TaskOptions"
     init: Path | None
+    repeat: Path | None
     train: "DataFiles"
     valid: "DataFiles | None"
     test: "DataFiles | None"
@@ -143,6 +146,7 @@ class FitRequest:
     training: Mapping[str, Any]
     allow_unknown: bool
     full_scores: bool
+    allow_untrained: bool
     processes: int | None
     quiet: bool
     json: bool

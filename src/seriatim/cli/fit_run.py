@@ -4,9 +4,11 @@ Knows a task by what all tasks have; no data.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seriatim.cli.clock import command_began
 from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Reporter, print_json, print_notes
@@ -28,6 +30,9 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     """
     from seriatim.train.distributed import current
 
+    began = command_began()
+    if request.repeat is not None:
+        request = _repeated(request, request.repeat)
     task = _make_task(request)
     task.training_options(request.training)  # a mistake is better found before the data is read
     files = request.train, request.valid, request.test
@@ -39,13 +44,41 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     if current().is_main:
         print_notes(*parts)
     reporter = Reporter(is_quiet=request.quiet or request.json)
-    out = _fit_and_save(task, parts, request, folder, reporter)
+    out = _fit_and_save(task, parts, request, folder, reporter, began)
     if not current().is_main:
         return
     if request.json:
         print_json({**task.info(), "out": str(out)})
     else:
         print(_summary(task, out))
+    if _has_learnt_nothing(task) and not request.allow_untrained:
+        raise TrainingError(
+            f"no evaluation was better than the model before training, which is saved in {out}: "
+            "give more time, a lower --learning-rate or more text, or accept it with "
+            "--allow-untrained"
+        )
+
+
+def _repeated(request: FitRequest, folder: Path) -> FitRequest:
+    """The request with the options of a run that is repeated.
+
+    Raises:
+        ConfigError: if options are given as well, or the model was not trained by gradients.
+    """
+    from seriatim.tasks.options import TaskOptions
+    from seriatim.tasks.registry import load
+
+    given = {**request.training, **({} if request.options == TaskOptions() else {"--model": 0})}
+    if given or request.init is not None:
+        raise ConfigError(
+            f"--repeat takes the model and its training from {folder}: leave out all options of "
+            "models, symbols and training"
+        )
+    before = load(folder)
+    fit = before.training.fit
+    if fit is None:
+        raise ConfigError(f"the model in {folder} was not trained by gradients: fit it anew")
+    return replace(request, task=before.name, training=fit.repetition)
 
 
 def _check_finished(
@@ -82,6 +115,8 @@ def _make_task(request: FitRequest) -> "AnyTask":
         )
     if request.processes is not None and not kind.runs_in_processes:
         raise ConfigError(f"--processes is not an option of {kind.noun}")
+    if request.repeat is not None:
+        return kind.unfitted(request.repeat)
     if request.init is None:
         return kind.from_options(request.options)
     if request.options != TaskOptions():
@@ -99,6 +134,7 @@ def _fit_and_save(
     request: FitRequest,
     folder: RunFolder,
     reporter: Reporter,
+    began: float,
 ) -> Path:
     """Fit the task and save it; returns where."""
     from seriatim.train.distributed import LostProcessError, current
@@ -113,7 +149,7 @@ def _fit_and_save(
                 test=test,
                 split=request.split,
                 options=request.training,
-                callbacks=callbacks,
+                callbacks=replace(callbacks, began=began),
                 checkpoints=folder.checkpoints(),
                 allow_unknown=request.allow_unknown,
                 full_scores=request.full_scores,
@@ -133,6 +169,19 @@ def _fit_and_save(
     folder.end(task.training, reporter)
     reporter.done()
     return out
+
+
+def _has_learnt_nothing(task: "AnyTask") -> bool:
+    """Whether the best weights are those of a new model before its first step."""
+    fit = task.training.fit
+    begun_from = ((task.training.run or {}).get("model") or {}).get("begun from")
+    return (
+        fit is not None
+        and begun_from is None
+        and fit.steps_done > 0
+        and fit.best_step == 0
+        and fit.stopped in ("finished", "patience")
+    )
 
 
 def _save(task: "AnyTask", folder: RunFolder) -> Path:

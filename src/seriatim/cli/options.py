@@ -26,7 +26,7 @@ from cyclopts import Group, Parameter
 
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import FAMILIES, PAIR_FAMILIES
-from seriatim.train.options import TrainingOptions
+from seriatim.train.options import RECORDED, TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 Options: TypeAlias = Mapping[str, Any]
@@ -113,6 +113,7 @@ def _training_options() -> Mapping[str, Any]:
     return {
         f.name: _option(f.name, hints[f.name], texts[f.name], {"training": f}, _TRAINING)
         for f in fields(TrainingOptions)
+        if f.name not in RECORDED
     }
 
 

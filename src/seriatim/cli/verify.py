@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 _CHOSEN = ("--out", "--resume", "--overwrite", "--keep-checkpoints", "--checkpoint-minutes")
 _DROPPED = ("--verify", "--json", "--quiet", "-q")
+# Options about data and processes, and the number of values of each.
+_FILES = ("data", "valid", "test", "source", "target", "valid-source", "valid-target")
+_READING = ("format", "encoding", "field", "column", "sequence-column", "order-column")
+_OTHERS = ("test-source", "test-target", "source-column", "target-column", "processes", "threads")
+_DATA = {
+    **{f"--{name}": 1 for name in (*_FILES, *_READING, *_OTHERS)},
+    "--split": 3,
+    "--skip-empty": 0,
+}
 _CHECKPOINTS = 10  # of the killed run, so that it is resumed midway
 _ATTEMPTS = 5  # a run may be over before it is killed
 
@@ -34,7 +43,7 @@ class VerifyRequest(Exception):  # noqa: N818  # a request, not an error
 def verify_fit(arguments: Sequence[str]) -> None:
     """Run a fit to its end, and again killed at a random instant and resumed; compare all bits.
 
-    With --minutes, the second run takes as many steps as the first.
+    With --minutes, the second run repeats the first by its record.
 
     Args:
         arguments: the data and options of `fit`.
@@ -55,7 +64,7 @@ def verify_fit(arguments: Sequence[str]) -> None:
         _wait(_start(options, whole, ["--keep-checkpoints"]))
         end = _head(whole).numbers
         seconds = min(time.monotonic() - began, end.seconds.total)
-        again = _with_steps(options, end.plan.steps)
+        again = _repeating(options, whole)
         killed_at = _start_and_kill(again, killed, seconds, reporter)
         reporter.note("resuming it")
         _wait(_start(again, killed, ["--resume", "--keep-checkpoints"]))
@@ -126,13 +135,27 @@ def _head(out: Path) -> "CheckpointHead":
     return head
 
 
-def _with_steps(options: Sequence[str], steps: int) -> list[str]:
-    """The options with a number of steps in place of minutes, which would be measured anew."""
-    joined = [token for token in options if not token.startswith("--minutes=")]
-    if "--minutes" in joined:
-        i = joined.index("--minutes")
-        del joined[i : i + 2]
-    return joined if len(joined) == len(options) else [*joined, "--steps", str(steps)]
+def _repeating(options: Sequence[str], whole: Path) -> list[str]:
+    """The options that repeat a run in minutes, which would be measured anew, by its record.
+
+    Of the others only those remain that say where the data is and how it is read.
+    """
+    if not any(token.partition("=")[0] == "--minutes" for token in options):
+        return list(options)
+    kept: list[str] = []
+    left = 0  # values of the last option that is kept
+    for token in options:
+        name = token.partition("=")[0]
+        if name.startswith("--"):
+            left = 0 if "=" in token else _DATA.get(name, 0)
+            if name in _DATA:
+                kept.append(token)
+        elif left > 0:
+            left -= 1
+            kept.append(token)
+        elif Path(token).exists():
+            kept.append(token)
+    return [*kept, "--repeat", str(whole)]
 
 
 def _compare(whole: Path, killed: Path) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ Knows what was measured and what it is called; trains nothing.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,11 +36,14 @@ from seriatim.metrics.bootstrap import Floats, bootstrap_interval, ratio
 from seriatim.metrics.significance import (
     MIN_BLOCKS,
     MIN_SEEDS,
+    BestMixture,
     PairwiseDifference,
     best_mixture,
     pairwise_differences,
 )
 from seriatim.report.terminal import count_noun
+
+UNEQUAL = 0.1  # of the time: a model that had more or less is named
 
 
 def conclude(scored: ScoredRuns, budget: BudgetRecord, seconds: float) -> ComparisonRecord:
@@ -53,6 +57,7 @@ def conclude(scored: ScoredRuns, budget: BudgetRecord, seconds: float) -> Compar
     unit = "character" if scored.is_by_character else "symbol"
     models = tuple(_model(scored, name) for name in scored.runs)
     texts, families, notes = _pairs(scored)
+    notes = [*notes, *_unequal_time(scored, budget)]
     mixture = _mixture(scored)
     return ComparisonRecord(
         data=_data(scored),
@@ -145,6 +150,10 @@ def _mixture(scored: ScoredRuns) -> MixtureRecord | None:
     mixed = TrainedRun(best_run.record, best_run.valid, mixture.nats.astype(np.float32))
     blocks = scored.bits(best, mixed)
     bits, p_value = float(blocks.sum()) / total, None
+    alone = scored.mean_bits(best, best_run)
+    if bits >= alone:  # weights of the validation text that do worse on the test text: no mixture
+        mixture, blocks = _alone(mixture, best), scored.bits(best, best_run)
+        bits = alone
     if scored.blocks.count >= MIN_BLOCKS:
         pair = {"mixture": blocks[None], best: scored.bits(best, best_run)[None]}
         p_value = pairwise_differences(pair, scored.sizes)[0].p_value
@@ -155,10 +164,33 @@ def _mixture(scored: ScoredRuns) -> MixtureRecord | None:
         bits_per_character=_per_character(scored, best, float(blocks.sum())),
         contributions={n: nats / LN2 / total for n, nats in mixture.contributions.items()},
         best=best,
-        gain=scored.mean_bits(best, best_run) - bits,
+        gain=alone - bits,
         p_value=p_value,
         left_out=tuple(name for name in scored.best if name not in names),
     )
+
+
+def _alone(mixture: BestMixture, best: str) -> BestMixture:
+    """The mixture in which one model has all of the weight."""
+    weights = {name: float(name == best) for name in mixture.weights}
+    kept = {name: weights[name] * nats for name, nats in mixture.contributions.items()}
+    return replace(mixture, weights=weights, contributions=kept)
+
+
+def _unequal_time(scored: ScoredRuns, budget: BudgetRecord) -> list[str]:
+    """A sentence about the models that did not get the time that every model was to have."""
+    if budget.kind != "minutes":
+        return []
+    asked = 60.0 * budget.amount
+    short = [
+        f"{name} ({runs[0].record.train_seconds:.0f} s)"
+        for name, runs in scored.trained.items()
+        if not runs[0].record.is_counted
+        and abs(runs[0].record.train_seconds / asked - 1.0) > UNEQUAL
+    ]
+    if not short:
+        return []
+    return [f"each model was to train for {asked:.0f} s, and {', '.join(short)} did not"]
 
 
 # ---- models -------------------------------------------------------------------------------------

@@ -42,12 +42,14 @@ class Entrant:
         symbols: its own vocabulary, as `LanguageModel` takes it; None: the comparison's.
         training: its own training options, by name.
         preset: the preset that `config` was made from, which may have training options of its own.
+        may_resize: whether a budget in minutes chooses the size, which was not given.
     """
 
     config: ModelConfig
     symbols: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
+    may_resize: bool = False
 
 
 Models = Mapping[str, ModelConfig | Entrant] | list[str] | tuple[str, ...] | None
@@ -71,7 +73,7 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
             for name, model in models.items()
         }
     else:
-        entrants = {name: Entrant(config=configure(name, {})) for name in models}
+        entrants = {name: Entrant(config=configure(name, {}), may_resize=True) for name in models}
     if not entrants:
         raise ConfigError("no model was given to compare: give two or more")
     for name in entrants:
@@ -93,7 +95,7 @@ class Budget:
     """What every model may spend.
 
     Attributes:
-        minutes: of training, evaluations included.
+        minutes: from a model's first step of preparation to its last update, evaluations included.
         tokens: symbols trained on, in those of the first model; models of other vocabularies are
             trained on as much text.
         operations: floating-point operations of training; a backward pass counts as two forward
@@ -160,12 +162,12 @@ class Prepared:
 
     Attributes:
         lm: the model, not fitted.
-        options: how it is trained.
+        options: how it is trained; by name where a budget in minutes chooses what is not there.
         estimate: a callback that receives the cost of a step before the first one.
     """
 
     lm: LanguageModel
-    options: TrainingOptions
+    options: TrainingOptions | Mapping[str, Any]
     estimate: Callable[[Estimate], None] | None = None
 
 
@@ -215,9 +217,12 @@ def prepare(
             targets = _targets(config, vocabulary, budget.operations)
         steps = _steps(config, vocabulary, train, options(), targets, budget)
         return Prepared(lm, options(steps=steps))
+    if budget.minutes is not None:
+        lm.leave_open(entrant.preset, entrant.may_resize and budget.parameters is None)
+        given = {**training, **entrant.training, "seed": seed, "minutes": budget.minutes}
+        return Prepared(lm, given, _refuse_slow(budget.minutes))
     limits = {name: getattr(budget, name) for name in BUDGETS if getattr(budget, name) is not None}
-    estimate = None if budget.minutes is None else _refuse_slow(budget.minutes)
-    return Prepared(lm, options(**limits), estimate)
+    return Prepared(lm, options(**limits))
 
 
 def _targets(config: ModelConfig, vocabulary: Vocabulary, operations: float) -> float:

@@ -139,7 +139,7 @@ def compare(
         seeds: the number of seeds of each model; with 3 or more, families are compared too.
         seed: the first seed.
         symbols: the vocabulary of all models that have none of their own: "byte", "char", "word",
-            "bpe:N".
+            "bpe:N"; "auto": what `look` advises.
         min_count, max_symbols: limits on a vocabulary of characters or words; see `LanguageModel`.
         sequences: what one sequence is; None: as `open_source` decides.
         valid, test: validation and test data; what is missing is split off.

@@ -17,7 +17,7 @@ from seriatim.data.splits import SplitRecord, split_source
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, DataError
 from seriatim.tasks.base import Log
-from seriatim.tasks.encoding import encode_parts
+from seriatim.tasks.encoding import AUTO, chosen_symbols, encode_parts
 from seriatim.tasks.parts import Fractions, split_parts
 from seriatim.tasks.speller import fit_speller, spelling_bits
 from seriatim.tasks.surprisal_judge import Data
@@ -90,10 +90,13 @@ def open_shared_data(
     log("reading and splitting the text")
     source = open_source(data, sequences=None if isinstance(data, Source) else options.sequences)
     parts, record = _open_parts(source, options)
-    vocabulary_of = {name: e.symbols or options.symbols for name, e in entrants.items()}
+    usual, least = options.symbols, options.min_count
+    if usual == AUTO and not all(entrant.symbols for entrant in entrants.values()):
+        usual, (least, _) = chosen_symbols(parts["train"], None, (least, None), log)
+    vocabulary_of = {name: e.symbols or usual for name, e in entrants.items()}
     vocabularies, corpora = {}, {}
     for spec in dict.fromkeys(vocabulary_of.values()):
-        limits = (options.min_count, options.max_symbols) if spec in ("char", "word") else (1, None)
+        limits = (least, options.max_symbols) if spec in ("char", "word") else (1, None)
         vocabularies[spec], corpora[spec] = encode_parts(
             parts, None, spec=spec, cut=limits, log=log
         )

@@ -12,13 +12,13 @@ from typing import TypeAlias
 from seriatim.data.vocab.nfd import decompose
 from seriatim.data_profile.predictability import Predictability
 from seriatim.data_profile.result import DataProfile
+from seriatim.data_profile.symbols import choose_symbols
 from seriatim.data_profile.text_facts import TextFacts
 
 FitOptions: TypeAlias = dict[str, int | str]
 
 _FEW = 20_000  # symbols: with fewer, n-grams are counted and no weights are trained
 _NEGLIGIBLE = 0.01  # the fraction of the unigram's bits that context must save
-_BPE_FROM = 3_000_000  # characters
 _TRANSFORMER_FROM = 20_000_000  # symbols
 
 # (symbols of training up to which a width suffices, width, minutes of training)
@@ -73,7 +73,13 @@ def advise(profile: DataProfile) -> Advice:
 def _advise_text(profile: DataProfile) -> Advice:
     part, facts = profile.train, profile.train.facts
     num_characters = facts.num_characters / max(part.sample.fraction, 1e-9)
-    symbols = _choose_symbols(profile, num_characters)
+    chosen = choose_symbols(
+        facts,
+        part.sample.fraction,
+        is_word=part.kind.options.get("symbols") == "word",
+        num_characters=num_characters,
+    )
+    symbols = _Choice(chosen.symbols, chosen.options, (f"symbols: {chosen.why}",))
     family = _choose_family(profile, _num_symbols(profile, symbols.value, num_characters))
     options = symbols.options | family.options
     if symbols.value.startswith("bpe") and family.value == "markov":
@@ -116,40 +122,6 @@ def _why_sequences(profile: DataProfile) -> str:
     else:
         reason = "the preceding lines hardly help a short context (line would do as well)"
     return f"sequences: {profile.sequences}, since {reason}; measured with 6-grams on held-out text"
-
-
-def _choose_symbols(profile: DataProfile, num_characters: float) -> _Choice:
-    facts, kind = profile.train.facts, profile.train.kind
-    if facts.is_tokenized or kind.options.get("symbols") == "word":
-        reason = f"symbols: word, since each of the {len(facts.of_words):,} events is one symbol"
-        return _Choice("word", {}, (reason,))
-    if _is_tokenized_text(profile):
-        options: FitOptions = {} if facts.marks["<unk>"] else {"min-count": 2}
-        return _Choice("word", options, ("symbols: word, since the text is already tokenized",))
-    if facts.has_words and num_characters >= _BPE_FROM:
-        small, large = num_characters < 10_000_000, num_characters >= 100_000_000
-        size = 2000 if small else 16000 if large else 8000
-        reason = (
-            f"symbols: bpe:{size}, since {num_characters / 1e6:,.1f} million characters are enough "
-            "to learn subwords, which make sequences three to four times shorter"
-        )
-        return _Choice(f"bpe:{size}", {}, (reason,))
-    types = len(facts.of_characters)
-    if types > 3000:
-        once = sum(n == 1 for n in facts.of_characters.values())
-        reason = f"symbols: char, without the {once:,} of {types:,} characters that occur only once"
-        return _Choice("char", {"min-count": 2}, (reason,))
-    why = "words would be too rare to learn" if facts.has_words else "there are no words"
-    return _Choice("char", {}, (f"symbols: char ({types:,} distinct), since {why}",))
-
-
-def _is_tokenized_text(profile: DataProfile) -> bool:
-    """Whether punctuation is separated from words, and words are frequent enough to learn."""
-    facts = profile.train.facts
-    num_full = max(facts.num_sequences - facts.marks["empty"] - facts.marks["blank"], 1)
-    is_tokenized = facts.marks["spaced punctuation"] > 0.2 * num_full or facts.marks["<unk>"] > 0
-    words = facts.num_words / max(profile.train.sample.fraction, 1e-9)
-    return is_tokenized and facts.has_words and words >= 200_000
 
 
 def _num_symbols(profile: DataProfile, symbols: str, num_characters: float) -> float:

@@ -144,7 +144,7 @@ def detect_kind(
         kind = _of_folder(paths, encoding)
     else:
         kind = _json_in(paths[0], full, encoding) or _delimited(full)
-    return kind or _keyed(full) or _of_lines(full)
+    return kind or _keyed(full) or kind_of_lines(full)
 
 
 def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
@@ -154,7 +154,7 @@ def _head(path: Path, encoding: str, count: int = _HEAD) -> list[str]:
 # ---- lines --------------------------------------------------------------------------------------
 
 
-def _of_lines(full: list[str]) -> DataKind:
+def kind_of_lines(full: list[str]) -> DataKind:
     """Numbers, events or text."""
     words = [line.split() for line in full]
     counts = Counter(word for line in words for word in line)

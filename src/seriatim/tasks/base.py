@@ -19,7 +19,7 @@ from torch import nn
 
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.model import TargetModel
-from seriatim.core.records import Json
+from seriatim.core.records import Json, from_json
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, ModelError, TrainingError
@@ -27,6 +27,7 @@ from seriatim.laws.check import LawReport
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
+from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.parts import Fractions, split_parts
@@ -48,6 +49,7 @@ Encoded = TypeVar("Encoded")  # the data as numbers
 FactsT = TypeVar("FactsT")
 ScoreT = TypeVar("ScoreT")
 
+CHOICE = "choice"  # the name of the document that says what was chosen for a budget
 SCORED = ("valid", "test")  # the parts that are scored at the end
 NOUNS = {"language": "a language model", "translation": "a translator", "labelling": "a labeller"}
 
@@ -156,7 +158,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             DataError: if the data cannot be used, or most of it is unknown to a fitted model.
         """
         began = time.perf_counter()
-        callbacks = callbacks or Callbacks()
+        callbacks = (callbacks or Callbacks()).begun()
         budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
         given = {name: value for name, value in budget.items() if value is not None}
         wanted = self._merged(options, given, None)  # a mistake is found before the data is read
@@ -167,10 +169,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             resume,
             model=about["model"],
             data=about["data"],
-            documents=self.document_names,
+            documents=(*self.document_names, *(() if wanted.minutes is None else (CHOICE,))),
         )
         if documents is not None:
-            self._adopt(documents)
+            self._adopt(documents[: len(self.document_names)])
         with current().main_first():  # it fills the cache, and the others map its files
             corpora = self._encode(parts, callbacks.log)
         for name, corpus in corpora.items():
@@ -180,7 +182,17 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             elif name != "train":
                 note_mostly_unknown(counts, part, callbacks.remark)
         merged = self._merged(options, given, corpora["train"])
-        is_new = self.model is None
+        is_new, choice = self.model is None, BudgetChoice()
+        if merged.minutes is not None and not isinstance(options, TrainingOptions):
+            asked = {**(options or {}), **given}
+            if documents is not None:
+                choice = from_json(BudgetChoice, documents[-1], name=CHOICE)
+            else:
+                left = 60.0 * merged.minutes - (callbacks.clock() - callbacks.began)
+                choice = self._choose(asked, corpora, left)
+            merged = self._merged(self._adapted(choice, asked), {}, corpora["train"])
+            if choice.sentence:
+                callbacks.remark(choice.sentence)
         if self.model is None:
             self.model = self._build(merged.seed, corpora["train"]).to(self.device)
         self.training = replace(
@@ -190,8 +202,11 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             run=about,
             notes=tuple(dict.fromkeys(note for part in parts.values() for note in part.notes)),
             seed=merged.seed,
+            choice=None if choice == BudgetChoice() else choice.to_json(),
         )
-        job = TrainingJob(merged, callbacks, run, self._documents(), is_new)
+        begun_with = {**self._documents(), CHOICE: choice.to_json()}
+        scored = self._num_scored_after(corpora) if score else 0
+        job = TrainingJob(merged, callbacks, run, begun_with, is_new, scored)
         self._learn_and_record(corpora, job)
         if score and current().is_main:
             history = None if full_scores else self.training.fit
@@ -338,6 +353,13 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             task.training = read_training(cls.record_type, path / "training.json", header.format)
         return task
 
+    @classmethod
+    def unfitted(cls, path: str | PathLike[str], *, device: str | None = None) -> Self:
+        """The task in a folder without its weights: `fit` with `training.fit.repetition` repeats it."""
+        path = Path(path)
+        check_task(path, storage.read_header(path).task, cls, f"{cls.__name__}.unfitted")
+        return cls._restored(path, (), device)
+
     # ---- what a task fills in -------------------------------------------------------------------
 
     document_names: ClassVar[Sequence[str]]  # the keys of `_documents`
@@ -458,6 +480,20 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     @abstractmethod
     def _encode(self, parts: Mapping[str, Part], log: Log) -> dict[str, Encoded]:
         """The parts as numbers; chooses the vocabulary first, where there is none yet."""
+
+    def _choose(
+        self, given: Mapping[str, Any], corpora: Mapping[str, Encoded], seconds: float
+    ) -> BudgetChoice:
+        """What suits the seconds that are left, beside the training options that were given."""
+        return BudgetChoice()
+
+    def _adapted(self, choice: BudgetChoice, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options given and chosen; the model takes what was chosen of it."""
+        return choice.of_training(given)
+
+    def _num_scored_after(self, corpora: Mapping[str, Encoded]) -> int:
+        """The symbols that are scored after training, if they take long."""
+        return 0
 
     def _suited(self, given: Mapping[str, Any], corpus: Encoded | None) -> TrainingOptions:
         """`training_options`; a translator suits them to the training data, once it is read."""

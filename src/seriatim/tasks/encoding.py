@@ -4,12 +4,29 @@ Knows sources and vocabularies; no model.
 """
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.sources import Source
 from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.data.word_corpus import can_read_words, read_words
+from seriatim.data_profile.symbols import symbols_of
+
+AUTO = "auto"  # the symbols that `look` advises
+Cut: TypeAlias = tuple[int, int | None]  # the least count, and the greatest number of symbols
+
+
+def chosen_symbols(
+    train: Source, vocabulary: Vocabulary | None, cut: Cut, log: Callable[[str], None]
+) -> tuple[str, Cut]:
+    """The kind of symbols for "auto", and their limits; that of a vocabulary, if there is one."""
+    if vocabulary is not None:
+        return vocabulary.kind, cut
+    chosen = symbols_of(train)
+    log(f"symbols: {chosen.why}")
+    least = int(chosen.options.get("min-count", 1))
+    return chosen.symbols, (max(cut[0], least), cut[1])
 
 
 def encode_parts(

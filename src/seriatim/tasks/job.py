@@ -10,6 +10,7 @@ from seriatim.core.model import TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.errors import ConfigError
+from seriatim.train.budget import Afterwards
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.resume import write_documents
@@ -29,6 +30,8 @@ class TrainingJob:
         checkpoints: the folder of the run; None: no checkpoints are written.
         documents: what the run is begun with, written beside its checkpoints.
         is_new: whether the model has just been built, so that it has learnt nothing yet.
+        scored_after: the number of symbols that are scored when it is trained.
+        seconds_after: the time to be left for other things, of a budget in minutes.
     """
 
     options: TrainingOptions
@@ -36,6 +39,8 @@ class TrainingJob:
     checkpoints: Checkpoints | None
     documents: Mapping[str, Json]
     is_new: bool
+    scored_after: int = 0
+    seconds_after: float = 0.0
 
     def train(
         self, model: TargetModel, batches: BatchSource, valid: EvaluationPass | None
@@ -49,6 +54,7 @@ class TrainingJob:
             self.options,
             callbacks=self.callbacks,
             checkpoints=self.checkpoints,
+            after=Afterwards(self.scored_after, self.seconds_after),
         )
 
     def check_closed_form(self, family: str) -> None:

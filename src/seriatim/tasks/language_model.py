@@ -5,6 +5,7 @@ holds no logic of its own and never asks which family it has.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
+from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.file_names import check_text
 from seriatim.data.sources import Sequences, Source
@@ -43,7 +45,10 @@ from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
-from seriatim.tasks.encoding import encode_parts
+from seriatim.tasks.budget_policy import BudgetChoice, leaves_size_open
+from seriatim.tasks.budget_trials import TrialText
+from seriatim.tasks.counting import beside_counting, counted_nats, counting_seconds
+from seriatim.tasks.encoding import AUTO, chosen_symbols, encode_parts
 from seriatim.tasks.generation import TextGenerator
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.language_defaults import suited_options
@@ -106,7 +111,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         """
         Args:
             model: a configuration, or the name of a family for its defaults.
-            symbols: "byte", "char", "word", "bpe:N", or a vocabulary to use as it is.
+            symbols: "byte", "char", "word", "bpe:N", or a vocabulary to use as it is; "auto": what
+                `look` advises for the training text.
             sequences: what one sequence is, "line", "document" or "stream"; None: as
                 `open_source` decides for the training data.
             min_count: the least count of a character or word in training; rarer ones become
@@ -122,6 +128,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         self._speller: SequenceModel | None = None
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         self._cut = (min_count, max_symbols)
+        self._may_resize = isinstance(model, str)
 
     @classmethod
     def from_options(cls, options: TaskOptions) -> Self:
@@ -130,18 +137,28 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         config = configure(options.model or "lstm", options.model_options, preset=options.preset)
         lm = cls(
             config,
-            symbols=options.symbols or "char",
+            symbols=options.symbols or AUTO,
             sequences=options.sequences,
             min_count=options.min_count or 1,
             max_symbols=options.max_symbols,
         )
-        lm._preset = options.preset
+        is_open = leaves_size_open(config, options.model_options)
+        lm.leave_open(options.preset, options.preset is None and is_open)
         return lm
 
     @property
     def table_format(self) -> str | None:
         """The format of the table that it was fitted to; None: it was no table."""
         return None if self.reading is None else self.reading.format
+
+    def leave_open(self, preset: str | None, may_resize: bool) -> None:
+        """Say what a budget in minutes may choose.
+
+        Args:
+            preset: the preset that the configuration was made from, whose training is kept.
+            may_resize: whether the size of the model may be chosen.
+        """
+        self._preset, self._may_resize = preset, may_resize
 
     # ---- fitting --------------------------------------------------------------------------------
 
@@ -188,6 +205,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         return split_source(part, fractions)
 
     def _encode(self, parts: Mapping[str, Source], log: Log) -> dict[str, Corpus]:
+        if self._spec == AUTO:
+            self._spec, self._cut = chosen_symbols(parts["train"], self.vocabulary, self._cut, log)
         self.vocabulary, corpora = encode_parts(
             parts, self.vocabulary, spec=self._spec, cut=self._cut, log=log
         )
@@ -200,14 +219,51 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         with seeded(torch.device("cpu"), seed):
             return build_model(self.config, symbols.num_symbols, symbols.boundary)
 
+    @classmethod
+    def unfitted(cls, path: str | PathLike[str], *, device: str | None = None) -> Self:
+        """See `Task.unfitted`."""
+        lm = super().unfitted(path, device=device)
+        lm._speller = None  # it is fitted again
+        return lm
+
+    def _choose(
+        self, given: Mapping[str, Any], corpora: Mapping[str, Corpus], seconds: float
+    ) -> BudgetChoice:
+        if self._preset is not None:
+            return BudgetChoice()
+        symbols, may_resize = self._vocabulary(), self._may_resize and self.model is None
+        text = TrialText(corpora["train"], symbols.num_symbols, symbols.boundary, self.device)
+        return text.choose(self.config, given, seconds, may_resize=may_resize)
+
+    def _adapted(self, choice: BudgetChoice, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.config = choice.of_model(self.config)
+        return super()._adapted(choice, given)
+
+    def _num_scored_after(self, corpora: Mapping[str, Corpus]) -> int:
+        return sum(corpus.num_scored for name, corpus in corpora.items() if name != "train")
+
     def _learn(self, corpora: Mapping[str, Corpus], job: TrainingJob) -> History | Json:
         model, train, valid = self._fitted()[0], corpora["train"], corpora.get("valid")
         if not isinstance(model, ClosedForm):
             batches = batches_of(model, train, job.options)
-            return job.train(model, batches, validation_pass(model, valid, job.options))
+            held_out = validation_pass(model, valid, job.options)
+            counting = counting_seconds(train, job.options.minutes) if job.is_new else 0.0
+            job = replace(job, seconds_after=counting)
+            return self._beside_counting(job.train(model, batches, held_out), train, held_out, job)
         job.check_closed_form(self.config.family)
         job.callbacks.log("counting")
         return model.fit_closed_form(train)
+
+    def _beside_counting(
+        self, history: History, train: Corpus, valid: EvaluationPass | None, job: TrainingJob
+    ) -> History:
+        """The history, with a sentence if counting does better in the same time."""
+        if valid is None or not job.seconds_after or history.stopped == "interrupted":
+            return history
+        symbols, limit = self._vocabulary(), history.evaluate_symbols
+        counted = counted_nats(train, valid, symbols.num_symbols, symbols.boundary, limit)
+        sentence = beside_counting(history, counted)
+        return history if sentence is None else replace(history, notes=(*history.notes, sentence))
 
     def _score_part(
         self,

@@ -145,6 +145,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
         run: what was fitted, how and on what, in the sections "model", "options" and "data", so
             that a finished run is not taken for another one; None: not recorded.
         seed: the seed of weights, data order and dropout.
+        choice: what was chosen for a budget in minutes; None: nothing was.
         fit: the history of training; None for models fitted in closed form.
         closed_form: facts about a fit in closed form, such as n-gram counts.
         imported: facts about a file of another tool that the model was read from.
@@ -163,6 +164,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
     source_vocabulary: VocabularyFacts | None = None
     run: Mapping[str, Json] | None = None
     seed: int | None = None
+    choice: Json | None = None
     fit: History | None = None
     closed_form: Json | None = None
     imported: Json | None = None

@@ -1,39 +1,154 @@
 """How long a run is and how often it looks at the validation corpus.
 
-Knows numbers of steps, symbols and seconds. A budget in minutes becomes a number of steps here,
-by measuring a copy of the model; afterwards nothing depends on the clock any more.
+Knows numbers of steps, symbols and seconds. A budget in minutes becomes a number of steps that is
+measured again at every evaluation; what was found is the pace of the run (`train.pace`), with
+which it can be repeated by steps, without a clock.
 """
 
 import math
 import statistics
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
+from seriatim.report.terminal import count_noun
 from seriatim.train.callbacks.callbacks import Clock
-from seriatim.train.distributed import ALONE, Ranks
+from seriatim.train.distributed import ALONE, Ranks, current
 from seriatim.train.evaluation import mean_nats
 from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
+from seriatim.train.pace import Stretch, read_pace
+from seriatim.train.precision import process_settings
 from seriatim.train.trainer import Trainer
 
 NUM_EVALUATIONS = 20
 MIN_EVALUATED = 16_384  # fewer validation symbols than this say little
-CALIBRATION_FRACTION = 0.06  # of the time given, for measuring steps
-MAX_CALIBRATION = 20.0  # seconds
+LEAST_EVALUATED = 2_048  # in runs so short that more would take too much of their time
+EVALUATION_FRACTION = 0.05  # of the time given, for all evaluations together
+MOST_EVALUATING = 0.1  # of the time left, where even short evaluations take long
+SCORING_FRACTION = 0.05  # of the time given, at most, left for the final scores
+SAVING = 0.3  # seconds left for writing the model
+CALIBRATION_FRACTION = 0.02  # of the time given, for measuring steps
+MAX_CALIBRATION = 4.0  # seconds
 MAX_MEASURED = 500  # steps
+WARM, TRIED = 2, 5  # steps of a model that is only tried out: not counted, and counted
+FEWEST = 200  # steps: with fewer, next to nothing is learnt
+END = 0.01  # fewer steps than this fraction of those done are not begun any more
+LATE = 1.5  # times its planned duration, and a stretch ends wherever it is
+LATE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """What follows training, for which a budget in minutes leaves time.
+
+    Attributes:
+        symbols: the number of symbols that are scored.
+        seconds: the time for other things.
+    """
+
+    symbols: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run of `steps` updates, judged before them, at every evaluate_every-th and at the last."""
+    """A run of `steps` updates, judged before them, at every evaluate_every-th and at the last.
+
+    Attributes:
+        steps: the number of updates; of a run in minutes, as far as is known now.
+        evaluate_every: the number of steps between evaluations; with a pace, about this.
+        evaluate_symbols: the largest number of validation targets of an evaluation.
+        pace: the stretches that the schedule follows; empty: it follows the steps.
+        is_regular: whether evaluations follow `evaluate_every`, not the pace.
+        timing: the clock's part of a run in minutes; None: the run does not follow a clock.
+    """
 
     steps: int
     evaluate_every: int
     evaluate_symbols: int
+    pace: tuple[Stretch, ...] = ()
+    is_regular: bool = True
+    timing: "Timing | None" = None
+
+    def without_clock(self) -> "Plan":
+        """The plan as a repetition by steps has it."""
+        every = self.evaluate_every if self.is_regular else 0
+        return replace(self, timing=None, evaluate_every=every)
 
     def is_due(self, step: int) -> bool:
         """Whether the weights are judged after `step` updates."""
-        return step % self.evaluate_every == 0 or step == self.steps
+        if step == self.steps:
+            return True
+        return step % self.evaluate_every == 0 if self.is_regular else self.is_measured(step)
+
+    def is_measured(self, step: int) -> bool:
+        """Whether a stretch of the pace ends and another begins after `step` updates."""
+        is_next = self.timing is not None and self.timing.measure_at == step
+        return is_next or any(stretch.step == step for stretch in self.pace)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a run in minutes knows of the clock, in seconds since everything began.
+
+    Attributes:
+        since: when the first step began.
+        until: when the last step is to end.
+        measure_at: the step at which the pace is measured next.
+        late: when the present stretch is over, whatever its step.
+        step_seconds: the seconds of a step, as measured last.
+    """
+
+    since: float
+    until: float
+    measure_at: int = 0
+    late: float = math.inf
+    step_seconds: float = math.nan
+
+    def fraction(self, now: float) -> float:
+        """The fraction of the time for training that has passed."""
+        return min(1.0, max(0.0, (now - self.since) / max(self.until - self.since, 1e-9)))
+
+
+def measured_again(plan: Plan, step: int, now: float, step_seconds: float, look: float) -> Plan:
+    """The plan of a run in minutes from here on.
+
+    Args:
+        plan: the plan so far.
+        step: the number of updates done.
+        now: the seconds since everything began.
+        step_seconds: the seconds of a step, as measured last.
+        look: the seconds of an evaluation, as measured last.
+    """
+    timing = plan.timing
+    assert timing is not None
+    if step == 0:
+        timing = replace(timing, since=now)
+    fraction = timing.fraction(now)
+    left = timing.until - now
+    affordable = math.floor(MOST_EVALUATING * left / max(look, 1e-9))
+    wanted = NUM_EVALUATIONS - math.floor(fraction * NUM_EVALUATIONS + 0.5)
+    looks = max(1, min(wanted, affordable))
+    steps_left = math.floor((left - looks * look) / max(step_seconds, 1e-9))
+    steps_left = max(0 if step else 1, steps_left)
+    if steps_left <= END * step:
+        return replace(plan, steps=step)
+    stretch = math.ceil(steps_left / looks)
+    before = [earlier for earlier in plan.pace if earlier.step < step]
+    planned = stretch * step_seconds + (0.0 if plan.is_regular else look)
+    return replace(
+        plan,
+        steps=step + steps_left,
+        evaluate_every=plan.evaluate_every if plan.is_regular else stretch,
+        pace=(*before, Stretch(step, fraction, step + steps_left)),
+        timing=replace(
+            timing,
+            measure_at=step + stretch,
+            late=now + LATE * planned + LATE_SECONDS,
+            step_seconds=step_seconds,
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -51,31 +166,46 @@ class Planner:
         rare = max(math.ceil(steps / NUM_EVALUATIONS), math.ceil(MIN_EVALUATED / per_step))
         every = min(self.options.evaluate_every or rare, steps)
         most = self.options.evaluate_symbols or max(MIN_EVALUATED, round(every * per_step / 4))
-        return Plan(steps, every, most)
+        pace = read_pace(self.options.pace)
+        is_regular = self.options.evaluate_every is not None or not pace
+        return Plan(steps, every, most, pace, is_regular)
 
-    def plan_until(self, deadline: float, trial: TargetModel, clock: Clock) -> Plan:
-        """As many steps as end by the deadline, evaluations included; at least one.
+    def plan_until(
+        self,
+        seconds: float,
+        trial: TargetModel,
+        clock: Clock,
+        began: float,
+        after: Afterwards,
+    ) -> Plan:
+        """As many steps as end in time, evaluations and final scores included; at least one.
 
         Args:
+            seconds: the time for everything, from `began`.
             trial: a copy of the model, spoilt by the measurement.
+            clock: returns seconds, from any origin.
+            began: the time on the clock at which everything began.
+            after: what follows training.
         """
-        left = self.ranks.longest(deadline - clock())
+        left = self.ranks.longest(began + seconds - clock())
         allowance = min(CALIBRATION_FRACTION * left, MAX_CALIBRATION)
         step_seconds = self._seconds_per_step(trial, allowance, clock)
         symbol_seconds = self._seconds_per_symbol(trial, clock)
-        left = self.ranks.longest(deadline - clock())
+        scoring = min(SCORING_FRACTION * seconds, after.symbols * symbol_seconds)
+        saving = min(SAVING, 0.01 * seconds) + after.seconds
+        now = self.ranks.longest(clock() - began)
+        timing = Timing(now, seconds - scoring - saving)
+        most = self.options.evaluate_symbols or self._affordable(seconds, symbol_seconds)
+        every = self.options.evaluate_every
+        plan = Plan(1, every or 1, most, (), every is not None, timing)
+        look = min(most, self._num_valid) * symbol_seconds
+        return measured_again(plan, 0, now, step_seconds, look)
 
-        def ends_in_time(steps: int) -> bool:
-            plan = self.plan(steps)
-            looks = 1 + math.ceil(steps / plan.evaluate_every)
-            read = min(plan.evaluate_symbols, self._num_valid)
-            return steps * step_seconds + looks * read * symbol_seconds <= left
-
-        low, high = 1, max(1, int(left / step_seconds))
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if ends_in_time(middle) else (low, middle - 1)
-        return self.plan(low)
+    def _affordable(self, seconds: float, symbol_seconds: float) -> int:
+        """The symbols of an evaluation such that all of them take a twentieth of the time."""
+        look = EVALUATION_FRACTION * seconds / (NUM_EVALUATIONS + 1)
+        most = max(self._num_valid, LEAST_EVALUATED)
+        return max(LEAST_EVALUATED, min(most, round(look / max(symbol_seconds, 1e-12))))
 
     @property
     def _num_valid(self) -> int:
@@ -105,6 +235,37 @@ class Planner:
             seconds.append(self.ranks.longest(clock() - began))
         later = seconds[len(seconds) // 2 :]  # the first steps set kernels and memory up
         return max(statistics.median(later), 1e-9)
+
+
+def too_few(minutes: float, steps: int, step_seconds: float) -> str | None:
+    """A sentence about a budget in which next to nothing can be learnt; None: it is enough."""
+    if steps >= FEWEST:
+        return None
+    needed = FEWEST / steps * minutes
+    return (
+        f"{minutes:g} minutes hold {count_noun(steps, 'step')} of {step_seconds:.2g} s, too few to "
+        f"learn from: give about {needed:.2g} minutes, or a smaller model or batch"
+    )
+
+
+def timed_step(model: TargetModel, source: BatchSource, options: TrainingOptions) -> float:
+    """The seconds of a step of a model, which is changed: the median of a few of them.
+
+    A collective of the ranks, which all return the same.
+    """
+    ranks = current()
+    with process_settings(model.device):
+        trainer = Trainer(model.train(), source, options, DEFAULT_STEPS, ranks)
+        try:
+            seconds: list[float] = []
+            while len(seconds) < WARM + TRIED:
+                began = time.perf_counter()
+                trainer.update()
+                trainer.flush()
+                seconds.append(ranks.longest(time.perf_counter() - began))
+        finally:
+            trainer.release()
+    return max(statistics.median(seconds[WARM:]), 1e-9)
 
 
 def requested_steps(options: TrainingOptions, source: BatchSource) -> int:

@@ -5,8 +5,8 @@ often to evaluate; knows no family, no text, and no setting that torch keeps pro
 
 On one machine the same seed and number of steps give the same weights, bit for bit: batches are
 functions of (seed, step), dropout draws from torch's generators, seeded inside and put back
-afterwards. A budget in minutes is turned into a number of steps before the first of them, on
-copies that leave no trace.
+afterwards. The steps of a budget in minutes are measured first on a copy that leaves no trace, and
+then at every evaluation; the pace that is recorded repeats the run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,14 @@ from seriatim.core.model import SequenceModel, TargetModel
 from seriatim.core.records import Json
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
-from seriatim.train.budget import Plan, Planner, evaluation_size, requested_steps
+from seriatim.train.budget import (
+    Afterwards,
+    Plan,
+    Planner,
+    evaluation_size,
+    requested_steps,
+    too_few,
+)
 from seriatim.train.callbacks.callbacks import Callbacks, call
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint import snapshot, store
@@ -35,6 +42,8 @@ from seriatim.train.parallel import Parallelism, check_enough, make_parallelism
 from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.run import RunContext, TrainingRun
 from seriatim.train.trainer import Trainer
+
+NOTHING_AFTER = Afterwards()
 
 
 def fit(
@@ -65,6 +74,7 @@ def train(
     *,
     callbacks: Callbacks | None = None,
     checkpoints: Checkpoints | None = None,
+    after: Afterwards = NOTHING_AFTER,
 ) -> History:
     """Train a model; it ends with its best weights on the validation data, in evaluation mode.
 
@@ -84,6 +94,7 @@ def train(
         options: the training options; those of the data (batch_size, length ..) are the source's.
         callbacks: functions to be called while it trains.
         checkpoints: where and how often checkpoints are written; None: nowhere.
+        after: what follows training, for which a budget in minutes leaves some time.
 
     Raises:
         ConfigError: if the model has no trainable parameters, an option needs validation data, or
@@ -95,7 +106,7 @@ def train(
             the model then has its best weights.
     """
     callbacks = callbacks or Callbacks()
-    began = callbacks.clock()
+    began = callbacks.clock() if callbacks.began is None else callbacks.began
     trainable(model)
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
     for name, is_needed in needs.items():
@@ -117,7 +128,12 @@ def train(
     ):
         with seeded(model.device, seed), explain_out_of_memory(options, lambda: 1):
             options, plan = _prepared(
-                _Trials(held, source, parallelism), valid, options, head, callbacks, began
+                _Trials(held, source, parallelism),
+                valid,
+                options,
+                head,
+                callbacks,
+                (began, after),
             )
         with seeded(model.device, seed):
             writer = None
@@ -161,7 +177,7 @@ def _prepared(
     options: TrainingOptions,
     head: CheckpointHead | None,
     callbacks: Callbacks,
-    began: float,
+    surroundings: tuple[float, Afterwards],
 ) -> tuple[TrainingOptions, Plan]:
     """The options and the plan of the run: from its checkpoint, or measured now."""
     if head is not None:
@@ -177,8 +193,13 @@ def _prepared(
     if options.minutes is None:
         plan = planner.plan(requested_steps(options, source))
     else:
-        deadline = began + 60.0 * options.minutes
-        plan = planner.plan_until(deadline, trials.copied(), callbacks.clock)
+        began, after = surroundings
+        seconds = 60.0 * options.minutes
+        plan = planner.plan_until(seconds, trials.copied(), callbacks.clock, began, after)
+        assert plan.timing is not None
+        warning = too_few(options.minutes, plan.steps, plan.timing.step_seconds)
+        if warning is not None:
+            callbacks.remark(warning)
     if callbacks.estimate is not None:
         cost = estimate(trials.trainer(options), plan.steps)
         call(callbacks.estimate, "before the first step", cost)

@@ -23,6 +23,7 @@ DEFAULT_STEPS = 2000
 BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
 # The default (learning rate, weight decay) of each optimizer, to which they mean different things.
 RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}
+RECORDED = ("pace",)  # read back from a record, and given in no other way
 # Options that only some choice of another option reads.
 CONDITIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "betas": ("optimizer", ("adamw",)),
@@ -43,8 +44,9 @@ class TrainingOptions:
         steps: the number of updates of the weights; 2,000 where none of steps, epochs and minutes
             is given, which costs the same whatever the size of the corpus.
         epochs: the number of passes over the training corpus; a fraction is allowed.
-        minutes: the time for everything, evaluations included. It is turned into a number of
-            steps by measurement, which is then fixed and recorded in the history.
+        minutes: the time for everything: reading, evaluations, final scores and saving included.
+            The number of steps is measured again at every evaluation and the schedule follows the
+            time; both are recorded, so that the run can be repeated.
         batch_size: the number B of rows of a batch.
         length: the number L of symbols of a row: chunks and windows of a stream, the longest
             piece of a sequence.
@@ -101,6 +103,8 @@ class TrainingOptions:
         patience: early stopping: the number of evaluations in a row without improvement after
             which training stops; None: never.
         seed: the seed of the order of the data and of dropout.
+        pace: the pace of a run in minutes, which repeats it with its number of steps; see
+            `History.repetition`.
     """
 
     steps: Count | None = None
@@ -137,6 +141,7 @@ class TrainingOptions:
     distributed: Literal["ddp", "fsdp"] = "ddp"
     patience: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    pace: tuple[tuple[int, float, int], ...] = ()
 
     def __post_init__(self) -> None:
         budgets = [n for n in BUDGETS if getattr(self, n) is not None]
@@ -150,6 +155,8 @@ class TrainingOptions:
                     f"{field.name} applies to {owner} {' and '.join(choices)}, and {owner} is "
                     f"{getattr(self, owner)}: leave it out, or change {owner}"
                 )
+        if self.pace and self.steps is None:
+            raise ValueError("pace repeats a run of known length: give steps too")
 
     @property
     def peak_rate(self) -> float:
@@ -164,7 +171,8 @@ class TrainingOptions:
     def to_json(self) -> Json:
         """Every option as JSON values, with the optimizer's default rates filled in."""
         chosen = {"learning_rate": self.peak_rate, "weight_decay": self.decay_rate}
-        return {**asdict(self), "betas": list(self.betas), **chosen}
+        lists = {"betas": list(self.betas), "pace": [list(stretch) for stretch in self.pace]}
+        return {**asdict(self), **lists, **chosen}
 
 
 def configure_training(options: Json) -> TrainingOptions:

@@ -10,7 +10,7 @@ them knows (the clock, Ctrl-C) is voted on, so that all do the same at the same 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
 from seriatim.errors import ModelError, TrainingError
-from seriatim.train.budget import Plan
+from seriatim.train.budget import Plan, measured_again
 from seriatim.train.callbacks.callbacks import Callbacks, StopTraining, call
 from seriatim.train.callbacks.history import Evaluation, History, Progress, Stopped, TrainingStep
 from seriatim.train.callbacks.monitor import Monitor, state_size
@@ -81,6 +81,7 @@ class TrainingRun:
         self.callbacks, self.ranks = context.callbacks, context.ranks
         self.clock = context.callbacks.clock
         self.trainer = Trainer(model, source, options, plan.steps, self.ranks)
+        self.trainer.schedule.pace = plan.pace
         self.monitor = Monitor(options.clip)
         self.vote = Vote(self.ranks, self.clock)
         callback = self.callbacks.progress if self.ranks.is_main else None
@@ -93,6 +94,7 @@ class TrainingRun:
         # Reading a loss is a collective, so all ranks do it, or none.
         self._reads_steps = bool(self.ranks.agreed(int(self.callbacks.on_step is not None)))
         self._is_stopped = False  # by a callback
+        self._stretch_step, self._stretch_began, self._look = 0, self.clock(), 0.0
 
     def note(self, sentence: str) -> None:
         """Add a sentence to the history and to the next report."""
@@ -137,12 +139,18 @@ class TrainingRun:
         while True:
             if self.plan.is_due(self.trainer.step) and not self._is_evaluated():
                 self._evaluate()
+            if self._stretch_is_over():
+                self._measure_pace()
+                if self.plan.is_due(self.trainer.step) and not self._is_evaluated():
+                    continue  # there was no time for another step, and this is the last
             if self.early_stopping.has_stalled(self.evaluations):
                 return "patience"
             if self.trainer.step >= self.plan.steps:
                 return "finished"
             if self._should_stop():
                 return "stopped"
+            if self._stretch_is_over():
+                continue  # it took too long, and ends here
             self.trainer.update()
             if self._reads_steps:
                 self._step_done()
@@ -180,19 +188,46 @@ class TrainingRun:
             why = f": {reason}" if str(reason) else ""
             self.notes.append(f"stopped by a callback after step {self.trainer.step:,}{why}")
 
+    def _stretch_is_over(self) -> bool:
+        """Whether the pace of a run in minutes is measured at this step, and has not been yet."""
+        timing, step = self.plan.timing, self.trainer.step
+        if timing is None or step == self._stretch_step:
+            return timing is not None and step == 0 and self._look > 0.0
+        return timing.measure_at == step
+
+    def _measure_pace(self) -> None:
+        """Begin another stretch: how many steps are left, at the speed of the last one."""
+        trainer, plan, step = self.trainer, self.plan, self.trainer.step
+        trainer.flush()
+        seconds = self.clock() - self._stretch_began - self._look
+        done = step - self._stretch_step
+        assert plan.timing is not None
+        # At step 0 only the evaluation has been timed anew.
+        step_seconds = max(seconds, 0.0) / done if done else plan.timing.step_seconds
+        step_seconds = self.ranks.longest(step_seconds)
+        now = self.ranks.longest(self.clock() - self.reporter.began)
+        look = self.ranks.longest(self._look)
+        self.plan = measured_again(plan, step, now, step_seconds, look)
+        trainer.schedule.pace = self.plan.pace
+        self._stretch_step, self._stretch_began, self._look = step, self.clock(), 0.0
+
     def _is_evaluated(self) -> bool:
         return bool(self.evaluations) and self.evaluations[-1].step == self.trainer.step
 
     def _should_stop(self) -> bool:
         """Between two steps: report, write a checkpoint, and see whether the run is to end."""
-        writer, now = self.context.writer, self.clock()
-        stops, is_signalled, is_checkpoint_due, is_report_due = self.vote(
+        writer, now, timing = self.context.writer, self.clock(), self.plan.timing
+        stops, is_signalled, is_checkpoint_due, is_report_due, is_late = self.vote(
             self.trainer.step,
             self._is_asked_to_stop(),
             self.signals.pending is not None,
             writer is not None and writer.is_due,
             self.reporter.is_due(now),
+            timing is not None and now - self.reporter.began > timing.late,
         )
+        if is_late and timing is not None and self.trainer.step > self._stretch_step:
+            timing = replace(timing, measure_at=self.trainer.step)
+            self.plan = replace(self.plan, timing=timing)  # voted on, so all ranks do so
         if is_report_due and not self._is_evaluated():
             self.trainer.flush()
             self._report(now)
@@ -227,6 +262,7 @@ class TrainingRun:
             is_best = self.early_stopping.observe(trainer.step, nats)
         now = self.clock()
         self.reporter.evaluating += now - began
+        self._look = now - began
         self.evaluations.append(
             Evaluation(
                 step=trainer.step,
@@ -398,6 +434,8 @@ class TrainingRun:
         reporter = self.reporter
         reporter.began, reporter.started = now - seconds.total, now - seconds.running
         reporter.evaluating = seconds.evaluating
+        self.trainer.schedule.pace = self.plan.pace
+        self._stretch_step, self._stretch_began, self._look = self.trainer.step, now, 0.0
 
     def _random_states(self) -> dict[str, Tensor]:
         """The generators of all ranks, (P, bytes). A collective."""
@@ -452,6 +490,7 @@ class TrainingRun:
             tokens_per_second=self.reporter.tokens_per_second(now, trainer.num_targets),
             notes=(*self.source.notes, *self._warmup_note(), *self.trainer.notes, *self.notes),
             resumed_at=tuple(self.resumed_at),
+            pace=self.plan.pace,
         )
 
     def _warmup_note(self) -> tuple[str, ...]:

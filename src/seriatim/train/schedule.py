@@ -7,11 +7,12 @@ linear warm-up over W steps, peak * (t + 1) / W for t < W.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from seriatim.train.options import TrainingOptions
+from seriatim.train.pace import Stretch, fraction_at
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,22 @@ class Schedule(ABC):
 
     Attributes:
         state: what evaluations have changed; to resume, set it. None: nothing.
+        pace: the stretches of a run in minutes so far; empty: time passes with the steps.
     """
 
     state: PlateauState | None = None
+    pace: Sequence[Stretch] = ()
 
     def __init__(self, options: TrainingOptions, steps: int, steps_per_epoch: int) -> None:
         self.options = options
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
-        self.warmup = min(options.warmup, steps // 2)
+
+    @property
+    def warmup(self) -> int:
+        """The steps of the warm-up: at most half of those that were expected at first."""
+        expected = self.pace[0].steps if self.pace else self.steps
+        return min(self.options.warmup, expected // 2)
 
     @final
     def rate(self, step: int) -> float:
@@ -50,6 +58,14 @@ class Schedule(ABC):
         if step < self.warmup:
             return self.options.peak_rate * (step + 1) / self.warmup
         return self.options.peak_rate * self.fraction(step)
+
+    @final
+    def progress(self, step: int) -> float:
+        """The fraction of the run after its warm-up that lies before an update."""
+        if not self.pace:
+            return (step - self.warmup) / max(1, self.steps - self.warmup)
+        before, now = fraction_at(self.pace, self.warmup), fraction_at(self.pace, step)
+        return min(1.0, max(0.0, (now - before) / max(1.0 - before, 1e-9)))
 
     @abstractmethod
     def fraction(self, step: int) -> float:
@@ -69,13 +85,15 @@ class Constant(Schedule):
 class Cosine(Schedule):
     """f + (1 - f) (1 + cos(pi t / T)) / 2 over the T steps after the warm-up, f the final fraction.
 
+    In a run in minutes, t / T is the fraction of the time after the warm-up.
+
     Loshchilov, Hutter 2017, equation 5, without restarts.
     """
 
     def fraction(self, step: int) -> float:
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         final_fraction = self.options.final_fraction
-        return final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        wave = 0.5 * (1.0 + math.cos(math.pi * self.progress(step)))
+        return final_fraction + (1.0 - final_fraction) * wave
 
 
 class Step(Schedule):

@@ -1,8 +1,16 @@
 """Options of the autoregressive window, a feed-forward network over the last symbols."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
+from seriatim.models.options.base import (
+    BudgetRecipe,
+    Fraction,
+    ModelConfig,
+    Size,
+    TrainingDefaults,
+    option_class,
+)
 
 
 @option_class
@@ -21,6 +29,12 @@ class Autoregressive(ModelConfig):
     family: ClassVar[str] = "autoregressive"
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 2e-3}
     widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
+    sizes: ClassVar[tuple[Mapping[str, int], ...]] = (
+        {"window": 6, "embedding_size": 32, "hidden_size": 128},
+        {"window": 8, "embedding_size": 64, "hidden_size": 512},
+        {"window": 12, "embedding_size": 64, "hidden_size": 1024},
+    )
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=3e-3, width=512)
 
     window: Size = 8
     embedding_size: Size = 64

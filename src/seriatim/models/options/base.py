@@ -7,7 +7,7 @@ and prints help at once. Knows no family.
 
 from abc import ABC
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 from pydantic import Field
@@ -40,6 +40,29 @@ def option_class(cls: type[T]) -> type[T]:
     return validation.option_class(cls, EQUIVALENTS)
 
 
+@dataclass(frozen=True)
+class BudgetRecipe:
+    """Where the choice of training options for a number of minutes begins.
+
+    Attributes:
+        rate: the learning rate of adamw at this width and batch, for some 2,000 updates.
+        width_option: the option that holds the width.
+        width: the width.
+        rows: the rows of the smallest batch that is worth it.
+        length: the symbols of a row of a stream.
+        warmup: the steps of the warm-up, at most.
+        fewest: the updates with the smallest batch without which a larger size is not worth it.
+    """
+
+    rate: float
+    width_option: str = "hidden_size"
+    width: int = 256
+    rows: int = 16
+    length: int = 64
+    warmup: int = 50
+    fewest: int = 900
+
+
 class ModelConfig(ABC):
     """What to build. Subclasses are frozen dataclasses, validated when they are made.
 
@@ -48,11 +71,20 @@ class ModelConfig(ABC):
         recipe: training options that suit the family.
         widths: options that set the number of parameters, from coarse to fine; none: it follows
             from the data.
+        sizes: options of models from small to large, among which a budget in minutes chooses.
+        budget_recipe: how a budget in minutes chooses training options; None: it chooses none.
     """
 
     family: ClassVar[str]
     recipe: ClassVar[TrainingDefaults] = {}
     widths: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[tuple[Mapping[str, int], ...]] = ()
+    budget_recipe: ClassVar[BudgetRecipe | None] = None
+
+    @property
+    def chunk(self) -> int | None:
+        """The length of the rows that suit it; None: any."""
+        return None
 
     @property
     def unused_options(self) -> Collection[str]:

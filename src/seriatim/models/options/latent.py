@@ -3,7 +3,13 @@
 from dataclasses import field
 from typing import Any, ClassVar
 
-from seriatim.models.options.base import ModelConfig, Size, TrainingDefaults, option_class
+from seriatim.models.options.base import (
+    BudgetRecipe,
+    ModelConfig,
+    Size,
+    TrainingDefaults,
+    option_class,
+)
 
 
 @option_class
@@ -21,6 +27,7 @@ class Latent(ModelConfig):
     family: ClassVar[str] = "latent"
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 3e-3}
     widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=4e-3)
 
     cell: type
     hidden_size: Size = 256

@@ -1,10 +1,18 @@
 """Options of recurrent networks: RNN, LSTM and GRU."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
+from seriatim.models.options.base import (
+    BudgetRecipe,
+    Fraction,
+    ModelConfig,
+    Size,
+    TrainingDefaults,
+    option_class,
+)
 
 
 @option_class
@@ -39,6 +47,10 @@ class RecurrentConfig(ModelConfig):
 
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 3e-3}
     widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
+    sizes: ClassVar[tuple[Mapping[str, int], ...]] = tuple(
+        {"hidden_size": size} for size in (64, 128, 256, 512, 1024)
+    )
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=6e-3)
 
     hidden_size: Size = 256
     num_layers: Size = 1
@@ -73,6 +85,7 @@ class RNN(RecurrentConfig):
 
     family: ClassVar[str] = "rnn"
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 1e-3}
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=3e-3)
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
@@ -101,5 +114,6 @@ class GRU(RecurrentConfig):
     """
 
     family: ClassVar[str] = "gru"
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=5e-3)
 
     reset: Literal["before", "after"] = "after"

@@ -1,9 +1,17 @@
 """Options of Transformers: what all of them have, and the decoder-only language model."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from seriatim.models.options import presets
-from seriatim.models.options.base import Fraction, ModelConfig, Size, TrainingDefaults, option_class
+from seriatim.models.options.base import (
+    BudgetRecipe,
+    Fraction,
+    ModelConfig,
+    Size,
+    TrainingDefaults,
+    option_class,
+)
 
 
 @option_class
@@ -72,11 +80,27 @@ class Transformer(TransformerConfig, ModelConfig):
     family: ClassVar[str] = "transformer"
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 2e-3, "warmup": 100}
     widths: ClassVar[tuple[str, ...]] = ("model_size", "feedforward_size")
+    sizes: ClassVar[tuple[Mapping[str, int], ...]] = (
+        {"model_size": 64, "num_layers": 2, "context": 64},
+        {"model_size": 128, "num_layers": 2, "context": 64},
+        {"model_size": 128, "num_layers": 4, "context": 64},
+        {"model_size": 192, "num_layers": 4, "context": 64},
+        {"model_size": 256, "num_layers": 4, "context": 128},
+        {"model_size": 384, "num_layers": 6, "context": 128},
+    )
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(
+        rate=3e-3, width_option="model_size", width=128, length=128, warmup=100, fewest=2_500
+    )
 
     model_size: Size = 128
     num_layers: Size = 4
     context: Size = 128
     tie_embeddings: bool = True
+
+    @property
+    def chunk(self) -> int | None:
+        """The context: further symbols of a row would be seen by none of its queries at once."""
+        return self.context
 
     @classmethod
     def classic(cls, **options: Any) -> Self:

@@ -11,7 +11,7 @@ Knows the values that are passed; knows no model, no terminal and no file.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from seriatim.errors import SeriatimError, TrainingError
@@ -51,6 +51,8 @@ class Callbacks:
         on_evaluation: receives every evaluation, that of step 0 included.
         on_end: receives the history when a run has ended and the model has its best weights.
         clock: returns seconds, from any origin.
+        began: the time on the clock from which a budget in minutes counts; None: when training is
+            called.
     """
 
     progress: "Callable[[Progress], None] | None" = None
@@ -63,6 +65,11 @@ class Callbacks:
     on_evaluation: "Callable[[Evaluation], None] | None" = None
     on_end: "Callable[[History], None] | None" = None
     clock: Clock = time.perf_counter
+    began: float | None = None
+
+    def begun(self) -> "Callbacks":
+        """These callbacks with a beginning: theirs, or now."""
+        return self if self.began is not None else replace(self, began=self.clock())
 
     def log(self, sentence: str) -> None:
         """Pass a log message on, if anybody listens."""

@@ -8,10 +8,11 @@ training.json), as a key in log.jsonl and as a curve in TensorBoard. On the term
 are shown in bits.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 from seriatim.core.records import Json
+from seriatim.train.pace import Stretch
 
 Stopped = Literal["finished", "patience", "stopped", "interrupted"]
 
@@ -106,8 +107,7 @@ class History:
 
     Attributes:
         options: the training options, with defaults filled in.
-        steps: the number of updates planned; with this number instead of minutes, a run ends with
-            the same weights.
+        steps: the number of updates planned.
         steps_done: the number of updates made.
         steps_per_epoch: the number of updates of one pass over the training corpus.
         evaluate_every: the number of steps between evaluations.
@@ -124,6 +124,7 @@ class History:
         tokens_per_second: the number of targets per second of training, without evaluations.
         notes: sentences for the user: options that could not be followed, and warnings.
         resumed_at: the steps at which the run was resumed.
+        pace: of a run in minutes: how much of its time had passed at which step.
     """
 
     options: Json
@@ -143,3 +144,18 @@ class History:
     tokens_per_second: float
     notes: tuple[str, ...] = ()
     resumed_at: tuple[int, ...] = ()
+    pace: tuple[Stretch, ...] = ()
+
+    @property
+    def repetition(self) -> Json:
+        """Training options with which a run ends with the same weights, without a clock."""
+        is_timed = bool(self.pace)
+        return {
+            **self.options,
+            "epochs": None,
+            "minutes": None,
+            "steps": self.steps_done if is_timed else self.steps,
+            "evaluate_symbols": self.evaluate_symbols,
+            "pace": [astuple(stretch) for stretch in self.pace],
+            **({} if is_timed else {"evaluate_every": self.evaluate_every}),
+        }

@@ -53,7 +53,11 @@ class _Content:
             raise ModelError(f"there is no checkpoint in {folder}: give the folder of a run")
         evaluations = tuple(replace(e, seconds=0.0) for e in head.numbers.evaluations)
         numbers = replace(
-            head.numbers, seconds=RunSeconds(0.0, 0.0, 0.0), resumed_at=(), evaluations=evaluations
+            head.numbers,
+            plan=head.numbers.plan.without_clock(),
+            seconds=RunSeconds(0.0, 0.0, 0.0),
+            resumed_at=(),
+            evaluations=evaluations,
         )
         return cls(numbers, *store.read_tensors(folder, head), head.best_step)
 

@@ -1,0 +1,101 @@
+"""Counting beside a network: whether an n-gram model does better in this budget, and until when.
+
+A network's loss falls with its time about as a power,
+
+    L(t) = b t^-c,    fitted to ln L and ln t of the evaluations of the later part of its run,
+
+and the time at which it meets the loss of counting follows, with an interval from fits to
+resampled evaluations. The learning rate falls at the end of a run, so the curve is steeper there
+than that of longer runs would be: what is said is a lower bound, and where the interval is wide or
+the curve is flat, nothing is said but that. Knows a model, a corpus and a history.
+"""
+
+import math
+
+import numpy as np
+
+from seriatim.core.model import SequenceModel
+from seriatim.data.batches.corpus import EvaluationPass
+from seriatim.data.corpus import Corpus
+from seriatim.models.build import build_model
+from seriatim.models.options.ngram import Markov
+from seriatim.train.callbacks.history import History
+from seriatim.train.closed_form import ClosedForm
+from seriatim.train.evaluation import mean_nats
+
+SYMBOLS_PER_SECOND = 1_500_000  # counted and looked up, on a slow machine
+FRACTION = 0.03  # of the budget, that counting may take
+FARTHEST = 20.0  # times the budget: further away nothing is foretold
+_SKIPPED = 0.25  # of the run: its first evaluations fall too fast
+_LEAST_POINTS, _RESAMPLES = 5, 200
+_LONG, _SHORT = 6, 4  # orders for small and for large vocabularies
+_FEW_SYMBOLS = 1_000
+
+
+def counting_seconds(corpus: Corpus, minutes: float | None) -> float:
+    """The time that counting takes; 0 where there is no budget, or not enough of it."""
+    if minutes is None:
+        return 0.0
+    seconds = corpus.num_tokens / SYMBOLS_PER_SECOND
+    return seconds if seconds <= FRACTION * 60.0 * minutes else 0.0
+
+
+def counted_nats(
+    corpus: Corpus, valid: EvaluationPass, num_symbols: int, boundary: int, limit: int
+) -> float:
+    """Nats per symbol of a counted model, on the symbols that evaluations read."""
+    order = _LONG if num_symbols <= _FEW_SYMBOLS else _SHORT
+    model: SequenceModel = build_model(Markov(order=order), num_symbols, boundary)
+    assert isinstance(model, ClosedForm)
+    model.fit_closed_form(corpus)
+    return mean_nats(model, valid, limit=limit)
+
+
+def beside_counting(history: History, counted: float) -> str | None:
+    """A sentence about counting, where it does better than the network; None: it does not.
+
+    Args:
+        history: the run of the network.
+        counted: the nats per symbol of the counted model, on the same validation symbols.
+    """
+    own = history.best_valid_nats
+    if own is None or own <= counted:
+        return None
+    bits = math.log(2)
+    start = (
+        f"in this time counting does better: a markov model needs {counted / bits:.3f} bits per "
+        f"validation symbol, this one {own / bits:.3f}"
+    )
+    crossing = crossing_seconds(history, counted)
+    if crossing is None:
+        return f"{start}; its curve does not tell what budget would turn it"
+    low, middle, high = (f"{seconds / 60:.2g}" for seconds in crossing)
+    return f"{start}; by its curve at least about {middle} minutes ({low} to {high}) would turn it"
+
+
+def crossing_seconds(history: History, nats: float) -> tuple[float, float, float] | None:
+    """When a curve falls to `nats`: 5 %, 50 % and 95 % of fits; None: it cannot be foreseen."""
+    points = [
+        (e.seconds, e.valid_nats)
+        for e in history.evaluations
+        if e.step > 0 and e.valid_nats and e.seconds > _SKIPPED * history.seconds
+    ]
+    if len(points) < _LEAST_POINTS:
+        return None
+    x, y = np.log(np.array(points)).T
+    rng = np.random.default_rng(0)
+    times = []
+    for _ in range(_RESAMPLES):
+        chosen = rng.integers(len(x), size=len(x))
+        spread = x[chosen] - x[chosen].mean()
+        total = float((spread**2).sum())
+        slope = float((spread * y[chosen]).sum()) / total if total else 0.0
+        if slope >= 0.0:
+            times.append(math.inf)
+            continue
+        level = float(y[chosen].mean() - slope * x[chosen].mean())
+        times.append(math.exp(min((math.log(nats) - level) / slope, 50.0)))
+    low, middle, high = (float(np.quantile(times, q, method="lower")) for q in (0.05, 0.5, 0.95))
+    if not high <= FARTHEST * history.seconds:
+        return None
+    return max(low, history.seconds), max(middle, history.seconds), max(high, history.seconds)
