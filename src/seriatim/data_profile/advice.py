@@ -79,7 +79,7 @@ def _advise_text(profile: DataProfile) -> Advice:
         is_word=part.kind.options.get("symbols") == "word",
         num_characters=num_characters,
     )
-    symbols = _Choice(chosen.symbols, chosen.options, (f"symbols: {chosen.why}",))
+    symbols = _Choice(chosen.symbols, dict(chosen.options), (f"symbols: {chosen.why}",))
     family = _choose_family(profile, _num_symbols(profile, symbols.value, num_characters))
     options = symbols.options | family.options
     if symbols.value.startswith("bpe") and family.value == "markov":

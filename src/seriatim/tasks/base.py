@@ -188,7 +188,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             if documents is not None:
                 choice = from_json(BudgetChoice, documents[-1], name=CHOICE)
             else:
-                left = 60.0 * merged.minutes - (callbacks.clock() - callbacks.began)
+                left = 60.0 * merged.minutes - callbacks.passed
                 choice = self._choose(asked, corpora, left)
             merged = self._merged(self._adapted(choice, asked), {}, corpora["train"])
             if choice.sentence:
@@ -355,7 +355,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     @classmethod
     def unfitted(cls, path: str | PathLike[str], *, device: str | None = None) -> Self:
-        """The task in a folder without its weights: `fit` with `training.fit.repetition` repeats it."""
+        """The task in a folder without its weights; `training.fit.repetition` repeats its fit."""
         path = Path(path)
         check_task(path, storage.read_header(path).task, cls, f"{cls.__name__}.unfitted")
         return cls._restored(path, (), device)

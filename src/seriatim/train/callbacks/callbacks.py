@@ -71,6 +71,11 @@ class Callbacks:
         """These callbacks with a beginning: theirs, or now."""
         return self if self.began is not None else replace(self, began=self.clock())
 
+    @property
+    def passed(self) -> float:
+        """The seconds since the beginning; 0 if there is none."""
+        return 0.0 if self.began is None else self.clock() - self.began
+
     def log(self, sentence: str) -> None:
         """Pass a log message on, if anybody listens."""
         if self.message is not None:
