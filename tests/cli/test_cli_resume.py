@@ -216,3 +216,35 @@ def test_verify_resume_kills_a_run_and_finds_it_the_same(
     assert result["same"] and result["differences"] == []
     assert 0 <= result["killed_at"] <= result["steps"] == 120
     assert len(result["compared"]) == 8
+
+
+def test_training_that_improves_nothing_is_an_error_unless_it_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abc" * 300 + "cba" * 60)  # what is learnt misleads on the validation part
+    out = tmp_path / "out"
+    options = ["--steps", "30", "--learning-rate", "0.5", "--hidden-size", "8", "--overwrite"]
+    command = ["fit", str(text), "--model", "rnn", *options, "--out", str(out), "--quiet"]
+    assert main(command) == 1
+    assert "no evaluation was better than the model before training" in capsys.readouterr().err
+    assert (out / "weights.safetensors").exists()
+    assert main([*command, "--allow-untrained"]) == 0
+
+
+def test_a_run_is_repeated_by_its_record_and_by_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("It goes on, and on, and then it ends.\n" * 60)
+    first, second = tmp_path / "first", tmp_path / "second"
+    begin = ["fit", str(text), "--quiet", "--threads", "1"]
+    small = ["--model", "rnn", "--hidden-size", "8", "--batch-size", "4"]
+    assert main([*begin, *small, "--minutes", "0.05", "--out", str(first)]) in (0, 1)
+    assert main([*begin, "--repeat", str(first), "--out", str(second)]) in (0, 1)
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (first, second)]
+    assert weights[0] == weights[1]
+    capsys.readouterr()
+    again = [*begin, *small, "--repeat", str(first), "--out", str(tmp_path / "third")]
+    assert main(again) == 2
+    assert "leave out all options of models" in capsys.readouterr().err

@@ -104,7 +104,8 @@ def test_auto_symbols_are_those_that_look_advises(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = (" ".join(f"e{i}" for i in rng.integers(9, size=8)) for _ in range(100))
     sessions.write_text("\n".join(lines))
-    events = st.LanguageModel(st.Markov(order=2), symbols="auto").fit(sessions)
+    model = st.Markov(order=2)
+    events = st.LanguageModel(model, symbols="auto", sequences="line").fit(sessions)
     assert events.training.vocabulary is not None
     assert events.training.vocabulary.kind == "word"
     prose = tmp_path / "prose.txt"

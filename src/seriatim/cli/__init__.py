@@ -1,9 +1,9 @@
 """The command line: `seriatim COMMAND`. A command is imported when it is called.
 
 Results go to stdout, for people or with --json for programs; progress and errors to stderr.
-Exit codes: 0 done; 1 an internal error; 2 the command or an option; 3 the data; 4 the
-model folder; 5 the output path; 6 training; 7 a broken law; 8 an extra that is not installed;
-130 interrupted.
+Exit codes: 0 done; 1 an internal error, or training that improved nothing; 2 the command or an
+option; 3 the data; 4 the model folder; 5 the output path; 6 training; 7 a broken law; 8 an extra
+that is not installed; 130 interrupted.
 """
 
 import os

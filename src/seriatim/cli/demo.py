@@ -14,7 +14,8 @@ from seriatim.models.options.registry import configure
 from seriatim.report.terminal import format_bytes, text_row, text_table
 
 if TYPE_CHECKING:
-    from seriatim.comparison.record import RunRecord
+    from seriatim.comparison.record import ComparisonRecord, RunRecord
+    from seriatim.data.sources import Source
     from seriatim.tasks.language_model import LanguageModel
 
 # Sizes that train well in half a minute on two cores, in the order of the README's table.
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 _TRAINING: Mapping[str, Any] = {"batch_size": 16, "length": 64, "warmup": 50}
 _RATES = {"lstm": 6e-3, "gru": 4e-3, "transformer": 3e-3}
 _BYTES = 4_000_000
+_ALONE = "lstm"  # the family that is given more time
 
 
 def demo(
@@ -37,6 +39,7 @@ def demo(
     /,
     *,
     minutes: Annotated[float, Parameter(alias="-m")] = 2.0,
+    longer: float | None = None,
     out: Path | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -48,6 +51,8 @@ def demo(
         file: a text. [default: source code of Python's own standard library]
         minutes: the time for training, in minutes, shared by the five families that are trained by
             gradients.
+        longer: the time for one network alone afterwards, in minutes, to see whether it then does
+            better than counting. [default: 0.75 times --minutes]
         out: a folder for the models and the report. [default: a new one for temporary files]
         seed: the seed of the training and of the samples.
         threads: the number of processor threads. [default: all cores]
@@ -70,6 +75,7 @@ def demo(
         table.row(record)
         samples[record.name] = _sample(lm, "" if file is not None else "def ", seed)
 
+    split = (0.975, 0.0125, 0.0125)
     comparison = compare(
         source,
         {
@@ -79,21 +85,69 @@ def demo(
         minutes=minutes / (len(FAMILIES) - 1),
         seed=seed,
         symbols="byte",
-        split=(0.975, 0.0125, 0.0125),
+        split=split,
         options=_TRAINING,
         out=out,
         overwrite=True,
         callbacks=ComparisonCallbacks(reporter.progress, reporter.say, finished, reporter.counted),
     )
     reporter.done()
+    alone = _train_alone(source, split, longer or 0.75 * minutes, seed, reporter)
+    alone.save(out / "alone", overwrite=True)
     if json:
-        print_json({**comparison.to_json(), "samples": samples, "out": str(out)})
+        more = {"samples": samples, "alone": alone.training.to_json(), "out": str(out)}
+        print_json({**comparison.to_json(), **more})
         return
     for name, sample in samples.items():
         print(f"\n--- {name} " + "-" * (70 - len(name)))
         print(sample)
     print("\n" + "\n".join(conclusions(comparison.record)))
+    print("\n" + _with_more_time(alone, comparison.record))
     _say_what_next(file, out)
+
+
+def _train_alone(
+    source: "Source",
+    split: tuple[float, float, float],
+    minutes: float,
+    seed: int,
+    reporter: ComparisonReporter,
+) -> "LanguageModel":
+    """One network on the same text, with a budget of its own that chooses all the rest."""
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.train.callbacks.callbacks import Callbacks
+
+    reporter.say(f"one network alone, for {60 * minutes:.0f} s")
+    callbacks = Callbacks(
+        progress=lambda progress: reporter.progress(_ALONE, progress), message=reporter.say
+    )
+    lm = LanguageModel(_ALONE, symbols="auto")
+    lm.fit(source, split=split, minutes=minutes, seed=seed, callbacks=callbacks)
+    reporter.done()
+    return lm
+
+
+def _with_more_time(lm: "LanguageModel", record: "ComparisonRecord") -> str:
+    """Which of them wins at the other budget, in a sentence."""
+    from seriatim.comparison.record import ModelResult
+
+    training = lm.training
+    assert training.fit is not None
+    assert training.vocabulary is not None
+    own = training.scores["test"].bits_per_character
+    counted = next(
+        model.bits_per_character
+        for model in record.models
+        if isinstance(model, ModelResult) and model.is_counted
+    )
+    start = (
+        f"With {training.fit.seconds:.0f} s and symbols of its own choice "
+        f"({training.vocabulary.size:,} of {training.vocabulary.kind}), {_ALONE} needs "
+    )
+    if own is None or counted is None:
+        return f"{start}bits that cannot be compared by character."
+    verdict = "now the network wins." if own < counted else "counting still wins."
+    return f"{start}{own:.3f} bits per character, counting {counted:.3f}: {verdict}"
 
 
 def _rate(family: str) -> dict[str, float]:

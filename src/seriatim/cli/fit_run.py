@@ -13,7 +13,7 @@ from seriatim.cli.fit_request import FitRequest
 from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Reporter, print_json, print_notes
 from seriatim.cli.run_folder import RunFolder
-from seriatim.errors import ConfigError, OutputError, TrainingError
+from seriatim.errors import ConfigError, OutputError, SeriatimError, TrainingError
 from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     else:
         print(_summary(task, out))
     if _has_learnt_nothing(task) and not request.allow_untrained:
-        raise TrainingError(
+        raise SeriatimError(
             f"no evaluation was better than the model before training, which is saved in {out}: "
             "give more time, a lower --learning-rate or more text, or accept it with "
             "--allow-untrained"

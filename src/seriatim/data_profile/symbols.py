@@ -77,7 +77,11 @@ def symbols_of(source: Source) -> SymbolChoice:
         if len(head) == _HEAD:
             break
     texts = [line for line in head if isinstance(line, str) and line.strip()]
-    is_word = len(texts) == len(head) and kind_of_lines(texts).name == "events"
+    is_word = (
+        source.sequences != "stream"  # which is what `look` advises beside words
+        and len(texts) == len(head)
+        and kind_of_lines(texts).name == "events"
+    )
     rest = _Rest(lines)
     facts = collect_facts(chain(head, rest.beginning()))
     counted = facts.num_characters
