@@ -74,9 +74,12 @@ def pairwise_matrix(
     layers = [squares]
     if len(names) <= _WRITTEN:
         scale = alt.Scale(domain=list(_VERDICTS), range=[LIGHT["paper"], "#111111", LIGHT["ink"]])
-        size = alt.ExprRef(f"min(12, max(7, width / {4.6 * len(names):.1f}))")
+        # On a phone a figure has two decimals, in letters that can still be read.
+        size = alt.ExprRef(f"min(12, max(9, width / {4.0 * len(names):.1f}))")
+        figure = f"width < {46 * len(names)} ? datum.short : datum.figure"
         ink = alt.Color("verdict:N", scale=scale, legend=None)
-        layers.append(base.mark_text(fontSize=size).encode(text="figure:N", color=ink))
+        text = base.transform_calculate(shown=figure).mark_text(fontSize=size)
+        layers.append(text.encode(text="shown:N", color=ink))
     chart = alt.layer(*layers).resolve_scale(color="independent").add_params(labels)
     records = [_verdict_record(number, a, b, v) for a, b, v in present]
     spec = finished(chart, title, 34 * len(names), {"figures": records})
@@ -95,6 +98,7 @@ def _verdict_record(number: Mapping[str, int], a: str, b: str, saved: Verdict) -
         "low": saved.low,
         "high": saved.high,
         "figure": f"{saved.saved:+z.3f}",
+        "short": f"{saved.saved:+z.2f}",
         "verdict": verdict,
         "sentence": f"{a} against {b}",
     }
