@@ -170,7 +170,7 @@ def test_a_heat_map_in_two_colours_meets_at_zero() -> None:
     plot = heat_map([[-1.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
     colour = plot.spec["encoding"]["color"]
     assert colour["condition"] == {"test": "datum.value < 0", "value": LIGHT["blue"]}
-    assert colour["value"] == LIGHT["orange"] and plot.caption.endswith("blue, above orange.")
+    assert colour["value"] == LIGHT["orange"] and plot.caption.endswith("blue, those above orange.")
     assert plot.spec["encoding"]["opacity"]["scale"]["domain"] == [0, 3]
     plot = heat_map([[1.0, 3.0]], ["a", "b"], ["r"], "T", "C.")
     assert plot.spec["encoding"]["color"] == {"value": LIGHT["blue"]} and plot.caption == "C."
@@ -205,7 +205,7 @@ def test_a_curve_under_another_is_wider_and_the_caption_names_both() -> None:
     assert {r["name"] for r in plot.spec["datasets"]["under 1"]} == {"gru"}
     widths = [one["mark"].get("strokeWidth", 0) for one in plot.spec["layer"]]
     assert max(widths) == widths[0] > 2
-    assert "the widest lowest: gru, rnn." in plot.caption
+    assert "the widest at the bottom: gru, rnn." in plot.caption
     apart = line_plot(curves[1:], "T", "C.", x="x", y="y")
     assert apart.caption == "C." and "under 1" not in apart.spec["datasets"]
 

@@ -54,7 +54,9 @@ def hidden_sentence(hidden: Mapping[str, Sequence[str]]) -> str:
         if not any(name in group for group in groups):
             groups.append([name, *on_top])
     listed = "; ".join(", ".join(group) for group in groups)
-    return f" Lines that coincide lie on one another, the widest lowest: {listed}."
+    return (
+        f" Lines that coincide are drawn on top of one another, the widest at the bottom: {listed}."
+    )
 
 
 def split_references(

@@ -246,7 +246,7 @@ def shading(
     if low < 0 < high:
         low, high = 0.0, max(-low, high)
         shades = alt.condition("datum.value < 0", alt.value(LIGHT["blue"]), shades)
-        title, sentence = f"± {title}".strip(), f" Below 0 it is blue, above {colour}."
+        title, sentence = f"± {title}".strip(), f" Values below 0 are blue, those above {colour}."
     low = min(low, 0.0)
     spread = alt.Scale(type=scale, domain=[low, max(high, low + 1e-9)], range=[0.02 * most, most])
     opacity = alt.Opacity("shade:Q", title=title or None, scale=spread, legend=legend)
