@@ -13,10 +13,11 @@ import seriatim as st
 from seriatim.cli import main
 from seriatim.cli.follow import _lines
 from seriatim.data.sources import NamedSequence
-from seriatim.errors import ConfigError, DataError
+from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.tasks import Threshold, storage
 from seriatim.tasks.anomalies import choose_threshold
 from seriatim.tasks.live_detection import LiveDetector
+from seriatim.tasks.record_table import csv_cells, tabbed
 from seriatim.tasks.sequence_surprisal import SequenceBits
 
 
@@ -143,6 +144,32 @@ def test_a_threshold_is_kept_in_the_folder_and_nothing_else_changes(folder: Path
     assert st.load(folder / "copy").alarm == old  # type: ignore[union-attr]
 
 
+def test_a_threshold_that_cannot_be_written_leaves_the_old_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = st.load(folder / "model")
+    assert isinstance(lm, st.LanguageModel)
+    before = (folder / "model" / "config.json").read_bytes()
+    lm.threshold(folder / "normal.csv", false_alarms=0.3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(OutputError, match="No space left on device; nothing was changed"):
+            lm.save_threshold(folder / "model")
+    assert (folder / "model" / "config.json").read_bytes() == before
+    (folder / "model" / "config.json.part").unlink()
+    storage.verify(folder / "model")
+
+
+def test_an_event_that_would_break_a_line_is_escaped_in_text_and_kept_in_csv() -> None:
+    cells = ("a\tb\nc", None, 1.0, True, " d")
+    assert tabbed(cells) == "a\\tb\\nc\t\t1.000\tyes\t␣d"
+    assert csv_cells(cells) == ["a\tb\nc", None, 1.0, "true", " d"]
+
+
 # ---- verdicts -----------------------------------------------------------------------------------
 
 
@@ -236,7 +263,10 @@ def test_the_threshold_is_said_and_given_as_json(
     command = ["threshold", str(folder / "model"), str(folder / "normal.csv")]
     text = _run(capsys, *command)
     assert "of normal sequences whose highest surprisal is above it, expect 0.662 %" in text
+    info = _run(capsys, "info", str(folder / "model"))
+    assert "event column action, sequence column visit, order column time" in info
     result = json.loads(_run(capsys, *command, "--json"))
+    assert result == json.loads(_run(capsys, "info", command[1], "--json"))["threshold"]
     assert result["sequences"] == 150
     assert f"{result['bits']:.3f} bits" in text
     assert main([*command, "--false-alarms", "0.001"]) == DataError.exit_code

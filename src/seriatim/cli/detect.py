@@ -197,12 +197,12 @@ class RowPrinter:
 
     def row(self, cells: Sequence[object]) -> None:
         """One row."""
-        from seriatim.tasks.record_table import csv_cells, shown_cell
+        from seriatim.tasks.record_table import csv_cells, tabbed
 
         if self._is_csv:
             self._writer.writerow(csv_cells(cells))
         else:
-            print("\t".join(shown_cell(cell).replace("\t", "\\t") for cell in cells))
+            print(tabbed(cells))
 
 
 def _loaded(model: Path, command: str, threads: int | None) -> "LanguageModel":

@@ -23,7 +23,7 @@ from seriatim.analysis.robustness.perturbations import STRENGTHS
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
-from seriatim.core.records import Json
+from seriatim.core.records import Json, to_json
 from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.file_names import check_text
@@ -471,11 +471,16 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""
         facts = language_facts(self.config, *self._fitted(), self.sequences, self.training)
-        return {"task": self.name, **facts}
+        reading = None if self.reading is None else to_json(self.reading)
+        alarm = None if self.alarm is None else self.alarm.to_json()
+        return {"task": self.name, **facts, "reading": reading, "threshold": alarm}
 
     def describe(self) -> list[tuple[str, str]]:
         """The rows of a table of `info` for people."""
-        return language_rows(self.config, *self._fitted(), str(self.sequences), self.training)
+        rows = language_rows(self.config, *self._fitted(), str(self.sequences), self.training)
+        if self.reading is not None:
+            rows.append(("read by", self.reading.describe()))
+        return rows if self.alarm is None else [*rows, ("threshold", self.alarm.text())]
 
     def headline(self) -> str:
         """The kind and the size of the model, in a line."""

@@ -170,6 +170,15 @@ def shown_cell(value: object) -> str:
     return "␣" * len(before) + bare + "␣" * len(after)
 
 
+def tabbed(values: Sequence[object]) -> str:
+    """Values for people in a line, separated by tabs; what would break the line is escaped."""
+    cells = (shown_cell(value).translate(_BREAKS) for value in values)
+    return "\t".join(cells)
+
+
+_BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
 def csv_cells(values: Sequence[object]) -> list[object]:
     """Values for CSV: numbers in six significant decimals, true and false in lower case."""
     return [

@@ -16,6 +16,7 @@ from seriatim.data.sources import NamedSequence, Source
 from seriatim.data.vocab.vocabulary import END
 from seriatim.errors import ConfigError
 from seriatim.metrics.likelihood import surprisals
+from seriatim.tasks.record_table import tabbed
 from seriatim.tasks.text_surprisal import TextReader
 
 COLUMNS = (
@@ -69,9 +70,7 @@ class SequenceSurprisal:
 
     def text(self) -> str:
         """The figures in a line, separated by tabs; see `COLUMNS`."""
-        cells = [f"{c:.3f}" if isinstance(c, float) else "" if c is None else str(c)
-                 for c in self.cells()]  # fmt: skip
-        return "\t".join(cells)
+        return tabbed(self.cells())
 
 
 @dataclass(frozen=True)
