@@ -78,20 +78,25 @@ def copying(seconds: float) -> float:
     return rate(steps(), seconds) * 2 * a.nbytes / 1e9
 
 
-def machine(protocol: Protocol) -> dict[str, Any]:
-    """The processor and its limits."""
+def machine_name() -> str:
+    """The processor's name."""
     names = [
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
+    return names[0] if names else platform.machine()
+
+
+def machine(protocol: Protocol) -> dict[str, Any]:
+    """The processor and its limits."""
     found = [
         (products(torch.float32, 0.3), products(torch.bfloat16, 0.3), copying(0.3))
         for _ in range(protocol.rounds)
     ]
     float32, bf16, copies = (statistics.median(column) for column in zip(*found, strict=True))
     return {
-        "processor": names[0] if names else platform.machine(),
+        "processor": machine_name(),
         "has_amx": "amx_bf16" in Path("/proc/cpuinfo").read_text(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seriatim.core.compiling import not_compiled
 from seriatim.core.linear_softmax import linear_log_prob
+from seriatim.core.products import is_rounded, linear
 from seriatim.core.tree import Tree
 from seriatim.errors import NOT_NUMBERS, ConfigError, ModelError
 
@@ -142,7 +143,7 @@ class LinearCategorical(Categorical):
     @cached_property
     def logits(self) -> Tensor:  # type: ignore[override]
         """(..., V), computed once."""
-        return F.linear(self.features, self.weight, self.bias)
+        return linear(self.features, self.weight, self.bias)
 
     def masked(self, needed: Tensor) -> "LinearCategorical":
         return LinearCategorical(self.features, self.weight, self.bias, needed)
@@ -160,7 +161,8 @@ class LinearCategorical(Categorical):
         return values
 
     def _is_small(self, x: Tensor) -> bool:
-        return x.numel() * self.num_symbols < _FEW_LOGITS
+        # In groups, products would not be those by which a rounded weight's symbols are drawn.
+        return x.numel() * self.num_symbols < _FEW_LOGITS or is_rounded(self.weight)
 
     @not_compiled
     def _in_groups(self, x: Tensor, smoothing: float) -> Tensor:
@@ -233,15 +235,15 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
 
 def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
     """`inverse_cdf` of a single row in numpy, whose calls have less overhead than torch's."""
-    a = log_probs.detach().double().numpy().reshape(-1)
-    weights = a - a[a.argmax()]
-    cumulative = np.exp(weights, out=weights).cumsum()
+    weights = log_probs.detach().reshape(-1).numpy().astype(np.float64)
+    weights -= weights.max()
+    np.exp(weights, weights)
+    cumulative = weights.cumsum()
     total = float(cumulative[-1])
-    if math.isnan(total):
+    if total != total:
         raise ModelError(NOT_NUMBERS)
     threshold = min(u.item() * total, math.nextafter(total, 0.0))
-    index = np.array(cumulative.searchsorted(threshold, side="right"), np.int64)
-    return torch.from_numpy(index).view(log_probs.shape[:-1])
+    return torch.full(log_probs.shape[:-1], int(cumulative.searchsorted(threshold, "right")))
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

@@ -225,7 +225,9 @@ class SequenceModel(TargetModel):
     @final
     def step(self, state: State, x: Tree) -> State:
         """The state after one element per row, x (B, ...)."""
-        return self.update(state, tree.map_leaves(lambda t: t.unsqueeze(1), x))
+        x = x.unsqueeze(1) if isinstance(x, Tensor) else tree.map_leaves(lambda t: t[:, None], x)
+        features, carry = self.advance(state.carry, x, None)
+        return State(tree.at_last(features, None), carry)
 
     @final
     def predict(self, state: State) -> Distribution:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim.core.products import Linear, linear
 from seriatim.layers.kernels import fused, small_attention
 from seriatim.layers.positions import Rotation, rotate
 
@@ -236,7 +237,7 @@ class MultiHeadAttention(nn.Module):
         rows = num_heads * (2 * key_size + value_size)
         self.weight = nn.Parameter(torch.empty(rows, model_size))
         self.bias = nn.Parameter(torch.empty(rows)) if bias else None
-        self.output = nn.Linear(num_heads * value_size, model_size, bias=bias)
+        self.output = Linear(num_heads * value_size, model_size, bias=bias)
         nn.init.normal_(self.weight, std=model_size**-0.5)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -246,7 +247,7 @@ class MultiHeadAttention(nn.Module):
         rows, length, _ = x.shape
         heads = self.num_heads
         both = 2 * heads * self.key_size
-        qkv = F.linear(x, self.weight, self.bias)
+        qkv = linear(x, self.weight, self.bias)
         if fused.is_useful(qkv):
             return fused.heads(qkv, heads, self.key_size, rotation)
         qk, v = qkv.split_with_sizes([both, heads * self.value_size], -1)
@@ -259,13 +260,13 @@ class MultiHeadAttention(nn.Module):
     def project_queries(self, x: Tensor) -> Tensor:
         """x (B, L, D) as queries (B, H, L, d_k), for cross-attention."""
         n = self.num_heads * self.key_size
-        q = F.linear(x, self.weight[:n], None if self.bias is None else self.bias[:n])
+        q = linear(x, self.weight, self.bias, end=n)
         return q.view(*q.shape[:2], self.num_heads, self.key_size).transpose(1, 2)
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """A memory (B, S, D) as keys (B, H, S, d_k) and values (B, H, S, d_v)."""
         n = self.num_heads * self.key_size
-        kv = F.linear(memory, self.weight[n:], None if self.bias is None else self.bias[n:])
+        kv = linear(memory, self.weight, self.bias, begin=n)
         k, v = kv.split_with_sizes([n, self.num_heads * self.value_size], -1)
         k = k.view(*k.shape[:2], self.num_heads, self.key_size)
         v = v.view(*v.shape[:2], self.num_heads, self.value_size)

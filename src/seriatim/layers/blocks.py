@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from seriatim.core import taps
+from seriatim.core.products import Linear
 from seriatim.layers.attention import MultiHeadAttention, weights, weights_bytes
 from seriatim.layers.kernels import fused
 from seriatim.layers.kernels.dropout import dropout
@@ -46,9 +47,9 @@ class FeedForward(nn.Module):
         self, model_size: int, inner_size: int, activation: nn.Module, *, bias: bool
     ) -> None:
         super().__init__()
-        self.inner = nn.Linear(model_size, inner_size, bias=bias)
+        self.inner = Linear(model_size, inner_size, bias=bias)
         self.activation = activation
-        self.output = nn.Linear(inner_size, model_size, bias=bias)
+        self.output = Linear(inner_size, model_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, D) to (B, L, D)."""
@@ -64,8 +65,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, model_size: int, inner_size: int, *, bias: bool) -> None:
         super().__init__()
-        self.inner = nn.Linear(model_size, 2 * inner_size, bias=bias)
-        self.output = nn.Linear(inner_size, model_size, bias=bias)
+        self.inner = Linear(model_size, 2 * inner_size, bias=bias)
+        self.output = Linear(inner_size, model_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, D) to (B, L, D)."""

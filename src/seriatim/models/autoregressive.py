@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seriatim.core import taps
 from seriatim.core.distributions import LinearCategorical
 from seriatim.core.model import Carry, SequenceModel
+from seriatim.core.products import Linear, linear
 from seriatim.core.tree import Tree
 from seriatim.models.options.autoregressive import Autoregressive
 
@@ -41,7 +42,7 @@ class AutoregressiveModel(SequenceModel):
         size = config.hidden_size
         self.embedding = nn.Embedding(num_symbols + 1, config.embedding_size)
         self.hidden: Any = nn.ModuleList(
-            nn.Linear(size if i else width, size) for i in range(config.num_layers)
+            Linear(size if i else width, size) for i in range(config.num_layers)
         )
         self.head = nn.Linear(size + width * config.direct, num_symbols)
         for name, parameter in self.hidden.named_parameters():
@@ -97,9 +98,9 @@ class AutoregressiveModel(SequenceModel):
         k products was not faster.
         """
         rows, length, window = windows.shape
-        first: nn.Linear = self.hidden[0]
+        first: Linear = self.hidden[0]
         if rows * length < 2 * self.num_symbols:
-            return F.linear(self.embedding(windows).flatten(2), first.weight, first.bias)
+            return linear(self.embedding(windows).flatten(2), first.weight, first.bias)
         blocks = first.weight.view(-1, window, self.config.embedding_size)
         table = torch.einsum("ve,dke->kvd", self.embedding.weight, blocks).flatten(0, 1)
         at = windows + (self.num_symbols + 1) * torch.arange(window, device=windows.device)

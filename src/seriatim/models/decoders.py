@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seriatim.core import taps, tree
 from seriatim.core.model import Carry
+from seriatim.core.products import Linear
 from seriatim.core.tree import Tree
 from seriatim.layers import alignment_scores
 from seriatim.layers.attention import EVERYTHING, AttentionMask, MultiHeadAttention, weights
@@ -198,7 +199,7 @@ class RecurrentDecoder(Decoder):
         self.config = config
         self.stack = self._make_stack(config)
         num_parts = len(tree.leaves(self._zeros()))
-        self.start = nn.Linear(config.model_size, num_parts * config.model_size)
+        self.start = Linear(config.model_size, num_parts * config.model_size)
 
     def _make_stack(self, config: Seq2Seq) -> RecurrentStack:
         size = config.model_size
@@ -257,8 +258,8 @@ class MultiplicativeDecoder(RecurrentDecoder):
     def __init__(self, config: Seq2Seq) -> None:
         super().__init__(config)
         size = config.model_size
-        self.score = nn.Linear(size, size, bias=False)
-        self.combine = nn.Linear(2 * size, size, bias=False)
+        self.score = Linear(size, size, bias=False)
+        self.combine = Linear(2 * size, size, bias=False)
 
     def bind(self, states: Tensor, lengths: Tensor | None, summary: Tensor) -> Memory:
         """Keys W_a h_s and values h_s, as one head."""
@@ -295,10 +296,10 @@ class AdditiveDecoder(RecurrentDecoder):
     def __init__(self, config: Seq2Seq) -> None:
         super().__init__(config)
         size = config.model_size
-        self.query = nn.Linear(size, size, bias=False)
-        self.key = nn.Linear(size, size, bias=False)
+        self.query = Linear(size, size, bias=False)
+        self.key = Linear(size, size, bias=False)
         self.score = nn.Parameter(torch.empty(size).uniform_(-(size**-0.5), size**-0.5))
-        self.combine = nn.Linear(3 * size, size)
+        self.combine = Linear(3 * size, size)
 
     def _make_stack(self, config: Seq2Seq) -> RecurrentStack:
         size = config.model_size

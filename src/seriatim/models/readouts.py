@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import Distribution, LinearCategorical
 from seriatim.core.model import Carry, Objective, TargetModel, log_likelihood
+from seriatim.core.products import Linear
 from seriatim.errors import ConfigError
 from seriatim.models.encoders import Encoder
 
@@ -28,7 +29,7 @@ class Readout(TargetModel):
     def __init__(self, encoder: Encoder, num_outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.size, num_outputs)
+        self.head = Linear(encoder.size, num_outputs)
         nn.init.zeros_(self.head.bias)
 
     @abstractmethod

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seriatim.core.distributions import Distribution, uniforms
+from seriatim.core.products import Linear
 from seriatim.errors import ConfigError
 from seriatim.models.options.recurrent import RecurrentConfig
 from seriatim.models.recurrent import Recurrent
@@ -52,7 +53,7 @@ class VectorInput(nn.Module):
 
     def __init__(self, num_components: int, size: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(num_components, size)
+        self.linear = Linear(num_components, size)
         self.start = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class VectorModel(Recurrent):
         self.embedding = VectorInput(  # type: ignore[assignment]
             num_components, config.embedding_size or config.hidden_size
         )
-        self.head = nn.Linear(config.hidden_size, num_components)
+        self.head = Linear(config.hidden_size, num_components)
         nn.init.zeros_(self.head.bias)
 
     def first(self, batch_size: int) -> Tensor:

@@ -1,0 +1,224 @@
+"""`python -m benchmarks.decoding`: a Transformer's decoding beside CTranslate2 and transformers.
+
+The model has 14.5 M weights, 6 layers of 384 over 10,000 symbols, all random. The work is equal:
+every search takes the same number of steps from one symbol and never ends before. CTranslate2 runs
+the same weights in float32, and greedy search must find the same symbols; transformers runs a GPT-2
+of this size. All sides are timed in turn, round by round. Prints a line for every measurement and,
+as its last line, JSON. See benchmarks/README.md for the protocol.
+
+Shapes: B rows, V symbols, K beam.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import seriatim as st
+from benchmarks.training import machine_name
+from seriatim.decode.beam import beam_search_rows
+from seriatim.decode.greedy import greedy_search
+from seriatim.export import ctranslate2 as exporting
+from seriatim.models.build import build_model
+
+V, STEPS = 10_000, 64
+SIZE, LAYERS, HEADS, CONTEXT = 384, 6, 6, 256
+Search = Callable[[], Any]
+CASES: Mapping[str, tuple[int, int]] = {  # rows, beam
+    "greedy, alone": (1, 1),
+    "greedy, batch 32": (32, 1),
+    "beam 5, alone": (1, 5),
+}
+
+
+def our_model() -> Any:
+    """The Transformer with random weights."""
+    torch.manual_seed(0)
+    config = st.Transformer(
+        model_size=SIZE, num_layers=LAYERS, num_heads=HEADS, context=CONTEXT, dropout=0.0
+    )
+    return build_model(config, V, 1).eval()
+
+
+def our_search(model: Any, rows: int, width: int) -> Search:
+    """A search of STEPS symbols for every row."""
+
+    def search() -> list[tuple[int, ...]]:
+        with torch.inference_mode():
+            state = model.start(rows)
+        if width == 1:
+            return [h.symbols for h in greedy_search(model, state, max_length=STEPS)]
+        found = beam_search_rows(model, state, beam=width, max_length=STEPS, num_best=1)
+        return [best[0].symbols for best in found]
+
+    return search
+
+
+# ---- the peers ----------------------------------------------------------------------------------
+
+
+def ctranslate2_generator(model: Any, folder: Path) -> Any:
+    """The same weights in CTranslate2, in float32."""
+    import ctranslate2
+    from ctranslate2.specs import common_spec, transformer_spec
+
+    spec = transformer_spec.TransformerDecoderModelSpec.from_config(
+        LAYERS,
+        HEADS,
+        activation=common_spec.Activation.SWISH,
+        ffn_glu=True,
+        rms_norm=True,
+        rotary_dim=0,
+        rotary_interleave=False,
+    )
+    decoder = spec.decoder
+    decoder.scale_embeddings = model.config.scale_embeddings
+    decoder.embeddings.weight = exporting._array(model.embedding.weight)
+    exporting._linear(decoder.projection, model.embedding if model.head is None else model.head)
+    exporting._norm(decoder.layer_norm, model.norm)
+    for layer, block in zip(decoder.layer, model.blocks, strict=True):
+        exporting._self_attention(layer.self_attention, block)
+        exporting._feedforward(layer.ffn, block)
+    spec.register_vocabulary([str(i) for i in range(V)])
+    config = spec.config
+    config.bos_token = config.eos_token = config.unk_token = "1"
+    config.layer_norm_epsilon = model.norm.eps
+    spec.validate()
+    spec.optimize(quantization=None)
+    folder.mkdir()
+    spec.save(str(folder))
+    threads = torch.get_num_threads()
+    return ctranslate2.Generator(str(folder), compute_type="float32", intra_threads=threads)
+
+
+def their_search(generator: Any, rows: int, width: int) -> Search:
+    """The same search by CTranslate2."""
+
+    def search() -> list[tuple[int, ...]]:
+        found = generator.generate_batch(
+            [["1"]] * rows,
+            beam_size=width,
+            length_penalty=0.0,
+            min_length=STEPS,
+            max_length=STEPS,
+            include_prompt_in_result=False,
+        )
+        return [tuple(result.sequences_ids[0]) for result in found]
+
+    return search
+
+
+def hugging_face_search(rows: int, width: int) -> Search | None:
+    """Greedy and beam search by transformers' GPT-2 of the same size; None: not installed."""
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel, logging
+    except ImportError:
+        return None
+    logging.set_verbosity_error()
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=V,
+        n_positions=CONTEXT,
+        n_embd=SIZE,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    model: Any = GPT2LMHeadModel(config).eval()
+    prompt = torch.ones(rows, 1, dtype=torch.int64)
+
+    def search() -> Any:
+        return model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            do_sample=False,
+            num_beams=width,
+            min_new_tokens=STEPS,
+            max_new_tokens=STEPS,
+            pad_token_id=1,
+        )
+
+    return search
+
+
+# ---- measuring ----------------------------------------------------------------------------------
+
+
+def symbols_per_second(search: Search, rows: int, seconds: float) -> float:
+    """The rate of a search of STEPS symbols for each of `rows` rows."""
+    began, count = time.perf_counter(), 0
+    while (spent := time.perf_counter() - began) < seconds or count < 1:
+        search()
+        count += 1
+    return count * rows * STEPS / spent
+
+
+def measured(
+    sides: Mapping[str, Search], rows: int, seconds: float, rounds: int
+) -> dict[str, float]:
+    """The median rate of every side, in turn, and its ratio to CTranslate2's."""
+    for search in sides.values():
+        search()
+    found = [
+        {name: symbols_per_second(search, rows, seconds) for name, search in sides.items()}
+        for _ in range(rounds)
+    ]
+    rates = {name: statistics.median(f[name] for f in found) for name in sides}
+    peer = "CTranslate2 float32"
+    ratios = {
+        f"{name} / {peer}": statistics.median(f[name] / f[peer] for f in found)
+        for name in sides
+        if name != peer
+    }
+    return {**rates, **ratios}
+
+
+def decoding(
+    seconds: float, rounds: int, only: str = "", with_hugging_face: bool = True
+) -> dict[str, Any]:
+    """The rates of every case."""
+    model = our_model()
+    models = {"ours float32": model}
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        generator = ctranslate2_generator(model, Path(place) / "model")
+        for case, (rows, width) in CASES.items():
+            if only not in case:
+                continue
+            sides = {name: our_search(m, rows, width) for name, m in models.items()}
+            sides["CTranslate2 float32"] = their_search(generator, rows, width)
+            ours, theirs = sides["ours float32"](), sides["CTranslate2 float32"]()
+            agree = sum(a == b for a, b in zip(ours, theirs, strict=True)) / rows
+            peer = hugging_face_search(rows, width) if with_hugging_face else None
+            if peer is not None:
+                sides["transformers float32"] = peer
+            found = {"same_as_ctranslate2": agree, **measured(sides, rows, seconds, rounds)}
+            results[case] = found
+            print(case, *(f"  {name}: {value:,.3g}" for name, value in found.items()), sep="\n")
+    return results
+
+
+def main() -> None:
+    """Parse the options and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each rate")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="the cases whose names hold this")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--no-hugging-face", action="store_true")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    found = decoding(given.seconds, given.rounds, given.only, not given.no_hugging_face)
+    print(json.dumps({"processor": machine_name(), "threads": torch.get_num_threads(), **found}))
+
+
+if __name__ == "__main__":
+    main()

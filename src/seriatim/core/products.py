@@ -1,0 +1,287 @@
+"""Products with few rows, as in decoding: y = W x + b, by the kernel that reads W fastest.
+
+A step of decoding multiplies every weight with a few rows. Its time is the time of reading the
+weights, and torch's product takes two to four times as long as that: it is made for many rows.
+`linear` is `F.linear` with another kernel where nothing needs gradients and the rows are few:
+
+    1 row          numpy's BLAS, with W^T in memory order
+    2 to 64 rows   oneDNN, with W packed once
+    more           F.linear
+
+This is a table by the number of rows (docs/decisions/2026-11-28-few-rows.md has the measurements),
+not a clock: a search that is repeated must find the same. All kernels sum in float32 and agree with
+`F.linear` to rounding.
+
+`rounded` makes a copy of a model with its matrices in 8 or 16 bits, for decoding only. There every
+product goes through one kernel, whatever the number of rows, so that a symbol has one probability:
+
+    "int8"   w = s k / 127, where s is the greatest weight of an output and k in -127 .. 127; inputs
+             are rounded likewise, row by row; sums are exact
+    "fp16"   w in IEEE half precision, 11 bits; inputs and sums in float32
+
+Knows tensors and modules; no family.
+"""
+
+import copy
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seriatim.errors import ConfigError
+
+Rounding: TypeAlias = Literal["int8", "fp16"]
+Product: TypeAlias = Callable[[Tensor], Tensor]  # (N, in) to (N, out)
+M = TypeVar("M", bound=nn.Module)
+
+MOST_ROWS = 64  # from here on F.linear is as fast
+LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, which costs less than finding its kernel
+_SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
+_HALF_MOST = 65504.0  # the greatest number in half precision
+_SMALLEST = 1e-30  # a row of zeros is divided by this
+
+
+class Linear(nn.Linear):
+    """y = W x + b as `nn.Linear`, by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., out) for x (..., in)."""
+        return linear(x, self.weight, self.bias)
+
+
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, begin: int = 0, end: int | None = None
+) -> Tensor:
+    """`F.linear`, by the fastest kernel for the number of rows.
+
+    Args:
+        x: (..., in).
+        weight: (out, in).
+        bias: (out,).
+        begin, end: the rows of `weight` and `bias` to use; all by default.
+    """
+    product = None if torch.is_grad_enabled() else _product(x, weight, begin, end)
+    if product is None:
+        if begin or end is not None:
+            weight, bias = weight[begin:end], None if bias is None else bias[begin:end]
+        return F.linear(x, weight, bias)
+    y = product(x.reshape(-1, x.shape[-1]))
+    if bias is not None:
+        y = y.add_(bias if end is None and not begin else bias[begin:end])
+    return y.view(*x.shape[:-1], y.shape[-1])
+
+
+# ---- which kernel -------------------------------------------------------------------------------
+
+
+@dataclass
+class _Prepared:
+    """What is known of one weight while it does not change.
+
+    Attributes:
+        weight: the weight, which this must not keep alive.
+        version: what identifies its values.
+        rounding: how its values are rounded; None: they are not.
+        seen: the number of products with few rows so far.
+        products: the kernels by (number of rows or 0 for any, begin, end).
+    """
+
+    weight: "weakref.ref[Tensor]"
+    version: tuple[int, int]
+    rounding: Rounding | None = None
+    seen: int = 0
+    products: dict[tuple[int, int, int | None], Product] = field(default_factory=dict)
+
+
+_PREPARED: dict[int, _Prepared] = {}  # by id of the weight
+
+
+def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product | None:
+    """The kernel for x and these rows of the weight; None: F.linear."""
+    prepared = _PREPARED.get(id(weight))
+    if prepared is not None and (
+        prepared.weight() is not weight or prepared.version != _version(weight)
+    ):
+        del _PREPARED[id(weight)]  # its values have changed
+        prepared = None
+    rounding = None if prepared is None else prepared.rounding
+    num_rows = x.numel() // x.shape[-1]
+    if rounding is None and (num_rows > MOST_ROWS or weight.numel() < LEAST_WEIGHTS):
+        return None
+    if not num_rows or not _is_plain(x, weight):
+        return None
+    if prepared is None:
+        prepared = _PREPARED[id(weight)] = _prepared(weight)
+    prepared.seen += 1
+    if prepared.seen <= _SEEN_BEFORE and rounding is None:
+        return None
+    kind = 0 if rounding is not None else min(num_rows, 2)
+    product = prepared.products.get((kind, begin, end))
+    if product is None:
+        part = weight.detach()[begin:end]
+        make = _KERNELS[rounding] if rounding else (_one_row if kind == 1 else _few_rows)
+        product = prepared.products[kind, begin, end] = make(part)
+    return product
+
+
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether these are float32 tensors on a CPU that nothing watches, casts or compiles."""
+    return (
+        x.dtype == torch.float32 == weight.dtype
+        and x.device.type == "cpu" == weight.device.type
+        and type(x) is Tensor
+        and type(weight) in (Tensor, nn.Parameter)
+        and not weight.is_inference()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _version(weight: Tensor) -> tuple[int, int]:
+    return weight.data_ptr(), weight._version
+
+
+def _prepared(weight: Tensor, rounding: Rounding | None = None) -> _Prepared:
+    key = id(weight)
+
+    def forget(_: object) -> None:
+        _PREPARED.pop(key, None)
+
+    return _Prepared(weakref.ref(weight, forget), _version(weight), rounding)
+
+
+# ---- float32 ------------------------------------------------------------------------------------
+
+
+def _one_row(weight: Tensor) -> Product:
+    """By numpy's BLAS. A column-major weight has its transpose in memory order already."""
+    transposed = weight.t().contiguous().numpy()
+    return lambda x: torch.from_numpy(x.numpy() @ transposed)
+
+
+def _few_rows(weight: Tensor) -> Product:
+    """By oneDNN, whose own order of the weight is made once."""
+    if not _has_onednn():
+        return lambda x: F.linear(x, weight)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), MOST_ROWS // 2)
+    multiply = torch.ops.mkldnn._linear_pointwise
+    return lambda x: multiply(x, packed, None, "none", [], "")
+
+
+def _has_onednn() -> bool:
+    return bool(
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch._C._dispatch_has_kernel_for_dispatch_key("mkldnn::_linear_pointwise", "CPU")
+    )
+
+
+# ---- rounded weights ----------------------------------------------------------------------------
+
+
+def rounded(model: M, rounding: Rounding) -> M:
+    """A copy of a model whose matrices are rounded, for decoding and scoring on a CPU.
+
+    Vectors (biases and gains) stay as they are. Its weights hold the rounded values in float32, so
+    whatever does not use `linear`, such as a look-up in an embedding, sees the same values.
+
+    Raises:
+        ConfigError: if the model is not in float32 on a CPU.
+    """
+    if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in model.parameters()):
+        raise ConfigError(f"precision {rounding} is for models in float32 on a CPU")
+    made = copy.deepcopy(model).eval().requires_grad_(False)
+    for weight in _matrices(made):
+        with torch.no_grad():
+            weight.copy_(_ROUND[rounding](weight))
+        _PREPARED[id(weight)] = _prepared(weight, rounding)
+    return made
+
+
+def is_rounded(weight: Tensor) -> bool:
+    """Whether a weight was rounded by `rounded`."""
+    prepared = _PREPARED.get(id(weight))
+    return prepared is not None and prepared.rounding is not None and prepared.weight() is weight
+
+
+def _matrices(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for p in model.parameters() if p.ndim == 2)
+
+
+def _scales(weight: Tensor) -> Tensor:
+    """(out, 1) the value of one step of each output's weights; 1 where all are zero."""
+    scale = weight.abs().amax(1, keepdim=True) / 127
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _to_int8(weight: Tensor) -> Tensor:
+    scale = _scales(weight)
+    return (weight / scale).round_().mul_(scale)
+
+
+def _to_half(weight: Tensor) -> Tensor:
+    return weight.clamp(-_HALF_MOST, _HALF_MOST).half().float()
+
+
+_ROUND: dict[Rounding, Callable[[Tensor], Tensor]] = {"int8": _to_int8, "fp16": _to_half}
+
+
+def _int8_product(weight: Tensor) -> Product:
+    """Inputs in 8 bits, each row in steps of its own: no row depends on the others.
+
+    The kernel measures the range of all inputs together. Rows are divided by their greatest input,
+    and one more row holds both ends of the range, which is then the same for every batch.
+    """
+    if not _has_fbgemm() or weight.shape[1] < 2:
+        return lambda x: F.linear(x, weight)
+    packed, multiply = _packed_int8(weight), torch.ops.quantized.linear_dynamic
+    # Without VNNI, sums of two products of 8 bits overflow 16: inputs then get 7 bits.
+    is_narrow = not torch.cpu._is_vnni_supported()
+    ends = torch.zeros(1, weight.shape[1])
+    ends[0, 0], ends[0, -1] = 1.0, -1.0
+
+    def product(x: Tensor) -> Tensor:
+        most = torch.linalg.vector_norm(x, torch.inf, 1, keepdim=True).clamp_(min=_SMALLEST)
+        y: Tensor = multiply(torch.cat([x / most, ends]), packed, is_narrow)[:-1].mul_(most)
+        return y
+
+    return product
+
+
+def _packed_int8(weight: Tensor) -> Any:
+    scale = _scales(weight)[:, 0].double()
+    zero = torch.zeros(len(weight), dtype=torch.int64)
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        with warnings.catch_warnings():
+            # Quantized tensors are to leave torch; the packed weight that is made here is kept.
+            warnings.simplefilter("ignore", UserWarning)
+            quantized = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
+            return torch.ops.quantized.linear_prepack(quantized, None)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+def _half_product(weight: Tensor) -> Product:
+    if not _has_fbgemm():
+        return lambda x: F.linear(x, weight)
+    packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+    multiply = torch.ops.quantized.linear_dynamic_fp16
+    return lambda x: multiply(x, packed)
+
+
+_KERNELS: dict[Rounding, Callable[[Tensor], Product]] = {
+    "int8": _int8_product,
+    "fp16": _half_product,
+}
+
+
+def _has_fbgemm() -> bool:
+    has_quantized = hasattr(torch, "quantize_per_channel")
+    return has_quantized and "fbgemm" in torch.backends.quantized.supported_engines
