@@ -192,7 +192,7 @@ def test_the_public_names_are_these() -> None:
         "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison open_labelled "
         "open_pairs open_source Product record register RNN sample Sampling Scorer Seq2Seq "
         "SequenceModel SeriatimError State StopTraining Stream TrainingOptions Transformer "
-        "Translator"
+        "Translator at_precision"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
+    from seriatim.tasks.precision import at_precision as at_precision
     from seriatim.tasks.registry import load as load
     from seriatim.tasks.translator import Translator as Translator
     from seriatim.train.callbacks.callbacks import Callbacks as Callbacks
@@ -99,6 +100,7 @@ __all__, __getattr__, __dir__ = attach(
         "tasks.translator": ["Translator"],
         "tasks.labeller": ["Labeller"],
         "tasks.inspection": ["inspect"],
+        "tasks.precision": ["at_precision"],
         "tasks.registry": ["load"],
         "comparison.entrants": ["Entrant"],
         "comparison.result": ["ModelComparison"],

@@ -1,9 +1,10 @@
 """Commands that use a fitted model: score, generate, next, info, check."""
 
 import itertools
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seriatim.tasks.base import AnyTask, EachScore
+
+Precision: TypeAlias = Literal["float32", "int8", "fp16"]
 
 
 def score(
@@ -36,6 +39,7 @@ def score(
     target_column: str | None = None,
     files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
+    precision: Precision = "float32",
     threads: int | None = None,
     csv: Flag = False,
     json: Flag = False,
@@ -59,18 +63,22 @@ def score(
         allow_unknown: score data even if more than half of its symbols are unknown.
         source_column: for a translator or labeller: the column or field of the sources or texts.
         target_column: for a translator or labeller: the column or field of the targets or labels.
+        precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
+            fp16 for speed; what that costs is shown too.
         threads: the number of processor threads. [default: all cores]
         csv: print the rows of --each as CSV with a header.
         json: print JSON.
     """
     from seriatim.tasks.options import DataFiles
+    from seriatim.tasks.precision import at_precision
     from seriatim.tasks.registry import load
 
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: give 1 or more")
     use_threads(threads)
     check_form(csv=csv, json=json)
-    task: AnyTask = load(model)
+    fitted: AnyTask = load(model)
+    task = at_precision(fitted, precision)
     if csv and not (each and task.each_columns):
         raise ConfigError("--csv prints the rows of --each for a language model: leave it out")
     if each and restart_every is not None:
@@ -99,11 +107,28 @@ def score(
             allow_unknown=allow_unknown,
             progress=reporter.scored,
         )
-    reporter.done()
+        reporter.done()
+        if precision != "float32":
+            _note_rounding(fitted, task, precision, opened, "this data", limit)
     if json:
         print_json(result.to_json())
     else:
         print("\n".join(task.describe_score(result)))
+
+
+def _note_rounding(
+    fitted: "AnyTask",
+    task: "AnyTask",
+    precision: Precision,
+    data: object,
+    what: str,
+    limit: int | None = None,
+) -> None:
+    """Say on stderr what rounded weights cost on data; `what` names it."""
+    from seriatim.tasks.precision import rounding_loss
+
+    loss = rounding_loss(fitted, task, precision, data, limit=limit)
+    print(f"note: {loss.text(what)}", file=sys.stderr, flush=True)
 
 
 def _print_each(
@@ -143,6 +168,7 @@ def generate(
     top_p: float | None = None,
     min_p: float | None = None,
     seed: int = 0,
+    precision: Precision = "float32",
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -161,16 +187,21 @@ def generate(
         min_p: sample only from symbols with at least this fraction of the probability of the most
             probable one. [default: 0]
         seed: the seed; the same seed gives the same text.
+        precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
+            fp16 for speed; what that costs on this text is said at the end.
         threads: the number of processor threads. [default: all cores]
         json: print JSON at the end.
     """
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.precision import as_sequence, at_precision
     from seriatim.tasks.registry import load_as
 
     use_threads(threads)
-    lm = load_as(LanguageModel, model, "generate")
+    fitted = load_as(LanguageModel, model, "generate")
+    lm = at_precision(fitted, precision)
     start = given_prompt(lm, prompt, file, files, reading)
-    pieces = lm.generating(
+    said: list[str] = []
+    sampled = lm.generating(
         start,
         length,
         temperature=temperature,
@@ -179,15 +210,17 @@ def generate(
         min_p=min_p,
         seed=seed,
     )
+    pieces = (said.append(piece) or piece for piece in sampled)
     if not isinstance(start, str):
         _print_events(start, pieces, seed, json=json)
-        return
-    if json:
+    elif json:
         print_json({"prompt": start, "text": "".join(pieces), "seed": seed})
-        return
-    for piece in itertools.chain([start + next(pieces, "")], pieces):
-        print(piece, end="", flush=True)
-    print()
+    else:
+        for piece in itertools.chain([start + next(pieces, "")], pieces):
+            print(piece, end="", flush=True)
+        print()
+    if precision != "float32" and said:
+        _note_rounding(fitted, lm, precision, as_sequence(start, said), "this text")
 
 
 def _print_events(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -95,6 +95,9 @@ class SearchOptions:
         )
 
 
+_PAIRS_OF_LOSS = 200  # on which the loss of rounded weights is measured
+
+
 def translate(
     model: Path,
     file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
@@ -110,6 +113,7 @@ def translate(
     format: str | None = None,
     source_column: str | None = None,
     encoding: str = "utf-8",
+    precision: Literal["float32", "int8", "fp16"] = "float32",
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
     json: Flag = False,
@@ -134,17 +138,25 @@ def translate(
         source_column: the column or field of the sources in a table. [source, text or the like,
             or the only one]
         encoding: the encoding of the file.
+        precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
+            fp16 for speed; what that costs on the first lines and their targets is said at the end.
         threads: the number of processor threads. [default: all cores]
         quiet: show no progress and no notes.
         json: print one JSON object a line.
     """
+    from seriatim.tasks.precision import at_precision, rounding_loss
     from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
     decoding = (search or SearchOptions()).decoding(num_best)
     use_threads(threads)
-    translator = load_as(Translator, model, "translate")
-    others = [load_as(Translator, path, "translate --ensemble") for path in ensemble or []]
+    fitted = load_as(Translator, model, "translate")
+    translator = at_precision(fitted, precision)
+    others = [
+        at_precision(load_as(Translator, path, "translate --ensemble"), precision)
+        for path in ensemble or []
+    ]
+    pairs: list[tuple[str, str]] = []
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
@@ -163,6 +175,8 @@ def translate(
         )
         if picture is not None and done == 0:
             _draw(picture, results[0])
+        targets = [result.text for result in results[: _PAIRS_OF_LOSS - len(pairs)]]
+        pairs += zip(group, targets, strict=False)
         for number, result in enumerate(results, done + 1):
             notes.add(number, result.notes)
             _print(number, result, num_best, alignment=alignment, json=json)
@@ -172,6 +186,9 @@ def translate(
         reporter.counted(f"{done:,} lines translated, {rate:,.1f} lines/s")
     reporter.done()
     notes.close()
+    if precision != "float32" and pairs:
+        loss = rounding_loss(fitted, translator, precision, pairs)
+        reporter.note(f"note: {loss.text(f'the first {len(pairs):,} pairs')}")
     for path, lines in ((require, required_texts), (prefixes, beginnings)):
         if lines is not None and len(lines) > done:
             raise ConfigError(

@@ -209,6 +209,15 @@ def is_rounded(weight: Tensor) -> bool:
     return prepared is not None and prepared.rounding is not None and prepared.weight() is weight
 
 
+def refuse_rounded(model: nn.Module) -> None:
+    """Raise a ConfigError if a model has rounded weights: it is for decoding, not for training."""
+    if any(is_rounded(weight) for weight in _matrices(model)):
+        raise ConfigError(
+            "a model with rounded weights is neither trained nor saved: use the one that it was "
+            "made from"
+        )
+
+
 def _matrices(model: nn.Module) -> Iterator[nn.Parameter]:
     return (p for p in model.parameters() if p.ndim == 2)
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.labeller import LabelScore as LabelScore
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
+    from seriatim.tasks.precision import RoundingLoss as RoundingLoss
+    from seriatim.tasks.precision import at_precision as at_precision
+    from seriatim.tasks.precision import rounding_loss as rounding_loss
     from seriatim.tasks.registry import load as load
     from seriatim.tasks.sequence_surprisal import SequenceSurprisal as SequenceSurprisal
     from seriatim.tasks.text_stream import TextStream as TextStream
@@ -31,6 +34,7 @@ __all__, __getattr__, __dir__ = attach(
         "inspection": ["inspect"],
         "labeller": ["Labelled", "Labeller", "LabelScore"],
         "language_model": ["LanguageModel"],
+        "precision": ["RoundingLoss", "at_precision", "rounding_loss"],
         "registry": ["load"],
         "sequence_surprisal": ["SequenceSurprisal"],
         "text_stream": ["TextStream"],

@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from seriatim._version import __version__
 from seriatim.core import atomic, records
+from seriatim.core.products import refuse_rounded
 from seriatim.core.records import Json
 from seriatim.errors import ModelError, OutputError, SeriatimError
 
@@ -66,6 +67,8 @@ def save(
         OutputError: if `path` is taken, or the disk cannot hold the folder; what was there before
             is unchanged.
     """
+    for module in modules.values():
+        refuse_rounded(module)
     check_free(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from seriatim.core.column_major import (
     transposed_weights,
 )
 from seriatim.core.model import Carry, TargetModel
+from seriatim.core.products import refuse_rounded
 from seriatim.data.batches.corpus import BatchSource
 from seriatim.errors import TrainingError
 from seriatim.layers.blocks import Unit
@@ -102,6 +103,7 @@ class Trainer:
             model: the model, laid out over the processes as `options.distributed` says.
             ranks: the processes that share each batch; None: this one alone.
         """
+        refuse_rounded(model)
         self.model, self.source = model, source
         self.ranks = ALONE if ranks is None else ranks
         self.parallelism = make_parallelism(options, self.ranks)
