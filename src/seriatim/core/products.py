@@ -29,13 +29,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim.errors import ConfigError
 
 Rounding: TypeAlias = Literal["int8", "fp16"]
+Array: TypeAlias = NDArray[np.float32]
 Product: TypeAlias = Callable[[Tensor], Tensor]  # (N, in) to (N, out)
 M = TypeVar("M", bound=nn.Module)
 
@@ -76,6 +79,15 @@ def linear(
     return y.view(*x.shape[:-1], y.shape[-1])
 
 
+def linear_arrays(x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
+    """`linear` of arrays x (N, in), without gradients, if `is_plain`."""
+    prepared = _PREPARED.get(id(weight)) if len(x) == 1 and bias is None else None
+    if prepared is not None and prepared.transposed is not None and prepared.is_of(weight):
+        y: Array = x @ prepared.transposed  # the most frequent case: no tensor is made
+        return y
+    return linear(torch.from_numpy(x), weight, bias).numpy()
+
+
 # ---- which kernel -------------------------------------------------------------------------------
 
 
@@ -89,6 +101,7 @@ class _Prepared:
         rounding: how its values are rounded; None: they are not.
         seen: the number of products with few rows so far.
         products: the kernels by (number of rows or 0 for any, begin, end).
+        transposed: W^T in memory order, once one row was multiplied with all of it.
     """
 
     weight: "weakref.ref[Tensor]"
@@ -96,6 +109,11 @@ class _Prepared:
     rounding: Rounding | None = None
     seen: int = 0
     products: dict[tuple[int, int, int | None], Product] = field(default_factory=dict)
+    transposed: Array | None = None
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether this is what is known of the weight, with its present values."""
+        return self.weight() is weight and self.version == _version(weight)
 
 
 _PREPARED: dict[int, _Prepared] = {}  # by id of the weight
@@ -104,16 +122,14 @@ _PREPARED: dict[int, _Prepared] = {}  # by id of the weight
 def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product | None:
     """The kernel for x and these rows of the weight; None: F.linear."""
     prepared = _PREPARED.get(id(weight))
-    if prepared is not None and (
-        prepared.weight() is not weight or prepared.version != _version(weight)
-    ):
+    if prepared is not None and not prepared.is_of(weight):
         del _PREPARED[id(weight)]  # its values have changed
         prepared = None
     rounding = None if prepared is None else prepared.rounding
     num_rows = x.numel() // x.shape[-1]
     if rounding is None and (num_rows > MOST_ROWS or weight.numel() < LEAST_WEIGHTS):
         return None
-    if not num_rows or not _is_plain(x, weight):
+    if not num_rows or not is_plain(x, weight):
         return None
     if prepared is None:
         prepared = _PREPARED[id(weight)] = _prepared(weight)
@@ -124,12 +140,17 @@ def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product 
     product = prepared.products.get((kind, begin, end))
     if product is None:
         part = weight.detach()[begin:end]
-        make = _KERNELS[rounding] if rounding else (_one_row if kind == 1 else _few_rows)
-        product = prepared.products[kind, begin, end] = make(part)
+        if kind == 1:
+            transposed = part.t().contiguous().numpy()
+            product = _one_row(transposed)
+            prepared.transposed = transposed if part.shape == weight.shape else prepared.transposed
+        else:
+            product = _KERNELS[rounding](part) if rounding else _few_rows(part)
+        prepared.products[kind, begin, end] = product
     return product
 
 
-def _is_plain(x: Tensor, weight: Tensor) -> bool:
+def is_plain(x: Tensor, weight: Tensor) -> bool:
     """Whether these are float32 tensors on a CPU that nothing watches, casts or compiles."""
     return (
         x.dtype == torch.float32 == weight.dtype
@@ -159,9 +180,8 @@ def _prepared(weight: Tensor, rounding: Rounding | None = None) -> _Prepared:
 # ---- float32 ------------------------------------------------------------------------------------
 
 
-def _one_row(weight: Tensor) -> Product:
+def _one_row(transposed: Array) -> Product:
     """By numpy's BLAS. A column-major weight has its transpose in memory order already."""
-    transposed = weight.t().contiguous().numpy()
     return lambda x: torch.from_numpy(x.numpy() @ transposed)
 
 

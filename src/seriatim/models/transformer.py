@@ -23,6 +23,7 @@ from seriatim.core.distributions import Distribution, LinearCategorical
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
+from seriatim.layers import block_step
 from seriatim.layers.kv_tape import Tape, empty_tape
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
@@ -90,8 +91,11 @@ class TransformerModel(SequenceModel):
         chunk = tape.append(x.shape[1], lengths, keep=keep)
         h = embed(self.embedding, x, self.config)
         h, rotation = add_positions(h, chunk.positions, self.config, is_training=self.training)
-        for layer, block in enumerate(self.blocks):
-            h = block(h, chunk, layer, rotation)
+        if rotation is not None and block_step.is_useful(h, rotation, self.blocks):
+            h = block_step.step(h, chunk, rotation, self.blocks)
+        else:
+            for layer, block in enumerate(self.blocks):
+                h = block(h, chunk, layer, rotation)
         return self.norm(h), chunk.keep() if keep else None
 
     def emit(self, features: Features) -> Distribution:

@@ -1,0 +1,122 @@
+"""Blocks of a Transformer for one element of a few rows, in numpy.
+
+A step of decoding has some forty small operations in every block, and each costs more to call than
+to compute. numpy's cost a third of torch's, and wait for no other thread. `layers.blocks` has the
+equations; a test holds the two equal.
+
+Knows blocks of one shape, the default: norms first, RMS norms, rotary positions, SwiGLU.
+
+Shapes: B rows, H heads, D features, F inner features, d features of a head; of keys that rows
+share M sources, G rows of each, N slots.
+"""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seriatim.core import taps
+from seriatim.core.products import MOST_ROWS, is_plain, linear_arrays
+from seriatim.layers.attention import MultiHeadAttention
+from seriatim.layers.blocks import Block, RMSNorm, SwiGLU
+from seriatim.layers.kv_tape import Chunk
+from seriatim.layers.positions import Rotation
+
+Array: TypeAlias = NDArray[np.float32]
+
+
+def is_useful(h: Tensor, rotation: Rotation | None, blocks: Iterable[nn.Module]) -> bool:
+    """Whether `step` can take h (B, L, D) through the blocks, and is faster."""
+    if torch.is_grad_enabled() or h.shape[1] != 1 or h.shape[0] > MOST_ROWS or rotation is None:
+        return False
+    return not taps.is_on() and all(_is_known(block, h) for block in blocks)
+
+
+def _is_known(block: nn.Module, h: Tensor) -> bool:
+    """Whether a block has the shape and the precision that this module knows."""
+    return (
+        type(block) is Block
+        and block.norm_first
+        and type(block.attention_norm) is RMSNorm
+        and type(block.feedforward_norm) is RMSNorm
+        and type(block.feedforward) is SwiGLU
+        and not (block.training and block.dropout)
+        and is_plain(h, block.attention.weight)
+    )
+
+
+def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any]) -> Tensor:
+    """h (B, 1, D) after all blocks; `chunk` appends the keys and values of every layer.
+
+    Args:
+        h: the input of the first block.
+        chunk: the new element.
+        rotation: the cosines and signed sines of its position, (1 or B, 1, 1, d) or (1, 1, d).
+        blocks: blocks of which `is_useful` is true.
+    """
+    x, shape = h[:, 0].numpy(), h.shape
+    cos, sin = (t.reshape(-1, 1, t.shape[-1]).numpy() for t in rotation)
+    with np.errstate(over="ignore"):  # exp of a very negative gate: its SiLU is 0
+        for layer, block in enumerate(blocks):
+            y = rms_norm(x, block.attention_norm)
+            x = x + _attention(y, block.attention, chunk, layer, (cos, sin))
+            y = rms_norm(x, block.feedforward_norm)
+            x += _swiglu(y, block.feedforward)
+    return torch.from_numpy(x).view(shape)
+
+
+def rms_norm(x: Array, norm: RMSNorm) -> Array:
+    """g x / sqrt(mean(x^2) + eps) for x (B, D)."""
+    scale = np.einsum("bd,bd->b", x, x)[:, None]
+    scale /= x.shape[1]
+    scale += norm.eps
+    np.sqrt(scale, scale)
+    y: Array = x / scale
+    y *= norm.weight.detach().numpy()
+    return y
+
+
+def _swiglu(x: Array, network: SwiGLU) -> Array:
+    """W_2 (silu(W_1 x) * V x), (B, D)."""
+    inner = linear_arrays(x, network.inner.weight, network.inner.bias)
+    size = inner.shape[1] // 2
+    gate, y = inner[:, :size], np.exp(-inner[:, :size])
+    y += 1
+    np.divide(gate, y, y)
+    y *= inner[:, size:]
+    return linear_arrays(y, network.output.weight, network.output.bias)
+
+
+def _attention(
+    x: Array, attention: MultiHeadAttention, chunk: Chunk, layer: int, turn: tuple[Array, Array]
+) -> Array:
+    """[head_1 .. head_H] W_o, (B, D), where every row sees what the chunk's mask says."""
+    rows, heads, d = len(x), attention.num_heads, attention.key_size
+    qkv = linear_arrays(x, attention.weight, attention.bias)
+    qk = _rotated(qkv[:, : 2 * heads * d].reshape(rows, 2 * heads, d), *turn)
+    v = qkv[:, 2 * heads * d :].reshape(rows, heads, 1, -1)
+    new = torch.from_numpy(qk[:, heads:, None]), torch.from_numpy(v)
+    keys, values = (t.numpy() for t in chunk.view(layer, *new))
+    group, bias = chunk.mask.group, chunk.mask.bias
+    # The rows of one source side by side: (M, H, G, d).
+    q = qk[:, :heads].reshape(rows // group, group, heads, d).swapaxes(1, 2) * d**-0.5
+    weights = np.matmul(q, keys.swapaxes(2, 3))
+    if bias is not None:
+        weights += bias.numpy()
+    weights -= weights.max(-1, keepdims=True)
+    np.exp(weights, weights)
+    weights /= weights.sum(-1, keepdims=True)
+    y = np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
+    return linear_arrays(y, attention.output.weight, attention.output.bias)
+
+
+def _rotated(x: Array, cos: Array, sin: Array) -> Array:
+    """`positions.rotate` of x (B, 2 H, d)."""
+    half = x.shape[-1] // 2
+    y = x * cos
+    y[..., :half] += x[..., half:] * sin[..., :half]
+    y[..., half:] += x[..., :half] * sin[..., half:]
+    return y
