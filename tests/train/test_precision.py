@@ -118,6 +118,25 @@ def test_small_models_and_other_dtypes_keep_float32() -> None:
     assert choose_precision("auto", wide(torch.float64)) == PrecisionChoice("float32", "")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "products"), [(0.5, "bf16"), (0.7, "float32"), (2.0, "float32")]
+)
+def test_measuring_takes_bfloat16_where_it_is_half_as_fast_again(
+    seconds: float, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_dtype = {torch.float32: 1.0, torch.bfloat16: seconds}
+    monkeypatch.setattr(precision, "_seconds", lambda _, dtype: by_dtype[dtype])
+    precision._measured.cache_clear()
+    choice = choose_precision("measure", wide())
+    precision._measured.cache_clear()
+    assert choice.products == products
+    assert f"bf16 products are {1 / seconds:.1f} times as fast" in choice.why
+
+
+def test_the_time_of_a_product_is_positive() -> None:
+    assert precision._seconds(CPU, torch.bfloat16) > 0
+
+
 @pytest.mark.parametrize("asked", ["float32", "bf16"])
 def test_a_given_precision_is_taken(asked: str) -> None:
     assert choose_precision(asked, torch.nn.Linear(3, 3)).products == asked

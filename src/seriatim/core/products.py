@@ -39,14 +39,14 @@ from seriatim.errors import ConfigError
 
 Rounding: TypeAlias = Literal["int8", "fp16"]
 Array: TypeAlias = NDArray[np.float32]
-Product: TypeAlias = Callable[[Tensor], Tensor]  # (N, in) to (N, out)
+Product: TypeAlias = Callable[[Array], Array]  # (N, in) to a new (N, out)
 M = TypeVar("M", bound=nn.Module)
 
 MOST_ROWS = 64  # from here on F.linear is as fast
 LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, which costs less than finding its kernel
 _SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
 _HALF_MOST = 65504.0  # the greatest number in half precision
-_SMALLEST = 1e-30  # a row of zeros is divided by this
+_SMALLEST = np.float32(1e-30)  # a row of zeros is divided by this
 
 
 class Linear(nn.Linear):
@@ -73,7 +73,7 @@ def linear(
         if begin or end is not None:
             weight, bias = weight[begin:end], None if bias is None else bias[begin:end]
         return F.linear(x, weight, bias)
-    y = product(x.reshape(-1, x.shape[-1]))
+    y = torch.from_numpy(product(x.reshape(-1, x.shape[-1]).numpy()))
     if bias is not None:
         y = y.add_(bias if end is None and not begin else bias[begin:end])
     return y.view(*x.shape[:-1], y.shape[-1])
@@ -81,11 +81,15 @@ def linear(
 
 def linear_arrays(x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
     """`linear` of arrays x (N, in), without gradients, if `is_plain`."""
-    prepared = _PREPARED.get(id(weight)) if len(x) == 1 and bias is None else None
-    if prepared is not None and prepared.transposed is not None and prepared.is_of(weight):
-        y: Array = x @ prepared.transposed  # the most frequent case: no tensor is made
-        return y
-    return linear(torch.from_numpy(x), weight, bias).numpy()
+    prepared, product = _PREPARED.get(id(weight)), None
+    if prepared is not None and prepared.is_of(weight):  # mostly: then no tensor is made
+        product = prepared.products.get((prepared.kind(len(x)), 0, None))
+    if product is None:
+        return linear(torch.from_numpy(x), weight, bias).numpy()
+    y = product(x)
+    if bias is not None:
+        y += bias.detach().numpy()
+    return y
 
 
 # ---- which kernel -------------------------------------------------------------------------------
@@ -101,7 +105,6 @@ class _Prepared:
         rounding: how its values are rounded; None: they are not.
         seen: the number of products with few rows so far.
         products: the kernels by (number of rows or 0 for any, begin, end).
-        transposed: W^T in memory order, once one row was multiplied with all of it.
     """
 
     weight: "weakref.ref[Tensor]"
@@ -109,11 +112,14 @@ class _Prepared:
     rounding: Rounding | None = None
     seen: int = 0
     products: dict[tuple[int, int, int | None], Product] = field(default_factory=dict)
-    transposed: Array | None = None
 
     def is_of(self, weight: Tensor) -> bool:
         """Whether this is what is known of the weight, with its present values."""
         return self.weight() is weight and self.version == _version(weight)
+
+    def kind(self, num_rows: int) -> int:
+        """Which kernel takes so many rows: 0 any number, 1 one, 2 a few."""
+        return 0 if self.rounding is not None else min(num_rows, 2)
 
 
 _PREPARED: dict[int, _Prepared] = {}  # by id of the weight
@@ -136,16 +142,11 @@ def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product 
     prepared.seen += 1
     if prepared.seen <= _SEEN_BEFORE and rounding is None:
         return None
-    kind = 0 if rounding is not None else min(num_rows, 2)
+    kind = prepared.kind(num_rows)
     product = prepared.products.get((kind, begin, end))
     if product is None:
-        part = weight.detach()[begin:end]
-        if kind == 1:
-            transposed = part.t().contiguous().numpy()
-            product = _one_row(transposed)
-            prepared.transposed = transposed if part.shape == weight.shape else prepared.transposed
-        else:
-            product = _KERNELS[rounding](part) if rounding else _few_rows(part)
+        make = _KERNELS[rounding] if rounding else (_one_row if kind == 1 else _few_rows)
+        product = make(weight.detach()[begin:end])
         prepared.products[kind, begin, end] = product
     return product
 
@@ -180,18 +181,23 @@ def _prepared(weight: Tensor, rounding: Rounding | None = None) -> _Prepared:
 # ---- float32 ------------------------------------------------------------------------------------
 
 
-def _one_row(transposed: Array) -> Product:
+def _one_row(weight: Tensor) -> Product:
     """By numpy's BLAS. A column-major weight has its transpose in memory order already."""
-    return lambda x: torch.from_numpy(x.numpy() @ transposed)
+    transposed = weight.t().contiguous().numpy()
+    return lambda x: x @ transposed
 
 
 def _few_rows(weight: Tensor) -> Product:
     """By oneDNN, whose own order of the weight is made once."""
     if not _has_onednn():
-        return lambda x: F.linear(x, weight)
+        return _by_torch(weight)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), MOST_ROWS // 2)
     multiply = torch.ops.mkldnn._linear_pointwise
-    return lambda x: multiply(x, packed, None, "none", [], "")
+    return lambda x: multiply(torch.from_numpy(x), packed, None, "none", [], "").numpy()
+
+
+def _by_torch(weight: Tensor) -> Product:
+    return lambda x: F.linear(torch.from_numpy(x), weight).numpy()
 
 
 def _has_onednn() -> bool:
@@ -267,16 +273,19 @@ def _int8_product(weight: Tensor) -> Product:
     and one more row holds both ends of the range, which is then the same for every batch.
     """
     if not _has_fbgemm() or weight.shape[1] < 2:
-        return lambda x: F.linear(x, weight)
+        return _by_torch(weight)
     packed, multiply = _packed_int8(weight), torch.ops.quantized.linear_dynamic
     # Without VNNI, sums of two products of 8 bits overflow 16: inputs then get 7 bits.
     is_narrow = not torch.cpu._is_vnni_supported()
-    ends = torch.zeros(1, weight.shape[1])
-    ends[0, 0], ends[0, -1] = 1.0, -1.0
 
-    def product(x: Tensor) -> Tensor:
-        most = torch.linalg.vector_norm(x, torch.inf, 1, keepdim=True).clamp_(min=_SMALLEST)
-        y: Tensor = multiply(torch.cat([x / most, ends]), packed, is_narrow)[:-1].mul_(most)
+    def product(x: Array) -> Array:
+        most = np.abs(x).max(1, keepdims=True)
+        np.maximum(most, _SMALLEST, out=most)
+        scaled = np.zeros((len(x) + 1, x.shape[1]), np.float32)
+        np.divide(x, most, out=scaled[:-1])
+        scaled[-1, 0], scaled[-1, -1] = 1.0, -1.0
+        y: Array = multiply(torch.from_numpy(scaled), packed, is_narrow).numpy()[:-1]
+        y *= most
         return y
 
     return product
@@ -299,10 +308,10 @@ def _packed_int8(weight: Tensor) -> Any:
 
 def _half_product(weight: Tensor) -> Product:
     if not _has_fbgemm():
-        return lambda x: F.linear(x, weight)
+        return _by_torch(weight)
     packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
     multiply = torch.ops.quantized.linear_dynamic_fp16
-    return lambda x: multiply(x, packed)
+    return lambda x: multiply(torch.from_numpy(x), packed).numpy()
 
 
 _KERNELS: dict[Rounding, Callable[[Tensor], Product]] = {

@@ -32,20 +32,12 @@ def is_useful(h: Tensor, rotation: Rotation | None, blocks: Iterable[nn.Module])
     """Whether `step` can take h (B, L, D) through the blocks, and is faster."""
     if torch.is_grad_enabled() or h.shape[1] != 1 or h.shape[0] > MOST_ROWS or rotation is None:
         return False
-    return not taps.is_on() and all(_is_known(block, h) for block in blocks)
-
-
-def _is_known(block: nn.Module, h: Tensor) -> bool:
-    """Whether a block has the shape and the precision that this module knows."""
-    return (
-        type(block) is Block
-        and block.norm_first
-        and type(block.attention_norm) is RMSNorm
-        and type(block.feedforward_norm) is RMSNorm
-        and type(block.feedforward) is SwiGLU
-        and not (block.training and block.dropout)
-        and is_plain(h, block.attention.weight)
-    )
+    first: Any = None
+    for block in blocks:
+        if type(block) is not Block or not block.is_default or (block.training and block.dropout):
+            return False
+        first = first or block
+    return first is not None and not taps.is_on() and is_plain(h, first.attention.weight)
 
 
 def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any]) -> Tensor:
@@ -61,10 +53,11 @@ def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any]) -> 
     cos, sin = (t.reshape(-1, 1, t.shape[-1]).numpy() for t in rotation)
     with np.errstate(over="ignore"):  # exp of a very negative gate: its SiLU is 0
         for layer, block in enumerate(blocks):
-            y = rms_norm(x, block.attention_norm)
-            x = x + _attention(y, block.attention, chunk, layer, (cos, sin))
-            y = rms_norm(x, block.feedforward_norm)
-            x += _swiglu(y, block.feedforward)
+            parts = block._modules  # attributes of modules are slow to look up
+            y = rms_norm(x, parts["attention_norm"])
+            x = x + _attention(y, parts["attention"], chunk, layer, (cos, sin))
+            y = rms_norm(x, parts["feedforward_norm"])
+            x += _swiglu(y, parts["feedforward"])
     return torch.from_numpy(x).view(shape)
 
 
@@ -81,13 +74,18 @@ def rms_norm(x: Array, norm: RMSNorm) -> Array:
 
 def _swiglu(x: Array, network: SwiGLU) -> Array:
     """W_2 (silu(W_1 x) * V x), (B, D)."""
-    inner = linear_arrays(x, network.inner.weight, network.inner.bias)
+    inner = _linear(x, network._modules["inner"])
     size = inner.shape[1] // 2
     gate, y = inner[:, :size], np.exp(-inner[:, :size])
     y += 1
     np.divide(gate, y, y)
     y *= inner[:, size:]
-    return linear_arrays(y, network.output.weight, network.output.bias)
+    return _linear(y, network._modules["output"])
+
+
+def _linear(x: Array, layer: Any) -> Array:
+    own = layer._parameters
+    return linear_arrays(x, own["weight"], own.get("bias"))
 
 
 def _attention(
@@ -95,7 +93,7 @@ def _attention(
 ) -> Array:
     """[head_1 .. head_H] W_o, (B, D), where every row sees what the chunk's mask says."""
     rows, heads, d = len(x), attention.num_heads, attention.key_size
-    qkv = linear_arrays(x, attention.weight, attention.bias)
+    qkv = _linear(x, attention)
     qk = _rotated(qkv[:, : 2 * heads * d].reshape(rows, 2 * heads, d), *turn)
     v = qkv[:, 2 * heads * d :].reshape(rows, heads, 1, -1)
     new = torch.from_numpy(qk[:, heads:, None]), torch.from_numpy(v)
@@ -110,7 +108,7 @@ def _attention(
     np.exp(weights, weights)
     weights /= weights.sum(-1, keepdims=True)
     y = np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
-    return linear_arrays(y, attention.output.weight, attention.output.bias)
+    return _linear(y, attention._modules["output"])
 
 
 def _rotated(x: Array, cos: Array, sin: Array) -> Array:

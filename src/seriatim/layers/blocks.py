@@ -134,6 +134,9 @@ class Block(Unit):
         self.attention, self.feedforward = attention, feedforward
         self.attention_norm, self.feedforward_norm = norms
         self.norm_first, self.dropout = norm_first, dropout
+        # Whether `block_step` knows blocks of this shape.
+        norms_known = all(type(norm) is RMSNorm for norm in norms)
+        self.is_default = norm_first and norms_known and type(feedforward) is SwiGLU
 
     def forward(self, h: Tensor, chunk: Chunk, layer: int, rotation: Rotation | None) -> Tensor:
         """h (B, L, D) to (B, L, D); `chunk` appends the keys and values of this layer."""

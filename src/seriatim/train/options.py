@@ -84,8 +84,9 @@ class TrainingOptions:
         evaluate_symbols: the maximum number of symbols of the validation corpus that one
             evaluation reads; None: a quarter of those trained on between two evaluations, at
             least 16,384.
-        precision: "float32", "bf16" (products in bfloat16, weights and sums in float32), or
-            "auto": what the device does best.
+        precision: "float32", "bf16" (products in bfloat16, weights and sums in float32), "auto":
+            what the device does best, by its instructions; or "measure": the one whose products
+            are faster here and now, which is recorded.
         accumulate: the number of parts into which a batch is cut, one after another, to need
             less memory; the gradient is that of the whole batch.
         auto_batch: whether to cut a batch whose step does not fit into memory into 2, 4, 8 ..
@@ -132,7 +133,7 @@ class TrainingOptions:
     decay_every: Positive = 1.0
     evaluate_every: Count | None = None
     evaluate_symbols: Count | None = None
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "measure"] = "auto"
     accumulate: Count = 1
     auto_batch: bool = False
     average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None

@@ -15,6 +15,7 @@ Knows torch and its process-wide settings, whose one owner it is; knows no famil
 import ctypes
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ Products = Literal["float32", "bf16"]
 
 EXACT = 1e-5  # the greatest relative error of a product in float32 (rounding is 6e-8 a sum)
 WIDE = 400_000  # weights in matrices above which a step is mostly products
-_SIZE = 512  # rows of the product whose error is measured
+WORTH = 1.5  # times as fast as float32 must bfloat16 be, when measured
+_SIZE = 512  # rows of the product whose error or time is measured
+_TRIALS = 12
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,15 @@ class PrecisionChoice:
 
 
 def choose_precision(
-    precision: Literal["auto", "float32", "bf16"], model: nn.Module
+    precision: Literal["auto", "float32", "bf16", "measure"], model: nn.Module
 ) -> PrecisionChoice:
     """The precision to train a model with: the given one, or what its device does best.
 
-    It follows from the device and the model alone, so that a seed chooses the same weights again.
+    With "auto" it follows from the device and the model alone, so that a seed chooses the same
+    weights again. "measure" times products and may choose otherwise another time.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if precision != "auto":
+    if precision not in ("auto", "measure"):
         return PrecisionChoice(precision, f"precision {precision}, as requested")
     if any(p.dtype != torch.float32 for p in model.parameters() if p.is_floating_point()):
         return PrecisionChoice("float32", "")  # there is nothing to choose
@@ -59,7 +63,30 @@ def choose_precision(
             f"precision float32 ({exact.why}): with {width:,} weights in matrices, casting to "
             "bfloat16 would cost more than it gains",
         )
-    return _fastest(device)
+    return _fastest(device) if precision == "auto" else _measured(device)
+
+
+@lru_cache
+def _measured(device: torch.device) -> PrecisionChoice:
+    """By the clock, once for a process."""
+    with process_settings(device):
+        ratio = _seconds(device, torch.float32) / _seconds(device, torch.bfloat16)
+    products: Products = "bf16" if ratio >= WORTH else "float32"
+    return PrecisionChoice(
+        products, f"precision {products}, as measured: bf16 products are {ratio:.1f} times as fast"
+    )
+
+
+def _seconds(device: torch.device, dtype: torch.dtype) -> float:
+    """The least time of a product."""
+    a = torch.ones(_SIZE, _SIZE, dtype=dtype, device=device)
+    times = []
+    for _ in range(_TRIALS):
+        began = time.perf_counter()
+        total = (a @ a).sum()
+        total.item()  # a GPU has computed it only then
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 @lru_cache
