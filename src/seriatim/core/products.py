@@ -221,7 +221,7 @@ def rounded(model: M, rounding: Rounding) -> M:
     """
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in model.parameters()):
         raise ConfigError(f"precision {rounding} is for models in float32 on a CPU")
-    made = copy.deepcopy(model).eval().requires_grad_(False)
+    made = copy.deepcopy(model).eval()
     for weight in _matrices(made):
         with torch.no_grad():
             weight.copy_(_ROUND[rounding](weight))
