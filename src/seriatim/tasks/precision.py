@@ -98,9 +98,7 @@ def rounding_loss(
         data: what `score` of the task takes.
         limit: as of `score`.
     """
-    scores = [
-        t.score(data, allow_unknown=True, limit=limit).bits_per_symbol for t in (task, made)
-    ]
+    scores = [t.score(data, allow_unknown=True, limit=limit).bits_per_symbol for t in (task, made)]
     return RoundingLoss(precision, *scores)
 
 
