@@ -78,7 +78,10 @@ def test_functions_of_texts_read_a_str_as_the_text_and_refuse_a_file(
         with pytest.raises(DataError, match=r"is read as a text here, and looks like the name"):
             use(str(tmp_path / "a.txt"))
         assert use(["a.txt"])
-    for use in (lm.next, lm.generate, tasks["translator"].translate, tasks["labeller"].label):
+    for use in (
+        lm.next, lm.generate, lm.trace, lambda text: st.inspect(lm, text),
+        tasks["translator"].translate, tasks["labeller"].label,
+    ):  # fmt: skip
         with pytest.raises(DataError, match="is a path, and a text is needed: read the file"):
             use(tmp_path / "a.txt")
     assert lm.generate("a.txt", 3).startswith("a.txt")

@@ -116,7 +116,7 @@ def detect(
         rows = follow_events(lm, data, files, reading, bits)
         _print_live(rows, only_anomalies=anomalies, is_csv=csv, is_json=json)
         return
-    reporter = Reporter(is_quiet=json or csv)
+    reporter = Reporter(is_quiet=json)
     number = flagged = 0
     with given_file(data, _format(lm, files)) as file:
         source = open_data(lm, file, files, reading)

@@ -10,6 +10,7 @@ Knows tasks, vocabularies and recordings; `analysis.inspect` makes the findings.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from os import PathLike
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from seriatim.analysis.inspect.measure import inspect_passages, is_map
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair, trace_text
 from seriatim.analysis.recorder import Trace, record
 from seriatim.core.model import SequenceModel
+from seriatim.data.file_names import check_text
 from seriatim.data.sources import Source
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.errors import ConfigError, DataError
@@ -118,6 +120,8 @@ def inspect(
         DataError: if the text is empty or ends before `start`, or if there is not one label
             for each symbol.
     """
+    if isinstance(text, PathLike):
+        check_text(text)
     window = Window(start, length)
     return _inspect(task, text, _Options(title, labels, window, _patterns(only), beam, top))
 

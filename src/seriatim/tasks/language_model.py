@@ -352,6 +352,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
 
     def _texts(self, text: Text) -> list[Text]:
         """The sequences of a text."""
+        if isinstance(text, PathLike):
+            check_text(text)
         if self.sequences != "line" or not isinstance(text, str):
             return [text]
         return [*text.removesuffix("\n").split("\n")]
