@@ -154,20 +154,21 @@ def history(level: float, power: float, noise: float = 0.0) -> History:
 
 
 def test_the_budget_that_turns_it_is_where_the_curve_meets_counting() -> None:
-    run = history(10.0, 0.4)
-    found = crossing_seconds(run, 10.0 * 400.0**-0.4)
-    assert found == pytest.approx((400.0, 400.0, 400.0))
-    sentence = beside_counting(run, 10.0 * 400.0**-0.4)
+    run = history(2.0, 0.1)
+    nats = 2.0 * 200.0**-0.1
+    # By its own power after 200 s; by that of budgets, half of it, after four times its 100 s.
+    assert crossing_seconds(run, nats) == pytest.approx((200.0, 400.0))
+    sentence = beside_counting(run, nats)
     assert sentence is not None
-    assert "at least about 6.7 minutes (6.7 to 6.7) would turn it" in sentence
+    assert "by its curve 3.3 to 6.7 minutes would turn it" in sentence
 
 
 def test_noise_widens_the_interval() -> None:
-    found = crossing_seconds(history(10.0, 0.4, 0.02), 10.0 * 400.0**-0.4)
-    assert found is not None
-    low, middle, high = found
-    assert low < middle < high
-    assert low < 400.0 < 1.5 * high
+    nats = 2.0 * 200.0**-0.1
+    quiet, noisy = (crossing_seconds(history(2.0, 0.1, noise), nats) for noise in (0.0, 0.005))
+    assert quiet is not None
+    assert noisy is not None
+    assert noisy[0] < quiet[0]
 
 
 @pytest.mark.parametrize("run", [history(2.0, 0.0), history(2.0, 0.01), history(2.0, -0.1)])

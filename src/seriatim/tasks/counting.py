@@ -4,10 +4,11 @@ A network's loss falls with its time about as a power,
 
     L(t) = b t^-c,    fitted to ln L and ln t of the evaluations of the later part of its run,
 
-and the time at which it meets the loss of counting follows, with an interval from fits to
-resampled evaluations. The learning rate falls at the end of a run, so the curve is steeper there
-than that of longer runs would be: what is said is a lower bound, and where the interval is wide or
-the curve is flat, nothing is said but that. Knows a model, a corpus and a history.
+and the time at which it meets the loss of counting follows. Within a run the curve is steeper than
+from budget to budget, since the learning rate falls: fits to resampled evaluations give the lower
+bound (their 5 % quantile), and the power with which the best loss fell from budget to budget where
+it was measured (docs/decisions/2026-11-28-budget.md) the upper one. Where the curve is flat or the
+upper bound far away, nothing is said but that. Knows a model, a corpus and a history.
 """
 
 import math
@@ -25,6 +26,7 @@ from seriatim.train.evaluation import mean_nats
 
 SYMBOLS_PER_SECOND = 1_500_000  # counted and looked up, on a slow machine
 FRACTION = 0.03  # of the budget, that counting may take
+BUDGET_POWER = 0.05  # of the best loss from budget to budget; 0.06 to 0.08 were measured
 FARTHEST = 20.0  # times the budget: further away nothing is foretold
 _SKIPPED = 0.25  # of the run: its first evaluations fall too fast
 _LEAST_POINTS, _RESAMPLES = 5, 200
@@ -69,12 +71,12 @@ def beside_counting(history: History, counted: float) -> str | None:
     crossing = crossing_seconds(history, counted)
     if crossing is None:
         return f"{start}; its curve does not tell what budget would turn it"
-    low, middle, high = (f"{seconds / 60:.2g}" for seconds in crossing)
-    return f"{start}; by its curve at least about {middle} minutes ({low} to {high}) would turn it"
+    low, high = (f"{seconds / 60:.2g}" for seconds in crossing)
+    return f"{start}; by its curve {low} to {high} minutes would turn it"
 
 
-def crossing_seconds(history: History, nats: float) -> tuple[float, float, float] | None:
-    """When a curve falls to `nats`: 5 %, 50 % and 95 % of fits; None: it cannot be foreseen."""
+def crossing_seconds(history: History, nats: float) -> tuple[float, float] | None:
+    """The least and the most seconds in which a loss of `nats` is reached; None: unforeseeable."""
     points = [
         (e.seconds, e.valid_nats)
         for e in history.evaluations
@@ -95,7 +97,10 @@ def crossing_seconds(history: History, nats: float) -> tuple[float, float, float
             continue
         level = float(y[chosen].mean() - slope * x[chosen].mean())
         times.append(math.exp(min((math.log(nats) - level) / slope, 50.0)))
-    low, middle, high = (float(np.quantile(times, q, method="lower")) for q in (0.05, 0.5, 0.95))
+    low, steep = (float(np.quantile(times, q, method="lower")) for q in (0.05, 0.95))
+    own = history.best_valid_nats or float(np.exp(y).min())
+    slow = history.seconds * math.exp(min(math.log(own / nats) / BUDGET_POWER, 50.0))
+    high = max(steep, slow)
     if not high <= FARTHEST * history.seconds:
         return None
-    return max(low, history.seconds), max(middle, history.seconds), max(high, history.seconds)
+    return max(low, history.seconds), max(high, history.seconds)

@@ -195,6 +195,7 @@ def _prepared(
     else:
         began, after = surroundings
         seconds = 60.0 * options.minutes
+        after = replace(after, seconds=after.seconds + min(callbacks.reserve, seconds / 8))
         plan = planner.plan_until(seconds, trials.copied(), callbacks.clock, began, after)
         assert plan.timing is not None
         warning = too_few(options.minutes, plan.steps, plan.timing.step_seconds)

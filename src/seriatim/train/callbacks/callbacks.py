@@ -53,6 +53,7 @@ class Callbacks:
         clock: returns seconds, from any origin.
         began: the time on the clock from which a budget in minutes counts; None: when training is
             called.
+        reserve: the seconds that the caller needs after everything, of a budget in minutes.
     """
 
     progress: "Callable[[Progress], None] | None" = None
@@ -66,6 +67,7 @@ class Callbacks:
     on_end: "Callable[[History], None] | None" = None
     clock: Clock = time.perf_counter
     began: float | None = None
+    reserve: float = 0.0
 
     def begun(self) -> "Callbacks":
         """These callbacks with a beginning: theirs, or now."""
