@@ -233,6 +233,13 @@ def test_the_columns_of_training_are_remembered(folder: Path) -> None:
     assert main(["score", str(folder / "model"), str(folder / "other.csv"), *options]) == 0
 
 
+def test_lists_in_json_lines_have_no_columns_to_remember(folder: Path) -> None:
+    lm = st.load(folder / "model")
+    assert isinstance(lm, st.LanguageModel)
+    (folder / "lists.jsonl").write_text(json.dumps(ODD) + "\n")
+    assert lm.detect(folder / "lists.jsonl") == lm.detect([ODD])
+
+
 def test_a_data_frame_of_events_is_read_by_the_remembered_columns(folder: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     frame = arrow.table({

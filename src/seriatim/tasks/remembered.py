@@ -100,7 +100,10 @@ def open_as_trained(
     if found == "frame":
         reading.check(frames.frame_columns(data), "the data frame")
     elif Path(data).is_file():
-        reading.check(tables.known_columns(Path(data), found, encoding), str(data))
+        known = tables.known_columns(Path(data), found, encoding)
+        if found == "jsonl" and not known:  # records that are texts or lists, not objects
+            return open_source(data, sequences=sequences, format=format, **options)
+        reading.check(known, str(data))
     return open_source(
         data,
         sequences=sequences,
