@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.labeller import LabelScore as LabelScore
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
+    from seriatim.tasks.live_detection import LiveDetector as LiveDetector
     from seriatim.tasks.precision import RoundingLoss as RoundingLoss
     from seriatim.tasks.precision import at_precision as at_precision
     from seriatim.tasks.precision import rounding_loss as rounding_loss
@@ -35,6 +36,7 @@ __all__, __getattr__, __dir__ = attach(
         "labeller": ["Labelled", "Labeller", "LabelScore"],
         "language_model": ["LanguageModel"],
         "precision": ["RoundingLoss", "at_precision", "rounding_loss"],
+        "live_detection": ["LiveDetector"],
         "registry": ["load"],
         "sequence_surprisal": ["SequenceSurprisal"],
         "text_stream": ["TextStream"],
