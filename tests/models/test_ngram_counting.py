@@ -18,7 +18,7 @@ from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export.arpa_files import spell
 from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
-from seriatim.models.ngram import counting, on_disk, prefix_doubling
+from seriatim.models.ngram import apart, counting, on_disk, prefix_doubling
 from seriatim.models.ngram.counting import Counts, count_block
 from seriatim.models.ngram.merging import merge_counts, update_counts
 from seriatim.models.ngram.on_disk import count_on_disk, load_counts, parse_memory, save_counts
@@ -128,19 +128,34 @@ def test_partitions_by_first_symbol_change_nothing(monkeypatch: pytest.MonkeyPat
         assert_equal(counted(lines), whole)
 
 
-def test_a_block_whose_ranks_do_not_fit_together_is_counted_in_halves(
+def test_ranks_that_do_not_fit_together_are_ranked_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines = sequences(3, number=40)
-    for order in (5, 7):
+    for order in (3, 5, 9):
         whole = counted(lines, order)
-        corpus = padded_corpus(lines)
-        block = corpus.block(0, corpus.num_positions, order)
         with monkeypatch.context() as patch:
-            patch.setattr(prefix_doubling, "KEY_BITS", 15)
-            with pytest.raises(prefix_doubling.BlockTooLargeError):
-                count_block(block, order=order, num_symbols=V)
+            patch.setattr(prefix_doubling, "KEY_BITS", 12)
             assert_equal(counted(lines, order), whole)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_process_of_its_own_counts_the_same(is_stream: bool) -> None:
+    corpus = padded_corpus(sequences(5), is_stream=is_stream)
+    counts = apart.count_apart(corpus, order=4, num_symbols=V)
+    assert counts is not None
+    assert_equal(counts, count_corpus(corpus, order=4, num_symbols=V))
+
+
+def test_without_another_process_this_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = padded_corpus(sequences(5))
+    monkeypatch.setattr(apart, "FEWEST", 1)
+    monkeypatch.setattr(apart, "sorts_slowly", lambda: True)
+    whole = count_corpus(corpus, order=3, num_symbols=V)
+    assert_equal(apart.count_quickly(corpus, order=3, num_symbols=V), whole)
+    monkeypatch.setattr(apart.sys, "executable", os.devnull)
+    assert apart.count_apart(corpus, order=3, num_symbols=V) is None
+    assert_equal(apart.count_quickly(corpus, order=3, num_symbols=V), whole)
 
 
 # ---- updates ------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ from seriatim.data.corpus import Corpus
 from seriatim.errors import ConfigError
 from seriatim.models import Markov, configure
 from seriatim.models.markov import MarkovModel
-from seriatim.models.ngram import prefix_doubling, ray_counting
-from seriatim.models.ngram.counting import Counts, count_block
+from seriatim.models.ngram.counting import Counts
 from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
 from seriatim.models.ngram.ray_counting import count_on_cluster
 
@@ -71,20 +70,6 @@ def test_a_model_fitted_by_workers_is_bit_identical() -> None:
     one, two = (MarkovModel(Markov(order=4, workers=workers), V, BOUNDARY) for workers in (None, 2))
     assert one.fit_closed_form(corpus()) == two.fit_closed_form(corpus())
     assert one.fingerprint() == two.fingerprint()
-
-
-@pytest.mark.parametrize("is_stream", [False, True])
-def test_a_task_counts_the_halves_of_a_block_that_is_too_large(
-    is_stream: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = padded(is_stream=is_stream)
-    block = text.block(100, 900, 5)
-    expected = count_block(block, order=5, num_symbols=V)
-    monkeypatch.setattr(prefix_doubling, "KEY_BITS", 16)
-    result = ray_counting._count(block, 5, V)
-    assert result.count.sum() == expected.count.sum()
-    positive = [run.count[run.count > 0] for run in (result, expected)]
-    np.testing.assert_array_equal(*positive)
 
 
 def test_without_ray_workers_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,10 @@ def open_shared_data(
     _check_comparable(corpora)
     spelling = {}
     if len(vocabularies) > 1:
-        spelling = {spec: _spelling(parts, v) for spec, v in vocabularies.items()}
+        spelling = {
+            spec: _spelling(parts, corpora[spec]["train"], vocabulary)
+            for spec, vocabulary in vocabularies.items()
+        }
     return SharedData(
         name=source.name,
         parts=parts,
@@ -139,15 +142,15 @@ def _split_sparingly(
 ) -> tuple[Sequence[Source | None], SplitRecord]:
     """Split by the fractions, with at most `MOST_TEST` bytes each for validation and test."""
     parts, record = split_source(source, fractions)
-    most = MOST_TEST / sum(part.bytes for part in record.parts.values())
+    most = MOST_TEST / sum(part.bytes or 0 for part in record.parts.values())
     if max(fractions[1:]) > most:
         valid, test = (min(fraction, most) for fraction in fractions[1:])
         parts, record = split_source(source, (1 - (valid + test), valid, test))
     return parts, record
 
 
-def _spelling(parts: Mapping[str, Source], vocabulary: Vocabulary) -> float:
-    speller = fit_speller(parts["train"].texts(), vocabulary)
+def _spelling(parts: Mapping[str, Source], train: Corpus, vocabulary: Vocabulary) -> float:
+    speller = fit_speller(parts["train"].texts(), train, vocabulary)
     if speller is None:
         return 0.0
     return spelling_bits(speller, parts["test"].texts(), vocabulary)

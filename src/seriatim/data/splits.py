@@ -46,8 +46,14 @@ def split_source(
         DataError: if there are too few sequences, or too short a stream, for every part.
     """
     _check_fractions(fractions)
+    wanted = [f for f in fractions if f > 0]
+    if len(wanted) == 1:
+        fingerprint = source.fingerprint()
+        parts_of_one = {"train": PartRecord(fingerprint=fingerprint)}
+        record = SplitRecord(tuple(fractions), fingerprint, "nothing was split off", parts_of_one)
+        return (source, None, None), record
     split = _split_stream if source.sequences == "stream" else _split_sequences
-    parts, sizes, rule = split(source, [f for f in fractions if f > 0])
+    parts, sizes, rule = split(source, wanted)
     names = [name for name, f in zip(NAMES, fractions, strict=True) if f > 0]
     by_name: dict[str, Source] = dict(zip(names, parts, strict=True))
     record = SplitRecord(
@@ -67,14 +73,14 @@ class PartRecord:
     """The size of one part.
 
     Attributes:
-        bytes: the number of bytes of text in UTF-8.
+        bytes: the number of bytes of text in UTF-8; None: not counted, as it is all of the text.
         sequences, distinct: the number of sequences, and of distinct ones, unless a stream.
         lines: the number of lines of a stream, if it was cut at line ends.
         characters: the number of characters of a stream.
         fingerprint: the fingerprint of the part.
     """
 
-    bytes: int
+    bytes: int | None = None
     sequences: int | None = None
     distinct: int | None = None
     lines: int | None = None

@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim.core import taps, tree
+from seriatim.core.allocation import give_back_freed_memory
 from seriatim.core.batch import TokenSequences
 from seriatim.core.distributions import Discrete
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.taps import Record
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
+from seriatim.models.ngram.apart import count_quickly
 from seriatim.models.ngram.arrays import Ints
 from seriatim.models.ngram.backoff_path import backoff_path, known_context
 from seriatim.models.ngram.counting import Counts
 from seriatim.models.ngram.interpolation import SmoothingOptions, smoothing_bytes
 from seriatim.models.ngram.on_disk import count_on_disk, parse_memory, scratch
-from seriatim.models.ngram.padded_corpus import PaddedCorpus, count_corpus
+from seriatim.models.ngram.padded_corpus import PaddedCorpus
 from seriatim.models.ngram.pruning import prune_by_entropy
 from seriatim.models.ngram.quantization import quantize
 from seriatim.models.ngram.ray_counting import count_on_cluster
@@ -96,8 +98,9 @@ class MarkovModel(SequenceModel):
             DataError: the corpus has nothing to count, or symbols outside the vocabulary.
         """
         padded, order, workers = self._padded(corpus), self.config.order, self.config.workers
+        give_back_freed_memory()  # of reading the text
         if workers is None:
-            return count_corpus(padded, order=order, num_symbols=self.num_symbols)
+            return count_quickly(padded, order=order, num_symbols=self.num_symbols)
         return count_on_cluster(padded, order=order, num_symbols=self.num_symbols, workers=workers)
 
     def _padded(self, corpus: TokenSequences) -> PaddedCorpus:
@@ -119,6 +122,7 @@ class MarkovModel(SequenceModel):
                 f"a model with smoothing {self.config.smoothing!r} was read from a file and cannot "
                 f"be fitted: choose one of {', '.join(SMOOTHINGS)}"
             )
+        give_back_freed_memory()
         options = SmoothingOptions(prune=tuple(self.config.prune), k=self.config.k)
         model = SMOOTHINGS[self.config.smoothing](counts, options)
         facts = dict(model.facts)

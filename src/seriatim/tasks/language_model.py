@@ -60,7 +60,7 @@ from seriatim.tasks.scoring import score_of
 from seriatim.tasks.sequence_surprisal import (
     COLUMNS,
 )
-from seriatim.tasks.speller import fit_speller, speller
+from seriatim.tasks.speller import fit_speller, speller, spelling_model
 from seriatim.tasks.surprisal_judge import Data, SurprisalJudge
 from seriatim.tasks.text import language_facts, language_rows, score_lines
 from seriatim.tasks.text_stream import (
@@ -211,7 +211,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             parts, self.vocabulary, spec=self._spec, cut=self._cut, log=log
         )
         if self._speller is None:
-            self._speller = fit_speller(parts["train"].texts(), self.vocabulary)
+            texts = parts["train"].texts()
+            self._speller = fit_speller(texts, corpora["train"], self.vocabulary)
         return corpora
 
     def _build(self, seed: int, corpus: Corpus | None) -> SequenceModel:
@@ -538,7 +539,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         """
         lm = cls(config, symbols=vocabulary, sequences=sequences, device=device)
         lm.model = model.to(lm.device).eval()
-        lm._speller = fit_speller([list(words)], vocabulary)
+        lm._speller = None if vocabulary.unknown is None else spelling_model(words)
         lm.training = TrainingRecord(imported=imported)
         return lm
 

@@ -10,7 +10,7 @@ bytes; names no family but that of the counted default.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -33,24 +33,37 @@ def speller() -> SequenceModel:
     return build_model(Markov(order=4, smoothing="witten-bell"), 257, 256)
 
 
-def fit_speller(texts: Iterable[Text], vocabulary: Vocabulary) -> SequenceModel | None:
+def fit_speller(
+    texts: Iterable[Text], corpus: Corpus, vocabulary: Vocabulary
+) -> SequenceModel | None:
     """A byte model of the rare words of a training text; None if no symbol can be unknown.
 
     Rare words are those that are unknown in the training text itself and, if these are few, also
-    those that occur once.
+    those that occur once. The text is read only if some of it is unknown.
+
+    Args:
+        texts: the training text.
+        corpus: the same text as symbols.
+        vocabulary: the vocabulary of the corpus.
     """
     if vocabulary.unknown is None:
         return None
-    counts: Counter[str] = Counter()
-    unknown: set[str] = set()
-    for text in islice(texts, _PIECES):
-        counts.update(_words(text, vocabulary))
-        unknown.update(vocabulary.unknown_symbols(text))
-    once = sorted(word for word, n in counts.items() if n == 1)
-    rare = sorted(unknown) if len(unknown) >= _ENOUGH else sorted(unknown.union(once))
-    model = speller()
-    if isinstance(model, ClosedForm) and rare:
-        model.fit_closed_form(_as_bytes(rare))
+    rare: set[str] = set()
+    if corpus.num_unknown:
+        for text in islice(texts, _PIECES):
+            rare.update(vocabulary.unknown_symbols(text))
+    if len(rare) < _ENOUGH:
+        counts = np.bincount(corpus.tokens, minlength=vocabulary.num_symbols)
+        counts[[vocabulary.unknown, vocabulary.boundary]] = 0
+        rare.update(vocabulary.texts(np.flatnonzero(counts == 1)))
+    return spelling_model(rare)
+
+
+def spelling_model(words: Iterable[str]) -> SequenceModel:
+    """A byte model of these words."""
+    model, distinct = speller(), sorted(set(words))
+    if isinstance(model, ClosedForm) and distinct:
+        model.fit_closed_form(_as_bytes(distinct))
     return model
 
 
@@ -74,15 +87,6 @@ def _bits(model: SequenceModel, words: Sequence[str]) -> NDArray[np.float64]:
     nats, bounds = surprisals(model, _as_bytes(words))
     bits: NDArray[np.float64] = np.add.reduceat(nats, bounds[:-1], dtype=np.float64) / np.log(2)
     return bits
-
-
-def _words(text: Text, vocabulary: Vocabulary) -> Iterator[str]:
-    if not isinstance(text, str):
-        yield from text
-    elif vocabulary.separator:
-        yield from text.split()
-    else:
-        yield from text
 
 
 def _as_bytes(words: Iterable[str]) -> Corpus:

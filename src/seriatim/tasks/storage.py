@@ -32,6 +32,7 @@ from seriatim._version import __version__
 from seriatim.core import atomic, records
 from seriatim.core.products import refuse_rounded
 from seriatim.core.records import Json
+from seriatim.core.tensor_file import write_tensors
 from seriatim.errors import ModelError, OutputError, SeriatimError
 
 T = TypeVar("T")
@@ -170,12 +171,15 @@ def _fill(
         for prefix, module in modules.items()
         for name, tensor in _distinct(module).items()
     }
-    with atomic.keep_umask(folder / _WEIGHTS):
-        safetensors.torch.save_file(tensors, folder / _WEIGHTS)
+    checksum = write_tensors(folder / _WEIGHTS, tensors)
+    weights = FileDigest((folder / _WEIGHTS).stat().st_size, checksum)
     for name, content in documents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    files = {file.name: _seal(file) for file in sorted(folder.iterdir())}
+    files = {
+        file.name: weights if file.name == _WEIGHTS else _seal(file)
+        for file in sorted(folder.iterdir())
+    }
     header = FolderHeader(FORMAT, __version__, task, files)
     head = {**records.to_json(header), **records.to_json(config)}
     head["checksum"] = _checksum(head)

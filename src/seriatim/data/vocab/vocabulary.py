@@ -226,6 +226,10 @@ class Vocabulary(ABC):
     def decoder(self) -> TextDecoder:
         """A decoder whose pieces, concatenated, equal `decode` of the same ids."""
 
+    def texts(self, symbols: Ids) -> list[str]:
+        """The text of each symbol, without spaces between words."""
+        return [self.decode([symbol]) for symbol in symbols.tolist()]
+
     @abstractmethod
     def name(self, symbol: int) -> str:
         """A readable name of a symbol: spaces, line ends and invalid bytes made visible."""

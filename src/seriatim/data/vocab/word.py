@@ -222,6 +222,10 @@ class WordVocabulary(Vocabulary):
         """A decoder that returns every word at once, with the space before it."""
         return _WordDecoder(self)
 
+    def texts(self, symbols: Ids) -> list[str]:
+        """The words."""
+        return list(map(self._texts.__getitem__, symbols.tolist()))
+
     def name(self, symbol: int) -> str:
         """The word, or the event with its spaces."""
         return make_readable(self._texts[symbol]) or END

@@ -14,6 +14,7 @@ Tokens: TypeAlias = npt.NDArray[np.integer[Any]]
 
 LOG_10 = float(np.log(10.0))  # nats in log10 1
 NUM_THREADS = 2
+CHUNK = 1 << 16  # positions or look-ups whose arrays stay in the caches
 
 
 def symbol_bits(num_symbols: int) -> int:

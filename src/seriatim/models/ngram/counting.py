@@ -26,12 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seriatim.errors import DataError
-from seriatim.models.ngram.arrays import Int32s, Ints, Tokens, concatenated, symbol_bits
+from seriatim.models.ngram.arrays import CHUNK, Int32s, Ints, Tokens, concatenated, symbol_bits
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
 from seriatim.models.ngram.prefix_doubling import CorpusBlock, PrefixDoubling
 
 MOST_NGRAMS = 2**31 - 1  # ids are stored as int32
-_CHUNK = 1 << 16  # look-ups whose arrays stay in the caches
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Counts:
         suffixes: Ints = self.suffix[self.stored(m)][low:high] - self.starts[m - 2]
         return suffixes
 
-    def contexts(self, m: int, size: int = 1 << 20) -> list[tuple[int, int]]:
+    def contexts(self, m: int, size: int = 1 << 17) -> list[tuple[int, int]]:
         """Order m in ranges of about `size` n-grams that divide no context's successors."""
         total = self.size(m)
         if m == 1 or total == 0:
@@ -135,12 +134,14 @@ def count_block(
 
     Raises:
         DataError: there are more n-grams than ids.
-        BlockTooLargeError: the block cannot be sorted; count it in halves.
     """
-    parts = PrefixDoubling(block, order, num_symbols, threads).count() if order > 1 else []
+    counts: list[npt.NDArray[Any]] = [_predicted(block, num_symbols)]
+    doubling = PrefixDoubling(block, order, num_symbols, threads) if order > 1 else None
+    del block
+    parts = [] if doubling is None else doubling.count()
+    del doubling
     bits = symbol_bits(num_symbols)
     starts, keys = [0, num_symbols], []
-    counts: list[npt.NDArray[Any]] = [_predicted(block, num_symbols)]
     first, num_first = [], []
     offsets = [0] * len(parts)  # of the ids of the order below, by partition
     for m in range(2, order + 1):
@@ -192,14 +193,14 @@ def find_suffixes(starts: Ints, key: Ints, threads: Executor | None = None) -> I
         def fill(
             begin: int, index: KeyIndex = index, base: int = base, m: int = m, high: int = high
         ) -> None:
-            keys = key[begin : min(begin + _CHUNK, high)]
+            keys = key[begin : min(begin + CHUNK, high)]
             sought = suffix.take((keys >> bits) - num_symbols).astype(np.int64)
             sought <<= bits
             sought |= keys & ((1 << bits) - 1)
             sought -= base
             suffix[begin : begin + len(keys)] = index.find(sought) + int(starts[m - 2])
 
-        list(run(fill, range(low, high, _CHUNK)))
+        list(run(fill, range(low, high, CHUNK)))
     return suffix
 
 

@@ -14,13 +14,12 @@ Shapes: V symbols, N n-grams of all orders, N_m of order m.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.models.ngram.arrays import LOG_10, NUM_THREADS, Floats, Mask
+from seriatim.models.ngram.arrays import CHUNK, LOG_10, NUM_THREADS, Floats, Mask
 from seriatim.models.ngram.backoff_model import BackoffModel
 from seriatim.models.ngram.counting import Counts
 
@@ -74,22 +73,30 @@ def interpolate(
         options: thresholds for pruning.
         discounting: the function that gives the counts and discounts of an order.
     """
+    # Both hold p and gamma until the end: the order below is then a view.
     log_prob = np.empty(len(counts.count))
-    log_backoff = np.zeros(int(counts.starts[-2]))
+    log_backoff = np.ones(int(counts.starts[-2]))
     lower = np.array([1.0 / counts.num_symbols])
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         for m in range(1, counts.order + 1):
-            p, gamma = log_prob[counts.ids(m)], np.ones(counts.size(m - 1))
+            p = log_prob[counts.ids(m)]
+            gamma = np.ones(1) if m == 1 else log_backoff[counts.ids(m - 1)]
             step = _Order(counts, options, m, discounting(counts, m), lower, p, gamma)
             list(threads.map(step.interpolate, *zip(*counts.contexts(m), strict=True)))
-            if m > 1:
-                log_backoff[counts.ids(m - 1)] = np.log(gamma)
-            lower = p.copy()
-            np.log(p, out=p)
-    log_prob /= LOG_10
-    log_backoff /= LOG_10
+            lower = p
+        list(threads.map(_to_log10, [*_pieces(log_prob), *_pieces(log_backoff)]))
     model = BackoffModel(counts.starts, counts.key, log_prob, log_backoff)
     return without_pruned(model, counts, options)
+
+
+def _pieces(array: Floats) -> list[Floats]:
+    """An array in views whose work stays in the caches."""
+    return [array[low : low + CHUNK] for low in range(0, len(array), CHUNK)]
+
+
+def _to_log10(array: Floats) -> None:
+    np.log(array, out=array)
+    array /= LOG_10
 
 
 @dataclass(frozen=True)
@@ -132,13 +139,13 @@ class _Order:
 def smoothing_bytes(counts: Counts) -> int:
     """About the bytes an interpolated method takes, its result included, beside mapped counts.
 
-    These are log10 p of every n-gram and the backoff of every context; of one order at a time the
-    counts, with p and gamma of the order below; and the parts that are worked on.
+    These are log10 p of every n-gram and the backoff of every context; the counts of one order at a
+    time; and the parts that are worked on.
     """
     sizes = [counts.size(m) for m in range(counts.order + 1)]
     result = 8 * (sum(sizes[1:]) + sum(sizes[1:-1]))
-    step = max(8 * (own + 2 * below) for below, own in pairwise(sizes))
-    return result + step + NUM_THREADS * 64 * min(1 << 20, max(sizes))
+    step = 24 * max(sizes)
+    return result + step + NUM_THREADS * 64 * min(1 << 17, max(sizes))
 
 
 # ---- pruning by counts --------------------------------------------------------------------------

@@ -14,7 +14,9 @@ absent. A free slot holds a value that no key can reach.
 Knows sorted arrays of integers; no n-grams and no probabilities.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,44 +87,51 @@ def index_keys(key: Ints, key_bits: int) -> KeyIndex:
     key_bits = max(key_bits, 2)
     slot_bits = min(key_bits, max(1, (len(key) * 3 // 2).bit_length()))
     per_slot = key_bits - slot_bits
-    mixed = _mixed(key, key_bits)
-    y, rank = _sorted_with_ranks(mixed, key_bits, rank_bits)
-    slot = y >> per_slot
-    slot -= np.arange(len(y))
-    np.maximum.accumulate(slot, out=slot)
-    slot += np.arange(len(y))
-    slots = np.arange(1, max(1 << slot_bits, int(slot[-1]) + 1) + 2)
+    spare = max(0, key_bits + rank_bits - 63)  # high bits that do not fit beside a rank
+    parts, last, end = [], -1, 0
+    for high, packed in _sorted_parts(_mixed(key, key_bits), key_bits, rank_bits, spare):
+        slot = packed >> (per_slot + rank_bits)
+        slot += high << (slot_bits - spare) if slot_bits >= spare else high >> (spare - slot_bits)
+        own = np.arange(end, end + len(slot))
+        slot -= own
+        np.maximum.accumulate(slot, out=slot)
+        np.maximum(slot, last + 1 - end, out=slot)
+        slot += own
+        last, end = int(slot[-1]), end + len(slot)
+        packed |= np.int64(-(high & 1) << 63)
+        parts.append((slot, packed))
+    slots = np.arange(1, max(1 << slot_bits, last + 1) + 2)
     slots <<= per_slot + rank_bits
     slots |= (1 << rank_bits) - 1
-    y <<= rank_bits
-    y |= rank
-    slots[slot] = y
+    while parts:
+        slot, packed = parts.pop()
+        slots[slot] = packed
     return KeyIndex(slots, key_bits, slot_bits, rank_bits)
 
 
-def _sorted_with_ranks(y: Ints, key_bits: int, rank_bits: int) -> tuple[Ints, Ints]:
-    """y sorted, and the rank of each key: packed into one integer and sorted, in parts of equal
-    high bits if the two do not fit."""
-    if key_bits + rank_bits <= 63:
+def _sorted_parts(y: Ints, key_bits: int, rank_bits: int, spare: int) -> Iterator[tuple[int, Ints]]:
+    """The numbers y with their ranks in the lowest bits, sorted, in parts of equal `spare` high
+    bits, which are left out; y is changed. Yields the high bits and the numbers."""
+    if spare == 0:
         y <<= rank_bits
         y |= np.arange(len(y))
         y.sort()
-        return y >> rank_bits, y & ((1 << rank_bits) - 1)
-    spare = key_bits + rank_bits - 63  # high bits that do not fit: they select a part
-    part_of = (y >> (key_bits - spare)).astype(np.int16)
-    low = y & ((1 << (key_bits - spare)) - 1)
-    sorted_parts, ranks = [], []
-    for part in range(1 << spare):
-        at = np.flatnonzero(part_of == part)
-        packed = low[at]
+        yield 0, y
+        return
+    low_bits = key_bits - spare
+    part_of = (y >> low_bits).astype(np.uint16)
+    order = part_of.argsort(kind="stable")  # by radix
+    ends = np.cumsum(np.bincount(part_of, minlength=1 << spare)).tolist()
+    for high, (begin, end) in enumerate(pairwise([0, *ends])):
+        if begin == end:
+            continue
+        at = order[begin:end]
+        packed = y.take(at)
+        packed &= (1 << low_bits) - 1
         packed <<= rank_bits
         packed |= at
         packed.sort()
-        ranks.append(packed & ((1 << rank_bits) - 1))
-        packed >>= rank_bits
-        packed |= part << (key_bits - spare)
-        sorted_parts.append(packed)
-    return np.concatenate(sorted_parts), np.concatenate(ranks)
+        yield high, packed
 
 
 def _mixed(key: Ints, key_bits: int) -> Ints:

@@ -53,7 +53,7 @@ def adjusted_counts(counts: Counts, m: int) -> Tokens:
     """
     if m == counts.order:
         return counts.count[counts.ids(m)]
-    continuations = np.bincount(counts.suffixes(m + 1), minlength=counts.size(m))
+    continuations = np.bincount(counts.suffixes(m + 1), minlength=counts.size(m)).astype(np.int32)
     ranks, times = counts.beginnings(m)
     continuations[ranks] += times
     return continuations
@@ -74,7 +74,7 @@ def estimate_discounts(adjusted: Tokens) -> tuple[float, float, float] | None:
         in the low orders of character models, where nothing is rare. `FALLBACK_DISCOUNTS`
         (KenLM's rule and values) then apply. A discount of 0 is refused too, so that gamma > 0.
     """
-    t = np.bincount(np.minimum(adjusted, 5), minlength=6)[:5].tolist()
+    t = [np.count_nonzero(adjusted == k) for k in range(5)]
     if min(t[1:4]) == 0:
         return None
     y = t[1] / (t[1] + 2 * t[2])

@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 
 from seriatim.errors import DataError
-from seriatim.models.ngram.arrays import NUM_THREADS, Tokens
+from seriatim.models.ngram.arrays import NUM_THREADS, Ints, Tokens
 from seriatim.models.ngram.counting import Counts, count_block
 from seriatim.models.ngram.merging import merge_counts
-from seriatim.models.ngram.prefix_doubling import BlockTooLargeError, CorpusBlock
+from seriatim.models.ngram.prefix_doubling import CorpusBlock
 
 BLOCK_SIZE = 32_000_000  # positions; a smaller corpus is counted at once
 
@@ -50,6 +50,26 @@ class PaddedCorpus:
         self.num_positions = int(self._begins[-1])
         self.num_beginnings = len(self._begins) - 1
 
+    @property
+    def tokens(self) -> Tokens:
+        """The symbols of all sequences end to end."""
+        return self._tokens[self._offsets[0] : self._offsets[-1]]
+
+    @property
+    def offsets(self) -> Ints:
+        """(S + 1,) where the sequences begin and end in `tokens`."""
+        return self._offsets - self._offsets[0]
+
+    @property
+    def boundary(self) -> int:
+        """b."""
+        return self._boundary
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is one sequence without an end."""
+        return self._num_edges == 1
+
     def check(self, num_symbols: int) -> None:
         """
         Raises:
@@ -57,7 +77,7 @@ class PaddedCorpus:
         """
         if self.num_positions <= self.num_beginnings:
             raise DataError("the corpus has no symbols to count: give at least one sequence")
-        tokens = self._tokens[self._offsets[0] : self._offsets[-1]]
+        tokens = self.tokens
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < num_symbols:
             raise DataError(
                 f"the corpus has symbols {tokens.min()} .. {tokens.max()} and the model knows "
@@ -68,8 +88,7 @@ class PaddedCorpus:
         """A digest of the symbols, the sequences and their boundary."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self._num_edges} {self._boundary} {self._tokens.dtype.str}".encode())
-        tokens = self._tokens[self._offsets[0] : self._offsets[-1]]
-        for array in (self._offsets - self._offsets[0], tokens):
+        for array in (self.offsets, self.tokens):
             for low in range(0, len(array), 1 << 24):
                 digest.update(np.ascontiguousarray(array[low : low + (1 << 24)]).data)
         return digest.hexdigest()
@@ -119,15 +138,6 @@ def count_corpus(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Count
 def count_span(
     corpus: PaddedCorpus, begin: int, end: int, order: int, num_symbols: int, threads: Executor
 ) -> Counts:
-    """The run of positions begin .. end - 1; in halves if it is too large to be sorted."""
-    try:
-        block = corpus.block(begin, end, order)
-        return count_block(block, order=order, num_symbols=num_symbols, threads=threads)
-    except BlockTooLargeError:
-        del block
-    middle = (begin + end) // 2
-    halves = [
-        count_span(corpus, low, high, order, num_symbols, threads)
-        for low, high in ((begin, middle), (middle, end))
-    ]
-    return merge_counts(halves, threads=threads)
+    """The run of positions begin .. end - 1."""
+    block = corpus.block(begin, end, order)
+    return count_block(block, order=order, num_symbols=num_symbols, threads=threads)

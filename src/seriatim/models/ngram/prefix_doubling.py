@@ -9,32 +9,33 @@ strings of k symbols are ranked first, for k = 1, 2, 4 .. as far as needed:
 and a string of n symbols is two such ranks side by side (which may overlap), and a last symbol if
 n = 2k + 1. Where a string of n symbols differs from the one before it in its first m, an n-gram of
 order m begins. Sorting plain 64-bit integers is the fastest thing numpy does to an array (several
-times faster than argsort, and as fast as one random read).
+times faster than argsort, and as fast as one random read), so nothing is sorted with its position:
+the rank of a pair is looked up among the distinct ones, in a hash table (`key_index`).
 
-Positions are partitioned by their symbols, so that a partition is a range of the sorted order,
-its sorts stay in the caches, and partitions are put end to end without a merge.
+Arrays of positions are read in order, some at a time; the sorted strings are divided where their
+first symbol changes, so that every part is a range of the n-grams and is put before the next one
+without a merge.
 
 Knows blocks; no ids, corpora, files or probabilities.
 
-Shapes: M positions, V symbols, K positions of a partition, U different strings in it.
+Shapes: M positions, V symbols, U different strings of a part.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.models.ngram.arrays import Int32s, Ints, is_group_start, symbol_bits
+from seriatim.models.ngram.arrays import CHUNK, Int32s, Ints, is_group_start, symbol_bits
+from seriatim.models.ngram.key_index import index_keys
 
-PARTITION_SIZE = 1 << 21  # a sort of so many keys stays in the caches
+PARTITION_SIZE = 1 << 21  # strings of a part, unless one symbol begins more
 KEY_BITS = 63  # of a sorted integer
-
-
-class BlockTooLargeError(Exception):
-    """The sort keys of a block do not fit in 63 bits: the block is to be counted in halves."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class CorpusBlock:
 
 @dataclass
 class OrderCounts:
-    """The n-grams of one order in a partition, in lexicographic order.
+    """The n-grams of one order in a part, in lexicographic order.
 
     Attributes:
-        key: the rank in the partition of the first m - 1 symbols (for m = 2 the symbol itself),
+        key: the rank in the part of the first m - 1 symbols (for m = 2 the symbol itself),
             shifted left by the bits of a symbol, plus the last symbol.
         count: int32.
         first: how often each begins a sequence; None: none does.
@@ -69,12 +70,12 @@ class OrderCounts:
     first: Ints | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Ranks:
     """Ranks of strings of k symbols.
 
     Attributes:
-        at: (M,) the rank of the string at each position.
+        at: (M,) the rank of the string at each position, until it is forgotten.
         size: R, the number of ranks.
         halves: the ranks of k / 2 symbols, and (R + 1,) for each rank the ranks of its left and
             right half, -1 for nothing; the last entry is -1, so that nothing consists of
@@ -84,6 +85,12 @@ class _Ranks:
     at: Int32s
     size: int
     halves: "tuple[_Ranks, Int32s, Int32s] | None" = None
+
+    def forget_positions(self) -> None:
+        """Free the arrays of positions; `spelled` needs none."""
+        self.at = self.at[:0]
+        if self.halves is not None:
+            self.halves[0].forget_positions()
 
     def spelled(self, rank: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """The symbols of ranks as k columns, -1 for nothing."""
@@ -104,28 +111,61 @@ class PrefixDoubling:
             block: the symbols.
             order: n.
             num_symbols: V.
-            threads: the executor that works on partitions in parallel; None: this thread.
-
-        Raises:
-            BlockTooLargeError: ranks of so many positions do not fit in 63 bits.
+            threads: the executor that works on parts in parallel; None: this thread.
         """
-        self.block, self.order = block, order
+        self.order, self.num_own, self.begins = order, block.num_own, block.begins
         self.run = map if threads is None else threads.map
         self.symbol_bits = symbol_bits(num_symbols)
         self.left = _symbols_left(block, order)
-        self.partitions = _partitions(block.symbols, num_symbols)
         self.opening, *self.others = self._pieces(_Ranks(block.symbols, num_symbols))
 
     def count(self) -> list[list[OrderCounts]]:
-        """For every partition, in order, its n-grams of orders 2 .. n."""
-        bits = sum(r.size.bit_length() for r, _ in self.others) + 1
-        rest = np.zeros(len(self.left), dtype=np.int64)
+        """For every part, in order, its n-grams of orders 2 .. n; to be called once."""
+        bits = sum(ranks.size.bit_length() for ranks, _ in self.others) + 1
+        packed = np.empty(len(self.left), dtype=np.int64)
+
+        list(self.run(partial(self._pack, packed), range(0, len(packed), CHUNK)))
+        packed[self.begins] |= 1
+        del self.left
+        for ranks, _ in (self.opening, *self.others):
+            ranks.forget_positions()
+        foreign = packed[self.num_own :].copy()
+        self._sort(packed)
+        parts = [packed[low:high] for low, high in pairwise(self._cuts(packed, bits))]
+        grouped = list(self.run(lambda part: _grouped(part, foreign), parts))
+        parts.clear()
+        del packed
+        grouped.reverse()
+        in_order = (grouped.pop() for _ in range(len(grouped)))
+        return list(self.run(lambda strings: self._count_part(*strings), in_order))
+
+    def _pack(self, packed: Ints, begin: int) -> None:
+        """The strings of a chunk of positions, each in one integer; the lowest bit is free."""
+        part = packed[begin : begin + CHUNK]
+        end = begin + len(part)
+        part[:] = self.opening[0].at[begin:end]
         for ranks, offset in self.others:
-            rest <<= ranks.size.bit_length()
-            rest |= self._following(ranks, offset)
-        rest <<= 1
-        rest[self.block.begins] |= 1
-        return list(self.run(lambda at: self._count_partition(at, rest, bits), self.partitions))
+            part <<= ranks.size.bit_length()
+            part |= self._following(ranks, offset, begin, end)
+        part <<= 1
+
+    def _sort(self, packed: Ints) -> None:
+        """Sort in place, halves in parallel."""
+        middle = len(packed) // 2 if len(packed) > PARTITION_SIZE else 0
+        if middle:
+            packed.partition(middle)
+        list(self.run(lambda part: part.sort(), [packed[:middle], packed[middle:]]))
+
+    def _cuts(self, packed: Ints, bits: int) -> list[int]:
+        """The bounds of parts of about `PARTITION_SIZE` strings that divide no first symbol."""
+        if len(packed) <= PARTITION_SIZE:
+            return [0, len(packed)]
+        ranks = self.opening[0]
+        first = ranks.spelled(np.arange(ranks.size, dtype=np.int32))[0]
+        picked = packed[PARTITION_SIZE:-1:PARTITION_SIZE] >> bits
+        lowest = np.searchsorted(first, first.take(picked)) << bits
+        cuts = np.searchsorted(packed, lowest)
+        return [0, *np.unique(cuts[cuts > 0]).tolist(), len(packed)]
 
     def _pieces(self, symbols: _Ranks) -> list[tuple[_Ranks, int]]:
         """The ranks that a string of n symbols is packed from, and the offset of each."""
@@ -134,58 +174,69 @@ class PrefixDoubling:
             ranks, k = self._doubled(ranks, k), 2 * k
         if self.order <= 2 * k:
             return [(ranks, 0), (ranks, self.order - k)]
-        return [(ranks, 0), (ranks, k), (symbols, 2 * k)]
+        pieces = [(ranks, 0), (ranks, k), (symbols, 2 * k)]
+        if sum(piece.size.bit_length() for piece, _ in pieces) + 1 <= KEY_BITS:
+            return pieces
+        return [(self._doubled(ranks, k), 0), (symbols, 2 * k)]
 
     # ---- ranks -----------------------------------------------------------------------------------
 
     def _doubled(self, half: _Ranks, k: int) -> _Ranks:
         """Ranks of 2k symbols from those of k."""
-        following = self._following(half, k)
-        bits = half.size.bit_length()
-        parts = list(
-            self.run(lambda at: _ranked_pairs(half.at, following, bits, at), self.partitions)
-        )
-        ends = np.cumsum([len(left) for _, left, _ in parts]).tolist()
-        ranks = np.empty(len(half.at), dtype=np.int32)
+        size, bits = len(half.at), half.size.bit_length()
 
-        def write(at: Ints, part: tuple[Int32s, Int32s, Int32s], end: int) -> None:
-            ranks[at] = part[0] + np.int32(end - len(part[1]))
+        def pairs(begin: int, end: int) -> Ints:
+            pairs = half.at[begin:end].astype(np.int64)
+            pairs <<= bits
+            pairs |= self._following(half, k, begin, end)
+            return pairs
 
-        list(self.run(write, self.partitions, parts, ends))
-        nothing = np.full(1, -1, dtype=np.int32)
-        left = np.concatenate([*(part[1] for part in parts), nothing])
-        right = np.concatenate([*(part[2] for part in parts), nothing])
-        return _Ranks(ranks, ends[-1], (half, left, right))
+        def distinct(begin: int) -> Ints:
+            return _distinct(pairs(begin, min(begin + PARTITION_SIZE, size)))
 
-    def _following(self, ranks: _Ranks, offset: int) -> Int32s:
-        """(M,) the ranks `offset` positions later, plus 1; 0 if the sequence has ended before."""
-        following = np.zeros(len(ranks.at), dtype=np.int32)
-        np.add(ranks.at[offset:], 1, out=following[: max(len(following) - offset, 0)])
-        following *= self.left > offset
+        parts = list(self.run(distinct, range(0, size, PARTITION_SIZE)))
+        pair = parts[0] if len(parts) == 1 else _distinct(_concatenated_and_freed(parts))
+        index = index_keys(pair, 2 * bits)
+        ranks = np.empty(size, dtype=np.int32)
+
+        def rank(begin: int) -> None:
+            end = min(begin + CHUNK, size)
+            ranks[begin:end] = index.find(pairs(begin, end))
+
+        list(self.run(rank, range(0, size, CHUNK)))
+        left, right = np.full((2, len(pair) + 1), -1, dtype=np.int32)
+        left[:-1] = pair >> bits
+        pair &= (1 << bits) - 1
+        pair -= 1
+        right[:-1] = pair
+        return _Ranks(ranks, len(pair), (half, left, right))
+
+    def _following(self, ranks: _Ranks, offset: int, begin: int, end: int) -> Int32s:
+        """The ranks `offset` positions after begin .. end - 1, plus 1; 0 if the sequence has
+        ended before."""
+        following = np.zeros(end - begin, dtype=np.int32)
+        later = ranks.at[begin + offset : end + offset]
+        np.add(later, 1, out=following[: len(later)])
+        following *= self.left[begin:end] > offset
         return following
 
     # ---- n-grams ---------------------------------------------------------------------------------
 
-    def _count_partition(self, at: Ints, rest: Ints, bits: int) -> list[OrderCounts]:
-        """The n-grams of orders 2 .. n that begin at the positions of a partition."""
-        packed, low = _packed(self.opening[0].at, rest, bits, at)
-        foreign = packed[np.searchsorted(at, self.block.num_own) :].copy()
-        packed.sort()
-        string, count, first = _grouped(packed, foreign)
+    def _count_part(self, string: Ints, count: Ints, first: Ints | None) -> list[OrderCounts]:
+        """The n-grams of orders 2 .. n with which the distinct sorted strings of a part begin."""
         columns: list[npt.NDArray[Any]] = []
         for ranks, offset in reversed(self.others):
             width = ranks.size.bit_length()
             symbols = ranks.spelled((string & ((1 << width) - 1)) - 1)
             columns = _prepended(symbols, columns, self.order - offset)
             string >>= width
-        string += low
         columns = _prepended(self.opening[0].spelled(string), columns, self.order)
         return list(reversed(list(self._orders(columns, count, first))))
 
     def _orders(
         self, columns: list[npt.NDArray[Any]], count: Ints, first: Ints | None
     ) -> Iterator[OrderCounts]:
-        """The n-grams of a partition's distinct sorted strings, order n first.
+        """The n-grams of a part's distinct sorted strings, order n first.
 
         A string holds an n-gram of order m if all of its first m symbols exist, and a new one if
         they are not those of the string before.
@@ -219,48 +270,16 @@ def _prepended(
     return columns[: size - len(after)] + after
 
 
-def _packed(first: Int32s, rest: npt.NDArray[Any], bits: int, at: Ints) -> tuple[Ints, int]:
-    """What begins at positions and the rest, of `bits` bits, in one integer.
-
-    Returns:
-        The integers, and the smallest `first`, which is subtracted to save bits.
-
-    Raises:
-        BlockTooLargeError: they do not fit together.
-    """
-    packed = first.take(at).astype(np.int64)
-    low = int(packed.min())
-    packed -= low
-    if int(packed.max()).bit_length() + bits > KEY_BITS:
-        raise BlockTooLargeError
-    packed <<= bits
-    packed |= rest.take(at)
-    return packed, low
+def _distinct(values: Ints) -> Ints:
+    """The distinct values, rising; the argument is sorted in place."""
+    values.sort()
+    return values.take(np.flatnonzero(is_group_start(values)))
 
 
-def _ranked_pairs(
-    half: Int32s, following: Int32s, bits: int, at: Ints
-) -> tuple[Int32s, Int32s, Int32s]:
-    """The rank of the pair at each position of a partition, and both halves of every rank."""
-    width = (len(at) - 1).bit_length()
-    packed, low = _packed(half, following, bits, at)
-    if packed.max() >> (KEY_BITS - width):
-        raise BlockTooLargeError
-    packed <<= width
-    packed |= np.arange(len(at))
-    packed.sort()
-    position = packed & ((1 << width) - 1)
-    packed >>= width
-    is_new = is_group_start(packed)
-    rank = np.cumsum(is_new, dtype=np.int32)
-    rank -= 1
-    pair = packed.take(np.flatnonzero(is_new))
-    position <<= width  # a sort inverts faster than a scattered write
-    position |= rank
-    position.sort()
-    position &= (1 << width) - 1
-    left = ((pair >> bits) + low).astype(np.int32)
-    return position.astype(np.int32), left, ((pair & ((1 << bits) - 1)) - 1).astype(np.int32)
+def _concatenated_and_freed(arrays: list[Ints]) -> Ints:
+    result = np.concatenate(arrays)
+    arrays.clear()
+    return result
 
 
 def _grouped(packed: Ints, foreign: Ints) -> tuple[Ints, Ints, Ints | None]:
@@ -268,12 +287,13 @@ def _grouped(packed: Ints, foreign: Ints) -> tuple[Ints, Ints, Ints | None]:
 
     Args:
         packed: (K,) sorted; the lowest bit is set where a sequence begins.
-        foreign: those of them that are not counted, in any order.
+        foreign: strings that are not counted, in any order; those of other parts are ignored.
     """
     string = packed >> 1
     at = np.flatnonzero(is_group_start(string))
     count, first = np.diff(at, append=len(string)), None
     string = string.take(at)
+    foreign = foreign[(foreign >= packed[0]) & (foreign <= packed[-1])]
     uncounted = np.searchsorted(string, foreign >> 1)
     np.subtract.at(count, uncounted, 1)
     if int(np.bitwise_or.reduce(packed)) & 1:
@@ -300,24 +320,3 @@ def _symbols_left(block: CorpusBlock, most: int) -> npt.NDArray[np.uint8]:
         at = ends - back
         left[at[at >= 0]] = back
     return left
-
-
-def _partitions(symbols: Int32s, num_symbols: int) -> list[Ints]:
-    """Positions by ranges of their symbols, about `PARTITION_SIZE` each; no symbol is divided."""
-    until = np.cumsum(np.bincount(symbols, minlength=num_symbols))
-    cuts = list(_cuts(until, PARTITION_SIZE))
-    if len(cuts) == 1:
-        return [np.arange(len(symbols))]
-    dtype = np.uint8 if len(cuts) <= 1 << 8 else np.uint16 if len(cuts) <= 1 << 16 else np.int32
-    part_of_symbol = np.repeat(np.arange(len(cuts), dtype=dtype), np.diff([0, *cuts]))
-    positions = np.argsort(part_of_symbol.take(symbols), kind="stable")
-    return [at for at in np.split(positions, until.take(np.array(cuts[:-1]) - 1)) if len(at)]
-
-
-def _cuts(until: Ints, most: int) -> Iterable[int]:
-    """The ends of ranges of symbols with at most `most` positions, or of a single symbol."""
-    end, done = 0, 0
-    while done < until[-1]:
-        end = max(int(np.searchsorted(until, done + most, side="right")), end + 1)
-        done = int(until[end - 1])
-        yield end if done < until[-1] else len(until)

@@ -12,7 +12,7 @@ from seriatim.errors import ConfigError
 from seriatim.models.ngram.counting import Counts, count_block
 from seriatim.models.ngram.merging import merge_counts
 from seriatim.models.ngram.padded_corpus import BLOCK_SIZE, PaddedCorpus
-from seriatim.models.ngram.prefix_doubling import BlockTooLargeError, CorpusBlock
+from seriatim.models.ngram.prefix_doubling import CorpusBlock
 
 _FAN_IN = 4  # runs that one task merges
 
@@ -71,16 +71,8 @@ def _connected() -> Any:
 
 
 def _count(block: CorpusBlock, order: int, num_symbols: int) -> Counts:
-    """The run of a block; in halves if it is too large to be sorted."""
-    try:
-        return count_block(block, order=order, num_symbols=num_symbols)
-    except BlockTooLargeError:
-        symbols, begins, middle = block.symbols, block.begins, block.num_own // 2
-    end = middle + order - 1
-    first = CorpusBlock(symbols[:end], begins[begins < end], middle)
-    rest = block.num_own - middle
-    second = CorpusBlock(symbols[middle:], begins[begins >= middle] - middle, rest)
-    return _merge(_count(first, order, num_symbols), _count(second, order, num_symbols))
+    """The run of a block."""
+    return count_block(block, order=order, num_symbols=num_symbols)
 
 
 def _merge(*runs: Counts) -> Counts:
