@@ -1,7 +1,9 @@
 """`seriatim fit`: from data to a model folder."""
 
+import contextlib
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +21,10 @@ from seriatim.cli.options import split_options, with_options
 from seriatim.cli.output import Flag, print_json, use_threads
 from seriatim.cli.run_folder import KeepOptions, RunFolder
 from seriatim.cli.verify import VerifyRequest
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, SeriatimError
+
+if TYPE_CHECKING:
+    from seriatim.data.sources import Sequences
 
 
 @with_options
@@ -105,6 +110,10 @@ def fit(
         raise VerifyRequest
     if out is None:
         raise ConfigError("fit needs --out FOLDER: where to save the model")
+    if symbols == "word" and init is None and from_arpa is None and task in (None, "language"):
+        is_whole = valid is not None or test is not None or split[0] == 1
+        if is_whole and data is not None and max_symbols is None and processes is None:
+            _begin_reading(data, sequences, files, reading, min_count or 1)
     use_threads(threads)
     folder = RunFolder(out, keep, overwrite=overwrite, threads=threads)
     if folder.is_finished and from_arpa is not None:
@@ -149,6 +158,24 @@ def fit(
         json=json,
     )
     run_fit(request, folder)
+
+
+def _begin_reading(
+    data: Path,
+    sequences: "Sequences | None",
+    files: FileOptions | None,
+    reading: ReadingOptions | None,
+    min_count: int,
+) -> None:
+    """Read the words of a text in a thread while torch is imported, which takes as long."""
+    from seriatim.data.word_corpus import begin_reading_words, can_read_words
+
+    train, _, _ = data_files((data, None, None), files or FileOptions(), reading, None)
+    with contextlib.suppress(SeriatimError):  # raised again where the data is opened
+        source = train.open_text(sequences)
+        if can_read_words(source):
+            sys.setswitchinterval(1e-3)
+            begin_reading_words(source, min_count=min_count)
 
 
 def _fit_from_arpa(path: Path, out: Path, is_more: bool, *, overwrite: bool, json: bool) -> None:

@@ -7,6 +7,7 @@ streams; other sources take the two separate steps.
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,8 @@ from seriatim.data.vocab.fit import check_any, check_limits
 from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, check_characters, join_texts
 from seriatim.data.vocab.word import WordVocabulary
 from seriatim.data.vocab.word_index import Ids, Ints, WordIndex, WordSpans, by_frequency, cut_ahead
+
+_BEGUN: "dict[tuple[Source, int, int | None], Future[tuple[WordVocabulary, Corpus]]]" = {}
 
 
 def can_read_words(source: Source) -> bool:
@@ -56,6 +59,28 @@ def read_words(
         DataError: if the source cannot be read, or has no word often enough.
     """
     check_limits(min_count, max_symbols)
+    begun = _BEGUN.pop((source, min_count, max_symbols), None)
+    return _read(source, min_count, max_symbols) if begun is None else begun.result()
+
+
+def begin_reading_words(
+    source: Source, *, min_count: int = 1, max_symbols: int | None = None
+) -> None:
+    """Begin `read_words` in another thread; the next call with the same arguments has its result,
+    or its error."""
+    begun: Future[tuple[WordVocabulary, Corpus]] = Future()
+
+    def read() -> None:
+        try:
+            begun.set_result(_read(source, min_count, max_symbols))
+        except BaseException as error:  # raised where the result is wanted
+            begun.set_exception(error)
+
+    _BEGUN[source, min_count, max_symbols] = begun
+    threading.Thread(target=read, daemon=True).start()
+
+
+def _read(source: Source, min_count: int, max_symbols: int | None) -> tuple[WordVocabulary, Corpus]:
     threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
     counter = _WordCounter()
     for text in cut_ahead(_texts(source)):
