@@ -99,6 +99,10 @@ class PaddedCorpus:
         cuts = [self.num_positions * i // num_blocks for i in range(num_blocks + 1)]
         return iter(pairwise(cuts))
 
+    def count_beginnings(self, position: int) -> int:
+        """The number of sequences that begin before a position."""
+        return int(np.searchsorted(self._begins[:-1], position))
+
     def block(self, begin: int, end: int, order: int) -> CorpusBlock:
         """Positions begin .. end - 1, and the order - 1 after them, in which their n-grams end."""
         last = min(end + order - 1, self.num_positions)

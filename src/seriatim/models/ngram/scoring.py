@@ -14,10 +14,12 @@ Knows the table and padded corpora; no model.
 Shapes: P positions of a part, n order.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
 
-from seriatim.models.ngram.arrays import LOG_10, Floats, Ints
+from seriatim.models.ngram.arrays import LOG_10, NUM_THREADS, Floats, Ints
 from seriatim.models.ngram.padded_corpus import PaddedCorpus
 from seriatim.models.ngram.table import NgramTable
 
@@ -29,8 +31,8 @@ Nats = npt.NDArray[np.float32]
 def corpus_surprisals(table: NgramTable, corpus: PaddedCorpus) -> Nats:
     """-ln p of every symbol of a corpus but the beginnings of sequences, in order, in nats."""
     nats = np.empty(corpus.num_positions - corpus.num_beginnings, dtype=np.float32)
-    end = 0
-    for begin in range(0, corpus.num_positions, CHUNK):
+
+    def score(begin: int) -> None:
         low = max(0, begin - table.order + 1)
         block = corpus.block(low, min(begin + CHUNK, corpus.num_positions), 1)
         log10 = _log10(table, block.symbols.astype(np.int64), block.begins)
@@ -38,8 +40,15 @@ def corpus_surprisals(table: NgramTable, corpus: PaddedCorpus) -> Nats:
         is_scored[block.begins] = False
         is_scored[: begin - low] = False
         log10 = log10.take(np.flatnonzero(is_scored))
-        np.multiply(log10, -LOG_10, out=nats[end : end + len(log10)], casting="unsafe")
-        end += len(log10)
+        at = begin - corpus.count_beginnings(begin)
+        np.multiply(log10, -LOG_10, out=nats[at : at + len(log10)], casting="unsafe")
+
+    begins = range(0, corpus.num_positions, CHUNK)
+    if len(begins) < 4:
+        list(map(score, begins))
+    else:
+        with ThreadPoolExecutor(NUM_THREADS) as threads:
+            list(threads.map(score, begins))
     return nats
 
 

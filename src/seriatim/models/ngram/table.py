@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seriatim.models.ngram.arrays import LOG_10, Floats, Ints, symbol_bits
+from seriatim.models.ngram.arrays import LOG_10, Floats, Int32s, Ints, symbol_bits
 from seriatim.models.ngram.backoff_model import BackoffModel
 from seriatim.models.ngram.codebook import QuantizedLogProbs
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
@@ -33,7 +33,8 @@ _INDEXING = threading.Lock()
 _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
 _CODE_ARRAYS = ("code", "books", "kept")
 _MAX_CHECKED = 1 << 22  # n-grams whose order is checked at loading, in some milliseconds
-_NGRAMS_PER_LOOKUP = 8  # an index is built after one look-up for each so many n-grams
+_FEW = 256  # bisection suffices until there is one look-up for each so many n-grams
+_MANY = 2  # an index is built after one look-up for each so many n-grams
 
 
 class NgramTable(nn.Module):
@@ -59,6 +60,7 @@ class NgramTable(nn.Module):
     kept: Tensor
     _num_lookups: int
     _derived: "dict[Callable[[NgramTable], Any], Any]"
+    _first: Int32s | None
     _index: KeyIndex | None
 
     def __init__(
@@ -159,8 +161,9 @@ class NgramTable(nn.Module):
     def find_nodes(self, prefix: Ints, symbol: Ints) -> Ints:
         """`find` where every prefix is a node, (P,).
 
-        The first look-ups bisect the sorted keys, which touches few pages of a mapped file; once
-        there are enough of them, an index is built, and a look-up is a read or two.
+        The first look-ups bisect the sorted keys, which touches few pages of a mapped file. Once
+        there are more, it is noted where the successors of every context begin, and these are
+        bisected. Once there are many, an index is built, and a look-up is a read or two.
         """
         sought = prefix << self._bits
         sought |= symbol
@@ -169,15 +172,40 @@ class NgramTable(nn.Module):
             return np.full(len(prefix), -1, dtype=np.int64)
         if self._index is None:
             self._num_lookups += len(sought)
-            if self._num_lookups * _NGRAMS_PER_LOOKUP < len(key):
+            if self._num_lookups * _FEW < len(key):
                 rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
                 return np.where(key[rank] == sought, rank + self.num_symbols, -1)
+            if self._num_lookups * _MANY < len(key):
+                return self._find_among_successors(prefix, sought)
             with _INDEXING:
                 most = int(self.starts[-2]) << self._bits  # above every key
                 self._index = self._index or index_keys(key, most.bit_length())
         node = self._index.find(sought)
         node += np.int64(self.num_symbols) * (node >= 0)
         return node
+
+    def _find_among_successors(self, prefix: Ints, sought: Ints) -> Ints:
+        """`find_nodes` by bisecting the successors of each prefix, all at once.
+
+        Of a range of keys, the half is kept that holds the last one not above what is sought.
+        """
+        if self._first is None:
+            with _INDEXING:
+                if self._first is None:  # another thread may have been first
+                    prefixes = self.key.numpy() >> self._bits
+                    self._first = first_successors(prefixes, int(self.starts[-2]))
+        key = self.key.numpy()
+        rank = self._first.take(prefix)
+        size = self._first.take(prefix + 1)
+        size -= rank
+        is_found = size > 0
+        while int(size.max(initial=0)) > 1:
+            half = size >> 1
+            size -= half
+            half *= key.take(rank + half, mode="clip") <= sought
+            rank += half
+        is_found &= key.take(rank, mode="clip") == sought
+        return np.where(is_found, rank + np.int64(self.num_symbols), -1)
 
     def find_one(self, prefix: int, symbol: int) -> int:
         """`find` of one n-gram, without arrays; -1 if the prefix is none."""
@@ -198,6 +226,7 @@ class NgramTable(nn.Module):
     def _forget_index(self) -> None:
         self._num_lookups = 0
         self._derived = {}
+        self._first = None
         self._index = None
 
     # ---- contexts --------------------------------------------------------------------------------
@@ -373,6 +402,13 @@ class NgramTable(nn.Module):
             ).any():
                 return True
         return bool(((keys & ((1 << self._bits) - 1)) >= self.num_symbols).any())
+
+
+def first_successors(prefix: Ints, num_contexts: int) -> Int32s:
+    """(C + 1,) for each of C contexts, the number of sorted prefixes (N,) below it."""
+    first = np.zeros(num_contexts + 1, dtype=np.int32)
+    np.cumsum(np.bincount(prefix, minlength=num_contexts), out=first[1:])
+    return first
 
 
 def lower_order(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
