@@ -88,9 +88,7 @@ def _read(source: Source, min_count: int, max_symbols: int | None) -> tuple[Word
     words, new_ids = counter.number_words(min_count, max_symbols)
     vocabulary = WordVocabulary(words, is_document=False)
     dtype = token_dtype(vocabulary.num_symbols)
-    parts = [new_ids[ids].astype(dtype) for ids in counter.ids]
-    counter.ids.clear()
-    tokens = np.concatenate([np.zeros(0, dtype), *parts])
+    tokens = counter.renumbered(new_ids.astype(dtype))
     is_stream = source.sequences == "stream"
     ends = np.concatenate(counter.line_ends)
     statistics = counter.statistics(vocabulary, tokens, is_stream)
@@ -156,6 +154,16 @@ class _WordCounter:
         words = [words[w] for w in order.tolist()]
         check_characters(LINE_END.join(words))
         return words, new_ids
+
+    def renumbered(self, new_ids: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+        """(num_words,) the final ids of all words; the first ones are freed piece by piece."""
+        tokens, end = np.empty(self.num_words, new_ids.dtype), 0
+        self.ids.reverse()
+        while self.ids:
+            ids = self.ids.pop()
+            new_ids.take(ids, out=tokens[end : end + len(ids)])
+            end += len(ids)
+        return tokens
 
     def statistics(
         self, vocabulary: WordVocabulary, tokens: NDArray[np.integer], is_stream: bool
