@@ -3,10 +3,10 @@
     python -m benchmarks.markov --data FOLDER [--write]
 
 The text comes from the .txt files of a folder, with white space normalized, and is repeated to each
-size with a new shuffle of its lines every time. Each fit is a fresh process: read the file, number
-the words, count, smooth, and answer one query; its peak memory is that of the process,
-torch included. `lmplz` is not on PyPI and is not run: the ratio is to what it did on this kind of
-machine, 0.46 to 0.60 M tokens/s.
+size with a new shuffle of its lines every time. Each fit is a whole command, `seriatim fit`, from
+text to saved model, in turn with the whole command `lmplz` (KenLM; -S 4G, an ARPA file is written),
+if that is on the PATH; without it there is no ratio. Peak memory is that of the largest process,
+torch included. `processor` is user and system time together, of all processes.
 
 Scoring takes turns with `kenlm` (A B A B ..), ours first, on lines kept out of training: log10 of
 every line from its text, which for us includes giving words their numbers. Medians of rounds.
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,9 +29,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peak import peak_bytes
-
-LMPLZ = (0.46e6, 0.60e6)  # tokens/s, order 5, 17.4 M tokens, the same kind of machine
 RESULTS = Path(__file__).parent / "results" / "markov.json"
 
 
@@ -43,11 +41,7 @@ def main() -> None:
     parser.add_argument("--score-size", type=float, default=1e6, help="tokens of the scored model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
-    parser.add_argument("--fit-one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.fit_one:
-        print(json.dumps(fit_one(options.fit_one, options.order)))
-        return
     if options.data is None:
         parser.error("--data is needed")
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +57,6 @@ def main() -> None:
         "machine": machine(),
         "order": options.order,
         "rounds": options.rounds,
-        "lmplz_tokens_per_second": LMPLZ,
         "fit": fits,
         "use": scoring,
     }
@@ -102,65 +95,56 @@ def write_text(lines: Iterator[str], path: Path) -> None:
 # ---- fitting ------------------------------------------------------------------------------------
 
 
-def fit_one(path: Path, order: int) -> dict[str, Any]:
-    """From text to a queryable model, in this process."""
-    from seriatim.data.sources import open_source
-    from seriatim.data.word_corpus import read_words
-    from seriatim.models import Markov
-    from seriatim.models.markov import MarkovModel
-
-    began, cpu = time.perf_counter(), time.process_time()
-    symbols, corpus = read_words(open_source(path, sequences="line"))
-    read = time.perf_counter() - began
-    model = MarkovModel(Markov(order=order), symbols.num_symbols, symbols.boundary)
-    facts = model.fit_closed_form(corpus)
-    model.predict(model.start(1)).log_prob(corpus_start(symbols.boundary))
-    return {
-        "tokens": corpus.num_tokens,
-        "words": symbols.num_symbols,
-        "ngrams": facts["ngrams"],
-        "seconds": time.perf_counter() - began,
-        "seconds_reading": read,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_bytes": peak_bytes(),
-    }
-
-
-def corpus_start(boundary: int) -> Any:
-    """One query: does the first line end at once?"""
-    import torch
-
-    return torch.tensor([boundary])
-
-
 def fit_rounds(
     lines: list[str], num_tokens: int, order: int, rounds: int, folder: Path
 ) -> dict[str, Any]:
-    """Fits of one size in fresh processes: the medians and the best."""
-    path = folder / f"{num_tokens}.txt"
+    """Whole commands of one size, ours and lmplz in turn: medians."""
+    path, out, arpa = folder / f"{num_tokens}.txt", folder / "model", folder / "model.arpa"
     write_text(repeated(lines, num_tokens), path)
-    command = [sys.executable, "-m", "benchmarks.markov", "--fit-one", str(path)]
-    found = []
+    ours = [sys.executable, "-m", "seriatim", "fit", str(path), "--model", "markov"]
+    ours += ["--order", str(order), "--symbols", "word", "--sequences", "line"]
+    ours += ["--split", "1", "0", "0", "--out", str(out), "--overwrite", "--json"]
+    lmplz = shutil.which("lmplz")
+    theirs = [str(lmplz), "-o", str(order), "-S", "4G", "--text", str(path), "--arpa", str(arpa)]
+    found, peers = [], []
     for _ in range(rounds):
-        done = subprocess.run(
-            [*command, "--order", str(order)], check=True, capture_output=True, text=True
-        )
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    path.unlink()
-    seconds = [f["seconds"] for f in found]
-    median, best = statistics.median(seconds), min(seconds)
-    tokens = found[0]["tokens"]
-    return {
-        **{k: found[0][k] for k in ("tokens", "words", "ngrams")},
-        "seconds": median,
-        "best_seconds": best,
-        "seconds_reading": statistics.median(f["seconds_reading"] for f in found),
-        "cpu_seconds": statistics.median(f["cpu_seconds"] for f in found),
-        "tokens_per_second": tokens / median,
-        "best_tokens_per_second": tokens / best,
-        "peak_bytes": max(f["peak_bytes"] for f in found),
-        "ratio_to_lmplz": [tokens / median / rate for rate in reversed(LMPLZ)],
+        found.append(timed(ours))
+        if lmplz:
+            peers.append(timed(theirs))
+    record = json.loads((out / "training.json").read_text())
+    train = record["data"]["train"]
+    size = sum(file.stat().st_size for file in out.iterdir())
+    for left_over in (path, arpa):
+        left_over.unlink(missing_ok=True)
+    seconds, processor, peak = (statistics.median(column) for column in zip(*found, strict=True))
+    result = {
+        "tokens": train["symbols"],
+        "ngrams": record["closed_form"]["ngrams"],
+        "seconds": seconds,
+        "processor_seconds": processor,
+        "tokens_per_second": train["symbols"] / seconds,
+        "peak_bytes": peak,
+        "folder_bytes": size,
     }
+    if peers:
+        names = ("lmplz_seconds", "lmplz_processor_seconds", "lmplz_peak_bytes")
+        columns = zip(*peers, strict=True)
+        result |= {n: statistics.median(c) for n, c in zip(names, columns, strict=True)}
+        pairs = zip(found, peers, strict=True)
+        result["ratio_to_lmplz"] = statistics.median(p[0] / f[0] for f, p in pairs)
+    return result
+
+
+def timed(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and the bytes of the largest process of a command."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    seconds = time.perf_counter() - began
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024.0
 
 
 # ---- scoring and sampling -----------------------------------------------------------------------
@@ -263,13 +247,14 @@ def show(report: dict[str, Any]) -> None:
     print(
         f"order {report['order']}, {report['rounds']} rounds, load {report['machine']['load']:.1f}"
     )
-    print("   tokens  seconds   (best)  M tokens/s  peak GB   times lmplz    n-grams")
+    print("   tokens  seconds  processor  M tokens/s  peak GB  folder MB    n-grams  times lmplz")
     for fit in report["fit"]:
-        low, high = fit["ratio_to_lmplz"]
+        ratio = fit.get("ratio_to_lmplz")
         print(
-            f"{fit['tokens']:9,} {fit['seconds']:8.2f} {fit['best_seconds']:8.2f} "
-            f"{fit['tokens_per_second'] / 1e6:11.2f} {fit['peak_bytes'] / 1e9:8.2f}   "
-            f"{low:.1f} to {high:.1f}   {sum(fit['ngrams']):,}"
+            f"{fit['tokens']:9,} {fit['seconds']:8.2f} {fit['processor_seconds']:10.2f} "
+            f"{fit['tokens_per_second'] / 1e6:11.2f} {fit['peak_bytes'] / 1e9:8.2f} "
+            f"{fit['folder_bytes'] / 1e6:10.0f} {sum(fit['ngrams']):10,}  "
+            + ("no lmplz on the PATH" if ratio is None else f"{ratio:.2f}")
         )
     use = report["use"]
     print(
