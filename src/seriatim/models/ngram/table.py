@@ -34,7 +34,7 @@ _ARRAYS = ("starts", "key", "log_prob", "log_backoff")
 _CODE_ARRAYS = ("code", "books", "kept")
 _MAX_CHECKED = 1 << 22  # n-grams whose order is checked at loading, in some milliseconds
 _FEW = 256  # bisection suffices until there is one look-up for each so many n-grams
-_MANY = 2  # an index is built after one look-up for each so many n-grams
+_MANY = 1  # an index is built after one look-up for each so many n-grams
 
 
 class NgramTable(nn.Module):
@@ -185,10 +185,7 @@ class NgramTable(nn.Module):
         return node
 
     def _find_among_successors(self, prefix: Ints, sought: Ints) -> Ints:
-        """`find_nodes` by bisecting the successors of each prefix, all at once.
-
-        Of a range of keys, the half is kept that holds the last one not above what is sought.
-        """
+        """`find_nodes` by bisecting the successors of each prefix, all at once."""
         if self._first is None:
             with _INDEXING:
                 if self._first is None:  # another thread may have been first
@@ -199,11 +196,7 @@ class NgramTable(nn.Module):
         size = self._first.take(prefix + 1)
         size -= rank
         is_found = size > 0
-        while int(size.max(initial=0)) > 1:
-            half = size >> 1
-            size -= half
-            half *= key.take(rank + half, mode="clip") <= sought
-            rank += half
+        _bisect(key, sought, rank, size)
         is_found &= key.take(rank, mode="clip") == sought
         return np.where(is_found, rank + np.int64(self.num_symbols), -1)
 
@@ -402,6 +395,27 @@ class NgramTable(nn.Module):
             ).any():
                 return True
         return bool(((keys & ((1 << self._bits) - 1)) >= self.num_symbols).any())
+
+
+def _bisect(key: Ints, sought: Ints, rank: Int32s, size: Int32s) -> None:
+    """Move `rank` (P,) to the last key that is not above what is sought, or let it be.
+
+    Args:
+        key: (N,) rising in each range.
+        sought: (P,) what is sought.
+        rank: (P,) where each range begins.
+        size: (P,) the number of keys in it; overwritten.
+    """
+    while len(rest := np.flatnonzero(size > 1)):
+        if 2 * len(rest) < len(size):  # most are found
+            rank_of_rest = rank.take(rest)
+            _bisect(key, sought.take(rest), rank_of_rest, size.take(rest))
+            rank[rest] = rank_of_rest
+            return
+        half = size >> 1
+        size -= half
+        half *= key.take(rank + half, mode="clip") <= sought
+        rank += half
 
 
 def first_successors(prefix: Ints, num_contexts: int) -> Int32s:
