@@ -191,3 +191,48 @@ def test_counting_takes_no_more_than_its_part_of_the_budget() -> None:
     assert counting_seconds(corpus, 1.0) == pytest.approx(1.0)
     assert counting_seconds(corpus, 0.1) == 0.0
     assert counting_seconds(corpus, None) == 0.0
+
+
+# ---- pairs and labels ----------------------------------------------------------------------------
+
+
+class Step(torch.nn.Module):
+    """A step that takes as long as its batch is large."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "given", "training"),
+    [
+        (10.0, {}, {"token_budget": 512, "warmup": 85}),
+        (1000.0, {}, {}),
+        (10.0, {"token_budget": 4096, "warmup": 400}, {}),
+    ],
+)
+def test_pairs_get_smaller_batches_and_less_warm_up_in_little_time(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    given: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> None:
+    from seriatim.tasks import budget_batches
+
+    monkeypatch.setattr(budget_batches, "timed_step", lambda model, source, options: source)
+    choice = budget_batches.choose_batches(
+        lambda more: configure_training({"token_budget": 4096, "warmup": 400, **more}),
+        given,
+        seconds,
+        lambda seed, corpus: Step(),  # type: ignore[arg-type, return-value]
+        lambda options: (options.token_budget or 0) / 5e4,  # type: ignore[arg-type, return-value]
+        "cpu",
+    )
+    assert choice.training == training
+
+
+def test_a_labeller_and_a_translator_record_what_was_chosen(tmp_path: Path) -> None:
+    pairs = [("ab" * (i % 5 + 1), "ba" * (i % 5 + 1)) for i in range(60)]
+    translator = st.Translator("gru", symbols="char").fit(pairs, valid=pairs, minutes=0.02)
+    assert translator.training.choice is not None
+    assert "batches of" in translator.training.choice["sentence"]
+    labelled = [("ab" * (i % 5 + 1), "even" if i % 2 else "odd") for i in range(60)]
+    labeller = st.Labeller("rnn", symbols="char").fit(labelled, valid=labelled, minutes=0.02)
+    assert labeller.training.choice is not None

@@ -8,6 +8,7 @@ is fitted on the validation part (Guo et al. 2017, 4.2).
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
+from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
@@ -215,13 +217,15 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         with seeded(torch.device("cpu"), seed):
             return build_labeller(self.config, symbols.num_symbols, len(labels.names), labels.per)
 
+    def _choose(
+        self, given: Mapping[str, Any], corpora: Mapping[str, list[Example]], seconds: float
+    ) -> BudgetChoice:
+        batches = partial(_batches, corpora["train"])
+        suited = partial(self._suited, corpus=corpora["train"])
+        return choose_batches(suited, given, seconds, self._build, batches, self.device)
+
     def _learn(self, corpora: Mapping[str, list[Example]], job: TrainingJob) -> History:
-        batches = ExampleBatches(
-            corpora["train"],
-            batch_size=job.options.batch_size,
-            seed=job.options.seed,
-            token_budget=job.options.token_budget,
-        )
+        batches = _batches(corpora["train"], job.options)
         valid = corpora.get("valid")
         validation = None if valid is None else ExamplePass(valid, batch_size=ROWS)
         history = job.train(self._fitted()[0], batches, validation)
@@ -548,3 +552,13 @@ def _labelled(p: Tensor, names: Sequence[str], k: int) -> Labelled:
     values, index = p.topk(min(k, len(names)))
     best = [(names[i], float(v)) for v, i in zip(values, index.tolist(), strict=True)]
     return Labelled(*best[0], tuple(best[1:]))
+
+
+def _batches(train: list[Example], options: TrainingOptions) -> ExampleBatches:
+    """The batches that the options ask for."""
+    return ExampleBatches(
+        train,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        token_budget=options.token_budget,
+    )

@@ -7,6 +7,7 @@ never asks which encoder or decoder it has.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,7 @@ from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
 from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
+from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
@@ -209,6 +211,13 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         num_sources = None if self.is_joint else source.num_symbols
         with seeded(torch.device("cpu"), seed):
             return build_model(self.config, target.num_symbols, target.boundary, num_sources)
+
+    def _choose(
+        self, given: Mapping[str, Any], corpora: Mapping[str, PairCorpus], seconds: float
+    ) -> BudgetChoice:
+        batches = partial(pair_batches, corpora["train"], self._boundaries())
+        suited = partial(self._suited, corpus=corpora["train"])
+        return choose_batches(suited, given, seconds, self._build, batches, self.device)
 
     def _learn(self, corpora: Mapping[str, PairCorpus], job: TrainingJob) -> History:
         boundaries, valid = self._boundaries(), corpora.get("valid")
@@ -563,8 +572,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         return self.source_vocabulary, self.vocabulary
 
     def _boundaries(self) -> PairBoundaries:
-        source, target = self._vocabularies()
-        return PairBoundaries(source.boundary, target.boundary)
+        return PairBoundaries(*(symbols.boundary for symbols in self._vocabularies()))
 
     # ---- on disk --------------------------------------------------------------------------------
 
@@ -588,6 +596,5 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             config, symbols=target, source_symbols=source, joint=saved.joint, device=device
         )
         translator.length_rule = saved.length_rule
-        if saved.joint:
-            translator.source_vocabulary = target
+        translator.source_vocabulary = target if saved.joint else source
         return translator
