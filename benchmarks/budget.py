@@ -87,7 +87,11 @@ def prepare(name: str, data: Path, place: Path) -> dict[str, str]:
 def symbols_of(text: dict[str, str], part: str) -> list[str]:
     """The symbols that the peers read: characters, or events and the ends of their lines."""
     content = Path(text[part]).read_text(encoding="utf-8")
-    return content.replace("\n", " \n ").split(" ") if text["name"] == "events" else list(content)
+    return (
+        content.replace("\n", " \n ").rstrip(" ").split(" ")
+        if text["name"] == "events"
+        else list(content)
+    )
 
 
 # ---- ours ----------------------------------------------------------------------------------------
