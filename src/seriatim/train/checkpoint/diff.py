@@ -57,6 +57,7 @@ class _Content:
             plan=head.numbers.plan.without_clock(),
             seconds=RunSeconds(0.0, 0.0, 0.0),
             resumed_at=(),
+            notes=(),  # such as why a precision was taken, which a repetition is told
             evaluations=evaluations,
         )
         return cls(numbers, *store.read_tensors(folder, head), head.best_step)
