@@ -357,6 +357,18 @@ def test_rows_are_judged_as_they_arrive(
     assert "--follow reads rows one by one" in capsys.readouterr().err
 
 
+def test_data_that_is_judged_is_not_kept_in_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERIATIM_CACHE", str(tmp_path / "cache"))
+    lm = st.load(folder / "model")
+    assert isinstance(lm, st.LanguageModel)
+    lm.detect(folder / "today.csv")
+    assert not (tmp_path / "cache").exists()
+    lm.score(folder / "today.csv", allow_unknown=True)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_a_file_that_grows_is_followed_line_by_line(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_bytes(b"a,b\n1,")

@@ -167,7 +167,9 @@ class Corpus:
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
 
-def build_corpus(source: Source, vocabulary: Vocabulary, cache: Path | None = None) -> Corpus:
+def build_corpus(
+    source: Source, vocabulary: Vocabulary, cache: Path | None = None, *, is_kept: bool = True
+) -> Corpus:
     """The source as symbols, from the cache or built there.
 
     A source in memory stays in memory. If the cache cannot be written, a temporary folder is
@@ -178,6 +180,8 @@ def build_corpus(source: Source, vocabulary: Vocabulary, cache: Path | None = No
         vocabulary: a vocabulary fitted for the same kind of sequences.
         cache: the folder of the cache; None: $SERIATIM_CACHE, else $XDG_CACHE_HOME/seriatim,
             else ~/.cache/seriatim.
+        is_kept: whether the symbols are kept in the cache; if not, they are temporary, as suits
+            data that is read once, such as a day's log.
 
     Raises:
         ConfigError: if the vocabulary is for documents and the source is not, or vice versa.
@@ -197,6 +201,8 @@ def build_corpus(source: Source, vocabulary: Vocabulary, cache: Path | None = No
     corpus = _open(entry, source, vocabulary, fingerprint)
     if corpus is not None:
         return corpus
+    if not is_kept:
+        return _build_temporarily(source, vocabulary, fingerprint)
     try:
         _build_entry(entry, source, vocabulary)
         corpus = _open(entry, source, vocabulary, fingerprint)

@@ -329,8 +329,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         )
         return score_of(scored, corpus, symbols, source=source, speller=self._speller)
 
-    def _corpus(self, source: Source, allow_unknown: bool) -> Corpus:
-        corpus = build_corpus(source, self._fitted()[1])
+    def _corpus(self, source: Source, allow_unknown: bool, *, is_kept: bool = True) -> Corpus:
+        corpus = build_corpus(source, self._fitted()[1], is_kept=is_kept)
         if corpus.num_scored == 0:
             raise DataError(f"{source.name} has no symbol to score: give a text that is not empty")
         check_unknown(self._unknown(corpus), source.name, allow=allow_unknown)

@@ -60,7 +60,7 @@ class SurprisalJudge(ABC):
     def _open(self, data: Data) -> Source: ...
 
     @abstractmethod
-    def _corpus(self, source: Source, allow_unknown: bool) -> Corpus: ...
+    def _corpus(self, source: Source, allow_unknown: bool, *, is_kept: bool = True) -> Corpus: ...
 
     def _reader(self) -> TextReader:
         model, symbols = self._fitted()
@@ -120,7 +120,7 @@ class SurprisalJudge(ABC):
         """Every line or document with the surprisal of each of its symbols; see `score_each`."""
         reader, source = self._reader(), self._open(data)
         check_sequences(self.sequences)
-        corpus = self._corpus(source, allow_unknown)
+        corpus = self._corpus(source, allow_unknown, is_kept=False)
         return bits_by_sequence(reader, corpus, source, progress=progress)
 
     def threshold(
