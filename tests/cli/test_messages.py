@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             2,
         ),
         ("fit TEXT OUT --model lstn", "no such model 'lstn'; did you mean lstm?", 2),
-        ("export LM --to arap OUT", "--to arap: choose arpa or ctranslate2; did you mean arpa?", 2),
+        ("export LM --to arap OUT", "huggingface or onnx; did you mean arpa?", 2),
         ("fit TEXT OUT --hidden-size x", "--hidden-size x: give an integer", 2),
         ("fit TEXT OUT --hidden-size 8.5", "--hidden-size 8.5: give an integer", 2),
         ("generate LM -n=1.5", "-n 1.5: give an integer", 2),
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("score LM", "score needs DATA: seriatim score MODEL DATA", 2),
         (
             "export LM OUT",
-            "export needs --to: seriatim export MODEL --to arpa|ctranslate2 --out OUT",
+            "export needs --to: seriatim export MODEL --to arpa|ctranslate2|huggingface|onnx",
             2,
         ),
         ("evaluate LM a b", "evaluate takes one file; give the targets with --target", 2),

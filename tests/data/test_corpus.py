@@ -125,7 +125,7 @@ def test_events_are_kept_whole(tmp_path: Path, cache: Path) -> None:
     symbols = fitted(source, "word")
     corpus = build_corpus(source, symbols, cache)
     names = [[symbols.name(i) for i in corpus.sequence(k)] for k in range(2)]
-    assert names == [["log␣in", "close"], ["open"]]
+    assert names == [["log in", "close"], ["open"]]
     assert corpus.num_characters == len("log in close\nopen\n") and corpus.lossless_reason is None
     stream = open_source(path, column="what", sequence_column="who", sequences="stream")
     corpus = build_corpus(stream, symbols, cache)
