@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seriatim.cli import COMMANDS, main
+from seriatim.cli import COMMANDS, help, main
 
 TEXT = "the cat sat on the mat\nthe dog sat on the cat\na dog and a cat\n" * 30
 _MAIN = "import sys, seriatim.cli; sys.exit(seriatim.cli.main(sys.argv[1:]))"
@@ -73,10 +73,46 @@ def test_help_lists_every_command_and_each_has_its_own(capsys: pytest.CaptureFix
     for name in COMMANDS:
         assert main([name, "--help"]) == 0
         assert "Usage: seriatim" in capsys.readouterr().out
-    assert main(["fit", "--help"]) == 0
+    assert main(["fit", "--help-all"]) == 0
     output = capsys.readouterr().out
     for option in ("--hidden-size", "--order", "--window", "--context", "--minutes", "--clip"):
         assert option in output
+
+
+def test_the_help_of_fit_shows_what_people_need(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--help"]) == 0
+    output = capsys.readouterr().out
+    options = [line for line in output.splitlines() if line.startswith("  -")]
+    assert 10 <= len(options) <= 20
+    assert "--minutes NUMBER" in output
+    assert "[default: lstm]" in output
+    assert "--clip" not in output
+    assert "--help-all" in output
+    assert main(["fit", "text.txt", "--model", "gru", "--help"]) == 0
+    assert "--reset before|after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(help.ESSENTIAL))
+def test_essential_options_exist(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the short help is every option of its table, and all of them are in the long one."""
+    assert main([name, "--help"]) == 0
+    short = capsys.readouterr().out
+    assert main([name, "--help-all"]) == 0
+    whole = capsys.readouterr().out
+    for options in help.ESSENTIAL[name].values():
+        for option in options:
+            assert f"{option} " in short or f"{option}\n" in short
+            assert f"{option} " in whole or f"{option}\n" in whole
+
+
+def test_help_is_found_wherever_it_is_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = set()
+    for arguments in (["score", "--help"], ["help", "score"], ["--help", "score"], ["score", "-h"]):
+        assert main(arguments) == 0
+        shown.add(capsys.readouterr().out)
+    assert len(shown) == 1
+    assert main(["help"]) == 0
+    assert "  fit " in capsys.readouterr().out
 
 
 def test_score_as_json_has_the_promised_fields(

@@ -78,7 +78,7 @@ def test_a_table_two_statements_and_advice_are_printed(
     printed = capsys.readouterr().out
     assert code == 0
     assert "3 steps each" in printed.splitlines()[0]
-    assert "bits/character" in printed and "operations" in printed
+    assert "bits per character" in printed and "operations" in printed
     assert "markov beats lstm on text like this" in printed
     assert "One seed cannot show that a family is better; use --seeds 3" in printed
     assert "The best mixture" in printed

@@ -29,7 +29,7 @@ def test_the_demo_prints_a_table_samples_and_the_path_of_its_report(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"Text: {text}. Symbols: bytes. Every family is trained on the same text."
     assert " ".join(printed[2].split()) == (
-        "family parameters state seconds tokens/s bits/char perplexity"
+        "family parameters state seconds tokens/s bits per character perplexity"
     )
     assert printed[3].split()[0] == "markov"
     assert any(line.startswith("--- markov ---") for line in printed)

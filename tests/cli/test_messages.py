@@ -1,6 +1,7 @@
 """What the command line says when something is wrong: our own sentence, in option names."""
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with text.txt, pairs.tsv and a small language model, lm."""
     folder = tmp_path_factory.mktemp("messages")
     (folder / "text.txt").write_text(TEXT)
+    (folder / "binary.txt").write_bytes(random.Random(0).randbytes(20_000))
     (folder / "pairs.tsv").write_text("source\ttarget\n" + "ab\tba\n" * 20)
     os.environ["SERIATIM_CACHE"] = str(folder / "cache")
     command = f"fit {folder}/text.txt --out {folder}/lm --hidden-size 8 {FIT}"
@@ -44,25 +46,53 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             2,
         ),
         ("fit TEXT OUT --model lstn", "no such model 'lstn'; did you mean lstm?", 2),
-        ("export LM --to arap OUT", "huggingface or onnx; did you mean arpa?", 2),
+        (
+            "export LM --to arap OUT",
+            "--to arap: choose arpa, ctranslate2, huggingface or onnx; did you mean arpa?",
+            2,
+        ),
         ("fit TEXT OUT --hidden-size x", "--hidden-size x: give an integer", 2),
         ("fit TEXT OUT --hidden-size 8.5", "--hidden-size 8.5: give an integer", 2),
         ("generate LM -n=1.5", "-n 1.5: give an integer", 2),
         ("generate LM --temperature hot", "--temperature hot: give a number", 2),
+        # The names that other tools have, and names that were shortened.
+        ("train TEXT", "unknown command train; did you mean fit?", 2),
+        ("predict LM", "unknown command predict; did you mean next, label or translate?", 2),
+        ("TEXT", "a command comes first: seriatim fit ", 2),
+        ("fit TEXT OUT --model gpt", "no such model 'gpt'; did you mean transformer?", 2),
+        ("fit TEXT OUT --lr 0.1", "unknown option --lr; did you mean --learning-rate?", 2),
+        ("generate LM --max-tokens 5", "unknown option --max-tokens; did you mean --length?", 2),
+        ("generate LM --temp 2", "unknown option --temp; did you mean --temperature?", 2),
+        ("translate LM --n-best 2", "unknown option --n-best; did you mean --num-best?", 2),
+        ("translate LM --with LM", "unknown option --with; did you mean --ensemble?", 2),
+        ("check LM --budget 5", "unknown option --budget; did you mean --seconds?", 2),
+        (
+            "fit --train TEXT OUT",
+            "unknown option --train; give it by its place: seriatim fit DATA --out FOLDER",
+            2,
+        ),
+        ("fit TEXT OUT --optimizer adam2", "choose adamw or sgd; did you mean adamw?", 2),
+        ("fit TEXT OUT --task translate", "or label; did you mean translation?", 2),
         # What is missing, and what is too much.
+        ("score TEXT LM", "the model comes first: seriatim score LM ", 4),
+        ("score LM ''", "score: an empty text was given in place of a file or folder", 2),
+        ("fit TEXT OUT --model ''", "--model '': give a value that is not empty", 2),
+        ("generate LM --samples 0", "--samples 0: give 1 or more", 2),
+        ("generate LM the --stop ''", "stop: an empty text stops before anything", 2),
         ("fit TEXT", "fit needs --out FOLDER: where to save the model", 2),
         ("fit TEXT --out", "--out needs a value", 2),
         ("fit TEXT OUT --split 0.8 0.2", "--split needs 3 values", 2),
         ("score LM", "score needs DATA: seriatim score MODEL DATA", 2),
         (
             "export LM OUT",
-            "export needs --to: seriatim export MODEL --to arpa|ctranslate2|huggingface|onnx",
+            "export needs --to: seriatim export MODEL --to arpa|ctranslate2|huggingface|onnx "
+            "--out PATH",
             2,
         ),
         ("evaluate LM a b", "evaluate takes one file; give the targets with --target", 2),
         (
-            "generate LM the cat",
-            "generate takes one text; put a text of several words in quotes",
+            "next LM the cat",
+            "next takes one text; put a text of several words in quotes",
             2,
         ),
         ("info LM LM", "info does not take 'LM'", 2),
@@ -128,6 +158,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("detect LM FILE", "the model has no threshold yet: choose one on normal data", 2),
         ("threshold LM FILE --false-alarms 2", "--false-alarms 2: give a rate between 0 and 1", 2),
         ("detect LM FILE --csv --json", "--csv and --json were given: give one of them", 2),
+        ("fit BIN OUT", "is not text but binary: ", 3),
+        ("score LM BIN", "is not text but binary: ", 3),
+        ("compare PAIRS", "holds pairs of source and target, and compare trains language", 2),
+        ("info LMX", "did you mean lm?", 4),
         ("surprisal LM --file none.txt", "there is no file 'none.txt'", 3),
         ("translate LM TEXT", "is a language model; translate needs a translator", 4),
         (
@@ -144,6 +178,8 @@ def test_a_mistake_gets_one_sentence_in_option_names(
 ) -> None:
     stands_for = {
         "TEXT": [str(folder / "text.txt")],
+        "BIN": [str(folder / "binary.txt")],
+        "LMX": [str(folder / "lmx")],
         "PAIRS": [str(folder / "pairs.tsv")],
         "LM": [str(folder / "lm")],
         "OUT": ["--out", str(folder / "new")],
@@ -223,3 +259,19 @@ def test_no_message_in_the_package_has_the_wording_that_stopped_readers() -> Non
     for path in sorted(package.rglob("*.py")):
         content = path.read_text("utf-8")
         assert not [phrase for phrase in phrases if phrase in content], path
+
+
+def test_what_is_no_error_is_said_in_clear_words(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.txt").write_bytes(b"caf\xe9 and text\n" * 3 + "café\n".encode() * 90)
+    said = {
+        ("info", str(folder / "lm")): "state per sequence",
+        ("inspect", str(folder / "lm"), "--text", "the cat sat on the mat", "--start", "3"): (
+            "read without the text before them; choose another part with --start and --length"
+        ),
+        ("look", str(tmp_path / "broken.txt")): "Fix it at the source",
+    }
+    for arguments, sentence in said.items():
+        assert main(list(arguments)) == 0
+        assert sentence in capsys.readouterr().out

@@ -10,7 +10,7 @@ def test_a_table_the_statements_and_the_recommendation_are_printed_in_this_order
     text = summary(comparison(["a", "b", "c"]))
     lines = text.splitlines()
     assert lines[0].endswith("600,000 of test text; 3 minutes of training each.")
-    assert lines[2].startswith("model  bits/character") and lines[2].endswith("seeds")
+    assert lines[2].startswith("model  bits per character") and lines[2].endswith("seeds")
     assert "1.7400 to 1.7600" in lines[3], "the range over the seeds"
     assert text.index("Each model and the next best") < text.index("The best mixture: 1.6200")
     assert text.index("The best mixture") < text.index("Take a")

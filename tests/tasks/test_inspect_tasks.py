@@ -206,7 +206,7 @@ def test_without_a_target_a_translators_own_translation_is_inspected(
     translator: Translator,
 ) -> None:
     inspection = inspect(translator, "abc", beam=2)
-    translation = translator.translate("abc", beam=2)[0]
+    translation = translator.translate("abc", beam=2)
     assert "".join(inspection.passages[0].target_pieces).removesuffix("∎") == translation.text
 
 

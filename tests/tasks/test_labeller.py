@@ -39,7 +39,7 @@ def test_labels_come_in_the_order_of_the_texts_whatever_their_lengths() -> None:
     labels = model.label(texts)
     assert [f.label for f in labels[:4]] == ["pos", "pos", "neg", "neg"]
     for text, together in zip(texts, labels, strict=True):
-        (alone,) = model.label([text])
+        alone = model.label(text)
         assert alone.label == together.label
         assert alone.probability == pytest.approx(together.probability, abs=1e-6)
     assert all(f.probability + f.others[0][1] == pytest.approx(1.0, abs=1e-6) for f in labels)

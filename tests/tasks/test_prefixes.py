@@ -57,7 +57,7 @@ def test_one_prefix_serves_all_sources_and_others_are_counted(translator: st.Tra
 
 def test_a_prefix_longer_than_the_length_rule_leaves_room(translator: st.Translator) -> None:
     prefix = "abc" * 40
-    assert translator.translate(["c"], prefixes=prefix)[0].text.startswith(prefix)
+    assert translator.translate("c", prefixes=prefix).text.startswith(prefix)
 
 
 def test_a_prefix_goes_with_required_texts_and_ensembles(translator: st.Translator) -> None:

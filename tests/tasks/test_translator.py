@@ -149,7 +149,7 @@ def test_the_two_sides_have_the_symbols_they_are_given(
     assert model.source_vocabulary is not None
     assert model.vocabulary.kind == symbols
     assert model.source_vocabulary.kind == (source_symbols or symbols)
-    assert len(model.translate("w1 x")) == 1
+    assert model.translate("w1 x") == model.translate(["w1 x"])[0]
 
 
 def test_joint_symbols_are_one_vocabulary_of_both_sides() -> None:
@@ -299,7 +299,7 @@ def test_an_unknown_symbol_is_translated_with_a_note_that_names_it(learned: Tran
 def test_a_source_longer_than_any_in_training_is_translated_whole_with_a_note(
     learned: Translator,
 ) -> None:
-    result = learned.translate("abcdabcdab")[0]
+    result = learned.translate("abcdabcdab")
     assert "has 10 symbols and the longest in training had 3" in result.notes[0]
 
 
@@ -367,8 +367,8 @@ def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
     assert untrained.vocabulary is not None
     lm = st.LanguageModel(st.Markov(order=2), symbols=untrained.vocabulary)
     lm.fit(["dddd", "ddd", "dd"] * 20)
-    alone = untrained.translate("abc", decoding=Decoding(max_length=6))[0]
-    fused = untrained.translate("abc", decoding=Decoding(max_length=6, fuse=lm, fuse_weight=5.0))[0]
+    alone = untrained.translate("abc", decoding=Decoding(max_length=6))
+    fused = untrained.translate("abc", decoding=Decoding(max_length=6, fuse=lm, fuse_weight=5.0))
     assert set(fused.text) <= {"d"}
     assert fused.score < alone.score
     other = st.LanguageModel(st.Markov(order=2)).fit(["ab", "ba", "aa"] * 9)
@@ -377,7 +377,7 @@ def test_a_fused_language_model_changes_the_ranking_and_must_share_the_symbols(
 
 
 def test_groups_of_a_beam_find_results_that_differ(untrained: Translator) -> None:
-    result = untrained.translate("abc", decoding=Decoding(beam=4, num_groups=2, num_best=4))[0]
+    result = untrained.translate("abc", decoding=Decoding(beam=4, num_groups=2, num_best=4))
     texts = [result.text, *(o.text for o in result.others)]
     assert len(set(texts)) == len(texts) > 1
 
@@ -386,7 +386,7 @@ def test_minimum_bayes_risk_ranks_first_the_sample_that_the_others_agree_with_mo
     learned: Translator,
 ) -> None:
     drawing = Decoding(sampling=Sampling(), num_best=12, minimum_bayes_risk=True, seed=2)
-    result = learned.translate("abc", decoding=drawing)[0]
+    result = learned.translate("abc", decoding=drawing)
     scores = [result.score, *(o.score for o in result.others)]
     assert scores == sorted(scores, reverse=True)
     assert len({o.text for o in result.others} | {result.text}) == len(scores)

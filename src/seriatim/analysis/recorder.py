@@ -80,6 +80,9 @@ class Trace:
         self._recorder = recorder
         self._joined: dict[str, tuple[int, Tensor]] = {}
 
+    def __repr__(self) -> str:
+        return f"Trace({', '.join(self.names) or 'nothing recorded'})"
+
     @property
     def names(self) -> list[str]:
         """The recorded names, in the order of their first record."""

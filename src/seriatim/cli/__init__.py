@@ -18,7 +18,7 @@ COMMANDS = {
     ),
     "fit": ("seriatim.cli.fit:fit", "Fit a model to data and save it."),
     "score": ("seriatim.cli.language:score", "Measure how well a model predicts data."),
-    "generate": ("seriatim.cli.language:generate", "Sample text from a model."),
+    "generate": ("seriatim.cli.generate:generate", "Sample text from a model."),
     "next": (
         "seriatim.cli.language:next_symbols",
         "Show the most probable next symbols after a prompt.",
@@ -65,7 +65,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if list(arguments) in ([], ["-h"], ["--help"]):
+    if arguments and arguments[0] in ("help", "-h", "--help", "--help-all"):
+        arguments = [*arguments[1:2], "--help"] if len(arguments) > 1 else []
+    if not arguments:
         # Before the parser is imported, which takes longer than all the rest.
         return _print(_overview())
     from seriatim.cli import launch
@@ -86,7 +88,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
-    from seriatim.cli import messages
+    from seriatim.cli import help, messages
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
@@ -110,6 +112,10 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         app.command(place, name=name, help=summary)
     try:
         try:
+            if arguments[0] in COMMANDS and help.asks_for_help(arguments):
+                summary = COMMANDS[arguments[0]][1]
+                return _print(help.command_help(app, arguments[0], summary, arguments[1:]))
+            messages.check_empty(arguments)
             messages.check_integers(app, arguments)
             app(arguments)
         except VerifyRequest:
@@ -119,7 +125,8 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return refuse(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
         options = messages.option_names(app, arguments[0])
-        return refuse(messages.in_option_names(str(error), options), error.exit_code)
+        message = messages.in_option_names(str(error), options)
+        return refuse(message + messages.swapped(arguments), error.exit_code)
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except BrokenPipeError:

@@ -1,12 +1,11 @@
 """`seriatim context` and `seriatim robustness`: what a model makes of the past, and of damage."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from seriatim.cli.fit_request import ReadingOptions
+from seriatim.cli.fit_request import FileOptions, PairFiles, ReadingOptions, one_part
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError
 
@@ -30,8 +29,7 @@ def context(
     limit: int = 100_000,
     seed: int = 0,
     reading: ReadingOptions | None = None,
-    format: str | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -51,9 +49,6 @@ def context(
         gradients: show the influence of each past position and the gradient through time too.
         limit: the number of symbols that are read, from the beginning.
         seed: the seed of the positions that are sampled.
-        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
-            [default: by their names]
-        encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
@@ -65,9 +60,7 @@ def context(
     use_threads(threads)
     _check_limit(limit)
     lm = load_as(LanguageModel, model, "context")
-    source = (reading or ReadingOptions()).opened(
-        data, sequences=lm.sequences, format=format, encoding=encoding
-    )
+    source = (reading or ReadingOptions()).opened(data, sequences=lm.sequences, files=files)
     print_notes(source)
     reporter = Reporter(is_quiet=json)
     result = lm.effective_context(
@@ -90,19 +83,16 @@ def context(
 
 def robustness(
     model: Path,
-    data: Path,
+    data: Path | None = None,
     /,
     *,
-    target: Path | None = None,
     metric: Literal["chrf", "bleu", "exact-match", "character-errors"] | None = None,
     limit: int | None = None,
     seeds: int | None = None,
     seed: int = 0,
-    source_column: str | None = None,
-    target_column: str | None = None,
+    pairs: PairFiles | None = None,
     reading: ReadingOptions | None = None,
-    format: str | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -113,43 +103,27 @@ def robustness(
 
     Args:
         model: the folder of a language model or a translator.
-        data: a file or a folder, read as the training text was; for a translator, a file of pairs
-            or of sources.
-        target: for a translator, a file of targets, line by line with the sources.
+        data: a file or a folder, read as the training text was; for a translator, a file of
+            pairs.
         metric: for a translator, the metric of its output. [default: chrf]
         limit: about how many symbols, or how many pairs, are measured. [default: 20,000
             symbols; 200 pairs]
         seeds: how many times each sequence is damaged at random. [default: 3 for a text; 1 for
             pairs]
         seed: the first seed.
-        source_column: for a translator, the column or field of the sources.
-        target_column: for a translator, the column or field of the targets.
-        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
-            [default: by their names]
-        encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
     from seriatim.analysis.robustness.text import summary, table
-    from seriatim.tasks.options import DataFiles
     from seriatim.tasks.registry import load
 
     use_threads(threads)
     _check_limit(limit)
     task: AnyTask = load(model)
-    files = DataFiles(
-        data=data,
-        target=target,
-        source_column=source_column,
-        target_column=target_column,
-        format=format,
-        encoding=encoding,
-        **asdict(reading or ReadingOptions()),
-    )
     reporter = Reporter(is_quiet=json)
     options = {"metric": metric, "limit": limit, "seeds": seeds}
     chosen: Json = {name: value for name, value in options.items() if value is not None}
-    opened = task.open_files(files)
+    opened = task.open_files(one_part("robustness MODEL", data, files, reading, pairs))
     print_notes(opened)
     result = task.robustness(
         opened,

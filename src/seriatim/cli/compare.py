@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from seriatim.cli.fit_request import READING, ReadingOptions
+from seriatim.cli.fit_request import READING, FileOptions, ReadingOptions
 from seriatim.cli.options import shell_families, with_training_options
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.core.validation import did_you_mean
@@ -34,7 +34,7 @@ def compare(
     *,
     models: Annotated[str | None, Parameter(alias="-m")] = None,
     seeds: int = 1,
-    out: Annotated[Path | None, Parameter(group=_LONG_RUNS)] = None,
+    out: Annotated[Path | None, Parameter(alias="-o", group=_LONG_RUNS)] = None,
     tokens: Annotated[float | None, Parameter(group=_BUDGET)] = None,
     operations: Annotated[float | None, Parameter(group=_BUDGET)] = None,
     parameters: Annotated[int | None, Parameter(group=_BUDGET)] = None,
@@ -49,8 +49,7 @@ def compare(
     sequences: Annotated[
         Literal["line", "document", "stream"] | None, Parameter(group=READING)
     ] = None,
-    format: Annotated[str | None, Parameter(group=READING)] = None,
-    encoding: Annotated[str, Parameter(group=READING)] = "utf-8",
+    files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
     resume: Annotated[Flag, Parameter(group=_LONG_RUNS)] = False,
     overwrite: Annotated[Flag, Parameter(group=_LONG_RUNS)] = False,
@@ -89,9 +88,6 @@ def compare(
         min_count: the least count of a character or word; rarer ones become <unk>.
         max_symbols: the greatest number of characters or words to keep. [default: all]
         sequences: what one sequence is: a line, a document, or all of the data as one stream.
-        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
-            [default: by their names]
-        encoding: the encoding of the files.
         resume: resume the comparison in --out: what is finished is not trained again, and models
             and seeds may be added.
         overwrite: replace a comparison in --out.
@@ -109,10 +105,10 @@ def compare(
     entrants = None if models is None else parse_models(models)
     from seriatim.comparison import runner
 
+    _check_is_text(data, files or FileOptions(), reading or ReadingOptions())
+
     def source(path: Path) -> "Source":
-        return (reading or ReadingOptions()).opened(
-            path, sequences=sequences, format=format, encoding=encoding
-        )
+        return (reading or ReadingOptions()).opened(path, sequences=sequences, files=files)
 
     train = source(data)
     print_notes(train)
@@ -150,6 +146,24 @@ def compare(
         print_json(comparison.to_json())
     else:
         _print_result(comparison, out)
+
+
+def _check_is_text(data: Path, files: FileOptions, reading: ReadingOptions) -> None:
+    """
+    Raises:
+        ConfigError: if the data is pairs or labelled texts, and no column of it was chosen.
+    """
+    from seriatim.data_profile.recognize import recognize_task
+
+    if any((reading.column, reading.field, reading.sequence_column)):
+        return
+    found = recognize_task(data, format=files.format, encoding=files.encoding)
+    if found is not None and found.columns and "text" not in found.columns:
+        raise ConfigError(
+            f"{data} holds {found.description}, and compare trains language models: name the "
+            f"column of their text with --column ({', '.join(found.columns)}), or fit with --task "
+            f"{found.task}"
+        )
 
 
 def _print_result(comparison: "ModelComparison", out: Path | None) -> None:
@@ -246,6 +260,8 @@ def parse_models(text: str) -> "dict[str, Entrant]":
             specs[-1].add(piece.strip())
             continue
         if head not in shell_families():
+            if any(word in shell_families() for word in head.split()):
+                raise ConfigError(f"{head!r} is no family: {_SYNTAX}")
             raise ConfigError(unknown_model(head))
         specs.append(_ModelSpec(head, {}, head))
         if rest:

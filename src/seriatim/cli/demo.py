@@ -40,7 +40,7 @@ def demo(
     *,
     minutes: Annotated[float, Parameter(alias="-m")] = 2.0,
     longer: float | None = None,
-    out: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
     seed: int = 0,
     threads: int | None = None,
     json: Flag = False,
@@ -171,7 +171,7 @@ _COLUMNS = {
     "state": 8,
     "seconds": 7,
     "tokens/s": 10,
-    "bits/char": 9,
+    "bits per character": 18,
     "perplexity": 10,
 }
 
@@ -224,7 +224,7 @@ def _say_what_next(file: Path | None, out: Path) -> None:
         ],
         ['  seriatim generate model/ "Once upon"', "sample text from it"],
         ["  seriatim score model/ OTHER.txt", "measure it on other text"],
-        ["  seriatim fit --help", "all families and options"],
+        ["  seriatim fit --help-all", "all families and options"],
     ]
     print(
         f"""

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from seriatim.cli.output import Flag
 from seriatim.errors import OutputError
@@ -13,7 +15,7 @@ def export(
     /,
     *,
     to: Literal["arpa", "ctranslate2", "huggingface", "onnx"],
-    out: Path,
+    out: Annotated[Path, Parameter(alias="-o")],
     overwrite: Flag = False,
 ) -> None:
     """Write a model in the format of another tool.

@@ -32,7 +32,7 @@ def fit(
     data: Path | None = None,
     /,
     *,
-    out: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     preset: str | None = None,
     init: Path | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Group, Parameter
 
 from seriatim.cli.output import Flag
+from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Sequences, Source
@@ -45,55 +46,75 @@ class ReadingOptions:
     skip_empty: Flag = False
 
     def opened(
-        self, path: Path, *, sequences: "Sequences | None", format: str | None, encoding: str
+        self, path: Path, *, sequences: "Sequences | None", files: "FileOptions | None"
     ) -> "Source":
         """The text; see `open_source`."""
         from seriatim.data.sources import open_source
 
+        files = files or FileOptions()
         return open_source(
             path,
             sequences=sequences,
-            format=format,
+            format=files.format,
             field=self.field,
             column=self.column,
             sequence_column=self.sequence_column,
             order_column=self.order_column,
-            encoding=encoding,
+            encoding=files.encoding,
             skip_empty=self.skip_empty,
         )
 
 
 @Parameter(name="*", group=PAIRS)
 @dataclass(frozen=True, kw_only=True)
-class PairOptions:
-    """Where pairs, or labelled texts, are, and the symbols of their sources.
+class PairColumns:
+    """Which columns of a table hold pairs, or labelled texts.
 
     Attributes:
-        source: a file of training sources, line by line with --target, in place of one file of
-            pairs.
-        target: a file of training targets, line by line with --source.
-        valid_source: a file of validation sources, line by line with --valid-target.
-        valid_target: a file of validation targets, line by line with --valid-source.
-        test_source: a file of test sources, line by line with --test-target.
-        test_target: a file of test targets, line by line with --test-source.
         source_column: the column or field of the sources, or of labelled texts; a number counts
             from 1 where there is no header. [default: source, or the first]
         target_column: the column or field of the targets, or of the labels. [default: target, or
             the second]
+    """
+
+    source_column: str | None = None
+    target_column: str | None = None
+
+
+@Parameter(name="*", group=PAIRS)
+@dataclass(frozen=True, kw_only=True)
+class PairFiles(PairColumns):
+    """Where pairs, or labelled texts, are: in two columns of DATA, or in two files of lines.
+
+    Attributes:
+        source: a file of sources, line by line with --target, in place of DATA.
+        target: a file of targets, line by line with --source, or with the sources in DATA.
+    """
+
+    source: Path | None = None
+    target: Path | None = None
+
+
+@Parameter(name="*", group=PAIRS)
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(PairFiles):
+    """Where pairs, or labelled texts, are, and the symbols of their sources.
+
+    Attributes:
+        valid_source: a file of validation sources, line by line with --valid-target.
+        valid_target: a file of validation targets, line by line with --valid-source.
+        test_source: a file of test sources, line by line with --test-target.
+        test_target: a file of test targets, line by line with --test-source.
         source_symbols: the symbols of the sources: byte, char, nfd (characters decomposed into
             letters and accents, Korean syllables into their sounds), word, bpe or bpe:N.
             [default: as --symbols]
         joint: one vocabulary for both sides.
     """
 
-    source: Path | None = None
-    target: Path | None = None
     valid_source: Path | None = None
     valid_target: Path | None = None
     test_source: Path | None = None
     test_target: Path | None = None
-    source_column: str | None = None
-    target_column: str | None = None
     source_symbols: str | None = None
     joint: Flag = False
 
@@ -150,6 +171,36 @@ class FitRequest:
     processes: int | None
     quiet: bool
     json: bool
+
+
+def one_part(
+    command: str,
+    data: Path | None,
+    files: FileOptions | None,
+    reading: ReadingOptions | None,
+    pairs: PairFiles | None,
+) -> "DataFiles":
+    """The files that a command with a fitted model reads.
+
+    Args:
+        command: the command and its other arguments, for the message: "score MODEL".
+        data, files, reading, pairs: the options.
+
+    Raises:
+        ConfigError: if there are none, or only one of two files.
+    """
+    from seriatim.tasks.options import DataFiles
+
+    files, pairs = files or FileOptions(), pairs or PairFiles()
+    part = DataFiles(
+        data=data, **asdict(pairs), **asdict(files), **asdict(reading or ReadingOptions())
+    )
+    if part.is_empty:
+        name = command.split()[0]
+        raise ConfigError(
+            f"{name} needs DATA: seriatim {command} DATA; of pairs also --source FILE --target FILE"
+        )
+    return part
 
 
 def data_files(

@@ -3,6 +3,7 @@
 Knows a task by what all tasks have; no data.
 """
 
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
     from seriatim.tasks.base import AnyTask
+    from seriatim.tasks.options import DataFiles
 
 
 def run_fit(request: FitRequest, folder: RunFolder) -> None:
@@ -35,6 +37,7 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
     began = command_began()
     if request.repeat is not None:
         request = _repeated(request, request.repeat)
+    request = recognized(request)
     task = _make_task(request)
     task.training_options(request.training)  # a mistake is better found before the data is read
     files = request.train, request.valid, request.test
@@ -45,7 +48,7 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
         return
     if current().is_main:
         print_notes(*parts)
-    reporter = Reporter(is_quiet=request.quiet or request.json)
+    reporter = Reporter(is_quiet=request.quiet or request.json, unit=task.unit)
     out = _fit_and_save(task, parts, request, folder, reporter, began)
     if not current().is_main:
         return
@@ -81,6 +84,52 @@ def _repeated(request: FitRequest, folder: Path) -> FitRequest:
     if fit is None:
         raise ConfigError(f"the model in {folder} was not trained by gradients: fit it anew")
     return replace(request, task=before.name, training=fit.repetition)
+
+
+def recognized(request: FitRequest) -> FitRequest:
+    """The request with the task and the columns that the file of pairs or labels shows.
+
+    Nothing is recognized where an option says what the data is: a task, a column of text, files
+    of sources and targets, a family that only predicts text.
+    """
+    from seriatim.data_profile.recognize import recognize_task
+    from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS
+    from seriatim.models.options.registry import FAMILIES
+    from seriatim.train.distributed import current
+
+    train, options = request.train, request.options
+    says_text = options.sequences or options.model in FAMILIES.keys() - LABELLER_DEFAULTS.keys()
+    is_said = request.task or request.init or says_text or train.is_read_as_text or train.target
+    if is_said or train.data is None:
+        return request
+    found = recognize_task(
+        train.data,
+        format=train.format,
+        encoding=train.encoding,
+        target_column=train.target_column,
+    )
+    if found is None or (options.is_about_pairs and found.task != "translation"):
+        return request
+    what = {"translation": "a translator", "label": "a labeller"}[found.task]
+    note = (
+        f"note: {train.data} holds {found.description}: this fits {what} (--task {found.task}); "
+        "--task language with --column NAME fits a language model to one column"
+    )
+    if current().is_main and not request.quiet:
+        print(note, file=sys.stderr, flush=True)
+    if train.source_column is None and found.source_column is not None:
+        names = found.source_column, found.target_column
+        request = replace(
+            request,
+            train=_with_columns(request.train, names),
+            valid=request.valid and _with_columns(request.valid, names),
+            test=request.test and _with_columns(request.test, names),
+        )
+    return replace(request, task=found.task)
+
+
+def _with_columns(part: "DataFiles", names: tuple[str | None, str | None]) -> "DataFiles":
+    return replace(part, source_column=names[0], target_column=names[1])
 
 
 def _check_finished(

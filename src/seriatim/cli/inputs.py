@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
+from seriatim.cli.fit_request import FileOptions
 from seriatim.cli.output import print_notes
 from seriatim.data.encodings import unmarked_utf16
 from seriatim.errors import ConfigError, DecodingError
@@ -34,17 +35,14 @@ _USUAL = (
 )  # columns of sources, in lower case
 
 
-def open_input(
-    file: str, *, format: str | None, column: str | None, encoding: str
-) -> Iterator[list[Text]]:
+def open_input(file: str, *, files: FileOptions | None, column: str | None) -> Iterator[list[Text]]:
     """The sources of a file in groups; of a table those of one column, otherwise the lines.
 
     Args:
         file: the file; -: stdin.
-        format: text, jsonl, csv, tsv, parquet or conll; None: by the name of the file.
+        files: how the file is read; a format of None: by its name.
         column: the column or field of the sources; None: source, text or the like, or the only
             one; of elements the first.
-        encoding: the encoding of the file.
 
     Raises:
         ConfigError: if a column is given for lines, or must be chosen.
@@ -54,7 +52,8 @@ def open_input(
     from seriatim.data.files import check_encoding, path_suffix
     from seriatim.data.sources import check_path
 
-    path = Path(file)
+    files = files or FileOptions()
+    path, format, encoding = Path(file), files.format, files.encoding
     suffix = "" if file == "-" else path_suffix(path)
     format = (format and format.lower()) or (
         "conll" if suffix in tagged.SUFFIXES else tables.SUFFIXES.get(suffix)

@@ -39,7 +39,7 @@ def inspect(
     length: int | None = None,
     top: Annotated[int, Parameter(alias="-k")] = 5,
     beam: int = 4,
-    out: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
     encoding: str = "utf-8",
     threads: int | None = None,
     json: Flag = False,
@@ -192,7 +192,8 @@ def _summary(inspection: "Inspection") -> str:
 
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((88, 24)).columns, 120)
-    return summary(inspection, width=width, is_coloured=is_coloured)
+    text = summary(inspection, width=width, is_coloured=is_coloured)
+    return text.replace("with start and length", "with --start and --length")
 
 
 def _write(inspection: "Inspection", out: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from seriatim.cli.fit_request import FileOptions
 from seriatim.cli.inputs import open_input
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
 
@@ -20,9 +21,9 @@ def label(
     file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     /,
     *,
-    format: str | None = None,
+    files: FileOptions | None = None,
     source_column: str | None = None,
-    encoding: str = "utf-8",
+    top: Annotated[int, Parameter(alias="-k")] = 3,
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
     json: Flag = False,
@@ -36,10 +37,8 @@ def label(
         model: the folder of a labeller.
         file: a file with one sequence a line; a table; a file with an element in each line
             (.conll and the like); -: stdin, labelled line by line as it comes.
-        format: the format of the file: text, jsonl, csv, tsv, parquet, fasta or
-            conll. [by its name]
         source_column: the column or field of the texts in a table. [text, or the only one]
-        encoding: the encoding of the file.
+        top: the number of labels of each result with --json, the others included.
         threads: the number of processor threads. [default: all cores]
         quiet: show no progress.
         json: print one JSON object a line, with probabilities.
@@ -52,9 +51,9 @@ def label(
     labeller = load_as(Labeller, model, "label")
     reporter = Reporter(is_quiet=quiet)
     began, done, unknown = time.perf_counter(), 0, UnknownCount(0, 0)
-    inputs = open_input(file, format=format, column=source_column, encoding=encoding)
+    inputs = open_input(file, files=files, column=source_column)
     for group in inputs:
-        for result in labeller.label(group):
+        for result in labeller.label(group, top=top):
             _print(result, json=json)
         sys.stdout.flush()
         done += len(group)

@@ -1,42 +1,37 @@
-"""Commands that use a fitted model: score, generate, next, info, check."""
+"""Commands that use a fitted model: score, next, info, check."""
 
-import itertools
-import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from seriatim.cli.detect import RowPrinter, check_form
-from seriatim.cli.fit_request import FileOptions, ReadingOptions
+from seriatim.cli.fit_request import FileOptions, PairFiles, ReadingOptions, one_part
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import given_prompt
-from seriatim.cli.stdin_file import File, given_file
+from seriatim.cli.rounding import Precision, note_rounding
+from seriatim.cli.stdin_file import given_part
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from seriatim.tasks.base import AnyTask, EachScore
-
-Precision: TypeAlias = Literal["float32", "int8", "fp16"]
+    from seriatim.tasks.base import AnyTask
+    from seriatim.tasks.protocols import EachScore
 
 
 def score(
     model: Path,
-    data: File,
+    data: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    target: Path | None = None,
+    pairs: PairFiles | None = None,
     each: Flag = False,
     restart_every: int | None = None,
     exact: Flag = False,
     limit: int | None = None,
     allow_unknown: Flag = False,
-    source_column: str | None = None,
-    target_column: str | None = None,
     files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
     precision: Precision = "float32",
@@ -49,9 +44,7 @@ def score(
     Args:
         model: a model folder.
         data: the data to score: a file or a folder, read as the training data was; for a
-            translator, a file of pairs, or of sources; for a labeller, labelled text; - reads
-            stdin.
-        target: for a translator: a file of targets, line by line with the sources.
+            translator, a file of pairs; for a labeller, labelled text; - reads stdin.
         each: for a translator: ln p of every target given its source, one a line; for a language
             model of lines or documents: the surprisal of each, in bits, where it is highest, and
             the verdict by the threshold of the model, if it has one.
@@ -61,15 +54,12 @@ def score(
             each after a warm-up of 256 symbols that are not counted.
         limit: the most symbols to score, about, from all over the data. [default: all]
         allow_unknown: score data even if more than half of its symbols are unknown.
-        source_column: for a translator or labeller: the column or field of the sources or texts.
-        target_column: for a translator or labeller: the column or field of the targets or labels.
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed; what that costs is shown too.
         threads: the number of processor threads. [default: all cores]
         csv: print the rows of --each as CSV with a header.
         json: print JSON.
     """
-    from seriatim.tasks.options import DataFiles
     from seriatim.tasks.precision import at_precision
     from seriatim.tasks.registry import load
 
@@ -77,22 +67,15 @@ def score(
         raise ConfigError(f"--limit {limit}: give 1 or more")
     use_threads(threads)
     check_form(csv=csv, json=json)
+    part = one_part("score MODEL", data, files, reading, pairs)
     fitted: AnyTask = load(model)
     task = at_precision(fitted, precision)
     if csv and not (each and task.each_columns):
         raise ConfigError("--csv prints the rows of --each for a language model: leave it out")
     if each and restart_every is not None:
         raise ConfigError("--restart-every is for streams, which have no sequences for --each")
-    options, columns = files or FileOptions(), reading or ReadingOptions()
     reporter = Reporter(is_quiet=json or csv)
-    with given_file(data, options.format or task.table_format) as file:
-        given = DataFiles(
-            data=file,
-            target=target,
-            source_column=source_column,
-            target_column=target_column,
-            **{**asdict(options), **asdict(columns)},
-        )
+    with given_part(part, part.format or task.table_format) as given:
         opened = task.open_files(given)
         print_notes(opened)
         if each:
@@ -109,26 +92,11 @@ def score(
         )
         reporter.done()
         if precision != "float32":
-            _note_rounding(fitted, task, precision, opened, "this data", limit)
+            note_rounding(fitted, task, precision, opened, "this data", limit)
     if json:
         print_json(result.to_json())
     else:
         print("\n".join(task.describe_score(result)))
-
-
-def _note_rounding(
-    fitted: "AnyTask",
-    task: "AnyTask",
-    precision: Precision,
-    data: object,
-    what: str,
-    limit: int | None = None,
-) -> None:
-    """Say on stderr what rounded weights cost on data; `what` names it."""
-    from seriatim.tasks.precision import rounding_loss
-
-    loss = rounding_loss(fitted, task, precision, data, limit=limit)
-    print(f"note: {loss.text(what)}", file=sys.stderr, flush=True)
 
 
 def _print_each(
@@ -152,85 +120,6 @@ def _print_each(
             printer.row([record[name] for name in task.each_columns])
         else:
             print(score.text())
-
-
-def generate(
-    model: Path,
-    prompt: str | None = None,
-    /,
-    *,
-    file: Path | None = None,
-    files: FileOptions | None = None,
-    reading: ReadingOptions | None = None,
-    length: Annotated[int, Parameter(alias="-n")] = 500,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    seed: int = 0,
-    precision: Precision = "float32",
-    threads: int | None = None,
-    json: Flag = False,
-) -> None:
-    """Sample text from a model; it appears as it is sampled.
-
-    Args:
-        model: a model folder.
-        prompt: the text that is continued; for a model of events one event, or a JSON list of
-            events, and each event is then printed on a line of its own.
-        file: a file that holds the prompt, or with --column its events.
-        length: the number of symbols at most; a model of lines or documents ends by itself.
-        temperature: the divisor of the scores: below 1 sharper, above 1 flatter, 0 always the
-            most probable symbol.
-        top_k: sample only from the k most probable symbols. [default: all]
-        top_p: sample only from the fewest symbols with this probability together. [default: 1]
-        min_p: sample only from symbols with at least this fraction of the probability of the most
-            probable one. [default: 0]
-        seed: the seed; the same seed gives the same text.
-        precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
-            fp16 for speed; what that costs on this text is said at the end.
-        threads: the number of processor threads. [default: all cores]
-        json: print JSON at the end.
-    """
-    from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.precision import as_sequence, at_precision
-    from seriatim.tasks.registry import load_as
-
-    use_threads(threads)
-    fitted = load_as(LanguageModel, model, "generate")
-    lm = at_precision(fitted, precision)
-    start = given_prompt(lm, prompt, file, files, reading)
-    said: list[str] = []
-    sampled = lm.generating(
-        start,
-        length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-    )
-    pieces = (said.append(piece) or piece for piece in sampled)
-    if not isinstance(start, str):
-        _print_events(start, pieces, seed, json=json)
-    elif json:
-        print_json({"prompt": start, "text": "".join(pieces), "seed": seed})
-    else:
-        for piece in itertools.chain([start + next(pieces, "")], pieces):
-            print(piece, end="", flush=True)
-        print()
-    if precision != "float32" and said:
-        _note_rounding(fitted, lm, precision, as_sequence(start, said), "this text")
-
-
-def _print_events(
-    prompt: "Sequence[str]", events: "Iterator[str]", seed: int, *, json: bool
-) -> None:
-    if json:
-        print_json({"prompt": list(prompt), "symbols": [*prompt, *events], "seed": seed})
-        return
-    for event in itertools.chain(prompt, events):
-        print(event, flush=True)
 
 
 def next_symbols(

@@ -7,14 +7,16 @@ from cyclopts import Parameter
 
 from seriatim.cli.fit_request import READING, Split
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.errors import ConfigError
 
 
 def look(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     valid: Path | None = None,
     test: Path | None = None,
+    source: Path | None = None,
     target: Path | None = None,
     split: Split = (0.8, 0.1, 0.1),
     sequences: Annotated[
@@ -27,7 +29,7 @@ def look(
     order_column: Annotated[str | None, Parameter(group=READING)] = None,
     encoding: Annotated[str | None, Parameter(group=READING)] = None,
     megabytes: float = 32.0,
-    out: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
@@ -37,7 +39,8 @@ def look(
         data: a file or a folder, as for fit.
         valid: the validation text; it is searched for text of the data.
         test: the test text; it is searched for text of the data.
-        target: a file of targets, line by line with the data, which then holds the sources.
+        source: a file of sources, line by line with --target, in place of DATA.
+        target: a file of targets, line by line with --source, or with the sources in DATA.
         split: the fractions of training, validation and test by which fit would split the data.
         sequences: what one sequence is: a line, a document, or all of the text as one stream.
             [default: measured]
@@ -56,10 +59,13 @@ def look(
     """
     from seriatim.data_profile.profile import look as look_at_data
 
+    path = data if source is None else source
+    if path is None or (data is not None and source is not None):
+        raise ConfigError("look needs DATA: seriatim look DATA; of pairs --source and --target")
     use_threads(threads)
     reporter = Reporter(is_quiet=json)
     report = look_at_data(
-        data,
+        path,
         valid=valid,
         test=test,
         target=target,

@@ -5,6 +5,7 @@ parameters (`hidden_size = 0`), name the options of the command instead. Knows c
 of messages; no command but those whose arguments are often mistaken.
 """
 
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
@@ -21,7 +22,8 @@ from cyclopts import (
     UnknownOptionError,
 )
 
-from seriatim.core.validation import did_you_mean
+from seriatim.cli.help import ESSENTIAL, usage
+from seriatim.core.validation import FORMER_NAMES, did_you_mean
 from seriatim.errors import ConfigError
 
 # What to do instead of giving a command one argument more than it takes.
@@ -38,6 +40,28 @@ _SURPLUS = {
     "next": _QUOTES,
     "inspect": "takes one file; give a text itself with --text",
 }
+# What is given by its place, and not by a name.
+_NAMED_DATA = {
+    *("--data", "--train", "--train-file", "--input", "--file", "--text", "--prompt", "--model"),
+    *("--model-dir", "--model-path", "--folder", "--training-data", "--corpus", "--path"),
+}
+# Commands under the names that other tools have for them.
+_COMMANDS = {
+    **dict.fromkeys(("train", "learn", "build", "finetune", "fine-tune", "lmplz"), "fit"),
+    **dict.fromkeys(("predict", "infer"), "next, label or translate"),
+    **dict.fromkeys(("test", "eval", "perplexity", "ppl", "query"), "score"),
+    **dict.fromkeys(("sample", "gen", "complete", "write"), "generate"),
+    **dict.fromkeys(("tag", "classify"), "label"),
+    **dict.fromkeys(("decode",), "translate"),
+    **dict.fromkeys(("describe", "show", "summary", "stats"), "info or look"),
+    **dict.fromkeys(("benchmark", "bench", "tune"), "compare"),
+    **dict.fromkeys(("analyse", "analyze", "visualize", "plot", "explain"), "inspect or context"),
+    **dict.fromkeys(("version",), "--version"),
+    **dict.fromkeys(("convert", "save"), "export"),
+    **dict.fromkeys(("anomaly", "anomalies", "outliers"), "score --each"),
+}
+_TEXT_COMMANDS = ("generate", "next")  # whose second argument is a text
+_MAY_BE_EMPTY = ("--stop", "--target", "--text")
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _TYPES = {int: "an integer", float: "a number"}
 
@@ -83,14 +107,37 @@ def _unknown_command(name: str, commands: Collection[str]) -> str:
         return f"unknown option {name}{suggestion or '; write seriatim COMMAND [OPTIONS]'}"
     # Short names: fti and fit have two letters of three in common.
     suggestion = did_you_mean(name, commands, 0.6) or "; choose from " + ", ".join(commands)
+    if name in _COMMANDS:
+        suggestion = f"; did you mean {_COMMANDS[name]}?"
+    elif "." in name or "/" in name:
+        suggestion = f"; a command comes first: seriatim fit {name} --out FOLDER"
     return f"unknown command {name}{suggestion}"
 
 
 def _unknown_option(error: UnknownOptionError, command: str, options: ArgumentCollection) -> str:
     name = (error.token.keyword or error.token.value).partition("=")[0]
     names = [name for option in options for name in option.names if name.startswith("--")]
-    suggestion = did_you_mean(name, names) or f"; seriatim {command} --help lists the options"
+    suggestion = did_you_mean(name, names)
+    meant = FORMER_NAMES.get(name.lstrip("-").replace("-", "_"), ())
+    known = [option for n in meant if (option := "--" + n.replace("_", "-")) in names]
+    if known:
+        suggestion = f"; did you mean {' and '.join(known[:2])}?"
+    elif not suggestion and name in _NAMED_DATA:
+        suggestion = f"; give it by its place: seriatim {command} {usage(command, options)}"
+    elif not suggestion and len(begun := _begun(name, names)) == 1:
+        suggestion = f"; did you mean {begun[0]}?"
+    elif not suggestion:
+        suggestion = f"; seriatim {command} {_help_of(command)} lists the options"
     return f"unknown option {name}{suggestion}"
+
+
+def _begun(name: str, names: Collection[str]) -> list[str]:
+    """The options that begin as a shortened one does."""
+    return [n for n in names if n.startswith(name)] if len(name) > 3 else []
+
+
+def _help_of(command: str) -> str:
+    return "--help-all" if command in ESSENTIAL else "--help"
 
 
 def _missing(
@@ -100,15 +147,7 @@ def _missing(
     name = error.keyword or argument.name
     if error.keyword is not None or argument.tokens:
         return f"{name} needs {'a value' if count == 1 else f'{count} values'}"
-    required = [option for option in options if option.required]
-    words = [o.name if o.field_info.is_positional else f"{o.name} {_label(o)}" for o in required]
-    return f"{command} needs {name}: seriatim {' '.join([command, *words])}"
-
-
-def _label(option: Argument) -> str:
-    """What stands for the value of an option in a usage line."""
-    choices = _choices(option.hint)
-    return "|".join(choices) if choices else option.name.removeprefix("--").upper()
+    return f"{command} needs {name}: seriatim {command} {usage(command, options)}"
 
 
 def _not_converted(error: CoercionError, argument: Argument) -> str:
@@ -133,6 +172,37 @@ def _listed(choices: list[str]) -> Iterator[str]:
     if len(choices) > 1:
         yield ", ".join(choices[:-1])
     yield choices[-1]
+
+
+def check_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty value where a file, a folder or a name is expected.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    command, *rest = arguments
+    for i, value in enumerate(rest):
+        before = rest[i - 1] if i else ""
+        if value.endswith("=") and value.startswith("--"):
+            raise ConfigError(f"{value[:-1]} needs a value")
+        if value or before in _MAY_BE_EMPTY:
+            continue
+        if before.startswith("-") and before not in ("-", "--"):
+            raise ConfigError(f"{before} '': give a value that is not empty")
+        if i == 0 or command not in _TEXT_COMMANDS:
+            raise ConfigError(f"{command}: an empty text was given in place of a file or folder")
+
+
+def swapped(arguments: Sequence[str]) -> str:
+    """The end of a message where a model folder was given after the data; otherwise nothing."""
+    names = [a for a in arguments[1:3] if not a.startswith("-")]
+    if (
+        len(names) == 2
+        and os.path.isfile(names[0])
+        and os.path.isfile(os.path.join(names[1], "config.json"))
+    ):
+        return f"; the model comes first: seriatim {arguments[0]} {names[1]} {names[0]}"
+    return ""
 
 
 def check_integers(app: App, arguments: Sequence[str]) -> None:

@@ -86,7 +86,14 @@ _QUIET_SECONDS = 2.0  # before progress is shown
 class Reporter:
     """Progress on stderr: one live line in a terminal, a line per evaluation elsewhere."""
 
-    def __init__(self, *, is_quiet: bool = False, prefix: str = "") -> None:
+    def __init__(self, *, is_quiet: bool = False, prefix: str = "", unit: str = "symbol") -> None:
+        """
+        Args:
+            is_quiet: whether nothing is shown.
+            prefix: what is before every sentence.
+            unit: what the losses of training are averaged over.
+        """
+        self._unit = unit
         self._is_live = sys.stderr.isatty() and not is_quiet
         self.is_quiet = is_quiet
         self._prefix = prefix
@@ -106,10 +113,10 @@ class Reporter:
         for sentence in p.notes:
             self.note(sentence)
         if self._is_live:
-            self._live(_progress_line(p))
+            self._live(_progress_line(p, self._unit))
         elif not self.is_quiet and p.valid_nats is not None and p.valid_nats != self._last_valid:
             self._last_valid = p.valid_nats
-            self._line(_progress_line(p))
+            self._line(_progress_line(p, self._unit))
 
     def scored(self, symbols: int) -> None:
         """Show how many symbols are scored."""
@@ -149,12 +156,12 @@ class Reporter:
         print(self._prefix + text, file=sys.stderr, flush=True)
 
 
-def _progress_line(p: "Progress") -> str:
+def _progress_line(p: "Progress", unit: str) -> str:
     parts = [f"step {p.step:,}/{p.steps:,}"]
     if p.train_nats is not None:
         parts.append(f"train {p.train_nats / math.log(2):.3f}")
     if p.valid_nats is not None:
-        parts.append(f"valid {p.valid_nats / math.log(2):.3f} bits per symbol")
+        parts.append(f"valid {p.valid_nats / math.log(2):.3f} bits per {unit}")
     if p.step:
         parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
         parts.append(f"{format_duration(p.seconds_left)} left")

@@ -96,9 +96,7 @@ def parse_events(text: str) -> str | list[str]:
 def _from_records(
     file: Path, files: FileOptions, reading: ReadingOptions, is_events: bool
 ) -> "Text":
-    source = reading.opened(
-        file, sequences="document", format=files.format, encoding=files.encoding
-    )
+    source = reading.opened(file, sequences="document", files=files)
     print_notes(source)
     records = list(source.texts())
     events = [record for record in records if isinstance(record, str)]

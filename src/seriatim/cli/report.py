@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from seriatim.cli.fit_request import ReadingOptions
+from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.output import Flag, Reporter, use_threads
 from seriatim.errors import ConfigError
 
@@ -27,8 +27,7 @@ def report(
     models: str | None = None,
     limit: int | None = None,
     reading: ReadingOptions | None = None,
-    format: str | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
 ) -> None:
@@ -44,9 +43,6 @@ def report(
         out: the page to write. [default: FOLDER/report.html]
         models: the models to measure on the text, such as lstm,markov. [default: all]
         limit: about how many symbols of the text are read. [default: 20,000]
-        format: the format of the files: text, jsonl, csv, tsv, parquet or fasta.
-            [default: by their names]
-        encoding: the encoding of the files.
         threads: the number of processor threads. [default: all cores]
         quiet: show no progress.
     """
@@ -66,7 +62,7 @@ def report(
         reading, reporter = reading or ReadingOptions(), Reporter(is_quiet=quiet)
         for name in _chosen(comparison.record, models):
             lm = comparison.model(name)
-            source = reading.opened(text, sequences=lm.sequences, format=format, encoding=encoding)
+            source = reading.opened(text, sequences=lm.sequences, files=files)
             _measure(folder, name, lm, source, limit or _LIMIT, reporter)
     names = comparison.record.names
     page = compare_report(

@@ -8,12 +8,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
 from seriatim.errors import ConfigError, SeriatimError
+
+if TYPE_CHECKING:
+    from seriatim.tasks.options import DataFiles
 
 STDIN = Path("-")
 File: TypeAlias = Annotated[Path, Parameter(allow_leading_hyphen=True)]  # a file, or -
@@ -49,3 +53,13 @@ def given_file(path: Path, format: str | None) -> Iterator[Path]:
             yield file
         except SeriatimError as error:
             raise type(error)(str(error).replace(str(file), "stdin")) from None
+
+
+@contextlib.contextmanager
+def given_part(part: "DataFiles", format: str | None) -> "Iterator[DataFiles]":
+    """The files of data with stdin as a file, if that is what was given; see `given_file`."""
+    if part.data is None:
+        yield part
+        return
+    with given_file(part.data, format) as file:
+        yield replace(part, data=file)

@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from seriatim.cli.fit_request import PAIRS, FileOptions, PairColumns, PairFiles, one_part
 from seriatim.cli.inputs import line_groups, open_input
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError, OutputError
@@ -110,9 +111,8 @@ def translate(
     ensemble: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
     alignment: Flag = False,
     picture: Path | None = None,
-    format: str | None = None,
+    files: FileOptions | None = None,
     source_column: str | None = None,
-    encoding: str = "utf-8",
     precision: Literal["float32", "int8", "fp16"] = "float32",
     threads: int | None = None,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
@@ -134,10 +134,8 @@ def translate(
             source symbol with the most attention and of the target symbol, from 0 (with --json:
             all weights).
         picture: an SVG file to draw the alignment of the first line to.
-        format: the format of the file: text, jsonl, csv, tsv, parquet or fasta. [by its name]
         source_column: the column or field of the sources in a table. [source, text or the like,
             or the only one]
-        encoding: the encoding of the file.
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed; what that costs on the first lines and their targets is said at the end.
         threads: the number of processor threads. [default: all cores]
@@ -160,9 +158,10 @@ def translate(
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0
+    encoding = (files or FileOptions()).encoding
     required_texts = None if require is None else _required(require, encoding)
     beginnings = None if prefixes is None else _lines(prefixes, encoding)
-    inputs = open_input(file, format=format, column=source_column, encoding=encoding)
+    inputs = open_input(file, files=files, column=source_column)
     for group in inputs:
         results = translator.translate(
             group,
@@ -283,17 +282,16 @@ class _Notes:
 
 def evaluate(
     model: Path,
-    data: Path,
+    data: Path | None = None,
     /,
     *,
-    target: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
+    source: Annotated[Path | None, Parameter(group=PAIRS)] = None,
+    target: Annotated[list[Path] | None, Parameter(group=PAIRS, negative_iterable=())] = None,
     each_pair: Flag = False,
     search: SearchOptions | None = None,
     ensemble: Annotated[list[Path] | None, Parameter(negative_iterable=())] = None,
-    format: str | None = None,
-    source_column: str | None = None,
-    target_column: str | None = None,
-    encoding: str = "utf-8",
+    files: FileOptions | None = None,
+    columns: PairColumns | None = None,
     lowercase: Flag = False,
     tokenize: str | None = None,
     allow_unknown: Flag = False,
@@ -304,18 +302,13 @@ def evaluate(
 
     Args:
         model: the folder of a translator.
-        data: a file of pairs, or of sources.
+        data: a file of pairs.
+        source: a file of sources, line by line with --target, in place of DATA.
         target: a file of targets, line by line with the sources; given several times, each holds
             one more reference of every source.
         each_pair: count every pair by itself; otherwise the targets of equal sources are
             references of one source, which counts once, by the closest of them.
         ensemble: the folders of further translators; the search follows the product of all.
-        format: the format of a file of pairs. [default: by its name]
-        source_column: the column or field of the sources in a file of pairs. [default: source, or
-            the first]
-        target_column: the column or field of the targets in a file of pairs. [default: target, or
-            the second]
-        encoding: the encoding of the files.
         lowercase: compute BLEU and chrF in lower case.
         tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [default:
             13a]
@@ -323,7 +316,6 @@ def evaluate(
         threads: the number of processor threads. [default: all cores]
         json: print JSON.
     """
-    from seriatim.data.pairs import open_pairs
     from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
@@ -335,15 +327,11 @@ def evaluate(
     if each_pair and len(target or ()) > 1:
         raise ConfigError("--each-pair counts pairs one by one: give one --target")
     targets: list[Path | None] = [*target] if target else [None]
+    sides = asdict(columns or PairColumns())
     opened = [
-        open_pairs(
-            data,
-            path,
-            format=format,
-            source_column=source_column,
-            target_column=target_column,
-            encoding=encoding,
-        )
+        one_part(
+            "evaluate MODEL", data, files, None, PairFiles(source=source, target=path, **sides)
+        ).open_pairs()
         for path in targets
     ]
     print_notes(*opened)

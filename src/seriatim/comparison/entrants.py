@@ -59,8 +59,8 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
     """The models of a comparison by name.
 
     Args:
-        models: configurations by name, or names of families; None: every family whose options
-            all have defaults.
+        models: configurations by name; or a list of families or of configurations, each of
+            another family; None: every family whose options all have defaults.
 
     Raises:
         ConfigError: if there is no model, or a name is unknown or unusable.
@@ -73,7 +73,13 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
             for name, model in models.items()
         }
     else:
-        entrants = {name: Entrant(config=configure(name, {}), may_resize=True) for name in models}
+        configs = [configure(m, {}) if isinstance(m, str) else m for m in models]
+        entrants = {
+            config.family: Entrant(config=config, may_resize=isinstance(given, str))
+            for config, given in zip(configs, models, strict=True)
+        }
+        if len(entrants) < len(configs):
+            raise ConfigError("two models of one family need names: give {name: configuration}")
     if not entrants:
         raise ConfigError("no model was given to compare: give two or more")
     for name in entrants:

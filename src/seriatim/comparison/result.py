@@ -29,6 +29,10 @@ class ModelComparison:
     record: ComparisonRecord
     fitted: Mapping[str, LanguageModel] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        models = ", ".join(f"{m.name} {m.bits:.3f}" for m in self.record.ranked)
+        return f"ModelComparison({self.record.metric}: {models})"
+
     @classmethod
     def load(cls, folder: str | Path) -> "ModelComparison":
         """The comparison in a folder.

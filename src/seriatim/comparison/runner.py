@@ -41,6 +41,7 @@ from seriatim.comparison.store import (
     TrainedRun,
     slug,
 )
+from seriatim.core.validation import checked_arguments
 from seriatim.data.corpus import Corpus
 from seriatim.data.sources import Sequences
 from seriatim.errors import ConfigError, MissingExtraError, TrainingError
@@ -100,6 +101,7 @@ class ComparisonCallbacks:
         )
 
 
+@checked_arguments
 def compare(
     data: Data,
     models: Models = None,

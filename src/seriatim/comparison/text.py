@@ -48,7 +48,7 @@ def conclusions(comparison: ComparisonRecord) -> list[str]:
 
 def _table(comparison: ComparisonRecord) -> str:
     has_seeds = any(len(model.seeds) > 1 for model in comparison.ranked)
-    head = ["model", f"bits/{comparison.unit}", "95 %", "parameters", "bytes"]
+    head = ["model", f"bits per {comparison.unit}", "95 %", "parameters", "bytes"]
     head += ["state per sequence", "after 512", "trained/s", "generated/s", "operations", "time"]
     rows = [head + (["seeds"] if has_seeds else [])]
     rows += [_row(m) + ([_seeds(m)] if has_seeds else []) for m in comparison.ranked]

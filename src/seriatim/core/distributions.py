@@ -53,6 +53,9 @@ class Distribution(ABC):
 class Discrete(Distribution):
     """A distribution over symbols 0 .. V-1."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_symbols:,} symbols)"
+
     @property
     @abstractmethod
     def num_symbols(self) -> int:

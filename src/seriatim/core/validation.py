@@ -13,7 +13,9 @@ Knows pydantic, and translates its messages; no specific option and no torch.
 import dataclasses
 import difflib
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
@@ -22,6 +24,62 @@ import pydantic.dataclasses
 from seriatim.errors import ConfigError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Parameters that had another name before 1.0, and what many call them: the name they have here.
+FORMER_NAMES: Mapping[str, Sequence[str]] = {
+    "n_best": ("num_best",),
+    "with": ("ensemble",),
+    "groups": ("num_groups",),
+    "required": ("require",),
+    "forbidden": ("forbid",),
+    "fusion": ("fuse", "fuse_weight"),
+    "sampling": ("temperature", "top_k", "top_p"),
+    "width": ("beam",),
+    "num_beams": ("beam",),
+    "beam_size": ("beam",),
+    "k": ("top",),
+    "budget": ("seconds",),
+    "budget_s": ("seconds",),
+    "layer": ("only",),
+    "layers": ("only", "num_layers"),
+    "window": ("start", "length"),
+    "training": ("options",),
+    "max_size": ("max_symbols",),
+    "vocab_size": ("max_symbols",),
+    "sequence_id": ("sequence_column",),
+    "order": ("order_column",),
+    "text_column": ("source_column", "column"),
+    "label_column": ("target_column",),
+    "max_tokens": ("length", "max_length"),
+    "max_new_tokens": ("length", "max_length"),
+    "max_length": ("length",),
+    "num_samples": ("samples",),
+    "n": ("samples",),
+    "stop_text": ("stop",),
+    "lr": ("learning_rate",),
+    "batch": ("batch_size",),
+    "hidden": ("hidden_size",),
+    "units": ("hidden_size",),
+    "embedding_dim": ("embedding_size",),
+    "hidden_dim": ("hidden_size",),
+    "d_model": ("model_size",),
+    "dim": ("model_size", "hidden_size"),
+    "heads": ("num_heads",),
+    "num_hidden_layers": ("num_layers",),
+    "context_size": ("context",),
+    "output": ("out",),
+    "family": ("model",),
+    "tokenizer": ("symbols",),
+    "vocab": ("symbols",),
+    "vocabulary": ("symbols",),
+    "time": ("minutes",),
+    "num_epochs": ("epochs",),
+    "num_steps": ("steps",),
+    "max_steps": ("steps",),
+    "random_state": ("seed",),
+    "num_threads": ("threads",),
+}
 _STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 _SIMILAR = 0.75  # the least similarity of two names of which one may be a misspelling of the other
 
@@ -46,7 +104,8 @@ def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None =
         for name in options:
             if name not in names:
                 owner = getattr(checked, "family", checked.__name__)
-                raise ConfigError(unknown_option(name, owner, names, equivalents or {}))
+                known = {**FORMER_NAMES, **(equivalents or {})}
+                raise ConfigError(unknown_option(name, owner, names, known))
         try:
             check(self, *args, **options)
         except pydantic.ValidationError as error:
@@ -54,6 +113,29 @@ def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None =
 
     checked.__init__ = initialize
     return checked  # type: ignore[no-any-return]
+
+
+def checked_arguments(callee: F) -> F:
+    """Decorator of a function or a class: an unknown keyword gets a ConfigError with the near one.
+
+    Where Python says only that a keyword is unexpected. Signature and docstring stay.
+    """
+    if isinstance(callee, type):
+        callee.__init__ = checked_arguments(callee.__init__)  # type: ignore[misc]
+        return callee
+    parameters = inspect.signature(callee).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = [p.name for p in parameters if p.kind in kinds and p.name != "self"]
+    owner = callee.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
+    @functools.wraps(callee)
+    def call(*args: Any, **options: Any) -> Any:
+        for name in options:
+            if name not in names:
+                raise ConfigError(unknown_option(name, owner, names, FORMER_NAMES))
+        return callee(*args, **options)
+
+    return call  # type: ignore[return-value]
 
 
 def unknown_option(
@@ -75,7 +157,7 @@ def unknown_option(
     instead = [n for n in equivalents.get(name, ()) if n in names]
     if instead:
         return f"{name} is not an option of {owner}; use {' and '.join(instead)}"
-    if name in others or name in equivalents:
+    if name in others or (name in equivalents and not did_you_mean(name, names)):
         return f"{name} is not an option of {owner}; choose from {', '.join(names)}"
     suggestion = did_you_mean(name, names) or f"; {owner} takes {', '.join(names)}"
     return f"unknown option {name}{suggestion}"
@@ -92,6 +174,9 @@ def explain(error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     expected = _expected(first["type"], first.get("ctx", {}), first["msg"])
+    if first["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", expected)
+        expected += did_you_mean(str(first["input"]), choices, 0.6)
     if first["type"].startswith("missing"):
         return f"{where} is missing: give it"
     if first["type"] == "unexpected_positional_argument":

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
-from seriatim.data.encodings import around, guess_encoding, unmarked_utf16
+from seriatim.data.binary import no_text, signature
+from seriatim.data.encodings import around, guess_encoding, marked_encoding, unmarked_utf16
 from seriatim.errors import ConfigError, DataError, DecodingError
 
 BLOCK_BYTES = 1 << 18  # read at once
@@ -50,6 +51,9 @@ def plain_name(path: Path) -> str:
 def path_suffix(path: Path) -> str:
     """The suffix of a file in lower case, .gz apart: .csv of A.CSV and of a.csv.gz."""
     return Path(plain_name(path)).suffix.lower()
+
+
+_HEAD_BYTES = 1 << 16  # that show whether a file is text
 
 
 @contextmanager
@@ -113,6 +117,14 @@ def _refuse_utf16(data: bytes, path: Path, encoding: str) -> None:
         )
 
 
+def _refuse_binary(head: bytes, path: Path) -> None:
+    """Refuse a file that is no text in any encoding, rather than guess one."""
+    binary = signature(head) or (None if marked_encoding(head) else no_text(head))
+    if binary is not None:
+        kind, action = binary
+        raise DecodingError(f"{path} is not text but {kind}: {action}")
+
+
 def _decode(
     decoder: codecs.IncrementalDecoder, data: bytes, offset: int, path: Path, encoding: str
 ) -> str:
@@ -120,6 +132,8 @@ def _decode(
     try:
         return decoder.decode(data, final=not data)
     except UnicodeDecodeError as error:
+        if offset == 0:
+            _refuse_binary(data[:_HEAD_BYTES], path)
         position = offset - num_waiting + error.start
         advice = _advise(around(error.object, error.start), encoding)
         raise DecodingError(

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from seriatim.core.validation import checked_arguments
 from seriatim.data import tagged
 from seriatim.data.files import check_encoding, path_suffix, plain_name, read_blocks, split_lines
 from seriatim.data.pairs import USUAL_COLUMNS, Pair, PairData, Pairs, PairTable, open_pairs
@@ -30,7 +31,7 @@ _HEAD_ROWS = 1000  # that show whether the first one is a header
 _USUAL = (("text", "label"), ("sentence", "label"), *USUAL_COLUMNS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelFiles(Pairs):
     """A folder with one file per label: every line of Arabic.txt is labelled Arabic."""
 
@@ -59,7 +60,7 @@ class LabelFiles(Pairs):
         return _digest("label files", self.files, self.encoding)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelFolders(Pairs):
     """A folder with one subfolder per label: every file in pos/ is a sequence labelled pos.
 
@@ -135,7 +136,7 @@ def _labelled_folder(path: Path, encoding: str) -> LabelFiles | LabelFolders:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaggedFile(Pairs):
     """A file with one element and its label per line, and an empty line after each sequence.
 
@@ -185,6 +186,7 @@ def label_of(file: Path) -> str:
     return Path(plain_name(file)).stem
 
 
+@checked_arguments
 def open_labelled(
     data: PairData,
     *,

@@ -23,6 +23,7 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.core.validation import checked_arguments
 from seriatim.data import tables
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.files import check_encoding
@@ -35,11 +36,19 @@ from seriatim.errors import ConfigError, DataError
 Pair: TypeAlias = tuple[Text, Text]
 
 # Pairs of column names, in lower case, that need not be chosen by the user.
-USUAL_COLUMNS = (("source", "target"), ("src", "tgt"), ("input", "output"))
+USUAL_COLUMNS = (
+    ("source", "target"),
+    ("src", "tgt"),
+    ("input", "output"),
+    ("question", "answer"),
+)
 
 
 class Pairs(ABC):
     """Pairs that can be read as often as needed."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
 
     @property
     @abstractmethod
@@ -90,7 +99,7 @@ PairData: TypeAlias = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairSide(Source):
     """One side of pairs; every text is a document, so it may hold line ends.
 
@@ -130,7 +139,7 @@ class PairSide(Source):
 # ---- files and lists ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ParallelFiles(Pairs):
     """Two text files with equally many lines: line i of one belongs to line i of the other."""
 
@@ -173,7 +182,7 @@ class ParallelFiles(Pairs):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairTable(Pairs):
     """Two columns of a file of records.
 
@@ -231,7 +240,7 @@ class PairTable(Pairs):
         return _digest("table", whole.fingerprint(), self.format, self.columns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairList(Pairs):
     """Pairs in memory."""
 
@@ -260,7 +269,7 @@ class PairList(Pairs):
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairPart(Pairs):
     """The pairs whose source is in one part of the sources."""
 
@@ -291,6 +300,7 @@ class PairPart(Pairs):
         return _digest("part", self.whole.fingerprint(), self.part.fingerprint())
 
 
+@checked_arguments
 def open_pairs(
     data: PairData,
     target: "str | os.PathLike[str] | None" = None,
@@ -312,8 +322,8 @@ def open_pairs(
         format: the format of a file of records, overriding its suffix: tsv, csv, jsonl or parquet.
         source_column, target_column: the columns or fields of sources and targets, by name, or by
             number from 1 in a table without a header. None: the columns called source and target
-            (or src and tgt, input and output, in any case); otherwise the first two of a .tsv or
-            .csv without a header.
+            (or src and tgt, input and output, question and answer, in any case); otherwise the
+            first two of a .tsv or .csv without a header.
         encoding: the encoding of the files.
         usual: pairs of column names in lower case that are recognized.
         is_labelled: whether the targets are labels.

@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
-from seriatim.core.validation import did_you_mean
+from seriatim.core.validation import checked_arguments, did_you_mean
 from seriatim.data import frames, tables
 from seriatim.data.files import (
     check_encoding,
@@ -69,6 +69,9 @@ class Source(ABC):
     sequences: Sequences
     columns: Columns = Columns()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, by {self.sequences})"
+
     @property
     @abstractmethod
     def is_in_memory(self) -> bool:
@@ -105,7 +108,7 @@ class Source(ABC):
         return ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FileSource(Source):
     """Sequences in files; use `open_source`, which checks the options.
 
@@ -196,7 +199,7 @@ class FileSource(Source):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextSource(Source):
     """Sequences in memory, each a text or a list of symbols, read like the records of a table.
 
@@ -266,6 +269,7 @@ class FrameSource(TextSource):
         return iter(self.events) if self.events else super().named()
 
 
+@checked_arguments
 def open_source(
     data: "str | os.PathLike[str] | Source | Sequence[Text] | Sequence[Path] | DataFrame",
     *,

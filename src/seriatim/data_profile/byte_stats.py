@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.data.binary import no_text, signature
 from seriatim.data.encodings import around, guess_encoding, marked_encoding, unmarked_utf16
 from seriatim.data.files import open_bytes
 from seriatim.errors import DataError
@@ -22,27 +23,8 @@ from seriatim.errors import DataError
 _BLOCK = 1 << 20
 _MOST_SCANNED = 1 << 28  # bytes; of larger data the beginning of each file is scanned
 
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
 # Signatures of files that are no text, what the files are, and what to do.
-_BINARY: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b", "a gzip file", "name it .gz, and it is unpacked"),
-    (b"BZh", "a bzip2 file", "unpack it"),
-    (b"\xfd7zXZ", "an xz file", "unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it"),
-    (b"PK\x03\x04", "a zip file or an office document", "extract the text"),
-    (b"PAR1", "a parquet file", "name it .parquet, or pass --format parquet"),
-    (b"%PDF", "a PDF", "extract the text"),
-    (b"\x89PNG", "a PNG image", "pass text"),
-    (b"\xff\xd8\xff", "a JPEG image", "pass text"),
-    (b"GIF8", "a GIF image", "pass text"),
-    (b"SQLite format 3", "an SQLite database", "export a table as .csv"),
-    (b"\x93NUMPY", "a numpy array", "export it as .csv"),
-    (b"\x89HDF", "an HDF5 file", "export a table as .csv"),
-    (b"\x80\x04", "a pickle", "export its content as .jsonl"),
-    (b"\x80\x05", "a pickle", "export its content as .jsonl"),
-    (b"\x7fELF", "a program", "pass text"),
-)
 # Byte patterns that are counted everywhere, by name.
 _PATTERNS = {
     "line feed": b"\n",
@@ -232,23 +214,15 @@ def _begin(path: Path, data: bytes, stats: ByteStats) -> None:
         stats.marked += 1
         stats.mark = marked if marked != "utf-8" else stats.mark
         return
-    for prefix, kind, action in _BINARY:
-        if data.startswith(prefix):
-            stats.binary = BinaryFile(str(path), kind, action)
+    binary = signature(data)
+    if binary is None:
+        unmarked = unmarked_utf16(data)
+        if unmarked is not None:
+            stats.mark = unmarked
             return
-    unmarked = unmarked_utf16(data)
-    if unmarked is not None:
-        stats.mark = unmarked
-        return
-    zeros = data.count(0)
-    if zeros * 100 > len(data):
-        kind = f"binary: {zeros:,} of its first {len(data):,} bytes are NUL"
-        stats.binary = BinaryFile(str(path), kind, "pass text or a table")
-        return
-    controls = len(data) - len(data.translate(None, _CONTROLS))
-    if controls * 20 > len(data) and len(data) > 100:
-        kind = f"binary: {controls:,} of its first {len(data):,} bytes are control characters"
-        stats.binary = BinaryFile(str(path), kind, "pass text or a table")
+        binary = no_text(data)
+    if binary is not None:
+        stats.binary = BinaryFile(str(path), *binary)
 
 
 def _count(stats: ByteStats, tail: bytes, data: bytes) -> int:

@@ -294,6 +294,9 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         if source in by_name and target in by_name:
             options = {"source-column": by_name[source].name, "target-column": by_name[target].name}
             return DataKind("pairs", f"pairs of {source} and {target}", options, columns)
+    for source in ("text", "sentence"):
+        if source in by_name and "label" in by_name:
+            return _labelled(by_name[source], by_name["label"], columns, has_header)
     text = [c for c in columns if c.numbers < 0.5 and c.distinct]
     numeric = [c for c in columns if c.numbers >= 0.5]
     if numeric and all(_TIME_NAMES.search(c.name) for c in text):
@@ -304,11 +307,15 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
     events = _events(columns)
     if events is not None:
         return events
-    labels = [c for c in text if _is_label(c)]
+    labels = [c for c in text if is_label_column(c)]
     texts = [c for c in text if c not in labels] or text
     if len(columns) == 2 and len(text) == 2 and labels:
         label = min(labels, key=lambda c: (not _LABEL_NAMES.match(c.name), c.distinct, c.length))
         return _labelled(next(c for c in text if c is not label), label, columns, has_header)
+    if len(columns) == 2 and has_header and _are_two_sides(texts):
+        first, second = (column.name for column in columns)
+        options = {"task": "translation", "source-column": first, "target-column": second}
+        return DataKind("pairs", f"pairs of {first} and {second}", options, columns)
     if len(columns) == 2 and len(texts) == 2 and not has_header:
         return DataKind(
             "pairs",
@@ -325,6 +332,14 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
                 options=options, columns=columns)  # fmt: skip
 
 
+def _are_two_sides(texts: list[Column]) -> bool:
+    """Whether two columns of text may be the sides of pairs: as varied, and about as long."""
+    if len(texts) != 2 or any(_ID_NAMES.search(c.name) or c.name.lower() == "text" for c in texts):
+        return False
+    shorter, longer = sorted(c.length for c in texts)
+    return longer < 8 * shorter + 8 and min(c.distinct for c in texts) * 4 > texts[0].values
+
+
 def _labelled(
     text: Column, label: Column, columns: tuple[Column, ...], has_header: bool
 ) -> DataKind:
@@ -335,7 +350,8 @@ def _labelled(
     return DataKind("labelled", description, options, columns)
 
 
-def _is_label(column: Column) -> bool:
+def is_label_column(column: Column) -> bool:
+    """Whether its values look like labels: few, short and repeated."""
     few = column.distinct <= _MAX_LABELS and column.distinct * 10 <= column.values
     return few and (column.length < 30 or _LABEL_NAMES.match(column.name) is not None)
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from os import PathLike
 
 from seriatim.core.records import Json
+from seriatim.core.validation import checked_arguments
 from seriatim.data.sources import Sequences
 from seriatim.data_profile.advice import Advice, advise
 from seriatim.data_profile.byte_stats import ByteStats
@@ -86,10 +87,15 @@ class DataReport:
             "advice": asdict(self.advice),
         }
 
+    def __repr__(self) -> str:
+        train = self.profile.train
+        return f"DataReport({train.name}: {train.kind.description}; print it for the report)"
+
     def __str__(self) -> str:
         return report_text(self.profile, self.findings, self.advice)
 
 
+@checked_arguments
 def look(
     data: Data,
     *,

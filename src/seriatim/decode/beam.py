@@ -13,6 +13,7 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
+from seriatim.core.validation import checked_arguments
 from seriatim.decode.hypotheses import Bools, Floats, Hypothesis, Ints, SearchRules
 from seriatim.decode.scoring import Scorers
 from seriatim.decode.search import BeamSearch, Extensions
@@ -140,6 +141,7 @@ def beam_search_rows(
     return BeamSearch(model, state, rules, scorers, BestRanked()).run()
 
 
+@checked_arguments
 def beam_search(
     model: SequenceModel,
     state: State,

@@ -17,6 +17,7 @@ from seriatim.core import tree
 from seriatim.core.distributions import Categorical, Discrete, as_discrete, uniforms
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
+from seriatim.core.validation import checked_arguments
 from seriatim.decode.continuation import Continuation, Picked
 from seriatim.decode.hypotheses import Hypothesis, Ints, lengths_for
 from seriatim.decode.scoring import Scorers, weighted_scores
@@ -26,6 +27,7 @@ _GREEDY_BELOW = 1e-30  # a smaller temperature acts as 0: ln p / T would overflo
 _BLOCK = 256  # uniforms drawn at once: it changes the time per symbol, never the numbers
 
 
+@checked_arguments
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the next symbol is drawn. The defaults sample from the model as it is.

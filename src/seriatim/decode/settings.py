@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from seriatim.core.model import SequenceModel
+from seriatim.core.validation import checked_arguments
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.decode.sampling import Sampling
 from seriatim.errors import ConfigError
@@ -25,6 +26,7 @@ class FusedModel(Protocol):
         """The vocabulary of the model; None before fitting."""
 
 
+@checked_arguments
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How targets are decoded.

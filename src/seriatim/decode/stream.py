@@ -30,6 +30,9 @@ class Stream:
         with torch.inference_mode():
             self.state = model.start(1) if state is None else state
 
+    def __repr__(self) -> str:
+        return f"Stream({type(self.model).__name__}, {self.model.num_symbols:,} symbols)"
+
     def push(self, symbol: int) -> float:
         """Fold one symbol in and return its surprisal in nats (inf where p is 0)."""
         with torch.inference_mode():

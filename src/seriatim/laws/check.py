@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seriatim.core.model import SequenceModel
 from seriatim.core.tree import Tree
+from seriatim.core.validation import checked_arguments
 from seriatim.errors import ContractError
 from seriatim.laws.cases import Case
 from seriatim.laws.laws import LAWS, BrokenLawError
@@ -46,6 +47,11 @@ class LawReport:
     results: tuple[LawResult, ...]
     seconds: float
 
+    def __repr__(self) -> str:
+        broken = ", ".join(map(str, self.broken))
+        shown = f"laws {broken} are broken" if broken else "no law is broken"
+        return f"LawReport({shown}, {len(self.results)} in {self.seconds:.1f} s)"
+
     @property
     def ok(self) -> bool:
         """Whether no law is broken."""
@@ -72,6 +78,7 @@ class LawReport:
         return "\n".join(lines)
 
 
+@checked_arguments
 def check_model(
     model: SequenceModel,
     *,

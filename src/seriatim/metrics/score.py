@@ -68,6 +68,12 @@ class Score:
     symbols_per_second: float
     coverage: Coverage = field(default_factory=Coverage)
 
+    def __repr__(self) -> str:
+        figures = [f"{self.bits_per_symbol:.4f} bits per symbol"]
+        if self.bits_per_character is not None:
+            figures.append(f"{self.bits_per_character:.4f} bits per character")
+        return f"Score({', '.join(figures)}, {self.symbols:,} symbols)"
+
     @property
     def unknown_fraction(self) -> float:
         """The fraction of the scored symbols that were unknown."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from torch import nn
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.model import TargetModel
 from seriatim.core.records import Json, from_json
+from seriatim.core.validation import checked_arguments
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, ModelError, TrainingError
@@ -31,6 +32,7 @@ from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.parts import Fractions, split_parts
+from seriatim.tasks.protocols import EachScore, Opened
 from seriatim.tasks.scoring import final_limit
 from seriatim.tasks.training_record import TrainingRecord, read_training
 from seriatim.tasks.unknown import UnknownCount, note_mostly_unknown, note_unknown
@@ -54,27 +56,6 @@ SCORED = ("valid", "test")  # the parts that are scored at the end
 NOUNS = {"language": "a language model", "translation": "a translator", "labelling": "a labeller"}
 
 
-class Opened(Protocol):
-    """Data that can be recognized, and that says how it was read where that cannot be known."""
-
-    def fingerprint(self) -> str:
-        """A hash of the data."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for people."""
-
-
-class EachScore(Protocol):
-    """The score of one sequence or pair."""
-
-    def to_json(self) -> Json:
-        """A JSON object."""
-
-    def text(self) -> str:
-        """A line of text."""
-
-
 class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     """A model bound to data.
 
@@ -89,6 +70,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     noun: ClassVar[str]  # "a language model"
     reads: ClassVar[Literal["text", "pairs", "labelled"]]  # the kind of its data
     example: ClassVar[str]  # a command to try with a saved model
+    unit: ClassVar[str] = "symbol"  # what losses are averaged over
     runs_in_processes: ClassVar[bool] = True  # whether several processes can share the training
     record_type: ClassVar[Any]  # the `TrainingRecord` of this task
 
@@ -97,6 +79,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self.vocabulary: Vocabulary | None = None
         self.training: TrainingRecord[FactsT, ScoreT] = TrainingRecord()
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __repr__(self) -> str:
+        shown = "not fitted yet" if self.model is None else self.headline()
+        return f"{type(self).__name__}({shown})"
 
     @property
     def reads_events(self) -> bool:
@@ -110,6 +96,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     # ---- fitting --------------------------------------------------------------------------------
 
+    @checked_arguments
     def fit(
         self,
         train: Data,

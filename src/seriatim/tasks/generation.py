@@ -12,6 +12,7 @@ import torch
 
 from seriatim.core import tree
 from seriatim.core.model import SequenceModel
+from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.examples import pad
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
 from seriatim.decode.sampling import Sampling, sample
@@ -40,7 +41,7 @@ class TextGenerator(ABC):
         """The symbols of a prompt."""
 
     @overload
-    def generate(
+    def generate(  # type: ignore[overload-overlap]
         self,
         prompt: str = "",
         length: int = 500,
@@ -84,6 +85,7 @@ class TextGenerator(ABC):
         seed: int = 0,
     ) -> list[Any]: ...
 
+    @checked_arguments
     def generate(
         self,
         prompt: Text | Sequence[Text] = "",
@@ -124,7 +126,7 @@ class TextGenerator(ABC):
         count, stops = _checked_samples(samples), stop_texts(stop)
         _check_length(length)
         is_many = self._are_prompts(prompt)
-        prompts: Sequence[Text] = prompt if is_many else [prompt]  # type: ignore[assignment, list-item]
+        prompts: Sequence[Text] = prompt if is_many else [prompt]  # type: ignore[list-item]
         whole: list[Any] = []
         at_once = max(1, ROWS // count)
         for begin in range(0, len(prompts), at_once):
@@ -133,6 +135,7 @@ class TextGenerator(ABC):
         results = [rows if samples is not None else rows[0] for rows in whole]
         return results if is_many else results[0]
 
+    @checked_arguments
     def generating(
         self,
         prompt: Text = "",

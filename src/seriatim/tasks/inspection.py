@@ -25,6 +25,7 @@ from seriatim.analysis.inspect.measure import inspect_passages, is_map
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair, trace_text
 from seriatim.analysis.recorder import Trace, record
 from seriatim.core.model import SequenceModel
+from seriatim.core.validation import checked_arguments
 from seriatim.data.file_names import check_text
 from seriatim.data.sources import Source
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
@@ -84,6 +85,7 @@ class _Options:
             )
 
 
+@checked_arguments
 def inspect(
     task: LanguageModel | Translator | Labeller,
     text: Texts,
@@ -195,7 +197,7 @@ def _inspect_translator(translator: Translator, text: Texts, options: _Options) 
         if not len(ids):
             continue
         if target is None:
-            best = translator.translate(source, beam=options.beam)[0]
+            best = translator.translate(source, beam=options.beam)
             target_ids, is_ended = np.array(best.symbols, np.int64), best.is_ended
         else:
             target_ids, is_ended = vocabulary.encode(target), True

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.batch import Batch
 from seriatim.core.records import Json, from_json
+from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
 from seriatim.data.file_names import check_text
 from seriatim.data.labels import LabelSet, check_labelled, open_labelled
@@ -37,11 +38,12 @@ from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
-from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
+from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
+from seriatim.tasks.protocols import EachScore
 from seriatim.tasks.saved_config import SavedLabeller
 from seriatim.tasks.text import coverage_line, option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
@@ -97,6 +99,12 @@ class LabelScore:
     unknown_fraction: float = 0.0
     coverage: Coverage = field(default_factory=Coverage)
 
+    def __repr__(self) -> str:
+        return (
+            f"LabelScore({100 * self.accuracy:.2f} % right of {self.num_labelled:,}, "
+            f"macro F1 {self.macro_f1:.4f})"
+        )
+
     def __post_init__(self) -> None:
         if {len(self.confusion), *map(len, self.confusion)} - {len(self.labels)}:
             raise ValueError(f"the confusions of {len(self.labels)} labels are no such table")
@@ -119,6 +127,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     """
 
     name = "labelling"
+    unit = "label"
     noun = NOUNS["labelling"]
     reads = "labelled"
     example = "label {folder} FILE"
@@ -292,26 +301,41 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
 
     # ---- using ----------------------------------------------------------------------------------
 
+    @checked_arguments
     def label(
-        self, texts: Sequence[Text], *, top: int = 3, progress: Callable[[int], None] | None = None
-    ) -> list[Labelled] | list[list[Labelled]]:
-        """The label of each sequence, or the labels of its elements, in the order given.
+        self,
+        texts: str | Sequence[Text],
+        *,
+        top: int = 3,
+        progress: Callable[[int], None] | None = None,
+    ) -> Any:
+        """The label of a sequence, or the labels of its elements; of a list of sequences, a list.
 
         Args:
-            texts: the sequences; where elements have labels, lists of elements or words separated
-                by spaces.
+            texts: one text, or a list of sequences; where elements have labels, a sequence is a
+                list of elements, or words separated by spaces.
             top: the number of labels of each result, the others included.
             progress: callback that receives the number of sequences labelled so far.
+
+        Returns:
+            A `Labelled`, or a list of one for each element; of a list, a list of these.
+
+        Raises:
+            ConfigError: if `top` is below 1.
         """
+        if top < 1:
+            raise ConfigError(f"top = {top}: give 1 or more")
         check_text(texts)
         _, symbols, labels = self._fitted()
-        sources = [_encoded(text, symbols) for text in texts]
+        given: Sequence[Text] = [texts] if isinstance(texts, str) else texts
+        sources = [_encoded(text, symbols) for text in given]
         rows = [
             torch.from_numpy(row / self.temperature).softmax(-1)
             for row in self._rows(sources, progress)
         ]
         results = [[_labelled(p, labels.names, top) for p in row] for row in rows]
-        return [row[0] for row in results] if labels.per == "sequence" else results
+        found: list[Any] = [row[0] for row in results] if labels.per == "sequence" else [*results]
+        return found[0] if isinstance(texts, str) else found
 
     def score(
         self,

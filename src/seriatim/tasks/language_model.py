@@ -24,6 +24,7 @@ from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json, to_json
+from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.file_names import check_text
@@ -98,6 +99,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     document_names = ("symbols",)
     model: SequenceModel | None
 
+    @checked_arguments
     def __init__(
         self,
         model: ModelConfig | str = "lstm",
@@ -336,6 +338,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         check_unknown(self._unknown(corpus), source.name, allow=allow_unknown)
         return corpus
 
+    @checked_arguments
     def next(self, prompt: Text = "", top: int = 10) -> list[Prediction]:
         """The `top` most probable symbols after a prompt, which is as in `generate`."""
         model, symbols = self._fitted()

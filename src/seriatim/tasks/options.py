@@ -96,6 +96,11 @@ class DataFiles:
         columns = self.field, self.column, self.sequence_column, self.order_column
         return any(column is not None for column in columns)
 
+    @property
+    def is_read_as_text(self) -> bool:
+        """Whether a column or field of text is chosen."""
+        return any(getattr(self, name) for name in TEXT_FIELDS)
+
     def open_text(self, sequences: "Sequences | None") -> "Source":
         """The text in the files; see `open_source`."""
         from seriatim.data.sources import open_source

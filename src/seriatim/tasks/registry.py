@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
+from seriatim.core.validation import checked_arguments, did_you_mean
 from seriatim.errors import ConfigError, ModelError
 from seriatim.tasks import storage
 from seriatim.tasks.base import AnyTask, check_task
@@ -34,10 +35,12 @@ def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
     if name == "label":
         return Labeller
     if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}: choose language, translation or label")
+        near = did_you_mean(name, ("language", "translation", "label"), 0.5)
+        raise ConfigError(f"unknown task {name!r}: choose language, translation or label{near}")
     return TASKS[name]
 
 
+@checked_arguments
 def load(
     path: str | PathLike[str],
     *,

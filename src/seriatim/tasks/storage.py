@@ -33,6 +33,7 @@ from seriatim.core import atomic, records
 from seriatim.core.products import refuse_rounded
 from seriatim.core.records import Json
 from seriatim.core.tensor_file import write_tensors
+from seriatim.core.validation import did_you_mean
 from seriatim.errors import ModelError, OutputError, SeriatimError
 
 T = TypeVar("T")
@@ -271,6 +272,17 @@ class FolderHeader:
     checksum: str | None = None
 
 
+def _nearby(path: Path) -> str:
+    """The end of a message about a folder that is not there: a similar name beside it."""
+    if os.path.isfile(path):
+        return ": it is a file; give the folder that fit --out has written"
+    try:
+        beside = [p.name for p in path.parent.iterdir() if p.is_dir()]
+    except (OSError, ValueError):  # also a name that cannot be one
+        return ""
+    return did_you_mean(path.name, beside)
+
+
 def read_header(path: Path) -> FolderHeader:
     """The head of a model folder, once the sizes of its files are checked.
 
@@ -287,8 +299,8 @@ def read_header(path: Path) -> FolderHeader:
             )
         name = str(path) if len(str(path)) <= _MAX_SHOWN else str(path)[:_MAX_SHOWN] + "..."
         raise ModelError(
-            f"there is no model folder {name if name.isprintable() else repr(name)}: give one that "
-            "fit or save has written"
+            f"there is no model folder {name if name.isprintable() else repr(name)}"
+            f"{_nearby(Path(path)) or ': give one that fit or save has written'}"
         )
     if not is_model(path):
         if is_cut_short(path):

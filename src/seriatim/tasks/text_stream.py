@@ -69,6 +69,9 @@ class TextStream:
         self._stream, self._symbols, self._reader = stream, reader.vocabulary, reader
         self._before = ""  # the text pushed since the last place where a symbol surely ends
 
+    def __repr__(self) -> str:
+        return f"TextStream({type(self._stream.model).__name__}, {self._symbols!r})"
+
     def push(self, element: Text) -> float:
         """Fold an element in and return its bits.
 

@@ -174,6 +174,11 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
     fit_seconds: float = 0.0
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        steps = "" if self.fit is None else f", {self.fit.steps_done:,} steps"
+        scores = "".join(f", {part}: {score!r}" for part, score in self.scores.items())
+        return f"TrainingRecord({self.seconds:.0f} s{steps}{scores})"
+
     @property
     def is_cut_short(self) -> bool:
         """Whether training was interrupted, so that it can be resumed."""

@@ -130,6 +130,10 @@ class Translation:
     alignment: Alignment | None = None
     others: tuple["Translation", ...] = ()
 
+    def __repr__(self) -> str:
+        more = f", {len(self.others)} others" if self.others else ""
+        return f"Translation({self.text!r}, ln p = {self.log_prob:.3f}{more})"
+
 
 # ---- before the search: texts to symbols --------------------------------------------------------
 

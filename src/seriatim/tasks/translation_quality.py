@@ -62,6 +62,11 @@ class Quality:
     references: int
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        shown = "" if self.bleu is None else f"BLEU {self.bleu:.2f}, "
+        shown += "" if self.chrf is None else f"chrF {self.chrf:.2f}, "
+        return f"Quality({shown}exact match {100 * self.exact_match:.2f} % of {self.pairs:,})"
+
     def to_json(self) -> Json:
         """A dict of JSON values."""
         record = asdict(self)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.ensembles import Product
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
+from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.pairs import PairBoundaries, PairPass, source_batch
 from seriatim.data.file_names import check_text
 from seriatim.data.pairs import (
@@ -48,11 +49,12 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
-from seriatim.tasks.base import NOUNS, EachScore, Log, Task, not_fitted
+from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
+from seriatim.tasks.protocols import EachScore
 from seriatim.tasks.saved_config import SavedTranslator
 from seriatim.tasks.scoring import score_of
 from seriatim.tasks.text import option_text, score_lines
@@ -268,7 +270,12 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
     # ---- using ----------------------------------------------------------------------------------
 
-    def translate(
+    @overload
+    def translate(self, texts: str, **options: Any) -> Translation: ...
+    @overload
+    def translate(self, texts: Sequence[Text], **options: Any) -> list[Translation]: ...
+    @checked_arguments
+    def translate(  # type: ignore[misc]  # the overloads name no options
         self,
         texts: str | Sequence[Text],
         *,
@@ -281,11 +288,11 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         alignment: bool = False,
         first: int = 0,
         progress: Callable[[int], None] | None = None,
-    ) -> list[Translation]:
-        """The best target of every source, in order.
+    ) -> Translation | list[Translation]:
+        """The best target of a source; of a list of sources, a list in the same order.
 
         Args:
-            texts: the sources; a str is one source.
+            texts: one source, or a list of sources.
             beam: the width of the beam; 1 is greedy search.
             num_best: the number of results of each source; the first one has the `others`.
             decoding: all settings of the search, beam and num_best included.
@@ -302,12 +309,11 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         Raises:
             ConfigError: if the settings do not fit, required texts or prefixes cannot occur, or an
                 alignment is requested of a model without attention to its source.
-            SymbolError: if no target can have the symbols of a required or forbidden text, or of a
-                prefix.
+            SymbolError: if no target can have a required text, a forbidden one or a prefix.
         """
         decoding = decoding or Decoding(beam=beam, num_best=num_best)
         check_text(texts)
-        texts = [texts] if isinstance(texts, str) else texts
+        texts = [texts] if (is_one := isinstance(texts, str)) else texts
         model, source, target = self._fitted()
         members = [self, *ensemble]
         check_same_symbols([member._fitted()[2] for member in members])
@@ -339,11 +345,11 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         results = translations(hypotheses, target, notes)
         if decoding.minimum_bayes_risk:
             results = [rank_by_risk(t) for t in results]
-        if not alignment:
-            return results
-        if not isinstance(model, Aligned):
-            raise ConfigError(f"{type(model).__name__} has no attention to its source to align by")
-        return align(model, model.device, ids, results, (source, target))
+        if alignment:
+            if not isinstance(model, Aligned):
+                raise ConfigError(f"{type(model).__name__} has no attention to its source")
+            results = align(model, model.device, ids, results, (source, target))
+        return results[0] if is_one else results
 
     def _bound(self, sources: list[Ints]) -> SequenceModel:
         model, source, _ = self._fitted()
@@ -376,7 +382,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         """
         model, of_source, of_target = self._fitted()
         if target is None:
-            best = self.translate(source, beam=beam)[0]
+            best = self.translate(source, beam=beam)
             ids, is_ended = np.array(best.symbols, np.int64), best.is_ended
         else:
             ids, is_ended = of_target.encode(target), True
@@ -451,6 +457,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         nats, bounds = pair_surprisals(model, corpus, self._boundaries(), progress=progress)
         return [-float(s) for s in np.add.reduceat(nats.astype(np.float64), bounds[:-1])]
 
+    @checked_arguments
     def evaluate(
         self,
         pairs: PairData,

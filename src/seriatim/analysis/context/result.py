@@ -201,6 +201,10 @@ class EffectiveContext:
     influence: Influence | None = None
     gradient_decay: GradientDecay | None = None
 
+    def __repr__(self) -> str:
+        seen = "more than was measured" if self.effective is None else f"{self.effective:,} symbols"
+        return f"EffectiveContext({seen}; {self.curve.full:.4f} bits with all)"
+
     @property
     def effective(self) -> int | None:
         """The effective context of all targets."""

@@ -22,6 +22,10 @@ class Inspection(Findings):
         """The findings as a page of text, tables and plots."""
         return inspection_page(self)
 
+    def __repr__(self) -> str:
+        symbols = sum(len(passage.read.pieces) for passage in self.passages)
+        return f"Inspection({self.title}, {symbols:,} symbols; print it, or .report())"
+
     def __str__(self) -> str:
         return summary(self)
 

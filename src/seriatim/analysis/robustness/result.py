@@ -56,6 +56,10 @@ class Robustness:
     metric: str = "bits per symbol"
     is_loss: bool = True
 
+    def __repr__(self) -> str:
+        kinds = {p.kind: None for p in self.perturbations}
+        return f"Robustness({self.metric} {self.intact:.4f} undamaged; {', '.join(kinds)})"
+
     def to_json(self) -> Json:
         """The figures as JSON values."""
         return to_json(self)

@@ -98,6 +98,9 @@ class Vocabulary(ABC):
     has_spaces: bool = False
     joins_freely: ClassVar[bool] = True
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_symbols:,} symbols)"
+
     def __init__(
         self,
         *,

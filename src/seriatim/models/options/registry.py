@@ -33,6 +33,18 @@ PAIR_FAMILIES: Mapping[str, type[ModelConfig]] = {Seq2Seq.family: Seq2Seq}
 _RENAMED = {"quantise_bits": "quantize_bits"}
 
 
+# What families are called elsewhere.
+_OTHER_NAMES = {
+    **dict.fromkeys(("ngram", "n-gram", "ngrams", "kenlm", "counting", "kneser-ney"), "markov"),
+    **dict.fromkeys(("bigram", "trigram"), "markov (with its option order)"),
+    **dict.fromkeys(("gpt", "gpt2", "gpt-2", "attention", "llama", "decoder"), "transformer"),
+    **dict.fromkeys(("bilstm", "bi-lstm"), "lstm"),
+    **dict.fromkeys(("elman", "srn"), "rnn"),
+    **dict.fromkeys(("mlp", "nplm", "ffn", "feedforward", "ar"), "autoregressive"),
+    **dict.fromkeys(("encoder-decoder", "s2s"), "seq2seq"),
+}
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """A configuration as a saved model keeps it.
@@ -91,6 +103,10 @@ def configure_encoder(kind: str, options: Mapping[str, Any] | None = None) -> En
 def unknown_model(family: str) -> str:
     """The sentence that refuses the name of a family."""
     suggestion = did_you_mean(family, {**FAMILIES, **PAIR_FAMILIES})
+    plain = family.lower().replace("_", "-")
+    meant = plain if plain in FAMILIES else _OTHER_NAMES.get(plain)
+    if meant is not None:
+        suggestion = f"; did you mean {meant}?"
     return f"no such model {family!r}{suggestion or '; choose from ' + ', '.join(FAMILIES)}"
 
 
