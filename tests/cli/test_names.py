@@ -33,6 +33,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "generate": (st.LanguageModel.generate, st.open_source),
     "next": (st.LanguageModel.next, st.open_source),
     "surprisal": (st.LanguageModel.surprisal, st.open_source),
+    "threshold": (st.LanguageModel.threshold, st.open_source),
+    "detect": (st.LanguageModel.detect, st.open_source),
     "translate": (Translator.translate, st.Decoding, st.Sampling, st.open_pairs),
     "evaluate": (Translator.evaluate, st.Decoding, st.Sampling, st.open_pairs),
     "label": (st.Labeller.label, st.open_labelled),
@@ -47,6 +49,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 # Options that no parameter has, and why.
 EVERYWHERE = {
     "json": "how the result is printed",
+    "csv": "how the result is printed: result.to_csv() or .to_pandas()",
     "quiet": "how much is printed",
     "threads": "a setting of the process: torch.set_num_threads",
     "out": "where the result is written; Python returns it",
@@ -74,6 +77,11 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "score": {"each": "score_each"},
     "generate": {"prompts": "a file of prompts; Python takes a list"},
+    "detect": {
+        "by": "result.rows or result.sequences",
+        "anomalies": "result.anomalies",
+        "follow": "a stream of a growing file; Python pushes events",
+    },
     "translate": {
         "sample": "sampling=Sampling(..)",
         "picture": "result.alignment.svg()",

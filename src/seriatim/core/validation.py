@@ -39,6 +39,7 @@ FORMER_NAMES: Mapping[str, Sequence[str]] = {
     "num_beams": ("beam",),
     "beam_size": ("beam",),
     "k": ("top",),
+    "per": ("by",),
     "budget": ("seconds",),
     "budget_s": ("seconds",),
     "layer": ("only",),
