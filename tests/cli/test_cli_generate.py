@@ -68,7 +68,8 @@ def test_fit_says_what_it_recognized(
 ) -> None:
     rows = [row.format(a=a, b=b, c=a < b) for a in "abcdef" for b in "abcdef"]
     (tmp_path / name).write_text("\n".join([head, *rows]) + "\n")
-    fit = ["fit", str(tmp_path / name), "--model", "gru", "--model-size", "8", "--steps", "1"]
+    size = ["--model", "gru", "--model-size", "8", "--steps", "1", "--allow-untrained"]
+    fit = ["fit", str(tmp_path / name), *size]
     assert main([*fit, "--out", str(tmp_path / "m")]) == 0
     output = capsys.readouterr()
     assert what in output.err
@@ -82,7 +83,7 @@ def test_two_files_are_pairs_in_every_command(tmp_path: Path, capsys: Capture) -
     (tmp_path / "s.txt").write_text("".join(f"{a} {b}\n" for a in "abcdef" for b in "abcdef"))
     (tmp_path / "t.txt").write_text("".join(f"{b} {a}\n" for a in "abcdef" for b in "abcdef"))
     pairs = ["--source", str(tmp_path / "s.txt"), "--target", str(tmp_path / "t.txt")]
-    size = ["--model", "gru", "--model-size", "8", "--steps", "1", "-q"]
+    size = ["--model", "gru", "--model-size", "8", "--steps", "1", "-q", "--allow-untrained"]
     model = str(tmp_path / "m")
     assert main(["fit", *pairs, *size, "-o", model]) == 0
     assert main(["look", *pairs]) == 0

@@ -50,6 +50,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 EVERYWHERE = {
     "json": "how the result is printed",
     "csv": "how the result is printed: result.to_csv() or .to_pandas()",
+    "precision": "a model with rounded weights: tasks.precision.at_precision(model, precision)",
     "quiet": "how much is printed",
     "threads": "a setting of the process: torch.set_num_threads",
     "out": "where the result is written; Python returns it",
@@ -59,6 +60,8 @@ EVERYWHERE = {
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "fit": {
         "init": "load(folder).fit(..)",
+        "repeat": "the record of a run holds its options",
+        "allow_untrained": "an exit code; Python raises nothing",
         "from_arpa": "a file of another tool",
         "preset": "a family's own presets: Transformer.classic, compare's Entrant",
         "task": "the class: LanguageModel, Translator or Labeller",

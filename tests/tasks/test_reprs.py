@@ -4,7 +4,7 @@ import pytest
 
 import seriatim as st
 
-TEXTS = [f"the {a} sat on {b}" for a in ("cat", "dog", "rat", "mat") for b in "abcde"]
+TEXTS = [f"the {a} sat on {b}" for a in ("cat", "dog", "rat", "mat") for b in "abcdefghijkl"]
 PAIRS = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "hijk"]
 LABELLED = [(f"so {a} {b}", "good" if a < b else "bad") for a in "abcdef" for b in "abcdef"]
 TINY = {"batch_size": 4, "length": 8}

@@ -115,6 +115,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
             if arguments[0] in COMMANDS and help.asks_for_help(arguments):
                 summary = COMMANDS[arguments[0]][1]
                 return _print(help.command_help(app, arguments[0], summary, arguments[1:]))
+            messages.check_options(app, arguments)
             messages.check_empty(arguments)
             messages.check_integers(app, arguments)
             app(arguments)

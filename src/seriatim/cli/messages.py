@@ -78,7 +78,7 @@ def parser_message(error: CycloptsError, app: App, commands: Collection[str]) ->
         return _unknown_command((error.unused_tokens or [""])[0], commands)
     options = app[command].assemble_argument_collection()
     if isinstance(error, UnknownOptionError):
-        return _unknown_option(error, command, options)
+        return unknown_option(error.token.keyword or error.token.value, command, options)
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return _missing(error, error.argument, command, options)
     if isinstance(error, CoercionError) and error.argument is not None:
@@ -114,8 +114,9 @@ def _unknown_command(name: str, commands: Collection[str]) -> str:
     return f"unknown command {name}{suggestion}"
 
 
-def _unknown_option(error: UnknownOptionError, command: str, options: ArgumentCollection) -> str:
-    name = (error.token.keyword or error.token.value).partition("=")[0]
+def unknown_option(token: str, command: str, options: ArgumentCollection) -> str:
+    """What to say of an option that a command does not have."""
+    name = token.partition("=")[0]
     names = [name for option in options for name in option.names if name.startswith("--")]
     suggestion = did_you_mean(name, names)
     meant = FORMER_NAMES.get(name.lstrip("-").replace("-", "_"), ())
@@ -172,6 +173,26 @@ def _listed(choices: list[str]) -> Iterator[str]:
     if len(choices) > 1:
         yield ", ".join(choices[:-1])
     yield choices[-1]
+
+
+def check_options(app: App, arguments: Sequence[str]) -> None:
+    """Refuse unknown options, which would be taken for the file that may begin with a hyphen.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    command, *rest = arguments
+    if command.startswith("-") or command not in app:
+        return
+    options = app[command].assemble_argument_collection()
+    takes_value = {n: o.hint is not bool for o in options for n in o.names}
+    for before, token in zip(arguments, rest, strict=False):
+        if token == "--":
+            return
+        name = token.partition("=")[0]
+        is_value = takes_value.get(before, False)
+        if token.startswith("--") and name.replace("_", "-") not in takes_value and not is_value:
+            raise ConfigError(unknown_option(token, command, options))
 
 
 def check_empty(arguments: Sequence[str]) -> None:
