@@ -335,7 +335,7 @@ def rank_by_risk(samples: Translation) -> Translation:
 
 
 def align(
-    model: Aligned,
+    model: object,
     device: torch.device,
     sources: Sequence[Ints],
     results: Sequence[Translation],
@@ -349,7 +349,12 @@ def align(
         sources: the symbols of each source.
         results: a translation of each source.
         vocabularies: the vocabularies of the sources and of the targets.
+
+    Raises:
+        ConfigError: if the model does not attend to its source.
     """
+    if not isinstance(model, Aligned):
+        raise ConfigError(f"{type(model).__name__} has no attention to its source to align by")
     aligned = list(results)
     if not aligned:
         return aligned

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,9 +60,7 @@ from seriatim.tasks.scoring import score_of
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (
-    Aligned,
     LengthRule,
-    Translation,
     align,
     check_same_symbols,
     rank_by_risk,
@@ -270,12 +268,8 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
     # ---- using ----------------------------------------------------------------------------------
 
-    @overload
-    def translate(self, texts: str, **options: Any) -> Translation: ...
-    @overload
-    def translate(self, texts: Sequence[Text], **options: Any) -> list[Translation]: ...
     @checked_arguments
-    def translate(  # type: ignore[misc]  # the overloads name no options
+    def translate(
         self,
         texts: str | Sequence[Text],
         *,
@@ -288,8 +282,8 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         alignment: bool = False,
         first: int = 0,
         progress: Callable[[int], None] | None = None,
-    ) -> Translation | list[Translation]:
-        """The best target of a source; of a list of sources, a list in the same order.
+    ) -> Any:
+        """The best target of a source, a `Translation`; of a list, a list of them in its order.
 
         Args:
             texts: one source, or a list of sources.
@@ -346,8 +340,6 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         if decoding.minimum_bayes_risk:
             results = [rank_by_risk(t) for t in results]
         if alignment:
-            if not isinstance(model, Aligned):
-                raise ConfigError(f"{type(model).__name__} has no attention to its source")
             results = align(model, model.device, ids, results, (source, target))
         return results[0] if is_one else results
 
