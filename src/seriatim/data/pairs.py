@@ -504,12 +504,17 @@ def split_pairs(
         ConfigError: if the fractions are not three such numbers.
         DataError: if there are fewer distinct sources than parts.
     """
-    source_parts, record = split_source(pairs.sources, fractions)
-    parts = [PairPart(pairs, p) if isinstance(p, SequencePart) else None for p in source_parts]
-    train, valid, test = parts
+    sources = pairs.sources
+    source_parts, record = split_source(sources, fractions)
+    train, valid, test = (_part(pairs, part) for part in source_parts)
     if train is None:
         raise ConfigError("no part is left for training: give it a fraction above 0")
     return (train, valid, test), replace(record, rule="whole pairs by the hash of their source")
+
+
+def _part(pairs: Pairs, part: Source | None) -> Pairs | None:
+    """The pairs of a part of the sources; all of them where nothing was split off."""
+    return PairPart(pairs, part) if isinstance(part, SequencePart) else part and pairs
 
 
 # ---- as symbols ---------------------------------------------------------------------------------
