@@ -175,7 +175,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             if documents is not None:
                 choice = from_json(BudgetChoice, documents[-1], name=CHOICE)
             else:
-                left = 60.0 * merged.minutes - callbacks.passed
+                left = 60.0 * merged.minutes - current().longest(callbacks.passed)
                 choice = self._choose(asked, corpora, left)
             merged = self._merged(self._adapted(choice, asked), {}, corpora["train"])
             if choice.sentence:

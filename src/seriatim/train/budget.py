@@ -251,11 +251,12 @@ def too_few(minutes: float, steps: int, step_seconds: float) -> str | None:
 def timed_step(model: TargetModel, source: BatchSource, options: TrainingOptions) -> float:
     """The seconds of a step of a model, which is changed: the median of a few of them.
 
-    A collective of the ranks, which all return the same.
+    A collective of the ranks, which all return the same: a step of one alone, by their number.
     """
     ranks = current()
     with process_settings(model.device):
-        trainer = Trainer(model.train(), source, options, DEFAULT_STEPS, ranks)
+        # Alone: a model that is tried out is not laid out over the processes.
+        trainer = Trainer(model.train(), source, options, DEFAULT_STEPS, ALONE)
         try:
             seconds: list[float] = []
             while len(seconds) < WARM + TRIED:
@@ -265,7 +266,7 @@ def timed_step(model: TargetModel, source: BatchSource, options: TrainingOptions
                 seconds.append(ranks.longest(time.perf_counter() - began))
         finally:
             trainer.release()
-    return max(statistics.median(seconds[WARM:]), 1e-9)
+    return max(statistics.median(seconds[WARM:]) / ranks.size, 1e-9)
 
 
 def requested_steps(options: TrainingOptions, source: BatchSource) -> int:
