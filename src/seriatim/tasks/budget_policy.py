@@ -5,9 +5,9 @@ fewer than a thousand updates, and from then on larger beats longer.
 
     size     the largest with which the family's fewest updates of the smallest batch fit into the
              time, about a thousand, and which has at most 2.5 weights for each symbol of the text
-    rows     the smallest batch, doubled as long as two thousand updates remain
+    rows     the smallest batch, doubled as long as 1,600 updates remain
     rate     the family's, times (width / its width)^-1/2 (rows / its rows)^1/4, and falling with
-             the root of the root of the updates beyond two thousand
+             the root of the root of the updates beyond 1,600
 
 Steps are timed on the spot, so the choice depends on the machine; it is written into the record of
 the run, and a run that is resumed or repeated takes what is written there. What was given is never
@@ -24,9 +24,9 @@ from seriatim.models.options.base import BudgetRecipe, ModelConfig
 from seriatim.report.terminal import count_noun
 from seriatim.train.options import TrainingOptions
 
-MANY_STEPS = 2_000  # from which larger batches are worth more than further updates
+MANY_STEPS = 1_600  # from which larger batches are worth more than further updates
 WEIGHTS_PER_SYMBOL = 2.5
-MOST_ROWS = 8  # times the smallest batch
+MOST_ROWS = 128  # of a stream; of lines, eight times the smallest batch
 TARGETS = 1_024  # of the smallest batch of lines or documents
 OVERHEAD = 0.12  # of the time: evaluations, final scores, saving
 _BATCH = ("batch_size", "token_budget")
@@ -154,7 +154,8 @@ class _Search:
         training = self._smallest(size)
         timed = timed or self._time(size, training)
         if "batch_size" in training:
-            for _ in range(round(math.log2(MOST_ROWS))):
+            most = MOST_ROWS if self.text.is_stream else 8 * training["batch_size"]
+            while 2 * training["batch_size"] <= most:
                 wider = {**training, "batch_size": 2 * training["batch_size"]}
                 if self.seconds / timed.seconds < 2 * MANY_STEPS / 1.8:
                     break  # a batch of twice the rows takes at least as long as 1.2 of this

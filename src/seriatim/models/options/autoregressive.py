@@ -34,7 +34,7 @@ class Autoregressive(ModelConfig):
         {"window": 8, "embedding_size": 64, "hidden_size": 512},
         {"window": 12, "embedding_size": 64, "hidden_size": 1024},
     )
-    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=3e-3, width=512)
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=4e-3, width=512, rows=32)
 
     window: Size = 8
     embedding_size: Size = 64

@@ -85,7 +85,7 @@ class RNN(RecurrentConfig):
 
     family: ClassVar[str] = "rnn"
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 1e-3}
-    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=3e-3)
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=3e-3, rows=32, fewest=700)
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
@@ -114,6 +114,6 @@ class GRU(RecurrentConfig):
     """
 
     family: ClassVar[str] = "gru"
-    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=5e-3)
+    budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=5.5e-3, rows=32, fewest=800)
 
     reset: Literal["before", "after"] = "after"
