@@ -143,7 +143,7 @@ def test_a_pair_has_bits_of_its_target_and_maps_over_its_source(translator: Tran
     trace = translator.trace("abc", "cba")
     assert trace.text == "cba" and trace.source[:3] == ["a", "b", "c"] and len(trace.source) == 4
     assert trace.symbols[:3] == ["c", "b", "a"] and trace.inputs[1:] == trace.symbols[:-1]
-    expected = translator.log_probs([("abc", "cba")])
+    (expected,) = translator.log_probs([("abc", "cba")])
     assert math.isclose(trace.bits.sum() * math.log(2), -expected, rel_tol=1e-4)
     cross = [name for name in trace.taps.names if name.endswith("attention.cross")]
     assert cross and cross[0] == "decoder.layers.0.attention.cross"

@@ -434,7 +434,7 @@ def test_a_run_that_is_cut_short_is_resumed_to_the_same_weights(tmp_path: Path) 
             raise RuntimeError("the power failed")
 
     whole = fitted(tmp_path / "whole")
-    with pytest.raises(RuntimeError, match="the power failed"):
+    with pytest.raises(st.SeriatimError, match="the power failed"):
         fitted(tmp_path / "cut", report=cut)
     again = fitted(tmp_path / "cut", resume=True)
     assert whole.model is not None
