@@ -1,6 +1,7 @@
 """`python -m benchmarks.decoding`: a Transformer's decoding beside CTranslate2 and transformers.
 
-The model has 14.5 M weights, 6 layers of 384 over 10,000 symbols, all random. The work is equal:
+The model has 14.5 M weights, 6 layers of 384 over 10,000 symbols, all random; ours runs in float32,
+and with weights rounded to fp16 and int8. The work is equal:
 every search takes the same number of steps from one symbol and never ends before. CTranslate2 runs
 the same weights in float32, and greedy search must find the same symbols; transformers runs a GPT-2
 of this size. All sides are timed in turn, round by round. Prints a line for every measurement and,
@@ -22,6 +23,7 @@ import torch
 
 import seriatim as st
 from benchmarks.training import machine_name
+from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
 from seriatim.decode.greedy import greedy_search
 from seriatim.export import ctranslate2 as exporting
@@ -185,7 +187,11 @@ def decoding(
 ) -> dict[str, Any]:
     """The rates of every case."""
     model = our_model()
-    models = {"ours float32": model}
+    models = {
+        "ours float32": model,
+        "ours fp16": rounded(model, "fp16"),
+        "ours int8": rounded(model, "int8"),
+    }
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         generator = ctranslate2_generator(model, Path(place) / "model")

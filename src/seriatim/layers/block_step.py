@@ -40,14 +40,15 @@ def is_useful(h: Tensor, rotation: Rotation | None, blocks: Iterable[nn.Module])
     return first is not None and not taps.is_on() and is_plain(h, first.attention.weight)
 
 
-def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any]) -> Tensor:
-    """h (B, 1, D) after all blocks; `chunk` appends the keys and values of every layer.
+def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any], last: Any) -> Tensor:
+    """h (B, 1, D) after all blocks and the last norm; `chunk` appends the keys and values.
 
     Args:
         h: the input of the first block.
         chunk: the new element.
         rotation: the cosines and signed sines of its position, (1 or B, 1, 1, d) or (1, 1, d).
         blocks: blocks of which `is_useful` is true.
+        last: the norm after them.
     """
     x, shape = h[:, 0].numpy(), h.shape
     cos, sin = (t.reshape(-1, 1, t.shape[-1]).numpy() for t in rotation)
@@ -58,7 +59,7 @@ def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any]) -> 
             x = x + _attention(y, parts["attention"], chunk, layer, (cos, sin))
             y = rms_norm(x, parts["feedforward_norm"])
             x += _swiglu(y, parts["feedforward"])
-    return torch.from_numpy(x).view(shape)
+    return torch.from_numpy(rms_norm(x, last)).view(shape)
 
 
 def rms_norm(x: Array, norm: RMSNorm) -> Array:

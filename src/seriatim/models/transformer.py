@@ -92,11 +92,12 @@ class TransformerModel(SequenceModel):
         h = embed(self.embedding, x, self.config)
         h, rotation = add_positions(h, chunk.positions, self.config, is_training=self.training)
         if rotation is not None and block_step.is_useful(h, rotation, self.blocks):
-            h = block_step.step(h, chunk, rotation, self.blocks)
+            h = block_step.step(h, chunk, rotation, self.blocks, self.norm)
         else:
             for layer, block in enumerate(self.blocks):
                 h = block(h, chunk, layer, rotation)
-        return self.norm(h), chunk.keep() if keep else None
+            h = self.norm(h)
+        return h, chunk.keep() if keep else None
 
     def emit(self, features: Features) -> Distribution:
         """softmax(W h), where W is the embedding if they are tied (Press, Wolf 2017)."""
