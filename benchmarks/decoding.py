@@ -10,6 +10,10 @@ as its last line, JSON. See benchmarks/README.md for the protocol.
 Shapes: B rows, V symbols, K beam.
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
+
 import argparse
 import json
 import statistics

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import seriatim as st
-from seriatim.core import tree
+from seriatim.core import products, tree
 from seriatim.core.model import State
 from seriatim.layers import block_step
 from seriatim.models.build import build_model
@@ -33,7 +33,12 @@ def _followed(model: TransformerModel, state: State, x: Tensor, rows: Tensor) ->
 
 
 @pytest.mark.parametrize("rows", [[0], [0, 1, 2], [0, 0, 0, 1, 1, 1]], ids=["one", "level", "beam"])
-def test_a_step_equals_the_blocks(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_one", [True, False], ids=["one thread", "threads"])
+def test_a_step_equals_the_blocks(
+    rows: list[int], is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (block_step, products):
+        monkeypatch.setattr(module, "has_one_blas_thread", lambda: is_one)
     model, index = _model(), torch.tensor(rows)
     x = torch.randint(0, V, (len(rows), 20), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():

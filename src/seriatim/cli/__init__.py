@@ -10,6 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+# Of numpy's BLAS, before numpy is imported: its threads and torch's would wait for one another, and
+# a product with one row is read by one thread as fast (see `core.products`).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # In the order in which they are used.
 COMMANDS = {
     "look": (

@@ -4,7 +4,7 @@ A step of decoding multiplies every weight with a few rows. Its time is the time
 weights, and torch's product takes two to four times as long as that: it is made for many rows.
 `linear` is `F.linear` with another kernel where nothing needs gradients and the rows are few:
 
-    1 row          numpy's BLAS, with W^T in memory order
+    1 row          numpy's BLAS (torch's, if numpy's has several threads), W^T in memory order
     2 to 64 rows   oneDNN, with W packed once
     more           F.linear
 
@@ -23,6 +23,7 @@ Knows tensors and modules; no family.
 """
 
 import copy
+import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -182,9 +183,26 @@ def _prepared(weight: Tensor, rounding: Rounding | None = None) -> _Prepared:
 
 
 def _one_row(weight: Tensor) -> Product:
-    """By numpy's BLAS. A column-major weight has its transpose in memory order already."""
-    transposed = weight.t().contiguous().numpy()
-    return lambda x: x @ transposed
+    """With W^T in memory order, in which a column-major weight has it already."""
+    return one_row_product(weight.t().contiguous())
+
+
+def one_row_product(transposed: Tensor) -> Product:
+    """The map x -> x W^T for one row, W^T (in, out) contiguous.
+
+    By numpy's BLAS if that has one thread, else by torch's. OpenBLAS's own threads wait for one
+    another actively: where others use the processor too, a product of 20 us takes a time slice.
+    """
+    if has_one_blas_thread():
+        array = transposed.numpy()
+        return lambda x: x @ array
+    return lambda x: torch.mm(torch.from_numpy(x), transposed).numpy()
+
+
+def has_one_blas_thread() -> bool:
+    """Whether numpy's BLAS was told to use one thread, as the command line does."""
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    return os.cpu_count() == 1 or "1" in map(os.environ.get, names)
 
 
 def _few_rows(weight: Tensor) -> Product:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim.core import taps
-from seriatim.core.products import MOST_ROWS, is_plain, linear_arrays
-from seriatim.layers.attention import MultiHeadAttention
+from seriatim.core.products import MOST_ROWS, has_one_blas_thread, is_plain, linear_arrays
+from seriatim.layers.attention import AttentionMask, MultiHeadAttention, attend
 from seriatim.layers.blocks import Block, RMSNorm, SwiGLU
 from seriatim.layers.kv_tape import Chunk
 from seriatim.layers.positions import Rotation
@@ -95,21 +95,29 @@ def _attention(
     """[head_1 .. head_H] W_o, (B, D), where every row sees what the chunk's mask says."""
     rows, heads, d = len(x), attention.num_heads, attention.key_size
     qkv = _linear(x, attention)
-    qk = _rotated(qkv[:, : 2 * heads * d].reshape(rows, 2 * heads, d), *turn)
-    v = qkv[:, 2 * heads * d :].reshape(rows, heads, 1, -1)
-    new = torch.from_numpy(qk[:, heads:, None]), torch.from_numpy(v)
-    keys, values = (t.numpy() for t in chunk.view(layer, *new))
-    group, bias = chunk.mask.group, chunk.mask.bias
+    qk = torch.from_numpy(_rotated(qkv[:, : 2 * heads * d].reshape(rows, 2 * heads, d), *turn))
+    v = torch.from_numpy(qkv[:, 2 * heads * d :].reshape(rows, heads, 1, -1))
+    keys, values = chunk.view(layer, qk[:, heads:, None], v)
+    q = qk[:, :heads, None]
+    if has_one_blas_thread():
+        y = _attend(q.numpy(), keys.numpy(), values.numpy(), chunk.mask)
+    else:
+        y = attend(q, keys, values, chunk.mask).reshape(rows, -1).numpy()
+    return _linear(y, attention._modules["output"])
+
+
+def _attend(q: Array, keys: Array, values: Array, mask: AttentionMask) -> Array:
+    """`attention.attend` of one query of each row, q (B, H, 1, d), with heads joined: (B, H d)."""
+    rows, heads, _, d = q.shape
     # The rows of one source side by side: (M, H, G, d).
-    q = qk[:, :heads].reshape(rows // group, group, heads, d).swapaxes(1, 2) * d**-0.5
+    q = q.reshape(rows // mask.group, mask.group, heads, d).swapaxes(1, 2) * np.float32(d**-0.5)
     weights = np.matmul(q, keys.swapaxes(2, 3))
-    if bias is not None:
-        weights += bias.numpy()
+    if mask.bias is not None:
+        weights += mask.bias.numpy()
     weights -= weights.max(-1, keepdims=True)
     np.exp(weights, weights)
     weights /= weights.sum(-1, keepdims=True)
-    y = np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
-    return _linear(y, attention._modules["output"])
+    return np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
 
 
 def _rotated(x: Array, cos: Array, sin: Array) -> Array:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seriatim.core.products import one_row_product
 from seriatim.core.tree import Tree
 from seriatim.layers.cells import Fold
 
@@ -139,10 +140,10 @@ def _product_of_one(transposed: Tensor) -> Callable[[Tensor], Array | None]:
     """
     if transposed.device.type != "cpu" or transposed.dtype not in (torch.float32, torch.float64):
         return lambda h: None
-    u, watching = transposed.numpy(), torch._C._len_torch_dispatch_stack
+    multiply, watching = one_row_product(transposed), torch._C._len_torch_dispatch_stack
 
     def product(h: Tensor) -> Array | None:
-        return h.numpy() @ u if h.shape[0] == 1 and not watching() else None
+        return multiply(h.numpy()) if h.shape[0] == 1 and not watching() else None
 
     return product
 
