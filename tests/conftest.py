@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from seriatim.models.options import own
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 # The only reasons for which a test may be skipped where everything else is installed.
 NO_GPU = "needs a GPU"
@@ -67,3 +69,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     is_controller = not hasattr(session.config, "workerinput")
     if is_controller and exitstatus == 0 and os.environ.get("CI") and _unexplained(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _own_classes() -> Iterator[None]:
+    """Classes that a test registers are known to no other test."""
+    before = dict(own._REGISTERED)
+    yield
+    own._REGISTERED.clear()
+    own._REGISTERED.update(before)

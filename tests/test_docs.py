@@ -1,6 +1,10 @@
-"""Every example in README and docs is executed, in order, in a folder with some text."""
+"""Every example in README and docs is executed, in order, in a folder with some text.
+
+A block whose first line names a file, such as `# my_models.py`, is that file.
+"""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -24,6 +28,7 @@ def test_the_examples_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     for name, times in {"train": 300, "valid": 40, "test": 40, "YOUR": 300}.items():
         text = "\n".join(LINES[i % 3] for i in range(times))
         (tmp_path / f"{name}.txt").write_text(text + "\n")
@@ -31,6 +36,10 @@ def test_the_examples_of_a_page_run(
     for kind, code in _blocks(page):
         # A budget for a reader is too long for a test; everything else runs as it stands.
         code = re.sub(r"minutes=[\d.]+", "steps=3", re.sub(r"--minutes [\d.]+", "--steps 3", code))
+        file = re.match(r"# (\w+\.py)\n", code)
+        if file:
+            (tmp_path / file[1]).write_text(code)
+            continue
         if kind == "python":
             exec(compile(code, f"{page.name}", "exec"), namespace)
             continue
@@ -84,5 +93,5 @@ def test_an_example_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(script.read_text(), script.name, "exec"), {"__name__": "__main__"})
+    runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip(), "an example says something"

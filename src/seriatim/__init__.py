@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from seriatim.layers.cells import Cell as Cell
     from seriatim.models.build import build_model as build_model
     from seriatim.models.options.autoregressive import Autoregressive as Autoregressive
+    from seriatim.models.options.base import ModelConfig as ModelConfig
     from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
     from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
     from seriatim.models.options.latent import Latent as Latent
@@ -64,6 +65,10 @@ if TYPE_CHECKING:
     from seriatim.train.callbacks.callbacks import StopTraining as StopTraining
     from seriatim.train.checkpoint.store import Checkpoints as Checkpoints
     from seriatim.train.options import TrainingOptions as TrainingOptions
+    from seriatim.train.symbols import train as train
+
+if not TYPE_CHECKING:
+    from seriatim import train as train  # a package that can be called
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
@@ -78,6 +83,7 @@ __all__, __getattr__, __dir__ = attach(
         "data.pairs": ["open_pairs"],
         "data.labels": ["open_labelled"],
         "layers.cells": ["Cell"],
+        "models.options.base": ["ModelConfig"],
         "models.options.ngram": ["Markov"],
         "models.options.autoregressive": ["Autoregressive"],
         "models.options.recurrent": ["GRU", "LSTM", "RNN"],
@@ -87,6 +93,7 @@ __all__, __getattr__, __dir__ = attach(
         "models.options.registry": ["register"],
         "models.build": ["build_model"],
         "train.options": ["TrainingOptions"],
+        "train.symbols": ["train"],
         "train.callbacks.callbacks": ["Callbacks", "StopTraining"],
         "train.checkpoint.store": ["Checkpoints"],
         "decode.sampling": ["Sampling", "sample"],

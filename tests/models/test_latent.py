@@ -1,7 +1,5 @@
 """Any cell of a few lines becomes a model; a mistake in a cell is reported in one sentence."""
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,11 +117,6 @@ def test_a_state_of_a_users_cell_survives_as_bytes(model: SequenceModel) -> None
     state = model.update(model.start(B), symbols(B, 4))
     loaded = model.load_state(model.save_state(state))
     torch.testing.assert_close(tree.leaves(loaded), tree.leaves(state), rtol=0, atol=0)
-
-
-def test_the_example_learns_its_melody(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "latent_cell.py"))
-    assert "re mi fa sol fa mi re do re mi fa sol" in capsys.readouterr().out
 
 
 # ---- mistakes -----------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from cyclopts import App, CycloptsError
 
     from seriatim._version import __version__
-    from seriatim.cli import help, messages
+    from seriatim.cli import classes, help, messages
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
@@ -116,20 +116,22 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         app.command(place, name=name, help=summary)
     try:
         try:
-            if arguments[0] in COMMANDS and help.asks_for_help(arguments):
-                summary = COMMANDS[arguments[0]][1]
-                return _print(help.command_help(app, arguments[0], summary, arguments[1:]))
-            messages.check_options(app, arguments)
-            messages.check_empty(arguments)
-            messages.check_integers(app, arguments)
-            app(arguments)
+            rest = classes.take_classes(arguments)
+            if rest[0] in COMMANDS and help.asks_for_help(rest):
+                summary = COMMANDS[rest[0]][1]
+                return _print(help.command_help(app, rest[0], summary, rest[1:]))
+            messages.check_options(app, rest)
+            messages.check_empty(rest)
+            messages.check_integers(app, rest)
+            app(rest)
         except VerifyRequest:
             verify_fit(arguments[1:])
         sys.stdout.flush()  # here, where a closed pipe is no error
     except CycloptsError as error:
         return refuse(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
-        options = messages.option_names(app, arguments[0])
+        command = next((token for token in arguments if token in COMMANDS), "fit")
+        options = messages.option_names(app, command)
         message = messages.in_option_names(str(error), options)
         return refuse(message + messages.swapped(arguments), error.exit_code)
     except KeyboardInterrupt:

@@ -94,11 +94,11 @@ def recognized(request: FitRequest) -> FitRequest:
     """
     from seriatim.data_profile.recognize import recognize_task
     from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS
-    from seriatim.models.options.registry import FAMILIES
+    from seriatim.models.options.registry import families
     from seriatim.train.distributed import current
 
     train, options = request.train, request.options
-    says_text = options.sequences or options.model in FAMILIES.keys() - LABELLER_DEFAULTS.keys()
+    says_text = options.sequences or options.model in families().keys() - LABELLER_DEFAULTS.keys()
     is_said = request.task or request.init or says_text or train.is_read_as_text or train.target
     if is_said or train.data is None:
         return request

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Argument
 
+from seriatim.cli import classes
+
 HELP = ("--help", "-h", "--help-all")
 
 # Commands with so many options that --help shows only these.
@@ -89,6 +91,7 @@ def command_help(app: App, name: str, summary: str, arguments: Sequence[str]) ->
         parts.append("\n".join([f"{heading}:", *map(_entry, group)]))
     if not is_all:
         parts.append(_more(name, len(named), has_families="--hidden-size" in _names(named)))
+    parts.append(_wrapped(classes.HELP, 0))
     return "\n\n".join(parts)
 
 

@@ -118,6 +118,7 @@ def unknown_option(token: str, command: str, options: ArgumentCollection) -> str
     """What to say of an option that a command does not have."""
     name = token.partition("=")[0]
     names = [name for option in options for name in option.names if name.startswith("--")]
+    names.append("--classes")  # taken off before, see `classes`
     suggestion = did_you_mean(name, names)
     meant = FORMER_NAMES.get(name.lstrip("-").replace("-", "_"), ())
     known = [option for n in meant if (option := "--" + n.replace("_", "-")) in names]

@@ -25,7 +25,8 @@ from typing import (
 from cyclopts import Group, Parameter
 
 from seriatim.models.options.base import ModelConfig
-from seriatim.models.options.registry import FAMILIES, PAIR_FAMILIES
+from seriatim.models.options.own import has_classes
+from seriatim.models.options.registry import PAIR_FAMILIES, families
 from seriatim.train.options import RECORDED, TrainingOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,25 +35,42 @@ Options: TypeAlias = Mapping[str, Any]
 _TRAINING = Group("Training by gradients", sort_key=90)
 
 
+_RENEWALS: list[Callable[[], None]] = []
+
+
 def with_options(command: F) -> F:
     """Replace the `**options` of a command by the options of all families and of training."""
-    return _with(command, {**_model_options(), **_training_options()})
+    return _with(command, lambda: {**_model_options(), **_training_options()})
 
 
 def with_training_options(command: F) -> F:
     """Replace the `**options` of a command by the options of training."""
-    return _with(command, _training_options())
+    return _with(command, _training_options)
 
 
-def _with(command: F, options: Mapping[str, Any]) -> F:
+def renew_options() -> None:
+    """Give the commands that were imported before the options of families registered since."""
+    _option_names.cache_clear()
+    for renew in _RENEWALS:
+        renew()
+
+
+def _with(command: F, options: Callable[[], Mapping[str, Any]]) -> F:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-        for name, hint in options.items()
-    ]
-    command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    command.__annotations__.update({p.name: p.annotation for p in added})
+
+    def renew() -> None:
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+            for name, hint in options().items()
+            if name not in signature.parameters
+        ]
+        parameters = [*own, *added]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__.update({p.name: p.annotation for p in added})
+
+    renew()
+    _RENEWALS.append(renew)
     return command
 
 
@@ -67,11 +85,14 @@ def split_options(options: Mapping[str, Any]) -> tuple[Options, Options]:
 
 
 def shell_families() -> dict[str, type[ModelConfig]]:
-    """The families that a command line can describe: those without a class of the user's own."""
+    """The families that a command line can describe.
+
+    Those with a class of the user's own, such as a cell, only once there is one (`--classes`).
+    """
     return {
         name: config
-        for name, config in FAMILIES.items()
-        if not any(hint is type for hint in _hints(config).values())
+        for name, config in families().items()
+        if has_classes() or not any(hint is type for hint in _hints(config).values())
     }
 
 
@@ -93,14 +114,17 @@ def described(cls: type) -> dict[str, str]:
 def _model_options() -> Mapping[str, Any]:
     """Every option of every family: its type, its help, and whose it is."""
     owners: dict[str, dict[str, Field[Any]]] = {}
-    families = {**shell_families(), **PAIR_FAMILIES}
-    for family, config in families.items():
+    known = {**shell_families(), **PAIR_FAMILIES}
+    for family, config in known.items():
+        hints = _hints(config)
         for f in fields(config):  # type: ignore[arg-type]
+            if get_origin(hints[f.name]) is dict:
+                continue  # such as the arguments of a cell: not for a command line
             owners.setdefault(f.name, {})[family] = f
     options = {}
     for name, by_family in owners.items():
-        config = families[next(iter(by_family))]
-        texts = [described(families[family]).get(name, "") for family in by_family]
+        config = known[next(iter(by_family))]
+        texts = [described(known[family]).get(name, "") for family in by_family]
         # The one that says what holds without a default, where a family has none.
         text = next((text for text in texts if "None: " in text), texts[0])
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
@@ -127,7 +151,7 @@ def _option(
     parameter = Parameter(
         help=text.strip(), group=group, negative_iterable=(), consume_multiple=has_many
     )
-    return Annotated[hint | None, parameter]
+    return Annotated[(str if hint is type else hint) | None, parameter]
 
 
 def _help(name: str, text: str, *, has_default: bool) -> str:
@@ -146,7 +170,7 @@ def _help(name: str, text: str, *, has_default: bool) -> str:
 
 @cache
 def _option_names() -> frozenset[str]:
-    classes = [*FAMILIES.values(), *PAIR_FAMILIES.values(), TrainingOptions]
+    classes = [*families().values(), *PAIR_FAMILIES.values(), TrainingOptions]
     return frozenset(f.name for cls in classes for f in fields(cls))
 
 

@@ -17,7 +17,7 @@ from seriatim.errors import ConfigError, SeriatimError
 from seriatim.metrics.cost import BACKWARD, operations_per_symbol
 from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
-from seriatim.models.options.registry import FAMILIES, configure
+from seriatim.models.options.registry import configure, families
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.estimate import Estimate
@@ -66,7 +66,7 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
         ConfigError: if there is no model, or a name is unknown or unusable.
     """
     if models is None:
-        models = [name for name, family in FAMILIES.items() if _has_defaults(family)]
+        models = [name for name, family in families().items() if _has_defaults(family)]
     if isinstance(models, Mapping):
         entrants = {
             name: model if isinstance(model, Entrant) else Entrant(config=model)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seriatim.models.options.registry import configure as configure
     from seriatim.models.options.registry import configure_encoder as configure_encoder
     from seriatim.models.options.registry import describe as describe
+    from seriatim.models.options.registry import families as families
     from seriatim.models.options.registry import register as register
     from seriatim.models.options.registry import restore as restore
     from seriatim.models.options.transformer import Transformer as Transformer
@@ -46,7 +47,7 @@ __all__, __getattr__, __dir__ = attach(
         "options.recurrent": ["GRU", "LSTM", "RNN", "RecurrentConfig"],
         "options.registry": [
             *("FAMILIES", "PAIR_FAMILIES", "configure", "configure_encoder"),
-            *("describe", "register", "restore"),
+            *("describe", "families", "register", "restore"),
         ],
         "options.transformer": ["Transformer", "TransformerConfig"],
         "readouts": ["ElementLabels", "SequenceLabels", "SequenceNumber"],

@@ -1,8 +1,9 @@
 """From options to a model: the only module that knows which class each family has.
 
 A model of your own needs nothing of this: a subclass of `SequenceModel` with `empty`, `advance` and
-`emit` can be passed to `check_model`, to training, to beam search and to every analysis as it is.
-A family inside seriatim is three pieces:
+`emit` can be passed to `check_model`, to training, to beam search and to every analysis as it is,
+and a family of your own brings its `build` (`models.options.own`). A family inside seriatim is
+three pieces:
 
     models/options/NAME.py     the options: a subclass of `ModelConfig` under `@option_class`,
                                listed in `FAMILIES` (models/options/registry.py)
@@ -17,8 +18,9 @@ follow from the options.
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
+from seriatim.core.first_call import check_first_call
 from seriatim.core.model import SequenceModel
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, ContractError
 from seriatim.models.autoregressive import AutoregressiveModel
 from seriatim.models.encoder_decoder import Seq2SeqModel
 from seriatim.models.encoders import make_encoder
@@ -62,21 +64,42 @@ def build_model(
             same symbols.
 
     Raises:
-        ConfigError: if the configuration is of no known family, or sizes of a source are given to
-            a family that takes none.
+        ConfigError: if the configuration does not say how to build its model, or sizes of a source
+            are given to a family that takes none.
+        ContractError: if the model of a family of the user's own is none, or of other symbols.
     """
     if isinstance(config, Seq2Seq):
         return Seq2SeqModel(config, num_symbols, boundary, num_source_symbols)
-    model = _MODELS.get(type(config))
-    if model is None:
-        known: list[type[ModelConfig]] = [*_MODELS, Seq2Seq]
-        raise ConfigError(
-            f"{type(config).__name__} is not the configuration of a known family: give one of "
-            f"{', '.join(c.__name__ for c in known)}"
-        )
     if num_source_symbols is not None:
         raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
+    model = _MODELS.get(type(config))
+    if model is None:
+        return _built_by_itself(config, num_symbols, boundary)
     return model(config, num_symbols, boundary)
+
+
+def _built_by_itself(config: ModelConfig, num_symbols: int, boundary: int) -> SequenceModel:
+    """The model of a family of the user's own."""
+    owner = f"{type(config).__name__}.build"
+    if not isinstance(config, ModelConfig):
+        raise ConfigError(
+            f"{config!r:.60} is no configuration of a model: give a ModelConfig, such as LSTM()"
+        )
+    try:
+        model = config.build(num_symbols, boundary)
+    except TypeError as error:
+        if "abstract" not in str(error):
+            raise
+        raise ContractError(f"{owner}: {error}; a model has empty, advance and emit") from None
+    if not isinstance(model, SequenceModel):
+        raise ContractError(f"{owner} returns a {type(model).__name__}: return a SequenceModel")
+    if (model.num_symbols, model.boundary) != (num_symbols, boundary):
+        raise ContractError(
+            f"{owner} returns a model of {model.num_symbols} symbols with boundary "
+            f"{model.boundary}, and was asked for {num_symbols} with {boundary}: pass both on"
+        )
+    check_first_call(model)
+    return model
 
 
 def build_labeller(

@@ -54,6 +54,7 @@ from seriatim.tasks.generation import TextGenerator
 from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.own_module import check_module, config_of
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.remembered import SavedReading, open_as_trained
 from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
@@ -102,7 +103,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     @checked_arguments
     def __init__(
         self,
-        model: ModelConfig | str = "lstm",
+        model: ModelConfig | SequenceModel | str = "lstm",
         *,
         symbols: str | Vocabulary = "char",
         sequences: Sequences | None = None,
@@ -112,7 +113,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     ) -> None:
         """
         Args:
-            model: a configuration, or the name of a family for its defaults.
+            model: a configuration, the name of a family for its defaults, or a module of your own,
+                trained or not; with a vocabulary it can be used at once.
             symbols: "byte", "char", "word", "bpe:N", or a vocabulary to use as it is; "auto": what
                 `look` advises for the training text.
             sequences: what one sequence is, "line", "document" or "stream"; None: as
@@ -123,7 +125,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             device: the device on which to compute; None: a GPU if there is one.
         """
         super().__init__(device)
-        self.config = configure(model, {}) if isinstance(model, str) else model
+        self.config = configure(model, {}) if isinstance(model, str) else config_of(model)
+        self._module = model if isinstance(model, SequenceModel) else None
         self.sequences = sequences
         self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
         self._preset: str | None = None
@@ -131,6 +134,10 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         self._cut = (min_count, max_symbols)
         self._may_resize = isinstance(model, str)
+        if self._module is not None and self.vocabulary is not None:
+            self.model = self._build(0, None).to(self.device).eval()
+            self._speller = None if self.vocabulary.unknown is None else spelling_model([])
+            self.sequences = sequences or ("document" if self.vocabulary.is_document else "stream")
 
     @classmethod
     def from_options(cls, options: TaskOptions) -> Self:
@@ -219,6 +226,9 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
 
     def _build(self, seed: int, corpus: Corpus | None) -> SequenceModel:
         symbols = self._vocabulary()
+        if self._module is not None:
+            check_module(self._module, symbols)
+            return self._module
         with seeded(torch.device("cpu"), seed):
             return build_model(self.config, symbols.num_symbols, symbols.boundary)
 
@@ -548,6 +558,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
 
     def _config(self) -> SavedLanguageModel:
         assert self.sequences is not None  # it is fitted
+        if self.config.unsavable is not None:
+            raise ConfigError(self.config.unsavable)
         return SavedLanguageModel(describe(self.config), self.sequences, self.reading, self.alarm)
 
     def is_training_data(self, source: Source) -> bool:

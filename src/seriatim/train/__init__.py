@@ -1,9 +1,13 @@
 """Training by gradients: the loop, its options, optimizers, schedules and objectives.
 
+    seriatim.train(model, data)     trains any model of symbols on arrays; see `train.symbols`
+
 `seriatim.train.callbacks` and `seriatim.train.checkpoint` have the names of their packages.
 """
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from seriatim._lazy import attach
 
@@ -41,3 +45,24 @@ __all__, __getattr__, __dir__ = attach(
         "trainer": ["Trainer"],
     },
 )
+
+
+class _Callable(ModuleType):
+    """This package, which can be called.
+
+    Importing `seriatim.train.x` binds the package to the name `seriatim.train`, so a function of
+    that name would be replaced by it at some moment.
+    """
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The function, whose signature and documentation tools show."""
+        from seriatim.train.symbols import train as function
+
+        return function
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.__wrapped__(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

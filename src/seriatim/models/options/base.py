@@ -8,12 +8,16 @@ and prints help at once. Knows no family.
 from abc import ABC
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 from pydantic import Field
 
 from seriatim.core import validation
+from seriatim.errors import ConfigError
 from seriatim.models.options import presets
+
+if TYPE_CHECKING:
+    from seriatim.core.model import SequenceModel
 
 T = TypeVar("T")
 Size = Annotated[int, Field(ge=1)]
@@ -66,6 +70,9 @@ class BudgetRecipe:
 class ModelConfig(ABC):
     """What to build. Subclasses are frozen dataclasses, validated when they are made.
 
+    A family of your own is a subclass under `@seriatim.register`, with annotated fields that have
+    defaults, a name, and `build`; those of seriatim are pure data, built by `models.build`.
+
     Attributes:
         family: the name of the family.
         recipe: training options that suit the family.
@@ -80,6 +87,32 @@ class ModelConfig(ABC):
     widths: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = ()
     budget_recipe: ClassVar[BudgetRecipe | None] = None
+
+    def __init__(self, **options: object) -> None:
+        raise ConfigError(
+            f"{type(self).__name__} is not a class of options yet: decorate it with "
+            "@seriatim.register"
+        )
+
+    def build(self, num_symbols: int, boundary: int) -> "SequenceModel":
+        """A new model of a family of your own, with fresh weights from torch's global generator.
+
+        Args:
+            num_symbols: V, the size of the vocabulary.
+            boundary: the id of the symbol that begins and ends a sequence.
+
+        Raises:
+            ConfigError: if the family does not define it.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say how its model is built: define "
+            "build(self, num_symbols, boundary), which returns a SequenceModel"
+        )
+
+    @property
+    def unsavable(self) -> str | None:
+        """Why the model could not be built again from this configuration; None: it can."""
+        return None
 
     @property
     def chunk(self) -> int | None:

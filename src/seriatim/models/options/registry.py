@@ -3,6 +3,7 @@
 The one place that maps a name to a class of options. `models.build` maps that to a model.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
@@ -11,10 +12,18 @@ from seriatim.core.records import Json, from_json
 from seriatim.core.validation import did_you_mean, unknown_option
 from seriatim.errors import ConfigError
 from seriatim.models.options.autoregressive import Autoregressive
-from seriatim.models.options.base import EQUIVALENTS, ModelConfig
+from seriatim.models.options.base import EQUIVALENTS, ModelConfig, option_class
 from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS, EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.ngram import Markov
+from seriatim.models.options.own import (
+    ReadyModel,
+    add,
+    class_options,
+    file_of,
+    find_class,
+    own_families,
+)
 from seriatim.models.options.presets import PRESETS
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.transformer import Transformer
@@ -29,6 +38,7 @@ FAMILIES: Mapping[str, type[ModelConfig]] = {
 }
 # Families of models that predict a sequence from a source.
 PAIR_FAMILIES: Mapping[str, type[ModelConfig]] = {Seq2Seq.family: Seq2Seq}
+BUILT_IN = {**FAMILIES, **PAIR_FAMILIES}
 # Options that models saved by version 0.1.0 have under another name.
 _RENAMED = {"quantise_bits": "quantize_bits"}
 
@@ -52,24 +62,58 @@ class ModelRecord:
     Attributes:
         family: the name of the family.
         options: JSON values by name; {"class": name} stands for a class of the user's.
+        own_class: the name of the user's class that has these options; None: one of seriatim's.
+        file: the name of the file that defined it, for people; it is never read.
     """
 
     family: str
     options: Json
+    own_class: str | None = None
+    file: str | None = None
+
+
+def register(cls: Class) -> Class:
+    """Class decorator: make a family or a cell of your own known by its name.
+
+    Models that use the class can then be loaded. A subclass of `ModelConfig` becomes a class of
+    options, and its family can be used by its name: in `LanguageModel`, in `compare` and on the
+    command line. A class that is defined again, as when a notebook's cell is executed again,
+    replaces the one before.
+
+    Raises:
+        ConfigError: if another class has the same name, or the family has no name of its own.
+    """
+    if issubclass(cls, ModelConfig):
+        name = getattr(cls, "family", None)
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f'{cls.__name__} has no name: write family = "a-name" in it')
+        if name in {*BUILT_IN, ReadyModel.family}:
+            raise ConfigError(
+                f"{name} is a family of seriatim: give that of {cls.__name__} another"
+            )
+        if "__dataclass_fields__" not in cls.__dict__:
+            option_class(cls)  # changes the class in place
+    add(cls)
+    return cls
+
+
+def families() -> dict[str, type[ModelConfig]]:
+    """The families of language models by name, those of the user's own included."""
+    return {**FAMILIES, **own_families()}
 
 
 def configure(family: str, options: Mapping[str, Any], *, preset: str | None = None) -> ModelConfig:
     """The configuration of a family by name, from strings or JSON values.
 
     Args:
-        family: a name in `FAMILIES` or `PAIR_FAMILIES`.
+        family: a name in `families()` or `PAIR_FAMILIES`.
         options: the options of the family; they override those of the preset.
         preset: the name of a preset of the family.
 
     Raises:
         ConfigError: if there is no such family, preset or option, or a value is out of range.
     """
-    config = {**FAMILIES, **PAIR_FAMILIES}.get(family)
+    config = {**families(), **PAIR_FAMILIES}.get(family)
     if config is None:
         raise ConfigError(unknown_model(family))
     if preset is not None:
@@ -78,6 +122,10 @@ def configure(family: str, options: Mapping[str, Any], *, preset: str | None = N
             names = ", ".join(presets) or "none"
             raise ConfigError(f"{family} has no preset {preset!r}; it has {names}")
         options = {**presets[preset], **options}
+    options = dict(options)
+    for name in class_options(config):
+        if isinstance(options.get(name), str):  # on the command line, a class of the user's
+            options[name] = find_class(options[name], (), f"{name} is the class {options[name]}")
     return _checked(config, family, options)
 
 
@@ -102,19 +150,19 @@ def configure_encoder(kind: str, options: Mapping[str, Any] | None = None) -> En
 
 def unknown_model(family: str) -> str:
     """The sentence that refuses the name of a family."""
-    suggestion = did_you_mean(family, {**FAMILIES, **PAIR_FAMILIES})
+    suggestion = did_you_mean(family, {**families(), **PAIR_FAMILIES})
     plain = family.lower().replace("_", "-")
-    meant = plain if plain in FAMILIES else _OTHER_NAMES.get(plain)
+    meant = plain if plain in families() else _OTHER_NAMES.get(plain)
     if meant is not None:
         suggestion = f"; did you mean {meant}?"
-    return f"no such model {family!r}{suggestion or '; choose from ' + ', '.join(FAMILIES)}"
+    return f"no such model {family!r}{suggestion or '; choose from ' + ', '.join(families())}"
 
 
 def _checked(config: type[Config], owner: str, options: Mapping[str, Any]) -> Config:
     """The configuration, whose options must exist and be in range."""
     names = _option_names(config)
-    families = (*FAMILIES.values(), *PAIR_FAMILIES.values())
-    others = {name for family in families for name in _option_names(family)}
+    known = (*families().values(), *PAIR_FAMILIES.values())
+    others = {name for family in known for name in _option_names(family)}
     for name in options:
         if name not in names:
             raise ConfigError(unknown_option(name, owner, names, EQUIVALENTS, others))
@@ -122,12 +170,27 @@ def _checked(config: type[Config], owner: str, options: Mapping[str, Any]) -> Co
 
 
 def describe(config: ModelConfig) -> Json:
-    """A configuration as JSON values, which `restore` reads; a user's class is kept by its name."""
-    options = {
-        name: {"class": value.__name__} if isinstance(value, type) else value
-        for name, value in used_options(config).items()
-    }
-    return {"family": config.family, "options": options}
+    """A configuration as JSON values, which `restore` reads; a user's class is kept by its name.
+
+    Raises:
+        ConfigError: if an option is no JSON value.
+    """
+    options = {}
+    for name, value in used_options(config).items():
+        options[name] = {"class": value.__name__} if isinstance(value, type) else value
+        try:
+            json.dumps(options[name])
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"{config.family} could not be saved: its option {name} is a "
+                f"{type(value).__name__}, and options are numbers, strings, lists of them or "
+                "registered classes"
+            ) from None
+    record: Json = {"family": config.family, "options": options}
+    if type(config) in BUILT_IN.values():
+        return record
+    own = type(config)
+    return {**record, "own_class": own.__name__, "file": file_of(own)}
 
 
 def used_options(config: ModelConfig | EncoderConfig) -> Json:
@@ -148,28 +211,20 @@ def restore(record: Json, classes: Iterable[type] = ()) -> ModelConfig:
         ConfigError: if a class was not given, or there is no such family, option or value.
     """
     saved = from_json(ModelRecord, record, name="the model's configuration")
-    known = {c.__name__: c for c in (*_REGISTERED, *classes)}
+    classes = tuple(classes)
     options = {_RENAMED.get(name, name): value for name, value in saved.options.items()}
     for option, value in options.items():
         if isinstance(value, Mapping) and value.keys() == {"class"}:
             name = value["class"]
-            if name not in known:
-                raise ConfigError(
-                    f"this model's {option} is of the class {name}, which is not known here: pass "
-                    f"it, load(path, classes=[{name}]), or decorate it with seriatim.register "
-                    "before loading"
-                )
-            options[option] = known[name]
-    return configure(saved.family, options)
-
-
-_REGISTERED: list[type] = []
-
-
-def register(cls: Class) -> Class:
-    """Class decorator: let models that use this class, such as a cell, be loaded by its name."""
-    _REGISTERED.append(cls)
-    return cls
+            what = f"this model's {option} is of the class {name}"
+            options[option] = find_class(name, classes, what)
+    if saved.own_class is None:
+        return configure(saved.family, options)
+    what = f"this model is of the family {saved.family}, your class {saved.own_class}"
+    config = find_class(saved.own_class, classes, what, saved.file)
+    if not issubclass(config, ModelConfig):
+        raise ConfigError(f"{saved.own_class} is no ModelConfig, and this model's options need one")
+    return _checked(config, saved.family, options)
 
 
 def _option_names(config: type) -> list[str]:

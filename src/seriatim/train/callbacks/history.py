@@ -159,3 +159,11 @@ class History:
             "pace": [astuple(stretch) for stretch in self.pace],
             **({} if is_timed else {"evaluate_every": self.evaluate_every}),
         }
+
+    def __repr__(self) -> str:
+        nats = self.best_valid_nats
+        best = "" if nats is None else f", {nats:.4f} nats per symbol"
+        return (
+            f"<History: {self.steps_done:,} of {self.steps:,} steps ({self.stopped}), best after "
+            f"step {self.best_step:,}{best}>"
+        )

@@ -1,0 +1,88 @@
+"""The first call of a model that a user wrote: whether its three methods return what they should.
+
+The laws find everything; this finds in a millisecond what would otherwise be an error deep inside
+of training. Knows the contract; no family.
+
+Shapes: B rows, L elements of a chunk.
+"""
+
+import torch
+
+from seriatim.core import tree
+from seriatim.core.distributions import Distribution
+from seriatim.core.model import SequenceModel
+from seriatim.errors import ContractError
+
+_ROWS, _LENGTH = 2, 3
+
+
+def check_first_call(given: object) -> None:
+    """Call `empty`, `advance` and `emit` once, on two rows of three symbols.
+
+    Models whose weights have no values, as on the device meta, are not called.
+
+    Raises:
+        ContractError: if it is no model, or a method returns something else than the contract says,
+            or raises.
+    """
+    if not isinstance(given, SequenceModel):
+        raise ContractError(
+            f"a SequenceModel is needed, and a {type(given).__name__} was given: build one with "
+            "build_model, or write one with empty, advance and emit"
+        )
+    model = given
+    if model.device.type == "meta":
+        return
+    name = type(model).__name__
+    was_training = model.training
+    model.eval()  # so that no dropout draws random numbers
+    try:
+        with torch.no_grad():
+            _call(model, name)
+    finally:
+        model.train(was_training)
+
+
+def _call(model: SequenceModel, name: str) -> None:
+    x = torch.full((_ROWS, _LENGTH), model.boundary, device=model.device)
+    method = "empty"
+    try:
+        carry = model.empty(_ROWS)
+        method = "advance"
+        returned = model.advance(carry, x, None)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ContractError(
+                f"{name}.advance returns a {type(returned).__name__}: return (features, carry)"
+            )
+        features = returned[0]
+        _check_features(features, name)
+        method = "emit"
+        distribution = model.emit(features)
+        if not isinstance(distribution, Distribution):
+            raise ContractError(
+                f"{name}.emit returns a {type(distribution).__name__}: return a Distribution, such "
+                "as seriatim.Categorical(logits)"
+            )
+        method = "log_prob of what emit returns"
+        shape = tuple(distribution.log_prob(x).shape)
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"{name}: {method} fails on {_ROWS} rows of {_LENGTH} symbols: "
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+    if shape != (_ROWS, _LENGTH):
+        raise ContractError(
+            f"{name}.emit gives log-probabilities of shape {shape} for {_ROWS} rows of {_LENGTH} "
+            f"symbols: give {(_ROWS, _LENGTH)}, one for each element"
+        )
+
+
+def _check_features(features: object, name: str) -> None:
+    for leaf in tree.leaves(features):
+        if tuple(leaf.shape[:2]) != (_ROWS, _LENGTH):
+            raise ContractError(
+                f"{name}.advance returns features of shape {tuple(leaf.shape)} for {_ROWS} rows of "
+                f"{_LENGTH} symbols: give ({_ROWS}, {_LENGTH}, ...), one for each element"
+            )
