@@ -15,6 +15,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 
 import argparse
+import importlib
 import json
 import statistics
 import tempfile
@@ -71,8 +72,11 @@ def our_search(model: Any, rows: int, width: int) -> Search:
 
 def ctranslate2_generator(model: Any, folder: Path) -> Any:
     """The same weights in CTranslate2, in float32."""
-    import ctranslate2
-    from ctranslate2.specs import common_spec, transformer_spec
+    library = importlib.import_module
+    ctranslate2, specs = library("ctranslate2"), "ctranslate2.specs."
+    common_spec, transformer_spec = (
+        library(specs + n) for n in ("common_spec", "transformer_spec")
+    )
 
     spec = transformer_spec.TransformerDecoderModelSpec.from_config(
         LAYERS,
@@ -126,7 +130,7 @@ def hugging_face_search(rows: int, width: int) -> Search | None:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
     except ImportError:
         return None
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=V,
@@ -137,7 +141,8 @@ def hugging_face_search(rows: int, width: int) -> Search | None:
         bos_token_id=1,
         eos_token_id=1,
     )
-    model: Any = GPT2LMHeadModel(config).eval()
+    model: Any = GPT2LMHeadModel(config)
+    model.eval()
     prompt = torch.ones(rows, 1, dtype=torch.int64)
 
     def search() -> Any:
@@ -217,7 +222,7 @@ def decoding(
 
 def main() -> None:
     """Parse the options and measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each rate")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="the cases whose names hold this")

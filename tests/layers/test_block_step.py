@@ -60,7 +60,8 @@ def test_rows_of_different_lengths_and_constant_shapes(monkeypatch: pytest.Monke
     def features(capacity: int | None) -> Tensor:
         with torch.inference_mode():
             state = model.update(model.start(3, capacity=capacity), prompt, lengths)
-            return model.step(model.step(state, prompt[:, 0]), prompt[:, 1]).features
+            found: Tensor = model.step(model.step(state, prompt[:, 0]), prompt[:, 1]).features
+            return found
 
     found = [features(None), features(12)]
     monkeypatch.setattr(block_step, "is_useful", lambda *_: False)

@@ -6,7 +6,7 @@ import pytest
 
 import seriatim as st
 from seriatim.errors import ConfigError
-from seriatim.tasks.precision import as_sequence, rounding_loss
+from seriatim.tasks.precision import DecodingPrecision, as_sequence, rounding_loss
 
 TEXT = ["the cat sat on the mat", "a dog ran to the red house", "and then the cat ran"] * 20
 FAMILIES = {
@@ -20,7 +20,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rounding_costs_little_and_generates(family: str, precision: str) -> None:
+def test_rounding_costs_little_and_generates(family: str, precision: DecodingPrecision) -> None:
     lm = st.LanguageModel(FAMILIES[family], device="cpu").fit(TEXT, steps=30, seed=0, score=False)
     made = st.at_precision(lm, precision)
     loss = rounding_loss(lm, made, precision, TEXT[:3])
@@ -58,4 +58,4 @@ def test_what_cannot_be_rounded_says_so() -> None:
     with pytest.raises(ConfigError, match="not fitted"):
         st.at_precision(st.LanguageModel("lstm"), "int8")
     with pytest.raises(ConfigError, match="choose float32"):
-        st.at_precision(counted, "int4")
+        st.at_precision(counted, "int4")  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def translate(
         at_precision(load_as(Translator, path, "translate --ensemble"), precision)
         for path in ensemble or []
     ]
-    pairs: list[tuple[str, str]] = []
+    pairs: list[tuple[str | list[str], str]] = []
     reporter = Reporter(is_quiet=quiet)
     notes = _Notes(reporter)
     began, done = time.perf_counter(), 0

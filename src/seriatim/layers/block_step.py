@@ -117,7 +117,8 @@ def _attend(q: Array, keys: Array, values: Array, mask: AttentionMask) -> Array:
     weights -= weights.max(-1, keepdims=True)
     np.exp(weights, weights)
     weights /= weights.sum(-1, keepdims=True)
-    return np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
+    y: Array = np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
+    return y
 
 
 def _rotated(x: Array, cos: Array, sin: Array) -> Array:

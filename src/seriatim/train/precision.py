@@ -51,7 +51,7 @@ def choose_precision(
     weights again. "measure" times products and may choose otherwise another time.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if precision not in ("auto", "measure"):
+    if precision == "float32" or precision == "bf16":
         return PrecisionChoice(precision, f"precision {precision}, as requested")
     if any(p.dtype != torch.float32 for p in model.parameters() if p.is_floating_point()):
         return PrecisionChoice("float32", "")  # there is nothing to choose

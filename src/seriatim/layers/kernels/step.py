@@ -103,8 +103,8 @@ def prepare_gru(weights: Weights) -> PreparedLayer:
     of_one = _product_of_one(u)
 
     def fold(h: Tensor, wx: Tensor) -> Tensor:
-        if (uh := of_one(h)) is not None:
-            return fold_one(uh, wx.numpy(), h.numpy())
+        if (u_h := of_one(h)) is not None:
+            return fold_one(u_h, wx.numpy(), h.numpy())
         uh = torch.addmm(bias, h, u)
         r, z = (wx[:, :gates] + uh[:, :gates]).sigmoid_().chunk(2, 1)
         n = torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
