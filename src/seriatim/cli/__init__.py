@@ -131,8 +131,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return refuse(messages.parser_message(error, app, COMMANDS), 2)
     except SeriatimError as error:
         command = next((token for token in arguments if token in COMMANDS), "fit")
-        options = messages.option_names(app, command)
-        message = messages.in_option_names(str(error), options)
+        message = messages.in_option_names(str(error), messages.option_names(app, command))
         return refuse(message + messages.swapped(arguments), error.exit_code)
     except KeyboardInterrupt:
         return say("interrupted", 130)
