@@ -11,7 +11,7 @@ from seriatim.data.splits import split_source
 from seriatim.data.vocab import word_index as words_module
 from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.data.vocab.word_index import WordIndex, cut_ahead, cut_words, split_words
-from seriatim.data.word_corpus import can_read_words, read_words
+from seriatim.data.word_corpus import begin_reading_words, can_read_words, read_words
 from seriatim.errors import DataError
 
 ODD = [
@@ -106,6 +106,21 @@ def test_parts_of_a_split_are_read_as_well(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         corpus.tokens, build_corpus(parts[0], symbols, tmp_path / "cache").tokens
     )
+
+
+def test_words_that_are_begun_ahead_are_the_same_and_so_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("a b a\nc\n")
+    source = open_source(path, sequences="line")
+    begin_reading_words(source)
+    symbols, corpus = read_words(source)
+    path.write_text("other words\n")  # the result was that of the thread, and is given once
+    assert read_words(open_source(path, sequences="line"))[0].num_symbols == 4
+    assert symbols.num_symbols == 5
+    np.testing.assert_array_equal(corpus.tokens, [2, 3, 2, 4])
+    begin_reading_words(source, min_count=9)
+    with pytest.raises(DataError, match="lower min_count"):
+        read_words(source, min_count=9)
 
 
 def test_tables_and_lists_are_read_without_the_word_index(tmp_path: Path) -> None:

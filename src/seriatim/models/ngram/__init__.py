@@ -9,7 +9,7 @@ all n-grams ordered by m and then by
 Keys are exact (nothing is hashed into them), the successors of a context are contiguous, and every
 step is an operation on whole arrays. Read in this order:
 
-    padded_corpus, prefix_doubling, counting, merging, on_disk, ray     text to counts
+    padded_corpus, prefix_doubling, counting, merging, apart, on_disk, ray_counting   text to counts
     kneser_ney, smoothing, pruning, quantization                        counts to a backoff model
     key_index, codebook, table, backoff_path, scoring, sampling         a backoff model in use
 """
