@@ -102,14 +102,13 @@ def _read(pipe: IO[bytes], dtype: str, length: int) -> npt.NDArray[Any]:
         ValueError: the pipe ends before it.
     """
     array = np.empty(length, dtype)
-    view = memoryview(array).cast("B") if length else memoryview(b"")
-    if length and pipe.readinto(view) != len(view):  # type: ignore[attr-defined]
+    if length and pipe.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
         raise ValueError("the process has ended")
     return array
 
 
 def _write(pipe: IO[bytes], array: npt.NDArray[Any]) -> None:
-    pipe.write(memoryview(np.ascontiguousarray(array)).cast("B") if len(array) else b"")
+    pipe.write(np.ascontiguousarray(array).data.cast("B") if len(array) else b"")
 
 
 def _send(pipe: IO[bytes], corpus: PaddedCorpus, order: int, num_symbols: int) -> None:
