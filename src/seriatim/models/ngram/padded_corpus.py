@@ -58,7 +58,8 @@ class PaddedCorpus:
     @property
     def offsets(self) -> Ints:
         """(S + 1,) where the sequences begin and end in `tokens`."""
-        return self._offsets - self._offsets[0]
+        offsets: Ints = self._offsets - self._offsets[0]
+        return offsets
 
     @property
     def boundary(self) -> int:
