@@ -85,9 +85,7 @@ def generate(
     if prompts is None and len(prompt) <= 1:
         start = given_prompt(lm, prompt[0] if prompt else None, file, files, reading)
         if samples is None and not json:
-            said: list[str] = []
-            sampled = lm.generating(start, **options)
-            _stream(start, (said.append(piece) or piece for piece in sampled))
+            said = _stream(start, lm.generating(start, **options))
             if precision != "float32" and said:
                 note_rounding(fitted, lm, precision, as_sequence(start, said), "this text")
             return
@@ -101,14 +99,17 @@ def generate(
         note_rounding(fitted, lm, precision, texts, "these texts")
 
 
-def _stream(start: "str | Sequence[str]", pieces: Iterator[str]) -> None:
+def _stream(start: "str | Sequence[str]", pieces: Iterator[str]) -> list[str]:
+    """Print a prompt and what is sampled after it as it comes; returns the latter."""
+    end = "" if isinstance(start, str) else "\n"
+    said = []
+    for piece in itertools.chain([start] if isinstance(start, str) else start, pieces):
+        print(piece, end=end, flush=True)
+        said.append(piece)
     if isinstance(start, str):
-        for piece in itertools.chain([start + next(pieces, "")], pieces):
-            print(piece, end="", flush=True)
         print()
-    else:
-        for event in itertools.chain(start, pieces):
-            print(event, flush=True)
+        return said[1:]
+    return said[len(start) :]
 
 
 def _prompts(

@@ -514,7 +514,9 @@ def split_pairs(
 
 def _part(pairs: Pairs, part: Source | None) -> Pairs | None:
     """The pairs of a part of the sources; all of them where nothing was split off."""
-    return PairPart(pairs, part) if isinstance(part, SequencePart) else part and pairs
+    if isinstance(part, SequencePart):
+        return PairPart(pairs, part)
+    return None if part is None else pairs
 
 
 # ---- as symbols ---------------------------------------------------------------------------------
