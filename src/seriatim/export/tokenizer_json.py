@@ -26,7 +26,7 @@ def tokenizer_json(vocabulary: Vocabulary) -> Json:
             and decomposed characters.
     """
     if isinstance(vocabulary, BPEVocabulary):
-        tokenizer: Json = json.loads(vocabulary.tokenizer_json())
+        tokenizer: dict[str, Any] = json.loads(vocabulary.tokenizer_json())
         names = {i: token for token, i in tokenizer["model"]["vocab"].items()}
         tokenizer["decoder"] = _BYTES
         end = names.get(vocabulary.boundary, END)

@@ -50,7 +50,7 @@ class RunNumbers:
     step: int
     plan: Plan
     accumulate: int
-    precision: Literal["auto", "float32", "bf16"]
+    precision: Literal["auto", "float32", "bf16", "measure"]
     threads: int
     processes: int
     evaluations: tuple[Evaluation, ...]
