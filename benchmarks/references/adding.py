@@ -20,8 +20,9 @@ from seriatim.data.batches.corpus import BatchSource
 from seriatim.data.batches.examples import Example, ExamplePass
 from seriatim.models import CausalEncoder, SequenceNumber, VectorModel
 from seriatim.train.evaluation import mean_nats
-from seriatim.train.loop import seeded, train
+from seriatim.train.loop import train
 from seriatim.train.options import configure_training
+from seriatim.train.seeding import seeded
 
 CONFIGS = {"rnn": st.RNN, "lstm": st.LSTM, "gru": st.GRU}
 LENGTHS = (200, 600)

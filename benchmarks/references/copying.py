@@ -25,8 +25,9 @@ from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.evaluation import mean_nats
-from seriatim.train.loop import seeded, train
+from seriatim.train.loop import train
 from seriatim.train.options import configure_training
+from seriatim.train.seeding import seeded
 
 COPIED, KINDS = 10, 8
 BLANK, MARK, BOUNDARY, V = 0, 9, 10, 11

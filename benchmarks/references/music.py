@@ -19,8 +19,9 @@ from benchmarks.references.parts import Job
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass
 from seriatim.models import VectorModel
 from seriatim.train.evaluation import mean_nats
-from seriatim.train.loop import seeded, train
+from seriatim.train.loop import train
 from seriatim.train.options import configure_training
+from seriatim.train.seeding import seeded
 
 KEYS = 88
 FILES = {"jsb": "JSB_Chorales.json", "nottingham": "Nottingham.json"}

@@ -27,20 +27,21 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_stream_is_cut_into_pieces() -> None:
     model, corpus = ToyAttention().double(), _corpus([50], is_stream=True)
     scored = score_corpus(model, corpus)
-    assert scored.coverage == Coverage(pieces=7, warmup=3, is_exact=False)
-    assert scored.bounds.tolist() == [0, 8, 16, 24, 32, 40, 48, 50]
+    assert scored.coverage == Coverage(pieces=6, warmup=3, is_exact=False)
+    assert scored.bounds.tolist() == [0, 11, 19, 27, 35, 43, 50]
     exact, _ = surprisals(model, corpus)
-    np.testing.assert_allclose(scored.nats[:8], exact[:8], rtol=1e-5)
-    assert not np.allclose(scored.nats[8:], exact[8:])
+    np.testing.assert_allclose(scored.nats[:11], exact[:11], rtol=1e-5)
+    assert not np.allclose(scored.nats[11:], exact[11:])
+    assert set((scored.pieces.size + scored.pieces.warmup).tolist()) == {11}  # none waits
 
 
 def test_the_warmup_is_read_and_not_counted() -> None:
     """The same as a run that scores the warm-up too and throws it away."""
     model, corpus = ToyAttention().double(), _corpus([50], is_stream=True)
     scored = score_corpus(model, corpus)
-    blocks, _ = surprisals(model, corpus, restart_every=5)  # one begins at 5 = 8 - 3
-    np.testing.assert_allclose(scored.nats[8:10], blocks[8:10], rtol=1e-5)
-    assert not np.allclose(scored.nats[10:16], blocks[10:16])
+    blocks, _ = surprisals(model, corpus, restart_every=8)  # one begins at 8 = 11 - 3
+    np.testing.assert_allclose(scored.nats[11:16], blocks[11:16], rtol=1e-5)
+    assert not np.allclose(scored.nats[16:19], blocks[16:19])
 
 
 def test_a_model_of_bounded_reach_is_read_exactly() -> None:
@@ -67,8 +68,8 @@ def test_short_sequences_stay_whole_and_long_ones_are_cut() -> None:
     corpus = _corpus([5, 30, 0, 12])  # 6, 31, 1 and 13 scored symbols
     scored = score_corpus(ToyAttention().double(), corpus)
     assert scored.pieces.sequence.tolist() == [0, 1, 1, 1, 1, 2, 3]
-    assert scored.pieces.size.tolist() == [6, 8, 8, 8, 7, 1, 13]
-    assert scored.pieces.warmup.tolist() == [0, 0, 3, 3, 3, 0, 0]
+    assert scored.pieces.size.tolist() == [6, 11, 8, 8, 4, 1, 13]
+    assert scored.pieces.warmup.tolist() == [0, 0, 3, 3, 7, 0, 0]
     assert scored.positions(corpus).tolist() == list(range(51))
 
 

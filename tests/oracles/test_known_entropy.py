@@ -20,8 +20,9 @@ from seriatim.metrics.likelihood import surprisals
 from seriatim.models import ModelConfig
 from seriatim.models.build import build_model
 from seriatim.train.closed_form import ClosedForm
-from seriatim.train.loop import fit, seeded
+from seriatim.train.loop import fit
 from seriatim.train.options import configure_training
+from seriatim.train.seeding import seeded
 from tests.oracles.sources import Arma, Source, markov_chain, markov_entropy_rate, two_coins
 
 TRAIN, VALID, TEST = 60_000, 2_000, 6_000

@@ -22,8 +22,9 @@ from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.checkpoint import store
 from seriatim.train.checkpoint.diff import compare
 from seriatim.train.checkpoint.store import Checkpoints
-from seriatim.train.loop import fit, seeded
+from seriatim.train.loop import fit
 from seriatim.train.options import TrainingOptions
+from seriatim.train.seeding import seeded
 
 V = 7
 

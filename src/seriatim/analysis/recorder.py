@@ -24,12 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seriatim.analysis.settings import MAX_GIGABYTES
 from seriatim.core import taps
 from seriatim.core.batch import valid_mask
 from seriatim.core.taps import Record, Recorder
 from seriatim.errors import ConfigError
-
-MAX_GIGABYTES = 4.0
 
 
 @contextmanager

@@ -74,10 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         # Before the parser is imported, which takes longer than all the rest.
         return _print(_overview())
-    from seriatim.cli import launch
+    if list(arguments) == ["--version"]:
+        from seriatim._version import __version__
 
+        return _print(__version__)
     if arguments[0] != "fit":
         return _run(arguments, _say)
+    from seriatim.cli import launch
+
     launch.adopt_slurm()
     if launch.is_worker():
         launch.work(lambda say: _run(arguments, say))

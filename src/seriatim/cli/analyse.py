@@ -49,20 +49,21 @@ def context(
         gradients: show the influence of each past position and the gradient through time too.
         limit: the number of symbols that are read, from the beginning.
         seed: the seed of the positions that are sampled.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
-    from seriatim.analysis.context.measure import CONTEXTS
     from seriatim.analysis.context.text import summary, tables
+    from seriatim.analysis.settings import CONTEXTS
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     use_threads(threads)
     _check_limit(limit)
+    reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
     lm = load_as(LanguageModel, model, "context")
     source = (reading or ReadingOptions()).opened(data, sequences=lm.sequences, files=files)
     print_notes(source)
-    reporter = Reporter(is_quiet=json)
     result = lm.effective_context(
         source,
         contexts=contexts or CONTEXTS,
@@ -111,7 +112,7 @@ def robustness(
         seeds: how many times each sequence is damaged at random. [default: 3 for a text; 1 for
             pairs]
         seed: the first seed.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.analysis.robustness.text import summary, table
@@ -119,8 +120,9 @@ def robustness(
 
     use_threads(threads)
     _check_limit(limit)
-    task: AnyTask = load(model)
     reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
+    task: AnyTask = load(model)
     options = {"metric": metric, "limit": limit, "seeds": seeds}
     chosen: Json = {name: value for name, value in options.items() if value is not None}
     opened = task.open_files(one_part("robustness MODEL", data, files, reading, pairs))

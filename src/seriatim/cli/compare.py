@@ -92,7 +92,7 @@ def compare(
             and seeds may be added.
         overwrite: replace a comparison in --out.
         checkpoint_minutes: the time between two checkpoints of the model in training, in minutes.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         quiet: show no progress.
         json: print everything as JSON.
     """

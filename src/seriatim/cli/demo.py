@@ -55,7 +55,7 @@ def demo(
             better than counting. [default: 0.75 times --minutes]
         out: a folder for the models and the report. [default: a new one for temporary files]
         seed: the seed of the training and of the samples.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.comparison.entrants import Entrant

@@ -44,7 +44,7 @@ def threshold(
         false_alarms: the rate of false alarms to expect on other normal data, at most.
         per: what the rate counts: sequences, of which the highest surprisal counts, or events.
         allow_unknown: take the data even if more than half of its events are unknown.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.tasks.anomalies import check_rate
@@ -103,7 +103,7 @@ def detect(
         follow: judge each row of a growing table as it arrives, in the order of the rows, whatever
             sequence it belongs to; ends of sequences, which are not known then, are not judged.
         allow_unknown: take the data even if more than half of its events are unknown.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         csv: print CSV with a header.
         json: print a JSON object for each sequence, one a line.
     """

@@ -102,7 +102,7 @@ def fit(
             twentieth of --minutes, or has a tenth of the symbols that were trained on.
         processes: the number of processes that share the training on this machine; not to be given
             under torchrun or srun. [default: 1]
-        threads: the number of threads of each process. [default: all cores, shared evenly]
+        threads: the number of threads of each process. [default: what suits the model]
         quiet: show no progress.
         json: print the record of training as JSON.
     """

@@ -68,7 +68,7 @@ def inspect(
         out: where to write the findings as a page: a file that ends in .html, or a folder for
             report.html and inspection.json.
         encoding: the encoding of the files.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     if top < 1:
@@ -77,6 +77,8 @@ def inspect(
     from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
 
+    reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
     task = load(model)
     check_file(file)
     if text is not None and file != STDIN:
@@ -93,13 +95,15 @@ def inspect(
         beam=beam,
         top=top,
     )
+    reporter.doing("drawing the page")
     written = None if out is None else _write(inspection, out)
+    reporter.done()
     if json:
         print_json(inspection.to_json())
     else:
         print(_summary(inspection))
     if written is not None:
-        Reporter(is_quiet=json).note(f"the report is in {written}")
+        reporter.note(f"the report is in {written}")
 
 
 # ---- input --------------------------------------------------------------------------------------

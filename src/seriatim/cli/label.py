@@ -39,7 +39,7 @@ def label(
             (.conll and the like); -: stdin, labelled line by line as it comes.
         source_column: the column or field of the texts in a table. [text, or the only one]
         top: the number of labels of each result with --json, the others included.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         quiet: show no progress.
         json: print one JSON object a line, with probabilities.
     """

@@ -56,7 +56,7 @@ def score(
         allow_unknown: score data even if more than half of its symbols are unknown.
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed; what that costs is shown too.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         csv: print the rows of --each as CSV with a header.
         json: print JSON.
     """
@@ -67,6 +67,8 @@ def score(
         raise ConfigError(f"--limit {limit}: give 1 or more")
     use_threads(threads)
     check_form(csv=csv, json=json)
+    reporter = Reporter(is_quiet=json or csv)
+    reporter.doing("reading")
     part = one_part("score MODEL", data, files, reading, pairs)
     fitted: AnyTask = load(model)
     task = at_precision(fitted, precision)
@@ -74,7 +76,6 @@ def score(
         raise ConfigError("--csv prints the rows of --each for a language model: leave it out")
     if each and restart_every is not None:
         raise ConfigError("--restart-every is for streams, which have no sequences for --each")
-    reporter = Reporter(is_quiet=json or csv)
     with given_part(part, part.format or task.table_format) as given:
         opened = task.open_files(given)
         print_notes(opened)

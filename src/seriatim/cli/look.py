@@ -54,7 +54,7 @@ def look(
         encoding: the encoding of the files. [default: detected from their bytes]
         megabytes: the size of the sample that is taken of larger data, in megabytes.
         out: an .html file to write the report to as well (needs seriatim[report]).
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.data_profile.profile import look as look_at_data
@@ -64,6 +64,7 @@ def look(
         raise ConfigError("look needs DATA: seriatim look DATA; of pairs --source and --target")
     use_threads(threads)
     reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
     report = look_at_data(
         path,
         valid=valid,
@@ -80,9 +81,10 @@ def look(
         megabytes=megabytes,
         say=reporter.counted,
     )
-    reporter.done()
     if out is not None:
+        reporter.doing("drawing the page")
         report.page().write(out)
+    reporter.done()
     if json:
         print_json(report.to_json())
     else:

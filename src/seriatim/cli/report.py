@@ -43,7 +43,7 @@ def report(
         out: the page to write. [default: FOLDER/report.html]
         models: the models to measure on the text, such as lstm,markov. [default: all]
         limit: about how many symbols of the text are read. [default: 20,000]
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         quiet: show no progress.
     """
     if limit is not None and limit < 1:

@@ -43,7 +43,7 @@ def surprisal(
         file: a file with the text, or a table with a column of texts or events; - reads stdin.
         by: what a row is: each symbol, or each word, the sum over its symbols; white space counts
             with the word after it.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         csv: print CSV with a header.
         json: print JSON.
     """

@@ -138,7 +138,7 @@ def translate(
             or the only one]
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed; what that costs on the first lines and their targets is said at the end.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         quiet: show no progress and no notes.
         json: print one JSON object a line.
     """
@@ -313,7 +313,7 @@ def evaluate(
         tokenize: sacrebleu's tokenizer for BLEU; none for text that is tokenized already. [default:
             13a]
         allow_unknown: evaluate even if more than half of the symbols are unknown.
-        threads: the number of processor threads. [default: all cores]
+        threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.tasks.registry import load_as

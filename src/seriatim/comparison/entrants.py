@@ -21,8 +21,9 @@ from seriatim.models.options.registry import configure, families
 from seriatim.tasks.language_model import LanguageModel
 from seriatim.train.closed_form import ClosedForm
 from seriatim.train.estimate import Estimate
-from seriatim.train.loop import batches_of, seeded
+from seriatim.train.loop import batches_of
 from seriatim.train.options import BUDGETS, TrainingOptions
+from seriatim.train.seeding import seeded
 
 DEFAULT_MINUTES = 2.0
 _LIMITS = ("minutes", "tokens", "operations", "steps", "epochs")  # of which at most one is given

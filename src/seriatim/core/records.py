@@ -7,22 +7,37 @@ sentence, so that the code behind it need not check. Knows JSON and dataclasses;
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, cast
-
-import pydantic
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 from seriatim.errors import ModelError
 
+if TYPE_CHECKING:
+    import pydantic
+    from pydantic_core import CoreSchema
+
 Json: TypeAlias = Mapping[str, Any]  # a JSON object that is only passed on or written
-# A number of which an infinite value is written as null and read back as infinity.
-MaybeInfinite: TypeAlias = Annotated[
-    float, pydantic.BeforeValidator(lambda value: math.inf if value is None else value)
-]
 T = TypeVar("T")
+
+
+class _NullIsInfinity:
+    """The annotation of `MaybeInfinite`, for pydantic, which is imported to read a record."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: "Callable[[Any], CoreSchema]"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(
+            lambda value: math.inf if value is None else value, handler(source)
+        )
+
+
+# A number of which an infinite value is written as null and read back as infinity.
+MaybeInfinite: TypeAlias = Annotated[float, _NullIsInfinity()]
 
 
 def to_json(record: object) -> dict[str, Any]:
@@ -49,6 +64,8 @@ def from_json(kind: type[T], value: object, *, name: str) -> T:
     Raises:
         ModelError: if a key is missing or a value is of the wrong type.
     """
+    import pydantic
+
     try:
         adapter: pydantic.TypeAdapter[T] = _adapter(cast(Any, kind))
         return adapter.validate_json(json.dumps(value), strict=True)
@@ -85,6 +102,8 @@ def read_record(kind: type[T], path: Path) -> T:
 
 
 @cache
-def _adapter(kind: type[Any]) -> pydantic.TypeAdapter[Any]:
+def _adapter(kind: type[Any]) -> "pydantic.TypeAdapter[Any]":
     """The compiled validator of a dataclass, built once."""
+    import pydantic
+
     return pydantic.TypeAdapter(kind)

@@ -2,10 +2,13 @@
 
     @option_class
     class LSTM(ModelConfig):
-        hidden_size: Annotated[int, Field(gt=0)] = 256
+        hidden_size: Annotated[int, Interval(gt=0)] = 256
 
     LSTM(hiden_size=8)      ConfigError: unknown option hiden_size; did you mean hidden_size?
     LSTM(hidden_size=0)     ConfigError: hidden_size = 0: give 1 or more
+
+Options of the command line and their defaults are read from these classes, and that must be quick:
+pydantic checks values, and is imported when there are some to check.
 
 Knows pydantic, and translates its messages; no specific option and no torch.
 """
@@ -16,12 +19,12 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, dataclass_transform
-
-import pydantic
-import pydantic.dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_type_hints
 
 from seriatim.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pydantic
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,39 +84,75 @@ FORMER_NAMES: Mapping[str, Sequence[str]] = {
     "random_state": ("seed",),
     "num_threads": ("threads",),
 }
-_STRICT = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 _SIMILAR = 0.75  # the least similarity of two names of which one may be a misspelling of the other
 
 
 @dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, pydantic.Field)
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
 )
 def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None = None) -> type[T]:
     """Class decorator: a frozen dataclass of keyword options that raises `ConfigError`.
+
+    A range is an `annotated_types.Interval` in the annotation of a field. Defaults are not checked.
 
     Args:
         cls: the class, with annotated fields.
         equivalents: for options that only some classes have, the names of their equivalents in
             other classes.
     """
-    checked: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
-    check = checked.__init__
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    fill = made.__init__
 
-    @functools.wraps(check)
+    @functools.wraps(fill)
     def initialize(self: Any, *args: Any, **options: Any) -> None:
-        names = [f.name for f in dataclasses.fields(checked)]
+        fields = {f.name: f for f in dataclasses.fields(made)}
         for name in options:
-            if name not in names:
-                owner = getattr(checked, "family", checked.__name__)
+            if name not in fields:
+                owner = getattr(made, "family", made.__name__)
                 known = {**FORMER_NAMES, **(equivalents or {})}
-                raise ConfigError(unknown_option(name, owner, names, known))
+                raise ConfigError(unknown_option(name, owner, list(fields), known))
+        if args:
+            raise ConfigError(
+                f"{args[0]!r} is given without a name: give every option as name=value"
+            )
+        missing = [f.name for f in fields.values() if f.name not in options and _has_none(f)]
+        if missing:
+            raise ConfigError(f"{missing[0]} is missing: give it")
+        checked = {name: _check(made, name, value) for name, value in options.items()}
         try:
-            check(self, *args, **options)
-        except pydantic.ValidationError as error:
-            raise ConfigError(explain(error)) from None
+            fill(self, **checked)
+        except ValueError as error:  # of __post_init__: options that contradict each other
+            raise ConfigError(str(error)) from None
 
-    checked.__init__ = initialize
-    return checked  # type: ignore[no-any-return]
+    made.__init__ = initialize
+    return made  # type: ignore[no-any-return]
+
+
+def _has_none(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a field has no default."""
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _check(cls: type, name: str, value: object) -> object:
+    """A value of a field, converted to its type.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    import pydantic
+
+    try:
+        return _checker(cls, name).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error, name)) from None
+
+
+@functools.cache
+def _checker(cls: type, name: str) -> "pydantic.TypeAdapter[Any]":
+    import pydantic
+
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    return pydantic.TypeAdapter(get_type_hints(cls, include_extras=True)[name], config=config)
 
 
 def checked_arguments(callee: F) -> F:
@@ -170,19 +209,15 @@ def did_you_mean(name: str, names: Iterable[str], similarity: float = _SIMILAR) 
     return f"; did you mean {similar[0]}?" if similar else ""
 
 
-def explain(error: pydantic.ValidationError) -> str:
+def explain(error: "pydantic.ValidationError", name: str) -> str:
     """The first error of pydantic as a clause: the option, its value and what was expected."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join([name, *map(str, first["loc"])])
     expected = _expected(first["type"], first.get("ctx", {}), first["msg"])
     if first["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", expected)
         expected += did_you_mean(str(first["input"]), choices, 0.6)
-    if first["type"].startswith("missing"):
-        return f"{where} is missing: give it"
-    if first["type"] == "unexpected_positional_argument":
-        return f"{first['input']!r} is given without a name: give every option as name=value"
-    return f"{where} = {first['input']!r}: {expected}" if where else expected
+    return f"{where} = {first['input']!r}: {expected}"
 
 
 def _expected(kind: str, bounds: Mapping[str, Any], message: str) -> str:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seriatim.core.batch import Batch, TokenSequences, valid_mask
 from seriatim.core.model import SequenceModel
+from seriatim.core.threads import threads_for
 from seriatim.errors import ConfigError
 from seriatim.metrics.bootstrap import percentile_interval
 from seriatim.metrics.pieces import (
@@ -275,11 +276,13 @@ def piece_surprisals(
     rows = ROWS if pieces.is_cut else 0
     with torch.inference_mode():
         for group in _groups(pieces.size + pieces.warmup, model.positions_at_once, rows):
-            for i, part in _fold(model, corpus, pieces.select(group), bounds[group]):
-                nats[i] = part
-                done += len(part)
-                if progress is not None:
-                    progress(done)
+            longest = int((pieces.size + pieces.warmup)[group].max())
+            with threads_for(model, len(group), min(longest, CHUNK)):
+                for i, part in _fold(model, corpus, pieces.select(group), bounds[group]):
+                    nats[i] = part
+                    done += len(part)
+                    if progress is not None:
+                        progress(done)
     return nats
 
 

@@ -88,15 +88,30 @@ class Pieces:
 
     @classmethod
     def cut(cls, sizes: Ints, piece: int, *, warmup: int = 0, longest: int = 0) -> "Pieces":
-        """Sequences of more than `longest` symbols in pieces of `piece`, the last one shorter."""
+        """Sequences of more than `longest` symbols in pieces.
+
+        With a warm-up, as many symbols are read for each of its pieces, `piece + warmup`, so that
+        none waits for another: the first one has no warm-up and more symbols, the last one fewer
+        symbols and a longer warm-up.
+
+        Args:
+            sizes: (M,) the number of scored symbols of each sequence.
+            piece: the number of scored symbols of a piece.
+            warmup: the number of symbols read before it.
+            longest: the number of symbols up to which a sequence is one piece.
+        """
         sizes = sizes.astype(np.int64)
-        count = np.where(sizes > longest, -(-sizes // piece), 1)
+        count = np.where(
+            sizes > max(longest, piece), np.maximum(-(-(sizes - warmup) // piece), 1), 1
+        )
         sequence = np.repeat(np.arange(len(sizes)), count)
         number = np.arange(len(sequence)) - np.repeat(np.cumsum(count) - count, count)
-        first = number * piece
-        is_cut = count[sequence] > 1
-        size = np.where(is_cut, np.minimum(piece, sizes[sequence] - first), sizes[sequence])
-        return cls(sequence, first, size, np.minimum(warmup, first))
+        first = np.where(number > 0, warmup + number * piece, 0)
+        is_last = number == count[sequence] - 1
+        end = np.where(is_last, sizes[sequence], warmup + (number + 1) * piece)
+        size = end - first
+        before = np.where(number > 0, piece + warmup - size, 0)
+        return cls(sequence, first, size, before if warmup else np.zeros_like(before))
 
     @property
     def is_cut(self) -> bool:

@@ -16,16 +16,12 @@ follow from the options.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from seriatim.core.first_call import check_first_call
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, ContractError
-from seriatim.models.autoregressive import AutoregressiveModel
-from seriatim.models.encoder_decoder import Seq2SeqModel
-from seriatim.models.encoders import make_encoder
-from seriatim.models.latent import LatentModel
-from seriatim.models.markov import MarkovModel
 from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
@@ -33,21 +29,21 @@ from seriatim.models.options.latent import Latent
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.transformer import Transformer
-from seriatim.models.readouts import ElementLabels, SequenceLabels
-from seriatim.models.recurrent import Recurrent
-from seriatim.models.transformer import TransformerModel
 
-LabelModel: TypeAlias = SequenceLabels | ElementLabels
+if TYPE_CHECKING:
+    from seriatim.models.readouts import ElementLabels, SequenceLabels
 
-# A model of symbols is made as Model(config, num_symbols, boundary).
-_MODELS: Mapping[type[ModelConfig], Callable[[Any, int, int], SequenceModel]] = {
-    Markov: MarkovModel,
-    Autoregressive: AutoregressiveModel,
-    RNN: Recurrent,
-    LSTM: Recurrent,
-    GRU: Recurrent,
-    Latent: LatentModel,
-    Transformer: TransformerModel,
+LabelModel: TypeAlias = "SequenceLabels | ElementLabels"
+
+# A model of symbols is made as Model(config, num_symbols, boundary); only its module is imported.
+_MODELS: Mapping[type[ModelConfig], str] = {
+    Markov: "markov:MarkovModel",
+    Autoregressive: "autoregressive:AutoregressiveModel",
+    RNN: "recurrent:Recurrent",
+    LSTM: "recurrent:Recurrent",
+    GRU: "recurrent:Recurrent",
+    Latent: "latent:LatentModel",
+    Transformer: "transformer:TransformerModel",
 }
 
 
@@ -69,12 +65,17 @@ def build_model(
         ContractError: if the model of a family of the user's own is none, or of other symbols.
     """
     if isinstance(config, Seq2Seq):
+        from seriatim.models.encoder_decoder import Seq2SeqModel
+
         return Seq2SeqModel(config, num_symbols, boundary, num_source_symbols)
     if num_source_symbols is not None:
         raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
-    model = _MODELS.get(type(config))
-    if model is None:
+    place = _MODELS.get(type(config))
+    if place is None:
         return _built_by_itself(config, num_symbols, boundary)
+    module, name = place.split(":")
+    model: Callable[[Any, int, int], SequenceModel]
+    model = getattr(import_module(f"seriatim.models.{module}"), name)
     return model(config, num_symbols, boundary)
 
 
@@ -113,5 +114,8 @@ def build_labeller(
         num_labels: C, the number of labels.
         per: whether a whole sequence has a label, or each of its elements.
     """
+    from seriatim.models.encoders import make_encoder
+    from seriatim.models.readouts import ElementLabels, SequenceLabels
+
     readout = SequenceLabels if per == "sequence" else ElementLabels
     return readout(make_encoder(config, num_symbols), num_labels)

@@ -12,41 +12,43 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
-from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.model import TargetModel
 from seriatim.core.records import Json, from_json
 from seriatim.core.validation import checked_arguments
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, ModelError, TrainingError
-from seriatim.laws.check import LawReport
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.budget_policy import BudgetChoice
-from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.parts import Fractions, split_parts
 from seriatim.tasks.protocols import EachScore, Opened
-from seriatim.tasks.scoring import final_limit
+from seriatim.tasks.scoring import count_scored, final_limit
 from seriatim.tasks.training_record import TrainingRecord, read_training
-from seriatim.tasks.unknown import UnknownCount, note_mostly_unknown, note_unknown
+from seriatim.tasks.unknown import UnknownCount, note_unknown_parts
 from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.console import Reporter, console_callbacks
 from seriatim.train.callbacks.history import History
-from seriatim.train.checkpoint.resume import CheckpointFolder, open_run
-from seriatim.train.checkpoint.store import check_unchanged
 from seriatim.train.distributed import current
 from seriatim.train.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from seriatim.analysis.robustness.result import Robustness
+    from seriatim.laws.check import LawReport
+    from seriatim.tasks.analyses import OutputMetricName
+    from seriatim.tasks.job import TrainingJob
+    from seriatim.train.checkpoint.resume import CheckpointFolder
 
 Log: TypeAlias = Callable[[str], None]
 Options: TypeAlias = TrainingOptions | Mapping[str, Any]
 Data = TypeVar("Data")  # what the user gives
-Part = TypeVar("Part", bound="Opened")  # the data once it is opened
+Part = TypeVar("Part", bound=Opened)  # the data once it is opened
 Encoded = TypeVar("Encoded")  # the data as numbers
 FactsT = TypeVar("FactsT")
 ScoreT = TypeVar("ScoreT")
@@ -110,7 +112,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         seed: int | None = None,
         options: Options | None = None,
         callbacks: Callbacks | None = None,
-        checkpoints: CheckpointFolder = None,
+        checkpoints: "CheckpointFolder" = None,
         resume: bool = False,
         score: bool = True,
         full_scores: bool = False,
@@ -128,7 +130,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             seed: the seed of weights, data order and dropout.
             options: the other training options; a mapping adds to the defaults of the model,
                 `TrainingOptions` are taken as they are; None: the defaults of the model.
-            callbacks: functions to be called while it is fitted.
+            callbacks: functions to be called while it is fitted; None: progress on stderr.
             checkpoints: a folder in which the run is saved every minute, or `Checkpoints`; it
                 remains when the run is over: remove it once the model is saved.
             resume: resume the run in that folder, to the bit, if there is one.
@@ -144,63 +146,66 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         Raises:
             DataError: if the data cannot be used, or most of it is unknown to a fitted model.
         """
+        from seriatim.tasks.job import TrainingJob
+        from seriatim.train.checkpoint.resume import open_run
+
         began = time.perf_counter()
-        callbacks = (callbacks or Callbacks()).begun()
-        budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
-        given = {name: value for name, value in budget.items() if value is not None}
-        wanted = self._merged(options, given, None)  # a mistake is found before the data is read
-        parts, record = self._open_parts(train, valid, test, split)
-        about = self._about(wanted, parts)
-        run, documents = open_run(
-            checkpoints,
-            resume,
-            model=about["model"],
-            data=about["data"],
-            documents=(*self.document_names, *(() if wanted.minutes is None else (CHOICE,))),
-        )
-        if documents is not None:
-            self._adopt(documents[: len(self.document_names)])
-        with current().main_first():  # it fills the cache, and the others map its files
-            corpora = self._encode(parts, callbacks.log)
-        for name, corpus in corpora.items():
-            counts, part = self._unknown(corpus), f"the {name} part"
-            if self.model is not None:
-                note_unknown(counts, part, callbacks.remark, allow=allow_unknown)
-            elif name != "train":
-                note_mostly_unknown(counts, part, callbacks.remark)
-        merged = self._merged(options, given, corpora["train"])
-        is_new, choice = self.model is None, BudgetChoice()
-        if merged.minutes is not None and not isinstance(options, TrainingOptions):
-            asked = {**(options or {}), **given}
+        with Reporter(is_quiet=not current().is_main, is_patient=True) as reporter:
+            callbacks = (callbacks or console_callbacks(reporter)).begun()
+            budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
+            given = {name: value for name, value in budget.items() if value is not None}
+            wanted = self._merged(
+                options, given, None
+            )  # a mistake is found before the data is read
+            parts, record = self._open_parts(train, valid, test, split)
+            about = self._about(wanted, parts)
+            run, documents = open_run(
+                checkpoints,
+                resume,
+                model=about["model"],
+                data=about["data"],
+                documents=(*self.document_names, *(() if wanted.minutes is None else (CHOICE,))),
+            )
             if documents is not None:
-                choice = from_json(BudgetChoice, documents[-1], name=CHOICE)
-            else:
-                left = 60.0 * merged.minutes - current().longest(callbacks.passed)
-                choice = self._choose(asked, corpora, left)
-            merged = self._merged(self._adapted(choice, asked), {}, corpora["train"])
-            if choice.sentence:
-                callbacks.remark(choice.sentence)
-        if self.model is None:
-            self.model = self._build(merged.seed, corpora["train"]).to(self.device)
-        self.training = replace(
-            self._described(),
-            data={name: self._facts(corpus) for name, corpus in corpora.items()},
-            split=record,
-            run=about,
-            notes=tuple(dict.fromkeys(note for part in parts.values() for note in part.notes)),
-            seed=merged.seed,
-            choice=None if choice == BudgetChoice() else choice.to_json(),
-        )
-        begun_with = {**self._documents(), CHOICE: choice.to_json()}
-        scored = self._num_scored_after(corpora) if score else 0
-        job = TrainingJob(merged, callbacks, run, begun_with, is_new, scored)
-        self._learn_and_record(corpora, job)
-        if score and current().is_main:
-            history = None if full_scores else self.training.fit
-            limit = final_limit(merged, history, sum(name in parts for name in SCORED))
-            self._score_parts(parts, corpora, limit, callbacks)
-        self.training = replace(self.training, seconds=time.perf_counter() - began)
-        return self
+                self._adopt(documents[: len(self.document_names)])
+            with current().main_first():  # it fills the cache, and the others map its files
+                corpora = self._encode(parts, callbacks.log)
+            unknown = {name: self._unknown(corpus) for name, corpus in corpora.items()}
+            allow = allow_unknown if self.model is not None else None
+            note_unknown_parts(unknown, callbacks.remark, allow=allow)
+            merged = self._merged(options, given, corpora["train"])
+            is_new, choice = self.model is None, BudgetChoice()
+            if merged.minutes is not None and not isinstance(options, TrainingOptions):
+                asked = {**(options or {}), **given}
+                if documents is not None:
+                    choice = from_json(BudgetChoice, documents[-1], name=CHOICE)
+                else:
+                    left = 60.0 * merged.minutes - current().longest(callbacks.passed)
+                    choice = self._choose(asked, corpora, left)
+                merged = self._merged(self._adapted(choice, asked), {}, corpora["train"])
+                if choice.sentence:
+                    callbacks.remark(choice.sentence)
+            if self.model is None:
+                self.model = self._build(merged.seed, corpora["train"]).to(self.device)
+            self.training = replace(
+                self._described(),
+                data={name: self._facts(corpus) for name, corpus in corpora.items()},
+                split=record,
+                run=about,
+                notes=tuple(dict.fromkeys(note for part in parts.values() for note in part.notes)),
+                seed=merged.seed,
+                choice=None if choice == BudgetChoice() else choice.to_json(),
+            )
+            begun_with = {**self._documents(), CHOICE: choice.to_json()}
+            scored = self._num_scored_after(corpora) if score else 0
+            job = TrainingJob(merged, callbacks, run, begun_with, is_new, scored)
+            self._learn_and_record(corpora, job)
+            if score and current().is_main:
+                history = None if full_scores else self.training.fit
+                limit = final_limit(merged, history, sum(name in parts for name in SCORED))
+                self._score_parts(parts, corpora, limit, callbacks)
+            self.training = replace(self.training, seconds=time.perf_counter() - began)
+            return self
 
     def _open_parts(
         self, train: Data, valid: Data | None, test: Data | None, split: Fractions
@@ -234,6 +239,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             ConfigError: if the model, its symbols or an option differ.
             DataError: if the data differs and that is not allowed.
         """
+        from seriatim.train.checkpoint.store import check_unchanged
+
         wanted = self._merged(options, {}, None)
         parts, _ = self._open_parts(train, valid, test, split)
         run = self.load(finished).training.run
@@ -258,7 +265,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             return replace(options, **given)
         return self._suited({**(options or {}), **given}, corpus)
 
-    def _learn_and_record(self, corpora: Mapping[str, Encoded], job: TrainingJob) -> None:
+    def _learn_and_record(self, corpora: Mapping[str, Encoded], job: "TrainingJob") -> None:
         began = time.perf_counter()
         try:
             result = self._learn(corpora, job)
@@ -282,7 +289,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         try:
             for name in (name for name in SCORED if name in parts):
                 callbacks.log(f"scoring the {name} part")
-                progress = partial(_count, callbacks, name)
+                progress = partial(count_scored, callbacks, name)
                 score = self._score_part(parts[name], corpora[name], limit, progress)
                 self.training = self.training.with_score(name, score)
         except KeyboardInterrupt:
@@ -392,7 +399,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             limit: the most symbols to score, about, in pieces, sequences or pairs that are spread
                 all over the data; None: all.
             allow_unknown: whether to score data most of whose symbols are unknown.
-            progress: callback that receives the number of symbols or sequences scored so far.
+            progress: callback that receives the number of symbols or sequences scored so far; None:
+                it is shown on stderr.
 
         Raises:
             DataError: if there is nothing to score, or most of it is unknown.
@@ -415,10 +423,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self,
         data: Data,
         *,
-        metric: OutputMetricName | None = None,
+        metric: "OutputMetricName | None" = None,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
-    ) -> Robustness:
+    ) -> "Robustness":
         """How much trimmed, missing and permuted elements worsen the predictions.
 
         Args:
@@ -433,7 +441,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """Training options: those given, then those that suit the model, then the defaults."""
 
     @abstractmethod
-    def check(self, *, seconds: float = 60.0) -> LawReport:
+    def check(self, *, seconds: float = 60.0) -> "LawReport":
         """Check the fitted model against the laws of the contract."""
 
     @abstractmethod
@@ -491,7 +499,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         """A new model."""
 
     @abstractmethod
-    def _learn(self, corpora: Mapping[str, Encoded], job: TrainingJob) -> History | Json:
+    def _learn(self, corpora: Mapping[str, Encoded], job: "TrainingJob") -> History | Json:
         """Train the model; returns the history, or facts about a fit in closed form."""
 
     @abstractmethod
@@ -546,10 +554,6 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
 
 AnyTask: TypeAlias = Task[Any, Any, Any, Any, Any]
-
-
-def _count(callbacks: Callbacks, part: str, done: int) -> None:
-    callbacks.count(f"scored {done:,} symbols of the {part} part")
 
 
 def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:

@@ -16,8 +16,9 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.budget_policy import BudgetChoice, TextLength, Timed, choose
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.train.budget import timed_step
-from seriatim.train.loop import batches_of, seeded
+from seriatim.train.loop import batches_of
 from seriatim.train.options import TrainingOptions
+from seriatim.train.seeding import seeded
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from seriatim.data.sources import Source
 from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.data.word_corpus import can_read_words, read_words
-from seriatim.data_profile.symbols import symbols_of
 
 AUTO = "auto"  # the symbols that `look` advises
 Cut: TypeAlias = tuple[int, int | None]  # the least count, and the greatest number of symbols
@@ -21,6 +20,8 @@ def chosen_symbols(
     train: Source, vocabulary: Vocabulary | None, cut: Cut, log: Callable[[str], None]
 ) -> tuple[str, Cut]:
     """The kind of symbols for "auto", and their limits; that of a vocabulary, if there is one."""
+    from seriatim.data_profile.symbols import symbols_of  # with all that `look` knows
+
     if vocabulary is not None:
         return vocabulary.kind, cut
     chosen = symbols_of(train)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from seriatim.core.records import Json, from_json
 from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
 from seriatim.data.file_names import check_text
-from seriatim.data.labels import LabelSet, check_labelled, open_labelled
+from seriatim.data.labels import LabelSet, Per, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
 from seriatim.data.splits import SplitRecord
 from seriatim.data.vocab.fit import fit_vocabulary, vocabulary_from_json
@@ -40,17 +40,19 @@ from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
-from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import EachScore
-from seriatim.tasks.saved_config import SavedLabeller
 from seriatim.tasks.text import coverage_line, option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown
+from seriatim.train.callbacks.console import shown_in_python
 from seriatim.train.callbacks.history import History
-from seriatim.train.loop import seeded
 from seriatim.train.options import BUDGETS, TrainingOptions, configure_training
+from seriatim.train.seeding import seeded
+
+if TYPE_CHECKING:
+    from seriatim.tasks.job import TrainingJob
 
 ROWS = 64  # labelled at once
 # Where every label of the validation part is right, its likelihood asks for a temperature of 0.
@@ -114,6 +116,16 @@ class LabelScore:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class SavedLabeller:
+    """The part of config.json that only a labeller has."""
+
+    encoder: Json
+    per: Per
+    labels: tuple[str, ...]
+    temperature: float
+
+
 class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     """A labeller of sequences or of elements: fit, label, score, save.
 
@@ -134,7 +146,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     runs_in_processes = False
     record_type = TrainingRecord[LabelledFacts, LabelScore]
     document_names = ("symbols", "labels")
-    model: LabelModel | None
+    model: "LabelModel | None"
 
     def __init__(
         self,
@@ -233,7 +245,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         suited = partial(self._suited, corpus=corpora["train"])
         return choose_batches(suited, given, seconds, self._build, batches, self.device)
 
-    def _learn(self, corpora: Mapping[str, list[Example]], job: TrainingJob) -> History:
+    def _learn(self, corpora: Mapping[str, list[Example]], job: "TrainingJob") -> History:
         batches = _batches(corpora["train"], job.options)
         valid = corpora.get("valid")
         validation = None if valid is None else ExamplePass(valid, batch_size=ROWS)
@@ -352,8 +364,7 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         Args:
             data: labelled sequences, or what `open_labelled` takes.
             restart_every: not an option of a labeller.
-            exact: changes nothing: every sequence is read as a whole.
-            limit: the most symbols to read, about, in sequences from all over the data; None: all.
+            exact, limit: as of `Task.score`; sequences are read as wholes, exact or not.
             allow_unknown: whether to score data most of whose symbols are unknown.
             progress: callback that receives the number of sequences labelled so far.
 
@@ -367,7 +378,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         examples = _examples(pairs, symbols, labels)
         check_unknown(self._unknown(examples), pairs.name, allow=allow_unknown)
         sample = None if limit is None else SampleLimit(symbols=limit)
-        return self._score(examples, sample, progress)
+        with shown_in_python(progress) as progress:
+            return self._score(examples, sample, progress)
 
     def score_each(
         self,

@@ -1,26 +1,25 @@
 """The language model: a model of symbols bound to text.
 
-It binds a configuration to data and calls the functions of data, train, metrics and decode; it
-holds no logic of its own and never asks which family it has.
+It binds a configuration to data; it holds no logic of its own and never asks which family it has.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 
-from seriatim.analysis.context.measure import CONTEXTS, LIMIT, effective_context
-from seriatim.analysis.context.result import EffectiveContext
-from seriatim.analysis.inspect.trace import TextTrace, trace_text
-from seriatim.analysis.recorder import MAX_GIGABYTES
-from seriatim.analysis.robustness.measure import LIMIT as TARGETS
-from seriatim.analysis.robustness.measure import SEEDS, measure_robustness
 from seriatim.analysis.robustness.perturbations import STRENGTHS
-from seriatim.analysis.robustness.result import Robustness
+from seriatim.analysis.settings import (
+    CONTEXT_LIMIT,
+    CONTEXTS,
+    MAX_GIGABYTES,
+    ROBUSTNESS_LIMIT,
+    SEEDS,
+)
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json, to_json
@@ -35,7 +34,6 @@ from seriatim.data.vocab.fit import vocabulary_from_json
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
 from seriatim.decode.stream import Stream
 from seriatim.errors import ConfigError, DataError
-from seriatim.laws import check
 from seriatim.metrics.likelihood import score_corpus
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.score import Score
@@ -47,11 +45,8 @@ from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.budget_policy import BudgetChoice, leaves_size_open
-from seriatim.tasks.budget_trials import TrialText
-from seriatim.tasks.counting import beside_counting, counted_nats, counting_seconds
 from seriatim.tasks.encoding import AUTO, chosen_symbols, encode_parts
 from seriatim.tasks.generation import TextGenerator
-from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.own_module import check_module, config_of
@@ -74,10 +69,18 @@ from seriatim.tasks.text_stream import (
 )
 from seriatim.tasks.training_record import CorpusFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown
+from seriatim.train.callbacks.console import shown_in_python
 from seriatim.train.callbacks.history import History
 from seriatim.train.closed_form import ClosedForm
-from seriatim.train.loop import batches_of, seeded, validation_pass
 from seriatim.train.options import TrainingOptions
+from seriatim.train.seeding import seeded
+
+if TYPE_CHECKING:
+    from seriatim.analysis.context.result import EffectiveContext
+    from seriatim.analysis.inspect.trace import TextTrace
+    from seriatim.analysis.robustness.result import Robustness
+    from seriatim.laws.check import LawReport
+    from seriatim.tasks.job import TrainingJob
 
 
 class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Score], TextGenerator):
@@ -244,6 +247,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     ) -> BudgetChoice:
         if self._preset is not None:
             return BudgetChoice()
+        from seriatim.tasks.budget_trials import TrialText
+
         symbols, may_resize = self._vocabulary(), self._may_resize and self.model is None
         text = TrialText(corpora["train"], symbols.num_symbols, symbols.boundary, self.device)
         return text.choose(self.config, given, seconds, may_resize=may_resize)
@@ -255,7 +260,10 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
     def _num_scored_after(self, corpora: Mapping[str, Corpus]) -> int:
         return sum(corpus.num_scored for name, corpus in corpora.items() if name != "train")
 
-    def _learn(self, corpora: Mapping[str, Corpus], job: TrainingJob) -> History | Json:
+    def _learn(self, corpora: Mapping[str, Corpus], job: "TrainingJob") -> History | Json:
+        from seriatim.tasks.counting import counting_seconds
+        from seriatim.train.loop import batches_of, validation_pass
+
         model, train, valid = self._fitted()[0], corpora["train"], corpora.get("valid")
         if not isinstance(model, ClosedForm):
             batches = batches_of(model, train, job.options)
@@ -268,11 +276,13 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         return model.fit_closed_form(train)
 
     def _beside_counting(
-        self, history: History, train: Corpus, valid: EvaluationPass | None, job: TrainingJob
+        self, history: History, train: Corpus, valid: EvaluationPass | None, job: "TrainingJob"
     ) -> History:
         """The history, with a sentence if counting does better in the same time."""
         if valid is None or not job.seconds_after or history.stopped == "interrupted":
             return history
+        from seriatim.tasks.counting import beside_counting, counted_nats
+
         symbols, limit = self._vocabulary(), history.evaluate_symbols
         counted = counted_nats(train, valid, symbols.num_symbols, symbols.boundary, limit)
         sentence = beside_counting(history, counted)
@@ -331,14 +341,15 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         """How well the model predicts a text; see `Task.score`."""
         source, (model, symbols) = self._open(data), self._fitted()
         corpus = self._corpus(source, allow_unknown)
-        scored = score_corpus(
-            model,
-            corpus,
-            exact=exact,
-            restart_every=restart_every,
-            limit=None if limit is None else SampleLimit(symbols=limit),
-            progress=progress,
-        )
+        with shown_in_python(progress) as progress:
+            scored = score_corpus(
+                model,
+                corpus,
+                exact=exact,
+                restart_every=restart_every,
+                limit=None if limit is None else SampleLimit(symbols=limit),
+                progress=progress,
+            )
         return score_of(scored, corpus, symbols, source=source, speller=self._speller)
 
     def _corpus(self, source: Source, allow_unknown: bool, *, is_kept: bool = True) -> Corpus:
@@ -379,7 +390,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         *,
         only: Collection[str] | None = None,
         max_gigabytes: float = MAX_GIGABYTES,
-    ) -> TextTrace:
+    ) -> "TextTrace":
         """What happens inside the model while it reads a text.
 
         Args:
@@ -392,6 +403,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             ConfigError: a text too long to be recorded.
             DataError: an empty text.
         """
+        from seriatim.analysis.inspect.trace import trace_text
+
         model, symbols = self._fitted()
         return trace_text(
             model,
@@ -412,10 +425,10 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         shuffled: bool = False,
         replaced: bool = False,
         gradients: bool = False,
-        limit: int | None = LIMIT,
+        limit: int | None = CONTEXT_LIMIT,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
-    ) -> EffectiveContext:
+    ) -> "EffectiveContext":
         """How far back the model looks on a text; see `analysis.context.measure`.
 
         Args:
@@ -429,6 +442,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             seed: of the places that are looked at.
             progress: callback that receives the fraction of the work done so far.
         """
+        from seriatim.analysis.context.measure import effective_context
+
         model, symbols = self._fitted()
         corpus = known_corpus(self._open(data), symbols)
         return effective_context(
@@ -450,16 +465,18 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         *,
         metric: OutputMetricName | None = None,
         strengths: Mapping[str, Sequence[float]] = STRENGTHS,
-        limit: int | None = TARGETS,
+        limit: int | None = ROBUSTNESS_LIMIT,
         seeds: int = SEEDS,
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
-    ) -> Robustness:
+    ) -> "Robustness":
         """How much trimmed, missing and permuted elements worsen the predictions.
 
         See `analysis.robustness.measure`; a language model is measured in bits and takes no
         `metric`.
         """
+        from seriatim.analysis.robustness.measure import measure_robustness
+
         if metric is not None:
             raise ConfigError("--metric is an option of a translator; a text is measured in bits")
         model, symbols = self._fitted()
@@ -480,9 +497,11 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         stream = Stream(model) if state is None else Stream.load(model, state)
         return TextStream(stream, self._reader())
 
-    def check(self, *, seconds: float = 60.0) -> check.LawReport:
+    def check(self, *, seconds: float = 60.0) -> "LawReport":
         """Hold the fitted model to the laws of the contract."""
-        return check.check_model(self._fitted()[0], seconds=seconds)
+        from seriatim.laws.check import check_model
+
+        return check_model(self._fitted()[0], seconds=seconds)
 
     def info(self) -> Json:
         """What it is, how large, and how it came about; JSON values."""

@@ -1,23 +1,35 @@
 """The one place that maps the name of a task to its class, and a model folder to its task."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from seriatim.core.validation import checked_arguments, did_you_mean
 from seriatim.errors import ConfigError, ModelError
 from seriatim.tasks import storage
 from seriatim.tasks.base import AnyTask, check_task
-from seriatim.tasks.labeller import Labeller
-from seriatim.tasks.language_model import LanguageModel
-from seriatim.tasks.translator import Translator
+
+if TYPE_CHECKING:
+    from seriatim.tasks.labeller import Labeller
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.translator import Translator
 
 TaskT = TypeVar("TaskT", bound=AnyTask)
 
-TASKS: dict[str, type[AnyTask]] = {
-    task.name: task for task in (LanguageModel, Translator, Labeller)
+# By the name of the task; only the module of the one that is needed is imported.
+TASKS: Mapping[str, str] = {
+    "language": "language_model:LanguageModel",
+    "translation": "translator:Translator",
+    "labelling": "labeller:Labeller",
 }
+
+
+def task_class(name: str) -> type[AnyTask]:
+    """The class of a task of `TASKS`."""
+    module, cls = TASKS[name].split(":")
+    return cast("type[AnyTask]", getattr(import_module(f"seriatim.tasks.{module}"), cls))
 
 
 def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
@@ -31,13 +43,13 @@ def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
         ConfigError: if there is no such task.
     """
     if name is None:
-        return Translator if has_pairs else LanguageModel
+        return task_class("translation" if has_pairs else "language")
     if name == "label":
-        return Labeller
+        return task_class("labelling")
     if name not in TASKS:
         near = did_you_mean(name, ("language", "translation", "label"), 0.5)
         raise ConfigError(f"unknown task {name!r}: choose language, translation or label{near}")
-    return TASKS[name]
+    return task_class(name)
 
 
 @checked_arguments
@@ -47,7 +59,7 @@ def load(
     classes: Iterable[type] = (),
     device: str | None = None,
     verify: bool = True,
-) -> LanguageModel | Translator | Labeller:
+) -> "LanguageModel | Translator | Labeller":
     """The language model, translator or labeller in a model folder.
 
     Args:
@@ -67,9 +79,8 @@ def load(
             f"{path} holds a model of the task {name!r}, and this seriatim knows "
             f"{', '.join(TASKS)}: update seriatim"
         )
-    task = TASKS[name].load(path, classes=classes, device=device, verify=verify)
-    assert isinstance(task, LanguageModel | Translator | Labeller)
-    return task
+    task = task_class(name).load(path, classes=classes, device=device, verify=verify)
+    return cast("LanguageModel | Translator | Labeller", task)
 
 
 def load_as(task: type[TaskT], path: Path, user: str) -> TaskT:

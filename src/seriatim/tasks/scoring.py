@@ -16,6 +16,7 @@ from seriatim.metrics.likelihood import ScoredCorpus, summarize_surprisals, unkn
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.score import Score, score_text
 from seriatim.tasks.speller import spelling_bits
+from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.options import TrainingOptions
 
@@ -40,6 +41,11 @@ def final_limit(
     if options.minutes is not None:
         return SampleLimit(seconds=SCORING_FRACTION * 60 * options.minutes / max(parts, 1))
     return SampleLimit(symbols=max(AT_LEAST, history.num_targets // EVERY_TRAINED))
+
+
+def count_scored(callbacks: Callbacks, part: str, symbols: int) -> None:
+    """Say how many symbols of a part are scored."""
+    callbacks.count(f"scored {symbols:,} symbols of the {part} part")
 
 
 @dataclass(frozen=True)

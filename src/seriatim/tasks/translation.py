@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core.batch import Batch
+from seriatim.core.records import Json
 from seriatim.data.batches.pairs import PairBoundaries, PairReader, cut_batches
 from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
@@ -81,6 +82,15 @@ class LengthRule:
         """
         sizes = np.array([len(source) + 1 for source in sources], np.int64)
         return sizes, np.array([max_length or self.limit(n) for n in sizes.tolist()])
+
+
+@dataclass(frozen=True)
+class SavedTranslator:
+    """The part of config.json that only a translator has."""
+
+    model: Json
+    joint: bool
+    length_rule: LengthRule
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -48,19 +48,18 @@ from seriatim.models.build import build_model
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
-from seriatim.tasks.analyses import PAIRS, OutputMetricName, output_robustness
+from seriatim.tasks.analyses import PAIRS, OutputMetricName
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
 from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
-from seriatim.tasks.job import TrainingJob
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import EachScore
-from seriatim.tasks.saved_config import SavedTranslator
 from seriatim.tasks.scoring import score_of
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.translation import (
     LengthRule,
+    SavedTranslator,
     align,
     check_same_symbols,
     rank_by_risk,
@@ -78,9 +77,13 @@ from seriatim.tasks.translator_defaults import (
     suited_vocabularies,
 )
 from seriatim.tasks.unknown import UnknownCount, check_unknown
+from seriatim.train.callbacks.console import shown_in_python
 from seriatim.train.callbacks.history import History
-from seriatim.train.loop import seeded
 from seriatim.train.options import TrainingOptions
+from seriatim.train.seeding import seeded
+
+if TYPE_CHECKING:
+    from seriatim.tasks.job import TrainingJob
 
 
 class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
@@ -219,7 +222,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         suited = partial(self._suited, corpus=corpora["train"])
         return choose_batches(suited, given, seconds, self._build, batches, self.device)
 
-    def _learn(self, corpora: Mapping[str, PairCorpus], job: TrainingJob) -> History:
+    def _learn(self, corpora: Mapping[str, PairCorpus], job: "TrainingJob") -> History:
         boundaries, valid = self._boundaries(), corpora.get("valid")
         validation = None if valid is None else PairPass(valid, boundaries, token_budget=POSITIONS)
         batches = pair_batches(corpora["train"], boundaries, job.options)
@@ -234,7 +237,9 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         limit: SampleLimit | None,
         progress: Callable[[int], None],
     ) -> Score:
-        return self._score(corpus, limit, progress)
+        model, _, target = self._fitted()
+        scored = score_pairs(model, corpus, self._boundaries(), limit=limit, progress=progress)
+        return score_of(scored, corpus.target, target)
 
     def _unknown(self, corpus: PairCorpus) -> list[UnknownCount]:
         train = self.training.data.get("train")
@@ -393,7 +398,9 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Robustness:
-        """How much perturbed sources worsen the translations; see `tasks.analyses`."""
+        """How much perturbed sources worsen the translations; see `output_robustness`."""
+        from seriatim.tasks.output_robustness import output_robustness
+
         source, decoding = self._fitted()[1], decoding or Decoding(beam=1)
         return output_robustness(
             open_pairs(data),
@@ -424,7 +431,9 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         """
         refuse_restart(restart_every, self.noun)
         sample = None if limit is None else SampleLimit(symbols=limit)
-        return self._score(self._corpus(data, allow_unknown), sample, progress)
+        pairs = open_pairs(data)
+        with shown_in_python(progress) as progress:
+            return self._score_part(pairs, self._corpus(pairs, allow_unknown), sample, progress)
 
     def score_each(
         self,
@@ -490,16 +499,6 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         corpus = build_pair_corpus(pairs, *self._vocabularies())
         check_unknown(self._unknown(corpus), pairs.name, allow=allow_unknown)
         return corpus
-
-    def _score(
-        self,
-        corpus: PairCorpus,
-        limit: SampleLimit | None,
-        progress: Callable[[int], None] | None,
-    ) -> Score:
-        model, _, target = self._fitted()
-        scored = score_pairs(model, corpus, self._boundaries(), limit=limit, progress=progress)
-        return score_of(scored, corpus.target, target)
 
     def check(self, *, seconds: float = 60.0) -> check.LawReport:
         """Hold the fitted model, bound to a source, to the laws of the contract."""

@@ -3,7 +3,7 @@
 Knows counts; no text and no model.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -106,3 +106,27 @@ def note_mostly_unknown(
     for count in counts:
         if count.fraction > LIMIT:
             note(f"{count.describe(name)}: is it data like that of training?")
+
+
+def note_unknown_parts(
+    parts: Mapping[str, Sequence[UnknownCount]],
+    note: Callable[[str], None],
+    *,
+    allow: bool | None,
+) -> None:
+    """Note the unknown symbols of the parts of the data of a fit.
+
+    Args:
+        parts: the counts by the name of the part.
+        note: receives the sentences.
+        allow: of a model that is trained further, whether data most of whose symbols it does not
+            know is taken; None: the vocabulary is that of the training part.
+
+    Raises:
+        DataError: if most of a part is unknown to a model that is trained further.
+    """
+    for name, counts in parts.items():
+        if allow is not None:
+            note_unknown(counts, f"the {name} part", note, allow=allow)
+        elif name != "train":
+            note_mostly_unknown(counts, f"the {name} part", note)

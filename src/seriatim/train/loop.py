@@ -18,6 +18,7 @@ import torch
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel, TargetModel
 from seriatim.core.records import Json
+from seriatim.core.threads import threads_for
 from seriatim.data.batches.corpus import BatchSource, CorpusPass, EvaluationPass, batch_source
 from seriatim.errors import ConfigError
 from seriatim.train.budget import (
@@ -41,6 +42,7 @@ from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
 from seriatim.train.parallel import Parallelism, check_enough, make_parallelism
 from seriatim.train.precision import choose_precision, process_settings
 from seriatim.train.run import RunContext, TrainingRun
+from seriatim.train.seeding import seeded
 from seriatim.train.trainer import Trainer
 
 NOTHING_AFTER = Afterwards()
@@ -116,13 +118,13 @@ def train(
     check_enough(source.num_targets, ranks)
     about = _about(model, source, options, checkpoints)
     head = None if checkpoints is None else store.find_resumable(checkpoints, about)
-    seed = ranks.seed(options.seed)
+    seed, all_threads = ranks.seed(options.seed), torch.get_num_threads()
     parallelism = make_parallelism(options, ranks)
     choice = choose_precision(options.precision, model)
     is_narrow = ranks.agreed(int(choice.products == "bf16"))
     options = replace(options, precision="bf16" if is_narrow else "float32")
     with (
-        _threads(checkpoints, head),
+        _threads(model, source, checkpoints, head) as threads,
         process_settings(model.device),
         parallelism.distribute(model) as held,
     ):
@@ -144,6 +146,8 @@ def train(
             run = TrainingRun(held, source, valid, options, plan, context)
             if head is None and choice.why:
                 run.note(choice.why)
+            if head is None and threads < all_threads:
+                run.note(f"threads {threads} of {all_threads}: small products are not divided")
             try:
                 if checkpoints is not None and head is not None:
                     tensors, best = store.read_tensors(checkpoints.folder, head)
@@ -233,18 +237,6 @@ def validation_pass(
     return CorpusPass(corpus, model.boundary, batch_size=rows, length=length)
 
 
-@contextmanager
-def seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's generators seeded inside, and outside as if nothing had been drawn."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 # ---- what stands on disk -----------------------------------------------------------------------
 
 
@@ -270,14 +262,23 @@ def _about(
 
 
 @contextmanager
-def _threads(checkpoints: Checkpoints | None, head: CheckpointHead | None) -> Iterator[None]:
-    """As many threads as the run began with: sums of another number differ in their last bits."""
+def _threads(
+    model: TargetModel,
+    source: BatchSource,
+    checkpoints: Checkpoints | None,
+    head: CheckpointHead | None,
+) -> Iterator[int]:
+    """The threads that suit the model, or as many as the run began with: sums of another number
+    differ in their last bits."""
     if checkpoints is None or head is None:
-        yield
+        rows, length = source.batch(0).shape
+        with threads_for(model, -(-rows // current().size), length) as threads:
+            yield threads
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(checkpoints.threads or head.numbers.threads)
+    threads = checkpoints.threads or head.numbers.threads
+    torch.set_num_threads(threads)
     try:
-        yield
+        yield threads
     finally:
         torch.set_num_threads(before)

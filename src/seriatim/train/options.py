@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Literal
 
-from pydantic import Field
+from annotated_types import Interval
 
 from seriatim.core.records import Json
 from seriatim.core.validation import option_class
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Below1 = Annotated[float, Field(ge=0.0, lt=1.0)]
+Count = Annotated[int, Interval(gt=0)]
+Positive = Annotated[float, Interval(gt=0.0)]
+NotNegative = Annotated[float, Interval(ge=0.0)]
+Fraction = Annotated[float, Interval(ge=0.0, le=1.0)]
+Below1 = Annotated[float, Interval(ge=0.0, lt=1.0)]
 
 DEFAULT_STEPS = 2000
 BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
@@ -125,9 +125,9 @@ class TrainingOptions:
     activation_penalty: NotNegative = 0.0
     temporal_penalty: NotNegative = 0.0
     schedule: Literal["cosine", "constant", "plateau", "step", "inverse-sqrt"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: Annotated[int, Interval(ge=0)] = 0
     final_fraction: Fraction = 0.1
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    decay: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.5
     plateau_patience: Count = 2
     decay_after: NotNegative = 4.0
     decay_every: Positive = 1.0
@@ -136,12 +136,12 @@ class TrainingOptions:
     precision: Literal["auto", "float32", "bf16", "measure"] = "auto"
     accumulate: Count = 1
     auto_batch: bool = False
-    average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    average: Annotated[float, Interval(gt=0.0, lt=1.0)] | None = None
     recompute: bool = False
     compile: bool = False
     distributed: Literal["ddp", "fsdp"] = "ddp"
     patience: Count | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     pace: tuple[tuple[int, float, int], ...] = ()
 
     def __post_init__(self) -> None:

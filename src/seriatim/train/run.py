@@ -491,6 +491,7 @@ class TrainingRun:
             notes=(*self.source.notes, *self._warmup_note(), *self.trainer.notes, *self.notes),
             resumed_at=tuple(self.resumed_at),
             pace=self.plan.pace,
+            threads=torch.get_num_threads(),
         )
 
     def _warmup_note(self) -> tuple[str, ...]:

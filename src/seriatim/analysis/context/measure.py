@@ -38,13 +38,12 @@ from seriatim.analysis.context.restarts import (
     unconditioned,
 )
 from seriatim.analysis.context.result import ContextCurve, EffectiveContext
+from seriatim.analysis.settings import CONTEXT_LIMIT, CONTEXTS
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.bootstrap import Floats
 
-CONTEXTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-LIMIT = 100_000  # elements of a text that are read by default
 WINDOW = 300  # elements that are shuffled or replaced (Khandelwal et al. 2018, section 5.2)
 
 _RESTARTS = 6_250  # runs: 600,000 elements folded for K = 512
@@ -65,7 +64,7 @@ def effective_context(
     shuffled: bool = False,
     replaced: bool = False,
     gradients: bool = False,
-    limit: int | None = LIMIT,
+    limit: int | None = CONTEXT_LIMIT,
     seed: int = 0,
     progress: FractionDone | None = None,
 ) -> EffectiveContext:

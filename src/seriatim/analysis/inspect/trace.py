@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim.analysis.recorder import MAX_GIGABYTES, Trace, record
+from seriatim.analysis.recorder import Trace, record
+from seriatim.analysis.settings import MAX_GIGABYTES
 from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.tree import Tree

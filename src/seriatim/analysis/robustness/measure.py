@@ -30,6 +30,7 @@ from seriatim.analysis.robustness.perturbations import (
     list_strengths,
 )
 from seriatim.analysis.robustness.result import PerturbationResult, Robustness
+from seriatim.analysis.settings import ROBUSTNESS_LIMIT, SEEDS
 from seriatim.core.batch import TokenSequences
 from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
@@ -37,9 +38,6 @@ from seriatim.metrics.bootstrap import Floats, Metric, block_sums, ratio, resamp
 from seriatim.report.terminal import count_noun
 
 PIECE = 512  # elements of a piece, or a twentieth of a shorter text
-LIMIT = 20_000  # targets that are measured by default
-SEEDS = 3
-
 _LEAST = 100  # targets: fewer say nothing
 _LEAST_PAIRS = 10
 _BLOCK = 1000  # targets of a block of the bootstrap, or a twentieth of fewer than 20,000
@@ -110,7 +108,7 @@ def measure_robustness(
     corpus: TokenSequences,
     *,
     strengths: Mapping[str, Sequence[float]] = STRENGTHS,
-    limit: int | None = LIMIT,
+    limit: int | None = ROBUSTNESS_LIMIT,
     seeds: int = SEEDS,
     seed: int = 0,
     progress: FractionDone | None = None,

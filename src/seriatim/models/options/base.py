@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
-from pydantic import Field
+from annotated_types import Interval
 
 from seriatim.core import validation
 from seriatim.errors import ConfigError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seriatim.core.model import SequenceModel
 
 T = TypeVar("T")
-Size = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Size = Annotated[int, Interval(ge=1)]
+Fraction = Annotated[float, Interval(ge=0.0, lt=1.0)]
 TrainingDefaults: TypeAlias = Mapping[str, Any]  # training options by name
 
 # Options that say the same of different families: the name to use where one does not exist.
@@ -38,7 +38,7 @@ EQUIVALENTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, Field))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def option_class(cls: type[T]) -> type[T]:
     """Class decorator of options: `core.validation.option_class` that knows `EQUIVALENTS`."""
     return validation.option_class(cls, EQUIVALENTS)

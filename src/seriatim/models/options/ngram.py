@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from annotated_types import Interval
 
 from seriatim.models.options.base import ModelConfig, Size, option_class
 
@@ -33,16 +33,16 @@ class Markov(ModelConfig):
 
     family: ClassVar[str] = "markov"
 
-    order: Annotated[int, Field(ge=1, le=16)] = 5
+    order: Annotated[int, Interval(ge=1, le=16)] = 5
     smoothing: Literal[
         "kneser-ney", "witten-bell", "add-k", "stupid-backoff", "maximum-likelihood", "arpa"
     ] = "kneser-ney"
-    k: Annotated[float, Field(gt=0.0)] = 0.1
-    prune: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    prune_entropy: Annotated[float, Field(ge=0.0)] = 0.0
+    k: Annotated[float, Interval(gt=0.0)] = 0.1
+    prune: tuple[Annotated[int, Interval(ge=0)], ...] = ()
+    prune_entropy: Annotated[float, Interval(ge=0.0)] = 0.0
     memory: str | None = None
     workers: Size | None = None
-    quantize_bits: Annotated[int, Field(ge=4, le=8)] | None = None
+    quantize_bits: Annotated[int, Interval(ge=4, le=8)] | None = None
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.workers is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from annotated_types import Interval
 
 from seriatim.models.options.base import (
     BudgetRecipe,
@@ -63,7 +63,7 @@ class RecurrentConfig(ModelConfig):
     layer_norm: bool = False
     tie_embeddings: bool = False
     learn_initial_state: bool = False
-    init_uniform: Annotated[float, Field(gt=0.0)] | None = None
+    init_uniform: Annotated[float, Interval(gt=0.0)] | None = None
 
     def __post_init__(self) -> None:
         if self.variational_dropout and not self.dropout:

@@ -125,6 +125,7 @@ class History:
         notes: sentences for the user: options that could not be followed, and warnings.
         resumed_at: the steps at which the run was resumed.
         pace: of a run in minutes: how much of its time had passed at which step.
+        threads: the number of threads that products were divided among; None: not recorded.
     """
 
     options: Json
@@ -145,6 +146,7 @@ class History:
     notes: tuple[str, ...] = ()
     resumed_at: tuple[int, ...] = ()
     pace: tuple[Stretch, ...] = ()
+    threads: int | None = None
 
     @property
     def repetition(self) -> Json:
