@@ -61,9 +61,12 @@ def test_scoring_in_python_is_shown_unless_a_callback_takes_it(
 ) -> None:
     with shown_in_python(None) as progress:
         progress(1)
-        time.sleep(0.1)
-        progress(1234)
-    assert "scored 1,234 symbols\n" in capfd.readouterr().err
+        shown, deadline = "", time.monotonic() + 10
+        while "scored 1,234 symbols\n" not in shown and time.monotonic() < deadline:
+            time.sleep(0.02)
+            progress(1234)
+            shown += capfd.readouterr().err
+    assert "scored 1,234 symbols\n" in shown
     seen: list[int] = []
     with shown_in_python(seen.append) as progress:
         time.sleep(0.1)

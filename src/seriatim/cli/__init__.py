@@ -100,6 +100,7 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
+    from seriatim.train.callbacks.console import end_progress
 
     replace_unencodable()
 
@@ -152,6 +153,8 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return refuse(f"the system refuses{name}: {error.strerror}", 5)
     except MemoryError:
         return say(_out_of_memory(arguments[0]), 1)
+    finally:
+        end_progress()
     return 0
 
 

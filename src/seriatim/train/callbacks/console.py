@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from seriatim.report.terminal import format_duration
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 PATIENCE = 2.0  # seconds before progress is shown
 _LIVE_SECONDS, _LINE_SECONDS = 0.2, 5.0  # between two sentences that say how far something is
 _BEAT = 1.0  # seconds between two looks at what is silent
+
+
+_reporters: "WeakSet[Reporter]" = WeakSet()
+
+
+def end_progress() -> None:
+    """Nothing is being done any more by anybody, as when a command has failed."""
+    for reporter in list(_reporters):
+        reporter.done()
 
 
 class Reporter:
@@ -54,6 +64,7 @@ class Reporter:
         self._began = self._shown = time.monotonic()
         self._doing, self._since = "", 0.0
         self._lock = threading.RLock()
+        _reporters.add(self)
 
     def __enter__(self) -> Self:
         return self
