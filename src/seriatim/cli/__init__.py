@@ -92,6 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
+    """Run a command in this process, and end the progress that it shows, also if it fails."""
+    from seriatim.train.callbacks.console import end_progress
+
+    try:
+        return _run_command(arguments, say)
+    finally:
+        end_progress()
+
+
+def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     """Run a command in this process; `say` prints an error and returns the exit code."""
     from cyclopts import App, CycloptsError
 
@@ -100,7 +110,6 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
     from seriatim.errors import SeriatimError
-    from seriatim.train.callbacks.console import end_progress
 
     replace_unencodable()
 
@@ -153,8 +162,6 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
         return refuse(f"the system refuses{name}: {error.strerror}", 5)
     except MemoryError:
         return say(_out_of_memory(arguments[0]), 1)
-    finally:
-        end_progress()
     return 0
 
 

@@ -12,12 +12,14 @@ upper bound far away, nothing is said but that. Knows a model, a corpus and a hi
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.data.corpus import Corpus
+from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.models.build import build_model
 from seriatim.models.options.ngram import Markov
 from seriatim.train.callbacks.history import History
@@ -104,3 +106,22 @@ def crossing_seconds(history: History, nats: float) -> tuple[float, float] | Non
     if not high <= FARTHEST * history.seconds:
         return None
     return max(low, history.seconds), max(high, history.seconds)
+
+
+def with_counting(
+    history: History, train: Corpus, valid: EvaluationPass | None, symbols: Vocabulary
+) -> History:
+    """The history of a run, with a sentence if counting does better in the same time.
+
+    Args:
+        history: of the run.
+        train: the training data.
+        valid: the validation data; None: counting is not to be tried.
+        symbols: the vocabulary of both.
+    """
+    if valid is None or history.stopped == "interrupted":
+        return history
+    limit = history.evaluate_symbols
+    counted = counted_nats(train, valid, symbols.num_symbols, symbols.boundary, limit)
+    sentence = beside_counting(history, counted)
+    return history if sentence is None else replace(history, notes=(*history.notes, sentence))

@@ -24,7 +24,6 @@ from seriatim.core.distributions import as_discrete
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json, to_json
 from seriatim.core.validation import checked_arguments
-from seriatim.data.batches.corpus import EvaluationPass
 from seriatim.data.corpus import Corpus, build_corpus
 from seriatim.data.file_names import check_text
 from seriatim.data.sources import Sequences, Source
@@ -261,32 +260,20 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         return sum(corpus.num_scored for name, corpus in corpora.items() if name != "train")
 
     def _learn(self, corpora: Mapping[str, Corpus], job: "TrainingJob") -> History | Json:
-        from seriatim.tasks.counting import counting_seconds
+        from seriatim.tasks.counting import counting_seconds, with_counting
         from seriatim.train.loop import batches_of, validation_pass
 
-        model, train, valid = self._fitted()[0], corpora["train"], corpora.get("valid")
+        (model, symbols), train, valid = self._fitted(), corpora["train"], corpora.get("valid")
         if not isinstance(model, ClosedForm):
             batches = batches_of(model, train, job.options)
             held_out = validation_pass(model, valid, job.options)
             counting = counting_seconds(train, job.options.minutes) if job.is_new else 0.0
             job = replace(job, seconds_after=counting)
-            return self._beside_counting(job.train(model, batches, held_out), train, held_out, job)
+            history = job.train(model, batches, held_out)
+            return with_counting(history, train, held_out if counting else None, symbols)
         job.check_closed_form(self.config.family)
         job.callbacks.log("counting")
         return model.fit_closed_form(train)
-
-    def _beside_counting(
-        self, history: History, train: Corpus, valid: EvaluationPass | None, job: "TrainingJob"
-    ) -> History:
-        """The history, with a sentence if counting does better in the same time."""
-        if valid is None or not job.seconds_after or history.stopped == "interrupted":
-            return history
-        from seriatim.tasks.counting import beside_counting, counted_nats
-
-        symbols, limit = self._vocabulary(), history.evaluate_symbols
-        counted = counted_nats(train, valid, symbols.num_symbols, symbols.boundary, limit)
-        sentence = beside_counting(history, counted)
-        return history if sentence is None else replace(history, notes=(*history.notes, sentence))
 
     def _score_part(
         self,
