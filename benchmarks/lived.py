@@ -4,9 +4,9 @@
 
 Each row is what a person types: a process from its start to its end, with imports, reading and
 saving. Ours and the peer's run in turn (A B A B ...), ours first; the table has the medians, and
-the median of the ratios of the pairs. Peak memory is each process's own. Rates that no single
-command shows (decoding and training beside another library on the same weights or batches) come
-from `benchmarks.decoding` and `benchmarks.training`, which make the work equal and say how.
+the median of the ratios of the pairs. Memory is that of all processes of a command. Rates that no
+single command shows (decoding and training beside another library on the same weights or batches)
+come from `benchmarks.decoding` and `benchmarks.training`, which make the work equal and say how.
 
 The text is made of the .txt files of a folder (white space normalized), repeated in new shuffles of
 its lines up to each size. The peers are `lmplz` and `build_binary` of KenLM, where they are on the
@@ -15,22 +15,24 @@ each kind of processor.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import re
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
+Json: TypeAlias = dict[str, Any]
 RESULTS = Path(__file__).parent / "results" / "lived.json"
 SERIATIM = [sys.executable, "-m", "seriatim"]
 KENLM_SCORE = """
@@ -70,10 +72,10 @@ class Result:
     ours: float
     peer: float
     ratio: float
-    least: float
-    most: float
-    target: float
-    beside: str
+    least: float | None = None
+    most: float | None = None
+    target: float = 1.0
+    beside: str = ""
     ours_bytes: int | None = None
     peer_bytes: int | None = None
     note: str = ""
@@ -209,43 +211,132 @@ def fit_help(bench: Bench) -> Iterator[Result]:
 # ---- rates from the other benchmarks -------------------------------------------------------------
 
 
-def from_module(
-    module: str, part: str, read: Callable[[dict[str, object]], Iterator[Result]]
-) -> Callable[[Bench], Iterator[Result]]:
-    """Rows of a part of another benchmark, run as a process of its own."""
+def decoding(case: str, targets: dict[str, float]) -> Callable[[Bench], Iterator[Result]]:
+    """Symbols per second of a search beside CTranslate2 in float32 on the same weights."""
 
     def row(bench: Bench) -> Iterator[Result]:
-        command = [sys.executable, "-m", module, "--only", part, "--rounds", str(bench.rounds)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        yield from read(json.loads(done.stdout.splitlines()[-1])[part])
+        command = [sys.executable, "-m", "benchmarks.decoding", "--seconds", "2", "--only", case]
+        rates = _json_of([*command, "--rounds", str(bench.rounds)])[case]
+        for side, target in targets.items():
+            peer = "CTranslate2 float32"
+            yield Result(
+                f"{case}, Transformer of 14.5 M weights, {side}",
+                "symbols/s",
+                rates[f"ours {side}"],
+                rates[peer],
+                rates[f"ours {side} / {peer}"],
+                target=target,
+                beside=peer,
+                note=f"transformers: {rates.get('transformers float32', 0):.0f} symbols/s",
+            )
 
     return row
+
+
+def training(part: str, targets: dict[str, float]) -> Callable[[Bench], Iterator[Result]]:
+    """Symbols per second of training beside plain PyTorch, or GPT-2 of transformers."""
+
+    def row(bench: Bench) -> Iterator[Result]:
+        command = [sys.executable, "-m", "benchmarks.training", "--only", part, "--seconds", "3"]
+        found = _json_of([*command, "--rounds", str(bench.rounds)])[part]
+        models = {"Transformer 6 x 384": found} if "ours" in found else found
+        for name, target in targets.items():
+            one = models[name]
+            yield Result(
+                f"training, {name}, {one['precision']}",
+                "symbols/s",
+                one["ours"],
+                one["peer"],
+                one["ratio"],
+                one["least"],
+                one["most"],
+                target,
+                "GPT-2 of transformers" if part == "transformer" else "plain PyTorch",
+            )
+
+    return row
+
+
+def streaming(bench: Bench) -> Iterator[Result]:
+    """One LSTM of 256, alone, beside its two products alone: the machine's own limit."""
+    command = [sys.executable, "-m", "benchmarks.training", "--only", "streaming"]
+    found = _json_of([*command, "--seconds", "3", "--rounds", str(bench.rounds)])["streaming"]
+    ours, limit = found["symbols_per_second"], found["limit"]["two_products_per_second"]
+    yield Result(
+        "streaming an LSTM of 256, alone",
+        "symbols/s",
+        ours,
+        limit,
+        ours / limit,
+        target=0.51,
+        beside="its two products alone",
+    )
+
+
+def _json_of(command: list[str]) -> Json:
+    """The last line that a benchmark prints, with numpy told one thread as the commands do."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found: Json = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 # ---- measuring -----------------------------------------------------------------------------------
 
 
 def _run(command: list[str]) -> Usage:
-    """Run a process to its end and account for it alone.
-
-    This process imports nothing large: on Linux a child's peak is never below that of its parent.
-    """
+    """Run a process to its end and account for it and its children alone."""
     began = time.perf_counter()
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
+    memory = _PeakMemory(child.pid)
     assert child.stderr is not None
     complaint = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    peak = memory.stop()
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}\n{complaint.decode(errors='replace')}")
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, _in_bytes(usage))
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
-def _in_bytes(usage: resource.struct_rusage) -> int:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+class _PeakMemory(threading.Thread):
+    """The most memory that a process and its descendants had together, seen ten times a second.
+
+    The system's own peak is that of the largest process. Pages that several share count once (Pss).
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak, self._ended = pid, 0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.1):
+            self.peak = max(self.peak, sum(map(_resident_bytes, _tree(self.pid))))
+
+    def stop(self) -> int:
+        self._ended.set()
+        self.join()
+        return self.peak
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """A process and its descendants."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                yield from _tree(int(child))
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        return int(found[1]) * 1024 if found else 0
+    return 0
 
 
 def _pairs(
@@ -295,12 +386,14 @@ def _lines(folder: Path | None) -> list[str]:
 
 def _shown(result: Result) -> str:
     met = "met" if result.ratio >= result.target else "missed"
-    memory = ""
+    memory = spread = ""
+    if result.least is not None and result.most is not None:
+        spread = f" ({result.least:.2f} to {result.most:.2f})"
     if result.ours_bytes and result.peer_bytes:
         memory = f", {result.ours_bytes / 1e9:.2f} beside {result.peer_bytes / 1e9:.2f} GB"
     return (
         f"{result.name}: {result.ours:.4g} {result.unit}; {result.beside} {result.peer:.4g}"
-        f"{memory}; ratio {result.ratio:.2f} ({result.least:.2f} to {result.most:.2f}), "
+        f"{memory}; ratio {result.ratio:.2f}{spread}, "
         f"target {result.target:g}: {met}"
     )
 
@@ -331,6 +424,15 @@ ROWS: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "fit-6M": fit_ngrams(6_100_000, 2.0),
     "fit-23M": fit_ngrams(23_500_000, 3.0),
     "first-score": first_score,
+    "greedy": decoding("greedy, alone", {"float32": 1.2, "fp16": 2.0, "int8": 2.0}),
+    "batch": decoding("greedy, batch 32", {"float32": 1.2, "int8": 1.2}),
+    "beam": decoding("beam 5, alone", {"float32": 1.0, "int8": 1.0}),
+    "transformer": training("transformer", {"Transformer 6 x 384": 3.5}),
+    "recurrent": training(
+        "recurrent",
+        {"LSTM 2 x 650": 2.2, "LSTM 2 x 200": 2.2, "GRU 2 x 650": 2.2, "GRU 2 x 200": 2.2},
+    ),
+    "streaming": streaming,
     "small-score": small_score,
     "fit-help": fit_help,
 }
