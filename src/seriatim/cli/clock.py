@@ -19,7 +19,7 @@ def command_began() -> float:
     if not _is_program():
         return now
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()
         started = int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
         return now - max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     except (OSError, ValueError, IndexError, AttributeError):

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
-from seriatim.cli.stdin_file import STDIN, File, check_file
+from seriatim.cli.stdin_file import STDIN, File, check_file, given_file
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -153,7 +153,12 @@ class _Input:
 
     def _given(self) -> str | None:
         """The text that was given, or that of stdin; None: it is in the file."""
-        return sys.stdin.read() if self.text is None and self.file == STDIN else self.text
+        if self.text is not None or self.file != STDIN:
+            return self.text
+        from seriatim.data.files import read_blocks
+
+        with given_file(STDIN, None) as file:
+            return "".join(read_blocks(file, self.encoding))
 
     def _source(self, task: "AnyTask") -> "str | list[str] | Source":
         from seriatim.tasks.options import DataFiles

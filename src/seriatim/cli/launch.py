@@ -241,7 +241,7 @@ def work(run: Callable[[Say], int]) -> NoReturn:
     if not isinstance(ranks, distributed.Group):
         raise TypeError("join returns a group in a worker")
     if not ranks.is_main:
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     errors = _ErrorReporter(ranks, stderr)
     try:
         code = run(errors.say)

@@ -6,6 +6,7 @@ of their own, and the kill is SIGKILL: what is compared is what happens when the
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,16 +88,28 @@ def _start(options: Sequence[str], out: Path, more: Sequence[str]) -> "subproces
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         start_new_session=True,  # so that all of its processes can be killed at once
     )
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """Kill a command and the processes that it has started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    elif taskkill := shutil.which("taskkill"):  # of Windows, which has no groups of processes
+        command = [taskkill, "/F", "/T", "/PID", str(process.pid)]
+        subprocess.run(command, capture_output=True, check=False)
+    process.kill()
 
 
 def _wait(process: "subprocess.Popen[str]") -> None:
     try:
         _, errors = process.communicate()
     except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         raise
     if process.returncode != 0:
         lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
@@ -115,7 +128,7 @@ def _start_and_kill(options: Sequence[str], out: Path, seconds: float, reporter:
         time.sleep(delay)
         is_over = process.poll() is not None
         if not is_over:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
         process.communicate()
         if not is_over and head.exists():
             step = _head(out).numbers.step

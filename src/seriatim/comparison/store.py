@@ -273,7 +273,7 @@ def load_analyses(kind: type[T], folder: Path, names: Sequence[str]) -> list[tup
 
 def slug(name: str) -> str:
     """A file name for a model that every file system accepts."""
-    return re.sub(r"[^\w.=+-]+", "-", name)
+    return re.sub(r"[^\w.=+-]+|\.$", "-", name)
 
 
 def _write(path: Path, record: object) -> None:

@@ -54,8 +54,9 @@ def keep_umask(path: Path) -> Iterator[None]:
 
 def flush(path: Path) -> None:
     """Wait until a file, or the entries of a folder, have reached the disk."""
-    with contextlib.suppress(PermissionError):  # Windows cannot open folders
-        handle = os.open(path, os.O_RDONLY)
+    # Windows cannot open folders, and flushes only what is open for writing.
+    with contextlib.suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:

@@ -130,7 +130,7 @@ def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product 
     """The kernel for x and these rows of the weight; None: F.linear."""
     prepared = _PREPARED.get(id(weight))
     if prepared is not None and not prepared.is_of(weight):
-        del _PREPARED[id(weight)]  # its values have changed
+        _PREPARED.pop(id(weight), None)  # its values have changed
         prepared = None
     rounding = None if prepared is None else prepared.rounding
     num_rows = x.numel() // x.shape[-1]

@@ -451,7 +451,7 @@ def _write(folder: Path, source: Source, vocabulary: Vocabulary) -> None:
     finally:
         sink.abandon()
     header = _Header(version=FORMAT_VERSION, tokens=digest, **asdict(statistics))
-    (folder / _HEADER).write_text(json.dumps(asdict(header)))
+    (folder / _HEADER).write_text(json.dumps(asdict(header)), "utf-8")
     atomic.flush(folder / _HEADER)
     atomic.flush(folder)
 

@@ -30,7 +30,8 @@ def is_file_name(text: str) -> bool:
     if text.lower().endswith(_SUFFIXES) and (" " not in text or Path(text).is_file()):
         return True
     try:
-        return os.sep in text and Path(text).is_file()
+        has_folder = any(sep in text for sep in (os.sep, os.altsep) if sep)
+        return has_folder and Path(text).is_file()
     except (OSError, ValueError):  # a NUL in it
         return False
 

@@ -145,17 +145,20 @@ def _merged(folder: Path, names: Sequence[str], memory: int, threads: ThreadPool
         merged = [f"run-{level}-{i:05d}" for i in range(len(groups))]
         for name, group in zip(merged, groups, strict=True):
             if not _is_done(folder, name, len(groups)):
-                runs = [load_counts(folder / run) for run in group]
-                _write_folder(
-                    folder / name,
-                    lambda unfinished, runs=runs: merge_counts(  # type: ignore[misc]
-                        runs, threads=threads, memory=memory, folder=unfinished
-                    ),
-                )
+                _merge(folder / name, [folder / run for run in group], memory, threads)
             for run in group:
                 shutil.rmtree(folder / run, ignore_errors=True)
         names = merged
     return load_counts(folder / names[0])
+
+
+def _merge(path: Path, group: Sequence[Path], memory: int, threads: ThreadPoolExecutor) -> None:
+    """Merge some runs into one; on returning, none of their files is mapped."""
+    runs = [load_counts(run) for run in group]
+    _write_folder(
+        path,
+        lambda unfinished: merge_counts(runs, threads=threads, memory=memory, folder=unfinished),
+    )
 
 
 def _is_done(folder: Path, name: str, count: int) -> bool:
@@ -188,7 +191,7 @@ def _claim(folder: Path, plan: _Plan) -> _Plan:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     unfinished = folder / ".plan.json"
-    unfinished.write_text(json.dumps(to_json(plan)))
+    unfinished.write_text(json.dumps(to_json(plan)), "utf-8")
     unfinished.replace(file)
     return plan
 
@@ -229,11 +232,13 @@ def _write_folder(path: Path, make: Callable[[Path], Counts]) -> None:
     try:
         counts = make(unfinished)
         arrays = {name: _write(unfinished / name, getattr(counts, name)) for name in _ARRAYS}
-        del counts
+        del counts  # Windows neither cuts nor renames what is mapped
+        for name, array in arrays.items():
+            os.truncate(unfinished / name, np.dtype(array.dtype).itemsize * array.length)
         for left_over in set(unfinished.iterdir()) - {unfinished / name for name in _ARRAYS}:
             left_over.unlink()  # intermediate files of the merge
         record = _CountsRecord(_VERSION, arrays)
-        (unfinished / _RECORD).write_text(json.dumps(to_json(record)))
+        (unfinished / _RECORD).write_text(json.dumps(to_json(record)), "utf-8")
         for name in (*_ARRAYS, _RECORD, ""):
             atomic.flush(unfinished / name)
         shutil.rmtree(path, ignore_errors=True)
@@ -243,11 +248,9 @@ def _write_folder(path: Path, make: Callable[[Path], Counts]) -> None:
 
 
 def _write(path: Path, array: npt.NDArray[Any]) -> _ArrayRecord:
-    """Write an array as a file, unless it is mapped from there already."""
+    """Write an array as a file, unless it is mapped from there already, from a longer one."""
     dtype = array.dtype.newbyteorder("<")
-    if path.exists():
-        os.truncate(path, array.nbytes)
-    else:
+    if not path.exists():
         with path.open("wb") as file:  # numpy's own tofile hides why a disk refuses
             file.write(np.ascontiguousarray(array, dtype).data)
     return _ArrayRecord(dtype.str, len(array))
