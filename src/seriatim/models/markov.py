@@ -9,6 +9,7 @@ Shapes: B rows, L elements of a chunk, V symbols, K symbols of `top`.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -80,15 +81,15 @@ class MarkovModel(SequenceModel):
             return self.fit_counts(self.count(corpus))
         padded, memory = self._padded(corpus), parse_memory(self.config.memory)
         with scratch(padded.fingerprint()) as folder:
-            counts = count_on_disk(
-                padded,
-                folder,
-                order=self.config.order,
-                num_symbols=self.num_symbols,
-                memory=memory,
-            )
-            _check_smoothing(counts, memory)
-            return self.fit_counts(counts)
+            return self._fit_on_disk(padded, folder, memory)
+
+    def _fit_on_disk(self, padded: PaddedCorpus, folder: Path, memory: int) -> dict[str, object]:
+        """On returning, no file in the folder is mapped, so that all can be removed."""
+        counts = count_on_disk(
+            padded, folder, order=self.config.order, num_symbols=self.num_symbols, memory=memory
+        )
+        _check_smoothing(counts, memory)
+        return self.fit_counts(counts)
 
     def count(self, corpus: TokenSequences) -> Counts:
         """The n-gram counts of a corpus, in memory, for `fit_counts` and `update_counts`.

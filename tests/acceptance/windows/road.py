@@ -10,7 +10,7 @@ from seriatim.cli import main
 _WORDS = ["the", "cat", "sät", "on", "mat", "—", "once", "a", "time", "dog", "“there”", "猫"]
 _SMALL = ("--hidden-size", "8", "--symbols", "word", "--quiet")
 _LSTM = ("fit", "train.txt", "--model", "lstm", *_SMALL, "--out", "lstm")
-_TRAINED = ("--model", "gru", *_SMALL, "--steps", "3")
+_TRAINED = ("--model", "gru", "--model-size", "16", "--symbols", "word", "--quiet", "--steps", "3")
 _COUNTED = ("fit", "train.txt", "--model", "markov", "--symbols", "word")
 _COMPARED = ("compare", "train.txt", "--symbols", "word", "--steps", "3", "--out", "compared")
 _COMMANDS = (
@@ -30,7 +30,7 @@ _COMMANDS = (
     (*_COMPARED, "--models", "markov,gru:hidden_size=8,rnn:hidden_size=8", "--resume"),
     ("report", "compared", "test.txt", "--limit", "200"),
     ("inspect", "lstm", "test.txt", "--out", "inside.html"),
-    ("fit", "pairs.tsv", "--task", "translate", *_TRAINED, "--out", "translator"),
+    ("fit", "pairs.tsv", "--task", "translation", *_TRAINED, "--out", "translator"),
     ("fit", "labels.tsv", "--task", "label", *_TRAINED, "--out", "labeller"),
 )
 

@@ -60,9 +60,9 @@ def _in_use(path: str) -> bool:
 
 
 def _check_name(path: str) -> None:
-    name = os.path.basename(path)
+    name = os.path.basename(os.path.realpath(path))
     is_reserved = name.partition(".")[0].lower() in _RESERVED
-    if is_reserved or any(c in '<>:"|?*\\' or c < " " for c in name) or name.endswith((".", " ")):
+    if is_reserved or any(c in '<>:"|?*\\' or c < " " for c in name) or name.rstrip(". ") != name:
         _refuse(errno.EINVAL, "no name of a file:", path)
 
 

@@ -228,7 +228,10 @@ def read_tensors(folder: Path, head: CheckpointHead) -> tuple[dict[str, Tensor],
         if checksum(path) != expected:
             raise damaged(folder, f"{name} is not what was written")
         try:
-            tensors[_BEST if name.startswith(_BEST) else _STATE] = safetensors.torch.load_file(path)
+            kind = _BEST if name.startswith(_BEST) else _STATE
+            # Copies: Windows would not remove the file while its mapping is in use.
+            mapped = safetensors.torch.load_file(path)
+            tensors[kind] = {key: value.clone() for key, value in mapped.items()}
         except DISK_ERRORS as error:
             raise damaged(folder, f"{name} cannot be read ({error})") from None
     return tensors[_STATE], tensors[_BEST]
