@@ -141,7 +141,7 @@ def test_resuming_a_finished_run_changes_nothing(
     refused(["fit", str(other), *begun[2:], *rest], 3, "was begun on other data", capsys)
     refused(["fit", text, *SMALL, "--steps", "3", *rest], 2, "steps was 2 and is 3", capsys)
     refused([*begun, "--model", "gru", *rest], 2, "another model: model.family was lstm", capsys)
-    refused([*begun, "--symbols", "word", *rest], 2, "was ['char'", capsys)
+    refused([*begun, "--symbols", "word", *rest], 2, "was ['auto'", capsys)
     refused([*begun, "--seed", "1", *rest], 2, "seed was 0 and is 1", capsys)
     refused([*begun, "--split", "0.7", "0.2", "0.1", *rest], 3, "other data", capsys)
     assert main(["fit", str(other), *begun[2:], *rest, "--allow-changed-data"]) == 0

@@ -192,16 +192,15 @@ def test_a_random_search_finds_what_a_search_written_out_finds(
     states = sources(model, count)
     end = END if has_end else None
     options: dict[str, Any] = {
-        "width": width,
         "max_length": max_length,
         "end": end,
         "alpha": alpha if has_end else 0.0,
     }
     with torch.inference_mode():
-        results = beam_search_rows(model, states, num_best=width, **options)
+        results = beam_search_rows(model, states, beam=width, num_best=width, **options)
         for i, result in enumerate(results):
             row: State = tree.select(states, torch.tensor([i]))
-            expected = written_out(model, row, **options)[:width]
+            expected = written_out(model, row, width=width, **options)[:width]
             assert [h.symbols for h in result] == [h.symbols for h in expected]
             assert [h.log_prob for h in result] == pytest.approx(
                 [h.log_prob for h in expected], abs=1e-9

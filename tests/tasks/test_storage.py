@@ -3,14 +3,16 @@
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seriatim.core import atomic
+from seriatim.core.tensor_file import write_tensors
 from seriatim.errors import ModelError, OutputError
 from seriatim.tasks import storage
 
@@ -84,11 +86,10 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_disk_that_is_really_full_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def to_full(tensors: object, path: Path) -> None:
-        with open("/dev/full", "wb") as file:
-            file.write(b"x" * 100_000)
+    def to_full(path: Path, tensors: Mapping[str, Tensor]) -> str:
+        return write_tensors(Path("/dev/full"), tensors)
 
-    monkeypatch.setattr("safetensors.torch.save_file", to_full)
+    monkeypatch.setattr(storage, "write_tensors", to_full)
     with pytest.raises(OutputError, match="No space left"):
         _save(tmp_path / "m")
     assert not (tmp_path / "m").exists()

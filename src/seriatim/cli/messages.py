@@ -205,7 +205,7 @@ def check_empty(arguments: Sequence[str]) -> None:
     command, *rest = arguments
     for i, value in enumerate(rest):
         before = rest[i - 1] if i else ""
-        if value.endswith("=") and value.startswith("--"):
+        if value.startswith("--") and value.find("=") == len(value) - 1:
             raise ConfigError(f"{value[:-1]} needs a value")
         if value or before in _MAY_BE_EMPTY:
             continue
