@@ -21,8 +21,8 @@ def _lstm(size: int, symbols: int = 65) -> SequenceModel:
 
 
 def test_small_products_are_not_divided_and_large_ones_are() -> None:
-    assert suited_threads(_lstm(64), 32, 128) == 1
-    assert suited_threads(_lstm(256), 32, 128) == 1
+    assert suited_threads(_lstm(64), 16, 64) == 1
+    assert 1 < suited_threads(_lstm(128), 16, 64) < 8
     assert suited_threads(_lstm(650), 256, 128) == 8
 
 
@@ -34,7 +34,7 @@ def test_the_rows_of_a_bounded_model_are_multiplied_at_once() -> None:
 
 
 def test_a_large_vocabulary_is_worth_threads() -> None:
-    assert suited_threads(_lstm(64, 5000), 32, 128) > suited_threads(_lstm(64), 32, 128)
+    assert suited_threads(_lstm(64, 5000), 16, 64) > suited_threads(_lstm(64), 16, 64)
 
 
 def test_a_number_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
 """How many threads a model's products are worth: a fact of the model, not a timing.
 
-Every product that torch divides among threads waits for all of them. Under other load a wait takes
-as long as a turn of the scheduler, thousands of times what a small product takes; so a thread is
-added for every `WORTH` multiplications of the product that takes the time of a step. A timing would
-choose differently from run to run, and sums of another number of threads differ in their last bits.
+Every product that torch divides among threads waits for all of them, so small ones are not divided:
+a thread is added for every `WORTH` multiplications of the product that takes the time of a step.
+(Under other load a wait takes as long as a turn of the scheduler, and one thread is faster for far
+larger products: then `--threads 1`.) A timing would choose differently from run to run, and sums of
+another number of threads differ in their last bits.
 
 Knows torch and the sizes of weights; no family.
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from seriatim.core.model import TargetModel
 
-WORTH = 32_000_000  # multiplications of a product for each thread
+WORTH = 600_000  # multiplications of a product for each thread
 
 _is_fixed = False  # whether somebody has named a number
 
