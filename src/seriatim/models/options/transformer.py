@@ -89,7 +89,13 @@ class Transformer(TransformerConfig, ModelConfig):
         {"model_size": 384, "num_layers": 6, "context": 128},
     )
     budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(
-        rate=3e-3, width_option="model_size", width=128, length=128, warmup=100, fewest=2_500
+        rate=3e-3,
+        width_option="model_size",
+        width=128,
+        length=128,
+        warmup=100,
+        rows=32,
+        fewest=1_200,
     )
 
     model_size: Size = 128
