@@ -203,7 +203,7 @@ def fit_help(bench: Bench) -> Iterator[Result]:
         lambda: _run([*SERIATIM, "fit", "--help"]),
         lambda: _run([sys.executable, "-c", "pass"]),
         max(5, bench.rounds),
-        0.1,
+        0.037,  # 0.3 s
         "python -c pass",
     )
 
