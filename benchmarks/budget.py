@@ -26,6 +26,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lived import machine_facts
+
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parents[0] / "shared" / "data"
 RESULTS = ROOT / "benchmarks" / "results" / "budget.json"
@@ -286,6 +288,17 @@ def table(found: Mapping[str, Cell], asked: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def read_cells(path: Path) -> dict[str, Cell]:
+    """The finished cells of this machine."""
+    if not path.exists():
+        return {}
+    record = json.loads(path.read_text())
+    if record["machine"] != machine_facts()["processor"]:
+        raise SystemExit(f"{path} was measured on {record['machine']}: give another --write")
+    cells: dict[str, Cell] = record["cells"]
+    return cells
+
+
 def main() -> None:
     """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -307,7 +320,7 @@ def main() -> None:
         print(json.dumps(run_peer(json.loads(asked.peer))))
         return
     began = time.monotonic()
-    found: dict[str, Cell] = json.loads(asked.write.read_text()) if asked.write.exists() else {}
+    found = read_cells(asked.write)
     place = Path(tempfile.gettempdir()) / f"seriatim-budget-{os.getpid()}"
     texts = {name: prepare(name, asked.folder, place) for name in asked.data}
     for key, text, seconds, who, options in cells(asked):
@@ -322,7 +335,8 @@ def main() -> None:
             found[key] = {**our_cell(texts[text], seconds, who, options), "options": options}
         print(f"{key}: {json.dumps(found[key])}", flush=True)
         asked.write.parent.mkdir(parents=True, exist_ok=True)
-        asked.write.write_text(json.dumps(found, indent=1) + "\n")
+        record = {"machine": machine_facts()["processor"], "cells": found}
+        asked.write.write_text(json.dumps(record, indent=1) + "\n")
     print(table(found, asked))
 
 

@@ -124,7 +124,7 @@ def main() -> None:
                 print(f"{name}: left out: {error}", flush=True)
     if options.write:
         _write(results)
-    print(json.dumps({"machine": _machine(), "rows": results}))
+    print(json.dumps({"machine": machine_facts(), "rows": results}))
 
 
 # ---- n-grams -------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def _shown(result: Result) -> str:
     )
 
 
-def _machine() -> dict[str, object]:
+def machine_facts() -> dict[str, object]:
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     name = re.search(r"^model name\s*: (.+)$", facts, re.M)
     return {
@@ -412,7 +412,7 @@ def _machine() -> dict[str, object]:
 
 def _write(results: dict[str, dict[str, object]]) -> None:
     """Rows measured now replace those of the same processor; other processors' stay."""
-    machine = _machine()
+    machine = machine_facts()
     key = f"{machine['processor']}{', AMX' if machine['has_amx'] else ''}, {machine['cores']} cores"
     record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     rows = {**record.get(key, {}).get("rows", {}), **results}

@@ -43,14 +43,13 @@ def test_many_prompts_are_continued_in_groups(
 
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_text_ends_before_a_stop_text(lm: st.LanguageModel, place: int) -> None:
-    added = lm.generate("the", 12, seed=2)[3:]
+    texts = {seed: lm.generate("the", 12, seed=seed)[3:] for seed in range(30)}
+    seed, added = next((seed, text) for seed, text in texts.items() if len(text) > 5)
     stop = added[place : place + 2]
-    if not stop:
-        pytest.skip("the text ended before")
     expected = "the" + added[: added.index(stop)]
-    assert lm.generate("the", 12, seed=2, stop=[stop, "never"]) == expected
-    assert "the" + "".join(lm.generating("the", 12, seed=2, stop=stop)) == expected
-    assert lm.generate("the", 12, seed=2, stop="never") == "the" + added
+    assert lm.generate("the", 12, seed=seed, stop=[stop, "never"]) == expected
+    assert "the" + "".join(lm.generating("the", 12, seed=seed, stop=stop)) == expected
+    assert lm.generate("the", 12, seed=seed, stop="never") == "the" + added
 
 
 def test_of_events_a_list_is_one_prompt_and_a_list_of_lists_several() -> None:
