@@ -26,7 +26,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lived import machine_facts
+from benchmarks.processor import processor_name
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parents[0] / "shared" / "data"
@@ -293,7 +293,7 @@ def read_cells(path: Path) -> dict[str, Cell]:
     if not path.exists():
         return {}
     record = json.loads(path.read_text())
-    if record["machine"] != machine_facts()["processor"]:
+    if record["machine"] != processor_name():
         raise SystemExit(f"{path} was measured on {record['machine']}: give another --write")
     cells: dict[str, Cell] = record["cells"]
     return cells
@@ -335,7 +335,7 @@ def main() -> None:
             found[key] = {**our_cell(texts[text], seconds, who, options), "options": options}
         print(f"{key}: {json.dumps(found[key])}", flush=True)
         asked.write.parent.mkdir(parents=True, exist_ok=True)
-        record = {"machine": machine_facts()["processor"], "cells": found}
+        record = {"machine": processor_name(), "cells": found}
         asked.write.write_text(json.dumps(record, indent=1) + "\n")
     print(table(found, asked))
 

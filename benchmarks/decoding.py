@@ -27,15 +27,16 @@ from typing import Any
 import torch
 
 import seriatim as st
-from benchmarks.training import machine_name
+from benchmarks.processor import processor_name
+from benchmarks.training import V, gpt2
 from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
 from seriatim.decode.greedy import greedy_search
 from seriatim.export import ctranslate2 as exporting
 from seriatim.models.build import build_model
 
-V, STEPS = 10_000, 64
-SIZE, LAYERS, HEADS, CONTEXT = 384, 6, 6, 256
+STEPS = 64
+SIZE, LAYERS, HEADS, CONTEXT = 384, 6, 6, 256  # as many heads as `gpt2` has
 Search = Callable[[], Any]
 CASES: Mapping[str, tuple[int, int]] = {  # rows, beam
     "greedy, alone": (1, 1),
@@ -126,22 +127,12 @@ def their_search(generator: Any, rows: int, width: int) -> Search:
 
 def hugging_face_search(rows: int, width: int) -> Search | None:
     """Greedy and beam search by transformers' GPT-2 of the same size; None: not installed."""
-    try:
-        from transformers import GPT2Config, GPT2LMHeadModel, logging
-    except ImportError:
+    model = gpt2(SIZE, LAYERS, CONTEXT)
+    if model is None:
         return None
+    from transformers import logging
+
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=V,
-        n_positions=CONTEXT,
-        n_embd=SIZE,
-        n_layer=LAYERS,
-        n_head=HEADS,
-        bos_token_id=1,
-        eos_token_id=1,
-    )
-    model: Any = GPT2LMHeadModel(config)
     model.eval()
     prompt = torch.ones(rows, 1, dtype=torch.int64)
 
@@ -232,7 +223,7 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     found = decoding(given.seconds, given.rounds, given.only, not given.no_hugging_face)
-    print(json.dumps({"processor": machine_name(), "threads": torch.get_num_threads(), **found}))
+    print(json.dumps({"processor": processor_name(), "threads": torch.get_num_threads(), **found}))
 
 
 if __name__ == "__main__":

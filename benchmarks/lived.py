@@ -32,6 +32,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from benchmarks.processor import processor_facts, processor_name
+
 Json: TypeAlias = dict[str, Any]
 RESULTS = Path(__file__).parent / "results" / "lived.json"
 SERIATIM = [sys.executable, "-m", "seriatim"]
@@ -124,7 +126,7 @@ def main() -> None:
                 print(f"{name}: left out: {error}", flush=True)
     if options.write:
         _write(results)
-    print(json.dumps({"machine": machine_facts(), "rows": results}))
+    print(json.dumps({"machine": _machine(), "rows": results}))
 
 
 # ---- n-grams -------------------------------------------------------------------------------------
@@ -398,11 +400,10 @@ def _shown(result: Result) -> str:
     )
 
 
-def machine_facts() -> dict[str, object]:
-    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = re.search(r"^model name\s*: (.+)$", facts, re.M)
+def _machine() -> dict[str, object]:
+    facts = processor_facts()
     return {
-        "processor": name[1] if name else platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "has_avx512_bf16": "avx512_bf16" in facts,
         "has_amx": "amx_bf16" in facts,
@@ -412,7 +413,7 @@ def machine_facts() -> dict[str, object]:
 
 def _write(results: dict[str, dict[str, object]]) -> None:
     """Rows measured now replace those of the same processor; other processors' stay."""
-    machine = machine_facts()
+    machine = _machine()
     key = f"{machine['processor']}{', AMX' if machine['has_amx'] else ''}, {machine['cores']} cores"
     record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     rows = {**record.get(key, {}).get("rows", {}), **results}

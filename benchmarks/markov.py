@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.processor import processor_name
+
 RESULTS = Path(__file__).parent / "results" / "markov.json"
 
 
@@ -234,7 +236,7 @@ def _in_words(symbols: Any, text: str) -> Any:
 def machine() -> dict[str, Any]:
     """Where this ran, and how busy it was."""
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),

@@ -12,7 +12,6 @@ rau in an environment of its own, given by `--rau PATH/bin/rau`.
 import argparse
 import json
 import math
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import torch
 import seriatim as st
 from benchmarks import plain
 from benchmarks.peak import peak_bytes
+from benchmarks.processor import processor_facts, processor_name
 from benchmarks.run import our_symbols, rate, tokens
 from seriatim.core import distributions
 from seriatim.data.batches.corpus import batch_source
@@ -78,16 +78,6 @@ def copying(seconds: float) -> float:
     return rate(steps(), seconds) * 2 * a.nbytes / 1e9
 
 
-def machine_name() -> str:
-    """The processor's name."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.machine()
-
-
 def machine(protocol: Protocol) -> dict[str, Any]:
     """The processor and its limits."""
     found = [
@@ -96,8 +86,8 @@ def machine(protocol: Protocol) -> dict[str, Any]:
     ]
     float32, bf16, copies = (statistics.median(column) for column in zip(*found, strict=True))
     return {
-        "processor": machine_name(),
-        "has_amx": "amx_bf16" in Path("/proc/cpuinfo").read_text(),
+        "processor": processor_name(),
+        "has_amx": "amx_bf16" in processor_facts(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "float32_product_gflops": float32,
@@ -208,12 +198,20 @@ def transformer(protocol: Protocol) -> dict[str, Any]:
 
 
 def _gpt2(rows: int, length: int, size: int, layers: int) -> Steps:
+    model = gpt2(size, layers, length)
+    if model is not None:
+        return _gpt2_steps(model.train(), rows, length)
+    print("transformers is not installed: a plain Transformer stands in for its GPT-2")
+    stand_in = plain.Transformer(V, size, layers, 6, length)
+    return plain.training_steps(stand_in, tokens(V), rows, length)
+
+
+def gpt2(size: int, layers: int, length: int) -> Any | None:
+    """GPT-2 of transformers over V symbols, with 6 heads; None: it is not installed."""
     try:
         from transformers import GPT2Config, GPT2LMHeadModel
     except ImportError:
-        print("transformers is not installed: a plain Transformer stands in for its GPT-2")
-        model = plain.Transformer(V, size, layers, 6, length)
-        return plain.training_steps(model, tokens(V), rows, length)
+        return None
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=V,
@@ -224,7 +222,7 @@ def _gpt2(rows: int, length: int, size: int, layers: int) -> Steps:
         bos_token_id=1,
         eos_token_id=1,
     )
-    return _gpt2_steps(GPT2LMHeadModel(config).train(), rows, length)
+    return GPT2LMHeadModel(config)
 
 
 def _gpt2_steps(model: Any, rows: int, length: int) -> Steps:

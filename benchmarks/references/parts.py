@@ -1,7 +1,7 @@
 """Parts of a reference run: each runs once, is stored when finished, and all are gathered."""
 
 import json
-import platform
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 
 import seriatim
+from benchmarks.processor import processor_name
 
 Job: TypeAlias = Callable[[Path], dict[str, Any]]  # takes a folder of its own
 
@@ -68,9 +69,4 @@ class Parts:
 
 def machine() -> str:
     """The processor, as the operating system names it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = []
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+    return f"{os.cpu_count()} x {processor_name()}"

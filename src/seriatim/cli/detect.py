@@ -3,7 +3,6 @@
 Knows options and how results are printed; verdicts are made in `tasks.anomalies`.
 """
 
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.follow import follow_events
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
+from seriatim.cli.rows import RowPrinter, check_form
 from seriatim.cli.stdin_file import STDIN, File, given_file
-from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
@@ -170,39 +169,6 @@ def open_data(
     )
     print_notes(source)
     return source
-
-
-def check_form(*, csv: bool, json: bool) -> None:
-    """
-    Raises:
-        ConfigError: if both were asked for.
-    """
-    if csv and json:
-        raise ConfigError("--csv and --json were given: give one of them")
-
-
-class RowPrinter:
-    """Prints rows as CSV, or with tabs for people."""
-
-    def __init__(self, columns: Sequence[str], *, is_csv: bool) -> None:
-        self._columns, self._is_csv = columns, is_csv
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
-
-    def head(self, *, is_shown: bool = True) -> None:
-        """The names of the columns."""
-        if is_shown and self._is_csv:
-            self._writer.writerow(self._columns)
-        elif is_shown:
-            print("\t".join(name.replace("_", " ") for name in self._columns))
-
-    def row(self, cells: Sequence[object]) -> None:
-        """One row."""
-        from seriatim.tasks.record_table import csv_cells, tabbed
-
-        if self._is_csv:
-            self._writer.writerow(csv_cells(cells))
-        else:
-            print(tabbed(cells))
 
 
 def _loaded(model: Path, command: str, threads: int | None) -> "LanguageModel":

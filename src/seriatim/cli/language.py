@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from seriatim.cli.detect import RowPrinter, check_form
 from seriatim.cli.fit_request import FileOptions, PairFiles, ReadingOptions, one_part
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import given_prompt
 from seriatim.cli.rounding import Precision, note_rounding
+from seriatim.cli.rows import RowPrinter, check_form
 from seriatim.cli.stdin_file import given_part
 from seriatim.errors import ConfigError, ContractError
 from seriatim.report.terminal import text_table

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from seriatim.cli.detect import RowPrinter, check_form
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.output import Flag, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
+from seriatim.cli.rows import RowPrinter, check_form
 from seriatim.cli.stdin_file import STDIN, File, given_file
 from seriatim.errors import ConfigError
 

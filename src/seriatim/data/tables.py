@@ -8,7 +8,6 @@ Knows formats, columns and rows. Does not know line ends inside values, or symbo
 """
 
 import csv
-import importlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +20,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from seriatim.core.extras import import_extra
 from seriatim.core.validation import did_you_mean
 from seriatim.data import fasta
 from seriatim.data.files import read_blocks, split_lines
 from seriatim.data.order_keys import Instant, OrderKeys
-from seriatim.errors import ConfigError, DataError, MissingExtraError
+from seriatim.errors import ConfigError, DataError
 
 Text: TypeAlias = str | list[str]
 # Columns by name, or by number from 1 in a table without a header; None: `text`, or the only one.
@@ -501,12 +501,10 @@ def _to_python(column: Any, arrow: Any) -> list[Any]:
 
 
 def _import_parquet(path: Path) -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise MissingExtraError(
-            f"{path} is a parquet file, and reading it needs pyarrow: pip install 'seriatim[data]'"
-        ) from None
+    message = (
+        f"{path} is a parquet file, and reading it needs pyarrow: pip install 'seriatim[data]'"
+    )
+    return import_extra("pyarrow", message), import_extra("pyarrow.parquet", message)
 
 
 # ---- one row per event --------------------------------------------------------------------------

@@ -10,7 +10,6 @@ Knows encoder-decoders, vocabularies and CTranslate2's specification; no decodin
 Shapes: D features, H heads, d_k the size of a key of one head, P positions.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
@@ -22,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seriatim.core.extras import import_extra
 from seriatim.data.vocab.bpe import BPEVocabulary
 from seriatim.data.vocab.vocabulary import END, Vocabulary
-from seriatim.errors import ConfigError, MissingExtraError, OutputError
+from seriatim.errors import ConfigError
+from seriatim.export.checks import new_folder
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
 from seriatim.layers.positions import sinusoids
@@ -137,9 +138,7 @@ def model_to_ctranslate2(
             f"{source_names[source_boundary]!r} and the target with {end!r}: fit with a joint "
             "vocabulary"
         )
-    folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists: choose another name, or remove it first")
+    folder = new_folder(path)
     spec = _spec(model, num_positions)
     spec.register_source_vocabulary(list(source_names))
     spec.register_target_vocabulary(list(target_names))
@@ -172,12 +171,10 @@ def unsupported(config: Seq2Seq) -> str | None:
 
 
 def _library(module: str) -> Any:
-    try:
-        return importlib.import_module(f"ctranslate2.{module}")
-    except ImportError as missing:
-        raise MissingExtraError(
-            "this export needs ctranslate2, which is not installed: pip install 'seriatim[ct2]'"
-        ) from missing
+    return import_extra(
+        f"ctranslate2.{module}",
+        "this export needs ctranslate2, which is not installed: pip install 'seriatim[ct2]'",
+    )
 
 
 def _spec(model: Seq2SeqModel, num_positions: int) -> Spec:

@@ -6,7 +6,7 @@ window: it agrees within the context only.) The folder has config.json, model.sa
 tokenizer.json for whatever symbols the model has, and a model card.
 
 No folder appears before transformers has loaded it and agrees with the model at batch 1 and 3,
-three times beyond the context, to `TOLERANCE`, and its tokenizer with the vocabulary.
+three times beyond the context, to `checks.TOLERANCE`, and its tokenizer with the vocabulary.
 
 Knows the Transformer's weights, vocabularies and the record of training.
 
@@ -14,7 +14,6 @@ Shapes: B rows, L symbols, V symbols of the vocabulary, D features, H heads.
 """
 
 import dataclasses
-import importlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -29,9 +28,11 @@ from torch import Tensor
 
 from seriatim.core import atomic
 from seriatim.core.batch import Batch
+from seriatim.core.extras import import_extra
 from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.errors import ConfigError, MissingExtraError, OutputError
+from seriatim.errors import ConfigError, OutputError
+from seriatim.export.checks import ROWS, checked_difference, new_folder
 from seriatim.export.tokenizer_json import end_token, tokenizer_json
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
@@ -39,9 +40,6 @@ from seriatim.layers.positions import BASE
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer import TransformerModel
 from seriatim.tasks.language_model import LanguageModel
-
-TOLERANCE = 1e-5  # of a log-probability in nats, relative to 1 + |ln p|
-_ROWS = (1, 3)
 
 
 def language_model_to_huggingface(model: LanguageModel, path: str | PathLike[str]) -> float:
@@ -73,9 +71,7 @@ def language_model_to_huggingface(model: LanguageModel, path: str | PathLike[str
     if reason is not None:
         raise ConfigError(f"Mistral's shape cannot hold this model: {reason}")
     library = _library()
-    folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists: choose another name, or remove it first")
+    folder = new_folder(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = atomic.make_folder(folder.parent, f".{folder.name}.")
     try:
@@ -253,7 +249,7 @@ def _check_model(library: Any, folder: Path, network: TransformerModel) -> float
     library.utils.logging.disable_progress_bar()
     theirs = library.AutoModelForCausalLM.from_pretrained(folder).float().eval()
     length, largest = 3 * network.config.context, 0.0
-    for rows in _ROWS:
+    for rows in ROWS:
         generator = torch.Generator().manual_seed(rows)
         x = torch.randint(network.num_symbols, (rows, length + 1), generator=generator)
         x[:, 0] = network.boundary
@@ -263,12 +259,10 @@ def _check_model(library: Any, folder: Path, network: TransformerModel) -> float
             ours = network.log_prob(batch).float().cpu()
             logits = theirs(input_ids=x[:, :-1]).logits.log_softmax(-1)
         scores = logits.gather(-1, x[:, 1:, None])[..., 0]
-        difference = float(((scores - ours).abs() / (1 + ours.abs())).max())
-        if not difference <= TOLERANCE:
-            raise OutputError(
-                f"transformers' log-probabilities differ from the model's by {difference:.2g} in a "
-                f"batch of {rows}, and {TOLERANCE:g} is allowed: the folder is not written"
-            )
+        where = f"in a batch of {rows}"
+        difference = checked_difference(
+            ours.numpy(), scores.numpy(), tool="transformers'", where=where, what="folder"
+        )
         largest = max(largest, difference)
     return largest
 
@@ -289,10 +283,8 @@ def _check_tokenizer(library: Any, folder: Path, vocabulary: Vocabulary) -> None
 
 
 def _library() -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as missing:
-        raise MissingExtraError(
-            "this export needs transformers, which is not installed: pip install "
-            "'seriatim[huggingface]'"
-        ) from missing
+    return import_extra(
+        "transformers",
+        "this export needs transformers, which is not installed: pip install "
+        "'seriatim[huggingface]'",
+    )

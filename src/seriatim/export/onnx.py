@@ -8,7 +8,7 @@ symbol with the state that came back. The batch is dynamic. What a program needs
 file's metadata: names, shapes and start of the state, the boundary, and the text of every symbol.
 
 No file is written before onnxruntime has agreed with the model, step by step, at batch 1 and 3 and
-three times beyond the context, to `TOLERANCE`.
+three times beyond the context, to `checks.TOLERANCE`.
 
 Knows language models and vocabularies; no family: whatever state a model has becomes inputs and
 outputs.
@@ -18,7 +18,6 @@ Shapes: B rows, V symbols.
 
 import contextlib
 import copy
-import importlib
 import json
 import logging
 import warnings
@@ -35,18 +34,18 @@ from torch import Tensor, nn
 
 from seriatim.core import atomic, tree
 from seriatim.core.distributions import Discrete
+from seriatim.core.extras import import_extra
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.errors import ConfigError, MissingExtraError, OutputError
+from seriatim.errors import ConfigError, OutputError
+from seriatim.export.checks import ROWS, checked_difference
 from seriatim.tasks.language_model import LanguageModel
 
 Proto: TypeAlias = Any  # of the package onnx, which has no complete types
 Feed: TypeAlias = dict[str, NDArray[Any]]
 
 FORMAT = 1
-TOLERANCE = 1e-5  # of a log-probability in nats, relative to 1 + |ln p|
 STEPS_OF_UNBOUNDED = 100  # how far models without a bound on their context are checked
-_ROWS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def check_step(
         The largest difference, in nats relative to 1 + |ln p|.
 
     Raises:
-        OutputError: if it exceeds `TOLERANCE`, or onnxruntime refuses the graph.
+        OutputError: if it exceeds `checks.TOLERANCE`, or onnxruntime refuses the graph.
         MissingExtraError: onnxruntime is not installed.
     """
     runtime = _library("onnxruntime")
@@ -277,7 +276,7 @@ def check_step(
             f"onnxruntime refuses the graph, so it is not written: {error}"
         ) from error
     largest = 0.0
-    for rows in _ROWS:
+    for rows in ROWS:
         symbols = np.random.default_rng(rows).integers(0, model.num_symbols, (steps, rows))
         symbols[0] = model.boundary
         carry = model.empty(rows, capacity=None)
@@ -286,13 +285,10 @@ def check_step(
             ours, carry = _our_step(model, carry, torch.from_numpy(symbol))
             theirs, *after = session.run(None, {"symbol": symbol, **feed})
             feed = {s.input: value for s, value in zip(states, after, strict=True)}
-            difference = float((np.abs(theirs - ours) / (1 + np.abs(ours))).max())
-            if not difference <= TOLERANCE:
-                raise OutputError(
-                    f"onnxruntime's log-probabilities differ from the model's by {difference:.2g} "
-                    f"at symbol {position + 1} of a batch of {rows}, and {TOLERANCE:g} is allowed: "
-                    "the file is not written"
-                )
+            where = f"at symbol {position + 1} of a batch of {rows}"
+            difference = checked_difference(
+                ours, theirs, tool="onnxruntime's", where=where, what="file"
+            )
             largest = max(largest, difference)
     return largest
 
@@ -313,12 +309,9 @@ def _start(state: StateInput, rows: int) -> NDArray[Any]:
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as missing:
-        raise MissingExtraError(
-            f"this export needs {name}, which is not installed: pip install 'seriatim[export]'"
-        ) from missing
+    return import_extra(
+        name, f"this export needs {name}, which is not installed: pip install 'seriatim[export]'"
+    )
 
 
 @contextlib.contextmanager

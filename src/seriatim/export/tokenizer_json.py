@@ -12,6 +12,7 @@ from typing import Any
 
 from seriatim.core.records import Json
 from seriatim.data.vocab.bpe import BPEVocabulary
+from seriatim.data.vocab.byte import byte_characters
 from seriatim.data.vocab.vocabulary import END, LINE_END, Vocabulary
 from seriatim.errors import ConfigError
 
@@ -64,7 +65,7 @@ def end_token(vocabulary: Vocabulary) -> str | None:
 
 def _tokens(vocabulary: Vocabulary) -> list[str]:
     if vocabulary.kind == "byte":
-        names = _byte_characters()
+        names = byte_characters()
         return [*names, END] if vocabulary.is_document else names
     symbols = range(vocabulary.num_symbols)
     texts = [vocabulary.decode([i]) for i in symbols]
@@ -72,13 +73,6 @@ def _tokens(vocabulary: Vocabulary) -> list[str]:
         texts[vocabulary.unknown] = vocabulary.name(vocabulary.unknown)
     texts[vocabulary.boundary] = END if vocabulary.is_document else LINE_END
     return texts
-
-
-def _byte_characters() -> list[str]:
-    """The printable character that stands for each byte (Radford et al. 2019)."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
 def _added(vocabulary: Vocabulary) -> Json:

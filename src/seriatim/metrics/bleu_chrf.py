@@ -5,7 +5,6 @@ Requires the extra `text`. Knows strings; no model.
 Shapes: N sentences, F counts of each sentence, R resamples.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -13,8 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seriatim.core.extras import import_extra
 from seriatim.decode.mbr import ChrF
-from seriatim.errors import ConfigError, DataError, MissingExtraError
+from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.bootstrap import Floats, PairedComparison, paired_bootstrap
 
 _ORDER = 4  # the longest n-grams of BLEU
@@ -145,12 +145,9 @@ def compare_scores(
 
 
 def _sacrebleu() -> Any:
-    try:
-        return importlib.import_module("sacrebleu.metrics")
-    except ImportError as missing:
-        raise MissingExtraError(
-            "BLEU and chrF need sacrebleu: pip install 'seriatim[text]'"
-        ) from missing
+    return import_extra(
+        "sacrebleu.metrics", "BLEU and chrF need sacrebleu: pip install 'seriatim[text]'"
+    )
 
 
 def _lists(hypotheses: Sequence[str], references: References) -> list[list[str]]:

@@ -40,6 +40,11 @@ class SampleLimit:
     symbols: int | None = None
     seconds: float | None = None
 
+    @classmethod
+    def of_symbols(cls, symbols: int | None) -> "SampleLimit | None":
+        """The most symbols to score; None: all."""
+        return None if symbols is None else cls(symbols=symbols)
+
 
 @dataclass(frozen=True)
 class Coverage:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from seriatim.core.extras import import_extra
 from seriatim.core.records import Json
-from seriatim.errors import DataError, MissingExtraError
+from seriatim.errors import DataError
 from seriatim.report.tables import Cell, table_html
 
 Spec: TypeAlias = dict[str, Any]  # Vega-Lite
@@ -58,15 +59,8 @@ def require(module: str) -> Any:
     Raises:
         MissingExtraError: if it is not installed; the message says how to install it.
     """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = module.replace("_", "-")
-        raise MissingExtraError(
-            f'plots need the package {package}: pip install "seriatim[report]"'
-        ) from None
+    package = module.replace("_", "-")
+    return import_extra(module, f'plots need the package {package}: pip install "seriatim[report]"')
 
 
 def vega_lite_version() -> str:

@@ -255,10 +255,6 @@ class EventTable(RecordTable[DetectedEvent]):
         """The names of the columns."""
         return EVENT_COLUMNS
 
-    def cells(self, row: DetectedEvent) -> tuple[Any, ...]:
-        """The values of a row."""
-        return row.cells()
-
     @property
     def anomalies(self) -> list[DetectedEvent]:
         """The events that are anomalies."""
@@ -276,10 +272,6 @@ class SequenceTable(RecordTable[SequenceSurprisal]):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
         return COLUMNS
-
-    def cells(self, row: SequenceSurprisal) -> tuple[Any, ...]:
-        """The values of a row."""
-        return row.cells()
 
     @property
     def anomalies(self) -> list[SequenceSurprisal]:

@@ -15,7 +15,6 @@ from seriatim.tasks.budget_policy import OVERHEAD, BudgetChoice
 from seriatim.train.budget import timed_step
 from seriatim.train.options import TrainingOptions
 
-__all__ = ["BudgetChoice", "choose_batches"]
 ENOUGH = 1_000  # updates
 LEAST = {"token_budget": 512, "batch_size": 8}
 

@@ -39,7 +39,8 @@ from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
-from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
+from seriatim.tasks.budget_batches import choose_batches
+from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import EachScore
@@ -377,9 +378,8 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
         check_labelled(pairs, labels)
         examples = _examples(pairs, symbols, labels)
         check_unknown(self._unknown(examples), pairs.name, allow=allow_unknown)
-        sample = None if limit is None else SampleLimit(symbols=limit)
         with shown_in_python(progress) as progress:
-            return self._score(examples, sample, progress)
+            return self._score(examples, SampleLimit.of_symbols(limit), progress)
 
     def score_each(
         self,

@@ -334,7 +334,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
                 corpus,
                 exact=exact,
                 restart_every=restart_every,
-                limit=None if limit is None else SampleLimit(symbols=limit),
+                limit=SampleLimit.of_symbols(limit),
                 progress=progress,
             )
         return score_of(scored, corpus, symbols, source=source, speller=self._speller)

@@ -5,15 +5,15 @@ Knows rows and columns; no model and no text. pandas and polars are imported whe
 
 import csv
 import html
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
+from seriatim.core.extras import import_extra
 from seriatim.core.records import Json
-from seriatim.errors import ConfigError, MissingExtraError, OutputError
+from seriatim.errors import ConfigError, OutputError
 from seriatim.report.terminal import text_table
 
 RowT = TypeVar("RowT")
@@ -35,9 +35,9 @@ class RecordTable(ABC, Sequence[RowT], Generic[RowT]):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
 
-    @abstractmethod
     def cells(self, row: RowT) -> tuple[Any, ...]:
-        """The values of a row, one for each column; None: there is none."""
+        """The values of a row, its attributes of the columns' names; None: there is none."""
+        return tuple(getattr(row, name) for name in self.columns)
 
     @abstractmethod
     def summary(self) -> str:
@@ -188,9 +188,6 @@ def csv_cells(values: Sequence[object]) -> list[object]:
 
 
 def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(
-            f"to_{name} needs {name}: pip install {name}, or write a file with to_csv"
-        ) from None
+    return import_extra(
+        name, f"to_{name} needs {name}: pip install {name}, or write a file with to_csv"
+    )

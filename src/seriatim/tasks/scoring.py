@@ -18,9 +18,8 @@ from seriatim.metrics.score import Score, score_text
 from seriatim.tasks.speller import spelling_bits
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
-from seriatim.train.options import TrainingOptions
+from seriatim.train.options import SCORING_FRACTION, TrainingOptions
 
-SCORING_FRACTION = 0.05  # of a budget in minutes: what the final scores may take
 EVERY_TRAINED = 10  # without one: a part has at most a tenth of the symbols that were trained on
 AT_LEAST = 65_536  # symbols of a part that are scored in any case
 _SPELLED = 2_000  # lines, documents or pieces of a text whose unknown words are spelled

@@ -145,9 +145,9 @@ class SurprisalJudge(ABC):
             DataError: if there are too few of them for this rate.
         """
         check_rate(false_alarms, per)
-        found = self.sequence_bits(normal, allow_unknown=allow_unknown, progress=progress)
-        name = self._open(normal).name
-        self.alarm = choose_threshold(found, false_alarms=false_alarms, per=per, name=name)
+        source = self._open(normal)
+        found = self.sequence_bits(source, allow_unknown=allow_unknown, progress=progress)
+        self.alarm = choose_threshold(found, false_alarms=false_alarms, per=per, name=source.name)
         return self.alarm
 
     def detect(
@@ -180,14 +180,16 @@ class SurprisalJudge(ABC):
         Raises:
             ConfigError: if there is none, or it is not a number.
         """
-        if threshold is None and self.alarm is None:
+        if threshold is None:
+            if self.alarm is not None:
+                return self.alarm.bits
             raise ConfigError(
                 "the model has no threshold yet: choose one on normal data (seriatim threshold "
                 "MODEL NORMAL, in Python lm.threshold), or give one in bits"
             )
-        if threshold is not None and not math.isfinite(threshold):
+        if not math.isfinite(threshold):
             raise ConfigError(f"threshold = {threshold:g}: give a number of bits")
-        return self.alarm.bits if threshold is None and self.alarm else float(threshold or 0)
+        return float(threshold)
 
     def _given(self, text: Any, column: str | None) -> tuple[list[Text], bool]:
         """The texts of what `surprisal` takes, and whether they are one text."""

@@ -93,10 +93,6 @@ class SurprisalTable(RecordTable[Surprisal]):
         """sentence, symbol or word, start, end, bits, unknown."""
         return "sentence", self.by, "start", "end", "bits", "unknown"
 
-    def cells(self, row: Surprisal) -> tuple[Any, ...]:
-        """The values of a row."""
-        return row.sentence, row.text, row.start, row.end, row.bits, row.unknown
-
     def summary(self) -> str:
         """The total, the mean, and the unknown rows with what their spelling costs."""
         total, number = self.bits, len(self.rows)

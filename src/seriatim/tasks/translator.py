@@ -50,7 +50,8 @@ from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName
 from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
-from seriatim.tasks.budget_batches import BudgetChoice, choose_batches
+from seriatim.tasks.budget_batches import choose_batches
+from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import EachScore
@@ -430,7 +431,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         pair, and `Task.score` for the arguments. Targets are read as wholes, exact or not.
         """
         refuse_restart(restart_every, self.noun)
-        sample = None if limit is None else SampleLimit(symbols=limit)
+        sample = SampleLimit.of_symbols(limit)
         pairs = open_pairs(data)
         with shown_in_python(progress) as progress:
             return self._score_part(pairs, self._corpus(pairs, allow_unknown), sample, progress)

@@ -8,7 +8,9 @@ which it can be repeated by steps, without a clock.
 import math
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import BatchSource, EvaluationPass
@@ -16,7 +18,7 @@ from seriatim.report.terminal import count_noun
 from seriatim.train.callbacks.callbacks import Clock
 from seriatim.train.distributed import ALONE, Ranks, current
 from seriatim.train.evaluation import mean_nats
-from seriatim.train.options import DEFAULT_STEPS, TrainingOptions
+from seriatim.train.options import DEFAULT_STEPS, SCORING_FRACTION, TrainingOptions
 from seriatim.train.pace import Stretch, read_pace
 from seriatim.train.precision import process_settings
 from seriatim.train.trainer import Trainer
@@ -26,7 +28,6 @@ MIN_EVALUATED = 16_384  # fewer validation symbols than this say little
 LEAST_EVALUATED = 2_048  # in runs so short that more would take too much of their time
 EVALUATION_FRACTION = 0.05  # of the time given, for all evaluations together
 MOST_EVALUATING = 0.1  # of the time left, where even short evaluations take long
-SCORING_FRACTION = 0.05  # of the time given, at most, left for the final scores
 SAVING = 0.3  # seconds left for writing the model
 CALIBRATION_FRACTION = 0.02  # of the time given, for measuring steps
 MAX_CALIBRATION = 4.0  # seconds
@@ -228,11 +229,10 @@ class Planner:
         """
         trainer = Trainer(trial.train(), self.source, self.options, DEFAULT_STEPS, self.ranks)
         seconds: list[float] = []
-        while not seconds or (sum(seconds) < allowance and len(seconds) < MAX_MEASURED):
-            began = clock()
-            trainer.update()
-            trainer.flush()
-            seconds.append(self.ranks.longest(clock() - began))
+        for update in islice(update_seconds(trainer, self.ranks, clock), MAX_MEASURED):
+            seconds.append(update)
+            if sum(seconds) >= allowance:
+                break
         later = seconds[len(seconds) // 2 :]  # the first steps set kernels and memory up
         return max(statistics.median(later), 1e-9)
 
@@ -258,15 +258,20 @@ def timed_step(model: TargetModel, source: BatchSource, options: TrainingOptions
         # Alone: a model that is tried out is not laid out over the processes.
         trainer = Trainer(model.train(), source, options, DEFAULT_STEPS, ALONE)
         try:
-            seconds: list[float] = []
-            while len(seconds) < WARM + TRIED:
-                began = time.perf_counter()
-                trainer.update()
-                trainer.flush()
-                seconds.append(ranks.longest(time.perf_counter() - began))
+            updates = update_seconds(trainer, ranks, time.perf_counter)
+            seconds = list(islice(updates, WARM, WARM + TRIED))
         finally:
             trainer.release()
-    return max(statistics.median(seconds[WARM:]) / ranks.size, 1e-9)
+    return max(statistics.median(seconds) / ranks.size, 1e-9)
+
+
+def update_seconds(trainer: Trainer, ranks: Ranks, clock: Clock) -> Iterator[float]:
+    """The seconds that each update takes on the slowest rank, for as long as they are asked for."""
+    while True:
+        began = clock()
+        trainer.update()
+        trainer.flush()
+        yield ranks.longest(clock() - began)
 
 
 def requested_steps(options: TrainingOptions, source: BatchSource) -> int:

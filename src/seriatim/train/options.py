@@ -20,6 +20,7 @@ Fraction = Annotated[float, Interval(ge=0.0, le=1.0)]
 Below1 = Annotated[float, Interval(ge=0.0, lt=1.0)]
 
 DEFAULT_STEPS = 2000
+SCORING_FRACTION = 0.05  # of a budget in minutes: what the final scores may take
 BUDGETS = ("steps", "epochs", "minutes")  # at most one is given
 # The default (learning rate, weight decay) of each optimizer, to which they mean different things.
 RATES: Mapping[str, tuple[float, float]] = {"adamw": (2e-3, 0.01), "sgd": (1.0, 0.0)}

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seriatim.core.records import Json
-from seriatim.data.vocab.byte import Utf8Decoder, name_bytes
+from seriatim.data.vocab.byte import Utf8Decoder, byte_characters, name_bytes
 from seriatim.data.vocab.vocabulary import (
     END,
     LINE_END,
@@ -52,17 +52,6 @@ _FULL_TRAINING_BYTES = 1 << 24
 _UNIT_BYTES = 256
 _TRAINING_CHARACTERS = 1 << 12  # of each text for the trainer, which buffers 256 texts
 _CUT = re.compile(r"(?<=\n)|(?<=\S)(?= )")
-
-
-def _byte_names() -> dict[str, int]:
-    """The printable character that stands for each byte in the tokenizer's JSON.
-
-    Bytes that Latin-1 prints stand for themselves, the others for U+0100 and on, in order.
-    """
-    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in own]
-    names = {chr(byte): byte for byte in own}
-    return names | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 class _IdsByPart(dict[str, Sequence[int]]):
@@ -192,7 +181,7 @@ def _pieces(tokenizer: "Tokenizer") -> list[bytes]:
     Raises:
         ConfigError: if the tokenizer is not one of bytes with ids 0, 1, 2 and so on.
     """
-    names = _byte_names()
+    names = {character: byte for byte, character in enumerate(byte_characters())}
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     by_id = sorted(vocabulary, key=vocabulary.__getitem__)
     if sorted(vocabulary.values()) != list(range(len(by_id))):

@@ -38,6 +38,17 @@ class Utf8Decoder(TextDecoder):
         return self._decoder.decode(b"", final=True)
 
 
+def byte_characters() -> list[str]:
+    """The printable character that stands for each byte in a tokenizer's JSON.
+
+    Bytes that Latin-1 prints stand for themselves, the others for U+0100 and on, in order
+    (Radford et al. 2019).
+    """
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
 def name_bytes(piece: bytes) -> str:
     """A readable name of a symbol made of bytes: <0x80> where it is not UTF-8."""
     try:
