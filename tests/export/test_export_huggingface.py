@@ -136,6 +136,9 @@ def test_other_families_and_folders_in_use_are_refused(tmp_path: Path) -> None:
     gru = st.LanguageModel(st.GRU(hidden_size=8), symbols="char").fit(TEXTS, steps=2)
     with pytest.raises(ConfigError, match="--to onnx"):
         language_model_to_huggingface(gru, tmp_path / "hf")
+    counted = st.LanguageModel(st.Markov(order=2), symbols="char").fit(TEXTS)
+    with pytest.raises(ConfigError, match="--to arpa"):
+        language_model_to_huggingface(counted, tmp_path / "hf")
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "mine").write_text("")
     with pytest.raises(OutputError, match="exists"):

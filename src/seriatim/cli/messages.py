@@ -58,7 +58,7 @@ _COMMANDS = {
     **dict.fromkeys(("analyse", "analyze", "visualize", "plot", "explain"), "inspect or context"),
     **dict.fromkeys(("version",), "--version"),
     **dict.fromkeys(("convert", "save"), "export"),
-    **dict.fromkeys(("anomaly", "anomalies", "outliers"), "score --each"),
+    **dict.fromkeys(("anomaly", "anomalies", "outliers"), "detect"),
 }
 _TEXT_COMMANDS = ("generate", "next")  # whose second argument is a text
 _MAY_BE_EMPTY = ("--stop", "--target", "--text")

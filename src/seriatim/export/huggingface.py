@@ -64,9 +64,8 @@ def language_model_to_huggingface(model: LanguageModel, path: str | PathLike[str
     if network is None or vocabulary is None:
         raise ConfigError("the language model is not fitted yet: call fit")
     if not isinstance(network, TransformerModel):
-        raise ConfigError(
-            f"transformers has no {model.config.family}: write it with --to onnx or --to arpa"
-        )
+        other = "onnx" if any(True for _ in network.parameters()) else "arpa"
+        raise ConfigError(f"transformers has no {model.config.family}: write it with --to {other}")
     reason = unsupported(network.config)
     if reason is not None:
         raise ConfigError(f"Mistral's shape cannot hold this model: {reason}")
