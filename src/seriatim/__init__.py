@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from seriatim.core.distributions import Categorical as Categorical
     from seriatim.core.distributions import Discrete as Discrete
     from seriatim.core.distributions import Distribution as Distribution
+    from seriatim.core.elements import Numbers as Numbers
+    from seriatim.core.elements import Symbols as Symbols
     from seriatim.core.ensembles import Mixture as Mixture
     from seriatim.core.ensembles import Product as Product
     from seriatim.core.ensembles import Scorer as Scorer
     from seriatim.core.model import SequenceModel as SequenceModel
     from seriatim.core.model import State as State
+    from seriatim.core.values import NumberInput as NumberInput
+    from seriatim.core.values import Values as Values
     from seriatim.data.labels import open_labelled as open_labelled
     from seriatim.data.pairs import open_pairs as open_pairs
     from seriatim.data.sources import open_source as open_source
@@ -77,6 +81,8 @@ __all__, __getattr__, __dir__ = attach(
         "errors": ["SeriatimError"],
         "core.batch": ["Batch"],
         "core.distributions": ["Categorical", "Discrete", "Distribution"],
+        "core.values": ["NumberInput", "Values"],
+        "core.elements": ["Numbers", "Symbols"],
         "core.model": ["SequenceModel", "State"],
         "core.ensembles": ["Mixture", "Product", "Scorer"],
         "data.sources": ["open_source"],

@@ -146,7 +146,7 @@ class Watched(SequenceModel):
     """A model that is recorded at every call."""
 
     def __init__(self, model: SequenceModel) -> None:
-        super().__init__(model.num_symbols, model.boundary)
+        super().__init__(model.element)
         self.model = model
 
     def empty(

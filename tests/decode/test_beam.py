@@ -134,7 +134,7 @@ class _Counting(SequenceModel):
     """A model that counts the rows it has advanced."""
 
     def __init__(self, model: SequenceModel) -> None:
-        super().__init__(model.num_symbols, model.boundary)
+        super().__init__(model.element)
         self.model, self.rows = model, 0
 
     def empty(self, batch_size: int, **options: object) -> object:  # type: ignore[override]

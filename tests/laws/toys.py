@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seriatim.core import tree
 from seriatim.core.distributions import Categorical, Distribution
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 
@@ -21,7 +22,7 @@ class ToyWindow(SequenceModel):
     """A table over the last two symbols: carry (B, 2), reach 2."""
 
     def __init__(self, num_symbols: int = 3, boundary: int = 1) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         torch.manual_seed(0)
         self.table = nn.Parameter(torch.randn((num_symbols + 1) ** 2, num_symbols))
 
@@ -79,7 +80,7 @@ class ToyAttention(SequenceModel):
     D = 6
 
     def __init__(self, num_symbols: int = 3, boundary: int = 1) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         torch.manual_seed(1)
         self.embed = nn.Embedding(num_symbols, self.D)
         self.qkv = nn.Linear(self.D, 3 * self.D)

@@ -9,7 +9,7 @@ from seriatim.core.batch import Batch
 from seriatim.errors import ConfigError
 from seriatim.models import EncoderConfig
 from seriatim.models.encoders import make_encoder
-from seriatim.models.readouts import ElementLabels, Normal, SequenceLabels, SequenceNumber
+from seriatim.models.readouts import ElementLabels, SequenceLabels, SequenceNumber, UnitNormal
 
 V, C = 7, 3
 
@@ -59,7 +59,7 @@ def test_gradients_reach_the_encoder() -> None:
 
 def test_a_number_costs_its_squared_error() -> None:
     x = torch.tensor([1.0, 3.0], dtype=torch.float64)
-    found = Normal(torch.tensor([0.0, 3.5], dtype=torch.float64)).log_prob(x)
+    found = UnitNormal(torch.tensor([0.0, 3.5], dtype=torch.float64)).log_prob(x)
     assert torch.allclose(-2 * found - math.log(2 * math.pi), torch.tensor([1.0, 0.25]).double())
     model = SequenceNumber(encoder()).double()
     y = torch.tensor([[0.5], [1.5]], dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_a_number_costs_its_squared_error() -> None:
 
 def test_normal_samples_by_the_inverse_of_its_distribution() -> None:
     u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    drawn = Normal(torch.full((1000,), 2.0, dtype=torch.float64)).sample(u)
+    drawn = UnitNormal(torch.full((1000,), 2.0, dtype=torch.float64)).sample(u)
     assert float(drawn.mean()) == pytest.approx(2.0, abs=1e-9)
     assert float(drawn.var()) == pytest.approx(1.0, abs=0.01)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core.distributions import Categorical, Distribution
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 
@@ -93,7 +94,7 @@ class ExactChain(SequenceModel):
     """The chain as a model: it keeps the last m symbols, and sums out those it has not seen."""
 
     def __init__(self, chain: Chain, boundary: int = 1) -> None:
-        super().__init__(chain.num_symbols, boundary)
+        super().__init__(Symbols(chain.num_symbols, boundary))
         self.m, V = chain.order, chain.num_symbols
         table = torch.full(((V + 1) ** self.m, V), 1.0 / V, dtype=torch.float64)
         for k in range(self.m + 1):
@@ -133,7 +134,7 @@ class LaggedCopy(SequenceModel):
     def __init__(
         self, lag: int, num_symbols: int = 4, boundary: int = 1, *, sure: float = 0.9
     ) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.lag, self.sure = lag, sure
         rows = torch.full((num_symbols + 1, num_symbols), (1 - sure) / num_symbols)
         rows[:-1] += sure * torch.eye(num_symbols)
@@ -195,7 +196,7 @@ class NoisyMemory(SequenceModel):
     def __init__(
         self, window: int = 3, num_symbols: int = 3, *, seed: int = 0, noise: float = 0.1
     ) -> None:
-        super().__init__(num_symbols, 1)
+        super().__init__(Symbols(num_symbols, 1))
         generator = torch.Generator().manual_seed(seed)
         size = (num_symbols + 1) ** window
         self.window = window

@@ -34,7 +34,7 @@ class FadingAverage(st.SequenceModel):
     """h_t = a h_{t-1} + (1 - a) E x_t,   p(x_{t+1}) = softmax(W h_t + b)."""
 
     def __init__(self, num_symbols: int, boundary: int, size: int = 16) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(st.Symbols(num_symbols, boundary))
         self.embedding = nn.Embedding(num_symbols, size)
         self.fade = nn.Parameter(torch.zeros(size))
         self.head = nn.Linear(size, num_symbols)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from seriatim.core.distributions import inverse_cdf as inverse_cdf
     from seriatim.core.distributions import top_k as top_k
     from seriatim.core.distributions import uniforms as uniforms
+    from seriatim.core.elements import Element as Element
+    from seriatim.core.elements import Numbers as Numbers
+    from seriatim.core.elements import Symbols as Symbols
     from seriatim.core.ensembles import Mixture as Mixture
     from seriatim.core.ensembles import Product as Product
     from seriatim.core.ensembles import Scorer as Scorer
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from seriatim.core.model import TargetModel as TargetModel
     from seriatim.core.model import log_likelihood as log_likelihood
     from seriatim.core.taps import Recorder as Recorder
+    from seriatim.core.values import NumberInput as NumberInput
+    from seriatim.core.values import NumberSequences as NumberSequences
+    from seriatim.core.values import Values as Values
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
@@ -41,6 +47,8 @@ __all__, __getattr__, __dir__ = attach(
             "top_k",
             "uniforms",
         ],
+        "values": ["NumberInput", "NumberSequences", "Values"],
+        "elements": ["Element", "Numbers", "Symbols"],
         "model": ["BoundModel", "SequenceModel", "State", "TargetModel", "log_likelihood"],
         "ensembles": ["Mixture", "Product", "Scorer"],
         "taps": ["Recorder"],

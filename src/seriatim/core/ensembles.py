@@ -36,12 +36,12 @@ class Ensemble(SequenceModel):
             raise ConfigError("an ensemble has no members: give at least one model")
         first = members[0]
         for m in members[1:]:
-            if (m.num_symbols, m.boundary) != (first.num_symbols, first.boundary):
+            if m.element != first.element:
                 raise ConfigError(
-                    f"members must share their symbols: one has {first.num_symbols} with boundary "
-                    f"{first.boundary}, another {m.num_symbols} with boundary {m.boundary}"
+                    f"members must share their symbols: one is a model of {first.element}, another "
+                    f"of {m.element}"
                 )
-        super().__init__(first.num_symbols, first.boundary)
+        super().__init__(first.element)
         self.members = nn.ModuleList(members)
         # Members in evaluation mode stay so: an ensemble must not switch dropout on again.
         self.training = any(m.training for m in members)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from seriatim.core import forking, tree
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import Distribution
+from seriatim.core.elements import Element, Symbols
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
 
@@ -72,26 +73,28 @@ class TargetModel(nn.Module, ABC):
         tensors = itertools.chain(self.parameters(), self.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
 
 class SequenceModel(TargetModel):
-    """A distribution over sequences of symbols, folded from left to right.
+    """A distribution over sequences of elements, folded from left to right.
 
     A family implements `empty`, `advance` and `emit`, and may declare its `reach`. The final
     methods follow from these; a class that overrides one is refused at its definition.
     """
 
-    def __init__(self, num_symbols: int, boundary: int) -> None:
+    def __init__(self, element: Element) -> None:
         """
         Args:
-            num_symbols: V, the size of the vocabulary, boundary included.
-            boundary: the symbol that is fed before the first element and, in sequences with an
-                end, predicted after the last.
+            element: what the sequences consist of: `Symbols(num_symbols, boundary)` or
+                `Numbers(num_channels)`.
         """
         super().__init__()
-        if not 0 <= boundary < num_symbols:
-            raise ValueError(f"boundary {boundary} is not a symbol in 0 .. {num_symbols - 1}")
-        self.num_symbols = num_symbols
-        self.boundary = boundary
+        self.element = element
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,6 +103,31 @@ class SequenceModel(TargetModel):
                 f"{cls.__name__} overrides {name}, which is final: implement empty, advance and "
                 "emit; everything else follows from them"
             )
+
+    @property
+    def num_symbols(self) -> int:
+        """V, of a model of symbols.
+
+        Raises:
+            ConfigError: if it is a model of numbers.
+        """
+        return self._symbols().num_symbols
+
+    @property
+    def boundary(self) -> int:
+        """The symbol that begins and ends a sequence, of a model of symbols.
+
+        Raises:
+            ConfigError: if it is a model of numbers.
+        """
+        return self._symbols().boundary
+
+    def _symbols(self) -> Symbols:
+        if isinstance(self.element, Symbols):
+            return self.element
+        raise ConfigError(
+            f"{type(self).__name__} is a model of numbers, and a model of symbols is needed here"
+        )
 
     # ---- what a family implements ---------------------------------------------------------------
 
@@ -153,8 +181,22 @@ class SequenceModel(TargetModel):
         )
 
     def first(self, batch_size: int) -> Tree:
-        """(B, 1, ...) the element that is folded before the first one: by default the boundary."""
-        return torch.full((batch_size, 1), self.boundary, device=self.device)
+        """(B, 1, ...) the element that is folded before the first one, such as the boundary."""
+        return self.element.first(batch_size, self.device, self.dtype)
+
+    def of_series(self, index: Tensor) -> Tree | None:
+        """What is particular to sequences that were seen in training, for `empty(memory=...)`.
+
+        A model of many series may keep parameters of each, such as its level. They are in the
+        carry of a row as the memory of a source is, so that rows remain independent.
+
+        Args:
+            index: (B,) the numbers of the sequences in the training data; -1: another one.
+
+        Returns:
+            A tree with B rows; None: the model treats all sequences alike.
+        """
+        return None
 
     @property
     def reach(self) -> int | None:
@@ -164,7 +206,7 @@ class SequenceModel(TargetModel):
     @property
     def positions_at_once(self) -> int:
         """The number of positions to score at once, so that their rows of V fit in memory."""
-        return max(1, min(16_000_000 // self.num_symbols, 32_768))
+        return max(1, min(16_000_000 // self.element.size, 32_768))
 
     # ---- what follows from it -------------------------------------------------------------------
 
@@ -207,11 +249,24 @@ class SequenceModel(TargetModel):
 
     @final
     def start(
-        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
+        self,
+        batch_size: int,
+        *,
+        memory: Tree | None = None,
+        capacity: int | None = None,
+        first: Tree | None = None,
     ) -> State:
-        """The state of B sequences after the boundary alone."""
+        """The state of B sequences before their first element.
+
+        Args:
+            batch_size: B.
+            memory: the memory of the source, for models that take one.
+            capacity: as of `empty`.
+            first: (B, 1, ...) the input before the first element; None: that of `first`.
+        """
         carry = self.empty(batch_size, memory=memory, capacity=capacity)
-        features, carry = self.advance(carry, self.first(batch_size), None)
+        first = self.first(batch_size) if first is None else first
+        features, carry = self.advance(carry, first, None)
         return State(tree.at_last(features, None), carry)
 
     @final
@@ -288,7 +343,7 @@ class BoundModel(SequenceModel):
     """A model conditioned on the memory of a source; see `SequenceModel.bind`."""
 
     def __init__(self, model: SequenceModel, memory: Tree) -> None:
-        super().__init__(model.num_symbols, model.boundary)
+        super().__init__(model.element)
         self.model, self.memory = model, memory
         self.train(model.training)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seriatim.core import taps
 from seriatim.core.distributions import LinearCategorical
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.products import Linear, linear
 from seriatim.core.tree import Tree
@@ -36,7 +37,7 @@ class AutoregressiveModel(SequenceModel):
     """
 
     def __init__(self, config: Autoregressive, num_symbols: int, boundary: int) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         width = config.window * config.embedding_size
         size = config.hidden_size

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from seriatim.core.elements import Numbers
 from seriatim.core.first_call import check_first_call
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, ContractError
@@ -45,6 +46,9 @@ _MODELS: Mapping[type[ModelConfig], str] = {
     Latent: "latent:LatentModel",
     Transformer: "transformer:TransformerModel",
 }
+
+# A model of numbers is made as Model(config, element, num_series, density).
+_NUMBER_MODELS: Mapping[type[ModelConfig], str] = {}
 
 
 def build_model(
@@ -77,6 +81,34 @@ def build_model(
     model: Callable[[Any, int, int], SequenceModel]
     model = getattr(import_module(f"seriatim.models.{module}"), name)
     return model(config, num_symbols, boundary)
+
+
+def build_number_model(
+    config: ModelConfig, element: Numbers, num_series: int = 0, density: str | None = None
+) -> SequenceModel:
+    """The model of numbers that a configuration describes, with fresh weights.
+
+    Args:
+        config: the configuration of a family of numbers.
+        element: what the series consist of.
+        num_series: S, the number of series in the training data, of which a model may keep
+            parameters of each; see `SequenceModel.of_series`.
+        density: the name of the distribution of the next value, for a family that has a choice;
+            None: its own.
+
+    Raises:
+        ConfigError: if the family has no model of numbers, or not this distribution.
+    """
+    place = _NUMBER_MODELS.get(type(config))
+    if place is None:
+        names = sorted(c.family for c in _NUMBER_MODELS)
+        raise ConfigError(
+            f"{config.family} has no model of numbers: choose one of {', '.join(names)}"
+        )
+    module, name = place.split(":")
+    model: Callable[[Any, Numbers, int, str | None], SequenceModel]
+    model = getattr(import_module(f"seriatim.models.{module}"), name)
+    return model(config, element, num_series, density)
 
 
 def _built_by_itself(config: ModelConfig, num_symbols: int, boundary: int) -> SequenceModel:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seriatim.core import taps
 from seriatim.core.batch import Batch
 from seriatim.core.distributions import LinearCategorical
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
@@ -55,7 +56,7 @@ class Seq2SeqModel(SequenceModel):
         Raises:
             ConfigError: if vocabularies of different sizes would share an embedding.
         """
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         is_joint = num_source_symbols is None
         if config.share_embeddings and num_source_symbols not in (None, num_symbols):

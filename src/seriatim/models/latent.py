@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seriatim.core import taps, tree
 from seriatim.core.batch import valid_mask
 from seriatim.core.distributions import LinearCategorical
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError, ContractError
@@ -41,7 +42,7 @@ class LatentModel(SequenceModel):
         Raises:
             ConfigError: if `config.cell` is not a Cell, or does not take the options.
         """
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         width = config.embedding_size or config.hidden_size
         self.embedding = nn.Embedding(num_symbols, width)

@@ -21,6 +21,7 @@ from seriatim.core import taps, tree
 from seriatim.core.allocation import give_back_freed_memory
 from seriatim.core.batch import TokenSequences
 from seriatim.core.distributions import Discrete
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.taps import Record
 from seriatim.core.tree import Tree
@@ -53,7 +54,7 @@ class MarkovModel(SequenceModel):
     where: Tensor
 
     def __init__(self, config: Markov, num_symbols: int, boundary: int) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         # The table stays on the CPU; this buffer holds the device of states and results.
         self.register_buffer("where", torch.zeros(0), persistent=False)

@@ -98,12 +98,12 @@ class SequenceNumber(Readout):
         """(B, 1, D) the pooled states."""
         return self.pooled(source)
 
-    def emit(self, features: Tensor) -> "Normal":
+    def emit(self, features: Tensor) -> "UnitNormal":
         """The distribution of the number."""
-        return Normal(self.head(features)[..., 0])
+        return UnitNormal(self.head(features)[..., 0])
 
 
-class Normal(Distribution):
+class UnitNormal(Distribution):
     """N(mean, 1)."""
 
     def __init__(self, mean: Tensor) -> None:

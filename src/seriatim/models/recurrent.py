@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from seriatim.core import taps, tree
 from seriatim.core.distributions import Categorical, LinearCategorical
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.layers.cells import DroppedCell, StackedCell
@@ -65,7 +66,7 @@ class Recurrent(SequenceModel):
     """
 
     def __init__(self, config: RecurrentConfig, num_symbols: int, boundary: int) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         size = config.hidden_size
         width = config.embedding_size or size

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from seriatim.core.distributions import Distribution, LinearCategorical
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
@@ -48,7 +49,7 @@ class TransformerModel(SequenceModel):
     """
 
     def __init__(self, config: Transformer, num_symbols: int, boundary: int) -> None:
-        super().__init__(num_symbols, boundary)
+        super().__init__(Symbols(num_symbols, boundary))
         self.config = config
         size = config.model_size
         self.embedding = nn.Embedding(num_symbols, size)

@@ -80,9 +80,11 @@ class ModelConfig(ABC):
             from the data.
         sizes: options of models from small to large, among which a budget in minutes chooses.
         budget_recipe: how a budget in minutes chooses training options; None: it chooses none.
+        elements: what its sequences may consist of: "symbols", "numbers", or both.
     """
 
     family: ClassVar[str]
+    elements: ClassVar[frozenset[str]] = frozenset({"symbols"})
     recipe: ClassVar[TrainingDefaults] = {}
     widths: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = ()

@@ -1,0 +1,67 @@
+"""What a model of numbers may declare that it can do beyond the contract.
+
+Generic code asks for a capability such as `Ahead`, never for a family. A model without `Ahead` is
+forecast by sampling; the gaps of one that does not smooth are filled by what came before them.
+
+Shapes: B rows, L moments of a chunk, H moments of a forecast, D channels, K known inputs.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from seriatim.core.densities import Density
+from seriatim.core.model import State
+from seriatim.core.tree import Tree
+from seriatim.core.values import NumberInput, NumberSequences
+
+
+@runtime_checkable
+class FitsSeries(Protocol):
+    """A model of numbers that is fitted without the training loop, by least squares or EM."""
+
+    def fit_series(self, data: NumberSequences) -> dict[str, object]:
+        """Fit to series, replacing any earlier fit; afterwards `of_series` knows them by number.
+
+        Returns:
+            Facts about the fit, as JSON values, for the record of the model.
+
+        Raises:
+            DataError: if a series cannot be fitted, such as one without a value; the message says
+                which by its number, as `series 3`.
+        """
+
+
+@runtime_checkable
+class Ahead(Protocol):
+    """A model that knows the distribution of each of the next H moments exactly."""
+
+    def ahead(self, state: State, horizon: int, known: Tensor | None = None) -> Density:
+        """The distributions of the next moments, given the state alone; batch shape (B, H).
+
+        Args:
+            state: the state of B rows; its features already hold the known inputs of the first of
+                these moments.
+            horizon: H.
+            known: (B, H - 1, K) the known inputs of the moments after the first; None: the model
+                takes none.
+        """
+
+
+@runtime_checkable
+class Smooths(Protocol):
+    """A model that knows the distribution of every value given all others, past and future."""
+
+    def smooth(self, x: NumberInput, lengths: Tensor | None, memory: Tree | None = None) -> Density:
+        """The distributions of the values of every moment given all that was observed.
+
+        An observed value has its own value as mean, and variance 0.
+
+        Args:
+            x: (B, L + 1, ...) the input before the first moment, then the L moments.
+            lengths: (B,) the number of valid inputs; None: L + 1.
+            memory: as of `SequenceModel.empty`.
+
+        Returns:
+            Of batch shape (B, L).
+        """
