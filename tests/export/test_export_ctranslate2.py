@@ -18,6 +18,7 @@ from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.decode.beam import beam_search_rows
 from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, OutputError
+from seriatim.export import ctranslate2 as export_ctranslate2
 from seriatim.export.ctranslate2 import model_to_ctranslate2, names_of
 from seriatim.models.build import build_model
 
@@ -128,6 +129,24 @@ def test_beam_search_finds_the_same_targets(logit: float, width: int, tmp_path: 
     for their, (best,) in zip(theirs, found, strict=True):
         assert their.hypotheses[0] == [NAMES[i] for i in best.symbols]
         assert their.scores[0] == pytest.approx(best.log_prob, abs=1e-4)
+
+
+def test_a_spoiled_weight_is_noticed_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = export_ctranslate2.translator_spec
+
+    def spoiled(*args: Any) -> Any:
+        spec = honest(*args)
+        layer = spec.decoder.layer[1].attention.linear[0]
+        layer.weight = layer.weight.copy()  # it shares memory with the model
+        layer.weight[0] += 0.3
+        return spec
+
+    monkeypatch.setattr(export_ctranslate2, "translator_spec", spoiled)
+    with pytest.raises(OutputError, match="differ from the model's by"):
+        exported(random_model(VARIANTS["modern"]), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
 
 
 PAIRS = [(f"zahl {i}", f"number {i}") for i in range(60)]

@@ -23,9 +23,11 @@ def export(
     Args:
         model: the model folder.
         to: the format. arpa, for Markov models: a file that KenLM, SRILM and others read.
-            ctranslate2, for translators of Transformer layers: a folder that CTranslate2 loads.
+            ctranslate2, for translators and language models of Transformer layers: a folder that
+            CTranslate2 loads.
             huggingface, for language models of the Transformer: a folder that transformers loads.
-            onnx, for language models of every other family: a step that onnxruntime runs.
+            onnx, for language models with weights and for labellers: a file that onnxruntime runs;
+            for translators: a folder of two such files.
         out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
         overwrite: replace the file if it exists; folders are never replaced.
     """
@@ -48,10 +50,20 @@ def _arpa(model: Path, out: Path) -> None:
 
 def _ctranslate2(model: Path, out: Path) -> None:
     from seriatim.export.ctranslate2 import translator_to_ctranslate2
-    from seriatim.tasks.registry import load_as
+    from seriatim.export.ctranslate2_generator import language_model_to_ctranslate2
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load, load_as
     from seriatim.tasks.translator import Translator
 
-    translator_to_ctranslate2(load_as(Translator, model, "export --to ctranslate2"), out)
+    source = load(model, device="cpu")
+    if isinstance(source, LanguageModel):
+        difference = language_model_to_ctranslate2(source, out)
+        print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
+        print("a prompt may be as long as the model's context; what is generated may be longer")
+    else:
+        translator = load_as(Translator, model, "export --to ctranslate2")
+        difference = translator_to_ctranslate2(translator, out)
+        print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
 
 
 def _huggingface(model: Path, out: Path) -> None:
@@ -66,10 +78,19 @@ def _huggingface(model: Path, out: Path) -> None:
 
 def _onnx(model: Path, out: Path) -> None:
     from seriatim.export.onnx import language_model_to_onnx
-    from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.registry import load_as
+    from seriatim.export.onnx_labeller import labeller_to_onnx
+    from seriatim.export.onnx_translator import translator_to_onnx
+    from seriatim.tasks.labeller import Labeller
+    from seriatim.tasks.registry import load
+    from seriatim.tasks.translator import Translator
 
-    difference = language_model_to_onnx(load_as(LanguageModel, model, "export --to onnx"), out)
+    source = load(model, device="cpu")
+    if isinstance(source, Translator):
+        difference = translator_to_onnx(source, out)
+    elif isinstance(source, Labeller):
+        difference = labeller_to_onnx(source, out)
+    else:
+        difference = language_model_to_onnx(source, out)
     print(f"onnxruntime agrees with the model to {difference:.1g} nats")
 
 

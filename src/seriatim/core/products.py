@@ -69,7 +69,9 @@ def linear(
         bias: (out,).
         begin, end: the rows of `weight` and `bias` to use; all by default.
     """
-    product = None if torch.is_grad_enabled() else _product(x, weight, begin, end)
+    # In a graph the number of rows is a symbol, which no condition may bound.
+    is_traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    product = None if is_traced else _product(x, weight, begin, end)
     if product is None:
         if begin or end is not None:
             weight, bias = weight[begin:end], None if bias is None else bias[begin:end]

@@ -206,7 +206,7 @@ def at_last(states: Tree, lengths: Tensor | None) -> Tree:
         if lengths is None:
             return t.select(1, -1)
         n = lengths.to(t.device)
-        return t[torch.arange(len(n), device=t.device), (n - 1).clamp(min=0)]
+        return t[torch.arange(n.shape[0], device=t.device), (n - 1).clamp(min=0)]
 
     return map_leaves(pick, states)
 

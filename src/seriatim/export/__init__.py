@@ -8,17 +8,25 @@ if TYPE_CHECKING:
     from seriatim.export.arpa import language_model_from_arpa as language_model_from_arpa
     from seriatim.export.arpa import language_model_to_arpa as language_model_to_arpa
     from seriatim.export.ctranslate2 import translator_to_ctranslate2 as translator_to_ctranslate2
+    from seriatim.export.ctranslate2_generator import (
+        language_model_to_ctranslate2 as language_model_to_ctranslate2,
+    )
     from seriatim.export.huggingface import (
         language_model_to_huggingface as language_model_to_huggingface,
     )
     from seriatim.export.onnx import language_model_to_onnx as language_model_to_onnx
+    from seriatim.export.onnx_labeller import labeller_to_onnx as labeller_to_onnx
+    from seriatim.export.onnx_translator import translator_to_onnx as translator_to_onnx
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
     {
         "arpa": ["language_model_from_arpa", "language_model_to_arpa"],
         "ctranslate2": ["translator_to_ctranslate2"],
+        "ctranslate2_generator": ["language_model_to_ctranslate2"],
         "huggingface": ["language_model_to_huggingface"],
         "onnx": ["language_model_to_onnx"],
+        "onnx_labeller": ["labeller_to_onnx"],
+        "onnx_translator": ["translator_to_onnx"],
     },
 )

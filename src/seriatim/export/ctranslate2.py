@@ -14,29 +14,39 @@ from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from seriatim.core.extras import import_extra
+from seriatim.data.batches.pairs import PairBoundaries, PairReader
+from seriatim.data.pairs import PairCorpus
 from seriatim.data.vocab.bpe import BPEVocabulary
 from seriatim.data.vocab.vocabulary import END, Vocabulary
 from seriatim.errors import ConfigError
-from seriatim.export.checks import new_folder
-from seriatim.layers.attention import MultiHeadAttention
-from seriatim.layers.blocks import RMSNorm, SwiGLU
+from seriatim.export.checks import ROWS, checked_difference, new_folder, on_cpu, whole_folder
+from seriatim.export.ctranslate2_spec import (
+    MISSING,
+    Spec,
+    as_array,
+    fill_cross_attention,
+    fill_feedforward,
+    fill_linear,
+    fill_norm,
+    fill_self_attention,
+    layer_options,
+    library,
+)
+from seriatim.layers.blocks import RMSNorm
 from seriatim.layers.positions import sinusoids
 from seriatim.models.encoder_decoder import Seq2SeqModel
 from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.tasks.translator import Translator
 
-Spec: TypeAlias = Any  # CTranslate2 has no types of its own
-
+LENGTHS = (1, 7, 60)  # at which the folder is compared with the model
 NUM_POSITIONS = 4096  # of the sinusoid table: the longest source or target, its end included
-_ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "swiglu": "SWISH"}
 
 
 def translator_to_ctranslate2(
@@ -44,7 +54,7 @@ def translator_to_ctranslate2(
     path: str | PathLike[str],
     *,
     num_positions: int = NUM_POSITIONS,
-) -> None:
+) -> float:
     """Write a fitted translator as a folder that `ctranslate2.Translator` opens.
 
     CTranslate2 takes a source as names of symbols, without its end. For byte-pair encoding these
@@ -56,9 +66,12 @@ def translator_to_ctranslate2(
         path: the folder; it must not exist, or be empty.
         num_positions: as in `model_to_ctranslate2`.
 
+    Returns:
+        The largest difference that was seen between the log-probabilities of CTranslate2 and ours.
+
     Raises:
         ConfigError: the translator is not fitted, or has layers that CTranslate2 does not have.
-        OutputError: the folder is not empty.
+        OutputError: the folder is not empty, or does not compute what the model computes.
         MissingExtraError: CTranslate2 is not installed.
     """
     model, source, target = translator.model, translator.source_vocabulary, translator.vocabulary
@@ -70,7 +83,7 @@ def translator_to_ctranslate2(
             "layers"
         )
     folder = Path(path)
-    model_to_ctranslate2(
+    difference = model_to_ctranslate2(
         model,
         folder,
         source_names=names_of(source),
@@ -82,6 +95,7 @@ def translator_to_ctranslate2(
     for side, symbols in (("source", source), ("target", target)):
         if isinstance(symbols, BPEVocabulary):
             (folder / f"{side}_tokenizer.json").write_text(symbols.tokenizer_json(), "utf-8")
+    return difference
 
 
 def names_of(vocabulary: Vocabulary) -> list[str]:
@@ -105,7 +119,7 @@ def model_to_ctranslate2(
     source_boundary: int,
     unknown: int | None = None,
     num_positions: int = NUM_POSITIONS,
-) -> None:
+) -> float:
     """Write an encoder-decoder of Transformer layers as a folder for CTranslate2.
 
     The weights are in float32; CTranslate2's `compute_type` sets the type of the computation when
@@ -122,10 +136,13 @@ def model_to_ctranslate2(
         num_positions: P, the longest source or target, its end included, of a model with
             sinusoidal positions: CTranslate2 stops with an error beyond it.
 
+    Returns:
+        The largest difference that was seen between the log-probabilities of CTranslate2 and ours.
+
     Raises:
         ConfigError: the model has layers that CTranslate2 does not have, or its source and target
             end with different names.
-        OutputError: the folder is not empty.
+        OutputError: the folder is not empty, or does not compute what the model computes.
         MissingExtraError: CTranslate2 is not installed.
     """
     reason = unsupported(model.config)
@@ -139,7 +156,8 @@ def model_to_ctranslate2(
             "vocabulary"
         )
     folder = new_folder(path)
-    spec = _spec(model, num_positions)
+    plain = on_cpu(model)
+    spec = translator_spec(plain, num_positions)
     spec.register_source_vocabulary(list(source_names))
     spec.register_target_vocabulary(list(target_names))
     config = spec.config
@@ -150,8 +168,11 @@ def model_to_ctranslate2(
     config.layer_norm_epsilon = next(norms).eps
     spec.validate()
     spec.optimize(quantization=None)  # shared weights are written once
-    folder.mkdir(parents=True, exist_ok=True)
-    spec.save(str(folder))
+    translator = import_extra("ctranslate2", MISSING).Translator
+    with whole_folder(folder) as part:
+        spec.save(str(part))
+        opened = translator(str(part), compute_type="float32", inter_threads=1, intra_threads=1)
+        return check_translator(opened, plain, source_names, target_names, source_boundary)
 
 
 def unsupported(config: Seq2Seq) -> str | None:
@@ -170,105 +191,72 @@ def unsupported(config: Seq2Seq) -> str | None:
 # ---- the specification ---------------------------------------------------------------------------
 
 
-def _library(module: str) -> Any:
-    return import_extra(
-        f"ctranslate2.{module}",
-        "this export needs ctranslate2, which is not installed: pip install 'seriatim[ct2]'",
-    )
-
-
-def _spec(model: Seq2SeqModel, num_positions: int) -> Spec:
+def translator_spec(model: Seq2SeqModel, num_positions: int) -> Spec:
     """The specification, filled with the weights."""
-    specs, config = _library("specs.transformer_spec"), model.config
-    activation = _library("specs.common_spec").Activation[_ACTIVATIONS[config.feedforward]]
-    is_rotary = config.positions == "rotary"
-    options = {
-        "pre_norm": config.norm_first,
-        "activation": activation,
-        "ffn_glu": config.feedforward == "swiglu",
-        "rms_norm": config.norm == "rms",
-        "rotary_dim": 0 if is_rotary else None,  # 0: the whole head
-        "rotary_interleave": False,
-        "head_dim": config.head_size,
-    }
+    specs, config = library("specs.transformer_spec"), model.config
+    is_rotary, options = config.positions == "rotary", layer_options(config)
     encoder = specs.TransformerEncoderSpec(config.encoder_layers, config.num_heads, **options)
     decoder = specs.TransformerDecoderSpec(config.decoder_layers, config.num_heads, **options)
     parts: Any = model
     embedding = parts.encoder.embedding
-    encoder.embeddings[0].weight = _array(embedding.weight)
-    decoder.embeddings.weight = _array(model.embedding.weight)
-    _linear(decoder.projection, model.embedding if model.head is None else model.head)
+    encoder.embeddings[0].weight = as_array(embedding.weight)
+    decoder.embeddings.weight = as_array(model.embedding.weight)
+    fill_linear(decoder.projection, model.embedding if model.head is None else model.head)
     table = sinusoids(torch.arange(num_positions), config.model_size, torch.float32)
     for spec, part in ((encoder, parts.encoder), (decoder, parts.decoder)):
         spec.scale_embeddings = config.scale_embeddings
         if not is_rotary:
             spec.position_encodings.encodings = table.numpy()
         if config.norm_first:
-            _norm(spec.layer_norm, part.norm)
+            fill_norm(spec.layer_norm, part.norm)
     for layer, block in zip(encoder.layer, parts.encoder.blocks, strict=True):
-        _self_attention(layer.self_attention, block)
-        _feedforward(layer.ffn, block)
+        fill_self_attention(layer.self_attention, block)
+        fill_feedforward(layer.ffn, block)
     for layer, block in zip(decoder.layer, parts.decoder.blocks, strict=True):
-        _self_attention(layer.self_attention, block)
-        _cross_attention(layer.attention, block)
-        _feedforward(layer.ffn, block)
+        fill_self_attention(layer.self_attention, block)
+        fill_cross_attention(layer.attention, block)
+        fill_feedforward(layer.ffn, block)
     return specs.TransformerSpec(encoder, decoder)
 
 
-def _self_attention(spec: Spec, block: Any) -> None:
-    attention: MultiHeadAttention = block.attention
-    _norm(spec.layer_norm, block.attention_norm)
-    _rows(spec.linear[0], attention, 0, len(attention.weight))
-    _linear(spec.linear[1], attention.output)
+# ---- the proof -----------------------------------------------------------------------------------
 
 
-def _cross_attention(spec: Spec, block: Any) -> None:
-    attention: MultiHeadAttention = block.cross
-    queries = attention.num_heads * attention.key_size
-    _norm(spec.layer_norm, block.cross_norm)
-    _rows(spec.linear[0], attention, 0, queries)
-    _rows(spec.linear[1], attention, queries, len(attention.weight))
-    _linear(spec.linear[2], attention.output)
+@torch.no_grad()
+def check_translator(
+    translator: Any,
+    model: Seq2SeqModel,
+    source_names: Sequence[str],
+    target_names: Sequence[str],
+    source_boundary: int,
+) -> float:
+    """The largest difference to the model, as `checks.checked_difference` has it."""
+    largest = 0.0
+    for rows in ROWS:
+        for longest in LENGTHS:
+            draw = np.random.default_rng(longest)
+            lengths = [max(1, longest - i * max(1, longest // 3)) for i in range(rows)]
+            sources = [_symbols(draw, len(source_names), source_boundary, n) for n in lengths]
+            targets = [_symbols(draw, len(target_names), model.boundary, n) for n in lengths]
+            theirs = translator.score_batch(
+                [[source_names[i] for i in row] for row in sources],
+                [[target_names[i] for i in row] for row in targets],
+            )
+            pairs = PairCorpus.from_tokens(zip(sources, targets, strict=True))
+            ends = PairBoundaries(source_boundary, model.boundary)
+            ours = model.log_prob(PairReader(pairs, ends).batch(np.arange(rows))).numpy()
+            difference = checked_difference(
+                np.concatenate([row[: n + 1] for row, n in zip(ours, lengths, strict=True)]),
+                np.concatenate([np.array(row.log_probs, np.float32) for row in theirs]),
+                tool="CTranslate2's",
+                where=f"for {longest} symbols in a batch of {rows}",
+                what="folder",
+            )
+            largest = max(largest, difference)
+    return largest
 
 
-def _rows(spec: Spec, attention: MultiHeadAttention, begin: int, end: int) -> None:
-    """Rows of the joint weight of W_q, W_k and W_v as a layer."""
-    spec.weight = _array(attention.weight[begin:end])
-    if attention.bias is not None:
-        spec.bias = _array(attention.bias[begin:end])
-
-
-def _feedforward(spec: Spec, block: Any) -> None:
-    network = block.feedforward
-    _norm(spec.layer_norm, block.feedforward_norm)
-    _linear(spec.linear_1, network.output)
-    if not isinstance(network, SwiGLU):
-        _linear(spec.linear_0, network.inner)
-        return
-    inner: nn.Linear = network.inner
-    biases = (None, None) if inner.bias is None else inner.bias.chunk(2)
-    layers = (spec.linear_0, spec.linear_0_noact)
-    for layer, weight, bias in zip(layers, inner.weight.chunk(2), biases, strict=True):
-        layer.weight = _array(weight)
-        if bias is not None:
-            layer.bias = _array(bias)
-
-
-def _linear(spec: Spec, layer: nn.Module) -> None:
-    """The weights of a linear layer, or of an embedding as one."""
-    typed: Any = layer
-    spec.weight = _array(typed.weight)
-    bias = dict(layer.named_parameters()).get("bias")
-    if bias is not None:
-        spec.bias = _array(bias)
-
-
-def _norm(spec: Spec, norm: nn.Module) -> None:
-    typed: Any = norm
-    spec.gamma = _array(typed.weight)
-    if not isinstance(norm, RMSNorm):
-        spec.beta = _array(torch.zeros_like(typed.weight) if typed.bias is None else typed.bias)
-
-
-def _array(weight: Tensor) -> NDArray[np.float32]:
-    return weight.detach().float().cpu().contiguous().numpy()
+def _symbols(draw: np.random.Generator, count: int, boundary: int, length: int) -> list[int]:
+    """Random symbols that are not the boundary."""
+    symbols = draw.integers(0, count - 1, length)
+    return [int(i) for i in symbols + (symbols >= boundary)]

@@ -15,7 +15,6 @@ Shapes: B rows, L symbols, V symbols of the vocabulary, D features, H heads.
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -32,7 +31,7 @@ from seriatim.core.extras import import_extra
 from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, OutputError
-from seriatim.export.checks import ROWS, checked_difference, new_folder
+from seriatim.export.checks import ROWS, checked_difference, new_folder, whole_folder
 from seriatim.export.tokenizer_json import end_token, tokenizer_json
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
@@ -71,18 +70,10 @@ def language_model_to_huggingface(model: LanguageModel, path: str | PathLike[str
         raise ConfigError(f"Mistral's shape cannot hold this model: {reason}")
     library = _library()
     folder = new_folder(path)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = atomic.make_folder(folder.parent, f".{folder.name}.")
-    try:
+    with whole_folder(folder) as part:
         _write(part, model, network, vocabulary)
         _check_tokenizer(library, part, vocabulary)
-        difference = _check_model(library, part, network)
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return difference
+        return _check_model(library, part, network)
 
 
 def unsupported(config: Transformer) -> str | None:

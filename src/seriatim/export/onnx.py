@@ -16,16 +16,11 @@ outputs.
 Shapes: B rows, V symbols.
 """
 
-import contextlib
-import copy
-import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,17 +29,18 @@ from torch import Tensor, nn
 
 from seriatim.core import atomic, tree
 from seriatim.core.distributions import Discrete
-from seriatim.core.extras import import_extra
 from seriatim.core.model import Carry, Features, SequenceModel
-from seriatim.data.vocab.vocabulary import Vocabulary
-from seriatim.errors import ConfigError, OutputError
-from seriatim.export.checks import ROWS, checked_difference
+from seriatim.errors import ConfigError
+from seriatim.export.checks import ROWS, checked_difference, on_cpu
+from seriatim.export.onnx_graph import (
+    Proto,
+    describe,
+    make_graph,
+    open_session,
+    symbol_facts,
+)
 from seriatim.tasks.language_model import LanguageModel
 
-Proto: TypeAlias = Any  # of the package onnx, which has no complete types
-Feed: TypeAlias = dict[str, NDArray[Any]]
-
-FORMAT = 1
 STEPS_OF_UNBOUNDED = 100  # how far models without a bound on their context are checked
 
 
@@ -78,10 +74,10 @@ class _Step(nn.Module):
         leaves = iter(state)
         carry = tree.map_leaves(lambda _: next(leaves), self.like)
         features, after = self.model.advance(carry, symbol.unsqueeze(1), None)
-        return _log_probs(self.model, features), *tree.leaves(after)
+        return log_probs_after(self.model, features), *tree.leaves(after)
 
 
-def _log_probs(model: SequenceModel, features: Features) -> Tensor:
+def log_probs_after(model: SequenceModel, features: Features) -> Tensor:
     """(B, V) of the symbol after a chunk of one."""
     distribution = model.emit(tree.at_last(features, None))
     if not isinstance(distribution, Discrete):
@@ -116,9 +112,10 @@ def language_model_to_onnx(model: LanguageModel, path: str | PathLike[str]) -> f
             "tensors: write it with --to arpa"
         )
     context = _context(model)
-    plain = _on_cpu(network)
+    plain = on_cpu(network)
     proto, states = step_graph(plain, capacity=context)
-    _describe(proto, {"kind": "language model", **_symbols(vocabulary), "state": states})
+    facts = {"kind": "language model", **symbol_facts(vocabulary)}
+    describe(proto, {**facts, "state": [asdict(state) for state in states]})
     data = proto.SerializeToString()
     steps = STEPS_OF_UNBOUNDED if context is None else 3 * context
     difference = check_step(data, plain, states, capacity=context, steps=steps)
@@ -132,11 +129,6 @@ def _context(model: LanguageModel) -> int | None:
     network = model.model
     context: int | None = getattr(model.config, "context", None)
     return context or (None if network is None else network.reach)
-
-
-def _on_cpu(model: SequenceModel) -> SequenceModel:
-    """A copy in float32 on the CPU, in evaluation mode."""
-    return copy.deepcopy(model).to(torch.device("cpu"), torch.float32).eval()
 
 
 # ---- the graph -----------------------------------------------------------------------------------
@@ -155,34 +147,19 @@ def step_graph(
         ConfigError: torch cannot express the step as a graph.
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    _library("onnxscript")
     with torch.no_grad():
         carry = model.empty(2, capacity=capacity)
         leaves = [leaf.detach().clone() for leaf in tree.leaves(carry)]
-        states = tuple(_state_input(i, leaf) for i, leaf in enumerate(leaves))
-        names = [s.input for s in states]
-        batch = torch.export.Dim("batch")
-        each_row = {0: batch}
-        try:
-            with _silence():
-                program = torch.onnx.export(
-                    _Step(model, carry).eval(),
-                    (torch.full((2,), model.boundary), tuple(leaves)),
-                    dynamo=True,
-                    verbose=False,
-                    input_names=["symbol", *names],
-                    output_names=["log_probs", *(s.output for s in states)],
-                    dynamic_shapes=(each_row, tuple(each_row for _ in leaves)),
-                )
-        except Exception as error:  # torch.onnx and torch.export raise errors of many kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                f"torch cannot write a step of {type(model).__name__} as a graph: its advance and "
-                f"emit must be made of operations on tensors ({reason})"
-            ) from error
-    assert program is not None
-    proto = program.model_proto
-    _strip(proto)
+    states = tuple(_state_input(i, leaf) for i, leaf in enumerate(leaves))
+    each_row = {0: torch.export.Dim("batch")}
+    proto = make_graph(
+        _Step(model, carry),
+        (torch.full((2,), model.boundary), tuple(leaves)),
+        (each_row, tuple(each_row for _ in leaves)),
+        inputs=["symbol", *(s.input for s in states)],
+        outputs=["log_probs", *(s.output for s in states)],
+        what=f"a step of {type(model).__name__}, its advance and emit,",
+    )
     return proto, states
 
 
@@ -195,50 +172,6 @@ def _state_input(number: int, leaf: Tensor) -> StateInput:
         str(leaf.dtype).removeprefix("torch."),
         row.tolist() if bool(row.any()) else None,
     )
-
-
-def _strip(proto: Proto) -> None:
-    """Remove what names this machine: traces of the source code in every node."""
-    for graph in (proto.graph, *proto.functions):
-        del graph.metadata_props[:]
-        for part in (*graph.node, *graph.value_info):
-            del part.metadata_props[:]
-            part.doc_string = ""
-    for part in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    del proto.graph.value_info[:]  # shapes in between, which every runtime infers
-    del proto.metadata_props[:]
-
-
-def _describe(proto: Proto, facts: Mapping[str, Any]) -> None:
-    """Put facts into the file's metadata, every value as JSON under `seriatim.NAME`."""
-    for name, value in {"format": FORMAT, **facts}.items():
-        if name == "state":
-            value = [asdict(state) for state in value]
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = f"seriatim.{name}", json.dumps(value, ensure_ascii=False)
-    proto.producer_name = "seriatim"
-
-
-def _symbols(vocabulary: Vocabulary) -> dict[str, Any]:
-    """What a program needs to know of the vocabulary."""
-    record = vocabulary.to_json()
-    return {
-        "symbols": vocabulary.kind,
-        "boundary": vocabulary.boundary,
-        "unknown": vocabulary.unknown,
-        "separator": vocabulary.separator,
-        "texts": [_text(vocabulary, i) for i in range(vocabulary.num_symbols)],
-        **({"tokenizer": record["tokenizer"]} if "tokenizer" in record else {}),
-    }
-
-
-def _text(vocabulary: Vocabulary, symbol: int) -> str:
-    """The text of a symbol; the readable name of a part of a character, such as `\\xc3`."""
-    text = vocabulary.decode([symbol])
-    is_part = "\N{REPLACEMENT CHARACTER}" in text and symbol != vocabulary.unknown
-    return vocabulary.name(symbol) if is_part else text
 
 
 # ---- the proof -----------------------------------------------------------------------------------
@@ -268,13 +201,7 @@ def check_step(
         OutputError: if it exceeds `checks.TOLERANCE`, or onnxruntime refuses the graph.
         MissingExtraError: onnxruntime is not installed.
     """
-    runtime = _library("onnxruntime")
-    try:
-        session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as error:  # errors of onnxruntime's own C++ classes
-        raise OutputError(
-            f"onnxruntime refuses the graph, so it is not written: {error}"
-        ) from error
+    session = open_session(data)
     largest = 0.0
     for rows in ROWS:
         symbols = np.random.default_rng(rows).integers(0, model.num_symbols, (steps, rows))
@@ -298,7 +225,7 @@ def _our_step(
     model: SequenceModel, carry: Carry, symbol: Tensor
 ) -> tuple[NDArray[np.float32], Carry]:
     features, after = model.advance(carry, symbol.unsqueeze(1), None)
-    return _log_probs(model, features).numpy(), after
+    return log_probs_after(model, features).numpy(), after
 
 
 def _start(state: StateInput, rows: int) -> NDArray[Any]:
@@ -306,23 +233,3 @@ def _start(state: StateInput, rows: int) -> NDArray[Any]:
     if state.start is None:
         return np.zeros((rows, *state.shape), state.type)
     return np.repeat(np.array(state.start, state.type)[None], rows, axis=0)
-
-
-def _library(name: str) -> Any:
-    return import_extra(
-        name, f"this export needs {name}, which is not installed: pip install 'seriatim[export]'"
-    )
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Without the exporter's notes, which are about torch's own code and not about the model."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
