@@ -133,6 +133,7 @@ def open_session(data: bytes) -> Session:
 
 
 def library(name: str) -> Any:
+    """A package of the extra `export`."""
     return import_extra(
         name, f"this export needs {name}, which is not installed: pip install 'seriatim[export]'"
     )
