@@ -190,7 +190,7 @@ def test_the_public_names_are_these() -> None:
         "Autoregressive Batch beam_search build_model Callbacks Categorical Cell check_model "
         "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect "
         "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison ModelConfig "
-        "open_labelled open_pairs open_source Product record register RNN sample Sampling Scorer "
+        "open_labelled open_pairs open_source Numbers NumberInput Product record register RNN sample "
         "Seq2Seq SequenceModel SeriatimError State StopTraining Stream train TrainingOptions "
         "Transformer Translator at_precision"
     )

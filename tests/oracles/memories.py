@@ -171,6 +171,9 @@ class LaggedCopy(SequenceModel):
 class BagOfSymbols(SequenceModel):
     """A model of the counts of all symbols seen, without their order."""
 
+    def __init__(self, num_symbols: int, boundary: int) -> None:
+        super().__init__(Symbols(num_symbols, boundary))
+
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
