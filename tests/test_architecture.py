@@ -39,6 +39,7 @@ ROOMS = [
     "tasks",
     "comparison",
     "export",
+    "serve",
     "cli",
     "__main__",
 ]

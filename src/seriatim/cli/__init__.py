@@ -61,6 +61,10 @@ COMMANDS = {
         "seriatim.cli.inspect:inspect",
         "Show what happens inside a model while it reads a text.",
     ),
+    "serve": (
+        "seriatim.cli.serve:serve",
+        "Serve models over HTTP: completions, scores, sessions, and a page.",
+    ),
     "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
     "demo": ("seriatim.cli.demo:demo", "Train and compare six families on real text, in minutes."),
 }

@@ -176,7 +176,7 @@ class TextGenerator(ABC):
     ) -> Iterator[str]:
         model, vocabulary = self._fitted()
         ids = self._prompt(prompt)
-        writer = _writer(vocabulary, prompt, ids, stops)
+        writer = continuation_writer(vocabulary, prompt, ids, stops)
         for (symbol,) in _symbols(model, [ids], length, 1, sampling, seed):
             if symbol == self._end:
                 break
@@ -198,7 +198,7 @@ class TextGenerator(ABC):
         model, vocabulary = self._fitted()
         ids = [self._prompt(prompt) for prompt in prompts]
         writers = [
-            _writer(vocabulary, prompt, own, stops)
+            continuation_writer(vocabulary, prompt, own, stops)
             for prompt, own in zip(prompts, ids, strict=True)
             for _ in range(samples)
         ]
@@ -273,7 +273,7 @@ def _symbols(
 # ---- writing ------------------------------------------------------------------------------------
 
 
-class _Writer(ABC):
+class ContinuationWriter(ABC):
     """What is written after one prompt, symbol by symbol."""
 
     is_stopped = False
@@ -299,7 +299,7 @@ class _Writer(ABC):
         self.kept: list[str] = []
 
 
-class _TextWriter(_Writer):
+class _TextWriter(ContinuationWriter):
     """A text; the end of it is held back while it may be the beginning of a stop text."""
 
     def __init__(self, vocabulary: Vocabulary, prompt: str, ids: Ids, stops: Sequence[str]) -> None:
@@ -342,7 +342,7 @@ class _TextWriter(_Writer):
         return [text[: len(text) - held]]
 
 
-class _EventWriter(_Writer):
+class _EventWriter(ContinuationWriter):
     """A list of events or words."""
 
     def __init__(self, vocabulary: Vocabulary, prompt: Sequence[str], stops: Sequence[str]) -> None:
@@ -360,7 +360,17 @@ class _EventWriter(_Writer):
         return [*self._prompt, *self.kept]
 
 
-def _writer(vocabulary: Vocabulary, prompt: Text, ids: Ids, stops: Sequence[str]) -> _Writer:
+def continuation_writer(
+    vocabulary: Vocabulary, prompt: Text, ids: Ids, stops: Sequence[str]
+) -> ContinuationWriter:
+    """What writes the continuation of a prompt, as a text or as a list.
+
+    Args:
+        vocabulary: the vocabulary of the symbols that are pushed.
+        prompt: the text, or the list of events or words, that is continued.
+        ids: the symbols of the prompt.
+        stops: the texts before which the continuation ends.
+    """
     if isinstance(prompt, str):
         return _TextWriter(vocabulary, prompt, ids, stops)
     return _EventWriter(vocabulary, prompt, stops)

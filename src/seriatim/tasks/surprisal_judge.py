@@ -72,6 +72,7 @@ class SurprisalJudge(ABC):
         *,
         by: Unit = "symbol",
         column: str | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> SurprisalTable:
         """The bits of every symbol or word of a text, the end of each sequence included.
 
@@ -86,6 +87,7 @@ class SurprisalJudge(ABC):
                 with the word after it, and an event is a word.
             column: the column of a data frame or table that holds the texts; None: that of the
                 training data, `text`, or the only one.
+            progress: callback that receives the number of symbols scored so far.
 
         Raises:
             SymbolError: if the events of the model contain spaces and the text is several of them.
@@ -93,7 +95,7 @@ class SurprisalJudge(ABC):
         """
         reader = self._reader()
         texts, is_one = self._given(text, column)
-        return reader.surprisal(texts, by, is_one=is_one)
+        return reader.surprisal(texts, by, is_one=is_one, progress=progress)
 
     def score_each(
         self,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from seriatim.core import tree
 from seriatim.core.model import SequenceModel, State
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
 from seriatim.decode.stream import Stream
@@ -130,6 +131,18 @@ class TextStream:
     def top(self, k: int = 10) -> list[Prediction]:
         """The k most probable next symbols."""
         return [Prediction(self._symbols.name(i), float(np.exp(p))) for i, p in self._stream.top(k)]
+
+    def fork(self) -> "TextStream":
+        """A second stream that goes on from here; neither affects the other."""
+        stream = TextStream(self._stream.fork(), self._reader)
+        stream._before = self._before
+        return stream
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of the state, spare room included."""
+        storages = (leaf.untyped_storage() for leaf in tree.leaves(self._stream.state))
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
     def save(self) -> bytes:
         """The state as bytes; `LanguageModel.stream(state)` goes on from it exactly."""

@@ -12,7 +12,7 @@ sum to the length of a code for the text, whatever is unknown in it.
 Knows models, vocabularies and texts in memory; no files.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -215,7 +215,14 @@ class TextReader:
     sequences: Sequences
     speller: SequenceModel | None
 
-    def surprisal(self, texts: Sequence[Text], by: Unit, *, is_one: bool) -> SurprisalTable:
+    def surprisal(
+        self,
+        texts: Sequence[Text],
+        by: Unit,
+        *,
+        is_one: bool,
+        progress: Callable[[int], None] | None = None,
+    ) -> SurprisalTable:
         """The surprisal of every symbol or word of texts.
 
         Each text is read by itself; a model of lines reads each of its lines by itself.
@@ -224,6 +231,7 @@ class TextReader:
             texts: the texts, or lists of events or words.
             by: "symbol" or "word".
             is_one: whether they are one text, whose lines are its sentences.
+            progress: callback that receives the number of symbols scored so far.
 
         Raises:
             ConfigError: if `by` is something else.
@@ -233,7 +241,7 @@ class TextReader:
         pieces = [piece for i, text in enumerate(texts) for piece in self._cut(i + 1, text)]
         ids = [self.vocabulary.encode_prompt(piece.text) for piece in pieces]
         # Sequences with ends; the end of a stream, which has none, is left out below.
-        nats, bounds = surprisals(self.model, Corpus.from_tokens(ids))
+        nats, bounds = surprisals(self.model, Corpus.from_tokens(ids), progress=progress)
         bits = nats.astype(np.float64) / np.log(2)
         found: list[Surprisal] = []
         for piece, own, start, stop in zip(pieces, ids, bounds[:-1], bounds[1:], strict=True):
