@@ -190,10 +190,11 @@ def test_the_public_names_are_these() -> None:
     names = (
         "Autoregressive Batch beam_search build_model Callbacks Categorical Cell check_model "
         "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect "
-        "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison ModelConfig "
-        "Numbers NumberInput open_labelled open_pairs open_source Product record register RNN sample "
-        "Sampling Scorer Seq2Seq SequenceModel SeriatimError State StopTraining Stream Symbols train "
-        "TrainingOptions Transformer Translator Values at_precision"
+        "Labeller LanguageModel Latent load look LSTM Markov Mixture ModelComparison "
+        "ModelConfig Numbers NumberInput open_labelled open_pairs open_source Product record "
+        "register RNN sample Sampling Scorer Seq2Seq SequenceModel SeriatimError State "
+        "StopTraining Stream Symbols train TrainingOptions Transformer Translator Values "
+        "at_precision"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

@@ -43,6 +43,37 @@ def test_json_has_an_object_for_each_text(folder: Path, capsys: Capture) -> None
     assert all("sat" not in r["text"] and r["seed"] == 4 for r in records)
 
 
+def test_a_beam_prints_the_most_probable_texts(folder: Path, capsys: Capture) -> None:
+    lm = st.load(folder / "lm")
+    assert isinstance(lm, st.LanguageModel)
+    best = lm.beam("the", 30, beam=4, num_best=2)
+    options = ["the", "-n", "30", "--beam", "4", "--num-best", "2"]
+    assert main(["generate", str(folder / "lm"), *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{one.log_prob:.3f}\t{one.text}" for one in best]
+    assert main(["generate", str(folder / "lm"), *options, "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(r["rank"], "the" + r["text"]) for r in records] == [
+        (rank, one.text) for rank, one in enumerate(best, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beam", "3", "--top-k", "5"], "--top-k is of sampling"),
+        (["--beam", "3", "--seed", "5", "--samples", "2"], "--seed and --samples are of sampling"),
+        (["--num-best", "3"], "--num-best is of a beam"),
+        (["--beam", "2", "--num-best", "3"], "--num-best 3 does not fit"),
+    ],
+)
+def test_a_beam_is_no_sampling(
+    folder: Path, capsys: Capture, options: list[str], message: str
+) -> None:
+    assert main(["generate", str(folder / "lm"), "the", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_several_prompts_are_noted_if_they_may_be_one(folder: Path, capsys: Capture) -> None:
     assert main(["generate", str(folder / "lm"), "the", "a"]) == 0
     output = capsys.readouterr()

@@ -30,7 +30,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
         *PAIR_FAMILIES.values(),
     ),
     "score": (st.LanguageModel.score, st.open_source, st.open_pairs),
-    "generate": (st.LanguageModel.generate, st.open_source),
+    "generate": (st.LanguageModel.generate, st.LanguageModel.beam, st.open_source),
     "next": (st.LanguageModel.next, st.open_source),
     "surprisal": (st.LanguageModel.surprisal, st.open_source),
     "threshold": (st.LanguageModel.threshold, st.open_source),

@@ -1,5 +1,7 @@
 """Generating: samples, lists of prompts and stop texts, as one prompt alone would give them."""
 
+import math
+
 import pytest
 
 import seriatim as st
@@ -39,6 +41,29 @@ def test_many_prompts_are_continued_in_groups(
     whole = lm.generate(prompts, 9, samples=2)
     monkeypatch.setattr("seriatim.tasks.generation.ROWS", 4)
     assert lm.generate(prompts, 9, samples=2) == whole
+
+
+def test_a_beam_finds_what_the_model_scores_so_and_more_than_greedy(lm: st.LanguageModel) -> None:
+    best = lm.beam("the", 12, beam=6, num_best=4)
+    assert [one.score for one in best] == sorted((one.score for one in best), reverse=True)
+    assert len({one.text for one in best}) == 4
+    for one in best:
+        assert isinstance(one.text, str) and one.text.startswith("the")
+        # of one line: the bits of its symbols beyond the prompt, the end included
+        rows = lm.surprisal(one.text, by="symbol").rows
+        bits = sum(row.bits for row in rows[3 : len(one.text) + one.is_ended])
+        assert one.log_prob == pytest.approx(-bits * math.log(2), abs=1e-4)
+    greedy = lm.beam("the", 12, beam=1)
+    assert [one.text for one in greedy] == [lm.generate("the", 12, temperature=0.0)]
+    assert best[0].log_prob >= greedy[0].log_prob - 1e-5
+
+
+def test_a_beam_continues_events() -> None:
+    days = [["open", "view item", "buy"]] * 9
+    events = st.LanguageModel(st.Markov(order=2), symbols="word", device="cpu")
+    events.fit(days, valid=days)
+    (best,) = events.beam(["open"], 5)
+    assert best.text == ["open", "view item", "buy"] and best.is_ended
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,8 @@ def generate(
     top_p: float | None = None,
     min_p: float | None = None,
     seed: int = 0,
+    beam: int | None = None,
+    num_best: int = 1,
     precision: Precision = "float32",
     threads: int | None = None,
     json: Flag = False,
@@ -61,6 +63,8 @@ def generate(
         min_p: sample only from symbols with at least this fraction of the probability of the most
             probable one. [default: 0]
         seed: the seed; the same seed gives the same text.
+        beam: the width of a beam: print the most probable texts that it finds in place of samples.
+        num_best: the number of texts that the beam prints for each prompt.
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed; what that costs on this text is said at the end.
         threads: the number of processor threads. [default: all cores]
@@ -82,9 +86,13 @@ def generate(
         "min_p": min_p,
         "seed": seed,
     }
+    if beam is None and num_best != 1:
+        raise ConfigError("--num-best is of a beam: give --beam too, or --samples for samples")
+    if beam is not None:
+        _check_no_sampling(options, samples)
     if prompts is None and len(prompt) <= 1:
         start = given_prompt(lm, prompt[0] if prompt else None, file, files, reading)
-        if samples is None and not json:
+        if samples is None and beam is None and not json:
             said = _stream(start, lm.generating(start, **options))
             if precision != "float32" and said:
                 note_rounding(fitted, lm, precision, as_sequence(start, said), "this text")
@@ -94,7 +102,10 @@ def generate(
         raise ConfigError("prompts were given twice: as texts, with --file or with --prompts")
     else:
         starts = _prompts(lm, prompts, prompt, files, reading)
-    texts = _print_all(lm, starts, samples, options, as_json=json)
+    if beam is None:
+        texts = _print_all(lm, starts, samples, options, as_json=json)
+    else:
+        texts = _print_best(lm, starts, length, beam, num_best, as_json=json)
     if precision != "float32" and texts:
         note_rounding(fitted, lm, precision, texts, "these texts")
 
@@ -158,7 +169,8 @@ def _print_all(
             printed += texts
             for sample, text in enumerate(texts):
                 if as_json:
-                    print_json(_record(start, text, sample, options["seed"]))
+                    drawn = {"sample": sample, "seed": options["seed"]}
+                    print_json({**_record(start, text), **drawn})
                     continue
                 if lm.sequences != "line":
                     print(f"--- prompt {number:,}, sample {sample + 1:,}")
@@ -167,7 +179,43 @@ def _print_all(
     return printed
 
 
-def _record(start: "Text", text: "Text", sample: int, seed: int) -> "Json":
+def _check_no_sampling(options: Mapping[str, Any], samples: int | None) -> None:
+    """Raise a ConfigError if anything of sampling was asked for beside a beam."""
+    usual = {"length": options["length"], "temperature": 1.0, "seed": 0}
+    given = [f"--{name.replace('_', '-')}" for name, x in options.items() if x != usual.get(name)]
+    given += ["--samples"] * (samples is not None)
+    if given:
+        raise ConfigError(
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} of sampling, and --beam "
+            "finds the most probable texts: leave out one or the other"
+        )
+
+
+def _print_best(
+    lm: "LanguageModel",
+    groups: "Iterator[list[Text]]",
+    length: int,
+    beam: int,
+    num_best: int,
+    *,
+    as_json: bool,
+) -> "list[Text]":
+    """Print the most probable texts of every prompt with their ln p; returns them."""
+    printed: list[Text] = []
+    for start in itertools.chain.from_iterable(groups):
+        for rank, best in enumerate(lm.beam(start, length, beam=beam, num_best=num_best), start=1):
+            printed.append(best.text)
+            if as_json:
+                record = {**_record(start, best.text), "rank": rank}
+                print_json({**record, "log_prob": best.log_prob, "is_ended": best.is_ended})
+                continue
+            text = best.text if isinstance(best.text, str) else "\n".join(best.text)
+            print(text if num_best == 1 else f"{best.log_prob:.3f}\t{text}")
+        sys.stdout.flush()
+    return printed
+
+
+def _record(start: "Text", text: "Text") -> "dict[str, Json]":
     if isinstance(start, str) and isinstance(text, str):
-        return {"prompt": start, "text": text[len(start) :], "sample": sample, "seed": seed}
-    return {"prompt": list(start), "symbols": list(text), "sample": sample, "seed": seed}
+        return {"prompt": start, "text": text[len(start) :]}
+    return {"prompt": list(start), "symbols": list(text)}

@@ -5,6 +5,7 @@ Knows models, vocabularies and the samples drawn; no files and no training.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
@@ -15,11 +16,29 @@ from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
 from seriatim.data.batches.examples import pad
 from seriatim.data.vocab.vocabulary import Ids, Text, Vocabulary
+from seriatim.decode.beam import beam_search
 from seriatim.decode.sampling import Sampling, sample
 from seriatim.errors import ConfigError
 
 ROWS = 64  # texts that are sampled side by side
 Stop = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class ContinuedText:
+    """One of the most probable continuations of a prompt.
+
+    Attributes:
+        text: the prompt and what follows it; after a list of events, a list of events.
+        log_prob: ln p(what follows, its end included if it was reached | the prompt), nats.
+        score: what the search ranked by: log_prob over the length penalty.
+        is_ended: whether the model ended it; if not, the length cut it.
+    """
+
+    text: Text
+    log_prob: float
+    score: float
+    is_ended: bool
 
 
 class TextGenerator(ABC):
@@ -170,6 +189,57 @@ class TextGenerator(ABC):
         stops = stop_texts(stop)
         _check_length(length)
         return self._generating(prompt, length, stops, sampling, seed)
+
+    @checked_arguments
+    def beam(
+        self,
+        prompt: Text = "",
+        length: int = 50,
+        *,
+        beam: int = 5,
+        num_best: int = 1,
+        alpha: float = 0.0,
+    ) -> list[ContinuedText]:
+        """The most probable continuations of a prompt that a beam finds, best first.
+
+        Continuations of lines and documents end where the model ends them; those of a stream
+        have `length` symbols.
+
+        Args:
+            prompt: the text, or the list of events or words, that is continued. "" or []: nothing.
+            length: the number of symbols at most.
+            beam: the width of the beam; 1 is greedy search.
+            num_best: the number of results, at most `beam`.
+            alpha: the exponent of the length penalty ((5 + N) / 6)^alpha, by which log_prob is
+                divided to rank sequences of N symbols; 0: none.
+
+        Raises:
+            ConfigError: if a value is out of range.
+            SymbolError: if a text is several events with spaces in their names.
+        """
+        _check_length(length)
+        model, vocabulary = self._fitted()
+        ids = self._prompt(prompt)
+        with torch.inference_mode():
+            x = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
+            found = beam_search(
+                model,
+                model.update(model.start(1), x),
+                beam=beam,
+                num_best=num_best,
+                max_length=length,
+                end=self._end,
+                alpha=alpha,
+            )
+        return [
+            ContinuedText(
+                _written(continuation_writer(vocabulary, prompt, ids, ()), h.symbols),
+                h.log_prob,
+                h.score,
+                h.is_ended,
+            )
+            for h in found
+        ]
 
     def _generating(
         self, prompt: Text, length: int, stops: Sequence[str], sampling: Sampling, seed: int
@@ -358,6 +428,12 @@ class _EventWriter(ContinuationWriter):
     def whole(self) -> list[str]:
         """The prompt and the events."""
         return [*self._prompt, *self.kept]
+
+
+def _written(writer: ContinuationWriter, symbols: Sequence[int]) -> Text:
+    for symbol in symbols:
+        writer.take(symbol)
+    return writer.whole()
 
 
 def continuation_writer(
