@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.tree import Tree
+from seriatim.core.values import Values
 
 
 class TokenSequences(Protocol):
@@ -89,8 +90,24 @@ class Batch:
             source=None if self.source is None else self.source.to(device),
         )
 
+    def scored(self, needed: Tensor) -> Tree:
+        """The targets, of which numbers that are not needed (B, L) become gaps.
+
+        A value at padding may be anything; behind a density, where would come too late for its
+        gradient.
+        """
+        if not isinstance(self.targets, Values):
+            return self.targets
+        is_observed = self.targets.is_observed & needed[..., None]
+        return Values(torch.where(is_observed, self.targets.numbers, 0.0), is_observed)
+
     def num_targets(self) -> float:
-        """The sum of the target weights, by which a mean loss is divided."""
+        """The sum of the target weights, by which a mean loss is divided.
+
+        A target of numbers counts once for each of its observed values.
+        """
+        if isinstance(self.targets, Values):
+            return float((self.target_weights() * self.targets.is_observed.sum(-1)).sum())
         if self.weights is None:
             rows, length = self.shape
             return float(rows * length if self.lengths is None else self.lengths.sum())

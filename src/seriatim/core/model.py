@@ -237,10 +237,11 @@ class SequenceModel(TargetModel):
             memory = None if batch.source is None else self.encode(batch.source)
             carry = self.empty(batch.shape[0], memory=memory)
         features, carry = self.advance(carry, batch.inputs, batch.lengths, keep=keep)
-        distribution = self.emit(features)
+        distribution, targets = self.emit(features), batch.targets
         if batch.lengths is not None or batch.weights is not None:
-            distribution = distribution.masked(batch.target_weights() != 0)
-        return batch.weigh(objective(distribution, batch.targets, features)), carry
+            needed = batch.target_weights() != 0
+            distribution, targets = distribution.masked(needed), batch.scored(needed)
+        return batch.weigh(objective(distribution, targets, features)), carry
 
     @final
     def log_prob(self, batch: Batch) -> Tensor:
