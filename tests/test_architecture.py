@@ -194,7 +194,7 @@ def test_the_public_names_are_these() -> None:
         "ModelConfig Numbers NumberInput open_labelled open_pairs open_source Product record "
         "register RNN sample Sampling Scorer Seq2Seq SequenceModel SeriatimError State "
         "StopTraining Stream Symbols train TrainingOptions Transformer Translator Values "
-        "at_precision"
+        "at_precision from_pretrained from_torch"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from seriatim.decode.settings import Decoding as Decoding
     from seriatim.decode.stream import Stream as Stream
     from seriatim.errors import SeriatimError as SeriatimError
+    from seriatim.export.pretrained import from_pretrained as from_pretrained
+    from seriatim.export.torch_layers import from_torch as from_torch
     from seriatim.laws.check import check_model as check_model
     from seriatim.layers.cells import Cell as Cell
     from seriatim.models.build import build_model as build_model
@@ -118,5 +120,7 @@ __all__, __getattr__, __dir__ = attach(
         "comparison.entrants": ["Entrant"],
         "comparison.result": ["ModelComparison"],
         "comparison.runner": ["compare"],
+        "export.pretrained": ["from_pretrained"],
+        "export.torch_layers": ["from_torch"],
     },
 )

@@ -169,7 +169,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--minimum-bayes-risk ranks samples: give --sample too",
             2,
         ),
-        ("export LM OUT --to ctranslate2", "export --to ctranslate2 needs a translator", 4),
+        ("export LM OUT --to ctranslate2", "write it with --to", 2),
         ("fit PAIRS OUT --task translation --model markov", "markov", 2),
     ],
 )

@@ -66,6 +66,10 @@ COMMANDS = {
         "Serve models over HTTP: completions, scores, sessions, and a page.",
     ),
     "export": ("seriatim.cli.export:export", "Write a model in the format of another tool."),
+    "import": (
+        "seriatim.cli.import_model:import_model",
+        "Read a model in the format of another tool.",
+    ),
     "demo": ("seriatim.cli.demo:demo", "Train and compare six families on real text, in minutes."),
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.output import Flag
-from seriatim.errors import OutputError
+from seriatim.errors import ConfigError, OutputError
 
 
 def export(
@@ -17,6 +17,8 @@ def export(
     to: Literal["arpa", "ctranslate2", "huggingface", "onnx"],
     out: Annotated[Path, Parameter(alias="-o")],
     overwrite: Flag = False,
+    push: str | None = None,
+    public: Flag = False,
 ) -> None:
     """Write a model in the format of another tool.
 
@@ -30,14 +32,26 @@ def export(
             for translators: a folder of two such files.
         out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
         overwrite: replace the file if it exists; folders are never replaced.
+        push: a repository of the Hugging Face Hub, OWNER/NAME, to which a folder of --to
+            huggingface is uploaded as well; it is made if it is not there.
+        public: let everybody see a repository that --push makes; otherwise its owner alone does.
     """
     if out.exists() and not (overwrite and out.is_file()):
         raise OutputError(
             f"{out} exists: choose another name, or "
             + ("remove the folder first" if out.is_dir() else "allow it with --overwrite")
         )
+    if push is not None and to != "huggingface":
+        raise ConfigError(f"--push uploads what --to huggingface writes, and this is {to}")
     WRITERS[to](model, out)
     print(f"written to {out}")
+    if push is not None:
+        from seriatim.tasks.hub import push_folder
+
+        push_folder(
+            out, push, message=f"Exported by seriatim from {model.name}", private=not public
+        )
+        print(f"pushed to {push}")
 
 
 def _arpa(model: Path, out: Path) -> None:

@@ -35,6 +35,7 @@ def layer_options(config: TransformerConfig) -> dict[str, Any]:
         "rms_norm": config.norm == "rms",
         "rotary_dim": 0 if config.positions == "rotary" else None,  # 0: the whole head
         "rotary_interleave": False,
+        "rotary_base": config.rotary_base,
         "head_dim": config.head_size,
     }
 

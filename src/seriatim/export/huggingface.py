@@ -35,7 +35,6 @@ from seriatim.export.checks import ROWS, checked_difference, new_folder, whole_f
 from seriatim.export.tokenizer_json import end_token, tokenizer_json
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
-from seriatim.layers.positions import BASE
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer import TransformerModel
 from seriatim.tasks.language_model import LanguageModel
@@ -167,7 +166,7 @@ def _config(network: TransformerModel, vocabulary: Vocabulary) -> Json:
         "hidden_act": "silu",
         "max_position_embeddings": 2**20,  # positions are computed: there is no longest text
         "rms_norm_eps": norm.eps,
-        "rope_theta": BASE,
+        "rope_theta": config.rotary_base,
         "sliding_window": config.context,
         "tie_word_embeddings": config.tie_embeddings,
         "attention_dropout": 0.0,

@@ -12,8 +12,10 @@ from typing import Any
 
 from seriatim.core.records import Json
 from seriatim.data.vocab.bpe import BPEVocabulary
-from seriatim.data.vocab.byte import byte_characters
+from seriatim.data.vocab.byte import ByteVocabulary, byte_characters
+from seriatim.data.vocab.char import CharVocabulary
 from seriatim.data.vocab.vocabulary import END, LINE_END, Vocabulary
+from seriatim.data.vocab.word import WordVocabulary
 from seriatim.errors import ConfigError
 
 _SPACES = r"[ \t]+"
@@ -56,6 +58,26 @@ def tokenizer_json(vocabulary: Vocabulary) -> Json:
         }
     tokenizer["post_processor"] = _boundary_first(end, vocabulary.boundary)
     return tokenizer
+
+
+def vocabulary_from_tokenizer_json(tokenizer: Any) -> Vocabulary | None:
+    """The inverse of `tokenizer_json`; None: it cuts texts by other rules than our vocabularies."""
+    try:
+        model, added = tokenizer["model"], tokenizer.get("added_tokens") or []
+        is_document = any(token["content"] == END for token in added)
+        if model["type"] == "BPE":
+            plain = {**tokenizer, "added_tokens": [], "decoder": None, "post_processor": None}
+            return BPEVocabulary(json.dumps(plain), is_document=is_document)
+        tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        cut = tokenizer["pre_tokenizer"]
+    except (KeyError, TypeError, AttributeError, ConfigError):
+        return None
+    kinds = [kind for kind, rules in _RULES.items() if rules["pre_tokenizer"] == cut]
+    if kinds == ["byte"]:
+        return ByteVocabulary(is_document=is_document)
+    if kinds == ["char"]:
+        return CharVocabulary(tokens[2:], is_document=is_document)
+    return WordVocabulary(tokens[2:], is_document=is_document) if kinds == ["word"] else None
 
 
 def end_token(vocabulary: Vocabulary) -> str | None:

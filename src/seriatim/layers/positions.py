@@ -19,18 +19,19 @@ Rotation: TypeAlias = tuple[Tensor, Tensor]
 BASE = 10000.0  # the longest wavelength is almost 2 pi times this
 
 
-def angles(positions: Tensor, size: int) -> Tensor:
-    """theta[p, i] = p / BASE^(2 i / d) for i < d / 2, in radians.
+def angles(positions: Tensor, size: int, base: float = BASE) -> Tensor:
+    """theta[p, i] = p / base^(2 i / d) for i < d / 2, in radians.
 
     Args:
         positions: (L,) or (B, L) integers.
         size: d.
+        base: the base of the wavelengths.
 
     Returns:
         (..., d / 2) float64.
     """
     exponents = torch.arange(0, size, 2, dtype=torch.float64, device=positions.device)
-    frequencies = exponents.mul_(-math.log(BASE) / size).exp_()
+    frequencies = exponents.mul_(-math.log(base) / size).exp_()
     return positions.unsqueeze(-1) * frequencies
 
 
@@ -43,13 +44,13 @@ def sinusoids(positions: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     return torch.stack([theta.sin(), theta.cos()], -1).flatten(-2).to(dtype)
 
 
-def rotation(positions: Tensor, size: int, dtype: torch.dtype) -> Rotation:
+def rotation(positions: Tensor, size: int, dtype: torch.dtype, *, base: float = BASE) -> Rotation:
     """The rotation of each position: cosines and signed sines, (L, 1, d) or (B, L, 1, d).
 
     RoPE, Su et al. 2021, equation 34, in the layout of Llama in the library transformers: element
     i is paired with i + d/2, where the paper pairs neighbours.
     """
-    theta = angles(positions, size)
+    theta = angles(positions, size, base)
     signed = torch.cat([-theta, theta], -1).unsqueeze(-2)
     return signed.cos().to(dtype), signed.sin().to(dtype)
 

@@ -43,8 +43,8 @@ def make_attention(config: TransformerConfig) -> MultiHeadAttention:
 def make_norm(config: TransformerConfig) -> nn.Module:
     """A norm over D features."""
     if config.norm == "rms":
-        return RMSNorm(config.model_size)
-    return nn.LayerNorm(config.model_size, bias=config.bias)
+        return RMSNorm(config.model_size, config.norm_epsilon or 1e-6)
+    return nn.LayerNorm(config.model_size, config.norm_epsilon or 1e-5, bias=config.bias)
 
 
 def make_last_norm(config: TransformerConfig) -> nn.Module:
@@ -103,7 +103,7 @@ def add_positions(
     if config.positions == "sinusoidal":
         h = h + sinusoids(positions, config.model_size, h.dtype)
     else:
-        turn = rotation(positions, config.head_size, h.dtype)
+        turn = rotation(positions, config.head_size, h.dtype, base=config.rotary_base)
     return dropout(h, config.dropout, is_training=is_training), turn
 
 

@@ -26,6 +26,7 @@ from seriatim.errors import ConfigError, ModelError, TrainingError
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.tasks import storage
 from seriatim.tasks.budget_policy import BudgetChoice
+from seriatim.tasks.hub import Hub, push_model
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.parts import Fractions, split_parts
 from seriatim.tasks.protocols import EachScore, Opened
@@ -311,6 +312,19 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             modules=self._modules(),
             overwrite=overwrite,
         )
+
+    def push(self, repo: str, *, private: bool = True, hub: Hub | None = None) -> str:
+        """Upload the model to a repository OWNER/NAME, where `from_pretrained` finds it.
+
+        Args:
+            repo: the name; the repository is made if it is not there.
+            private: whether a new repository is seen by its owner alone.
+            hub: where to; None: huggingface.co, as who is logged in.
+
+        Raises:
+            ConfigError, OutputError, MissingExtraError: as of `hub.push_model`.
+        """
+        return push_model(self, repo, private=private, hub=hub)
 
     @classmethod
     def load(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Size = Annotated[int, Interval(ge=1)]
+Positive = Annotated[float, Interval(gt=0.0)]
 Fraction = Annotated[float, Interval(ge=0.0, lt=1.0)]
 TrainingDefaults: TypeAlias = Mapping[str, Any]  # training options by name
 

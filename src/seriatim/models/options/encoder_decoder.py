@@ -13,6 +13,7 @@ LayerKind: TypeAlias = Literal["transformer", "rnn", "lstm", "gru"]
 # The options that have an effect only where some layers are a Transformer's.
 _TRANSFORMER_ONLY = (
     *("num_heads", "key_size", "value_size", "feedforward_size", "positions", "norm"),
+    *("rotary_base", "norm_epsilon"),
     *("norm_first", "feedforward", "bias", "attention_bias"),
 )
 

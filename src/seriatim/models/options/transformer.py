@@ -8,6 +8,7 @@ from seriatim.models.options.base import (
     BudgetRecipe,
     Fraction,
     ModelConfig,
+    Positive,
     Size,
     TrainingDefaults,
     option_class,
@@ -25,7 +26,10 @@ class TransformerConfig:
         value_size: the width d_v of values of one head; None: key_size.
         feedforward_size: the inner width; None: 4 d_model, and 8/3 d_model for swiglu.
         positions: "rotary" (Su et al. 2021) or "sinusoidal" (Vaswani et al. 2017, 3.5).
+        rotary_base: the base of the wavelengths of rotary positions.
         norm: "rms" (Zhang, Sennrich 2019) or "layer" (Ba et al. 2016).
+        norm_epsilon: what is added to a variance before its root; None: 1e-6 for rms and 1e-5
+            for layer.
         norm_first: normalize before each sublayer (and once at the end), or after each
             residual sum as in Vaswani et al. 2017.
         feedforward: "swiglu" (Shazeer 2020), "relu" or "gelu".
@@ -42,7 +46,9 @@ class TransformerConfig:
     value_size: Size | None = None
     feedforward_size: Size | None = None
     positions: Literal["rotary", "sinusoidal"] = "rotary"
+    rotary_base: Positive = 10000.0
     norm: Literal["rms", "layer"] = "rms"
+    norm_epsilon: Positive | None = None
     norm_first: bool = True
     feedforward: Literal["swiglu", "relu", "gelu"] = "swiglu"
     bias: bool = False
