@@ -48,7 +48,15 @@ GENERIC = ["core", "report", "data", "train", "decode", "metrics", "laws", "anal
 # The pure data of a family's options, and the one place that maps them to a model.
 MODELS_DOORS = ("seriatim.models.options", "seriatim.models.build")
 # What a model may declare that it can do; any family, and a user's own, may declare it.
-CAPABILITIES = ["Ahead", "ClosedForm", "CountsOperations", "FitsSeries", "ScoresCorpora", "Smooths"]
+CAPABILITIES = [
+    "Ahead",
+    "ClosedForm",
+    "CountsOperations",
+    "FitsSeries",
+    "PreparesSeries",
+    "ScoresCorpora",
+    "Smooths",
+]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 60
 
 

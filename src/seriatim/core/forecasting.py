@@ -65,3 +65,14 @@ class Smooths(Protocol):
         Returns:
             Of batch shape (B, L).
         """
+
+
+@runtime_checkable
+class PreparesSeries(Protocol):
+    """A model of numbers that takes constants, such as usual scales, from its training data.
+
+    Before training by gradients; it draws no weights anew.
+    """
+
+    def prepare_series(self, data: NumberSequences) -> None:
+        """Take the constants from series of the training data."""

@@ -8,55 +8,37 @@ Shapes: B rows, L elements of a chunk, k the window, E and D features of an embe
 hidden layer, V symbols.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.core import taps
 from seriatim.core.distributions import LinearCategorical
 from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
 from seriatim.core.products import Linear, linear
 from seriatim.core.tree import Tree
 from seriatim.models.options.autoregressive import Autoregressive
+from seriatim.models.vector_window import HiddenLayers
 
 
-class AutoregressiveModel(SequenceModel):
+class AutoregressiveModel(HiddenLayers, SequenceModel):
     """A feed-forward network over the last k symbols; the carry is those symbols, (B, k).
 
     Slots before the first element hold V, which is no symbol but has its own embedding.
 
     Attributes:
-        config: the configuration that it was built from.
         embedding: C, (V + 1, E).
-        hidden: H and d of the first hidden layer, then the weights and biases of further layers.
         head: U, or [U W] if `direct`, and b: (V, D) or (V, D + k E), and (V,).
     """
 
     def __init__(self, config: Autoregressive, num_symbols: int, boundary: int) -> None:
-        super().__init__(Symbols(num_symbols, boundary))
-        self.config = config
+        SequenceModel.__init__(self, Symbols(num_symbols, boundary))
         width = config.window * config.embedding_size
-        size = config.hidden_size
         self.embedding = nn.Embedding(num_symbols + 1, config.embedding_size)
-        self.hidden: Any = nn.ModuleList(
-            Linear(size if i else width, size) for i in range(config.num_layers)
-        )
-        self.head = nn.Linear(size + width * config.direct, num_symbols)
-        for name, parameter in self.hidden.named_parameters():
-            if name.endswith("weight"):
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.zeros_(parameter)
+        self.make_hidden(config, config.embedding_size)
+        self.head = nn.Linear(config.hidden_size + width * config.direct, num_symbols)
+        self.initialize_hidden()
         nn.init.zeros_(self.head.bias)
-
-    @property
-    def reach(self) -> int:
-        """k: all before the window is forgotten."""
-        return self.config.window
 
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
@@ -70,12 +52,7 @@ class AutoregressiveModel(SequenceModel):
         window = self.config.window
         seen = torch.cat([carry, x], 1)
         windows = seen.unfold(1, window, 1)[:, 1:]  # (B, L, k), the k symbols up to each
-        outputs = self._first(windows)
-        for i, layer in enumerate(self.hidden):
-            outputs = (layer(outputs) if i else outputs).tanh()
-            outputs = F.dropout(outputs, self.config.dropout, self.training)
-            if taps.is_on():
-                taps.put(layer, "hidden", taps.Record(outputs, lengths))
+        outputs = self.after_first(self._first(windows), lengths)
         if self.config.direct:
             outputs = torch.cat([outputs, self.embedding(windows).flatten(2)], -1)
         if lengths is None:
@@ -85,10 +62,6 @@ class AutoregressiveModel(SequenceModel):
 
     def emit(self, features: Tensor) -> LinearCategorical:
         return LinearCategorical(features, self.head.weight, self.head.bias)
-
-    def tap_children(self) -> Mapping[str, nn.Module]:
-        """The hidden layers."""
-        return {"layers": self.hidden}
 
     def _first(self, windows: Tensor) -> Tensor:
         """(B, L, D) d + H x, for the symbols (B, L, k) of each window.

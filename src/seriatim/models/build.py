@@ -48,7 +48,9 @@ _MODELS: Mapping[type[ModelConfig], str] = {
 }
 
 # A model of numbers is made as Model(config, element, num_series, density).
-_NUMBER_MODELS: Mapping[type[ModelConfig], str] = {}
+_NUMBER_MODELS: Mapping[type[ModelConfig], str] = dict.fromkeys(
+    (Autoregressive, RNN, LSTM, GRU, Latent, Transformer), "number_network:NumberNetwork"
+)
 
 
 def build_model(

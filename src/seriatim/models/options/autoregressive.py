@@ -11,10 +11,11 @@ from seriatim.models.options.base import (
     TrainingDefaults,
     option_class,
 )
+from seriatim.models.options.numbers import NumberOptions
 
 
 @option_class
-class Autoregressive(ModelConfig):
+class Autoregressive(NumberOptions, ModelConfig):
     """A feed-forward network over the last `window` symbols (Bengio et al. 2003).
 
     Attributes:

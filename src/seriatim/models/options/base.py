@@ -8,7 +8,16 @@ and prints help at once. Knows no family.
 from abc import ABC
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    TypeAlias,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 from annotated_types import Interval
 
@@ -41,8 +50,14 @@ EQUIVALENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def option_class(cls: type[T]) -> type[T]:
-    """Class decorator of options: `core.validation.option_class` that knows `EQUIVALENTS`."""
-    return validation.option_class(cls, EQUIVALENTS)
+    """Class decorator of options: `core.validation.option_class` that knows `EQUIVALENTS`.
+
+    People read the names in the order of the fields, those in `last_options` at the end.
+    """
+    made: Any = validation.option_class(cls, EQUIVALENTS)
+    for name in getattr(made, "last_options", ()):
+        made.__dataclass_fields__[name] = made.__dataclass_fields__.pop(name)
+    return cast(type[T], made)
 
 
 @dataclass(frozen=True)

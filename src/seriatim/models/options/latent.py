@@ -10,10 +10,11 @@ from seriatim.models.options.base import (
     TrainingDefaults,
     option_class,
 )
+from seriatim.models.options.numbers import NumberOptions
 
 
 @option_class
-class Latent(ModelConfig):
+class Latent(NumberOptions, ModelConfig):
     """A latent autoregressive model with any cell g(h, x) that you write.
 
     Attributes:

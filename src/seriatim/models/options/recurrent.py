@@ -13,10 +13,11 @@ from seriatim.models.options.base import (
     TrainingDefaults,
     option_class,
 )
+from seriatim.models.options.numbers import NumberOptions
 
 
 @option_class
-class RecurrentConfig(ModelConfig):
+class RecurrentConfig(NumberOptions, ModelConfig):
     """What RNN, LSTM and GRU have in common.
 
     Every fraction is dropped in training only. Where a stream is trained with carried state, each

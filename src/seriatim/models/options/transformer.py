@@ -13,6 +13,7 @@ from seriatim.models.options.base import (
     TrainingDefaults,
     option_class,
 )
+from seriatim.models.options.numbers import NumberOptions
 
 
 @option_class
@@ -74,7 +75,7 @@ class TransformerConfig:
 
 
 @option_class
-class Transformer(TransformerConfig, ModelConfig):
+class Transformer(NumberOptions, TransformerConfig, ModelConfig):
     """A decoder of masked self-attention (Vaswani et al. 2017), by default in Llama's shape.
 
     Attributes:

@@ -1,0 +1,239 @@
+"""Networks over numbers: an input layer, a body of any family, and a density at the end.
+
+    z_l = (x_{t+1-l} - m_t) / s_t                               the lagged values, standardized
+    e_t = W (z, observed, k_{t+1}, log s_t, log n_t) + b        k the inputs that are known ahead
+    h_t = body(h_{t-1}, e_t)
+    p(x_{t+1}) = density(h_t, z, m_t, s_t)                      in the units of the data
+
+A missing value has z = 0 and observed = 0; level m and scale s are those of `running_scale`. The
+body is that of the family over symbols, without its embedding and its softmax: recurrent layers,
+a user's cell, blocks of attention, or a window. All series share the weights.
+
+Shapes: B rows, L moments of a chunk, D channels, K known inputs, E and H features of an input and
+of the body, M the greatest lag.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seriatim.core import tree
+from seriatim.core.densities import Density
+from seriatim.core.elements import Numbers
+from seriatim.core.model import Carry, SequenceModel
+from seriatim.core.products import Linear
+from seriatim.core.tree import Tree
+from seriatim.core.values import NumberInput, NumberSequences, Values
+from seriatim.errors import ConfigError
+from seriatim.models.density_heads import DensityHead, head_kind
+from seriatim.models.options.autoregressive import Autoregressive
+from seriatim.models.options.latent import Latent
+from seriatim.models.options.recurrent import RecurrentConfig
+from seriatim.models.options.transformer import Transformer
+from seriatim.models.running_scale import RunningScale, ScaleState, Standard
+
+
+class VectorBody(Protocol):
+    """What a family folds vectors with."""
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+
+    def empty(
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
+    ) -> Carry:
+        """As `SequenceModel.empty`."""
+
+    def fold(
+        self, carry: Carry, e: Tensor, lengths: Tensor | None, *, keep: bool = True
+    ) -> tuple[Tensor, Carry | None]:
+        """As `SequenceModel.advance`, for vectors e (B, L, E)."""
+
+
+@tree.register
+@dataclass(frozen=True)
+class NumberFeatures:
+    """What the density is made of.
+
+    Attributes:
+        h: (..., H) the features of the body.
+        lagged: (..., D, number of lags) the standardized values, 0 where missing.
+        standard: the level and the scale.
+    """
+
+    h: Tensor
+    lagged: Tensor
+    standard: Standard
+
+
+@tree.register
+@dataclass(frozen=True)
+class NumberCarry:
+    """What is kept of a series.
+
+    Attributes:
+        scale: the level and the scale so far.
+        recent: (B, M, D) the last values, as they are standardized.
+        body: the carry of the body.
+    """
+
+    scale: ScaleState
+    recent: Values
+    body: Tree
+
+
+class NumberNetwork(SequenceModel):
+    """A network over numbers; see the module.
+
+    Attributes:
+        config: the configuration that it was built from.
+        scale: follows the level and the scale of every row.
+        input: W and b of the input layer.
+        body: the network of the family.
+        head: the output layer.
+        known_mean, known_scale: (K,) of the known inputs in the training data, by which they are
+            standardized.
+    """
+
+    known_mean: Tensor
+    known_scale: Tensor
+
+    def __init__(
+        self, config: Any, element: Numbers, num_series: int = 0, density: str | None = None
+    ) -> None:
+        """
+        Args:
+            config: the options of the family.
+            element: D, K, and which values occur.
+            num_series: not used: all series share all weights.
+            density: the name of the density, see `density_heads.HEADS`; None: the one that suits
+                the values.
+
+        Raises:
+            ConfigError: if there is no such density for these values, or an option is of symbols.
+        """
+        super().__init__(element)
+        kind = head_kind(density, element)
+        _check(config)
+        self.config = config
+        self.lags = tuple(sorted({1, *(config.lags or ())}))
+        num_channels, num_known = element.num_channels, element.num_known
+        self.scale = RunningScale(num_channels, kind.kind, config.scale_window)
+        width = _input_size(config)
+        self.input = Linear(num_channels * (2 * len(self.lags) + 2) + num_known, width)
+        self.body: Any = _make_body(config, width)
+        self.head = DensityHead(self.body.size, num_channels, len(self.lags), kind)
+        self.register_buffer("known_mean", torch.zeros(num_known))
+        self.register_buffer("known_scale", torch.ones(num_known))
+
+    def prepare_series(self, data: NumberSequences) -> None:
+        """Take what is usual in the training data: levels, scales, and known inputs."""
+        self.scale.prepare(np.asarray(data.numbers), np.asarray(data.offsets))
+        if data.known is not None:
+            known = np.asarray(data.known)
+            scale = known.std(0)
+            self.known_mean.copy_(torch.from_numpy(known.mean(0)))
+            self.known_scale.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
+
+    def empty(
+        self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
+    ) -> Carry:
+        shape = (batch_size, self.lags[-1], self.head.num_channels)
+        return NumberCarry(
+            self.scale.empty(batch_size),
+            Values.missing(shape, self.device, self.dtype),
+            self.body.empty(batch_size, memory=memory, capacity=capacity),
+        )
+
+    def advance(
+        self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
+    ) -> tuple[NumberFeatures, Carry | None]:
+        state: NumberCarry = carry
+        moment: NumberInput = x
+        y = self.scale.seen(moment.values)
+        standard, scale = self.scale.fold(state.scale, y, lengths)
+        lagged, observed, recent = self._lagged(state.recent, y, lengths)
+        level, size = standard.level[..., None], standard.scale[..., None]
+        z = torch.where(observed, (lagged - level) / size, 0.0)
+        parts = [
+            z.flatten(-2),
+            observed.flatten(-2).to(z.dtype),
+            (standard.scale / self.scale.usual_scale).log() / 4,
+            standard.count.log1p() / 4,
+        ]
+        if moment.known is not None:
+            known = moment.known.to(z.dtype)
+            parts.append((known - self.known_mean) / self.known_scale)
+        e = self.input(torch.cat(parts, -1))
+        h, body = self.body.fold(state.body, e, lengths, keep=keep)
+        features = NumberFeatures(h, z, standard)
+        return features, NumberCarry(scale, recent, body) if keep else None
+
+    def emit(self, features: NumberFeatures) -> Density:
+        """The density of the next moment."""
+        return self.head(features.h, features.lagged, features.standard)  # type: ignore[no-any-return]
+
+    def tap_children(self) -> Mapping[str, nn.Module]:
+        """The body under the name of the whole, so that its layers keep their names."""
+        return {"": self.body}
+
+    def _lagged(
+        self, recent: Values, y: Values, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Values]:
+        """The lagged values (B, L, D, number of lags), whether observed, and the last M values."""
+        length, most = y.numbers.shape[1], self.lags[-1]
+        seen = tree.map_leaves(lambda old, new: torch.cat([old, new], 1), recent, y)
+        begins = [most + 1 - lag for lag in self.lags]
+        numbers = torch.stack([seen.numbers[:, b : b + length] for b in begins], -1)
+        observed = torch.stack([seen.is_observed[:, b : b + length] for b in begins], -1)
+        if lengths is None:
+            return numbers, observed, tree.map_leaves(lambda t: t[:, -most:], seen)
+        at = lengths.to(y.numbers.device)[:, None] + torch.arange(most, device=y.numbers.device)
+        at = at[..., None].expand(-1, -1, y.numbers.shape[2])
+        return numbers, observed, tree.map_leaves(lambda t: t.gather(1, at), seen)
+
+
+def _check(config: Any) -> None:
+    """
+    Raises:
+        ConfigError: if an option is of symbols.
+    """
+    if isinstance(config, RecurrentConfig) and (config.tie_embeddings or config.embedding_dropout):
+        raise ConfigError(
+            "numbers have no embeddings to tie or to drop: leave out tie_embeddings and "
+            "embedding_dropout"
+        )
+
+
+def _input_size(config: Any) -> int:
+    """E."""
+    if isinstance(config, Transformer):
+        return config.model_size
+    if isinstance(config, Autoregressive):
+        return config.embedding_size
+    size: int = config.embedding_size or config.hidden_size
+    return size
+
+
+def _make_body(config: Any, input_size: int) -> VectorBody:
+    """The body of a family."""
+    if isinstance(config, RecurrentConfig):
+        from seriatim.models.recurrent_layers import VectorRecurrence
+
+        return VectorRecurrence(config, input_size)
+    if isinstance(config, Transformer):
+        from seriatim.models.causal_blocks import VectorBlocks
+
+        return VectorBlocks(config)
+    if isinstance(config, Latent):
+        from seriatim.models.cell_loop import VectorLoop
+
+        return VectorLoop(config, input_size)
+    from seriatim.models.vector_window import VectorWindow
+
+    return VectorWindow(config, input_size)

@@ -1,0 +1,32 @@
+"""Options that networks have over numbers only."""
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from seriatim.models.options.base import Size, option_class
+
+
+@option_class
+class NumberOptions:
+    """What a network reads of a series beside its last value; of no effect on symbols.
+
+    Attributes:
+        lags: numbers only: the earlier values that are read at each moment, such as 1, 24 and 168
+            for hours: lag 1 is the last value and lag 24 the one a day before the next. They also
+            have a linear effect on the prediction. None: lag 1, and those of the season where the
+            data has one.
+        scale_window: numbers only: about how many of the last values the level and the scale of
+            a series, by which it is standardized, are averages of.
+    """
+
+    elements: ClassVar[frozenset[str]] = frozenset({"symbols", "numbers"})
+    last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window")
+
+    lags: tuple[Size, ...] | None = None
+    scale_window: Size = 256
+
+    @property
+    def unused_options(self) -> Collection[str]:
+        """Those that are left at their defaults, as models of symbols leave them."""
+        names = self.last_options
+        return tuple(n for n in names if getattr(self, n) == getattr(NumberOptions, n))

@@ -1,0 +1,243 @@
+"""The level and the scale of a series so far, by which networks see it standardized.
+
+    c     the first value observed
+    m_t = c + sum_i g^(n_t - n_i) (x_i - c) / sum_i g^(n_t - n_i)        the level
+    s_t = mean of |x_i - m_{i-1}|, with the same weights                 the scale
+
+over the values observed until t, where n_i counts observed values and g = 1 - 1 / window. All of it
+is causal: a value changes nothing before it, and a missing one changes nothing at all. The first
+deviation is not known; it counts as a tenth of a value, of a size that is usual in the training
+data for such a level. Before the first value the level and scale of the training data stand in.
+
+Counts have no level, so that a multiple of a series looks the same: m_t = 0, and s_t is a mean of
+x. Numbers that a head predicts by their logarithms are standardized as logarithms.
+
+Shapes: B rows, L moments of a chunk, D channels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seriatim.core import tree
+from seriatim.core.values import Values
+
+Kind: TypeAlias = Literal["level", "log", "ratio"]
+
+FIRST = 0.1  # the weight of the first deviation, which is a guess
+FLOOR = 1e-3  # of the smallest scale in the training data
+TINY = 1e-30  # the least number whose logarithm is taken
+
+
+@tree.register
+@dataclass(frozen=True)
+class Standard:
+    """How the numbers of a moment are standardized: z = (y - level) / scale.
+
+    Attributes:
+        level: (..., D) m_t.
+        scale: (..., D) s_t, positive.
+        count: (..., D) n_t, the number of values that they are made from.
+    """
+
+    level: Tensor
+    scale: Tensor
+    count: Tensor
+
+
+@tree.register
+@dataclass(frozen=True)
+class ScaleState:
+    """What is kept of a series: everything is (B, D).
+
+    Attributes:
+        anchor: c; 0 before the first value. Sums are of differences to it, which keeps digits.
+        count: n, the number of values observed.
+        weight: the sum of the weights of values.
+        total: the weighted sum of x - c.
+        deviations: the weighted sum of deviations.
+        deviation_weight: the sum of their weights.
+    """
+
+    anchor: Tensor
+    count: Tensor
+    weight: Tensor
+    total: Tensor
+    deviations: Tensor
+    deviation_weight: Tensor
+
+
+class RunningScale(nn.Module):
+    """Follows the level and the scale of every row; has no weights, but constants of the data.
+
+    Attributes:
+        usual_level: (D,) the level before the first value.
+        usual_scale: (D,) the scale before the first value.
+        first_deviation: (D,) what the first deviation is taken to be, as a fraction of |x_1|; of
+            logarithms, the deviation itself.
+        least_scale: (D,) the smallest scale.
+    """
+
+    usual_level: Tensor
+    usual_scale: Tensor
+    first_deviation: Tensor
+    least_scale: Tensor
+
+    def __init__(self, num_channels: int, kind: Kind, window: int) -> None:
+        """
+        Args:
+            num_channels: D.
+            kind: "level" for differences to a level, "log" for those of logarithms, "ratio" for
+                multiples of a mean.
+            window: about how many of the last values count.
+        """
+        super().__init__()
+        self.kind, self.decay = kind, 1.0 - 1.0 / window
+        ones = torch.ones(num_channels)
+        self.register_buffer("usual_level", torch.zeros(num_channels))
+        self.register_buffer("usual_scale", ones.clone())
+        self.register_buffer("first_deviation", 0.5 * ones)
+        self.register_buffer("least_scale", FLOOR * ones)
+
+    def seen(self, x: Values) -> Values:
+        """The values as they are standardized: logarithms, or as they are, in the right precision.
+
+        The logarithm of a number that has none is not defined; data of such is refused before.
+        """
+        numbers = x.numbers.to(self.usual_level.dtype)
+        if self.kind == "log":
+            numbers = numbers.clamp_min(TINY).log()
+        return Values(torch.where(x.is_observed, numbers, 0.0), x.is_observed)
+
+    def empty(self, batch_size: int) -> ScaleState:
+        """The state before the first value."""
+        zeros = self.usual_level.new_zeros(batch_size, len(self.usual_level))
+        return ScaleState(zeros, zeros, zeros, zeros, zeros, zeros)
+
+    def fold(
+        self, state: ScaleState, y: Values, lengths: Tensor | None
+    ) -> tuple[Standard, ScaleState]:
+        """The standards after each of y (B, L, D), which `seen` gave, and the state after them."""
+        observed = y.is_observed.to(y.numbers.dtype)
+        anchor = self._anchor(state, y)
+        count = state.count[:, None] + observed.cumsum(1)
+        decay = torch.where(y.is_observed, self.decay, 1.0)
+        x = torch.where(y.is_observed, y.numbers - anchor[:, None], 0.0)
+        sums = _scan(
+            decay,
+            torch.stack([observed, x], -1),
+            torch.stack([state.weight, state.total], -1),
+        )
+        weight, total = sums.unbind(-1)
+        level = total / weight.clamp_min(1e-12)
+        before = torch.cat(
+            [(state.total / state.weight.clamp_min(1e-12))[:, None], level[:, :-1]], 1
+        )
+        is_first = y.is_observed & (count == 1)
+        if self.kind == "ratio":
+            level, size = torch.zeros_like(level), y.numbers.abs()
+            share = observed + FIRST * is_first
+            size = size + FIRST * is_first * self.usual_scale
+        else:
+            guess = self.first_deviation
+            if self.kind == "level":
+                guess = guess * y.numbers.abs() + self.least_scale
+            share = torch.where(is_first, FIRST, observed)
+            size = torch.where(is_first, FIRST * guess, (x - before).abs() * observed)
+            level = anchor[:, None] + level
+        sums = _scan(
+            decay,
+            torch.stack([share, size], -1),
+            torch.stack([state.deviation_weight, state.deviations], -1),
+        )
+        deviation_weight, deviations = sums.unbind(-1)
+        scale = torch.maximum(deviations / deviation_weight.clamp_min(1e-12), self.least_scale)
+        is_new = count == 0
+        if self.kind != "ratio":
+            level = torch.where(is_new, self.usual_level, level)
+        standard = Standard(level, torch.where(is_new, self.usual_scale, scale), count)
+        after = (count, weight, total, deviations, deviation_weight)
+        before_all = (
+            state.count,
+            state.weight,
+            state.total,
+            state.deviations,
+            state.deviation_weight,
+        )
+        last = tree.last_valid(after, lengths, before_all)
+        return standard, ScaleState(self._anchor(state, y, lengths), *last)
+
+    def _anchor(self, state: ScaleState, y: Values, lengths: Tensor | None = None) -> Tensor:
+        """(B, D) c: that of the state, or the first value observed, if it is valid."""
+        observed = y.is_observed
+        if lengths is not None:
+            positions = torch.arange(observed.shape[1], device=observed.device)
+            observed = observed & (positions < lengths.to(observed.device)[:, None])[..., None]
+        first = observed.to(torch.uint8).argmax(1, keepdim=True)
+        value = torch.where(observed.any(1), y.numbers.gather(1, first)[:, 0], 0.0)
+        return torch.where(state.count > 0, state.anchor, value)
+
+    def prepare(self, numbers: NDArray[np.float64], offsets: NDArray[np.int64]) -> None:
+        """Take the constants from training data, numbers (N, D) of series end to end."""
+        if self.kind == "log":
+            numbers = np.log(np.maximum(numbers, TINY))
+        usual = [_usual(numbers[:, d], offsets, self.kind) for d in range(numbers.shape[1])]
+        like = self.usual_level
+        for name, values in zip(
+            ("usual_level", "usual_scale", "first_deviation", "least_scale"),
+            zip(*usual, strict=True),
+            strict=True,
+        ):
+            getattr(self, name).copy_(torch.tensor(values, dtype=like.dtype))
+
+
+def _usual(
+    x: NDArray[np.float64], offsets: NDArray[np.int64], kind: Kind
+) -> tuple[float, float, float, float]:
+    """The level, the scale, the first deviation and the least scale of one channel."""
+    observed = ~np.isnan(x)
+    series = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[observed]
+    x = x[observed]
+    if not len(x):
+        return 0.0, 1.0, 0.5, FLOOR
+    counts = np.bincount(series)
+    each = np.maximum(counts, 1)
+    if kind == "ratio":
+        means = (np.bincount(series, np.abs(x)) / each)[counts > 0]
+        usual = float(np.mean(means)) or 1.0
+        smallest = means[means > 0].min(initial=usual)
+        return 0.0, usual, 1.0, FLOOR * float(smallest)
+    means = np.bincount(series, x) / each
+    deviations = (np.bincount(series, np.abs(x - means[series])) / each)[counts > 0]
+    means = means[counts > 0]
+    level = float(np.median(means))
+    scale = float(np.abs(x - level).mean()) or max(abs(level), 1.0)
+    smallest = deviations[deviations > 0].min(initial=scale)
+    if kind == "log":
+        first = float(np.median(deviations)) or scale
+    else:
+        sizes = np.maximum(np.abs(means), 1e-300)
+        first = float(np.clip(np.median(deviations / sizes), 1e-3, 1.0))
+    return level, scale, first, FLOOR * float(smallest)
+
+
+def _scan(decay: Tensor, add: Tensor, before: Tensor) -> Tensor:
+    """y_t = decay_t y_{t-1} + add_t along axis 1, by doubling: y of (B, L, D, K).
+
+    Args:
+        decay: (B, L, D).
+        add: (B, L, D, K).
+        before: (B, D, K) y_{-1}.
+    """
+    a = decay[..., None]
+    y = torch.cat([add[:, :1] + a[:, :1] * before[:, None], add[:, 1:]], 1)
+    reach = 1
+    while reach < y.shape[1]:
+        y = torch.cat([y[:, :reach], y[:, reach:] + a[:, reach:] * y[:, :-reach]], 1)
+        a = torch.cat([a[:, :reach], a[:, reach:] * a[:, :-reach]], 1)
+        reach *= 2
+    return y
