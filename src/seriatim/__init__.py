@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from seriatim.core.values import Values as Values
     from seriatim.data.labels import open_labelled as open_labelled
     from seriatim.data.pairs import open_pairs as open_pairs
+    from seriatim.data.series.opening import open_series as open_series
     from seriatim.data.sources import open_source as open_source
     from seriatim.data_profile.profile import look as look
     from seriatim.decode.beam import beam_search as beam_search
@@ -87,6 +88,7 @@ __all__, __getattr__, __dir__ = attach(
         "core.elements": ["Numbers", "Symbols"],
         "core.model": ["SequenceModel", "State"],
         "core.ensembles": ["Mixture", "Product", "Scorer"],
+        "data.series.opening": ["open_series"],
         "data.sources": ["open_source"],
         "data.pairs": ["open_pairs"],
         "data.labels": ["open_labelled"],

@@ -189,9 +189,7 @@ def test_ett_is_hourly_and_whole(shared_data: Path) -> None:
         ("macrodata", "QS", 203, 0),
     ],
 )
-def test_textbook_series(
-    shared_data: Path, name: str, freq: str, length: int, gaps: int
-) -> None:
+def test_textbook_series(shared_data: Path, name: str, freq: str, length: int, gaps: int) -> None:
     series = open_series(shared_data / "statsmodels-series" / f"{name}.csv")
     assert series.freq.name == freq
     assert set(series.lengths.tolist()) == {length}

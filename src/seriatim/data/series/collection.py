@@ -6,7 +6,7 @@ Knows numbers, times and their frequency. Does not know files or models.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
@@ -79,7 +79,7 @@ class SeriesCollection:
     @property
     def num_channels(self) -> int:
         """D."""
-        return self.numbers.shape[1]
+        return int(self.numbers.shape[1])
 
     @property
     def num_known(self) -> int:
@@ -118,10 +118,11 @@ class SeriesCollection:
             ConfigError: if there is none of this name.
         """
         try:
-            return self._numbers_of_ids[str(name)]
+            found: int = self._numbers_of_ids[str(name)]
         except KeyError:
             hint = did_you_mean(str(name), self.ids)
             raise ConfigError(f"there is no series {name!r} among {len(self):,}{hint}") from None
+        return found
 
     @cached_property
     def _numbers_of_ids(self) -> dict[str, int]:
@@ -190,12 +191,14 @@ class SeriesCollection:
             if isinstance(time, datetime) and time.tzinfo is not None:
                 if self.time_zone is None:
                     raise ConfigError(f"{time!s} has a time zone, and the times of the series none")
-                return np.datetime64(time.astimezone(None).timestamp().__int__(), "s").astype("M8[ns]")
+                return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns")
             if not isinstance(time, (date, np.datetime64)):
                 raise ValueError(time)
             local = np.array([time], dtype="datetime64[ns]")
         except (ValueError, TypeError, OverflowError):
-            raise ConfigError(f"{time!r} is not a date or time: give one such as 2024-10-27") from None
+            raise ConfigError(
+                f"{time!r} is not a date or time: give one such as 2024-10-27"
+            ) from None
         return to_utc(local, self.time_zone)[0][0]
 
     def future_times(self, horizon: int) -> Moments:
@@ -221,11 +224,14 @@ class SeriesCollection:
         for array in (self.offsets, self.times, self.numbers, self.known, self.static):
             if array is not None:
                 plain = array.view(np.int64) if array.dtype.kind == "M" else array
-                plain = np.where(np.isnan(plain), np.nan, plain + 0) if plain.dtype.kind == "f" else plain
+                if plain.dtype.kind == "f":  # one NaN and one zero
+                    plain = np.where(np.isnan(plain), np.nan, plain + 0)
                 digest.update(np.ascontiguousarray(plain).tobytes())
         return digest.hexdigest()
 
-    def _take(self, series: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> "SeriesCollection":
+    def _take(
+        self, series: NDArray[np.int64], lengths: NDArray[np.int64] | None
+    ) -> "SeriesCollection":
         if not len(series):
             raise DataError(f"{self.origin.name}: no series has a moment left")
         kept = (self.lengths if lengths is None else lengths)[series]

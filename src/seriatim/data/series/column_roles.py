@@ -3,11 +3,12 @@
 Knows columns and their names; no times or numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seriatim.core.validation import did_you_mean
 from seriatim.data.series.cells import looks_numeric
@@ -99,8 +100,8 @@ def find_roles(
     return ColumnRoles(ids, time, targets, given_known, given_static, is_wide, tuple(notes))
 
 
-def _shown(names: Sequence[str] | object) -> str:
-    listed = [str(name) for name in names]  # type: ignore[attr-defined]
+def _shown(names: Iterable[str]) -> str:
+    listed = [str(name) for name in names]
     return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
@@ -114,6 +115,10 @@ def _check_names(table: RawTable, chosen: Sequence[str]) -> None:
             )
         if chosen.count(name) > 1:
             raise ConfigError(f"the column {name!r} is given twice: give it one role")
+
+
+def _num_distinct(cells: NDArray[Any] | list[Any]) -> int:
+    return len(np.unique(cells)) if isinstance(cells, np.ndarray) else len({str(c) for c in cells})
 
 
 def _by_name(table: RawTable, names: Sequence[str], taken: Sequence[str]) -> str | None:
@@ -138,15 +143,15 @@ def _find_ids(table: RawTable, taken: Sequence[str], notes: list[str]) -> tuple[
     if name is None:
         return ()
     cells = table.columns[name]
-    if name.strip().lower() in ("id", "series") and not isinstance(cells, Instants):
-        distinct = len(np.unique(cells)) if isinstance(cells, np.ndarray) else len(set(map(str, cells)))
-        if distinct == table.num_rows > 1:  # the number of a row
-            notes.append(
-                f"the column {name!r} differs in every row, so it does not name series; if it "
-                f"does, give id_column={name!r}"
-            )
-            return ()
-    return (name,)
+    if name.strip().lower() not in ("id", "series") or isinstance(cells, Instants):
+        return (name,)
+    if _num_distinct(cells) < table.num_rows or table.num_rows == 1:
+        return (name,)
+    notes.append(  # it numbers the rows
+        f"the column {name!r} differs in every row, so it does not name series; if it does, give "
+        f"id_column={name!r}"
+    )
+    return ()
 
 
 def _find_targets(

@@ -34,7 +34,7 @@ def join_date_parts(table: RawTable, time_column: str | None) -> RawTable:
     names = ["quarter"] if "quarter" in lower else ["month", "day"]
     parts = {n: _whole(table.columns[lower[n]]) for n in names if n in lower}
     values = {n: v for n, v in parts.items() if v is not None and _fits(n, v)}
-    if not values or len(values) < len(parts) or "day" in values and "month" not in values:
+    if not values or len(values) < len(parts) or ("day" in values and "month" not in values):
         return table
     month = values.get("month", 3 * values.get("quarter", np.ones(1, np.int64)) - 2)
     times = ((year - 1970) * 12 + month - 1).astype("datetime64[M]").astype("datetime64[D]")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seriatim.errors import ConfigError
 
 Unit: TypeAlias = Literal["number", "nanosecond", "day", "business day", "month"]
-Moments: TypeAlias = NDArray[np.datetime64] | NDArray[np.int64]
+Moments: TypeAlias = NDArray[Any]  # datetime64[ns], or int64
 DAY = 86_400_000_000_000
 _SHORT = {
     "ns": 1,
@@ -205,8 +205,8 @@ def _short_name(size: int) -> str:
 def _of_days(count: int, local: Moments | None) -> Frequency:
     if count % 7 == 0:
         weeks = "" if count == 7 else str(count // 7)
-        days = np.unique((_days(local).astype(np.int64) + 3) % 7) if local is not None else []
-        anchor = f"-{_WEEKDAYS[int(days[0])]}" if len(days) == 1 else ""
+        days: Any = [] if local is None else np.unique(_days(local).astype(np.int64) + 3) % 7
+        anchor = f"-{_WEEKDAYS[int(days[0])]}" if len(set(days)) == 1 else ""
         return Frequency(f"{weeks}W{anchor}", "day", count)
     return Frequency("D" if count == 1 else f"{count}D", "day", count)
 
@@ -255,15 +255,17 @@ def infer_frequency(instants: Moments, local: Moments, is_first: NDArray[np.bool
     if not follows.any():
         return Inferred(None)
     if local.dtype.kind != "M":
-        return _of_differences(np.diff(local)[follows], lambda size: Frequency(f"{size}", "number", size))
+        return _of_differences(
+            np.diff(local)[follows], lambda size: Frequency(f"{size}", "number", size)
+        )
     clock = (local - _days(local).astype("datetime64[ns]")).astype(np.int64)
     if (clock == clock[0]).all():
         on_calendar = _of_calendar(local, follows)
         if on_calendar is not None:
             return on_calendar
-        days = np.diff(_days(local).astype(np.int64))[follows]
+        days: Any = np.diff(_days(local).astype(np.int64))[follows]
         return _of_differences(days, lambda size: _of_days(size, local))
-    apart = np.diff(instants.astype(np.int64))[follows]
+    apart: NDArray[np.int64] = np.diff(instants.astype(np.int64))[follows]
     return _of_differences(apart, _of_nanoseconds)
 
 
@@ -274,19 +276,25 @@ def _of_nanoseconds(size: int) -> Frequency:
 def _of_calendar(local: Any, follows: NDArray[np.bool_]) -> Inferred | None:
     """Months, quarters and years, and business days, if times are such."""
     days, months = _days(local), _months(local)
-    steps = np.diff(months.astype(np.int64))[follows]
+    steps: NDArray[np.int64] = np.diff(months.astype(np.int64))[follows]
     if (steps > 0).all():
         number = (days - months.astype("datetime64[D]")).astype(np.int64)
         is_end = _ends_months(local)
-        length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(int)
+        length: Any = (
+            (months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")
+        ).astype(int)
         is_same = bool((number == np.minimum(number.max(), length - 1)).all())
         if is_end or is_same:
-            return _of_differences(steps, lambda size: _of_months(size, is_end and not _is_first(local)))
+            return _of_differences(
+                steps, lambda size: _of_months(size, is_end and not _is_first(local))
+            )
     apart = np.diff(days.astype(np.int64))[follows]
     friday = (days[:-1].astype(np.int64)[follows] + 3) % 7 == 4
     weekends = int((friday & (apart == 3)).sum())
     if np.is_busday(days).all() and weekends and int((apart == 1).sum()) >= 2 * weekends:
-        return Inferred(Frequency("B", "business day", 1), False, int(apart.min()), int(apart.max()))
+        return Inferred(
+            Frequency("B", "business day", 1), False, int(apart.min()), int(apart.max())
+        )
     return None
 
 

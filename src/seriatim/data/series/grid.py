@@ -95,8 +95,8 @@ def localize(rows: Rows, time_zone: str) -> Rows:
     if skipped.any():
         row = int(np.flatnonzero(skipped)[0])
         raise DataError(
-            f"{rows.name}, {rows.place(row)}: the clock of {time_zone} never shows {rows.show(row)}, "
-            "which is skipped in spring: correct the time, or leave time_zone out"
+            f"{rows.name}, {rows.place(row)}: the clock of {time_zone} never shows "
+            f"{rows.show(row)}, which is skipped in spring: correct it, or leave time_zone out"
         )
     times = earliest.copy()
     unclear = np.flatnonzero(latest != earliest)
@@ -205,19 +205,17 @@ def _frequency(
             "freq (such as h, D or MS)"
         )
     raise DataError(
-        f"{rows.name}: the times of series {_first_irregular(rows, order, is_first)!r} are irregular "
-        "and fit no grid of which a quarter would be filled: resample them, or give freq"
+        f"{rows.name}: the times of series {_first_irregular(rows, order, is_first)!r} are "
+        "irregular and fit no grid of which a quarter would be filled: resample them, or give freq"
     )
 
 
-def _first_irregular(
-    rows: Rows, order: NDArray[np.int64], is_first: NDArray[np.bool_]
-) -> str:
+def _first_irregular(rows: Rows, order: NDArray[np.int64], is_first: NDArray[np.bool_]) -> str:
     times = rows.times[order].astype(np.int64)
     steps = np.diff(times)
     changes = np.flatnonzero((steps[1:] != steps[:-1]) & ~is_first[1:-1] & ~is_first[2:])
     row = int(order[changes[0]]) if len(changes) else int(order[0])
-    return rows.ids[rows.series[row]]
+    return str(rows.ids[int(rows.series[row])])
 
 
 def _off_grid(
@@ -226,7 +224,9 @@ def _off_grid(
     row = int(order[at])
     series = int(rows.series[row])
     start = int(order[np.flatnonzero(rows.series[order] == series)[0]])
-    advice = "round the times, or give another freq" if is_given else "round the times, or give freq"
+    advice = (
+        "round the times, or give another freq" if is_given else "round the times, or give freq"
+    )
     return DataError(
         f"{rows.name}, {rows.place(row)}: the time {rows.show(row)} of series "
         f"{rows.ids[series]!r} is not a whole number of steps of {step.phrase()} after its first, "
@@ -254,9 +254,9 @@ def _refuse_other_steps(
     if len(other):
         name, size = rows.ids[int(other[0])], int(least[other[0]])
         raise DataError(
-            f"{rows.name}: series {name!r} has a value every {size:,} steps only, while others have "
-            f"one each step of {step.phrase()}: forecast series of different frequencies apart, or "
-            f"give freq={step.name!r} to read what is between as gaps"
+            f"{rows.name}: series {name!r} has a value every {size:,} steps, while others have "
+            f"one each step of {step.phrase()}: forecast series of different frequencies apart, "
+            f"or give freq={step.name!r} to read what is between as gaps"
         )
 
 

@@ -180,7 +180,7 @@ class _Opening:
         )
         if roles.static:
             opened = replace(opened, **read_static(table, roles.static, ids, series))
-        return check_values(_in_columns(opened, table) if roles.is_wide else opened)
+        return check_values(_in_columns(opened) if roles.is_wide else opened)
 
     def _times(self, time_format: str | None) -> TimeColumn:
         if self.roles.time is not None:
@@ -284,17 +284,16 @@ def _names_series(cells: Any) -> bool:
     return len(set(map(str, cells))) * 2 <= len(cells)
 
 
-def _in_columns(one: SeriesCollection, table: RawTable) -> SeriesCollection:
+def _in_columns(one: SeriesCollection) -> SeriesCollection:
     """Each channel of one series as a series of its own."""
     length, width = one.numbers.shape
-    name = "y" if width == 1 or table.arrays else "y"
     return replace(
         one,
         ids=one.channel_names,
         numbers=np.ascontiguousarray(one.numbers.T).reshape(-1, 1),
         offsets=np.arange(width + 1, dtype=np.int64) * length,
         times=np.tile(one.times, width),
-        channel_names=(name,),
+        channel_names=("y",),
         known=None if one.known is None else np.tile(one.known, (width, 1)),
         static=None if one.static is None else np.repeat(one.static, width, axis=0),
     )

@@ -75,7 +75,7 @@ class SeriesTable(Mapping[str, NDArray[Any]]):
         return list(column.tolist())
 
     def __str__(self) -> str:
-        shown = [name for name in self]
+        shown = list(self)
         rows = [shown] + [
             [f"{v:.6g}" if isinstance(v, float) else str(v) for v in row]
             for row in zip(*(self._texts(n)[:_SHOWN] for n in shown), strict=True)
@@ -90,16 +90,19 @@ class SeriesTable(Mapping[str, NDArray[Any]]):
 
 
 def time_texts(times: Moments, time_zone: str | None) -> list[str]:
-    """Times as ISO 8601, with the offset of the zone if there is one; dates without a time of day."""
+    """Times as ISO 8601, with the offset of the zone if there is one; dates have no time of day."""
     if times.dtype.kind != "M":
         return [str(time) for time in times]
     local = to_local(times, time_zone)
     is_date = time_zone is None and bool((local == local.astype("M8[D]")).all())
-    unit = "D" if is_date else "s" if bool((local == local.astype("M8[s]")).all()) else "ns"
+    unit: Any = "D" if is_date else "s" if bool((local == local.astype("M8[s]")).all()) else "ns"
     texts = [text.replace("T", " ") for text in np.datetime_as_string(local, unit=unit).tolist()]
     if time_zone is None:
         return texts
-    ends = [f"{'-' if m < 0 else '+'}{abs(m) // 60:02d}:{abs(m) % 60:02d}" for m in offsets_at(times, time_zone)]
+    ends = [
+        f"{'-' if m < 0 else '+'}{abs(m) // 60:02d}:{abs(m) % 60:02d}"
+        for m in offsets_at(times, time_zone)
+    ]
     return [text + end for text, end in zip(texts, ends, strict=True)]
 
 
@@ -165,7 +168,9 @@ def forecast_table(
     if channels > 1:
         names = np.array(series.channel_names, dtype=object)
         columns["channel"] = np.tile(names, rows * horizon)
-    columns |= {name: np.asarray(values, np.float64).ravel() for name, values in (more or {}).items()}
+    columns |= {
+        name: np.asarray(values, np.float64).ravel() for name, values in (more or {}).items()
+    }
     columns["mean"] = np.asarray(mean, np.float64).ravel()
     for number, level in enumerate(levels):
         columns[f"{level:.10g}"] = np.asarray(quantiles[:, number], np.float64).ravel()

@@ -104,7 +104,9 @@ def read_file(path: Path, format: str | None, encoding: str) -> RawTable:
     for place, row in tables.records(path, format, wanted, encoding):
         places.append(place)
         rows.append(row)
-    columns = {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True))}
+    columns = {
+        name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=False)
+    }
     return _checked(RawTable(str(path), columns, places.__getitem__))
 
 
@@ -308,7 +310,7 @@ def stack_series(series: Mapping[str, NDArray[np.float64]]) -> RawTable:
 
 
 def _is_array(item: object) -> bool:
-    return isinstance(item, (list, tuple)) or hasattr(item, "__array__") and np.ndim(item) > 0  # type: ignore[call-overload]
+    return isinstance(item, (list, tuple)) or (hasattr(item, "__array__") and np.ndim(item) > 0)
 
 
 def _matrix(item: Any, name: str) -> NDArray[np.float64]:

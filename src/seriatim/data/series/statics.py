@@ -20,7 +20,7 @@ def read_static(
 ) -> dict[str, Any]:
     """The fields `static` and `static_names` of a collection.
 
-    A column of words becomes a column for each word, 1 where it is that of the series: `region=north`.
+    A column of words becomes one for each word, 1 where it is that of the series: `region=north`.
 
     Raises:
         DataError: if a column is not constant within a series, or has a gap; it names the line.

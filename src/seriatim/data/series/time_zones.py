@@ -5,6 +5,7 @@ Knows times and zones; no tables or series.
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from seriatim.errors import ConfigError
 
-Times = NDArray[np.datetime64]
+Times: TypeAlias = NDArray[Any]  # datetime64[ns]
 _SECOND = np.int64(1_000_000_000)
 _DAY = 86_400
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.data.series.frequency import Moments
-from seriatim.data.series.raw_table import Cells, Instants, RawTable, to_nanoseconds
+from seriatim.data.series.raw_table import Instants, RawTable, to_nanoseconds
 from seriatim.errors import ConfigError, DataError
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?", re.ASCII)
@@ -25,7 +25,16 @@ _ISO_MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)
 _WITH_OFFSET = re.compile(r"\d\d:?\d\d.*(Z|[+-]\d\d(:?\d\d)?)$", re.ASCII)
 _QUARTER = re.compile(r"(\d{4})[-\s]?Q([1-4])", re.ASCII | re.I)
 _PARTS = re.compile(r"(\d{1,4})([/.])(\d{1,2})\2(\d{1,4})(?:[T\s]+(\S.*))?", re.ASCII)
-_NAMED = ("%b %Y", "%B %Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y")
+_NAMED = (
+    "%b %Y",
+    "%B %Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MOST_SECONDS_APART = 3600  # summer and winter of a zone
 _FIRST, _LAST = np.datetime64("1678-01-01"), np.datetime64("2262-01-01")
@@ -69,11 +78,15 @@ def to_times(table: RawTable, name: str, time_format: str | None = None) -> Time
         if cell is None or (isinstance(cell, str) and not cell.strip()):
             raise _no_time(table, row, name)
     if time_format is not None:
-        return _of_values(table, name, cells, lambda text: datetime.strptime(text, time_format))
+        return _of_values(table, name, cells, _in_pattern(time_format))
     texts = [c.strip() for c in cells if isinstance(c, str)]
     if len(texts) < len(cells):
         return _of_objects(table, name, cells)
     return _of_texts(table, name, texts)
+
+
+def _in_pattern(pattern: str) -> Callable[[Any], datetime]:
+    return lambda text: datetime.strptime(text, pattern)
 
 
 def _no_time(table: RawTable, row: int, name: str) -> DataError:
@@ -150,7 +163,7 @@ def _of_texts(table: RawTable, name: str, texts: list[str]) -> TimeColumn:
             datetime.strptime(first, pattern)
         except ValueError:
             continue
-        return _of_values(table, name, texts, lambda text: datetime.strptime(text, pattern))
+        return _of_values(table, name, texts, _in_pattern(pattern))
     return _of_values(table, name, texts, datetime.fromisoformat)
 
 
@@ -206,7 +219,7 @@ def _of_values(
     except OverflowError:
         plain = [t.replace(tzinfo=None) for t in found]  # year 1 or 9999, refused below
     times = np.array(plain, dtype="datetime64[us]")
-    return TimeColumn(_within_range(table, name, times, [""] * 0 or cells), zone, notes)
+    return TimeColumn(_within_range(table, name, times, cells), zone, notes)
 
 
 def _zone(
@@ -219,7 +232,9 @@ def _zone(
     """The time zone of times, by the name of their zone or by their offsets."""
     if offsets[0] is None:
         return None, ()
-    keys = {getattr(time.tzinfo, "key", None) or getattr(time.tzinfo, "zone", None) for time in times}
+    keys = {
+        getattr(time.tzinfo, "key", None) or getattr(time.tzinfo, "zone", None) for time in times
+    }
     if len(keys) > 1:
         shown = ", ".join(sorted(str(key) for key in keys)[:3])
         raise DataError(
@@ -263,7 +278,7 @@ def _offset_name(offset: timedelta) -> str:
 
 def _unreadable(table: RawTable, row: int, name: str, cell: object) -> DataError:
     return DataError(
-        f"{table.at(row)}: {str(cell)[:40]!r} in the time column {name!r} is not a time in the form "
+        f"{table.at(row)}: {str(cell)[:40]!r} in the time column {name!r} is no time in the form "
         "of the others: give ISO 8601 (2024-10-27T02:00:00+01:00), whole numbers, or time_format"
     )
 
@@ -298,8 +313,8 @@ def _order_of_parts(table: RawTable, name: str, texts: Sequence[str]) -> str:
     month_first = any(int(m[3]) > 12 for m in found)
     if day_first == month_first:
         raise DataError(
-            f"{table.at(0)}: {texts[0]!r} in the time column {name!r} may begin with the day or the "
-            "month: give time_format (--time-format %d/%m/%Y or %m/%d/%Y)"
+            f"{table.at(0)}: {texts[0]!r} in the time column {name!r} may begin with the day or "
+            "the month: give time_format (--time-format %d/%m/%Y or %m/%d/%Y)"
         )
     return "dmy" if day_first else "mdy"
 
