@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from seriatim.decode.constraints import Fusion as Fusion
     from seriatim.decode.constraints import constrained_beam_search as constrained_beam_search
     from seriatim.decode.diverse import diverse_beam_search as diverse_beam_search
+    from seriatim.decode.forecast import mean_path as mean_path
+    from seriatim.decode.forecast import sample_paths as sample_paths
     from seriatim.decode.greedy import greedy_search as greedy_search
     from seriatim.decode.hypotheses import Hypothesis as Hypothesis
     from seriatim.decode.mbr import ChrF as ChrF
@@ -27,6 +29,7 @@ __all__, __getattr__, __dir__ = attach(
         "beam": ["beam_search", "beam_search_rows"],
         "constraints": ["Forbidden", "Fusion", "constrained_beam_search"],
         "diverse": ["diverse_beam_search"],
+        "forecast": ["mean_path", "sample_paths"],
         "greedy": ["greedy_search"],
         "hypotheses": ["Hypothesis"],
         "mbr": ["ChrF", "minimum_bayes_risk"],
