@@ -118,8 +118,8 @@ def _model_options() -> Mapping[str, Any]:
     for family, config in known.items():
         hints = _hints(config)
         for f in fields(config):  # type: ignore[arg-type]
-            if get_origin(hints[f.name]) is dict:
-                continue  # such as the arguments of a cell: not for a command line
+            if not _can_be_typed(hints[f.name]):
+                continue  # such as the arguments of a cell, or a matrix: not for a command line
             owners.setdefault(f.name, {})[family] = f
     options = {}
     for name, by_family in owners.items():
@@ -130,6 +130,12 @@ def _model_options() -> Mapping[str, Any]:
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
         options[name] = _option(name, _hints(config)[name], text, by_family, group)
     return options
+
+
+def _can_be_typed(hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return get_origin(get_args(hint)[0]) is not tuple
+    return get_origin(hint) is not dict
 
 
 def _training_options() -> Mapping[str, Any]:

@@ -61,13 +61,13 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
 
     Args:
         models: configurations by name; or a list of families or of configurations, each of
-            another family; None: every family whose options all have defaults.
+            another family; None: every family of symbols whose options all have defaults.
 
     Raises:
         ConfigError: if there is no model, or a name is unknown or unusable.
     """
     if models is None:
-        models = [name for name, family in families().items() if _has_defaults(family)]
+        models = [name for name, family in families().items() if _is_ready(family)]
     if isinstance(models, Mapping):
         entrants = {
             name: model if isinstance(model, Entrant) else Entrant(config=model)
@@ -91,10 +91,12 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
     return entrants
 
 
-def _has_defaults(family: type[ModelConfig]) -> bool:
-    """Whether every option of a family has a default; a class of the user's own has none."""
+def _is_ready(family: type[ModelConfig]) -> bool:
+    """Whether a family is of symbols and has defaults; a class of the user's own has none."""
     options = fields(family)  # type: ignore[arg-type]
-    return all(f.default is not MISSING or f.default_factory is not MISSING for f in options)
+    return "symbols" in family.elements and all(
+        f.default is not MISSING or f.default_factory is not MISSING for f in options
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
+from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.transformer import Transformer
@@ -48,9 +49,12 @@ _MODELS: Mapping[type[ModelConfig], str] = {
 }
 
 # A model of numbers is made as Model(config, element, num_series, density).
-_NUMBER_MODELS: Mapping[type[ModelConfig], str] = dict.fromkeys(
-    (Autoregressive, RNN, LSTM, GRU, Latent, Transformer), "number_network:NumberNetwork"
-)
+_NUMBER_MODELS: Mapping[type[ModelConfig], str] = {
+    LinearGaussian: "linear_gaussian:LinearGaussianModel",
+    **dict.fromkeys(
+        (Autoregressive, RNN, LSTM, GRU, Latent, Transformer), "number_network:NumberNetwork"
+    ),
+}
 
 
 def build_model(
@@ -70,6 +74,11 @@ def build_model(
             are given to a family that takes none.
         ContractError: if the model of a family of the user's own is none, or of other symbols.
     """
+    if isinstance(config, ModelConfig) and "symbols" not in config.elements:
+        raise ConfigError(
+            f"{config.family} is a model of numbers, and here are symbols: choose one of "
+            f"{', '.join(c.family for c in _MODELS)}, or fit numbers with --task forecast"
+        )
     if isinstance(config, Seq2Seq):
         from seriatim.models.encoder_decoder import Seq2SeqModel
 
