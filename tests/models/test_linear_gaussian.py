@@ -10,7 +10,6 @@ import torch
 import seriatim as st
 from seriatim.core.forecasting import Ahead, FitsSeries, Smooths
 from seriatim.errors import ConfigError, DataError
-from seriatim.laws.check import check_model
 from seriatim.models.build import build_number_model
 from seriatim.models.linear_gaussian import LinearGaussianModel
 from seriatim.models.state_space.likelihood import diffuse_log_likelihoods
@@ -194,21 +193,6 @@ def test_filtering_is_statsmodels_at_given_parameters() -> None:
     )
     ours = model.forward(batch, model.empty(1, memory=memory))[0]
     np.testing.assert_allclose(ours[0].numpy(), theirs.llf_obs, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        st.LinearGaussian(),
-        st.LinearGaussian(structure="local-linear-trend", season_length=3),
-        st.LinearGaussian(structure="matrices", num_states=2, max_iterations=2),
-    ],
-)
-@pytest.mark.parametrize("num_channels", [1, 2])
-def test_it_obeys_the_laws(config: st.LinearGaussian, num_channels: int) -> None:
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=(60, num_channels)).cumsum(0)
-    check_model(fitted(config, y), seconds=2).raise_if_broken()
 
 
 @pytest.mark.parametrize(
