@@ -48,9 +48,10 @@ def test_every_quick_scenario_survives(scenario: Scenario) -> None:
 def test_a_flipped_bit_of_the_weights_is_noticed_at_loading(tmp_path: Path) -> None:
     model = _copy("markov", tmp_path)
     weights = model / "weights.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-3] ^= 16
-    weights.write_bytes(data)
+    head, values = _tensors(weights)
+    data = bytearray(values)
+    data[head["model.table.log_prob"]["data_offsets"][1] - 3] ^= 16
+    _write_tensors(weights, head, bytes(data))
     with pytest.raises(ModelError, match=r"weights\.safetensors was altered .* verify=False"):
         st.load(model)
     st.load(model, verify=False)
@@ -67,11 +68,11 @@ def test_a_configuration_of_another_value_is_noticed_at_loading(tmp_path: Path) 
 def test_a_table_of_ngrams_out_of_order_is_refused(tmp_path: Path) -> None:
     model = _copy("markov", tmp_path)
     head, values = _tensors(model / "weights.safetensors")
-    at = head["model.table.key"]["data_offsets"][0]
-    _write_tensors(  # one bit of a key
+    at = head["model.table.symbol"]["data_offsets"][0] + 1
+    _write_tensors(  # one bit of a symbol
         model / "weights.safetensors",
         head,
-        values[: at + 13] + bytes([values[at + 13] ^ 32]) + values[at + 14 :],
+        values[:at] + bytes([values[at] ^ 32]) + values[at + 1 :],
     )
     seal(model)
     with pytest.raises(ModelError, match="n-grams out of order: the file was altered"):
@@ -98,7 +99,7 @@ def test_weights_that_are_no_numbers_generate_nothing(tmp_path: Path) -> None:
 def test_a_tensor_of_another_declared_size_is_refused(tmp_path: Path, shape: list[int]) -> None:
     model = _copy("markov", tmp_path)
     head, values = _tensors(model / "weights.safetensors")
-    head["model.table.key"]["shape"] = shape
+    head["model.table.symbol"]["shape"] = shape
     _write_tensors(model / "weights.safetensors", head, values)
     seal(model)
     with pytest.raises(ModelError, match=r"weights\.safetensors"):

@@ -265,10 +265,10 @@ def test_a_table_of_other_sizes_is_refused() -> None:
         MarkovModel(Markov(order=4), V, BOUNDARY).load_state_dict(weights)
     with pytest.raises(RuntimeError, match="over 6 symbols and this model order 3 over 7"):
         MarkovModel(Markov(order=3), V + 1, BOUNDARY).load_state_dict(weights)
-    cut = {**weights, "table.key": weights["table.key"][:-1]}
-    with pytest.raises(RuntimeError, match="has key of shape"):
+    cut = {**weights, "table.symbol": weights["table.symbol"][:-1]}
+    with pytest.raises(RuntimeError, match="has symbol of shape"):
         MarkovModel(Markov(order=3), V, BOUNDARY).load_state_dict(cut)
-    del cut["table.key"]
+    del cut["table.symbol"]
     with pytest.raises(RuntimeError, match="Missing key"):
         MarkovModel(Markov(order=3), V, BOUNDARY).load_state_dict(cut)
 

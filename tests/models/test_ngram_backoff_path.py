@@ -62,7 +62,7 @@ def test_the_match_is_the_longest_ngram_in_the_table(name: str) -> None:
     table, n = model.table, model.config.order
     keys: dict[int, tuple[int, ...]] = {i: (i,) for i in range(V)}
     bits = (V - 1).bit_length()
-    for rank, key in enumerate(table.key.tolist()):
+    for rank, key in enumerate(table.keys().tolist()):
         keys[V + rank] = (*keys[key >> bits], key & ((1 << bits) - 1))
     listed = set(keys.values())
     x = np.random.default_rng(4).integers(0, V, 200)

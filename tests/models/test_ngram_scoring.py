@@ -65,7 +65,7 @@ def test_a_closed_table_has_the_suffix_of_every_ngram(options: dict) -> None:
     model = MarkovModel(Markov(**options), V, BOUNDARY)
     model.fit_closed_form(corpus(0))
     assert model.table.is_closed
-    starts, key = model.table.starts.numpy(), model.table.key.numpy()
+    starts, key = model.table.starts.numpy(), model.table.keys()
     for m in range(2, len(starts)):
         first, *others = spell(starts, key, np.arange(starts[m - 1], starts[m]), m)
         node = others[0]

@@ -15,7 +15,6 @@ from seriatim.cli.rounding import Precision, note_rounding
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seriatim.core.records import Json
     from seriatim.data.vocab.vocabulary import Text
     from seriatim.tasks.language_model import LanguageModel
 
@@ -215,7 +214,7 @@ def _print_best(
     return printed
 
 
-def _record(start: "Text", text: "Text") -> "dict[str, Json]":
+def _record(start: "Text", text: "Text") -> dict[str, object]:
     if isinstance(start, str) and isinstance(text, str):
         return {"prompt": start, "text": text[len(start) :]}
     return {"prompt": list(start), "symbols": list(text)}

@@ -28,6 +28,7 @@ _DTYPES = {
     torch.int16: "I16",
     torch.int8: "I8",
     torch.uint8: "U8",
+    torch.uint16: "U16",
     torch.bool: "BOOL",
 }
 

@@ -10,9 +10,9 @@ from seriatim.core.model import SequenceModel
 
 
 def num_parameters(model: torch.nn.Module) -> int:
-    """The number of fitted values: weights, tied ones once, and the counts of an n-gram model."""
-    tensors = {t.data_ptr(): t.numel() for t in model.state_dict().values() if t.numel()}
-    return sum(tensors.values())
+    """The number of fitted numbers: weights, tied ones once, and what an n-gram model estimates."""
+    tensors = [t for t in model.state_dict().values() if t.numel() and t.is_floating_point()]
+    return sum({t.data_ptr(): t.numel() for t in tensors}.values())
 
 
 def state_bytes(model: SequenceModel, length: int = 512) -> int:

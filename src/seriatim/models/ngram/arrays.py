@@ -22,6 +22,14 @@ def symbol_bits(num_symbols: int) -> int:
     return max(1, (num_symbols - 1).bit_length())
 
 
+def symbol_type(num_symbols: int) -> np.dtype[Any]:
+    """The smallest type of an array of symbols, among those that tensors have."""
+    for kind in (np.uint8, np.uint16):
+        if num_symbols - 1 <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.int32)
+
+
 def is_group_start(ordered: Ints) -> Mask:
     """Where a value of a sorted array differs from the one before it."""
     is_start = np.ones(len(ordered), dtype=bool)

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seriatim.models.ngram.arrays import LOG_10, Floats, Ints, is_group_start, symbol_bits
+from seriatim.models.ngram.arrays import LOG_10, Floats, Ints, Tokens, is_group_start, symbol_bits
 from seriatim.models.ngram.table import NgramTable, lower_order
 
 _ROUNDING = 1e-6  # how far below 0 an alpha may be in a file written with few digits
@@ -56,7 +56,7 @@ def as_mixture(table: NgramTable) -> NgramMixture:
     """
     starts = table.starts.numpy()
     suffix = np.full(int(starts[-1]), -1, dtype=np.int64)
-    alpha = np.empty(len(table.key))
+    alpha = np.empty(len(table.symbol))
     for m in range(2, table.order + 1):
         low, high = (int(s) for s in starts[m - 1 : m + 1])
         prefix, lower = lower_order(table, suffix, m)
@@ -87,20 +87,21 @@ def sample(table: NgramTable, mixture: NgramMixture, context: Ints, u: Floats) -
 def sample_bisection(table: NgramTable, mixture: NgramMixture, context: Ints, u: Floats) -> Ints:
     """`sample` by the cumulative distribution: the smallest symbol for which it exceeds u.
 
-    Time: n log2 V searches of the sorted keys.
+    Time: n log2 V searches among successors.
     """
-    bits, sums, key = symbol_bits(table.num_symbols), mixture.alpha_sums, table.key.numpy()
+    bits, sums, symbols = symbol_bits(table.num_symbols), mixture.alpha_sums, table.symbol.numpy()
     contexts = []
     for m in range(1, table.order):  # from the shortest context, whose F longer ones use
         at = np.flatnonzero(context[:, m - 1] >= 0)
         node = context[at, m - 1]
         first, end = table.spans(node)
-        contexts.append((at, node << bits, first, end, 10.0 ** table.log_backoff.numpy()[node]))
+        contexts.append((at, first, end, 10.0 ** table.log_backoff.numpy()[node]))
 
     def cumulative(symbol: Ints) -> Floats:
         total = mixture.unigram_sums.take(symbol)
-        for at, low, first, end, gamma in contexts:
-            seen = _count_up_to(key, low + symbol[at], first, end)
+        sought = symbol.astype(symbols.dtype)
+        for at, first, end, gamma in contexts:
+            seen = _count_up_to(symbols, sought[at], first, end)
             total[at] = sums[seen] - sums[first] + gamma * total[at]
         return total
 
@@ -114,12 +115,12 @@ def sample_bisection(table: NgramTable, mixture: NgramMixture, context: Ints, u:
     return high
 
 
-def _count_up_to(key: Ints, sought: Ints, low: Ints, high: Ints) -> Ints:
-    """The number of keys that are at most `sought` (P,), known to be from `low` to `high`."""
+def _count_up_to(symbols: Tokens, sought: Tokens, low: Ints, high: Ints) -> Ints:
+    """low + the number of symbols from `low` to `high` (P,) that are at most `sought`."""
     low, high = low.copy(), high.copy()
     for _ in range(int((high - low).max(initial=0)).bit_length()):
         middle = (low + high) >> 1
-        is_more = key.take(middle, mode="clip") > sought
+        is_more = symbols.take(middle, mode="clip") > sought
         is_more |= low >= high
         high, low = np.where(is_more, middle, high), np.where(is_more, low, middle + 1)
     return low
@@ -132,8 +133,7 @@ def sample_mixture(table: NgramTable, mixture: NgramMixture, context: Ints, u: F
     shorter one, and in the end all single symbols by id.
     """
     u, symbol = u.astype(np.float64), np.full(len(u), -1, dtype=np.int64)
-    mask = (1 << symbol_bits(table.num_symbols)) - 1
-    sums, key = mixture.alpha_sums, table.key.numpy()
+    sums, symbols = mixture.alpha_sums, table.symbol.numpy()
     for m in range(table.order - 1, 0, -1):
         at = np.flatnonzero((symbol < 0) & (context[:, m - 1] >= 0))
         first, end = table.spans(context[at, m - 1])
@@ -141,7 +141,7 @@ def sample_mixture(table: NgramTable, mixture: NgramMixture, context: Ints, u: F
         is_here = u[at] < mass
         row, low, high = at[is_here], first[is_here], end[is_here]
         rank = np.searchsorted(sums, sums[low] + u[row], side="right") - 1
-        symbol[row] = key[np.clip(rank, low, high - 1)] & mask
+        symbol[row] = symbols[np.clip(rank, low, high - 1)]
         row, mass = at[~is_here], mass[~is_here]
         u[row] = np.minimum((u[row] - mass) / np.maximum(1.0 - mass, 1e-300), 1.0)
     at = np.flatnonzero(symbol < 0)

@@ -10,7 +10,11 @@ seen, or one that would begin before its sequence. A context is nodes (P, n - 1)
 holds the node of its last m symbols. Everything works on all positions at once, and only `find`
 searches.
 
-Shapes: B rows, L elements of a chunk, V symbols, N n-grams of all orders, P positions.
+The n-grams are stored as a trie (Whittaker, Raj 2001; Heafield 2011): those that extend a context
+stand together, by rising last symbol, and it is noted where they begin. Prefixes need no room.
+
+Shapes: B rows, L elements of a chunk, V symbols, N n-grams of all orders, C those of orders below
+n, which can be contexts, P positions.
 """
 
 import threading
@@ -18,10 +22,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seriatim.models.ngram.arrays import LOG_10, Floats, Int32s, Ints, symbol_bits
+from seriatim.models.ngram.arrays import (
+    CHUNK,
+    LOG_10,
+    Floats,
+    Int32s,
+    Ints,
+    Tokens,
+    symbol_bits,
+    symbol_type,
+)
 from seriatim.models.ngram.backoff_model import BackoffModel
 from seriatim.models.ngram.codebook import QuantizedLogProbs
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
@@ -30,20 +44,22 @@ Derived = TypeVar("Derived")
 
 _INDEXING = threading.Lock()
 
-_ARRAYS = ("starts", "key", "log_prob", "log_backoff")
+_ARRAYS = ("starts", "first", "symbol", "log_prob", "log_backoff")
 _CODE_ARRAYS = ("code", "books", "kept")
 _MAX_CHECKED = 1 << 22  # n-grams whose order is checked at loading, in some milliseconds
-_FEW = 256  # bisection suffices until there is one look-up for each so many n-grams
 _MANY = 1  # an index is built after one look-up for each so many n-grams
 
 
 class NgramTable(nn.Module):
     """N-grams of orders 1 .. n in backoff form; uniform until it is filled.
 
-    The buffers are the arrays of `BackoffModel`. Probabilities are float64, so that rows sum to 1
-    to the last digits. A quantized table has the arrays of `QuantizedLogProbs` and the weights.
+    The buffers are those below and the numbers of `BackoffModel`. Probabilities are float64, so
+    that rows sum to 1 to the last digits. A quantized table has the arrays of `QuantizedLogProbs`
+    and the weights.
 
     Attributes:
+        first: (C + 1,) int32, the n-grams of orders 2 .. n before those that extend a context.
+        symbol: (N - V,) the last symbol of each, in the smallest type that holds it.
         is_closed: whether every n-gram without its oldest symbol is an n-gram too, which saves
             look-ups: true of counted models, not of files of other tools and entropy pruning.
         quantize_bits: the bits of a code; None: the table is not quantized.
@@ -52,7 +68,8 @@ class NgramTable(nn.Module):
     """
 
     starts: Tensor
-    key: Tensor
+    first: Tensor
+    symbol: Tensor
     log_prob: Tensor
     log_backoff: Tensor
     code: Tensor
@@ -60,7 +77,6 @@ class NgramTable(nn.Module):
     kept: Tensor
     _num_lookups: int
     _derived: "dict[Callable[[NgramTable], Any], Any]"
-    _first: Int32s | None
     _index: KeyIndex | None
 
     def __init__(
@@ -81,9 +97,10 @@ class NgramTable(nn.Module):
         # On the CPU even where a model is built without memory: torch imports its compiler there.
         uniform = -torch.tensor(num_symbols, dtype=torch.float64, device="cpu").log10()
         self.register_buffer("starts", torch.tensor([0] + [num_symbols] * order))
-        self.register_buffer("key", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("log_prob", uniform.repeat(num_symbols))
         num_contexts = 0 if order == 1 else num_symbols
+        self.register_buffer("first", torch.zeros(num_contexts + 1, dtype=torch.int32))
+        self.register_buffer("symbol", torch.from_numpy(np.zeros(0, symbol_type(num_symbols))))
         self.register_buffer("log_backoff", torch.zeros(num_contexts, dtype=torch.float64))
         self._arrays: tuple[str, ...] = _ARRAYS
         if quantize_bits is not None:
@@ -105,7 +122,13 @@ class NgramTable(nn.Module):
             model: the model.
             quantized: its probabilities as codes, if the table is quantized.
         """
-        arrays = {name: getattr(model, name) for name in _ARRAYS}
+        first, symbol = as_trie(model.key, int(model.starts[-2]), self.num_symbols)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "starts": model.starts,
+            "first": first,
+            "symbol": symbol,
+        }
+        arrays |= {"log_prob": model.log_prob, "log_backoff": model.log_backoff}
         if quantized is not None:
             arrays |= {name: getattr(quantized, name) for name in ("log_prob", *_CODE_ARRAYS)}
         for name, array in arrays.items():
@@ -119,9 +142,14 @@ class NgramTable(nn.Module):
         """The contents, as arrays that share their memory; quantized probabilities are decoded."""
         quantized = self._quantized
         log_prob = self.log_prob.numpy() if quantized is None else quantized.all()
-        return BackoffModel(
-            self.starts.numpy(), self.key.numpy(), log_prob, self.log_backoff.numpy()
-        )
+        return BackoffModel(self.starts.numpy(), self.keys(), log_prob, self.log_backoff.numpy())
+
+    def keys(self) -> Ints:
+        """(N - V,) the prefix and the symbol of each n-gram, as in `BackoffModel`."""
+        key = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first.numpy()))
+        key <<= self._bits
+        key |= self.symbol.numpy()
+        return key
 
     @property
     def _quantized(self) -> QuantizedLogProbs | None:
@@ -161,43 +189,35 @@ class NgramTable(nn.Module):
     def find_nodes(self, prefix: Ints, symbol: Ints) -> Ints:
         """`find` where every prefix is a node, (P,).
 
-        The first look-ups bisect the sorted keys, which touches few pages of a mapped file. Once
-        there are more, it is noted where the successors of every context begin, and these are
-        bisected. Once there are many, an index is built, and a look-up is a read or two.
+        The symbols that follow a prefix are bisected, for all at once. Once there are many
+        look-ups, an index is built, and each is a read or two.
         """
-        sought = prefix << self._bits
-        sought |= symbol
-        key = self.key.numpy()
-        if len(key) == 0:
+        if len(self.symbol) == 0:
             return np.full(len(prefix), -1, dtype=np.int64)
         if self._index is None:
-            self._num_lookups += len(sought)
-            if self._num_lookups * _FEW < len(key):
-                rank = np.minimum(np.searchsorted(key, sought), len(key) - 1)
-                return np.where(key[rank] == sought, rank + self.num_symbols, -1)
-            if self._num_lookups * _MANY < len(key):
-                return self._find_among_successors(prefix, sought)
+            self._num_lookups += len(prefix)
+            if self._num_lookups * _MANY < len(self.symbol):
+                return self._bisected(prefix, symbol)
             with _INDEXING:
                 most = int(self.starts[-2]) << self._bits  # above every key
-                self._index = self._index or index_keys(key, most.bit_length())
+                self._index = self._index or index_keys(self.keys(), most.bit_length())
+        sought = prefix << self._bits
+        sought |= symbol
         node = self._index.find(sought)
         node += np.int64(self.num_symbols) * (node >= 0)
         return node
 
-    def _find_among_successors(self, prefix: Ints, sought: Ints) -> Ints:
-        """`find_nodes` by bisecting the successors of each prefix, all at once."""
-        if self._first is None:
-            with _INDEXING:
-                if self._first is None:  # another thread may have been first
-                    prefixes = self.key.numpy() >> self._bits
-                    self._first = first_successors(prefixes, int(self.starts[-2]))
-        key = self.key.numpy()
-        rank = self._first.take(prefix)
-        size = self._first.take(prefix + 1)
+    def _bisected(self, prefix: Ints, symbol: Ints) -> Ints:
+        first, symbols = self.first.numpy(), self.symbol.numpy()
+        rank: Int32s = first.take(prefix)
+        size = first.take(prefix + 1)
         size -= rank
         is_found = size > 0
-        _bisect(key, sought, rank, size)
-        is_found &= key.take(rank, mode="clip") == sought
+        sought = symbol.astype(symbols.dtype)
+        _bisect(symbols, sought, rank, size)
+        # A rank outside the table is that of an altered file, too large to be checked at loading.
+        is_found &= rank.view(np.uint32) < len(symbols)
+        is_found &= symbols.take(rank, mode="clip") == sought
         return np.where(is_found, rank + np.int64(self.num_symbols), -1)
 
     def find_one(self, prefix: int, symbol: int) -> int:
@@ -207,7 +227,12 @@ class NgramTable(nn.Module):
         if self._index is not None:
             rank = self._index.find_one((prefix << self._bits) | symbol)
             return rank + self.num_symbols if rank >= 0 else -1
-        return int(self.find(np.array([prefix]), np.array([symbol]))[0])
+        self._num_lookups += 1
+        first, symbols = self.first.numpy(), self.symbol.numpy()
+        low, high = first.item(prefix), first.item(prefix + 1)
+        rank = low + int(symbols[low:high].searchsorted(symbols.dtype.type(symbol)))
+        is_found = rank < high and symbols[rank] == symbol
+        return rank + self.num_symbols if is_found else -1
 
     def derived(self, compute: "Callable[[NgramTable], Derived]") -> Derived:
         """compute(self), cached until the contents change."""
@@ -219,7 +244,6 @@ class NgramTable(nn.Module):
     def _forget_index(self) -> None:
         self._num_lookups = 0
         self._derived = {}
-        self._first = None
         self._index = None
 
     # ---- contexts --------------------------------------------------------------------------------
@@ -315,14 +339,13 @@ class NgramTable(nn.Module):
         size = end - first
         shift = first - (np.cumsum(size) - size)  # from the rank in this list to the rank in key
         rank = np.repeat(shift, size) + np.arange(size.sum())
-        symbol = self.key.numpy()[rank] & ((1 << self._bits) - 1)
+        symbol = self.symbol.numpy()[rank].astype(np.int64)
         return np.repeat(np.arange(len(node)), size), symbol, rank + self.num_symbols
 
     def spans(self, node: Ints) -> tuple[Ints, Ints]:
-        """The range, first and end, of the n-grams in `key` that extend each context (P,)."""
-        key = self.key.numpy()
-        low, high = node << self._bits, (node + 1) << self._bits
-        return np.searchsorted(key, low), np.searchsorted(key, high)
+        """The range, first and end, of the n-grams that extend each context (P,)."""
+        first = self.first.numpy()
+        return first.take(node).astype(np.int64), first.take(node + 1).astype(np.int64)
 
     # ---- from disk -------------------------------------------------------------------------------
 
@@ -362,67 +385,76 @@ class NgramTable(nn.Module):
                 "configuration it was saved with"
             )
         expected: dict[str, tuple[int, ...]] = {
-            "key": (starts[-1] - self.num_symbols,),
+            "first": (starts[-2] + 1,),
+            "symbol": (starts[-1] - self.num_symbols,),
             "log_prob": (starts[-1],),
             "log_backoff": (starts[-2],),
         }
         if self.quantize_bits is not None:
             kept = tensors["kept"].numel()
             expected |= {"log_prob": (self.num_symbols + kept,), "kept": (kept,)}
-            expected |= {"code": expected["key"], "books": tuple(self.books.shape)}
+            expected |= {"code": expected["symbol"], "books": tuple(self.books.shape)}
         for name, shape in expected.items():
             if tensors[name].shape != shape:
                 return (
                     f"the saved n-gram table has {name} of shape {tuple(tensors[name].shape)}, "
                     f"expected {shape}: the file was altered"
                 )
-        if self._is_scrambled(starts, tensors["key"]):
+        if self._is_scrambled(starts, tensors["first"].numpy(), tensors["symbol"].numpy()):
             return "the saved n-gram table has n-grams out of order: the file was altered"
         return None
 
-    def _is_scrambled(self, starts: list[int], key: Tensor) -> bool:
+    def _is_scrambled(self, starts: list[int], first: Int32s, symbol: Tokens) -> bool:
         """Whether n-grams are not sorted or have no prefix; unknown and False of large tables."""
-        if starts[0] != 0 or sorted(starts) != starts or key.dtype != torch.int64:
+        if starts[0] != 0 or sorted(starts) != starts:
             return True
-        if len(key) > _MAX_CHECKED:  # a mapped file may be larger than the memory
+        if first.dtype != np.int32 or symbol.dtype != symbol_type(self.num_symbols):
+            return True
+        if len(symbol) > _MAX_CHECKED:  # a mapped file may be larger than the memory
             return False
-        keys = key.numpy()
-        for m in range(1, self.order):
-            own = keys[starts[m] - starts[1] : starts[m + 1] - starts[1]]
-            prefix = own >> self._bits
-            if (own[1:] <= own[:-1]).any() or (
-                (prefix < starts[m - 1]) | (prefix >= starts[m])
-            ).any():
-                return True
-        return bool(((keys & ((1 << self._bits) - 1)) >= self.num_symbols).any())
+        begins = [start - self.num_symbols for start in starts[1:]]  # of the orders 2 .. n + 1
+        if first[starts[:-1]].tolist() != begins or (np.diff(first) < 0).any():
+            return True
+        is_rising = symbol[1:] > symbol[:-1]
+        is_rising[first[(first > 0) & (first < len(symbol))] - 1] = True  # another context begins
+        return not is_rising.all() or bool((symbol >= self.num_symbols).any())
 
 
-def _bisect(key: Ints, sought: Ints, rank: Int32s, size: Int32s) -> None:
-    """Move `rank` (P,) to the last key that is not above what is sought, or let it be.
+def _bisect(symbols: Tokens, sought: Tokens, rank: Int32s, size: Int32s) -> None:
+    """Move `rank` (P,) to the last symbol that is not above what is sought, or let it be.
 
     Args:
-        key: (N,) rising in each range.
+        symbols: (N,) rising in each range.
         sought: (P,) what is sought.
         rank: (P,) where each range begins.
-        size: (P,) the number of keys in it; overwritten.
+        size: (P,) the number of symbols in it; overwritten.
     """
     while len(rest := np.flatnonzero(size > 1)):
         if 2 * len(rest) < len(size):  # most are found
             rank_of_rest = rank.take(rest)
-            _bisect(key, sought.take(rest), rank_of_rest, size.take(rest))
+            _bisect(symbols, sought.take(rest), rank_of_rest, size.take(rest))
             rank[rest] = rank_of_rest
             return
         half = size >> 1
         size -= half
-        half *= key.take(rank + half, mode="clip") <= sought
+        half *= symbols.take(rank + half, mode="clip") <= sought
         rank += half
 
 
-def first_successors(prefix: Ints, num_contexts: int) -> Int32s:
-    """(C + 1,) for each of C contexts, the number of sorted prefixes (N,) below it."""
+def as_trie(key: Ints, num_contexts: int, num_symbols: int) -> tuple[Int32s, Tokens]:
+    """The arrays `first` (C + 1,) and `symbol` (N - V,) of sorted keys."""
+    bits = symbol_bits(num_symbols)
     first = np.zeros(num_contexts + 1, dtype=np.int32)
-    np.cumsum(np.bincount(prefix, minlength=num_contexts), out=first[1:])
-    return first
+    symbol = np.empty(len(key), dtype=symbol_type(num_symbols))
+    for begin in range(0, len(key), CHUNK):  # in the caches
+        part = key[begin : begin + CHUNK]
+        prefix = part >> bits
+        lowest, highest = int(prefix[0]), int(prefix[-1])
+        prefix -= lowest
+        first[lowest + 1 : highest + 2] += np.bincount(prefix).astype(np.int32)
+        symbol[begin : begin + CHUNK] = part & ((1 << bits) - 1)
+    np.cumsum(first, out=first)
+    return first, symbol
 
 
 def lower_order(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
@@ -438,10 +470,12 @@ def lower_order(table: NgramTable, suffix: Ints, m: int) -> tuple[Ints, Floats]:
         The node h of each n-gram h w, and log10 p(w | h').
     """
     starts, log_backoff = table.starts.numpy(), table.log_backoff.numpy()
-    bits = symbol_bits(table.num_symbols)
     low, high = (int(s) for s in starts[m - 1 : m + 1])
-    key = table.key.numpy()[low - table.num_symbols : high - table.num_symbols]
-    prefix, symbol = key >> bits, key & ((1 << bits) - 1)
+    ranks = slice(low - table.num_symbols, high - table.num_symbols)
+    symbol = table.symbol.numpy()[ranks].astype(np.int64)
+    begin, end = (int(s) for s in starts[m - 2 : m])  # the contexts
+    sizes = np.diff(table.first.numpy()[begin : end + 1])
+    prefix = np.repeat(np.arange(begin, end), sizes)
     context, log10 = suffix[prefix], np.zeros(len(prefix))
     node, at = symbol.copy(), np.flatnonzero(context >= 0)
     while len(at):
