@@ -32,6 +32,24 @@ if TYPE_CHECKING:
     from seriatim.metrics.error_rates import label_errors as label_errors
     from seriatim.metrics.error_rates import symbol_error_rate as symbol_error_rate
     from seriatim.metrics.error_rates import word_error_rate as word_error_rate
+    from seriatim.metrics.forecast_calibration import ConformalCorrection as ConformalCorrection
+    from seriatim.metrics.forecast_calibration import QuantileCoverage as QuantileCoverage
+    from seriatim.metrics.forecast_calibration import calibration_table as calibration_table
+    from seriatim.metrics.forecast_calibration import fit_conformal as fit_conformal
+    from seriatim.metrics.forecasting import coverage as coverage
+    from seriatim.metrics.forecasting import crps_from_quantiles as crps_from_quantiles
+    from seriatim.metrics.forecasting import crps_from_samples as crps_from_samples
+    from seriatim.metrics.forecasting import crps_normal as crps_normal
+    from seriatim.metrics.forecasting import interval_score as interval_score
+    from seriatim.metrics.forecasting import log_score as log_score
+    from seriatim.metrics.forecasting import mae as mae
+    from seriatim.metrics.forecasting import mase as mase
+    from seriatim.metrics.forecasting import mse as mse
+    from seriatim.metrics.forecasting import pinball as pinball
+    from seriatim.metrics.forecasting import rmse as rmse
+    from seriatim.metrics.forecasting import seasonal_scale as seasonal_scale
+    from seriatim.metrics.forecasting import smape as smape
+    from seriatim.metrics.forecasting import weighted_quantile_loss as weighted_quantile_loss
     from seriatim.metrics.likelihood import Likelihood as Likelihood
     from seriatim.metrics.likelihood import as_batches as as_batches
     from seriatim.metrics.likelihood import summarize_surprisals as summarize_surprisals
@@ -63,6 +81,28 @@ __all__, __getattr__, __dir__ = attach(
             "word_error_rate",
         ],
         "bleu_chrf": ["TranslationScore", "bleu", "chrf", "compare_scores"],
+        "forecast_calibration": [
+            "ConformalCorrection",
+            "QuantileCoverage",
+            "calibration_table",
+            "fit_conformal",
+        ],
+        "forecasting": [
+            "coverage",
+            "crps_from_quantiles",
+            "crps_from_samples",
+            "crps_normal",
+            "interval_score",
+            "log_score",
+            "mae",
+            "mase",
+            "mse",
+            "pinball",
+            "rmse",
+            "seasonal_scale",
+            "smape",
+            "weighted_quantile_loss",
+        ],
         "anomaly": [
             "Detection",
             "auc_interval",
