@@ -125,7 +125,7 @@ class RunningScale(nn.Module):
         observed = y.is_observed.to(y.numbers.dtype)
         anchor = self._anchor(state, y)
         count = state.count[:, None] + observed.cumsum(1)
-        decay = torch.where(y.is_observed, self.decay, 1.0)
+        decay = 1.0 + (self.decay - 1.0) * observed
         x = torch.where(y.is_observed, y.numbers - anchor[:, None], 0.0)
         sums = _scan(
             decay,
@@ -140,8 +140,8 @@ class RunningScale(nn.Module):
         is_first = y.is_observed & (count == 1)
         if self.kind == "ratio":
             level, size = torch.zeros_like(level), y.numbers.abs()
-            share = observed + FIRST * is_first
-            size = size + FIRST * is_first * self.usual_scale
+            first = FIRST * is_first.to(size.dtype)
+            share, size = observed + first, size * observed + first * self.usual_scale
         else:
             guess = self.first_deviation
             if self.kind == "level":

@@ -1,0 +1,175 @@
+"""Networks over numbers: a causal level and scale, lags, gaps, densities in the data's units."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seriatim as st
+from seriatim.core.elements import Numbers, Support
+from seriatim.core.values import NumberInput, Values
+from seriatim.errors import ConfigError
+from seriatim.models.build import build_number_model
+from seriatim.models.density_heads import HEADS
+from seriatim.models.running_scale import Kind, RunningScale
+
+CONFIGS: dict[str, Any] = {
+    "rnn": st.RNN(hidden_size=5, lags=(2,)),
+    "lstm": st.LSTM(hidden_size=5, num_layers=2, lags=(1, 3)),
+    "gru": st.GRU(hidden_size=5),
+    "transformer": st.Transformer(model_size=8, num_layers=2, num_heads=2, context=5),
+    "autoregressive": st.Autoregressive(window=3, hidden_size=6, embedding_size=4, direct=True),
+}
+
+
+def series(rows: int = 3, length: int = 12, channels: int = 1, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, length, channels, dtype=torch.float64, generator=generator)
+    x = 50 + 10 * x
+    x[0, 4] = torch.nan
+    return x
+
+
+def scanned(x: torch.Tensor, kind: Kind, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The level and the scale of one series, by the sums of the module, value after value."""
+    decay = 1 - 1 / window
+    values, deviations, levels, scales = [], [], [], []
+    for number in x.tolist():
+        if number == number:
+            if kind == "ratio":
+                deviations += [1.0] if not values else []  # usual scale, of weight 0.1
+                deviations.append(abs(number))
+            elif not values:
+                deviations.append(
+                    0.5 * abs(number) + float(np.float32(1e-3)) if kind == "level" else 0.5
+                )
+            else:
+                deviations.append(abs(number - levels[-1]))
+            values.append(number)
+        if not values:
+            levels.append(0.0)
+            scales.append(1.0)
+            continue
+        weights = decay ** np.arange(len(values))[::-1]
+        levels.append(float(weights @ np.array(values) / weights.sum()))
+        if kind == "ratio":
+            weights = np.concatenate([[0.1 * weights[0]], weights])
+        else:
+            weights = weights.copy()
+            weights[0] *= 0.1
+        scales.append(float(weights @ np.array(deviations) / weights.sum()))
+    return np.array([0.0] * len(levels) if kind == "ratio" else levels), np.array(scales)
+
+
+@pytest.mark.parametrize("kind", ["level", "log", "ratio"])
+def test_level_and_scale_are_what_the_module_says(kind: Kind) -> None:
+    x = series().abs()
+    x[1, :3] = torch.nan
+    scale = RunningScale(1, kind, 6).double()
+    y = scale.seen(Values.of(x))
+    standard, _ = scale.fold(scale.empty(3), y, None)
+    for row in range(3):
+        numbers = x[row, :, 0].log() if kind == "log" else x[row, :, 0]
+        levels, scales = scanned(numbers, kind, 6)
+        np.testing.assert_allclose(standard.level[row, :, 0], levels, rtol=1e-12)
+        np.testing.assert_allclose(standard.scale[row, :, 0], scales, rtol=1e-12)
+
+
+def test_a_huge_value_changes_nothing_before_it() -> None:
+    torch.manual_seed(0)
+    model = build_number_model(CONFIGS["lstm"], Numbers(1)).double().eval()
+    x = series()
+    changed = x.clone()
+    changed[:, 8] = 1e12
+    with torch.no_grad():
+        before, after = (
+            model.advance(model.empty(3), NumberInput(Values.of(v)), None)[0] for v in (x, changed)
+        )
+    assert torch.equal(before.h[:, :8], after.h[:, :8])
+    assert torch.equal(before.standard.scale[:, :8], after.standard.scale[:, :8])
+    assert not torch.equal(before.h[:, 8], after.h[:, 8])
+
+
+@pytest.mark.parametrize("density", ["normal", "student-t", "mixture"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shifted_and_scaled_series_have_shifted_and_scaled_densities(
+    name: str, density: str
+) -> None:
+    """p(a x + b) = p(x) / a, once the level and scale are those of the series alone."""
+    torch.manual_seed(0)
+    model: Any = build_number_model(CONFIGS[name], Numbers(1), density=density).double().eval()
+    x = series(length=30)
+    model.scale.first_deviation.zero_()  # the guess at a first deviation knows units
+    model.scale.least_scale.fill_(1e-12)
+    model.input.weight.data[:, -2] = 0  # so does the scale, as an input
+    values, other = Values.of(x), Values.of(1e4 * x + 7e5)
+    with torch.no_grad():
+        features = model.advance(model.empty(3), NumberInput(values), None)[0]
+        shifted = model.advance(model.empty(3), NumberInput(other), None)[0]
+        p = model.emit(features).log_prob(values)
+        q = model.emit(shifted).log_prob(other)
+    seen = values.is_observed[:, 2:, 0]
+    expected = (p - np.log(1e4))[:, 2:]
+    torch.testing.assert_close(q[:, 2:][seen], expected[seen], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("support", "auto"),
+    [("real", "student-t"), ("positive", "log-normal"), ("count", "negative-binomial")],
+)
+def test_auto_is_by_support_and_every_density_learns(support: Support, auto: str) -> None:
+    x = (10 * series().abs()).round().nan_to_num(0.0) + 1
+    values = Values.of(x.where(series() == series(), torch.nan))
+    possible = [name for name, kind in HEADS.items() if support in kind.supports]
+    for name in ("auto", None, *possible):
+        torch.manual_seed(0)
+        element = Numbers(1, support=support)
+        model: Any = build_number_model(CONFIGS["gru"], element, density=name).double()
+        if name in ("auto", None):
+            assert model.head.kind == HEADS[auto]
+        batch = st.Batch(NumberInput(Values.missing(x.shape, model.device, model.dtype)), values)
+        log_prob = model.log_prob(batch)
+        assert bool(log_prob.isfinite().all())
+        assert bool((log_prob[~values.is_observed[..., 0]] == 0).all())
+        log_prob.sum().backward()
+        for part, weight in model.named_parameters():
+            assert weight.grad is not None and bool(weight.grad.isfinite().all()), part
+
+
+def test_the_first_forecast_of_an_untrained_network_is_the_last_value() -> None:
+    torch.manual_seed(0)
+    model: Any = build_number_model(CONFIGS["lstm"], Numbers(2), density="normal").double().eval()
+    model.head.linear.weight.data.zero_()
+    x = series(channels=2)
+    with torch.no_grad():
+        state = model.update(model.start(3), NumberInput(Values.of(x)))
+    torch.testing.assert_close(model.predict(state).mean, x[:, -1])
+
+
+def test_constants_of_the_data_are_saved_with_the_weights() -> None:
+    class Made:
+        numbers = np.array([[1.0], [3.0], [np.nan], [10.0], [30.0]])
+        known = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
+        offsets = np.array([0, 3, 5])
+
+    model: Any = build_number_model(CONFIGS["gru"], Numbers(1, num_known=1))
+    model.prepare_series(Made())
+    assert model.scale.usual_level.item() == pytest.approx(11.0)
+    assert model.scale.usual_scale.item() == pytest.approx(np.abs([10, 8, 1, 19]).mean())
+    assert model.scale.first_deviation.item() == pytest.approx(0.5)
+    assert model.known_mean.item() == 2.0
+    again: Any = build_number_model(CONFIGS["gru"], Numbers(1, num_known=1))
+    again.load_state_dict(model.state_dict())
+    assert again.scale.usual_scale.item() == model.scale.usual_scale.item()
+
+
+def test_wrong_densities_and_options_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no such density 'norml'; did you mean normal"):
+        build_number_model(st.LSTM(), Numbers(1), density="norml")
+    with pytest.raises(ConfigError, match="negative-binomial is of count numbers, and these are"):
+        build_number_model(st.LSTM(), Numbers(1), density="negative-binomial")
+    with pytest.raises(ConfigError, match="numbers have no embeddings to tie"):
+        build_number_model(st.LSTM(tie_embeddings=True), Numbers(1))
+    with pytest.raises(ConfigError, match="lags"):
+        st.LSTM(lags=(0,))
