@@ -57,6 +57,11 @@ if TYPE_CHECKING:
     from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
     from seriatim.models.options.latent import Latent as Latent
     from seriatim.models.options.linear_gaussian import LinearGaussian as LinearGaussian
+    from seriatim.models.options.linear import AR as AR
+    from seriatim.models.options.linear import VAR as VAR
+    from seriatim.models.options.linear import Drift as Drift
+    from seriatim.models.options.linear import Naive as Naive
+    from seriatim.models.options.linear import SeasonalNaive as SeasonalNaive
     from seriatim.models.options.ngram import Markov as Markov
     from seriatim.models.options.recurrent import GRU as GRU
     from seriatim.models.options.recurrent import LSTM as LSTM
@@ -100,6 +105,7 @@ __all__, __getattr__, __dir__ = attach(
         "models.options.recurrent": ["GRU", "LSTM", "RNN"],
         "models.options.latent": ["Latent"],
         "models.options.linear_gaussian": ["LinearGaussian"],
+        "models.options.linear": ["AR", "VAR", "Drift", "Naive", "SeasonalNaive"],
         "models.options.transformer": ["Transformer"],
         "models.options.encoder_decoder": ["EncoderConfig", "Seq2Seq"],
         "models.options.registry": ["register"],

@@ -28,6 +28,7 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.linear_gaussian import LinearGaussian
+from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.transformer import Transformer
@@ -51,6 +52,8 @@ _MODELS: Mapping[type[ModelConfig], str] = {
 # A model of numbers is made as Model(config, element, num_series, density).
 _NUMBER_MODELS: Mapping[type[ModelConfig], str] = {
     LinearGaussian: "linear_gaussian:LinearGaussianModel",
+    **dict.fromkeys((Naive, SeasonalNaive, Drift, AR), "linear.ar:ARModel"),
+    VAR: "linear.var:VARModel",
     **dict.fromkeys(
         (Autoregressive, RNN, LSTM, GRU, Latent, Transformer), "number_network:NumberNetwork"
     ),

@@ -16,6 +16,7 @@ from seriatim.models.options.base import EQUIVALENTS, ModelConfig, option_class
 from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS, EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.linear_gaussian import LinearGaussian
+from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.own import (
     ReadyModel,
@@ -35,7 +36,10 @@ Class = TypeVar("Class", bound=type)
 # Families of language models.
 FAMILIES: Mapping[str, type[ModelConfig]] = {
     config.family: config
-    for config in (Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent, LinearGaussian)
+    for config in (
+        *(Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent),
+        *(Naive, SeasonalNaive, Drift, AR, VAR, LinearGaussian),
+    )
 }
 # Families of models that predict a sequence from a source.
 PAIR_FAMILIES: Mapping[str, type[ModelConfig]] = {Seq2Seq.family: Seq2Seq}
@@ -51,8 +55,8 @@ _OTHER_NAMES = {
     **dict.fromkeys(("gpt", "gpt2", "gpt-2", "attention", "llama", "decoder"), "transformer"),
     **dict.fromkeys(("bilstm", "bi-lstm"), "lstm"),
     **dict.fromkeys(("elman", "srn"), "rnn"),
-    **dict.fromkeys(("mlp", "nplm", "ffn", "feedforward", "ar"), "autoregressive"),
     **dict.fromkeys(("kalman", "state-space", "structural", "local-level"), "linear-gaussian"),
+    **dict.fromkeys(("mlp", "nplm", "ffn", "feedforward"), "autoregressive"),
     **dict.fromkeys(("encoder-decoder", "s2s"), "seq2seq"),
 }
 

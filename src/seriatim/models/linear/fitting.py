@@ -1,0 +1,284 @@
+"""From series to the parameters of an autoregressive model.
+
+Shapes: S series, D channels, n = S D of them, k regressors.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from seriatim.core.elements import Numbers
+from seriatim.core.values import NumberSequences
+from seriatim.models.linear import least_squares, panels, stationary
+from seriatim.models.linear.lags import AROptions, Lags
+from seriatim.models.linear.parameters import ARParameters, is_stationary
+from seriatim.models.options.linear import AR, Drift, SeasonalNaive
+
+LONGEST_START = 64  # moments of the longest window that starts from its stationary distribution
+_PRIOR_MOMENTS = 10.0  # that the variance of all series counts for in that of one
+_LEAST_SPREAD = 1e-6  # of a series that does not move, as a fraction of its size
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit found.
+
+    Attributes:
+        shared: one row, for series that were not seen.
+        series: S rows.
+        is_stationary: whether all start from their stationary distribution.
+        facts: about the fit, as JSON values.
+    """
+
+    shared: ARParameters
+    series: ARParameters
+    is_stationary: bool
+    facts: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """(S, D) mean, standard deviation, and number of the values of each series."""
+
+    mean: Tensor
+    scale: Tensor
+    count: Tensor
+
+
+def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) -> Fitted:
+    """Fit a model of numbers.
+
+    Args:
+        config: its options.
+        lags: its regressors.
+        element: what the series consist of.
+        data: the series.
+
+    Raises:
+        DataError: if a series has no value.
+    """
+    panels.check(data)
+    moments = _moments(data)
+    blank = ARParameters.blank(
+        len(data.offsets) - 1,
+        element.num_channels,
+        lags.window,
+        2 + lags.num_dummies + element.num_known,
+    )
+    blank.spread[..., 1], blank.spread[..., 2] = moments.mean, floor(moments.scale, moments)
+    if not isinstance(config, AR):
+        return _naive(config, lags, data, blank, moments)
+    if config.estimator == "least-squares":
+        from seriatim.models.linear.pooling import fit_pooled
+
+        return fit_pooled(config, lags, element, data, blank, moments)
+    return _stationary(config, lags, data, blank, moments)
+
+
+def _moments(data: NumberSequences) -> Moments:
+    shape = len(data.offsets) - 1, data.numbers.shape[1]
+    mean, scale, count = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+    for block in panels.blocks(data):
+        mean[block.index] = block.values.nanmean(1)
+        deviation = block.values - mean[block.index][:, None]
+        scale[block.index] = deviation.square().nanmean(1).sqrt()
+        count[block.index] = (~block.values.isnan()).sum(1).double()
+    return Moments(mean, scale, count)
+
+
+def floor(scale: Tensor, moments: Moments) -> Tensor:
+    """Standard deviations (S, D), none of which is 0."""
+    size = torch.where(moments.mean == 0, 1.0, moments.mean.abs())
+    least = _LEAST_SPREAD * torch.where(moments.scale > 0, moments.scale, size)
+    return torch.maximum(scale, least)
+
+
+def shared_spread(spread: Tensor) -> Tensor:
+    """(1, D, 4) the spread of a series that was not seen."""
+    noise = spread[..., 0].square().mean(0).sqrt()
+    mean = spread[..., 1].mean(0)
+    between = spread[..., 1].var(0, unbiased=False)
+    first = (spread[..., 2].square().mean(0) + between).sqrt()
+    return torch.stack([noise, mean, first, spread[..., 3].mean(0)], -1)[None]
+
+
+# ---- naive models -------------------------------------------------------------------------------
+
+
+def _naive(
+    config: AROptions, lags: Lags, data: NumberSequences, blank: ARParameters, moments: Moments
+) -> Fitted:
+    """The step of a season, or of one moment, and its variance; over a gap it grows with it."""
+    season = config.season_length if isinstance(config, SeasonalNaive) else 1
+    blank.weights[..., -season] = 1.0
+    total, number = torch.zeros_like(moments.mean), torch.zeros_like(moments.mean)
+    for block in panels.blocks(data):
+        steps, ages = _steps(block.values, season)
+        seen = ages > 0
+        if isinstance(config, Drift):
+            slope = steps.sum(1) / ages.sum(1).clamp(min=1.0)
+            blank.terms[block.index, :, 0] = slope
+            steps = torch.where(seen, steps - slope[:, None] * ages, 0.0)
+        total[block.index] = (steps.square() / ages.clamp(min=1.0)).sum(1)
+        number[block.index] = seen.sum(1).double()
+    # Where no season was complete, the spread of the values stands for that of a step.
+    whole = number.sum(0) > 0
+    pooled = torch.where(
+        whole, total.sum(0) / number.sum(0).clamp(min=1.0), moments.scale.square().mean(0)
+    )
+    many = len(moments.mean) > 1
+    weight = torch.where(number > 0, 1.0 if many else 0.0, _PRIOR_MOMENTS)
+    relative = (total / moments.scale.square().clamp(min=1e-300)).sum(0) / number.sum(0).clamp(
+        min=1.0
+    )
+    prior = torch.where(whole & (moments.scale > 0), relative * moments.scale.square(), pooled)
+    variance = (total + weight * prior) / (number + weight).clamp(min=1.0)
+    blank.spread[..., 0] = floor(variance.sqrt(), moments)
+    shared = ARParameters(
+        blank.weights[:1], blank.terms.mean(0, keepdim=True), shared_spread(blank.spread)
+    )
+    return Fitted(shared, blank, False, {"season_length": season} if season > 1 else {})
+
+
+def _steps(values: Tensor, season: int) -> tuple[Tensor, Tensor]:
+    """(n, T', D) the steps from the last observed value of the same phase; and their seasons.
+
+    Where there is none, both are 0.
+    """
+    n, length, channels = values.shape
+    rounds = -(-length // season)
+    pad = rounds * season - length
+    values = torch.nn.functional.pad(values, (0, 0, 0, pad), value=torch.nan)
+    values = values.view(n, rounds, season * channels)
+    at = torch.arange(rounds, device=values.device)[:, None].expand_as(values)
+    seen = ~values.isnan()
+    last = torch.where(seen, at, -1).cummax(1).values
+    before = torch.nn.functional.pad(last[:, :-1], (0, 0, 1, 0), value=-1)
+    valid = seen & (before >= 0)
+    from_ = torch.where(seen, values, 0.0).gather(1, before.clamp(min=0))
+    steps = torch.where(valid, values - from_, 0.0)
+    ages = torch.where(valid, at - before, 0).double()
+    return steps.view(n, -1, channels), ages.view(n, -1, channels)
+
+
+# ---- estimators of stationary models ------------------------------------------------------------
+
+
+def _stationary(
+    config: AR, lags: Lags, data: NumberSequences, blank: ARParameters, moments: Moments
+) -> Fitted:
+    """Yule-Walker, Burg, or exact maximum likelihood for every channel of every series."""
+    order = len(lags.lags)
+    log_likelihood = torch.zeros_like(moments.mean)
+    centre = moments.mean if lags.has_constant else torch.zeros_like(moments.mean)
+    pooled = torch.zeros(data.numbers.shape[1], order + 1, dtype=torch.float64)
+    chosen = torch.zeros_like(moments.mean, dtype=torch.int64)
+    for block in panels.blocks(data):
+        index, channels = block.index, block.num_channels
+        deviations = block.values - centre[index][:, None]
+        if config.difference:
+            deviations = block.values.diff(dim=1)
+            step = deviations.nanmean(1) * lags.has_constant
+            deviations = deviations - step[:, None]
+        flat = deviations.mT.flatten(0, 1)
+        covariances = stationary.autocovariance_estimates(flat, order)
+        relative = covariances / covariances[:, :1].clamp(min=1e-300)
+        pooled += relative.unflatten(0, (-1, channels)).sum(0)
+        orders = _orders(config, flat, covariances, order)
+        chosen[index] = orders.view(-1, channels)
+        means = step if config.difference else centre[index]
+        for p in orders.unique().tolist():
+            rows = (orders == p).nonzero()[:, 0]
+            weights, variance, shift, value = _estimate(config, flat[rows], covariances[rows], p)
+            series, channel = index[rows // channels], rows % channels
+            mean = means.flatten()[rows] + shift
+            _write(config, blank, (series, channel), weights, mean)
+            blank.spread[series, channel, 0] = variance.sqrt()
+            log_likelihood[series, channel] = value
+    blank.spread[..., 0] = floor(blank.spread[..., 0], moments)
+    shared = _shared_stationary(config, blank, pooled)
+    facts: dict[str, object] = {"orders": _facts_of_orders(chosen)}
+    if config.estimator == "exact":
+        facts["log_likelihood"] = float(log_likelihood.sum())
+    return Fitted(shared, blank, not config.difference, facts)
+
+
+def _orders(config: AR, flat: Tensor, covariances: Tensor, order: int) -> Tensor:
+    """(n,) the order of each series: the one given, or that of a criterion, from Levinson."""
+    if not isinstance(config.order, str):
+        return torch.full((len(flat),), order)
+    variances = [stationary.yule_walker(covariances[:, : p + 1])[1] for p in range(order + 1)]
+    counts = (~flat.isnan()).sum(-1).double()
+    sums = torch.stack(variances, -1) * counts[:, None]
+    fixed = int(config.trend != "none")
+    return least_squares.criteria(sums, counts, fixed, config.order).argmin(-1)
+
+
+def _estimate(
+    config: AR, flat: Tensor, covariances: Tensor, order: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Coefficients (n, p), variance, what is to be added to the mean, and log-likelihood (n,)."""
+    zero = flat.new_zeros(len(flat))
+    if config.estimator == "yule-walker":
+        return *stationary.yule_walker(covariances[:, : order + 1]), zero, zero
+    if config.estimator == "burg":
+        return *stationary.burg(flat, order), zero, zero
+    found = [stationary.exact(row, order, config.trend != "none") for row in flat]
+    weights, variance, mean, value = (torch.stack(part) for part in zip(*found, strict=True))
+    return weights, variance, mean, value
+
+
+def _write(
+    config: AR,
+    blank: ARParameters,
+    at: tuple[Tensor, Tensor],
+    weights: Tensor,
+    mean: Tensor,
+) -> None:
+    """Put coefficients (n, p), lag 1 first, and the mean of the process into the parameters."""
+    blank.terms[(*at, torch.zeros_like(at[0]))] = mean * (1 - weights.sum(-1))
+    full = levels(weights) if config.difference else weights
+    window = blank.weights.shape[-1]
+    blank.weights[at] = torch.nn.functional.pad(full.flip(-1), (window - full.shape[-1], 0))
+
+
+def levels(weights: Tensor) -> Tensor:
+    """(..., p + 1) coefficients of values, from those (..., p) of their steps, lag 1 first.
+
+    1 - sum a_i L^i = (1 - sum b_i L^i) (1 - L)
+    """
+    one = torch.ones_like(weights[..., :1])
+    of_steps = torch.cat([one, weights], -1)
+    before = torch.cat([weights, torch.zeros_like(one)], -1)
+    return of_steps * torch.cat([one, -torch.ones_like(weights)], -1) + before
+
+
+def _shared_stationary(config: AR, blank: ARParameters, pooled: Tensor) -> ARParameters:
+    """The parameters of a series that was not seen: those of the mean autocorrelations."""
+    if len(blank.weights) == 1:
+        return blank
+    spread = shared_spread(blank.spread)
+    shared = ARParameters(
+        torch.zeros_like(blank.weights[:1]), torch.zeros_like(blank.terms[:1]), spread
+    )
+    channels = torch.arange(pooled.shape[0])
+    mean = torch.zeros_like(spread[0, :, 1]) if config.difference else spread[0, :, 1]
+    weights, _ = stationary.yule_walker(pooled)
+    _write(config, shared, (torch.zeros_like(channels), channels), weights, mean)
+    return replace(shared)
+
+
+def _facts_of_orders(orders: Tensor) -> object:
+    """The order; or how many series have each."""
+    values, counts = orders.unique(return_counts=True)
+    if len(values) == 1:
+        return int(values)
+    return {str(int(v)): int(c) for v, c in zip(values, counts, strict=True)}
+
+
+def starts_stationary(config: AR, weights: Tensor, terms: Tensor) -> bool:
+    """Whether models with weights (..., q) and terms (..., J) can start from equilibrium."""
+    if weights.shape[-1] > LONGEST_START or config.difference or bool((terms[..., 1:] != 0).any()):
+        return False
+    return is_stationary(weights.flip(-1))

@@ -1,0 +1,123 @@
+"""Options of the linear models of numbers: the naive ones, AR and VAR."""
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from annotated_types import Interval
+
+from seriatim.models.options.base import ModelConfig, Size, option_class
+
+Criterion: TypeAlias = Literal["aic", "bic", "aicc"]
+Trend: TypeAlias = Literal["none", "constant", "linear"]
+NonNegative: TypeAlias = Annotated[float, Interval(ge=0.0)]
+
+
+@option_class
+class Naive(ModelConfig):
+    """The last observed value: x_t = x_{t-1} + e_t, a random walk."""
+
+    family: ClassVar[str] = "naive"
+    elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+
+@option_class
+class SeasonalNaive(ModelConfig):
+    """The value of one season ago: x_t = x_{t-s} + e_t.
+
+    Attributes:
+        season_length: s, in moments, such as 24 for hours of a day.
+    """
+
+    family: ClassVar[str] = "seasonal-naive"
+    elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+    season_length: Size = 24
+
+
+@option_class
+class Drift(ModelConfig):
+    """The last value and the mean step of the series: x_t = x_{t-1} + d + e_t."""
+
+    family: ClassVar[str] = "drift"
+    elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+
+@option_class
+class AR(ModelConfig):
+    """The autoregressive model: every channel is explained by its own last values.
+
+        x_t = c + b t + season_t + w . known_t + sum_i a_i x_{t-i} + e_t,    e_t ~ N(0, s^2)
+
+    Attributes:
+        order: p, the number of last values; or "aic", "bic" or "aicc", which choose it from 0 to
+            max_order.
+        max_order: the largest order among which a criterion chooses.
+        trend: "none", "constant" (c), or "linear" (c + b t).
+        season_length: s, the moments of a season; None: there is none.
+        season: how a season enters: as "lags" s - 1 to s + 1 besides the last values, or as
+            "dummies", a constant for each moment of it (counted from the start of the series).
+        difference: fit the steps x_t - x_{t-1} instead of the values, which is the same as to
+            subtract the last value from the window: levels may then wander.
+        transform: "log" fits ln x, for positive numbers that grow by factors.
+        estimator: conditional "least-squares"; "yule-walker" (Levinson 1947), "burg" (Burg 1967),
+            or "exact" maximum likelihood, in which gaps are exact as well. All but the first are
+            stationary, and take no season, known inputs, or pooling.
+        pooling: whether series share their coefficients: "none": each has its own; "shrunk": its
+            own, drawn to the shared ones; "full": all have the shared ones; None: shrunk.
+        shrinkage: the moments that the shared coefficients weigh as much as, in "shrunk"; None:
+            chosen by the one-step error in the last part of every series.
+        ridge: the penalty of shared coefficients, as a fraction of the variance of a regressor.
+    """
+
+    family: ClassVar[str] = "ar"
+    elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+    order: Annotated[int, Interval(ge=0)] | Criterion = 24
+    max_order: Size = 24
+    trend: Trend = "constant"
+    season_length: Size | None = None
+    season: Literal["lags", "dummies"] = "lags"
+    difference: bool = False
+    transform: Literal["none", "log"] = "none"
+    estimator: Literal["least-squares", "yule-walker", "burg", "exact"] = "least-squares"
+    pooling: Literal["none", "shrunk", "full"] | None = None
+    shrinkage: NonNegative | None = None
+    ridge: NonNegative = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.estimator == "least-squares":
+            return
+        if self.season_length is not None:
+            raise ValueError(
+                f"a season cannot be fitted by estimator {self.estimator!r}: take least-squares, "
+                "or raise order above season_length"
+            )
+        if self.trend == "linear":
+            raise ValueError(
+                f"a linear trend cannot be fitted by estimator {self.estimator!r}: take "
+                "least-squares, or difference=True"
+            )
+        if self.pooling in ("shrunk", "full"):
+            raise ValueError(
+                f"series cannot be pooled by estimator {self.estimator!r}: take least-squares"
+            )
+
+
+@option_class
+class VAR(ModelConfig):
+    """The vector autoregressive model: every channel is explained by the last values of all.
+
+        x_t = c + sum_i A_i x_{t-i} + e_t,    e_t ~ N(0, S)
+
+    Attributes:
+        order: p, the number of last moments; or "aic", "bic" or "aicc", which choose it from 0 to
+            max_order.
+        max_order: the largest order among which a criterion chooses.
+        trend: "none", "constant" (c), or "linear" (c + b t).
+    """
+
+    family: ClassVar[str] = "var"
+    elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+    order: Annotated[int, Interval(ge=0)] | Criterion = 1
+    max_order: Size = 8
+    trend: Trend = "constant"
