@@ -31,6 +31,7 @@ from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
+from seriatim.models.options.registry import unknown_model
 from seriatim.models.options.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def build_model(
         return Seq2SeqModel(config, num_symbols, boundary, num_source_symbols)
     if num_source_symbols is not None:
         raise ConfigError(f"{config.family} takes no source: leave out num_source_symbols")
+    if type(config) in _NUMBER_MODELS and type(config) not in _MODELS:
+        raise ConfigError(unknown_model(config.family))
     place = _MODELS.get(type(config))
     if place is None:
         return _built_by_itself(config, num_symbols, boundary)

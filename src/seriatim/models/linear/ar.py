@@ -25,13 +25,13 @@ from seriatim.core.model import Carry, Features, SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, NumberSequences, Values
 from seriatim.errors import ConfigError
+from seriatim.models.linear.lags import Lags
 from seriatim.models.linear.parameters import (
     ARParameters,
     autocovariances,
     toeplitz,
 )
-from seriatim.models.linear.lags import Lags
-from seriatim.models.linear.window import Equation, Filtered, Window, filter_chunk, predict
+from seriatim.models.linear.window import Equation, Filtered, PastWindow, filter_chunk, predict
 from seriatim.models.options.linear import AR, Drift, Naive, SeasonalNaive
 
 AROptions: TypeAlias = AR | Naive | SeasonalNaive | Drift
@@ -50,7 +50,7 @@ class ARCarry:
     """
 
     parameters: ARParameters
-    window: Window
+    window: PastWindow
     pending: Tensor
     moment: Tensor
 
@@ -184,19 +184,19 @@ class ARModel(SequenceModel):
     def _held(self, name: str) -> ARParameters:
         return ARParameters(*(getattr(self, f"{name}_{f}") for f in ("weights", "terms", "spread")))
 
-    def _start(self, parameters: ARParameters) -> Window:
+    def _start(self, parameters: ARParameters) -> PastWindow:
         """The window before the first moment."""
         weights, scale = parameters.weights, parameters.spread[..., 0]
-        rows, channels, q = weights.shape
+        rows, _, q = weights.shape
         if not bool(self.starts_stationary):
             level = parameters.spread[..., 1:2, None]
-            return Window.known(level.expand(-1, -1, q, 1).flatten(0, 1)).split(rows)
+            return PastWindow.known(level.expand(-1, -1, q, 1).flatten(0, 1)).split(rows)
         level = parameters.terms[..., 0] / (1 - weights.sum(-1))
         means = level[..., None, None].expand(-1, -1, q, 1).flatten(0, 1)
         if not bool((weights != 0).any()):
-            return Window.known(means).split(rows)
+            return PastWindow.known(means).split(rows)
         covariance = toeplitz(autocovariances(weights.flip(-1), scale)).flatten(0, 1)
-        return Window.uncertain(means, covariance).split(rows)
+        return PastWindow.uncertain(means, covariance).split(rows)
 
     def _stages(self, carry: ARCarry, x: NumberInput) -> int | Tensor:
         """What the first input of a chunk is: nothing yet -1, the first moment 0, a later one 1."""
@@ -243,7 +243,7 @@ class ARModel(SequenceModel):
     def _filter(
         self,
         carry: ARCarry,
-        window: Window,
+        window: PastWindow,
         inputs: tuple[Tensor, Tensor],
         offsets: Tensor,
         lengths: Tensor | None,
@@ -257,9 +257,7 @@ class ARModel(SequenceModel):
         rest = None if rest is None else rest.repeat_interleave(channels)
         u = _merge(offsets[:, skip:])[..., None]
         equation = self._equation(carry.parameters)
-        return filter_chunk(
-            equation, window.merged(), (numbers, observed), u, rest, smooth=smooth
-        )
+        return filter_chunk(equation, window.merged(), (numbers, observed), u, rest, smooth=smooth)
 
     def _equation(self, parameters: ARParameters) -> Equation:
         noise = parameters.spread[..., 0].square().flatten()
@@ -275,7 +273,7 @@ class ARModel(SequenceModel):
     ) -> "_Start":
         """Fold the inputs that are no moment like the others: none, the start, the first moment."""
         start = _Start([], [], carry.window)
-        rows, length, channels = inputs[0].shape
+        length = inputs[0].shape[1]
         stationary = bool(self.starts_stationary)
         if stage < 0:
             if stationary:
@@ -295,18 +293,18 @@ class ARModel(SequenceModel):
             self._predict(start, carry, offsets[:, skip + 1])
         return start
 
-    def _first_moment(self, carry: ARCarry, numbers: Tensor, observed: Tensor) -> Window:
+    def _first_moment(self, carry: ARCarry, numbers: Tensor, observed: Tensor) -> PastWindow:
         """The window after the first moment: all of it is that moment, known or not."""
         parameters = carry.parameters
         rows, channels, q = parameters.weights.shape
         values = torch.where(observed, numbers, parameters.spread[..., 1])
         values = values[..., None, None].expand(-1, -1, q, 1).contiguous()
         if bool(observed.all()):
-            return Window.known(values.flatten(0, 1)).split(rows)
+            return PastWindow.known(values.flatten(0, 1)).split(rows)
         slots = torch.arange(q, device=values.device).expand(rows, channels, -1)
         slots = torch.where(observed[..., None], -1, slots)
         variance = torch.where(observed, 0.0, parameters.spread[..., 2].square())
-        return Window(values, slots, variance[..., None, None].expand(-1, -1, q, q))
+        return PastWindow(values, slots, variance[..., None, None].expand(-1, -1, q, q))
 
     def _predict(self, start: "_Start", carry: ARCarry, offset: Tensor) -> None:
         """Append the prediction of the moment after a window."""
@@ -319,9 +317,7 @@ class ARModel(SequenceModel):
         """(B, L, D) the numbers that are folded, and whether they were observed."""
         return values.numbers.to(parameters.weights), values.is_observed
 
-    def _offsets(
-        self, carry: ARCarry, moment: Tensor, known: Tensor | None, length: int
-    ) -> Tensor:
+    def _offsets(self, carry: ARCarry, moment: Tensor, known: Tensor | None, length: int) -> Tensor:
         """(B, L + 1, D) the deterministic terms of the pending moment, and of those after it."""
         terms = carry.parameters.terms
         later = terms[:, None, :, 0].expand(-1, length, -1)
@@ -363,7 +359,8 @@ class ARModel(SequenceModel):
         start = self._begin(carry, inputs, offsets, lengths, -1)
         skip = len(start.means)
         done = self._filter(carry, start.window, inputs, offsets, lengths, skip, smooth=True)
-        assert done.smoothed is not None and done.variances is not None
+        assert done.smoothed is not None
+        assert done.variances is not None
         size = length - 1
         mean = _split(done.smoothed[..., 0], rows)[:, -size:]
         variance = _split(done.variances[..., 0], rows)[:, -size:]
@@ -380,7 +377,7 @@ class _Start:
 
     means: list[Tensor]
     variances: list[Tensor]
-    window: Window
+    window: PastWindow
 
 
 def _merge(x: Tensor) -> Tensor:

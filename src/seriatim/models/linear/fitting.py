@@ -3,47 +3,26 @@
 Shapes: S series, D channels, n = S D of them, k regressors.
 """
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
 from seriatim.core.elements import Numbers
 from seriatim.core.values import NumberSequences
 from seriatim.models.linear import least_squares, panels, stationary
+from seriatim.models.linear.fitted import (
+    Fitted,
+    Moments,
+    floor,
+    levels,
+    moments_of,
+    shared_spread,
+)
 from seriatim.models.linear.lags import AROptions, Lags
-from seriatim.models.linear.parameters import ARParameters, is_stationary
+from seriatim.models.linear.parameters import ARParameters
+from seriatim.models.linear.pooling import fit_pooled
 from seriatim.models.options.linear import AR, Drift, SeasonalNaive
 
-LONGEST_START = 64  # moments of the longest window that starts from its stationary distribution
 _PRIOR_MOMENTS = 10.0  # that the variance of all series counts for in that of one
-_LEAST_SPREAD = 1e-6  # of a series that does not move, as a fraction of its size
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit found.
-
-    Attributes:
-        shared: one row, for series that were not seen.
-        series: S rows.
-        is_stationary: whether all start from their stationary distribution.
-        facts: about the fit, as JSON values.
-    """
-
-    shared: ARParameters
-    series: ARParameters
-    is_stationary: bool
-    facts: dict[str, object]
-
-
-@dataclass(frozen=True)
-class Moments:
-    """(S, D) mean, standard deviation, and number of the values of each series."""
-
-    mean: Tensor
-    scale: Tensor
-    count: Tensor
 
 
 def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) -> Fitted:
@@ -59,7 +38,7 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
         DataError: if a series has no value.
     """
     panels.check(data)
-    moments = _moments(data)
+    moments = moments_of(data)
     blank = ARParameters.blank(
         len(data.offsets) - 1,
         element.num_channels,
@@ -70,37 +49,8 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
     if not isinstance(config, AR):
         return _naive(config, lags, data, blank, moments)
     if config.estimator == "least-squares":
-        from seriatim.models.linear.pooling import fit_pooled
-
         return fit_pooled(config, lags, element, data, blank, moments)
     return _stationary(config, lags, data, blank, moments)
-
-
-def _moments(data: NumberSequences) -> Moments:
-    shape = len(data.offsets) - 1, data.numbers.shape[1]
-    mean, scale, count = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
-    for block in panels.blocks(data):
-        mean[block.index] = block.values.nanmean(1)
-        deviation = block.values - mean[block.index][:, None]
-        scale[block.index] = deviation.square().nanmean(1).sqrt()
-        count[block.index] = (~block.values.isnan()).sum(1).double()
-    return Moments(mean, scale, count)
-
-
-def floor(scale: Tensor, moments: Moments) -> Tensor:
-    """Standard deviations (S, D), none of which is 0."""
-    size = torch.where(moments.mean == 0, 1.0, moments.mean.abs())
-    least = _LEAST_SPREAD * torch.where(moments.scale > 0, moments.scale, size)
-    return torch.maximum(scale, least)
-
-
-def shared_spread(spread: Tensor) -> Tensor:
-    """(1, D, 4) the spread of a series that was not seen."""
-    noise = spread[..., 0].square().mean(0).sqrt()
-    mean = spread[..., 1].mean(0)
-    between = spread[..., 1].var(0, unbiased=False)
-    first = (spread[..., 2].square().mean(0) + between).sqrt()
-    return torch.stack([noise, mean, first, spread[..., 3].mean(0)], -1)[None]
 
 
 # ---- naive models -------------------------------------------------------------------------------
@@ -113,15 +63,15 @@ def _naive(
     season = config.season_length if isinstance(config, SeasonalNaive) else 1
     blank.weights[..., -season] = 1.0
     total, number = torch.zeros_like(moments.mean), torch.zeros_like(moments.mean)
-    for block in panels.blocks(data):
-        steps, ages = _steps(block.values, season)
+    for panel in panels.panels_of(data):
+        steps, ages = _steps(panel.values, season)
         seen = ages > 0
         if isinstance(config, Drift):
             slope = steps.sum(1) / ages.sum(1).clamp(min=1.0)
-            blank.terms[block.index, :, 0] = slope
+            blank.terms[panel.index, :, 0] = slope
             steps = torch.where(seen, steps - slope[:, None] * ages, 0.0)
-        total[block.index] = (steps.square() / ages.clamp(min=1.0)).sum(1)
-        number[block.index] = seen.sum(1).double()
+        total[panel.index] = (steps.square() / ages.clamp(min=1.0)).sum(1)
+        number[panel.index] = seen.sum(1).double()
     # Where no season was complete, the spread of the values stands for that of a step.
     whole = number.sum(0) > 0
     pooled = torch.where(
@@ -174,11 +124,11 @@ def _stationary(
     centre = moments.mean if lags.has_constant else torch.zeros_like(moments.mean)
     pooled = torch.zeros(data.numbers.shape[1], order + 1, dtype=torch.float64)
     chosen = torch.zeros_like(moments.mean, dtype=torch.int64)
-    for block in panels.blocks(data):
-        index, channels = block.index, block.num_channels
-        deviations = block.values - centre[index][:, None]
+    for panel in panels.panels_of(data):
+        index, channels = panel.index, panel.num_channels
+        deviations = panel.values - centre[index][:, None]
         if config.difference:
-            deviations = block.values.diff(dim=1)
+            deviations = panel.values.diff(dim=1)
             step = deviations.nanmean(1) * lags.has_constant
             deviations = deviations - step[:, None]
         flat = deviations.mT.flatten(0, 1)
@@ -243,17 +193,6 @@ def _write(
     blank.weights[at] = torch.nn.functional.pad(full.flip(-1), (window - full.shape[-1], 0))
 
 
-def levels(weights: Tensor) -> Tensor:
-    """(..., p + 1) coefficients of values, from those (..., p) of their steps, lag 1 first.
-
-    1 - sum a_i L^i = (1 - sum b_i L^i) (1 - L)
-    """
-    one = torch.ones_like(weights[..., :1])
-    of_steps = torch.cat([one, weights], -1)
-    before = torch.cat([weights, torch.zeros_like(one)], -1)
-    return of_steps * torch.cat([one, -torch.ones_like(weights)], -1) + before
-
-
 def _shared_stationary(config: AR, blank: ARParameters, pooled: Tensor) -> ARParameters:
     """The parameters of a series that was not seen: those of the mean autocorrelations."""
     if len(blank.weights) == 1:
@@ -266,7 +205,7 @@ def _shared_stationary(config: AR, blank: ARParameters, pooled: Tensor) -> ARPar
     mean = torch.zeros_like(spread[0, :, 1]) if config.difference else spread[0, :, 1]
     weights, _ = stationary.yule_walker(pooled)
     _write(config, shared, (torch.zeros_like(channels), channels), weights, mean)
-    return replace(shared)
+    return shared
 
 
 def _facts_of_orders(orders: Tensor) -> object:
@@ -275,10 +214,3 @@ def _facts_of_orders(orders: Tensor) -> object:
     if len(values) == 1:
         return int(values)
     return {str(int(v)): int(c) for v, c in zip(values, counts, strict=True)}
-
-
-def starts_stationary(config: AR, weights: Tensor, terms: Tensor) -> bool:
-    """Whether models with weights (..., q) and terms (..., J) can start from equilibrium."""
-    if weights.shape[-1] > LONGEST_START or config.difference or bool((terms[..., 1:] != 0).any()):
-        return False
-    return is_stationary(weights.flip(-1))

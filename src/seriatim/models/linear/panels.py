@@ -17,7 +17,7 @@ _CELLS = 2**22  # numbers of a block
 
 
 @dataclass(frozen=True)
-class Block:
+class Panel:
     """Some series, padded at their ends.
 
     Attributes:
@@ -45,7 +45,7 @@ class Block:
         return self.values.shape[-1]
 
 
-def blocks(data: NumberSequences) -> Iterator[Block]:
+def panels_of(data: NumberSequences) -> Iterator[Panel]:
     """All series in blocks of bounded size, those of similar length together."""
     lengths = np.diff(data.offsets)
     channels = data.numbers.shape[1]
@@ -58,11 +58,11 @@ def blocks(data: NumberSequences) -> Iterator[Block]:
             if longest > 2 * shortest or (stop + 1 - start) * longest * channels > _CELLS:
                 break
             stop += 1
-        yield _block(data, order[start:stop])
+        yield _panel(data, order[start:stop])
         start = stop
 
 
-def _block(data: NumberSequences, index: np.ndarray) -> Block:
+def _panel(data: NumberSequences, index: np.ndarray) -> Panel:
     longest = int((data.offsets[index + 1] - data.offsets[index]).max())
     values = np.full((len(index), longest, data.numbers.shape[1]), np.nan)
     known = None if data.known is None else np.zeros((len(index), longest, data.known.shape[1]))
@@ -71,7 +71,7 @@ def _block(data: NumberSequences, index: np.ndarray) -> Block:
         values[row, : end - begin] = data.numbers[begin:end]
         if known is not None and data.known is not None:
             known[row, : end - begin] = data.known[begin:end]
-    return Block(
+    return Panel(
         torch.from_numpy(index.copy()),
         torch.from_numpy(values),
         None if known is None else torch.from_numpy(known),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seriatim.core.elements import Numbers
 from seriatim.core.values import NumberSequences
-from seriatim.models.linear import fitting, least_squares, panels
+from seriatim.models.linear import fitted, least_squares, panels
 from seriatim.models.linear.lags import Lags
 from seriatim.models.linear.parameters import ARParameters
 from seriatim.models.options.linear import AR
@@ -48,8 +48,8 @@ def fit_pooled(
     element: Numbers,
     data: NumberSequences,
     blank: ARParameters,
-    moments: "fitting.Moments",
-) -> "fitting.Fitted":
+    moments: fitted.Moments,
+) -> fitted.Fitted:
     """Conditional least squares; see `fitting.fit`."""
     centre, scale = _units(config, lags, data, moments)
     sums = _sums(config, lags, element, data, centre, scale)
@@ -68,29 +68,29 @@ def fit_pooled(
         facts = {"order": _fact(order, lags), "rows": int(channel.rows.sum())}
         if is_pooled:
             facts["shrinkage"] = "all" if strength == float("inf") else strength
-    blank.spread[..., 0] = fitting.floor(blank.spread[..., 0], moments)
-    spread = fitting.shared_spread(blank.spread)
+    blank.spread[..., 0] = fitted.floor(blank.spread[..., 0], moments)
+    spread = fitted.shared_spread(blank.spread)
     shared.spread[..., 1:] = spread[..., 1:]
     if len(centre) == 1:
         shared = blank
-    both = [fitting.starts_stationary(config, p.weights, p.terms) for p in (shared, blank)]
-    return fitting.Fitted(shared, blank, all(both), facts)
+    both = [fitted.starts_stationary(config, p.weights, p.terms) for p in (shared, blank)]
+    return fitted.Fitted(shared, blank, all(both), facts)
 
 
 def _units(
-    config: AR, lags: Lags, data: NumberSequences, moments: "fitting.Moments"
+    config: AR, lags: Lags, data: NumberSequences, moments: fitted.Moments
 ) -> tuple[Tensor, Tensor]:
     """(S, D) what is subtracted from the fitted values, and what they are divided by."""
     if config.difference:
         scale = torch.zeros_like(moments.scale)
-        for block in panels.blocks(data):
-            scale[block.index] = block.values.diff(dim=1).square().nanmean(1).sqrt()
+        for panel in panels.panels_of(data):
+            scale[panel.index] = panel.values.diff(dim=1).square().nanmean(1).sqrt()
         scale = torch.where(scale > 0, scale, moments.scale)  # NaN: no step was observed
-        return torch.zeros_like(scale), fitting.floor(scale, moments)
+        return torch.zeros_like(scale), fitted.floor(scale, moments)
     if lags.has_constant or lags.num_dummies:
-        return moments.mean, fitting.floor(moments.scale, moments)
+        return moments.mean, fitted.floor(moments.scale, moments)
     scale = (moments.scale.square() + moments.mean.square()).sqrt()
-    return torch.zeros_like(scale), fitting.floor(scale, moments)
+    return torch.zeros_like(scale), fitted.floor(scale, moments)
 
 
 def _sums(
@@ -109,18 +109,18 @@ def _sums(
         for _ in range(channels)
     ]
     choose = config.pooling in (None, "shrunk") and config.shrinkage is None and len(centre) > 1
-    for block in panels.blocks(data):
-        values = block.values - centre[block.index][:, None]
+    for panel in panels.panels_of(data):
+        values = panel.values - centre[panel.index][:, None]
         values = values.diff(dim=1) if config.difference else values
-        values = values / scale[block.index][:, None]
-        known = block.known
+        values = values / scale[panel.index][:, None]
+        known = panel.known
         known = known[:, 1:] if known is not None and config.difference else known
         for d in range(channels):
             parts = least_squares.design_sums(
                 values[..., d], lags, known, _LAST_PART if choose else 0.0
             )
             for target, part in zip(vars(found[d]).values(), parts, strict=True):
-                target[block.index] = part
+                target[panel.index] = part
     return found
 
 
@@ -177,9 +177,7 @@ def _strength(config: AR, earlier: Tensor, late: Tensor, counts: Tensor) -> floa
     return STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]
 
 
-def _noise(
-    sums: _Sums, of_all: Tensor, of_each: Tensor, is_pooled: bool
-) -> tuple[Tensor, Tensor]:
+def _noise(sums: _Sums, of_all: Tensor, of_each: Tensor, is_pooled: bool) -> tuple[Tensor, Tensor]:
     """(S,) the standard deviation of the noise of each series, and (1,) of one not seen.
 
     The divisor is the number of rows less that of coefficients, which are not all free in pooling.
@@ -187,9 +185,9 @@ def _noise(
     both, rows = sums.both, sums.rows
     k = int((of_each != 0).any(0).sum())
     squares = least_squares.residual_sum(both, of_each)
-    of_shared = least_squares.residual_sum(both, of_all.expand_as(of_each)).sum() / rows.sum().clamp(
-        min=1.0
-    )
+    of_shared = least_squares.residual_sum(
+        both, of_all.expand_as(of_each)
+    ).sum() / rows.sum().clamp(min=1.0)
     if not is_pooled:
         variance = squares / (rows - k).clamp(min=1.0)
         variance = torch.where(rows > 0, variance, 1.0)
@@ -213,7 +211,7 @@ def _write(
     fixed = coefficients.shape[-1] - len(lags.lags)
     of_lags = torch.zeros(len(coefficients), max(lags.lags, default=0), dtype=torch.float64)
     of_lags[:, [lag - 1 for lag in lags.lags]] = coefficients[:, fixed:]
-    weights = fitting.levels(of_lags) if config.difference else of_lags
+    weights = fitted.levels(of_lags) if config.difference else of_lags
     window = into.weights.shape[-1]
     into.weights[:, channel] = torch.nn.functional.pad(
         weights.flip(-1), (window - weights.shape[-1], 0)

@@ -87,7 +87,7 @@ def exact(values: Tensor, order: int, has_mean: bool) -> tuple[Tensor, Tensor, T
     with torch.inference_mode(False), torch.enable_grad():
         partial = partial_correlations(start).clamp(-0.99, 0.99).atanh()[0].clone()
         free = [partial.requires_grad_(), values.new_zeros((), requires_grad=True)]
-        likelihood = _likelihood(x[0].clone(), order)
+        likelihood = _Likelihood(x[0].clone(), order)
         search = torch.optim.LBFGS(
             free if has_mean else free[:1],
             max_iter=_EVALUATIONS,
@@ -111,14 +111,15 @@ def exact(values: Tensor, order: int, has_mean: bool) -> tuple[Tensor, Tensor, T
     return weights, variance * scale.square(), centre + mean * scale, total
 
 
-class _likelihood:
+class _Likelihood:
     """ln L of (partial autocorrelations, mean), and the best variance, of a series (T,).
 
     Whitened, w = E x has T independent entries: row t of E holds the coefficients of order
     min(t, p) over the root of their variance ratio. With E_o and E_m the columns of observed and
     missing values, what is missing is integrated out by least squares:
 
-        -2 ln L = N ln(2 pi s^2) + N - 2 sum ln E_tt + ln |E_m' E_m|,   s^2 = min_m |E_o x_o + E_m m|^2 / N
+        -2 ln L = N ln(2 pi s^2) + N - 2 sum ln E_tt + ln |E_m' E_m|
+        s^2     = min_m |E_o x_o + E_m m|^2 / N
     """
 
     def __init__(self, x: Tensor, order: int) -> None:

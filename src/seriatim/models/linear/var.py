@@ -22,7 +22,7 @@ from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, NumberSequences, Values
 from seriatim.errors import ConfigError, DataError
 from seriatim.models.linear import least_squares, panels
-from seriatim.models.linear.window import Equation, Window, filter_chunk, predict
+from seriatim.models.linear.window import Equation, PastWindow, filter_chunk, predict
 from seriatim.models.options.linear import VAR
 
 
@@ -36,7 +36,7 @@ class VARCarry:
         moment: (B,) the number of the next moment; -1: nothing was folded yet.
     """
 
-    window: Window
+    window: PastWindow
     moment: Tensor
 
 
@@ -97,7 +97,7 @@ class VARModel(SequenceModel):
         means = self.start_mean.expand(batch_size, -1, -1)
         covariance = self.start_covariance.expand(batch_size, -1, -1)
         moment = torch.full((batch_size,), -1, device=means.device)
-        return VARCarry(Window.uncertain(means, covariance), moment)
+        return VARCarry(PastWindow.uncertain(means, covariance), moment)
 
     def advance(
         self, carry: Carry, x: NumberInput, lengths: Tensor | None, *, keep: bool = True
@@ -181,7 +181,8 @@ class VARModel(SequenceModel):
             rest,
             smooth=True,
         )
-        assert done.smoothed is not None and done.variances is not None
+        assert done.smoothed is not None
+        assert done.variances is not None
         mean = torch.where(observed, numbers, done.smoothed[:, self.order :])
         variance = torch.where(observed, 0.0, done.variances[:, self.order :].clamp(min=0.0))
         return Normal(mean, variance.sqrt())
@@ -226,12 +227,12 @@ class VARModel(SequenceModel):
     def _sums(self, data: NumberSequences, order: int) -> tuple[Tensor, Tensor]:
         """The sum of outer products of rows [constant, slope, lags, targets], and their number."""
         total, rows = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for block in panels.blocks(data):
-            length = block.values.shape[1] - order
+        for panel in panels.panels_of(data):
+            length = panel.values.shape[1] - order
             if length <= 0:
                 continue
-            parts = [block.values[:, order - i : order - i + length] for i in range(1, order + 1)]
-            row = torch.cat([*parts, block.values[:, order:]], -1)
+            parts = [panel.values[:, order - i : order - i + length] for i in range(1, order + 1)]
+            row = torch.cat([*parts, panel.values[:, order:]], -1)
             fixed = []
             if self.config.trend != "none":
                 fixed.append(torch.ones_like(row[..., :1]))

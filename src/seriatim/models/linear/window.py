@@ -34,7 +34,7 @@ _CELLS = 2**22  # numbers of windows that are laid out side by side at once
 
 @tree.register
 @dataclass(frozen=True)
-class Window(tree.Node):
+class PastWindow(tree.Node):
     """The last q moments of R rows, or of B rows of C parts.
 
     Attributes:
@@ -48,14 +48,14 @@ class Window(tree.Node):
     covariance: Tensor
 
     @classmethod
-    def known(cls, values: Tensor) -> "Window":
+    def known(cls, values: Tensor) -> "PastWindow":
         """The window of values (R, q, E), all of which are known."""
         rows = values.shape[0]
         slots = torch.zeros(rows, 0, dtype=torch.int64, device=values.device)
         return cls(values, slots, values.new_zeros(rows, 0, 0))
 
     @classmethod
-    def uncertain(cls, means: Tensor, covariance: Tensor) -> "Window":
+    def uncertain(cls, means: Tensor, covariance: Tensor) -> "PastWindow":
         """The window of means (R, q, E) and a covariance (R, q E, q E) of all of them."""
         rows, q, E = means.shape
         slots = torch.arange(q * E, device=means.device).expand(rows, -1)
@@ -74,13 +74,13 @@ class Window(tree.Node):
         wide = [node.with_slots(size) for node in nodes]
         return cls(*(torch.cat(part) for part in zip(*(n.parts()[0] for n in wide), strict=True)))
 
-    def merged(self) -> "Window":
+    def merged(self) -> "PastWindow":
         """B rows of C parts as B C rows."""
-        return Window(*(t.flatten(0, 1) for t in self.parts()[0]))
+        return PastWindow(*(t.flatten(0, 1) for t in self.parts()[0]))
 
-    def split(self, rows: int) -> "Window":
+    def split(self, rows: int) -> "PastWindow":
         """The inverse of `merged`, for B rows."""
-        return Window(*(t.unflatten(0, (rows, -1)) for t in self.parts()[0]))
+        return PastWindow(*(t.unflatten(0, (rows, -1)) for t in self.parts()[0]))
 
     def with_slots(self, size: int) -> Self:
         """The same window with room for `size` missing values, at least as many as it has."""
@@ -120,14 +120,14 @@ class Filtered:
 
     means: Tensor
     covariances: Tensor
-    window: Window
+    window: PastWindow
     smoothed: Tensor | None = None
     variances: Tensor | None = None
 
 
 def filter_chunk(
     equation: Equation,
-    window: Window,
+    window: PastWindow,
     inputs: tuple[Tensor, Tensor],
     offsets: Tensor,
     lengths: Tensor | None = None,
@@ -148,7 +148,7 @@ def filter_chunk(
     return _Chunk(equation, window, inputs, offsets, lengths, smooth).run()
 
 
-def predict(equation: Equation, window: Window, offset: Tensor) -> tuple[Tensor, Tensor]:
+def predict(equation: Equation, window: PastWindow, offset: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (R, E) and the covariance (R, E, E) of the moment after a window.
 
     Args:
@@ -168,7 +168,7 @@ class _Chunk:
     def __init__(
         self,
         equation: Equation,
-        window: Window,
+        window: PastWindow,
         inputs: tuple[Tensor, Tensor],
         offsets: Tensor,
         lengths: Tensor | None,
@@ -276,7 +276,7 @@ class _Chunk:
         free = self.slots < (self.slots.new_zeros(self.rows, 1) if self.smooth else t * self.E)
         if not bool((free.any(1) | ~rows).all()):
             more = max(1, self.slots.shape[1] // 2)
-            wide = Window(self.buffer, self.slots, self.covariance)
+            wide = PastWindow(self.buffer, self.slots, self.covariance)
             wide = wide.with_slots(self.slots.shape[1] + more)
             self.slots, self.covariance = wide.slots, wide.covariance
             cross = torch.nn.functional.pad(cross, (0, 0, 0, more))
@@ -338,7 +338,7 @@ class _Chunk:
 
     # ---- the results ----------------------------------------------------------------------------
 
-    def _last(self) -> Window:
+    def _last(self) -> PastWindow:
         """The window after each row's last moment, with as few slots as possible."""
         E, q = self.E, self.q
         if self.lengths is None:
@@ -350,7 +350,7 @@ class _Chunk:
             values = self.buffer.gather(1, at).view(self.rows, q, E)
             slots = self.slots - start
         if slots.shape[1] == 0:
-            return Window.known(values)
+            return PastWindow.known(values)
         dead, order = (slots < 0).int().sort(dim=1, stable=True)
         size = int((dead == 0).sum(1).max())
         order = order[:, :size]
@@ -359,4 +359,4 @@ class _Chunk:
         covariance = self.covariance.gather(1, across)
         covariance = covariance.gather(2, order[:, None].expand(-1, size, -1))
         both = (slots >= 0)[:, :, None] & (slots >= 0)[:, None]
-        return Window(values, slots, torch.where(both, covariance, 0.0))
+        return PastWindow(values, slots, torch.where(both, covariance, 0.0))

@@ -6,7 +6,7 @@ The one place that maps a name to a class of options. `models.build` maps that t
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from seriatim.core.records import Json, from_json
 from seriatim.core.validation import did_you_mean, unknown_option
@@ -33,7 +33,7 @@ from seriatim.models.options.transformer import Transformer
 Config = TypeVar("Config", bound=ModelConfig | EncoderConfig)
 Class = TypeVar("Class", bound=type)
 
-# Families of language models.
+# Families that explain a sequence one element after another, symbols or numbers.
 FAMILIES: Mapping[str, type[ModelConfig]] = {
     config.family: config
     for config in (
@@ -103,9 +103,10 @@ def register(cls: Class) -> Class:
     return cls
 
 
-def families() -> dict[str, type[ModelConfig]]:
-    """The families of language models by name, those of the user's own included."""
-    return {**FAMILIES, **own_families()}
+def families(element: Literal["symbols", "numbers"] = "symbols") -> dict[str, type[ModelConfig]]:
+    """The families that can be of an element by name, those of the user's own included."""
+    every = {**FAMILIES, **own_families()}
+    return {name: config for name, config in every.items() if element in config.elements}
 
 
 def configure(family: str, options: Mapping[str, Any], *, preset: str | None = None) -> ModelConfig:
@@ -119,7 +120,7 @@ def configure(family: str, options: Mapping[str, Any], *, preset: str | None = N
     Raises:
         ConfigError: if there is no such family, preset or option, or a value is out of range.
     """
-    config = {**families(), **PAIR_FAMILIES}.get(family)
+    config = {**FAMILIES, **own_families(), **PAIR_FAMILIES}.get(family)
     if config is None:
         raise ConfigError(unknown_model(family))
     if preset is not None:
@@ -156,6 +157,11 @@ def configure_encoder(kind: str, options: Mapping[str, Any] | None = None) -> En
 
 def unknown_model(family: str) -> str:
     """The sentence that refuses the name of a family."""
+    if family in FAMILIES:  # asked where it is no choice
+        return (
+            f"{family} is a model of numbers in time, and symbols are modelled here: choose from "
+            f"{', '.join(families())}"
+        )
     suggestion = did_you_mean(family, {**families(), **PAIR_FAMILIES})
     plain = family.lower().replace("_", "-")
     meant = plain if plain in families() else _OTHER_NAMES.get(plain)
@@ -167,7 +173,7 @@ def unknown_model(family: str) -> str:
 def _checked(config: type[Config], owner: str, options: Mapping[str, Any]) -> Config:
     """The configuration, whose options must exist and be in range."""
     names = _option_names(config)
-    known = (*families().values(), *PAIR_FAMILIES.values())
+    known = (*FAMILIES.values(), *own_families().values(), *PAIR_FAMILIES.values())
     others = {name for family in known for name in _option_names(family)}
     for name in options:
         if name not in names:
