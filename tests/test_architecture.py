@@ -198,12 +198,13 @@ def test_the_public_names_are_these() -> None:
     names = (
         "Autoregressive Batch beam_search build_model Callbacks Categorical Cell check_model "
         "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant GRU inspect "
-        "Labeller LanguageModel Latent LinearGaussian load look LSTM Markov Mixture ModelComparison "
-        "ModelConfig Numbers NumberInput open_labelled open_pairs open_series "
+        "Labeller LanguageModel Latent LinearGaussian load look LSTM Markov Mixture "
+        "ModelComparison ModelConfig Numbers NumberInput open_labelled open_pairs open_series "
         "open_source Product record "
         "register RNN sample Sampling Scorer Seq2Seq SequenceModel SeriatimError State "
         "StopTraining Stream Symbols train TrainingOptions Transformer Translator Values "
-        "at_precision from_pretrained from_torch"
+        "at_precision from_pretrained from_torch "
+        "AR Drift Naive SeasonalNaive VAR"
     )
     assert set(seriatim.__all__) == {*names.split(), "__version__"}
     for name in seriatim.__all__:

@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
     from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
     from seriatim.models.options.latent import Latent as Latent
-    from seriatim.models.options.linear_gaussian import LinearGaussian as LinearGaussian
     from seriatim.models.options.linear import AR as AR
     from seriatim.models.options.linear import VAR as VAR
     from seriatim.models.options.linear import Drift as Drift
     from seriatim.models.options.linear import Naive as Naive
     from seriatim.models.options.linear import SeasonalNaive as SeasonalNaive
+    from seriatim.models.options.linear_gaussian import LinearGaussian as LinearGaussian
     from seriatim.models.options.ngram import Markov as Markov
     from seriatim.models.options.recurrent import GRU as GRU
     from seriatim.models.options.recurrent import LSTM as LSTM

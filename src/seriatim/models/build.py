@@ -27,8 +27,8 @@ from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
-from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
+from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.registry import unknown_model

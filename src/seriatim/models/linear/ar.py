@@ -31,7 +31,7 @@ from seriatim.models.linear.parameters import (
     autocovariances,
     toeplitz,
 )
-from seriatim.models.linear.window import Equation, Filtered, PastWindow, filter_chunk, predict
+from seriatim.models.linear.window import Equation, FoldedChunk, PastWindow, filter_chunk, predict
 from seriatim.models.options.linear import AR, Drift, Naive, SeasonalNaive
 
 AROptions: TypeAlias = AR | Naive | SeasonalNaive | Drift
@@ -249,7 +249,7 @@ class ARModel(SequenceModel):
         lengths: Tensor | None,
         skip: int,
         smooth: bool = False,
-    ) -> Filtered:
+    ) -> FoldedChunk:
         """Fold the inputs from number `skip` on, channels as rows."""
         numbers, observed = (_merge(t[:, skip:])[..., None] for t in inputs)
         channels = inputs[0].shape[-1]

@@ -106,7 +106,7 @@ class Equation:
 
 
 @dataclass
-class Filtered:
+class FoldedChunk:
     """What a chunk left behind.
 
     Attributes:
@@ -133,7 +133,7 @@ def filter_chunk(
     lengths: Tensor | None = None,
     *,
     smooth: bool = False,
-) -> Filtered:
+) -> FoldedChunk:
     """Fold L moments into a window.
 
     Args:
@@ -198,7 +198,7 @@ class _Chunk:
         self.covariances = equation.noise[:, None].expand(shape)
         self.variances = torch.zeros_like(self.buffer) if smooth else None
 
-    def run(self) -> Filtered:
+    def run(self) -> FoldedChunk:
         gaps = self.missing.any(-1).any(0).nonzero()[:, 0].tolist()
         t, next_gap = 0, 0
         while t < self.length:
@@ -218,8 +218,8 @@ class _Chunk:
             shape = (self.rows, self.q + self.length, self.E)
             assert self.variances is not None
             past = self.buffer.view(shape), self.variances.view(shape)
-            return Filtered(self.means, self.covariances, window, *past)
-        return Filtered(self.means, self.covariances, window)
+            return FoldedChunk(self.means, self.covariances, window, *past)
+        return FoldedChunk(self.means, self.covariances, window)
 
     # ---- moments in whose windows nothing is missing --------------------------------------------
 

@@ -15,8 +15,8 @@ from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import EQUIVALENTS, ModelConfig, option_class
 from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS, EncoderConfig, Seq2Seq
 from seriatim.models.options.latent import Latent
-from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
+from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.ngram import Markov
 from seriatim.models.options.own import (
     ReadyModel,
