@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from seriatim.models.options.recurrent import RNN as RNN
     from seriatim.models.options.registry import register as register
     from seriatim.models.options.transformer import Transformer as Transformer
+    from seriatim.tasks.forecast import Forecast as Forecast
+    from seriatim.tasks.forecaster import Forecaster as Forecaster
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
@@ -124,6 +126,8 @@ __all__, __getattr__, __dir__ = attach(
         "tasks.language_model": ["LanguageModel"],
         "tasks.translator": ["Translator"],
         "tasks.labeller": ["Labeller"],
+        "tasks.forecast": ["Forecast"],
+        "tasks.forecaster": ["Forecaster"],
         "tasks.inspection": ["inspect"],
         "tasks.precision": ["at_precision"],
         "tasks.registry": ["load"],

@@ -29,7 +29,7 @@ from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.hub import Hub, push_model
 from seriatim.tasks.options import DataFiles, TaskOptions
 from seriatim.tasks.parts import Fractions, split_parts
-from seriatim.tasks.protocols import EachScore, Opened
+from seriatim.tasks.protocols import NOUNS, EachScore, Opened
 from seriatim.tasks.scoring import count_scored, final_limit
 from seriatim.tasks.training_record import TrainingRecord, read_training
 from seriatim.tasks.unknown import UnknownCount, note_unknown_parts
@@ -56,7 +56,6 @@ ScoreT = TypeVar("ScoreT")
 
 CHOICE = "choice"  # the name of the document that says what was chosen for a budget
 SCORED = ("valid", "test")  # the parts that are scored at the end
-NOUNS = {"language": "a language model", "translation": "a translator", "labelling": "a labeller"}
 
 
 class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
@@ -71,7 +70,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
 
     name: ClassVar[str]  # in config.json
     noun: ClassVar[str]  # "a language model"
-    reads: ClassVar[Literal["text", "pairs", "labelled"]]  # the kind of its data
+    reads: ClassVar[Literal["text", "pairs", "labelled", "series"]]  # the kind of its data
     example: ClassVar[str]  # a command to try with a saved model
     unit: ClassVar[str] = "symbol"  # what losses are averaged over
     runs_in_processes: ClassVar[bool] = True  # whether several processes can share the training

@@ -38,12 +38,12 @@ from seriatim.models.options.registry import configure_encoder, used_options
 from seriatim.report.terminal import text_table
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName
-from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
+from seriatim.tasks.base import Log, Task, not_fitted
 from seriatim.tasks.budget_batches import choose_batches
 from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
-from seriatim.tasks.protocols import EachScore
+from seriatim.tasks.protocols import NOUNS, EachScore
 from seriatim.tasks.text import coverage_line, option_text
 from seriatim.tasks.training_record import LabelledFacts, TrainingRecord, VocabularyFacts
 from seriatim.tasks.unknown import UnknownCount, check_unknown

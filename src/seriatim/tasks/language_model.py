@@ -42,7 +42,7 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import OutputMetricName, categories_in, known_corpus
-from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
+from seriatim.tasks.base import Log, Task, not_fitted
 from seriatim.tasks.budget_policy import BudgetChoice, leaves_size_open
 from seriatim.tasks.encoding import AUTO, chosen_symbols, encode_parts
 from seriatim.tasks.generation import TextGenerator
@@ -50,6 +50,7 @@ from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.own_module import check_module, config_of
 from seriatim.tasks.parts import Fractions
+from seriatim.tasks.protocols import NOUNS
 from seriatim.tasks.remembered import SavedReading, open_as_trained
 from seriatim.tasks.saved_config import SavedLanguageModel, rename_options
 from seriatim.tasks.scoring import score_of

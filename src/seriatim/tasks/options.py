@@ -7,13 +7,49 @@ values; no model, no data.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.pairs import Pairs
     from seriatim.data.sources import Sequences, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesOptions:
+    """How a forecaster reads tables of series, and what it makes of them.
+
+    Attributes:
+        target: the columns of values.
+        known: the columns of inputs that are known ahead, such as a price.
+        static: the columns that are constant in a series.
+        id_column: the column that names the series of a row.
+        time_column: the column of times.
+        freq: the step between moments, such as h, D or MS.
+        time_zone: the zone of times that name none, in which days are counted.
+        time_format: how times are written, as strptime takes it.
+        multivariate: whether the columns of a wide table are the channels of one series.
+        decimal: the sign before the fraction.
+        season_length: the number of moments of a season.
+        density: the distribution of a network's next value.
+    """
+
+    target: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    id_column: str | None = None
+    time_column: str | None = None
+    freq: str | None = None
+    time_zone: str | None = None
+    time_format: str | None = None
+    multivariate: bool | None = None
+    decimal: Literal[".", ","] | None = None
+    season_length: int | None = None
+    density: str = "auto"
+
+
+NO_SERIES = SeriesOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +66,7 @@ class TaskOptions:
         min_count: how often a character or word must occur to be in the vocabulary.
         max_symbols: the size of the vocabulary at most.
         sequences: what one sequence is.
+        series: how a forecaster reads tables of series.
     """
 
     model: str | None = None
@@ -41,6 +78,7 @@ class TaskOptions:
     min_count: int | None = None
     max_symbols: int | None = None
     sequences: "Sequences | None" = None
+    series: SeriesOptions = NO_SERIES
 
     def __post_init__(self) -> None:
         for name, value in {"min-count": self.min_count, "max-symbols": self.max_symbols}.items():

@@ -1,8 +1,18 @@
-"""What a task asks of its data and of the scores of single sequences. Knows nothing else."""
+"""What a task asks of its data and of the scores of single sequences, and what tasks are called.
+
+Knows nothing else.
+"""
 
 from typing import Protocol
 
 from seriatim.core.records import Json
+
+NOUNS = {
+    "language": "a language model",
+    "translation": "a translator",
+    "labelling": "a labeller",
+    "forecasting": "a forecaster",
+}
 
 
 class Opened(Protocol):

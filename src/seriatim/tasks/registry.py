@@ -12,6 +12,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.base import AnyTask, check_task
 
 if TYPE_CHECKING:
+    from seriatim.tasks.forecaster import Forecaster
     from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.translator import Translator
@@ -23,6 +24,7 @@ TASKS: Mapping[str, str] = {
     "language": "language_model:LanguageModel",
     "translation": "translator:Translator",
     "labelling": "labeller:Labeller",
+    "forecasting": "forecaster:Forecaster",
 }
 
 
@@ -44,11 +46,13 @@ def find_task(name: str | None, *, has_pairs: bool) -> type[AnyTask]:
     """
     if name is None:
         return task_class("translation" if has_pairs else "language")
-    if name == "label":
-        return task_class("labelling")
+    short = {"label": "labelling", "forecast": "forecasting"}
+    name = short.get(name, name)
     if name not in TASKS:
-        near = did_you_mean(name, ("language", "translation", "label"), 0.5)
-        raise ConfigError(f"unknown task {name!r}: choose language, translation or label{near}")
+        near = did_you_mean(name, ("language", "translation", "label", "forecast"), 0.5)
+        raise ConfigError(
+            f"unknown task {name!r}: choose language, translation, label or forecast{near}"
+        )
     return task_class(name)
 
 
@@ -59,8 +63,8 @@ def load(
     classes: Iterable[type] = (),
     device: str | None = None,
     verify: bool = True,
-) -> "LanguageModel | Translator | Labeller":
-    """The language model, translator or labeller in a model folder.
+) -> "LanguageModel | Translator | Labeller | Forecaster":
+    """The language model, translator, labeller or forecaster in a model folder.
 
     Args:
         path: the folder.
@@ -80,7 +84,7 @@ def load(
             f"{', '.join(TASKS)}: update seriatim"
         )
     task = task_class(name).load(path, classes=classes, device=device, verify=verify)
-    return cast("LanguageModel | Translator | Labeller", task)
+    return cast("LanguageModel | Translator | Labeller | Forecaster", task)
 
 
 def load_as(task: type[TaskT], path: Path, user: str) -> TaskT:

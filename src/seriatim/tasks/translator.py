@@ -49,12 +49,12 @@ from seriatim.models.options.encoder_decoder import Seq2Seq
 from seriatim.models.options.registry import describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.analyses import PAIRS, OutputMetricName
-from seriatim.tasks.base import NOUNS, Log, Task, not_fitted
+from seriatim.tasks.base import Log, Task, not_fitted
 from seriatim.tasks.budget_batches import choose_batches
 from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse, refuse_restart
 from seriatim.tasks.parts import Fractions
-from seriatim.tasks.protocols import EachScore
+from seriatim.tasks.protocols import NOUNS, EachScore
 from seriatim.tasks.scoring import score_of
 from seriatim.tasks.text import option_text, score_lines
 from seriatim.tasks.training_record import PairFacts, TrainingRecord, VocabularyFacts

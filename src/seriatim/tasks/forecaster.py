@@ -1,0 +1,498 @@
+"""The forecaster: a model of numbers bound to series in time.
+
+It binds a configuration to data; it holds no logic of its own and never asks which family it has.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from seriatim.core.elements import Numbers
+from seriatim.core.forecasting import FitsSeries
+from seriatim.core.model import SequenceModel
+from seriatim.core.records import Json, from_json, to_json
+from seriatim.core.validation import checked_arguments
+from seriatim.data.splits import SplitRecord
+from seriatim.errors import ConfigError
+from seriatim.metrics.pieces import SampleLimit
+from seriatim.metrics.size import num_parameters
+from seriatim.models.build import build_number_model
+from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.registry import configure, describe, restore
+from seriatim.tasks import storage
+from seriatim.tasks.base import Log, Task, not_fitted
+from seriatim.tasks.forecaster_config import (
+    KnownSeries,
+    SavedForecaster,
+    SeriesFacts,
+    SeriesReading,
+    with_season,
+)
+from seriatim.tasks.forecaster_memory import SeriesMemory
+from seriatim.tasks.forecaster_score import ForecastScore, score_series
+from seriatim.tasks.forecaster_series import (
+    Data,
+    SeriesPart,
+    check_same_columns,
+    density_of,
+    facts_of,
+    known_series,
+    open_part,
+    split_by_time,
+)
+from seriatim.tasks.forecaster_states import stand_at_end
+from seriatim.tasks.forecaster_text import forecaster_rows
+from seriatim.tasks.forecaster_use import SeriesUser
+from seriatim.tasks.language_defaults import suited_options
+from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.own_module import config_of
+from seriatim.tasks.parts import Fractions
+from seriatim.tasks.protocols import NOUNS
+from seriatim.tasks.training_record import TrainingRecord
+from seriatim.tasks.unknown import UnknownCount
+from seriatim.train.callbacks.callbacks import Callbacks
+from seriatim.train.callbacks.history import History
+from seriatim.train.options import TrainingOptions
+from seriatim.train.seeding import seeded
+
+if TYPE_CHECKING:
+    from seriatim.analysis.robustness.result import Robustness
+    from seriatim.laws.check import LawReport
+    from seriatim.tasks.analyses import OutputMetricName
+    from seriatim.tasks.job import TrainingJob
+    from seriatim.train.checkpoint.resume import CheckpointFolder
+
+
+class Forecaster(
+    SeriesUser,
+    Task[Data, SeriesPart, SeriesPart, SeriesFacts, ForecastScore],
+):
+    """A model of series: fit, predict, update, backtest, impute, detect, score, save.
+
+        st.Forecaster(st.AR(order=24)).fit(frame).predict(48)
+
+    Attributes:
+        config: the configuration of the model.
+        model: the `SequenceModel`; None before fitting.
+        series: the names of the series it was fitted to; None before fitting.
+        reading: how tables are read.
+        alarm: the threshold of `detect` that `threshold` has set; None: there is none yet.
+        training: the record of how the model came about; empty before fitting.
+    """
+
+    name = "forecasting"
+    noun = NOUNS["forecasting"]
+    reads = "series"
+    unit = "value"
+    example = "forecast {folder} --horizon 24"
+    runs_in_processes = False
+    record_type = TrainingRecord[SeriesFacts, ForecastScore]
+    document_names = ("series",)
+    model: SequenceModel | None
+
+    @checked_arguments
+    def __init__(
+        self,
+        model: ModelConfig | SequenceModel | str = "ar",
+        *,
+        season_length: int | None = None,
+        freq: str | int | None = None,
+        target: str | Sequence[str] = (),
+        known: Sequence[str] = (),
+        static: Sequence[str] = (),
+        id_column: str | None = None,
+        time_column: str | None = None,
+        time_zone: str | None = None,
+        time_format: str | None = None,
+        multivariate: bool | None = None,
+        decimal: Literal[".", ","] | None = None,
+        density: str = "auto",
+        device: str | None = None,
+    ) -> None:
+        """
+        Args:
+            model: a configuration, the name of a family for its defaults, or a module of your own.
+            season_length: the number of moments of a season, such as 24 for hours of a day; None:
+                as usual for the frequency of the data.
+            freq: the step between moments, such as "h", "D" or "MS"; None: inferred.
+            target: the columns of values; empty: found by the names that people use.
+            known: the columns of inputs that are known ahead, such as a price.
+            static: the columns that are constant in a series.
+            id_column: the column that names the series of a row; None: found.
+            time_column: the column of times; None: found.
+            time_zone: the zone of times that name none, in which days are counted.
+            time_format: how times are written, as `strptime` takes it; None: as they look.
+            multivariate: True if the columns of a wide table are the channels of one series.
+            decimal: the sign before the fraction in text; None: as the numbers show it.
+            density: the distribution of a network: "normal", "student-t", "negative-binomial" or
+                "mixture"; "auto": negative binomial for small counts, else the network's own.
+            device: the device on which to compute; None: a GPU if there is one.
+        """
+        super().__init__(device)
+        config = configure(model, {}) if isinstance(model, str) else config_of(model)
+        if season_length is not None and season_length < 1:
+            raise ConfigError(f"season_length = {season_length}: give 1 or more")
+        self.config = config
+        self._given_config = config
+        self._module = model if isinstance(model, SequenceModel) else None
+        self._season_length, self._density = season_length, density
+        self.reading = SeriesReading(
+            target=(target,) if isinstance(target, str) else tuple(target),
+            known=tuple(known),
+            static=tuple(static),
+            id_column=id_column,
+            time_column=time_column,
+            freq=None if freq is None else str(freq),
+            time_zone=time_zone,
+            time_format=time_format,
+            multivariate=multivariate,
+            decimal=decimal,
+        )
+        self.series: KnownSeries | None = None
+        self._law: str | None = None
+        self._support: Any = "real"
+        self._num_series = 0
+        self._whole: SeriesPart | None = None
+
+    @classmethod
+    def from_options(cls, options: TaskOptions) -> Self:
+        """A forecaster from the options of the command line; see `Task.from_options`."""
+        others = ("source_symbols", "joint", "symbols", "min_count", "max_symbols", "sequences")
+        refuse(options, others, cls.noun)
+        config = configure(options.model or "ar", options.model_options, preset=options.preset)
+        return cls(config, **asdict(options.series))
+
+    # ---- fitting --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train: Data,
+        *,
+        valid: Data | None = None,
+        test: Data | None = None,
+        split: Fractions | None = None,
+        steps: int | None = None,
+        epochs: float | None = None,
+        minutes: float | None = None,
+        seed: int | None = None,
+        options: TrainingOptions | Mapping[str, Any] | None = None,
+        callbacks: Callbacks | None = None,
+        checkpoints: "CheckpointFolder" = None,
+        resume: bool = False,
+        score: bool = True,
+        full_scores: bool = False,
+        allow_unknown: bool = False,
+    ) -> Self:
+        """Fit to series; what follows their ends can then be predicted.
+
+        Args:
+            train: a file (.csv, .tsv, .jsonl, .parquet), a data frame of pandas, polars or
+                pyarrow, an array (T,) or (T, D), or a list of series; missing values are NaN.
+            valid: series for early stopping; without it the ends of the series are held out, a
+                tenth, for a model that is trained by gradients.
+            test: series for the final score.
+            split: the fractions of training, validation and test, in time, where they are split
+                off; None: as `valid` says, and no test.
+            steps, epochs, minutes: the budget, at most one of them; see `TrainingOptions`.
+            seed: the seed of weights, data order and dropout.
+            options: the other training options.
+            callbacks: functions to be called while it is fitted; None: progress on stderr.
+            checkpoints: a folder in which the run is saved every minute.
+            resume: resume the run in that folder, to the bit, if there is one.
+            score: whether to score the validation and test parts once the model is fitted.
+            full_scores: as of `Task.fit`.
+            allow_unknown: as of `Task.fit`; series have no unknown symbols.
+
+        Raises:
+            DataError: if the data cannot be used; the message names the series.
+        """
+        if self.model is not None and isinstance(self.model, FitsSeries):
+            self._forget()  # it is fitted anew, as its parameters are those of the series
+        return super().fit(
+            train,
+            valid=valid,
+            test=test,
+            split=self._default_split() if split is None else split,
+            steps=steps,
+            epochs=epochs,
+            minutes=minutes,
+            seed=seed,
+            options=options,
+            callbacks=callbacks,
+            checkpoints=checkpoints,
+            resume=resume,
+            score=score,
+            full_scores=full_scores,
+            allow_unknown=allow_unknown,
+        )
+
+    def _forget(self) -> None:
+        """Be as before the first fit."""
+        self.model, self.series, self._memory = None, None, None
+        self.config, self.training = self._given_config, TrainingRecord()
+
+    def _default_split(self) -> Fractions:
+        return (1.0, 0.0, 0.0) if self._is_closed_form() else (0.9, 0.1, 0.0)
+
+    def _is_closed_form(self) -> bool:
+        """Whether the model is fitted without the training loop."""
+        if self.model is not None or self._module is not None:
+            return isinstance(self.model or self._module, FitsSeries)
+        with torch.device("meta"):
+            return isinstance(build_number_model(self.config, Numbers(), 1), FitsSeries)
+
+    def training_options(
+        self, given: Mapping[str, Any], *, preset: str | None = None
+    ) -> TrainingOptions:
+        """Training options: those given, then those that suit the model, then the defaults."""
+        return suited_options(self.config.recipe_for(preset), given)
+
+    def open_files(self, files: DataFiles) -> SeriesPart:
+        """The series in a file; see `Task.open_files`."""
+        refuse(files, (*PAIR_FIELDS, "field", "skip_empty"), self.noun)
+        if files.data is None:
+            raise ConfigError("a forecaster needs a file of series: give one")
+        return open_part(
+            files.data, self.reading, self.series, format=files.format, encoding=files.encoding
+        )
+
+    def _open_training(self, data: Data) -> SeriesPart:
+        whole = open_part(data, self.reading, self.series)
+        if self.series is None:
+            self.series = known_series(whole, self._season_length)
+            shortest = int(np.diff(whole.offsets).min())
+            self.config = with_season(self.config, self.series.season_length, shortest)
+            self._law, self._support = density_of(whole, self._density)
+        self._whole = whole
+        return whole
+
+    def _open(self, data: Data) -> SeriesPart:
+        return open_part(data, self.reading, self.series)
+
+    def _split(
+        self, part: SeriesPart, fractions: Fractions
+    ) -> tuple[Sequence[SeriesPart | None], SplitRecord]:
+        return split_by_time(part, fractions)
+
+    def _encode(self, parts: Mapping[str, SeriesPart], log: Log) -> dict[str, SeriesPart]:
+        for part in parts.values():
+            check_same_columns(part, self._names())
+        if self.model is None and self.series is not None:
+            trained = parts["train"].ids
+            self._num_series = len(trained)
+            untrained = tuple(name for name in self.series.ids if name not in trained)
+            self.series = replace(self.series, untrained=untrained)
+        return dict(parts)
+
+    def _build(self, seed: int, corpus: SeriesPart | None) -> SequenceModel:
+        if self._module is not None:
+            return self._module
+        names = self._names()
+        element = Numbers(len(names.channels), len(names.inputs), self._support)
+        with seeded(torch.device("cpu"), seed):
+            return build_number_model(self.config, element, self._num_series, self._law)
+
+    def _learn(self, corpora: Mapping[str, SeriesPart], job: "TrainingJob") -> History | Json:
+        model, train = self._fitted(), corpora["train"]
+        found: History | Json
+        if isinstance(model, FitsSeries):
+            job.check_closed_form(self.config.family)
+            job.callbacks.log("fitting")
+            found = model.fit_series(train)
+        else:
+            from seriatim.tasks.forecaster_training import train_on_series
+
+            season = self._names().season_length
+            found = train_on_series(model, train, corpora.get("valid"), season, job)
+        self._remember(job.callbacks.log)
+        return found
+
+    def _remember(self, log: Log) -> None:
+        """Read the whole series, so that what follows them can be predicted."""
+        model, whole = self._fitted(), self._whole
+        assert whole is not None
+        log("reading the series to their ends")
+        index = self._index(whole.ids)
+        standing = stand_at_end(model, whole, index)
+        self._stand(standing, SeriesMemory.of(model, standing, whole, whole.times))
+        self._whole = None
+
+    def _score_part(
+        self,
+        part: SeriesPart,
+        corpus: SeriesPart,
+        limit: SampleLimit | None,
+        progress: Callable[[int], None],
+    ) -> ForecastScore:
+        return self._score(corpus, progress)
+
+    def _unknown(self, corpus: SeriesPart) -> list[UnknownCount]:
+        return []
+
+    def _facts(self, corpus: SeriesPart) -> SeriesFacts:
+        return facts_of(corpus)
+
+    def _described(self) -> TrainingRecord[SeriesFacts, ForecastScore]:
+        return TrainingRecord()
+
+    def _identity(self) -> Json:
+        return {
+            "model": describe(self._given_config),
+            "density": self._density,
+            "season_length": self._season_length,
+            "reading": to_json(self.reading),
+        }
+
+    def _fingerprint(self) -> str:
+        return self._fitted().fingerprint()
+
+    def _documents(self) -> dict[str, Json]:
+        return {"series": to_json(self._names())}
+
+    def _adopt(self, documents: Sequence[Any]) -> None:
+        self.series = from_json(KnownSeries, documents[0], name="the series of the run")
+
+    def _names(self) -> KnownSeries:
+        if self.series is None:
+            raise not_fitted(self)
+        return self.series
+
+    def _fitted(self) -> SequenceModel:
+        if self.model is None:
+            raise not_fitted(self)
+        return self.model
+
+    # ---- using ----------------------------------------------------------------------------------
+
+    def score(
+        self,
+        data: Data,
+        *,
+        restart_every: int | None = None,
+        exact: bool = False,
+        limit: int | None = None,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> ForecastScore:
+        """How well the model predicts each value of series from all before it.
+
+        Args:
+            data: what `fit` takes.
+            restart_every: not an option of a forecaster.
+            exact, limit, allow_unknown: series are read as wholes, whatever these are.
+            progress: callback that receives the number of moments scored so far.
+
+        Raises:
+            DataError: if no value is observed.
+        """
+        if restart_every is not None:
+            raise ConfigError("--restart-every is for texts that are streams, not for a forecaster")
+        return self._score(self._open(data), progress)
+
+    def _score(self, part: SeriesPart, progress: Callable[[int], None] | None) -> ForecastScore:
+        index = self._index(part.ids)
+        return score_series(
+            self._fitted(), part, index, part.first, name=part.name, progress=progress
+        )
+
+    def score_each(
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Any]:
+        """The score of each series by itself, in order."""
+        raise NotImplementedError
+
+    def robustness(
+        self,
+        data: Data,
+        *,
+        metric: "OutputMetricName | None" = None,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> "Robustness":
+        """What missing values cost, in nats for each value that is kept."""
+        raise NotImplementedError
+
+    def check(self, *, seconds: float = 60.0) -> "LawReport":
+        """Hold the fitted model to the laws of the contract."""
+        from seriatim.laws.check import check_model
+
+        return check_model(self._fitted(), seconds=seconds)
+
+    def info(self) -> Json:
+        """What it is, how large, and how it came about; JSON values."""
+        model, names = self._fitted(), self._names()
+        return {
+            "task": self.name,
+            "model": describe(self.config),
+            "density": self._law,
+            "series": len(names.ids),
+            "channels": list(names.channels),
+            "known": list(names.inputs),
+            "freq": names.freq,
+            "season_length": names.season_length,
+            "parameters": num_parameters(model),
+            "reach": model.reach,
+            "fingerprint": model.fingerprint(),
+            "threshold": None if self.alarm is None else self.alarm.to_json(),
+            "training": self.training.to_json(),
+        }
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The rows of a table of `info` for people."""
+        return forecaster_rows(
+            self.config, self._fitted(), self._names(), self.training, self.alarm
+        )
+
+    def headline(self) -> str:
+        """The kind and the size of the model, in a line."""
+        model, names = self._fitted(), self._names()
+        return (
+            f"{self.config.family}: {num_parameters(model):,} fitted numbers, "
+            f"{len(names.ids):,} series"
+        )
+
+    def describe_score(self, score: ForecastScore) -> list[str]:
+        """A score for people, in lines."""
+        return score.lines()
+
+    # ---- on disk --------------------------------------------------------------------------------
+
+    def _config(self) -> SavedForecaster:
+        if self.config.unsavable is not None:
+            raise ConfigError(self.config.unsavable)
+        return SavedForecaster(
+            model=describe(self.config),
+            support=self._support,
+            density=self._law,
+            season_length=self._season_length,
+            num_series=self._num_series,
+            reading=self.reading,
+            memory=self._kept().sizes,
+            threshold=self.alarm,
+        )
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self._fitted(), "memory": self._kept()}
+
+    @classmethod
+    def _restored(cls, path: Path, classes: tuple[type, ...], device: str | None) -> Self:
+        saved = storage.read_config(SavedForecaster, path)
+        forecaster = cls(
+            restore(saved.model, classes), season_length=saved.season_length, device=device
+        )
+        forecaster.reading, forecaster.alarm = saved.reading, saved.threshold
+        forecaster._law, forecaster._support = saved.density, saved.support
+        forecaster._num_series = saved.num_series
+        document = storage.read_document(path, "series")
+        forecaster.series = from_json(KnownSeries, document, name=str(path / "series.json"))
+        forecaster._memory = SeriesMemory(saved.memory)
+        return forecaster

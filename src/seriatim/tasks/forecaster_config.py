@@ -1,0 +1,130 @@
+"""What is written about a forecaster beside its weights, as records.
+
+Knows plain values; no model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast
+
+from seriatim.core.elements import Support
+from seriatim.core.records import Json
+from seriatim.models.options.base import ModelConfig
+from seriatim.tasks.anomalies import Threshold
+from seriatim.tasks.forecaster_memory import MemorySizes
+
+
+@dataclass(frozen=True)
+class SeriesReading:
+    """How tables are read: names of columns, as of `open_series`.
+
+    Attributes:
+        target: the columns of values; empty: found.
+        known: the columns of inputs that are known ahead.
+        static: the columns that are constant in a series.
+        id_column: the column that names the series of a row.
+        time_column: the column of times.
+        freq: the step between moments.
+        time_zone: the zone of times that name none.
+        time_format: how times are written, as `strptime` takes it.
+        multivariate: whether the columns of a wide table are the channels of one series.
+        decimal: the sign before the fraction.
+    """
+
+    target: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    id_column: str | None = None
+    time_column: str | None = None
+    freq: str | None = None
+    time_zone: str | None = None
+    time_format: str | None = None
+    multivariate: bool | None = None
+    decimal: Literal[".", ","] | None = None
+
+
+@dataclass(frozen=True)
+class KnownSeries:
+    """The series that a forecaster was fitted to, and updated with.
+
+    Attributes:
+        ids: their names.
+        channels: the names of their channels.
+        known: the names of the inputs that are known ahead.
+        static: the names of those that are constant in a series.
+        freq: the step between moments.
+        zone: the time zone, in which days are counted.
+        times: the type of the times, such as "datetime64[ns]" or "int64".
+        backend: the package of the data frame; "own": it was none.
+        has_integer_ids: whether the ids were whole numbers.
+        season_length: the usual length of a season.
+        untrained: series among them that the model has no parameters of.
+    """
+
+    ids: tuple[str, ...]
+    channels: tuple[str, ...]
+    known: tuple[str, ...]
+    static: tuple[str, ...]
+    freq: str
+    zone: str | None
+    times: str
+    backend: str
+    has_integer_ids: bool
+    season_length: int
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all known inputs, the static ones last."""
+        return (*self.known, *self.static)
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """The size of a part of the data.
+
+    Attributes:
+        series: the number of series.
+        moments: the number of moments of all series.
+        values: the number of observed values.
+        missing: the number of missing values.
+        fingerprint: a hash of the data.
+    """
+
+    series: int
+    moments: int
+    values: int
+    missing: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SavedForecaster:
+    """The part of config.json that only a forecaster has."""
+
+    model: Json
+    support: Support
+    density: str | None
+    season_length: int | None
+    num_series: int
+    reading: SeriesReading
+    memory: MemorySizes
+    threshold: Threshold | None = None
+
+
+def with_season(config: ModelConfig, season_length: int, shortest: int) -> ModelConfig:
+    """A configuration with what follows from a season, where it has such options and they are None.
+
+    Args:
+        config: the configuration.
+        season_length: the number of moments of a season.
+        shortest: the length of the shortest series, beyond half of which no lag goes.
+    """
+    lags = [1, 2, season_length, 2 * season_length, 7 * season_length if season_length == 24 else 1]
+    suited: Mapping[str, Any] = {
+        "season_length": season_length,
+        "lags": tuple(sorted({lag for lag in lags if lag <= max(2, shortest // 2)})),
+    }
+    names = {f.name for f in fields(cast(Any, config))}
+    changed = {n: v for n, v in suited.items() if n in names and getattr(config, n) is None}
+    return replace(cast(Any, config), **changed) if changed else config

@@ -1,0 +1,57 @@
+"""How a forecaster that is trained by gradients is trained: its windows and what judges it.
+
+Knows parts of series and the job; no family.
+"""
+
+from typing import TYPE_CHECKING
+
+from seriatim.core.forecasting import PreparesSeries
+from seriatim.core.model import SequenceModel
+from seriatim.data.batches.series import SeriesPass, SeriesWindows
+from seriatim.tasks.forecaster_series import SeriesPart
+from seriatim.train.callbacks.history import History
+
+if TYPE_CHECKING:
+    from seriatim.tasks.job import TrainingJob
+
+
+def train_on_series(
+    model: SequenceModel,
+    train: SeriesPart,
+    valid: SeriesPart | None,
+    season_length: int,
+    job: "TrainingJob",
+) -> History:
+    """Train a model on random windows of series; see `train.loop.train`.
+
+    Args:
+        model: any model of numbers.
+        train: the series of training.
+        valid: series by which the weights are judged; None: the last ones are kept.
+        season_length: the usual length of a season; two of them are read before what is scored.
+        job: options, callbacks and checkpoints.
+    """
+    options = job.options
+    if job.is_new and isinstance(model, PreparesSeries):
+        model.prepare_series(train)
+    context = max(options.length, 2 * season_length)
+    if model.reach is not None:
+        context = min(context, model.reach)
+    source = SeriesWindows(
+        train,
+        batch_size=options.batch_size,
+        length=options.length,
+        context=context,
+        seed=options.seed,
+    )
+    judged = None
+    if valid is not None:
+        begins = valid.offsets[:-1]
+        judged = SeriesPass(
+            valid,
+            batch_size=4 * options.batch_size,
+            length=options.length,
+            scored_from=(begins if valid.first is None else valid.first) - begins,
+            context=context,
+        )
+    return job.train(model, source, judged)

@@ -1,0 +1,241 @@
+"""What a fitted forecaster does: predict, go on with new values, fill gaps, judge values.
+
+The half of `Forecaster` that uses what it was fitted to; it calls the functions of
+`forecaster_predict`, `forecaster_states` and the like, and holds no logic of its own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seriatim.core import tree
+from seriatim.core.model import SequenceModel
+from seriatim.core.validation import checked_arguments
+from seriatim.tasks.anomalies import Threshold
+from seriatim.tasks.forecast import Forecast, quantiles_of
+from seriatim.tasks.forecaster_config import KnownSeries, SeriesReading
+from seriatim.tasks.forecaster_memory import SeriesMemory
+from seriatim.tasks.forecaster_predict import check_horizon, path_rows, predict_rows
+from seriatim.tasks.forecaster_series import (
+    Data,
+    Where,
+    find_series,
+    future_known,
+    open_part,
+    open_update,
+    times_after,
+    where_of,
+)
+from seriatim.tasks.forecaster_states import Standing, begin, follow, replaced, stand_at_end
+
+if TYPE_CHECKING:
+    from seriatim.tasks.series_stream import SeriesStream
+
+QUANTILES = (0.1, 0.5, 0.9)
+NUM_SAMPLES = 200
+
+
+class SeriesUser(ABC):
+    """A fitted forecaster.
+
+    Attributes:
+        series: the names of the series it was fitted to; None before fitting.
+        reading: how tables are read.
+        alarm: the threshold of `detect` that `threshold` has set; None: there is none yet.
+    """
+
+    series: KnownSeries | None
+    reading: SeriesReading
+    alarm: Threshold | None = None
+    _num_series: int
+    _memory: SeriesMemory | None = None
+    _standing: Standing | None = None
+
+    @abstractmethod
+    def _fitted(self) -> SequenceModel: ...
+
+    @abstractmethod
+    def _names(self) -> KnownSeries: ...
+
+    def _stand(self, standing: Standing, memory: SeriesMemory) -> None:
+        """Keep where the series stand."""
+        self._standing, self._memory = standing, memory
+
+    def _stands(self) -> Standing:
+        """Where the series stand; of a forecaster that was loaded, read when it is needed."""
+        if self._standing is None:
+            self._standing = self._kept().read(self._fitted())
+        return self._standing
+
+    def _kept(self) -> SeriesMemory:
+        self._fitted()
+        assert self._memory is not None  # it is there as soon as a model is fitted
+        return self._memory
+
+    def _index(self, ids: Sequence[str | int]) -> NDArray[np.int64]:
+        """(B,) the numbers of series in the training data, -1 for others."""
+        names = self._names()
+        trained = [name for name in names.ids if name not in names.untrained]
+        numbers = {name: i for i, name in enumerate(trained[: self._num_series])}
+        return np.array([numbers.get(name, -1) for name in ids], np.int64)
+
+    # ---- the future -----------------------------------------------------------------------------
+
+    @checked_arguments
+    def predict(
+        self,
+        horizon: int,
+        *,
+        quantiles: Sequence[float] = QUANTILES,
+        level: float | Sequence[float] | None = None,
+        num_samples: int = NUM_SAMPLES,
+        seed: int = 0,
+        data: Data | None = None,
+        known: Any = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Forecast:
+        """The distributions of the coming values of every series.
+
+        Args:
+            horizon: the number of moments ahead.
+            quantiles: the quantiles to compute.
+            level: the probabilities, in percent, of intervals to compute in place of quantiles,
+                such as 80 or (80, 95).
+            num_samples: the number of paths, for a model that must be sampled.
+            seed: of the paths.
+            data: series whose ends are continued, read as those of `fit`; None: the series that it
+                was fitted to, and updated with.
+            known: the known inputs of the coming moments, if the model takes some: a table, or an
+                array (H, K) for all series or (S, H, K).
+            progress: callback that receives the number of series predicted so far.
+
+        Raises:
+            ConfigError: if an argument is out of range, or known inputs are missing.
+            DataError: if known inputs end before the horizon; the message names the series.
+        """
+        check_horizon(horizon)
+        levels, columns = quantiles_of(quantiles, level)
+        where, names = self._where(data), self._names()
+        times = times_after(names, where.ends, horizon)
+        ahead = future_known(known, names, self.reading, where.ids, times, where.last_known)
+        mean, bands = predict_rows(
+            self._fitted(),
+            where.standing,
+            horizon,
+            ahead,
+            quantiles=levels,
+            num_samples=num_samples,
+            seed=seed,
+            progress=progress,
+        )
+        return Forecast(
+            output_ids(where.ids, names),
+            names.channels,
+            times,
+            mean,
+            levels,
+            bands,
+            columns=columns,
+            past=where.past,
+            zone=names.zone,
+            backend=where.backend,
+        )
+
+    @checked_arguments
+    def sample_paths(
+        self,
+        horizon: int,
+        *,
+        num_samples: int = NUM_SAMPLES,
+        seed: int = 0,
+        data: Data | None = None,
+        known: Any = None,
+    ) -> NDArray[np.float64]:
+        """(S, num_samples, H, D) possible courses of every series; arguments as of `predict`."""
+        check_horizon(horizon)
+        where, names = self._where(data), self._names()
+        times = times_after(names, where.ends, horizon)
+        ahead = future_known(known, names, self.reading, where.ids, times, where.last_known)
+        return path_rows(
+            self._fitted(), where.standing, horizon, ahead, num_samples=num_samples, seed=seed
+        )
+
+    def _where(self, data: Data | None) -> Where:
+        """Where the series of the forecaster stand, or those that are given."""
+        names = self._names()
+        if data is None:
+            memory, rows = self._kept(), range(len(names.ids))
+            return Where(
+                names.ids,
+                self._stands(),
+                memory.ends(names.times),
+                memory.past(rows, names.times),
+                memory.last_known(),
+                names.backend,
+            )
+        part = open_part(data, self.reading, names)
+        standing = stand_at_end(self._fitted(), part, self._index(part.ids))
+        return where_of(part, standing)
+
+    # ---- new values -----------------------------------------------------------------------------
+
+    @checked_arguments
+    def update(self, new: Data) -> Self:
+        """Go on with new values of the series: filtering, without fitting anything again.
+
+        Fitting to a and going on with b gives the parameters that a gave, and the states that
+        reading a and b gives. Moments that are missing in between are gaps. A series with a new
+        name begins from nothing.
+
+        Args:
+            new: what `fit` takes, with the moments after those that are known.
+
+        Raises:
+            DataError: if a series begins before the end of what is known of it.
+        """
+        model, names = self._fitted(), self._names()
+        part = open_update(new, names, self.reading, self._kept())
+        fresh = [name for name in part.ids if name not in names.ids]
+        standing = self._stands()
+        if fresh:
+            others = begin(model, torch.full((len(fresh),), -1))
+            standing = tree.cat([standing, others])
+            names = replace(names, ids=(*names.ids, *fresh))
+        rows = {name: i for i, name in enumerate(names.ids)}
+        index = np.array([rows[name] for name in part.ids], np.int64)
+        offsets = np.asarray(part.offsets)
+        with torch.inference_mode():
+            moved = follow(
+                model, part, standing.select(index), offsets[:-1].copy(), offsets[1:].copy()
+            )
+            standing = replaced(standing, moved, index)
+        memory = self._kept()
+        memory = memory.updated(model, standing, part, part.times, index, len(names.ids))
+        self._stand(standing, memory)
+        self.series = names
+        return self
+
+    def stream(self, series: str | int | None = None) -> "SeriesStream":
+        """Push one value of a series at a time, and get its surprisal.
+
+        Args:
+            series: the name of the series that is continued; None: the only one; of a forecaster
+                of several, another series, which begins from nothing.
+        """
+        from seriatim.tasks.series_stream import SeriesStream
+
+        model, ids = self._fitted(), self._names().ids
+        if series is None and len(ids) > 1:
+            return SeriesStream(model, begin(model, torch.tensor([-1])))
+        row = 0 if series is None else find_series(str(series), ids)
+        return SeriesStream(model, self._stands().select([row]))
+
+
+def output_ids(ids: Sequence[str], names: KnownSeries) -> list[str] | list[int]:
+    """The names of series as they came in, text or whole numbers."""
+    return [int(name) for name in ids] if names.has_integer_ids else list(ids)
