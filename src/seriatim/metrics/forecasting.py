@@ -72,7 +72,8 @@ def mse(y: ArrayLike, forecast: ArrayLike, axis: Axis = None) -> Floats:
 
 def rmse(y: ArrayLike, forecast: ArrayLike, axis: Axis = None) -> Floats:
     """The root of the mean squared error, in the units of y."""
-    return np.sqrt(mse(y, forecast, axis))
+    root: Floats = np.sqrt(mse(y, forecast, axis))
+    return root
 
 
 def smape(y: ArrayLike, forecast: ArrayLike, axis: Axis = None) -> Floats:
@@ -141,7 +142,8 @@ def pinball(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[float]) -> Floa
     """
     level = check_levels(levels)
     above = _floats(y)[..., None] - _floats(quantiles)
-    return np.maximum(level * above, (level - 1) * above)
+    loss: Floats = np.maximum(level * above, (level - 1) * above)
+    return loss
 
 
 def weighted_quantile_loss(
@@ -160,7 +162,8 @@ def crps_from_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: Sequence[flo
     It tends to CRPS as levels become dense and evenly spread: .005, .015, ... .995. With few levels
     it is only comparable with itself.
     """
-    return 2 * pinball(y, quantiles, levels).mean(-1)
+    crps: Floats = 2 * pinball(y, quantiles, levels).mean(-1)
+    return crps
 
 
 def coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike, axis: Axis = None) -> Floats:
@@ -218,7 +221,8 @@ def crps_from_samples(
         raise ConfigError("the fair estimator of CRPS needs two samples: give more, or ensemble")
     weights = 2 * np.arange(1, count + 1) - count - 1  # sum_ij |x_i - x_j| = 2 sum_i w_i x_(i)
     spread = (weights * ordered).sum(-1) / (count * (count - 1 if estimator == "fair" else count))
-    return np.abs(ordered - y[..., None]).mean(-1) - spread
+    crps: Floats = np.abs(ordered - y[..., None]).mean(-1) - spread
+    return crps
 
 
 def crps_normal(y: ArrayLike, mean: ArrayLike, scale: ArrayLike) -> Floats:

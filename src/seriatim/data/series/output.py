@@ -124,6 +124,11 @@ def to_native(columns: Mapping[str, NDArray[Any]], backend: Backend, time_zone: 
     return frame.to_native()
 
 
+def make_frame(columns: Mapping[str, NDArray[Any]], like: SeriesCollection) -> Any:
+    """Columns as a table of the kind that series came in; times are in UTC if they have a zone."""
+    return to_native(columns, like.origin.backend, like.time_zone)
+
+
 def id_column(series: SeriesCollection, which: NDArray[np.int64]) -> NDArray[Any]:
     """The ids of series by their numbers, as whole numbers if they came as such."""
     if series.origin.has_integer_ids:
