@@ -1,6 +1,6 @@
 """Series split by time: what a model is fitted to, what choices are made by, what is reported.
 
-A part is scored from a moment on; all that came before it may be read. Knows collections; no models.
+A part is scored from a moment on; all that came before may be read. Knows collections, no models.
 """
 
 from dataclasses import dataclass
