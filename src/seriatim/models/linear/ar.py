@@ -121,6 +121,8 @@ class ARModel(SequenceModel):
     ) -> tuple[Features, Carry | None]:
         stage = self._stages(carry, x)
         if isinstance(stage, int):
+            if lengths is None and stage == 1 and _is_plain_step(carry, x):
+                return self._step(carry, x)
             return self._advance(carry, x, lengths, stage)
         parts, order = [], []
         for each in stage.unique().tolist():
@@ -240,6 +242,18 @@ class ARModel(SequenceModel):
             moment=torch.where(n > 0, moment + n, carry.moment),
         )
 
+    def _step(self, carry: ARCarry, x: NumberInput) -> tuple[Features, Carry]:
+        """Fold one observed moment into windows without gaps: what a stream does for each value."""
+        parameters, moment = carry.parameters, carry.moment.clamp(min=0)
+        numbers, _ = self._numbers(parameters, x.values)
+        values = torch.cat([carry.window.values[:, :, 1:], numbers.mT[..., None]], 2)
+        pending = self._deterministic(parameters, moment, x.known, 1)
+        mean = torch.linalg.vecdot(values[..., 0], parameters.weights)[:, None] + pending
+        window = PastWindow(values, carry.window.slots, carry.window.covariance)
+        spread = parameters.spread[:, None]
+        features = mean, spread[..., 0], spread[..., 3]
+        return features, ARCarry(parameters, window, pending[:, 0], moment + 1)
+
     def _filter(
         self,
         carry: ARCarry,
@@ -319,18 +333,25 @@ class ARModel(SequenceModel):
 
     def _offsets(self, carry: ARCarry, moment: Tensor, known: Tensor | None, length: int) -> Tensor:
         """(B, L + 1, D) the deterministic terms of the pending moment, and of those after it."""
-        terms = carry.parameters.terms
+        later = self._deterministic(carry.parameters, moment, known, length)
+        return torch.cat([carry.pending[:, None], later], 1)
+
+    def _deterministic(
+        self, parameters: ARParameters, moment: Tensor, known: Tensor | None, length: int
+    ) -> Tensor:
+        """(B, L, D) the deterministic terms of the L moments after number `moment` (B,)."""
+        terms, dummies = parameters.terms, self.lags.num_dummies
         later = terms[:, None, :, 0].expand(-1, length, -1)
-        if self.lags.has_slope or self.lags.num_dummies:
+        if self.lags.has_slope or dummies:
             at = moment[:, None] + torch.arange(1, length + 1, device=moment.device)
             later = later + terms[:, None, :, 1] * at[..., None]
-            if self.lags.num_dummies:
-                season = terms[..., 2 : 2 + self.lags.num_dummies].mT
-                phase = at.remainder(self.lags.num_dummies)[..., None]
+            if dummies:
+                season = terms[..., 2 : 2 + dummies].mT
+                phase = at.remainder(dummies)[..., None]
                 later = later + season.gather(1, phase.expand(-1, -1, season.shape[-1]))
         if known is not None and self.element.num_known:
-            later = later + known.to(terms) @ terms[..., 2 + self.lags.num_dummies :].mT
-        return torch.cat([carry.pending[:, None], later], 1)
+            later = later + known.to(terms) @ terms[..., 2 + dummies :].mT
+        return later
 
     def _iterate(
         self, carry: ARCarry, features: Features, horizon: int, known: Tensor | None
@@ -378,6 +399,12 @@ class _Start:
     means: list[Tensor]
     variances: list[Tensor]
     window: PastWindow
+
+
+def _is_plain_step(carry: ARCarry, x: NumberInput) -> bool:
+    """Whether a chunk is one observed moment after windows without gaps."""
+    is_whole = x.values.numbers.shape[1] == 1 and carry.window.slots.shape[-1] == 0
+    return is_whole and bool(x.values.is_observed.all())
 
 
 def _merge(x: Tensor) -> Tensor:
