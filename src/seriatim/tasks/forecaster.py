@@ -3,6 +3,7 @@
 It binds a configuration to data; it holds no logic of its own and never asks which family it has.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from seriatim.tasks.forecaster_memory import SeriesMemory
 from seriatim.tasks.forecaster_score import ForecastScore, score_series
 from seriatim.tasks.forecaster_series import (
     Data,
-    SeriesPart,
+    GivenSeries,
     check_same_columns,
     density_of,
     facts_of,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
 
 class Forecaster(
     SeriesUser,
-    Task[Data, SeriesPart, SeriesPart, SeriesFacts, ForecastScore],
+    Task[Data, GivenSeries, GivenSeries, SeriesFacts, ForecastScore],
 ):
     """A model of series: fit, predict, update, backtest, impute, detect, score, save.
 
@@ -157,15 +158,17 @@ class Forecaster(
         self._law: str | None = None
         self._support: Any = "real"
         self._num_series = 0
-        self._whole: SeriesPart | None = None
+        self._whole: GivenSeries | None = None
 
     @classmethod
     def from_options(cls, options: TaskOptions) -> Self:
         """A forecaster from the options of the command line; see `Task.from_options`."""
         others = ("source_symbols", "joint", "symbols", "min_count", "max_symbols", "sequences")
         refuse(options, others, cls.noun)
-        config = configure(options.model or "ar", options.model_options, preset=options.preset)
-        return cls(config, **asdict(options.series))
+        own, family = dict(options.model_options), options.model or "ar"
+        season_length = own.pop("season_length", None)
+        config = configure(family, own, preset=options.preset)
+        return cls(config, season_length=season_length, **asdict(options.series))
 
     # ---- fitting --------------------------------------------------------------------------------
 
@@ -236,6 +239,17 @@ class Forecaster(
         self.model, self.series, self._memory = None, None, None
         self.config, self.training = self._given_config, TrainingRecord()
 
+    def _anew(self) -> Self:
+        own = asdict(self.reading)
+        model = copy.deepcopy(self._module) if self._module is not None else self._given_config
+        return type(self)(
+            model,
+            season_length=self._season_length,
+            density=self._density,
+            device=self.device,
+            **own,
+        )
+
     def _default_split(self) -> Fractions:
         return (1.0, 0.0, 0.0) if self._is_closed_form() else (0.9, 0.1, 0.0)
 
@@ -252,7 +266,7 @@ class Forecaster(
         """Training options: those given, then those that suit the model, then the defaults."""
         return suited_options(self.config.recipe_for(preset), given)
 
-    def open_files(self, files: DataFiles) -> SeriesPart:
+    def open_files(self, files: DataFiles) -> GivenSeries:
         """The series in a file; see `Task.open_files`."""
         refuse(files, (*PAIR_FIELDS, "field", "skip_empty"), self.noun)
         if files.data is None:
@@ -261,25 +275,26 @@ class Forecaster(
             files.data, self.reading, self.series, format=files.format, encoding=files.encoding
         )
 
-    def _open_training(self, data: Data) -> SeriesPart:
+    def _open_training(self, data: Data) -> GivenSeries:
         whole = open_part(data, self.reading, self.series)
         if self.series is None:
             self.series = known_series(whole, self._season_length)
             shortest = int(np.diff(whole.offsets).min())
-            self.config = with_season(self.config, self.series.season_length, shortest)
+            season = self.series.season_length
+            self.config = with_season(self.config, season, self._season_length, shortest)
             self._law, self._support = density_of(whole, self._density)
         self._whole = whole
         return whole
 
-    def _open(self, data: Data) -> SeriesPart:
+    def _open(self, data: Data) -> GivenSeries:
         return open_part(data, self.reading, self.series)
 
     def _split(
-        self, part: SeriesPart, fractions: Fractions
-    ) -> tuple[Sequence[SeriesPart | None], SplitRecord]:
+        self, part: GivenSeries, fractions: Fractions
+    ) -> tuple[Sequence[GivenSeries | None], SplitRecord]:
         return split_by_time(part, fractions)
 
-    def _encode(self, parts: Mapping[str, SeriesPart], log: Log) -> dict[str, SeriesPart]:
+    def _encode(self, parts: Mapping[str, GivenSeries], log: Log) -> dict[str, GivenSeries]:
         for part in parts.values():
             check_same_columns(part, self._names())
         if self.model is None and self.series is not None:
@@ -289,7 +304,7 @@ class Forecaster(
             self.series = replace(self.series, untrained=untrained)
         return dict(parts)
 
-    def _build(self, seed: int, corpus: SeriesPart | None) -> SequenceModel:
+    def _build(self, seed: int, corpus: GivenSeries | None) -> SequenceModel:
         if self._module is not None:
             return self._module
         names = self._names()
@@ -297,7 +312,7 @@ class Forecaster(
         with seeded(torch.device("cpu"), seed):
             return build_number_model(self.config, element, self._num_series, self._law)
 
-    def _learn(self, corpora: Mapping[str, SeriesPart], job: "TrainingJob") -> History | Json:
+    def _learn(self, corpora: Mapping[str, GivenSeries], job: "TrainingJob") -> History | Json:
         model, train = self._fitted(), corpora["train"]
         found: History | Json
         if isinstance(model, FitsSeries):
@@ -317,24 +332,24 @@ class Forecaster(
         model, whole = self._fitted(), self._whole
         assert whole is not None
         log("reading the series to their ends")
-        index = self._index(whole.ids)
+        index = self.numbers_of(whole.ids)
         standing = stand_at_end(model, whole, index)
         self._stand(standing, SeriesMemory.of(model, standing, whole, whole.times))
         self._whole = None
 
     def _score_part(
         self,
-        part: SeriesPart,
-        corpus: SeriesPart,
+        part: GivenSeries,
+        corpus: GivenSeries,
         limit: SampleLimit | None,
         progress: Callable[[int], None],
     ) -> ForecastScore:
         return self._score(corpus, progress)
 
-    def _unknown(self, corpus: SeriesPart) -> list[UnknownCount]:
+    def _unknown(self, corpus: GivenSeries) -> list[UnknownCount]:
         return []
 
-    def _facts(self, corpus: SeriesPart) -> SeriesFacts:
+    def _facts(self, corpus: GivenSeries) -> SeriesFacts:
         return facts_of(corpus)
 
     def _described(self) -> TrainingRecord[SeriesFacts, ForecastScore]:
@@ -394,8 +409,8 @@ class Forecaster(
             raise ConfigError("--restart-every is for texts that are streams, not for a forecaster")
         return self._score(self._open(data), progress)
 
-    def _score(self, part: SeriesPart, progress: Callable[[int], None] | None) -> ForecastScore:
-        index = self._index(part.ids)
+    def _score(self, part: GivenSeries, progress: Callable[[int], None] | None) -> ForecastScore:
+        index = self.numbers_of(part.ids)
         return score_series(
             self._fitted(), part, index, part.first, name=part.name, progress=progress
         )

@@ -3,7 +3,6 @@
 Knows plain values; no model.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
@@ -112,19 +111,28 @@ class SavedForecaster:
     threshold: Threshold | None = None
 
 
-def with_season(config: ModelConfig, season_length: int, shortest: int) -> ModelConfig:
-    """A configuration with what follows from a season, where it has such options and they are None.
+def with_season(
+    config: ModelConfig, season_length: int, given: int | None, shortest: int
+) -> ModelConfig:
+    """A configuration with what follows from a season, where it has such options at their defaults.
 
     Args:
         config: the configuration.
         season_length: the number of moments of a season.
+        given: the same, if the user said so; a seasonal model takes the usual one otherwise.
         shortest: the length of the shortest series, beyond half of which no lag goes.
     """
     lags = [1, 2, season_length, 2 * season_length, 7 * season_length if season_length == 24 else 1]
-    suited: Mapping[str, Any] = {
-        "season_length": season_length,
-        "lags": tuple(sorted({lag for lag in lags if lag <= max(2, shortest // 2)})),
+    suited: dict[str, Any] = {
+        "lags": tuple(sorted({lag for lag in lags if lag <= max(2, shortest // 2)}))
     }
-    names = {f.name for f in fields(cast(Any, config))}
-    changed = {n: v for n, v in suited.items() if n in names and getattr(config, n) is None}
+    defaults = {f.name: f.default for f in fields(cast(Any, config))}
+    is_seasonal = defaults.get("season_length") is not None
+    if given is not None or is_seasonal:
+        suited["season_length"] = season_length
+    changed = {
+        name: value
+        for name, value in suited.items()
+        if name in defaults and getattr(config, name) == defaults[name]
+    }
     return replace(cast(Any, config), **changed) if changed else config

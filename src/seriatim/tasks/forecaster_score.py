@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim.core.batch import Batch
+from seriatim.core.batch import Batch, valid_mask
 from seriatim.core.densities import Density
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
@@ -79,6 +79,7 @@ class Tally:
     def __init__(self) -> None:
         self.nats = self.absolute = self.squared = 0.0
         self.count = 0
+        self.is_count = False
         self.histogram = np.zeros(PIT_BINS, np.int64)
 
     def add(self, density: Density, targets: Values, valid: Tensor | None = None) -> None:
@@ -89,6 +90,7 @@ class Tally:
             targets: (B, L, D).
             valid: (B, L) which moments count; None: all.
         """
+        self.is_count = density.is_count
         is_observed = targets.is_observed
         if valid is not None:
             is_observed = is_observed & valid[..., None]
@@ -99,6 +101,15 @@ class Tally:
         self.count += int(is_observed.sum())
         below = density.cdf(targets.numbers)[is_observed].clamp(0, 1 - 1e-9)
         self.histogram += np.bincount((below * PIT_BINS).long().cpu().numpy(), minlength=PIT_BINS)
+
+    def add_rows(self, density: Density, batch: Batch, counted: NDArray[np.bool_]) -> None:
+        """Count the moments of some rows (B,) of a batch."""
+        if not counted.any():
+            return
+        valid = torch.as_tensor(counted)[:, None].repeat(1, batch.shape[1])
+        if batch.lengths is not None:
+            valid &= valid_mask(batch.lengths, batch.shape[1])
+        self.add(density, batch.targets, valid.to(batch.targets.numbers.device))
 
     def score(self, name: str) -> ForecastScore:
         """The score of what was counted.

@@ -35,7 +35,7 @@ SMALL_COUNT = 30.0  # the median of whole numbers up to which they are taken for
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesPart:
+class GivenSeries:
     """Series, or the parts of them that are scored.
 
     Attributes:
@@ -108,7 +108,7 @@ def open_part(
     *,
     format: str | None = None,
     encoding: str | None = None,
-) -> SeriesPart:
+) -> GivenSeries:
     """The series in what the user gave.
 
     Args:
@@ -120,15 +120,15 @@ def open_part(
     Raises:
         DataError: if it cannot be read, or has other columns or another frequency.
     """
-    if isinstance(data, SeriesPart):
+    if isinstance(data, GivenSeries):
         part = data
     elif isinstance(data, SeriesCollection):
-        part = SeriesPart(data)
+        part = GivenSeries(data)
     else:
         freq = reading.freq
         if freq is None and names is not None:
             freq = names.freq
-        part = SeriesPart(
+        part = GivenSeries(
             open_series(
                 data,
                 format=format,
@@ -150,7 +150,7 @@ def open_part(
     return part
 
 
-def check_same_columns(part: SeriesPart, names: KnownSeries) -> None:
+def check_same_columns(part: GivenSeries, names: KnownSeries) -> None:
     """
     Raises:
         DataError: if the series have other channels, inputs or steps than the model.
@@ -173,7 +173,7 @@ def check_same_columns(part: SeriesPart, names: KnownSeries) -> None:
         )
 
 
-def known_series(part: SeriesPart, season_length: int | None) -> KnownSeries:
+def known_series(part: GivenSeries, season_length: int | None) -> KnownSeries:
     """What is written about the series of the training data."""
     have = part.collection
     return KnownSeries(
@@ -190,7 +190,7 @@ def known_series(part: SeriesPart, season_length: int | None) -> KnownSeries:
     )
 
 
-def facts_of(part: SeriesPart) -> SeriesFacts:
+def facts_of(part: GivenSeries) -> SeriesFacts:
     """The size of a part."""
     missing = int(np.isnan(part.numbers).sum())
     return SeriesFacts(
@@ -202,7 +202,7 @@ def facts_of(part: SeriesPart) -> SeriesFacts:
     )
 
 
-def density_of(part: SeriesPart, density: str) -> tuple[str | None, Support]:
+def density_of(part: GivenSeries, density: str) -> tuple[str | None, Support]:
     """The distribution that was asked for or suits the values, and their support.
 
     Args:
@@ -227,8 +227,8 @@ def density_of(part: SeriesPart, density: str) -> tuple[str | None, Support]:
 
 
 def split_by_time(
-    part: SeriesPart, fractions: Fractions
-) -> tuple[Sequence[SeriesPart | None], SplitRecord]:
+    part: GivenSeries, fractions: Fractions
+) -> tuple[Sequence[GivenSeries | None], SplitRecord]:
     """Training, validation and test, each later than the one before, in every series.
 
     Validation and test hold what comes before them too, which is read and not scored.
@@ -246,7 +246,7 @@ def split_by_time(
     end_valid = np.round(lengths * (fractions[0] + fractions[1])).astype(np.int64)
     ends = {"train": end_train, "valid": end_valid, "test": lengths}
     begins = {"train": 0 * lengths, "valid": end_train, "test": end_valid}
-    parts: list[SeriesPart | None] = []
+    parts: list[GivenSeries | None] = []
     records = {}
     for (name, end), fraction in zip(ends.items(), fractions, strict=True):
         if fraction == 0:
@@ -260,7 +260,7 @@ def split_by_time(
         head = whole if name == "test" else whole.head(end)
         chosen = np.array([whole.index(i) for i in head.ids])
         first = None if name == "train" else head.offsets[:-1] + begins[name][chosen]
-        piece = SeriesPart(head, first)
+        piece = GivenSeries(head, first)
         parts.append(piece)
         records[name] = PartRecord(fingerprint=piece.fingerprint())
     rule = "the beginning of each series, then the middle, then the end"
@@ -391,7 +391,7 @@ def _known_table(
 
 def open_update(
     new: Data, names: KnownSeries, reading: SeriesReading, memory: SeriesMemory
-) -> SeriesPart:
+) -> GivenSeries:
     """New moments of known series, with gaps where some are missing in between.
 
     Raises:
@@ -423,7 +423,7 @@ def open_update(
                 "give those between"
             )
         gaps.append(times_after(names, ends[name][None], int(steps[0]))[0])
-    return SeriesPart(_with_gaps(whole, gaps)) if any(map(len, gaps)) else part
+    return GivenSeries(_with_gaps(whole, gaps)) if any(map(len, gaps)) else part
 
 
 def _with_gaps(whole: SeriesCollection, gaps: Sequence[NDArray[Any]]) -> SeriesCollection:
@@ -486,7 +486,7 @@ class Where:
     backend: str
 
 
-def where_of(part: SeriesPart, standing: Standing) -> Where:
+def where_of(part: GivenSeries, standing: Standing) -> Where:
     """Where the series of a part stand."""
     offsets = part.offsets
     kept = keep_ends(offsets)

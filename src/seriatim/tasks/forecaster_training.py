@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.series import SeriesPass, SeriesWindows
-from seriatim.tasks.forecaster_series import SeriesPart
+from seriatim.tasks.forecaster_series import GivenSeries
 from seriatim.train.callbacks.history import History
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def train_on_series(
     model: SequenceModel,
-    train: SeriesPart,
-    valid: SeriesPart | None,
+    train: GivenSeries,
+    valid: GivenSeries | None,
     season_length: int,
     job: "TrainingJob",
 ) -> History:

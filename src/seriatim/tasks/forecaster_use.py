@@ -5,7 +5,7 @@ The half of `Forecaster` that uses what it was fitted to; it calls the functions
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 from seriatim.core import tree
 from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
+from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
+from seriatim.tasks.backtest import Backtest, Fitted, run_backtest
+from seriatim.tasks.backtest_cutoffs import place_cutoffs
 from seriatim.tasks.forecast import Forecast, quantiles_of
 from seriatim.tasks.forecaster_config import KnownSeries, SeriesReading
 from seriatim.tasks.forecaster_memory import SeriesMemory
 from seriatim.tasks.forecaster_predict import check_horizon, path_rows, predict_rows
 from seriatim.tasks.forecaster_series import (
     Data,
+    GivenSeries,
     Where,
     find_series,
     future_known,
@@ -32,6 +36,7 @@ from seriatim.tasks.forecaster_series import (
     where_of,
 )
 from seriatim.tasks.forecaster_states import Standing, begin, follow, replaced, stand_at_end
+from seriatim.train.callbacks.callbacks import Callbacks
 
 if TYPE_CHECKING:
     from seriatim.tasks.series_stream import SeriesStream
@@ -49,8 +54,11 @@ class SeriesUser(ABC):
         alarm: the threshold of `detect` that `threshold` has set; None: there is none yet.
     """
 
+    model: Any
+    config: ModelConfig
     series: KnownSeries | None
     reading: SeriesReading
+    _season_length: int | None
     alarm: Threshold | None = None
     _num_series: int
     _memory: SeriesMemory | None = None
@@ -61,6 +69,13 @@ class SeriesUser(ABC):
 
     @abstractmethod
     def _names(self) -> KnownSeries: ...
+
+    @abstractmethod
+    def _open(self, data: Data) -> GivenSeries: ...
+
+    @abstractmethod
+    def _anew(self) -> Any:
+        """A copy that is not fitted."""
 
     def _stand(self, standing: Standing, memory: SeriesMemory) -> None:
         """Keep where the series stand."""
@@ -77,7 +92,7 @@ class SeriesUser(ABC):
         assert self._memory is not None  # it is there as soon as a model is fitted
         return self._memory
 
-    def _index(self, ids: Sequence[str | int]) -> NDArray[np.int64]:
+    def numbers_of(self, ids: Sequence[str | int]) -> NDArray[np.int64]:
         """(B,) the numbers of series in the training data, -1 for others."""
         names = self._names()
         trained = [name for name in names.ids if name not in names.untrained]
@@ -179,8 +194,98 @@ class SeriesUser(ABC):
                 names.backend,
             )
         part = open_part(data, self.reading, names)
-        standing = stand_at_end(self._fitted(), part, self._index(part.ids))
+        standing = stand_at_end(self._fitted(), part, self.numbers_of(part.ids))
         return where_of(part, standing)
+
+    # ---- the past -------------------------------------------------------------------------------
+
+    @checked_arguments
+    def backtest(
+        self,
+        data: Data,
+        horizon: int,
+        *,
+        origins: int = 1,
+        step: int | None = None,
+        refit: bool | int = False,
+        quantiles: Sequence[float] = QUANTILES,
+        level: float | Sequence[float] | None = None,
+        num_samples: int = NUM_SAMPLES,
+        seed: int = 0,
+        steps: int | None = None,
+        minutes: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Backtest:
+        """Forecasts from many origins, beside what came.
+
+        Without `refit`, one pass reads the series and keeps the state at each origin. A forecaster
+        that is not fitted yet is fitted to what comes before the first origin, as a copy; one that
+        is fitted is taken as it is.
+
+        Args:
+            data: what `fit` takes.
+            horizon: the number of moments that are predicted from each origin.
+            origins: the number of origins; the last is a horizon before the end of a series.
+            step: the moments between two origins; None: the horizon.
+            refit: whether a copy is fitted again at each origin; a number k: at every k-th.
+            quantiles, level, num_samples: as of `predict`.
+            seed: of paths, and of the training of copies.
+            steps, minutes, options: the training of copies that are trained by gradients.
+            progress: callback that receives the number of forecasts made so far.
+
+        Raises:
+            DataError: if no series is long enough.
+        """
+        given, every = self._open(data), int(refit)
+        levels, columns = quantiles_of(quantiles, level)
+        is_kept = self.model is not None and not every
+        budget = {"steps": steps, "minutes": minutes}
+
+        def fit(part: GivenSeries) -> Fitted:
+            if is_kept:
+                return self
+            copy = self._anew()
+            return copy.fit(
+                part, seed=seed, options=options, callbacks=Callbacks(), score=False, **budget
+            )
+
+        return run_backtest(
+            fit,
+            given,
+            horizon,
+            name=self.config.family,
+            season_length=self._season(given),
+            origins=origins,
+            step=step,
+            refit=every or None,
+            quantiles=levels,
+            columns=columns,
+            num_samples=num_samples,
+            seed=seed,
+            notes=self._overlap(given, horizon, origins, step) if is_kept else (),
+            progress=progress,
+        )
+
+    def _season(self, given: GivenSeries) -> int:
+        if self.series is not None:
+            return self.series.season_length
+        return self._season_length or given.collection.freq.season_length
+
+    def _overlap(
+        self, given: GivenSeries, horizon: int, origins: int, step: int | None
+    ) -> tuple[str, ...]:
+        """A sentence if the model was fitted to what it is tested on."""
+        names = self._names()
+        ends = dict(zip(names.ids, self._kept().ends(names.times), strict=True))
+        first = place_cutoffs(given, horizon, origins, step).earliest()
+        for name, place in zip(given.ids, first, strict=True):
+            if place >= 0 and name in ends and ends[name] >= given.times[place]:
+                return (
+                    f"the model knows series {name!r} beyond the first origin: expect worse of "
+                    "values that it was not fitted to, or backtest one that is not fitted",
+                )
+        return ()
 
     # ---- new values -----------------------------------------------------------------------------
 

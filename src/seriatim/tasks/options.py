@@ -31,7 +31,6 @@ class SeriesOptions:
         time_format: how times are written, as strptime takes it.
         multivariate: whether the columns of a wide table are the channels of one series.
         decimal: the sign before the fraction.
-        season_length: the number of moments of a season.
         density: the distribution of a network's next value.
     """
 
@@ -45,7 +44,6 @@ class SeriesOptions:
     time_format: str | None = None
     multivariate: bool | None = None
     decimal: Literal[".", ","] | None = None
-    season_length: int | None = None
     density: str = "auto"
 
 

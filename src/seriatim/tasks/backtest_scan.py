@@ -1,0 +1,175 @@
+"""A backtest of a fitted model as one pass: where the series stand at each origin, and forecasts.
+
+Series are read once, from their beginning to their end; at each origin their state is kept, and
+all forecasts begin in kept states. Knows models and arrays; no files.
+
+Shapes: S series, R forecasts (an origin of a series each), H moments ahead, D channels, Q
+quantiles.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seriatim.core import tree
+from seriatim.core.batch import Batch
+from seriatim.core.densities import Density
+from seriatim.core.model import SequenceModel
+from seriatim.core.values import NumberSequences
+from seriatim.tasks.backtest_cutoffs import Cutoffs
+from seriatim.tasks.forecaster_predict import predict_rows
+from seriatim.tasks.forecaster_score import Tally
+from seriatim.tasks.forecaster_states import Ints, Standing, begin, follow, row_blocks
+
+_BYTES_KEPT = 1 << 28  # of states, before forecasts are made from them
+_ROWS_KEPT = 8192
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """The forecasts of a backtest, and the scores of single steps.
+
+    Attributes:
+        series: (R,) the series of each forecast.
+        first: (R,) the place in the data of the first moment of each forecast.
+        y: (R, H, D) what came, NaN where missing.
+        mean: (R, H, D).
+        quantiles: (R, Q, H, D).
+        tally: the one-step scores of all values from the first origin of each series on.
+    """
+
+    series: Ints
+    first: Ints
+    y: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    quantiles: NDArray[np.float64]
+    tally: Tally
+
+
+def scan(
+    model: SequenceModel,
+    data: NumberSequences,
+    index: Ints,
+    cutoffs: Cutoffs,
+    *,
+    quantiles: Sequence[float],
+    num_samples: int,
+    seed: int,
+    stop: Ints | None = None,
+    tally: Tally | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Scanned:
+    """Forecasts from every origin of every series.
+
+    Args:
+        model: a fitted model.
+        data: the series.
+        index: (S,) their numbers in the training data of the model, -1 for others.
+        cutoffs: the origins.
+        quantiles: Q of them.
+        num_samples: the paths of a model that must be sampled.
+        seed: of the paths.
+        stop: (S,) the places up to which single steps are scored; None: the ends.
+        tally: where they are counted; None: a new one.
+        progress: callback that receives the number of forecasts made so far.
+    """
+    kept = _Forecasts(model, data, cutoffs.horizon, tuple(quantiles), num_samples, seed, progress)
+    tally = Tally() if tally is None else tally
+    offsets, earliest = np.asarray(data.offsets), cutoffs.earliest()
+    ends = offsets[1:] if stop is None else stop
+    for rows in row_blocks(len(index)):
+        standing = begin(model, torch.as_tensor(index[rows]))
+        at, count = offsets[rows].copy(), partial(_count, tally, earliest[rows])
+        for first in cutoffs.first[:, rows]:
+            to = np.maximum(first, at)
+            standing = follow(model, data, standing, at, to, count)
+            at = to
+            valid = np.flatnonzero(first >= 0)
+            kept.add(standing.select(valid), rows[valid], first[valid])
+        follow(model, data, standing, at, np.maximum(ends[rows], at), count)
+    return kept.result(tally)
+
+
+def _count(
+    tally: Tally, starts: Ints, chosen: Ints, places: Ints, batch: Batch, density: Density
+) -> None:
+    """Count the moments from the first origin of each series on.
+
+    Chunks end at origins, so that all moments of one are scored, or none of them.
+    """
+    tally.add_rows(density, batch, (places >= starts[chosen]) & (starts[chosen] >= 0))
+
+
+class _Forecasts:
+    """Collects where series stand, and forecasts from many of them at once."""
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        data: NumberSequences,
+        horizon: int,
+        quantiles: tuple[float, ...],
+        num_samples: int,
+        seed: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._model, self._data, self._horizon = model, data, horizon
+        self._quantiles, self._num_samples, self._seed = quantiles, num_samples, seed
+        self._progress, self._done = progress, 0
+        self._waiting: list[Standing] = []
+        self._bytes = self._rows = 0
+        self._series: list[Ints] = []
+        self._first: list[Ints] = []
+        self._means: list[NDArray[np.float64]] = []
+        self._bands: list[NDArray[np.float64]] = []
+
+    def add(self, standing: Standing, series: Ints, first: Ints) -> None:
+        """Forecast from here, sooner or later."""
+        if not len(series):
+            return
+        self._waiting.append(standing)
+        self._series.append(series)
+        self._first.append(first)
+        self._bytes += tree.num_bytes(standing)
+        self._rows += len(series)
+        if self._bytes > _BYTES_KEPT or self._rows > _ROWS_KEPT:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        standing = self._waiting[0] if len(self._waiting) == 1 else tree.cat(self._waiting)
+        first = np.concatenate(self._first)[self._done : self._done + self._rows]
+        known = None
+        if self._data.known is not None:
+            at = np.minimum(first[:, None] + np.arange(self._horizon), len(self._data.known) - 1)
+            known = self._data.known[at]
+        mean, bands = predict_rows(
+            self._model,
+            standing,
+            self._horizon,
+            known,
+            quantiles=self._quantiles,
+            num_samples=self._num_samples,
+            seed=self._seed + self._done,
+        )
+        self._means.append(mean)
+        self._bands.append(bands)
+        self._done += self._rows
+        self._waiting, self._bytes, self._rows = [], 0, 0
+        if self._progress is not None:
+            self._progress(self._done)
+
+    def result(self, tally: Tally) -> Scanned:
+        """All forecasts, in the order of series and origins."""
+        self._flush()
+        series, first = np.concatenate(self._series), np.concatenate(self._first)
+        order = np.lexsort((first, series))
+        at = first[:, None] + np.arange(self._horizon)
+        y = np.asarray(self._data.numbers[at], np.float64)
+        mean, bands = np.concatenate(self._means), np.concatenate(self._bands)
+        return Scanned(series[order], first[order], y[order], mean[order], bands[order], tally)
