@@ -130,7 +130,7 @@ class CompletionWork:
                 counts[piece.index] = piece.num_tokens
                 yield event_bytes({**self._head([_choice(piece)]), **extra})
         except GoneError:
-            raise
+            return  # to nobody
         except Exception as error:
             self.ticket.is_gone = True  # the other choices are given up
             yield event_bytes(as_refusal(error).to_json())

@@ -52,7 +52,9 @@ def listen(app: Callable[..., Any], limits: ServeSettings, on_ready: Callable[[s
 def _opened(limits: ServeSettings) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in limits.host else socket.AF_INET
-        one = socket.socket(family)
+        # Named, or asyncio would not know that it is TCP, and leave Nagle's algorithm on: every
+        # answer would wait 40 ms for the acknowledgement of its own head.
+        one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((limits.host, limits.port))
         one.listen(256)
