@@ -56,6 +56,12 @@ class Node(ABC):
         """Every row n times in succession; a node may share storage instead of copying."""
         return self._each(lambda t: t.repeat_interleave(n, 0))
 
+    def put_rows(self, index: Tensor, node: Any) -> Any:
+        """The rows of `node` in place of the rows `index`; a node may be used up by it."""
+        order = torch.arange(rows(self))
+        order[index.cpu()] = torch.arange(len(index)) + len(order)
+        return type(self).cat_rows([self, node]).select_rows(order)
+
     def _each(self, f: Callable[[Tensor], Tensor]) -> Self:
         subtrees, static = self.parts()
         return self.build(map_leaves(f, subtrees), static)
@@ -180,6 +186,19 @@ def cat(trees: Sequence[Tree]) -> Tree:
 
     first, *others = trees
     return pytree.tree_map(join, first, *others, is_leaf=lambda x: isinstance(x, Node))
+
+
+def put(tree: Tree, index: Tensor, new: Tree) -> Tree:
+    """The rows of `new` in place of the rows `index` (K,) of a tree, which is used up by it."""
+
+    def place(part: Any, other: Any) -> Any:
+        if isinstance(part, Node):
+            return part.put_rows(index, other)
+        if isinstance(part, Tensor):
+            return part.index_copy(0, index.to(part.device), other)
+        return part
+
+    return pytree.tree_map(place, tree, new, is_leaf=lambda x: isinstance(x, Node))
 
 
 def where_rows(chosen: Tensor, new: Tree, old: Tree) -> Tree:

@@ -52,6 +52,7 @@ from seriatim.layers.kv_tape_chunk import (
     mask_by_position,
     reserve,
 )
+from seriatim.layers.slotted_kv_tape import SlottedTape
 
 _SMALLEST_ROOM = 16
 _ROOM_AFTER_SELECT = 4
@@ -155,6 +156,19 @@ class GrowingTape(Node):
             ragged = Ragged(pick(ragged[0], 1), ragged[1].index_select(0, index))
         keys, values = (tuple(pick(t, 2) for t in layers) for layers in (keys, values))
         return type(self)(keys, values, ragged, context, position, end, TapeEnd(end))
+
+    def put_rows(self, index: Tensor, node: Any) -> SlottedTape:
+        """The rows of another tape in place of the rows `index`, in slots of their own."""
+        return self.in_slots().put_rows(index, node)
+
+    def in_slots(self) -> SlottedTape:
+        """The same rows as a slotted tape of their own."""
+        (keys, values, ragged), (context, position, end) = self.parts()
+        if ragged is None:
+            rows, device = keys[0].shape[0], keys[0].device
+            slot_pos = torch.arange(position - end, position, device=device).expand(rows, -1)
+            ragged = slot_pos, torch.full((rows,), position, device=device)
+        return SlottedTape.of(keys, values, *ragged, context)
 
     def repeat_rows(self, n: int) -> Any:
         """Every row n times, branched: nothing is copied until the rows are separated."""
@@ -439,6 +453,14 @@ class BranchedTape(Node):
         if torch.is_grad_enabled():
             return super().repeat_rows(n)
         return replace(self, seen=self.seen.repeat_interleave(n, 1))
+
+    def put_rows(self, index: Tensor, node: Any) -> SlottedTape:
+        """The rows of another tape in place of the rows `index`, in slots of their own."""
+        return self.in_slots().put_rows(index, node)
+
+    def in_slots(self) -> SlottedTape:
+        """The same rows as a slotted tape of their own."""
+        return self.separated().in_slots()
 
     # ---- as a tape ----
 

@@ -1,12 +1,13 @@
 """Rows of a running batch: continuations that join, take a symbol at each step, and leave.
 
-Written over the state: a row is joined by `tree.cat`, and rows leave by `tree.select`, so this
-serves every family. The symbol of a row depends on its own state and on its counter (seed, row,
-step) alone: it is the same in any batch (exactly in float64; in float32 up to ties closer than the
-rounding of a kernel at another batch size).
+Written over the state, so this serves every family: a row is put into the place of one that has
+ended by `tree.put`, or joined by `tree.cat`; rows leave by `tree.select`. The symbol of a row
+depends on its own state and on its counter (seed, row, step) alone: it is the same in any batch
+(exactly in float64; in float32 up to ties closer than the rounding of a kernel at another batch
+size).
 
-Rows that have ended stay until an eighth of the batch has: moving the others costs a copy of their
-state, which is dear where states are tapes.
+Rows that have ended keep their places for others until they are half of the batch: moving the rows
+that stay costs a copy of their state, which is dear where states are tapes.
 
 Knows states, distributions and counters; no text, no protocol, no family.
 
@@ -129,6 +130,7 @@ class RunningBatch:
     def step(self) -> None:
         """Join what waits, draw a symbol for each row, and fold the symbols in."""
         self._drop_unwanted()
+        self._compact()
         self._join()
         if self._state is None:
             return
@@ -138,10 +140,10 @@ class RunningBatch:
         for i, row in enumerate(self._rows):
             if row is not None and not row.take(int(symbols[i]), listed[i]):
                 self._rows[i] = None
-        kept = self._compact()
-        if self._state is not None:
-            x = symbols if kept is None else symbols[kept]
-            self._state = self.model.step(self._state, x)
+        if any(row is not None for row in self._rows):
+            self._state = self.model.step(self._state, symbols)
+        else:
+            self._compact()
 
     # ---- who is in the batch --------------------------------------------------------------------
 
@@ -149,34 +151,36 @@ class RunningBatch:
         self._rows = [row if row is None or row.is_wanted() else None for row in self._rows]
         if any(not row.is_wanted() for row in self._joining):
             self._joining = deque(row for row in self._joining if row.is_wanted())
-        self._compact()
 
     def _join(self) -> None:
-        states: list[State] = []
-        room = self.max_rows - len(self._rows)
-        while self._joining and room > 0:
+        """Put what waits into the places of rows that have ended, and further rows behind them."""
+        free = [i for i, row in enumerate(self._rows) if row is None]
+        behind: list[State] = []
+        while self._joining and (free or len(self._rows) < self.max_rows):
             row = self._joining.popleft()
-            assert row.state is not None  # it has not joined yet
-            states.append(row.state)
-            row.state = None  # the batch holds it now
-            self._rows.append(row)
-            room -= 1
-        if not states:
-            return
-        before = [] if self._state is None else [self._state]
-        together = [*before, *states]
-        self._state = tree.cat(together) if len(together) > 1 else together[0]
+            state, row.state = row.state, None  # the batch holds it now
+            assert state is not None  # it has not joined yet
+            if free:
+                index = torch.tensor([free[0]], device=self.model.device)
+                self._state = tree.put(self._state, index, state)
+                self._rows[free.pop(0)] = row
+            else:
+                behind.append(state)
+                self._rows.append(row)
+        if behind:
+            before = [] if self._state is None else [self._state]
+            together = [*before, *behind]
+            self._state = tree.cat(together) if len(together) > 1 else together[0]
 
-    def _compact(self) -> Tensor | None:
-        """Let ended rows leave once they are an eighth; returns the rows that stay, if any left."""
+    def _compact(self) -> None:
+        """Let ended rows leave once they are half of the batch and nobody waits for a place."""
         open_rows = [i for i, row in enumerate(self._rows) if row is not None]
         ended = len(self._rows) - len(open_rows)
-        if ended == 0 or 8 * ended < len(self._rows):
-            return None
+        if 2 * ended < len(self._rows) or ended <= len(self._joining):
+            return
         kept = torch.tensor(open_rows, dtype=torch.int64, device=self.model.device)
         self._rows = [self._rows[i] for i in open_rows]
         self._state = tree.select(self._state, kept) if open_rows else None
-        return kept
 
     # ---- symbols --------------------------------------------------------------------------------
 
