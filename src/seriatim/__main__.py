@@ -1,8 +1,6 @@
 """`python -m seriatim`: the command line as a module, as torchrun wants it."""
 
-import sys
-
-from seriatim.cli import main
+from seriatim.cli import run_and_exit
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()

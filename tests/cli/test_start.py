@@ -78,3 +78,37 @@ def test_using_a_model_imports_neither_training_nor_analyses(
 ) -> None:
     paths = [str(model / part) if (model / part).exists() else part for part in command]
     assert _imported(paths, UNUSED) == []
+
+
+_ENDS = """
+import atexit, gc, sys, threading, weakref
+from seriatim.cli import run_and_exit
+
+class Folder: pass
+folder = Folder()
+weakref.finalize(folder, print, "removed", file=sys.stderr)
+atexit.register(lambda: print("collected" if gc.isenabled() else "not collected", file=sys.stderr))
+if sys.argv[1] == "thread":
+    threading.Timer(0.3, print, ["joined"], {"file": sys.stderr}).start()
+sys.argv[1:] = sys.argv[2:]
+run_and_exit()
+"""
+
+
+@pytest.mark.parametrize("kind", ["alone", "thread"])
+def test_a_process_ends_at_once_and_leaves_nothing_undone(model: Path, kind: str) -> None:
+    command = ["generate", str(model / "model"), "the", "-n", "3000"]
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDS, kind, *command], capture_output=True, text=True, check=True
+    )
+    said = done.stderr.splitlines()[-3:] if kind == "thread" else done.stderr.splitlines()[-2:]
+    assert sorted(said) == ["collected", *["joined"] * (kind == "thread"), "removed"]
+    lm = st.load(model / "model")
+    assert isinstance(lm, st.LanguageModel)
+    assert done.stdout == lm.generate("the", 3000) + "\n"
+
+
+def test_the_exit_code_is_that_of_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "seriatim", "info", str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4 and done.stderr.startswith("seriatim: ")

@@ -3,6 +3,7 @@
 Also the one owner of torch's process-wide settings on the command line.
 """
 
+import gc
 import io
 import json
 import math
@@ -26,6 +27,9 @@ def use_threads(threads: int | None) -> None:
     from seriatim.core.threads import fix_threads
     from seriatim.train.precision import apply_process_settings
 
+    if not gc.isenabled():  # as `run_and_exit` left it: what is imported by now is no garbage
+        gc.freeze()
+        gc.enable()
     if threads is not None:
         fix_threads(threads)
     apply_process_settings(torch.device("cpu"))
