@@ -9,7 +9,7 @@ Knows what was measured and what it is called; trains nothing.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from seriatim.comparison.record import (
     DataRecord,
     Interval,
     MixtureRecord,
+    ModelFigures,
     ModelResult,
     NotRun,
     Overhead,
@@ -207,33 +208,23 @@ def _model(scored: ScoredRuns, name: str) -> ModelResult | NotRun:
     blocks = scored.bits(name, run)
     bits, record, test = float(blocks.sum()), run.record, corpora["test"]
     is_spelled = scored.is_by_character or test.lossless_reason is None
+    figures = {f.name: getattr(record, f.name) for f in fields(ModelFigures)}
+    figures |= {
+        "name": name,
+        "train_seconds": float(np.mean([r.record.train_seconds for r in runs])),
+        "bits_per_character": _per_character(scored, name, bits),
+        "bits_per_symbol": float(np.mean(run.test, dtype=np.float64)) / LN2,
+    }
     return ModelResult(
-        name=name,
-        family=record.family,
-        seed=record.seed,
-        symbols=record.symbols,
-        config=record.config,
-        is_counted=record.is_counted,
-        parameters=record.parameters,
-        bytes=record.bytes,
-        reach=record.reach,
+        **figures,
         state_bytes=cost.state_bytes,
         operations_per_symbol=cost.operations_per_symbol,
         generate_symbols_per_second=cost.generate_symbols_per_second,
-        score_symbols_per_second=record.score_symbols_per_second,
-        train_seconds=float(np.mean([r.record.train_seconds for r in runs])),
-        train_symbols=record.train_symbols,
-        train_symbols_per_second=record.train_symbols_per_second,
         epochs=record.train_symbols / max(corpora["train"].num_scored, 1),
-        history=record.history,
-        notes=record.notes,
         bits=bits / float(scored.sizes.sum()),
         interval=_interval(scored, blocks),
-        bits_per_character=_per_character(scored, name, bits),
         bits_per_byte=bits / test.num_bytes if is_spelled else None,
-        bits_per_symbol=float(np.mean(run.test, dtype=np.float64)) / LN2,
         seeds=tuple(_seed(scored, name, r) for r in runs),
-        folder=record.folder,
     )
 
 

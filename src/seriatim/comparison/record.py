@@ -47,8 +47,8 @@ class InferenceCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """One model, trained with one seed.
+class ModelFigures:
+    """What a model is, what its training took, and how it scores the test text.
 
     Attributes:
         name: the model's name in the comparison.
@@ -57,7 +57,7 @@ class RunRecord:
         symbols: the name of its vocabulary, such as "char" or "bpe:500".
         config: the options that the model was built with.
         is_counted: whether the model was fitted in closed form, by counting.
-        parameters: the number of weights; 0 for counts.
+        parameters: the number of fitted numbers.
         bytes: the size of its weights or counts.
         reach: how many of the last inputs can change a prediction; None: no bound.
         train_seconds: the duration of training.
@@ -66,12 +66,9 @@ class RunRecord:
         score_symbols_per_second: the speed of scoring the test text.
         history: the evaluations during training; empty for counts.
         notes: warnings from training.
-        bits_per_symbol: of the test text.
+        bits_per_symbol: of the test text, in the model's own symbols.
         bits_per_character: of the test text; None where the symbols do not spell it.
-        valid_nats: the mean loss on a sample of the validation text, nats per symbol.
-        cost: measured for the first seed only, since it is the same for the others.
         folder: where the model is saved; None: nowhere.
-        other_seconds: the time spent on this run apart from training.
     """
 
     name: str
@@ -91,11 +88,23 @@ class RunRecord:
     notes: tuple[str, ...]
     bits_per_symbol: float
     bits_per_character: float | None
+    folder: str | None
+    status: Literal["ok"] = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(ModelFigures):
+    """One model, trained with one seed.
+
+    Attributes:
+        valid_nats: the mean loss on a sample of the validation text, nats per symbol.
+        cost: measured for the first seed only, since it is the same for the others.
+        other_seconds: the time spent on this run apart from training.
+    """
+
     valid_nats: float
     cost: InferenceCost | None
-    folder: str | None
     other_seconds: float
-    status: Literal["ok"] = "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,51 +194,28 @@ class SeedBits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelResult:
+class ModelResult(ModelFigures):
     """The figures of one model: of the seed with the best validation loss, unless said otherwise.
 
+    `train_seconds` is the mean over the seeds.
+
     Attributes:
-        name, family, seed, symbols, config, is_counted, parameters, bytes, reach, notes, folder:
-            as in `RunRecord`.
         state_bytes, generate_symbols_per_second, operations_per_symbol: as in `InferenceCost`.
-        train_symbols, train_symbols_per_second, score_symbols_per_second: as in `RunRecord`.
-        train_seconds: the mean over the seeds.
         epochs: how often the training text was seen.
-        history: the evaluations during training; empty for counts.
         bits: of the test text, in the comparison's metric.
         interval: 95 % of a bootstrap over blocks; None: the test text is too short for one.
-        bits_per_character, bits_per_byte: None where the symbols do not spell the text.
-        bits_per_symbol: in the model's own symbols.
+        bits_per_byte: None where the symbols do not spell the text.
         seeds: the test figures of every seed.
     """
 
-    name: str
-    family: str
-    seed: int
-    symbols: str
-    config: Json
-    is_counted: bool
-    parameters: int
-    bytes: int
-    reach: int | None
     state_bytes: tuple[tuple[int, int], ...]
     operations_per_symbol: float
     generate_symbols_per_second: float
-    score_symbols_per_second: float
-    train_seconds: float
-    train_symbols: int
-    train_symbols_per_second: float
     epochs: float
-    history: tuple[EvaluationBits, ...]
-    notes: tuple[str, ...]
     bits: float
     interval: Interval | None
-    bits_per_character: float | None
     bits_per_byte: float | None
-    bits_per_symbol: float
     seeds: tuple[SeedBits, ...]
-    folder: str | None
-    status: Literal["ok"] = "ok"
 
     @property
     def mean_bits(self) -> float:
