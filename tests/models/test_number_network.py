@@ -173,3 +173,39 @@ def test_wrong_densities_and_options_are_refused() -> None:
         build_number_model(st.LSTM(tie_embeddings=True), Numbers(1))
     with pytest.raises(ConfigError, match="lags"):
         st.LSTM(lags=(0,))
+
+
+def test_training_begins_with_the_least_squares_effect_of_the_lags() -> None:
+    rng = np.random.default_rng(0)
+    x = np.zeros(3000)
+    for t in range(2, len(x)):
+        x[t] = 1.2 * x[t - 1] - 0.5 * x[t - 2] + 0.1 * rng.standard_normal()
+    x[rng.random(len(x)) < 0.02] = np.nan
+
+    class Made:
+        numbers = np.stack([x, 500 + 10 * x], 1)
+        known = None
+        offsets = np.array([0, 1000, 1000, 3000])
+
+    model: Any = build_number_model(st.GRU(hidden_size=4, lags=(1, 2)), Numbers(2))
+    model.prepare_series(Made())
+    for channel in range(2):
+        assert model.head.direct[channel].tolist() == pytest.approx([1.2, -0.5], abs=0.06)
+    model.head.linear.weight.data.zero_()
+    with torch.no_grad():
+        state = model.update(
+            model.start(1), NumberInput(Values.of(torch.from_numpy(Made.numbers[None, :1000])))
+        )
+    density = model.predict(state)
+    assert density.scale[0].tolist() == pytest.approx([0.1, 1.0], rel=0.3)
+
+
+def test_a_series_too_short_for_least_squares_leaves_the_first_effect() -> None:
+    class Made:
+        numbers = np.arange(9.0)[:, None]
+        known = None
+        offsets = np.array([0, 9])
+
+    model: Any = build_number_model(st.GRU(hidden_size=4, lags=(1, 2)), Numbers(1))
+    model.prepare_series(Made())
+    assert model.head.direct[0].tolist() == [1.0, 0.0]

@@ -12,6 +12,7 @@ h, and p = o_1 + sum_l a_l z_l a prediction that is linear in the lagged values 
 Shapes: batch shape ..., D channels, K components, P parameters of a channel.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -100,12 +101,14 @@ class HeadKind:
     Attributes:
         make: its density.
         biases: the initial outputs of a channel, which says how many there are.
+        widths: the outputs whose softplus is a width in units of the scale.
         kind: how its numbers are standardized.
         supports: the values for which it can be chosen.
     """
 
     make: Callable[[Parameters], Density]
     biases: tuple[float, ...]
+    widths: tuple[int, ...] = (1,)
     kind: Kind = "level"
     supports: tuple[Support, ...] = ("real", "positive", "count")
 
@@ -113,9 +116,11 @@ class HeadKind:
 HEADS: Mapping[str, HeadKind] = {
     "normal": HeadKind(_normal, (0.0, UNIT)),
     "student-t": HeadKind(_student_t, (0.0, UNIT, 3.0)),
-    "mixture": HeadKind(_mixture, (0.0, 0.0, 0.0, -0.5, 0.0, 0.5, UNIT - 1, UNIT, UNIT + 1)),
-    "log-normal": HeadKind(_log_normal, (0.0, UNIT), "log", ("positive",)),
-    "negative-binomial": HeadKind(_negative_binomial, (0.0, 0.0), "ratio", ("count",)),
+    "mixture": HeadKind(
+        _mixture, (0.0, 0.0, 0.0, -0.5, 0.0, 0.5, UNIT - 1, UNIT, UNIT + 1), (6, 7, 8)
+    ),
+    "log-normal": HeadKind(_log_normal, (0.0, UNIT), (1,), "log", ("positive",)),
+    "negative-binomial": HeadKind(_negative_binomial, (0.0, 0.0), (), "ratio", ("count",)),
 }
 BY_SUPPORT: Mapping[Support, str] = {
     "real": "student-t",
@@ -174,3 +179,10 @@ class DensityHead(nn.Module):
         """The density for features h (..., size) and lagged values (..., D, lags)."""
         outputs = self.linear(h).unflatten(-1, (self.num_channels, -1))
         return self.kind.make(Parameters(standard, (lagged * self.direct).sum(-1), outputs))
+
+    def set_width(self, channel: int, width: float) -> None:
+        """Let the widths of a channel begin at this multiple of the scale, and their like."""
+        bias = self.linear.bias.view(self.num_channels, -1)[channel]
+        for index in self.kind.widths:
+            wanted = width * F.softplus(torch.tensor(self.kind.biases[index])).item()
+            bias[index] = math.log(math.expm1(wanted))

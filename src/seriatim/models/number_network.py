@@ -30,6 +30,7 @@ from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, NumberSequences, Values
 from seriatim.errors import ConfigError
 from seriatim.models.density_heads import DensityHead, head_kind
+from seriatim.models.least_squares_start import start_from_least_squares
 from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.recurrent import RecurrentConfig
@@ -132,13 +133,14 @@ class NumberNetwork(SequenceModel):
         self.register_buffer("known_scale", torch.ones(num_known))
 
     def prepare_series(self, data: NumberSequences) -> None:
-        """Take what is usual in the training data: levels, scales, and known inputs."""
+        """Take from the training data usual levels, scales and known inputs, and linear effects."""
         self.scale.prepare(np.asarray(data.numbers), np.asarray(data.offsets))
         if data.known is not None:
             known = np.asarray(data.known)
             scale = known.std(0)
             self.known_mean.copy_(torch.from_numpy(known.mean(0)))
             self.known_scale.copy_(torch.from_numpy(np.where(scale > 0, scale, 1.0)))
+        start_from_least_squares(self.head, data, self._standardized)
 
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
@@ -157,9 +159,7 @@ class NumberNetwork(SequenceModel):
         moment: NumberInput = x
         y = self.scale.seen(moment.values)
         standard, scale = self.scale.fold(state.scale, y, lengths)
-        lagged, observed, recent = self._lagged(state.recent, y, lengths)
-        level, size = standard.level[..., None], standard.scale[..., None]
-        z = torch.where(observed, (lagged - level) / size, 0.0)
+        z, observed, recent = self._lagged(state.recent, y, standard, lengths)
         parts = [
             z.flatten(-2),
             observed.flatten(-2).to(z.dtype),
@@ -182,20 +182,32 @@ class NumberNetwork(SequenceModel):
         """The body under the name of the whole, so that its layers keep their names."""
         return {"": self.body}
 
+    @torch.no_grad()
+    def _standardized(self, x: Values) -> tuple[Tensor, Tensor, Standard, Values]:
+        """Series (B, L, D) from their beginning, as `start_from_least_squares` reads them."""
+        y, rows = self.scale.seen(x), x.numbers.shape[0]
+        standard, _ = self.scale.fold(self.scale.empty(rows), y, None)
+        shape = (rows, self.lags[-1], self.head.num_channels)
+        recent = Values.missing(shape, self.device, self.dtype)
+        z, observed, _ = self._lagged(recent, y, standard, None)
+        return z, observed, standard, y
+
     def _lagged(
-        self, recent: Values, y: Values, lengths: Tensor | None
+        self, recent: Values, y: Values, standard: Standard, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Values]:
-        """The lagged values (B, L, D, number of lags), whether observed, and the last M values."""
+        """z (B, L, D, number of lags), whether each was observed, and the last M values."""
         length, most = y.numbers.shape[1], self.lags[-1]
         seen = tree.map_leaves(lambda old, new: torch.cat([old, new], 1), recent, y)
         begins = [most + 1 - lag for lag in self.lags]
         numbers = torch.stack([seen.numbers[:, b : b + length] for b in begins], -1)
         observed = torch.stack([seen.is_observed[:, b : b + length] for b in begins], -1)
+        level, size = standard.level[..., None], standard.scale[..., None]
+        z = torch.where(observed, (numbers - level) / size, 0.0)
         if lengths is None:
-            return numbers, observed, tree.map_leaves(lambda t: t[:, -most:], seen)
+            return z, observed, tree.map_leaves(lambda t: t[:, -most:], seen)
         at = lengths.to(y.numbers.device)[:, None] + torch.arange(most, device=y.numbers.device)
         at = at[..., None].expand(-1, -1, y.numbers.shape[2])
-        return numbers, observed, tree.map_leaves(lambda t: t.gather(1, at), seen)
+        return z, observed, tree.map_leaves(lambda t: t.gather(1, at), seen)
 
 
 def _check(config: Any) -> None:
