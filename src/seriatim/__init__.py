@@ -19,6 +19,8 @@ from seriatim._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from seriatim.analysis.recorder import record as record
+    from seriatim.comparison.backtests import BacktestComparison as BacktestComparison
+    from seriatim.comparison.backtests import backtest as backtest
     from seriatim.comparison.entrants import Entrant as Entrant
     from seriatim.comparison.result import ModelComparison as ModelComparison
     from seriatim.comparison.runner import compare as compare
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from seriatim.models.options.recurrent import RNN as RNN
     from seriatim.models.options.registry import register as register
     from seriatim.models.options.transformer import Transformer as Transformer
+    from seriatim.tasks.backtest import Backtest as Backtest
     from seriatim.tasks.forecast import Forecast as Forecast
     from seriatim.tasks.forecaster import Forecaster as Forecaster
     from seriatim.tasks.inspection import inspect as inspect
@@ -127,10 +130,12 @@ __all__, __getattr__, __dir__ = attach(
         "tasks.translator": ["Translator"],
         "tasks.labeller": ["Labeller"],
         "tasks.forecast": ["Forecast"],
+        "tasks.backtest": ["Backtest"],
         "tasks.forecaster": ["Forecaster"],
         "tasks.inspection": ["inspect"],
         "tasks.precision": ["at_precision"],
         "tasks.registry": ["load"],
+        "comparison.backtests": ["BacktestComparison", "backtest"],
         "comparison.entrants": ["Entrant"],
         "comparison.result": ["ModelComparison"],
         "comparison.runner": ["compare"],

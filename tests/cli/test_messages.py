@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             2,
         ),
         ("fit TEXT OUT --optimizer adam2", "choose adamw or sgd; did you mean adamw?", 2),
-        ("fit TEXT OUT --task translate", "or label; did you mean translation?", 2),
+        ("fit TEXT OUT --task translate", "label or forecast; did you mean translation?", 2),
         # What is missing, and what is too much.
         ("score TEXT LM", "the model comes first: seriatim score LM ", 4),
         ("score LM ''", "score: an empty text was given in place of a file or folder", 2),

@@ -40,6 +40,18 @@ COMMANDS = {
         "Choose on normal data the surprisal above which events are anomalies.",
     ),
     "detect": ("seriatim.cli.detect:detect", "Say which events and sequences are anomalies."),
+    "forecast": (
+        "seriatim.cli.forecast:forecast",
+        "Predict the coming values of series, with bands, and draw them.",
+    ),
+    "backtest": (
+        "seriatim.cli.backtest:backtest",
+        "Compare models of series by what they would have predicted.",
+    ),
+    "impute": (
+        "seriatim.cli.forecast:impute",
+        "Fill the gaps of series, with bands.",
+    ),
     "translate": ("seriatim.cli.translate:translate", "Translate a file line by line."),
     "evaluate": ("seriatim.cli.translate:evaluate", "Compare translations with their references."),
     "label": ("seriatim.cli.label:label", "Label a file line by line."),

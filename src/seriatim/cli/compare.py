@@ -243,15 +243,28 @@ class _ModelSpec:
 
 
 def parse_models(text: str) -> "dict[str, Entrant]":
-    """`lstm,gru:hidden_size=512,symbols=bpe:500` as models by name.
+    """`lstm,gru:hidden_size=512,symbols=bpe:500` as models by name; see `parse_specs`."""
+    specs = parse_specs(text, "symbols")
+    return {name: _entrant(family, options) for name, family, options in specs}
+
+
+def parse_specs(
+    text: str, element: Literal["symbols", "numbers"]
+) -> list[tuple[str, str, dict[str, str]]]:
+    """`lstm,gru:hidden_size=512,dropout=0.1` as the name, the family and the options of each model.
 
     A piece with no colon before its first `=` is an option of the model before it. A family that
     occurs once is called by its name alone; one that occurs again, by its options too.
 
+    Args:
+        text: what was written.
+        element: what the models are of.
+
     Raises:
-        ConfigError: if there is no such model, option or value.
+        ConfigError: if there is no such model, or one occurs twice.
     """
     specs: list[_ModelSpec] = []
+    known = shell_families(element)
     for piece in text.split(","):
         head, _, rest = piece.strip().partition(":")
         if "=" in head:
@@ -259,21 +272,21 @@ def parse_models(text: str) -> "dict[str, Entrant]":
                 raise ConfigError(f"{piece!r} is an option without a model before it: {_SYNTAX}")
             specs[-1].add(piece.strip())
             continue
-        if head not in shell_families():
-            if any(word in shell_families() for word in head.split()):
+        if head not in known:
+            if any(word in known for word in head.split()):
                 raise ConfigError(f"{head!r} is no family: {_SYNTAX}")
-            raise ConfigError(unknown_model(head))
+            raise ConfigError(unknown_model(head, element))
         specs.append(_ModelSpec(head, {}, head))
         if rest:
             specs[-1].add(rest)
     families = [spec.family for spec in specs]
-    entrants: dict[str, Entrant] = {}
+    named: dict[str, tuple[str, str, dict[str, str]]] = {}
     for spec in specs:
         name = spec.family if families.count(spec.family) == 1 else spec.text
-        if name in entrants:
+        if name in named:
             raise ConfigError(f"{spec.text} occurs twice: leave one out, or change its options")
-        entrants[name] = _entrant(spec.family, spec.options)
-    return entrants
+        named[name] = name, spec.family, spec.options
+    return list(named.values())
 
 
 def _entrant(family: str, options: Mapping[str, str]) -> "Entrant":

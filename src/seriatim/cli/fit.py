@@ -13,6 +13,7 @@ from seriatim.cli.fit_request import (
     FitRequest,
     PairOptions,
     ReadingOptions,
+    SeriesColumns,
     Split,
     data_files,
 )
@@ -42,7 +43,7 @@ def fit(
     from_arpa: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
-    split: Split = (0.8, 0.1, 0.1),
+    split: Split | None = None,
     symbols: Annotated[str | None, Parameter(alias="-s", group=READING)] = None,
     min_count: Annotated[int | None, Parameter(group=READING)] = None,
     max_symbols: Annotated[int | None, Parameter(group=READING)] = None,
@@ -53,6 +54,7 @@ def fit(
     reading: ReadingOptions | None = None,
     task: str | None = None,
     pairs: PairOptions | None = None,
+    series: SeriesColumns | None = None,
     keep: KeepOptions | None = None,
     overwrite: Flag = False,
     verify: Flag = False,
@@ -69,7 +71,7 @@ def fit(
         data: a file (.txt, .jsonl, .csv, .tsv, .fasta, also .gz; .parquet) or a folder.
         out: the folder to save the model in; required.
         model: markov, autoregressive, rnn, lstm, gru or transformer; for the other tasks see
-            --task. [default: lstm]
+            --task. [default: lstm; ar for series]
         preset: a published model: classic is the transformer of Vaswani et al. 2017; zaremba-small
             and zaremba-medium are the lstm of Zaremba et al. 2014, with its training.
         init: the folder of a model to train further on new data, with its symbols and sizes.
@@ -84,6 +86,7 @@ def fit(
         test: the test data, for the final scores; without it and without --valid a part of the
             training data is split off.
         split: the fractions of training, validation and test where they are split off.
+            [default: 0.8 0.1 0.1; of series, 1 0 0, or 0.9 0.1 0 for networks]
         symbols: byte, char, word or bpe:N, or auto: what seriatim look advises; also bpe for a
             translator, whose default it is, and nfd for a labeller. [default: auto; char for a
             labeller]
@@ -94,7 +97,9 @@ def fit(
         task: language, a model of text; translation, from sources to targets: --model is then
             seq2seq, or transformer, lstm, gru or rnn for both encoder and decoder; label, a label
             for each sequence or element: --model is then lstm, gru, rnn or transformer, read in
-            both directions. [default: language; translation with --source and --target]
+            both directions; forecast, a model of series of numbers: --model is then naive,
+            seasonal-naive, drift, ar, var, linear-gaussian, hmm or a network. [default: language;
+            translation with --source and --target; forecast if the data are series]
         overwrite: replace a model in --out.
         verify: save nothing, but fit twice, once killed at a random instant and resumed, and
             compare both runs bit by bit.
@@ -111,7 +116,7 @@ def fit(
     if out is None:
         raise ConfigError("fit needs --out FOLDER: where to save the model")
     if symbols == "word" and init is None and from_arpa is None and task in (None, "language"):
-        is_whole = valid is not None or test is not None or split[0] == 1
+        is_whole = valid is not None or test is not None or (split or (0.8,))[0] == 1
         if is_whole and data is not None and max_symbols is None and processes is None:
             _begin_reading(data, sequences, files, reading, min_count or 1)
     use_threads(threads)
@@ -132,6 +137,7 @@ def fit(
         min_count=min_count,
         max_symbols=max_symbols,
         sequences=sequences,
+        series=(series or SeriesColumns()).options(None if pairs is None else pairs.target_column),
     )
     train, valid_files, test_files = data_files(
         (data, valid, test), files or FileOptions(), reading, pairs

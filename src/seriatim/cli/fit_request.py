@@ -4,9 +4,9 @@ Knows options; no model and no data.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -15,10 +15,14 @@ from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Sequences, Source
-    from seriatim.tasks.options import DataFiles, TaskOptions
+    from seriatim.tasks.options import DataFiles, SeriesOptions, TaskOptions
 
 READING = Group("Reading the data", sort_key=1)
 PAIRS = Group("Pairs", sort_key=2)
+SERIES = Group("Series", sort_key=3)
+_Several: TypeAlias = Annotated[
+    tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())
+]
 Split: TypeAlias = Annotated[
     tuple[float, float, float],
     Parameter(group=READING, negative_iterable=(), show_default="0.8 0.1 0.1"),
@@ -63,6 +67,48 @@ class ReadingOptions:
             encoding=files.encoding,
             skip_empty=self.skip_empty,
         )
+
+
+@Parameter(name="*", group=SERIES)
+@dataclass(frozen=True, kw_only=True)
+class SeriesColumns:
+    """Which columns of a table are what in series of numbers, and how its times are read.
+
+    Attributes:
+        id_column: the column that names the series of a row.
+            [default: unique_id, item_id, series_id or id]
+        time_column: the column of times. [default: ds, timestamp, date or time]
+        known: the columns of inputs that are known ahead, such as a price.
+        static: the columns that are constant in a series.
+        freq: the step between moments, such as h, 15min, D, W, MS or QS. [default: inferred]
+        time_zone: the zone of times that name none, in which days are counted.
+        time_format: how times are written, such as %d.%m.%Y. [default: as they look]
+        decimal: the sign before the fraction of a number. [default: as the numbers show it]
+        multivariate: the columns of a wide table are the channels of one series, as var takes them,
+            and not a series each.
+        density: the distribution of a network's next value: normal, student-t, mixture, log-normal
+            or negative-binomial; auto: as the values suggest.
+    """
+
+    id_column: str | None = None
+    time_column: str | None = None
+    known: _Several = ()
+    static: _Several = ()
+    freq: str | None = None
+    time_zone: str | None = None
+    time_format: str | None = None
+    decimal: Literal[".", ","] | None = None
+    multivariate: Flag = False
+    density: str = "auto"
+
+    def options(self, target_column: str | None) -> "SeriesOptions":
+        """These for a task; the columns of values are separated by commas."""
+        from seriatim.tasks.options import SeriesOptions
+
+        names = {f.name: getattr(self, f.name) for f in fields(self)}
+        names["multivariate"] = self.multivariate or None
+        target = () if target_column is None else tuple(target_column.split(","))
+        return SeriesOptions(target=target, **names)
 
 
 @Parameter(name="*", group=PAIRS)
@@ -146,7 +192,8 @@ class FitRequest:
         train: the files of training data.
         valid: the files of validation data; None: split off.
         test: the files of test data; None: split off, or none.
-        split: the fractions of training, validation and test where they are split off.
+        split: the fractions of training, validation and test where they are split off; None: the
+            usual ones of the task.
         training: the training options that were given, by name.
         allow_unknown: whether data most of whose symbols --init does not know is taken.
         full_scores: whether all validation and test data are scored, not a sample.
@@ -163,7 +210,7 @@ class FitRequest:
     train: "DataFiles"
     valid: "DataFiles | None"
     test: "DataFiles | None"
-    split: tuple[float, float, float]
+    split: tuple[float, float, float] | None
     training: Mapping[str, Any]
     allow_unknown: bool
     full_scores: bool

@@ -21,7 +21,7 @@ from seriatim.report.terminal import format_duration
 
 if TYPE_CHECKING:
     from seriatim.tasks.base import AnyTask
-    from seriatim.tasks.options import DataFiles
+    from seriatim.tasks.options import DataFiles, TaskOptions
 
 
 def run_fit(request: FitRequest, folder: RunFolder) -> None:
@@ -98,6 +98,8 @@ def recognized(request: FitRequest) -> FitRequest:
     from seriatim.train.distributed import current
 
     train, options = request.train, request.options
+    if request.task is None and request.init is None and _says_series(options):
+        return replace(request, task="forecast")
     says_text = options.sequences or options.model in families().keys() - LABELLER_DEFAULTS.keys()
     is_said = request.task or request.init or says_text or train.is_read_as_text or train.target
     if is_said or train.data is None:
@@ -128,6 +130,17 @@ def recognized(request: FitRequest) -> FitRequest:
     return replace(request, task=found.task)
 
 
+def _says_series(options: "TaskOptions") -> bool:
+    """Whether an option says that the data are series: a family of numbers only, or a column."""
+    from seriatim.models.options.registry import families
+    from seriatim.tasks.options import SeriesOptions
+
+    of_numbers = families("numbers").keys() - families().keys()
+    return options.model in of_numbers or options.series != SeriesOptions(
+        target=options.series.target
+    )
+
+
 def _with_columns(part: "DataFiles", names: tuple[str | None, str | None]) -> "DataFiles":
     return replace(part, source_column=names[0], target_column=names[1])
 
@@ -146,7 +159,7 @@ def _check_finished(
         train,
         valid=valid,
         test=test,
-        split=request.split,
+        **_given_split(request),
         options=request.training,
         allow_changed_data=folder.options.allow_changed_data,
     )
@@ -198,7 +211,7 @@ def _fit_and_save(
                 train,
                 valid=valid,
                 test=test,
-                split=request.split,
+                **_given_split(request),
                 options=request.training,
                 callbacks=replace(callbacks, began=began, reserve=_reserve(began)),
                 checkpoints=folder.checkpoints(),
@@ -220,6 +233,10 @@ def _fit_and_save(
     folder.end(task.training, reporter)
     reporter.done()
     return out
+
+
+def _given_split(request: FitRequest) -> dict[str, Any]:
+    return {} if request.split is None else {"split": request.split}
 
 
 def _reserve(began: float) -> float:

@@ -15,6 +15,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Literal,
     TypeAlias,
     TypeVar,
     get_args,
@@ -84,14 +85,16 @@ def split_options(options: Mapping[str, Any]) -> tuple[Options, Options]:
     )
 
 
-def shell_families() -> dict[str, type[ModelConfig]]:
+def shell_families(
+    element: Literal["symbols", "numbers"] = "symbols",
+) -> dict[str, type[ModelConfig]]:
     """The families that a command line can describe.
 
     Those with a class of the user's own, such as a cell, only once there is one (`--classes`).
     """
     return {
         name: config
-        for name, config in families().items()
+        for name, config in families(element).items()
         if has_classes() or not any(hint is type for hint in _hints(config).values())
     }
 
@@ -114,7 +117,7 @@ def described(cls: type) -> dict[str, str]:
 def _model_options() -> Mapping[str, Any]:
     """Every option of every family: its type, its help, and whose it is."""
     owners: dict[str, dict[str, Field[Any]]] = {}
-    known = {**shell_families(), **PAIR_FAMILIES}
+    known = {**shell_families(), **shell_families("numbers"), **PAIR_FAMILIES}
     for family, config in known.items():
         hints = _hints(config)
         for f in fields(config):  # type: ignore[arg-type]
@@ -128,7 +131,10 @@ def _model_options() -> Mapping[str, Any]:
         # The one that says what holds without a default, where a family has none.
         text = next((text for text in texts if "None: " in text), texts[0])
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
-        options[name] = _option(name, _hints(config)[name], text, by_family, group)
+        hints = [_hints(known[family])[name] for family in by_family]
+        # Words that mean something to one family only: read as text, and checked by the family.
+        hint = hints[0] if all(hint == hints[0] for hint in hints) else str
+        options[name] = _option(name, hint, text, by_family, group)
     return options
 
 
@@ -176,7 +182,12 @@ def _help(name: str, text: str, *, has_default: bool) -> str:
 
 @cache
 def _option_names() -> frozenset[str]:
-    classes = [*families().values(), *PAIR_FAMILIES.values(), TrainingOptions]
+    classes = [
+        *families().values(),
+        *families("numbers").values(),
+        *PAIR_FAMILIES.values(),
+        TrainingOptions,
+    ]
     return frozenset(f.name for cls in classes for f in fields(cls))
 
 

@@ -48,7 +48,7 @@ TENTHS = tuple(round(0.1 * i, 1) for i in range(1, 10))  # of wQL
 INTERVALS = (50, 80, 90)
 
 
-class Fitted(Protocol):
+class FittedSeries(Protocol):
     """A fitted forecaster, as a backtest uses it."""
 
     @property
@@ -184,7 +184,7 @@ class Backtest(ColumnTable):
 
 
 def run_backtest(
-    fit: Callable[[GivenSeries], Fitted],
+    fit: Callable[[GivenSeries], FittedSeries],
     given: GivenSeries,
     horizon: int,
     *,

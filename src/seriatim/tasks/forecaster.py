@@ -26,7 +26,7 @@ from seriatim.models.build import build_number_model
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
-from seriatim.tasks.base import Log, Task, not_fitted
+from seriatim.tasks.base import Log, Options, Task, not_fitted
 from seriatim.tasks.forecaster_config import (
     KnownSeries,
     SavedForecaster,
@@ -50,7 +50,7 @@ from seriatim.tasks.forecaster_states import stand_at_end
 from seriatim.tasks.forecaster_text import forecaster_rows
 from seriatim.tasks.forecaster_use import SeriesUser
 from seriatim.tasks.language_defaults import suited_options
-from seriatim.tasks.options import PAIR_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.options import DataFiles, TaskOptions, refuse
 from seriatim.tasks.own_module import config_of
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import NOUNS
@@ -183,7 +183,7 @@ class Forecaster(
         epochs: float | None = None,
         minutes: float | None = None,
         seed: int | None = None,
-        options: TrainingOptions | Mapping[str, Any] | None = None,
+        options: Options | None = None,
         callbacks: Callbacks | None = None,
         checkpoints: "CheckpointFolder" = None,
         resume: bool = False,
@@ -234,6 +234,28 @@ class Forecaster(
             allow_unknown=allow_unknown,
         )
 
+    def check_same_run(
+        self,
+        finished: Path,
+        train: Data,
+        *,
+        valid: Data | None = None,
+        test: Data | None = None,
+        split: Fractions | None = None,
+        options: Options | None = None,
+        allow_changed_data: bool = False,
+    ) -> None:
+        """Refuse a finished run that is another one; see `Task.check_same_run`."""
+        super().check_same_run(
+            finished,
+            train,
+            valid=valid,
+            test=test,
+            split=self._default_split() if split is None else split,
+            options=options,
+            allow_changed_data=allow_changed_data,
+        )
+
     def _forget(self) -> None:
         """Be as before the first fit."""
         self.model, self.series, self._memory = None, None, None
@@ -251,10 +273,11 @@ class Forecaster(
         )
 
     def _default_split(self) -> Fractions:
-        return (1.0, 0.0, 0.0) if self._is_closed_form() else (0.9, 0.1, 0.0)
+        return (1.0, 0.0, 0.0) if self.is_fitted_at_once else (0.9, 0.1, 0.0)
 
-    def _is_closed_form(self) -> bool:
-        """Whether the model is fitted without the training loop."""
+    @property
+    def is_fitted_at_once(self) -> bool:
+        """Whether the model is fitted without the training loop, by least squares or the like."""
         if self.model is not None or self._module is not None:
             return isinstance(self.model or self._module, FitsSeries)
         with torch.device("meta"):
@@ -268,11 +291,15 @@ class Forecaster(
 
     def open_files(self, files: DataFiles) -> GivenSeries:
         """The series in a file; see `Task.open_files`."""
-        refuse(files, (*PAIR_FIELDS, "field", "skip_empty"), self.noun)
+        refuse(files, ("source", "target", "source_column", "field", "skip_empty"), self.noun)
         if files.data is None:
             raise ConfigError("a forecaster needs a file of series: give one")
         return open_part(
-            files.data, self.reading, self.series, format=files.format, encoding=files.encoding
+            files.data,
+            self.reading,
+            self.series,
+            format=files.format,
+            encoding=None if files.encoding == "utf-8" else files.encoding,  # found by itself
         )
 
     def _open_training(self, data: Data) -> GivenSeries:

@@ -18,7 +18,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
-from seriatim.tasks.backtest import Backtest, Fitted, run_backtest
+from seriatim.tasks.backtest import Backtest, FittedSeries, run_backtest
 from seriatim.tasks.backtest_cutoffs import place_cutoffs
 from seriatim.tasks.forecast import Forecast, quantiles_of
 from seriatim.tasks.forecaster_config import KnownSeries, SeriesReading
@@ -39,6 +39,7 @@ from seriatim.tasks.forecaster_states import Standing, begin, follow, replaced, 
 from seriatim.train.callbacks.callbacks import Callbacks
 
 if TYPE_CHECKING:
+    from seriatim.tasks.forecaster_gaps import Imputed
     from seriatim.tasks.series_stream import SeriesStream
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -242,7 +243,7 @@ class SeriesUser(ABC):
         is_kept = self.model is not None and not every
         budget = {"steps": steps, "minutes": minutes}
 
-        def fit(part: GivenSeries) -> Fitted:
+        def fit(part: GivenSeries) -> FittedSeries:
             if is_kept:
                 return self
             copy = self._anew()
@@ -286,6 +287,34 @@ class SeriesUser(ABC):
                     "values that it was not fitted to, or backtest one that is not fitted",
                 )
         return ()
+
+    @checked_arguments
+    def impute(
+        self,
+        data: Data,
+        *,
+        quantiles: Sequence[float] = QUANTILES,
+        level: float | Sequence[float] | None = None,
+        only_missing: bool = False,
+    ) -> "Imputed":
+        """Series with their gaps filled: the distribution of each missing value given all others.
+
+        A model that cannot look ahead, such as a network, fills gaps by what came before them;
+        `notes` of the result says so.
+
+        Args:
+            data: what `fit` takes.
+            quantiles, level: as of `predict`.
+            only_missing: whether moments without a gap are left out.
+        """
+        from seriatim.tasks.forecaster_gaps import impute_series
+
+        given = self._open(data)
+        levels, columns = quantiles_of(quantiles, level)
+        index = self.numbers_of(given.ids)
+        return impute_series(
+            self._fitted(), given, index, levels, columns, only_missing=only_missing
+        )
 
     # ---- new values -----------------------------------------------------------------------------
 

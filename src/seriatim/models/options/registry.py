@@ -60,6 +60,16 @@ _OTHER_NAMES = {
     **dict.fromkeys(("encoder-decoder", "s2s"), "seq2seq"),
 }
 
+_OTHER_NAMES_OF_SERIES = {
+    **dict.fromkeys(("arima", "autoarima", "auto-arima", "sarima", "ardl"), "ar"),
+    **dict.fromkeys(("snaive", "seasonalnaive", "seasonal_naive"), "seasonal-naive"),
+    **dict.fromkeys(("randomwalk", "random-walk", "last"), "naive"),
+    **dict.fromkeys(("kalman", "ets", "local-level", "structural", "ucm"), "linear-gaussian"),
+    **dict.fromkeys(("deepar",), "lstm"),
+    **dict.fromkeys(("dlinear", "nlinear", "linear"), "ar"),
+    **dict.fromkeys(("tft", "chronos", "patchtst", "attention"), "transformer"),
+}
+
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -155,19 +165,24 @@ def configure_encoder(kind: str, options: Mapping[str, Any] | None = None) -> En
     return _checked(EncoderConfig, f"the {kind} encoder", chosen)
 
 
-def unknown_model(family: str) -> str:
-    """The sentence that refuses the name of a family."""
-    if family in FAMILIES:  # asked where it is no choice
-        return (
-            f"{family} is a model of numbers in time, and symbols are modelled here: choose from "
-            f"{', '.join(families())}"
-        )
-    suggestion = did_you_mean(family, {**families(), **PAIR_FAMILIES})
+def unknown_model(family: str, element: Literal["symbols", "numbers"] = "symbols") -> str:
+    """The sentence that refuses the name of a family where models of an element are asked for."""
+    choices = families(element)
+    if family in {**FAMILIES, **own_families()}:  # asked where it is no choice
+        what = {
+            "symbols": "a model of numbers in time, and symbols are modelled here",
+            "numbers": "a model of symbols, and numbers in time are modelled here",
+        }[element]
+        return f"{family} is {what}: choose from {', '.join(choices)}"
+    pairs = PAIR_FAMILIES if element == "symbols" else {}
+    suggestion = did_you_mean(family, {**choices, **pairs})
     plain = family.lower().replace("_", "-")
-    meant = plain if plain in families() else _OTHER_NAMES.get(plain)
+    meant = plain if plain in choices else _OTHER_NAMES.get(plain)
+    if element == "numbers":
+        meant = plain if plain in choices else _OTHER_NAMES_OF_SERIES.get(plain)
     if meant is not None:
         suggestion = f"; did you mean {meant}?"
-    return f"no such model {family!r}{suggestion or '; choose from ' + ', '.join(families())}"
+    return f"no such model {family!r}{suggestion or '; choose from ' + ', '.join(choices)}"
 
 
 def _checked(config: type[Config], owner: str, options: Mapping[str, Any]) -> Config:
