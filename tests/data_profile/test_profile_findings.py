@@ -135,9 +135,11 @@ def test_unbalanced_labels_and_other_files_are_reported(tmp_path: Path) -> None:
 def test_gaps_and_numbers_are_reported(tmp_path: Path) -> None:
     rows = "".join(f"{1958 + i},{'' if i % 9 == 0 else 316.1 + i}\n" for i in range(60))
     report = look_at(tmp_path / "a.csv", "date,co2\n" + rows)
-    assert says(report, "'co2' has no value in 7 of the first 60") == "warning"
-    assert says(report, "The data is numbers") == "error"
-    assert report.command is None
+    assert says(report, "7 values (11.7%) are missing") == "note"
+    as_text = look(tmp_path / "a.csv", sequences="document")
+    assert says(as_text, "'co2' has no value in 7 of the first 60") == "warning"
+    assert says(as_text, "The data is numbers", "--task forecast") == "error"
+    assert as_text.command is None
 
 
 @pytest.mark.slow
@@ -148,7 +150,7 @@ def test_gaps_and_numbers_are_reported(tmp_path: Path) -> None:
         ("novels/Stevenson_Treasure_1883.txt", None, ("CRLF",)),
         ("blns/blns.txt", None, ("742 lines by LF", "count 752")),
         ("wikitext-2/valid.txt", None, ("Of 3,760 lines, 1,299 are blank", "<eos>")),
-        ("statsmodels-series/co2.csv", None, ("'co2' has no value in 59",)),
+        ("statsmodels-series/co2.csv", None, ("59 values (2.6%) are missing",)),
         ("names", None, ("Russian", "129 times as many as Vietnamese")),
         ("names", None, ("repeat another",)),
         (

@@ -28,6 +28,10 @@ def look(
     sequence_column: Annotated[str | None, Parameter(group=READING)] = None,
     order_column: Annotated[str | None, Parameter(group=READING)] = None,
     encoding: Annotated[str | None, Parameter(group=READING)] = None,
+    id_column: Annotated[str | None, Parameter(group=READING)] = None,
+    time_column: Annotated[str | None, Parameter(group=READING)] = None,
+    target_column: Annotated[str | None, Parameter(group=READING)] = None,
+    freq: Annotated[str | None, Parameter(group=READING)] = None,
     megabytes: float = 32.0,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     threads: int | None = None,
@@ -52,6 +56,11 @@ def look(
             per row.
         order_column: the column by which the events of a sequence are sorted.
         encoding: the encoding of the files. [default: detected from their bytes]
+        id_column: the column that names the series of a row, in tables of numbers in time.
+            [default: found by its name]
+        time_column: the column of times. [default: found by its name]
+        target_column: the column of values. [default: found by its name]
+        freq: the step between moments: h, 15min, D, W, MS ... [default: inferred]
         megabytes: the size of the sample that is taken of larger data, in megabytes.
         out: an .html file to write the report to as well (needs seriatim[report]).
         threads: the number of processor threads. [default: what suits the model]
@@ -80,6 +89,10 @@ def look(
         encoding=encoding,
         megabytes=megabytes,
         say=reporter.counted,
+        id_column=id_column,
+        time_column=time_column,
+        target_column=target_column,
+        freq=freq,
     )
     if out is not None:
         reporter.doing("drawing the page")

@@ -59,7 +59,10 @@ def advise(profile: DataProfile) -> Advice:
     """Draw conclusions from the figures."""
     kind = profile.train.kind
     if kind.name == "numbers":
-        return Advice(reasons=("seriatim has no models of numbers yet",))
+        return Advice(
+            "forecast",
+            reasons=("task: forecast, since the data are numbers; look at one file alone",),
+        )
     if kind.task is None:
         return Advice(reasons=("convert the data first, as the findings say",))
     if kind.name == "pairs":

@@ -313,7 +313,7 @@ def _columns(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
             "error",
             "The data is numbers: a model of symbols would treat each distinct number as an "
             "unrelated symbol.",
-            "Discretize the numbers into a few classes, and pass those as events.",
+            "Forecast them (--task forecast), or discretize them into a few classes, as events.",
         )
     if part.kind.name == "json":
         yield Finding(

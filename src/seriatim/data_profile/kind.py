@@ -17,6 +17,7 @@ from typing import Any
 
 from seriatim.data import fasta, tables, tagged
 from seriatim.data.files import path_suffix, read_blocks, split_lines
+from seriatim.data.series.column_roles import TIME_NAMES, VALUE_NAMES
 from seriatim.errors import ConfigError, DataError
 
 # The tasks of kinds that are not modelled as text; None: there is none yet.
@@ -24,7 +25,7 @@ _TASKS: Mapping[str, str | None] = {
     "pairs": "translation",
     "labelled": "label",
     "tagged": "label",
-    "numbers": None,
+    "numbers": "forecast",
     "json": None,
 }
 
@@ -299,6 +300,8 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
             return _labelled(by_name[source], by_name["label"], columns, has_header)
     text = [c for c in columns if c.numbers < 0.5 and c.distinct]
     numeric = [c for c in columns if c.numbers >= 0.5]
+    if _is_long_series(by_name):
+        return DataKind("numbers", "a table with a value of a series in each row", {}, columns)
     if numeric and all(_TIME_NAMES.search(c.name) for c in text):
         names = ", ".join(c.name for c in numeric[:4])
         return DataKind(
@@ -330,6 +333,14 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         options["symbols"] = "word"
     return DataKind("documents", f"a table with its text in {best.name!r}, one sequence per record",
                 options=options, columns=columns)  # fmt: skip
+
+
+def _is_long_series(by_name: Mapping[str, Column]) -> bool:
+    """Whether a table has times and values under the names that they have in tables of series."""
+    values = [by_name[name] for name in VALUE_NAMES if name in by_name]
+    times = [by_name[name] for name in TIME_NAMES if name in by_name]
+    is_text = any(name in by_name for name in ("text", "sentence"))
+    return bool(times) and any(c.numbers >= 0.5 for c in values) and not is_text
 
 
 def _are_two_sides(texts: list[Column]) -> bool:

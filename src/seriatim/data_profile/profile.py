@@ -4,10 +4,11 @@ st.look("data.txt")          # prints a report
 st.look("data.txt").to_json()
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
+from typing import Any
 
 from seriatim.core.records import Json
 from seriatim.core.validation import checked_arguments
@@ -18,7 +19,9 @@ from seriatim.data_profile.examine import MEGABYTES, examine
 from seriatim.data_profile.findings import Finding, list_findings
 from seriatim.data_profile.page import report_page
 from seriatim.data_profile.parts import Data
+from seriatim.data_profile.recognize import are_series
 from seriatim.data_profile.result import DataPart, DataProfile, ProfileReading
+from seriatim.data_profile.series_report import SeriesReport, look_at_series
 from seriatim.data_profile.text import report_text
 from seriatim.data_profile.text_facts import (
     TextFacts,
@@ -97,7 +100,7 @@ class DataReport:
 
 @checked_arguments
 def look(
-    data: Data,
+    data: Data | Any,
     *,
     valid: Data | None = None,
     test: Data | None = None,
@@ -112,11 +115,15 @@ def look(
     encoding: str | None = None,
     megabytes: float = MEGABYTES,
     say: Callable[[str], None] | None = None,
-) -> DataReport:
+    id_column: str | None = None,
+    time_column: str | None = None,
+    target_column: str | Sequence[str] | None = None,
+    freq: str | None = None,
+) -> DataReport | SeriesReport:
     """Look at data before training on it.
 
     Args:
-        data: a path, a `Source`, or texts.
+        data: a path, a `Source`, texts, or whatever `open_series` takes.
         valid, test: the other parts, if they exist: they are searched for text of training.
         target: a file of targets, line by line with the data, which is then sources.
         split: the fractions by which fit would split the data.
@@ -125,11 +132,25 @@ def look(
         encoding: the encoding of the files; None: detected from their bytes.
         megabytes: the size of the sample of larger data.
         say: callback that receives log messages.
+        id_column, time_column, target_column, freq: of series of numbers, as in `open_series`;
+            one of them says that the data are such.
 
     Raises:
         ConfigError: options that do not fit the data.
         DataError: there is no such file, or it is empty or no text.
     """
+    options = {
+        "id-column": id_column,
+        "time-column": time_column,
+        "target-column": target_column,
+        "freq": freq,
+        "format": format,
+        "encoding": encoding,
+    }
+    of_series = any((id_column, time_column, target_column, freq))
+    says_text = any((valid, test, target, sequences, field, column, sequence_column, order_column))
+    if of_series or (not says_text and are_series(data, format, encoding)):
+        return look_at_series(data, options, say)
     reading = ProfileReading(
         target, sequences, format, field, column, sequence_column, order_column, encoding
     )

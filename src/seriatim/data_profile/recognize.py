@@ -5,12 +5,17 @@ Knows formats and columns; no symbols or models.
 """
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from seriatim.data import tables, tagged
-from seriatim.data.files import path_suffix
+from seriatim.data.files import check_encoding, path_suffix
+from seriatim.data.frames import frame_columns, is_frame
+from seriatim.data.series.opening import encoding_of
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
+
+_TEXTS = frozenset(("text", "sentence", "document", "label", "source"))  # columns of other tasks
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,42 @@ def recognize_task(
         kind.options.get("target-column"),
         tuple(column.name for column in kind.columns),
     )
+
+
+def looks_like_series(path: Path, *, format: str | None, encoding: str) -> bool:
+    """Whether a file holds series of numbers, by its columns or its lines.
+
+    Args:
+        path: the file.
+        format: the format of the file; None: by its name.
+        encoding: the encoding of the file.
+    """
+    name = (format or "").lower() or tables.SUFFIXES.get(path_suffix(path), "text")
+    if not path.is_file() or name in ("fasta", "conll"):
+        return False
+    try:
+        return detect_kind([path], [name], encoding, {}).name == "numbers"
+    except SeriatimError:  # reading it says what is wrong
+        return False
+
+
+def are_series(data: object, format: str | None, encoding: str | None) -> bool:
+    """Whether data are series of numbers: a file, a data frame, an array or a list of numbers."""
+    if isinstance(data, (str, PathLike)):
+        path = Path(data)
+        if not path.is_file():
+            return False
+        try:
+            found = encoding or encoding_of(path)
+            check_encoding(found)
+        except SeriatimError:  # reading it says what is wrong
+            return False
+        return looks_like_series(path, format=format, encoding=found)
+    if is_frame(data):
+        return bool({name.strip().lower() for name in frame_columns(data)}.isdisjoint(_TEXTS))
+    if isinstance(data, (list, tuple)):
+        return bool(data) and all(isinstance(x, (int, float)) or x is None for x in data[:100])
+    return hasattr(data, "dtype")
 
 
 def _of_chosen_column(kind: DataKind, name: str) -> RecognizedTask:

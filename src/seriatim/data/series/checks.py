@@ -4,6 +4,7 @@ Knows collections; no models.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
             shown = f"{level:g}"
             meant = f"; for {level:g} % give {level / 100:g}" if 1 < level < 100 else ""
             raise ConfigError(f"a quantile of {shown} is not between 0 and 1{meant}")
-    for one, other in zip(levels, levels[1:], strict=False):
+    for one, other in pairwise(levels):
         if one == other:
             raise ConfigError(f"the quantile {one:g} is given twice: give it once")
     return tuple(levels)

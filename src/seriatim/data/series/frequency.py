@@ -41,9 +41,9 @@ _WORDS = {
     **dict.fromkeys(("year", "years", "yearly", "annual", "a", "as", "ae"), "Y"),
 }
 _NAME = re.compile(r"(\d*)\s*([A-Za-z]+)(-[A-Za-z]{3})?")
-_PLAIN = {"h": "an hour", "D": "a day", "B": "a business day", "W": "a week", "M": "a month"}
-_PLAIN |= {"Q": "a quarter", "Y": "a year", "min": "a minute", "s": "a second"}
-_IN_SECONDS_A_MINUTE = 60
+_NOUNS = {"h": "hour", "min": "minute", "s": "second", "ms": "millisecond", "us": "microsecond"}
+_NOUNS |= {"D": "day", "B": "business day", "W": "week", "M": "month", "Q": "quarter", "Y": "year"}
+_NOUNS |= {"ns": "nanosecond"}
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,23 @@ class Frequency:
             return whole // self.count if whole % self.count == 0 else 1
         return 1
 
-    def phrase(self) -> str:
-        """The step for people: `an hour`, `15 minutes`, `a week (W-SUN)`."""
+    @property
+    def noun(self) -> str:
+        """The step after "every": `hour`, `15 minutes`, `week (W-SUN)`, or a whole number."""
         match = _NAME.fullmatch(self.name)
         if match is None:
-            return "1" if self.count == 1 else f"{self.count}"
-        number, unit = match[1], match[2].removesuffix("S").removesuffix("E")
-        unit = unit or match[2]
-        if unit in _PLAIN and not number:
-            return _PLAIN[unit] + (f" ({self.name})" if match[3] else "")
-        word = _PLAIN[unit].split(" ", 1)[1] if unit in _PLAIN else unit
-        return f"{number or 1} {word}s" if unit in _PLAIN else self.name
+            return self.name
+        unit = match[2] if match[2] in _NOUNS else match[2].removesuffix("S").removesuffix("E")
+        if unit not in _NOUNS:
+            return self.name
+        anchor = f" ({self.name})" if match[3] else ""
+        return f"{match[1]} {_NOUNS[unit]}s{anchor}" if match[1] else f"{_NOUNS[unit]}{anchor}"
+
+    def phrase(self) -> str:
+        """The step after "of": `an hour`, `15 minutes`, `a week (W-SUN)`, or a whole number."""
+        if self.noun[0].isdecimal():
+            return self.noun
+        return f"an {self.noun}" if self.noun.startswith("hour") else f"a {self.noun}"
 
     def steps(self, start: Moments, times: Moments) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """How many steps times come after starts, and whether it is a whole number of them."""

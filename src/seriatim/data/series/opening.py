@@ -109,7 +109,7 @@ def read_table(data: Any, format: str | None = None, encoding: str | None = None
             check_encoding(encoding)
         if path.is_dir():
             raise DataError(f"{path} is a folder: give one file of series")
-        return read_file(path, format, encoding or _encoding_of(path))
+        return read_file(path, format, encoding or encoding_of(path))
     if isinstance(data, Mapping):
         return read_mapping(data)
     if is_frame(data) or hasattr(data, "to_frame"):
@@ -122,7 +122,8 @@ def read_table(data: Any, format: str | None = None, encoding: str | None = None
     return read_arrays(data)
 
 
-def _encoding_of(path: Path) -> str:
+def encoding_of(path: Path) -> str:
+    """The encoding of a file, by its first bytes: UTF-8 unless they are not."""
     with open_bytes(path) as file:
         head = file.read(_SAMPLE_BYTES)
     try:

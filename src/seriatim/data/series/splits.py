@@ -13,7 +13,7 @@ from seriatim.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class SeriesPart:
+class SeriesWindow:
     """A window of time.
 
     Attributes:
@@ -43,8 +43,8 @@ class SeriesSplit:
     """
 
     train: SeriesCollection
-    valid: SeriesPart | None
-    test: SeriesPart | None
+    valid: SeriesWindow | None
+    test: SeriesWindow | None
 
 
 def split_by_time(
@@ -113,10 +113,10 @@ def _part(
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
     name: str,
-) -> SeriesPart:
+) -> SeriesWindow:
     if not (ends > begins).any():
         raise DataError(f"{series.origin.name}: the {name} window has no moment: make it larger")
     kept = np.flatnonzero(ends)
     numbers = {known: i for i, known in enumerate(train.ids)}
     in_train = np.array([numbers.get(series.ids[i], -1) for i in kept], np.int64)
-    return SeriesPart(series.head(ends), np.minimum(begins, ends)[kept], in_train)
+    return SeriesWindow(series.head(ends), np.minimum(begins, ends)[kept], in_train)
