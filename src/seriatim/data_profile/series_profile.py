@@ -238,7 +238,8 @@ def _seasons(series: SeriesCollection) -> SeasonFacts:
 
 
 def _naive(series: SeriesCollection, season: int) -> NaiveErrors:
-    last, seasonal = [], []
+    last: list[float] = []
+    seasonal: list[float] = []
     for _, values in series:
         spread = np.nanmean(np.abs(values - np.nanmean(values)))
         if spread == 0:

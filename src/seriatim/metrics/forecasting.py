@@ -235,10 +235,10 @@ def crps_normal(y: ArrayLike, mean: ArrayLike, scale: ArrayLike) -> Floats:
     apart, scale = np.broadcast_arrays(_floats(y) - _floats(mean), _floats(scale))
     z = _ratio(apart, scale)
     finite = np.where(np.isinf(z), 0.0, z)
-    cdf = torch.special.ndtr(torch.from_numpy(np.array(finite))).numpy()
+    cdf: Floats = torch.special.ndtr(torch.from_numpy(np.array(finite))).numpy()
     density = np.exp(-0.5 * np.square(finite)) / math.sqrt(2 * math.pi)
     inside = scale * (finite * (2 * cdf - 1) + 2 * density - 1 / math.sqrt(math.pi))
-    return np.where(scale == 0, np.abs(apart), inside)
+    return np.asarray(np.where(scale == 0, np.abs(apart), inside), np.float64)
 
 
 def log_score(log_probs: ArrayLike, num_observed: ArrayLike | None = None) -> float:

@@ -271,7 +271,7 @@ def infer_frequency(instants: Moments, local: Moments, is_first: NDArray[np.bool
             return on_calendar
         days: Any = np.diff(_days(local).astype(np.int64))[follows]
         return _of_differences(days, lambda size: _of_days(size, local))
-    apart: NDArray[np.int64] = np.diff(instants.astype(np.int64))[follows]
+    apart: Any = np.diff(instants.astype(np.int64))[follows]
     return _of_differences(apart, _of_nanoseconds)
 
 
