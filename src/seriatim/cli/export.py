@@ -65,19 +65,18 @@ def _arpa(model: Path, out: Path) -> None:
 def _ctranslate2(model: Path, out: Path) -> None:
     from seriatim.export.ctranslate2 import translator_to_ctranslate2
     from seriatim.export.ctranslate2_generator import language_model_to_ctranslate2
+    from seriatim.tasks import storage
     from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.registry import load, load_as
+    from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
-    source = load(model, device="cpu")
-    if isinstance(source, LanguageModel):
-        difference = language_model_to_ctranslate2(source, out)
-        print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
+    needed = "export --to ctranslate2"
+    if storage.read_header(model).task == LanguageModel.name:
+        difference = language_model_to_ctranslate2(load_as(LanguageModel, model, needed), out)
         print("a prompt may be as long as the model's context; what is generated may be longer")
     else:
-        translator = load_as(Translator, model, "export --to ctranslate2")
-        difference = translator_to_ctranslate2(translator, out)
-        print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
+        difference = translator_to_ctranslate2(load_as(Translator, model, needed), out)
+    print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
 
 
 def _huggingface(model: Path, out: Path) -> None:
@@ -94,17 +93,20 @@ def _onnx(model: Path, out: Path) -> None:
     from seriatim.export.onnx import language_model_to_onnx
     from seriatim.export.onnx_labeller import labeller_to_onnx
     from seriatim.export.onnx_translator import translator_to_onnx
+    from seriatim.tasks import storage
     from seriatim.tasks.labeller import Labeller
-    from seriatim.tasks.registry import load
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
     from seriatim.tasks.translator import Translator
 
-    source = load(model, device="cpu")
-    if isinstance(source, Translator):
-        difference = translator_to_onnx(source, out)
-    elif isinstance(source, Labeller):
-        difference = labeller_to_onnx(source, out)
+    needed = "export --to onnx"
+    task = storage.read_header(model).task
+    if task == Translator.name:
+        difference = translator_to_onnx(load_as(Translator, model, needed), out)
+    elif task == Labeller.name:
+        difference = labeller_to_onnx(load_as(Labeller, model, needed), out)
     else:
-        difference = language_model_to_onnx(source, out)
+        difference = language_model_to_onnx(load_as(LanguageModel, model, needed), out)
     print(f"onnxruntime agrees with the model to {difference:.1g} nats")
 
 

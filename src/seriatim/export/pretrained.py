@@ -14,6 +14,7 @@ from seriatim.tasks.hub import Hub, fetch_folder
 from seriatim.tasks.registry import load
 
 if TYPE_CHECKING:
+    from seriatim.tasks.forecaster import Forecaster
     from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.translator import Translator
@@ -26,7 +27,7 @@ def from_pretrained(
     classes: Iterable[type] = (),
     device: str | None = None,
     hub: Hub | None = None,
-) -> "LanguageModel | Translator | Labeller":
+) -> "LanguageModel | Translator | Labeller | Forecaster":
     """The model in a folder, or in a repository of the hub that `push` has filled.
 
     Args:
