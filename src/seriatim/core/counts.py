@@ -6,10 +6,13 @@ differences at large counts would be lost in float32.
 Shapes: batch shape ..., D channels.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from seriatim.core.densities import Density, sum_observed
+from seriatim.core.densities import Density, channel_uniforms, observed, sum_observed
+from seriatim.core.random_counts import gamma_variates, poisson_variates
 from seriatim.core.special import betainc, smallest_count
 from seriatim.core.values import Values
 from seriatim.errors import ConfigError
@@ -55,6 +58,12 @@ class Poisson(CountDensity):
         below = torch.special.gammaincc(k.clamp_min(0) + 1, self.rate.double())
         return torch.where(k < 0, 0.0, below).to(self.rate)
 
+    def sample(self, u: Tensor) -> Values:
+        """By Hoermann's method, from counters that each row's uniform seeds."""
+        keys = channel_keys(u, self.rate.shape[-1])
+        drawn = poisson_variates(self.rate.reshape(-1).cpu(), keys.reshape(-1))
+        return observed(drawn.view(self.rate.shape).to(self.rate))
+
     def scaled(self, scale: Tensor, shift: Tensor | None = None) -> "Poisson":
         """With the rate times the scale."""
         refuse_shift(shift)
@@ -99,10 +108,23 @@ class NegativeBinomial(CountDensity):
         below = betainc(r, k.clamp_min(0) + 1, r / (r + m), m / (r + m))
         return torch.where(k < 0, 0.0, below).to(self._mean)
 
+    def sample(self, u: Tensor) -> Values:
+        """A count of a Poisson distribution whose rate is gamma distributed, as `Poisson`."""
+        keys = channel_keys(u, self._mean.shape[-1]).reshape(-1)
+        size, mean = self.size.double().reshape(-1).cpu(), self._mean.double().reshape(-1).cpu()
+        rate = gamma_variates(size, keys) * (mean / size)
+        return observed(poisson_variates(rate, keys).view(self._mean.shape).to(self._mean))
+
     def scaled(self, scale: Tensor, shift: Tensor | None = None) -> "NegativeBinomial":
         """With the mean times the scale; the size remains."""
         refuse_shift(shift)
         return NegativeBinomial(self._mean * scale, self.size)
+
+
+def channel_keys(u: Tensor, num_channels: int) -> NDArray[np.int64]:
+    """(..., D) a counter for each channel, from one uniform number (...) for each row."""
+    each = channel_uniforms(u, num_channels).cpu().numpy()
+    return np.ascontiguousarray(each).view(np.int64)
 
 
 def counts(x: Values) -> tuple[Tensor, Tensor]:
