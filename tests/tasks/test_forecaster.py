@@ -148,3 +148,42 @@ def test_a_stream_says_what_scoring_says() -> None:
     assert stream.push(None) is None
     resumed = type(stream).load(stream.model, stream.save())
     np.testing.assert_array_equal(resumed.predict(3)[0], stream.predict(3)[0])
+
+
+def test_a_value_far_from_what_is_expected_is_an_anomaly() -> None:
+    frame = _frame({"a": 300, "b": 300})
+    is_late = frame.groupby("unique_id").cumcount() >= 200
+    fitted = st.Forecaster(st.AR(order=1)).fit(frame[~is_late])
+    chosen = fitted.threshold(frame[is_late], false_alarms=0.02)
+    assert chosen.per == "event" and chosen.events == 200
+    odd = frame[is_late].reset_index(drop=True)
+    odd.loc[50, "y"] += 30
+    found = fitted.detect(odd)
+    worst = max(found, key=lambda row: row.bits)
+    assert worst.verdict == "anomaly" and worst.time == str(odd.ds[50])
+    assert {row.sequence for row in found.sequences} == {"a", "b"}
+
+
+def test_missing_values_cost_something_and_more_cost_more() -> None:
+    frame = _frame({"a": 400})
+    fitted = st.Forecaster(ToyNaive()).fit(frame)
+    found = fitted.robustness(frame)
+    bits = [p.bits - p.intact for p in found.perturbations]
+    assert 0 < bits[1] < bits[3] and found.metric == "bits per kept value"
+
+
+def test_gaps_are_filled_from_both_sides_where_the_model_can() -> None:
+    frame = _frame({"a": 60, "b": 30})
+    truth = frame.y.copy()
+    frame.loc[[20, 21, 22, 70], "y"] = np.nan
+    smooth = st.Forecaster(st.AR(order=1, estimator="exact")).fit(frame).impute(frame)
+    assert smooth.is_exact and not smooth.notes and smooth.num_missing == 4
+    table = smooth.frame
+    assert table.y.notna().all() and table.is_missing.sum() == 4
+    seen = ~table.is_missing
+    np.testing.assert_array_equal(table.y[seen], truth[seen])
+    between = sorted([truth[19], truth[23]])
+    assert between[0] - 0.5 <= table.y[21] <= between[1] + 0.5
+    forward = st.Forecaster(ToyNaive()).fit(frame).impute(frame, only_missing=True)
+    assert "forwards only" in forward.notes[0]
+    assert forward.frame.y.tolist() == [truth[19]] * 3 + [truth[69]]

@@ -6,17 +6,20 @@ Knows options and how results are printed; verdicts are made in `tasks.anomalies
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.follow import follow_events
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.rows import RowPrinter, check_form
 from seriatim.cli.stdin_file import STDIN, File, given_file
+from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
     from seriatim.tasks.anomalies import DetectedEvent, DetectedSequence
+    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecaster_series import GivenSeries
     from seriatim.tasks.language_model import LanguageModel
 
 Rows: TypeAlias = Literal["event", "sequence"]
@@ -28,7 +31,7 @@ def threshold(
     /,
     *,
     false_alarms: float = 0.01,
-    per: Rows = "sequence",
+    per: Rows | None = None,
     allow_unknown: Flag = False,
     files: FileOptions | None = None,
     reading: ReadingOptions | None = None,
@@ -38,17 +41,18 @@ def threshold(
     """Choose the surprisal above which events are anomalies, and keep it in the model's folder.
 
     Args:
-        model: the folder of a language model of lines or documents.
+        model: the folder of a language model of lines or documents, or of a forecaster.
         normal: normal sequences that the model was not fitted to; - reads stdin.
         false_alarms: the rate of false alarms to expect on other normal data, at most.
         per: what the rate counts: sequences, of which the highest surprisal counts, or events.
+            [default: sequence; of series event, which is a value]
         allow_unknown: take the data even if more than half of its events are unknown.
         threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.tasks.anomalies import check_rate
 
-    check_rate(false_alarms, per)
+    check_rate(false_alarms, per or "event")
     lm = _loaded(model, "threshold", threads)
     reporter = Reporter(is_quiet=json)
     with given_file(normal, _format(lm, files)) as file:
@@ -93,7 +97,7 @@ def detect(
     """Say of every event and sequence whether it is an anomaly.
 
     Args:
-        model: the folder of a language model of lines or documents.
+        model: the folder of a language model of lines or documents, or of a forecaster.
         data: the sequences, read as the training data was, by its columns; - reads stdin.
         by: what a row is: every event, with the verdict on its sequence, or every sequence.
         anomalies: print anomalies only.
@@ -107,10 +111,13 @@ def detect(
         json: print a JSON object for each sequence, one a line.
     """
     from seriatim.tasks.anomalies import judge, summarize
+    from seriatim.tasks.language_model import LanguageModel
 
     check_form(csv=csv, json=json)
     lm = _loaded(model, "detect", threads)
     bits = lm.alarm_bits(threshold)
+    if follow and not isinstance(lm, LanguageModel):
+        raise ConfigError("--follow judges events: give values to Forecaster.stream in Python")
     if follow:
         rows = follow_events(lm, data, files, reading, bits)
         _print_live(rows, only_anomalies=anomalies, is_csv=csv, is_json=json)
@@ -151,8 +158,11 @@ def _print_live(
 
 
 def open_data(
-    lm: "LanguageModel", file: Path, files: FileOptions | None, reading: ReadingOptions | None
-) -> "Source":
+    lm: "LanguageModel | Forecaster",
+    file: Path,
+    files: FileOptions | None,
+    reading: ReadingOptions | None,
+) -> "Source | GivenSeries":
     """The sequences in a file, read as the training data was; notes are printed."""
     from dataclasses import asdict
 
@@ -171,15 +181,18 @@ def open_data(
     return source
 
 
-def _loaded(model: Path, command: str, threads: int | None) -> "LanguageModel":
+def _loaded(model: Path, command: str, threads: int | None) -> "LanguageModel | Forecaster":
     from seriatim.tasks.language_model import LanguageModel
-    from seriatim.tasks.registry import load_as
+    from seriatim.tasks.registry import load, load_as
+    from seriatim.tasks.storage import read_header
 
     use_threads(threads)
+    if read_header(model).task == "forecasting":
+        return cast("Forecaster", load(model))
     return load_as(LanguageModel, model, command)
 
 
-def _format(lm: "LanguageModel", files: FileOptions | None) -> str | None:
+def _format(lm: "LanguageModel | Forecaster", files: FileOptions | None) -> str | None:
     """The format of stdin: the one that is given, or that of the training data."""
     given = None if files is None else files.format
     return given or lm.table_format

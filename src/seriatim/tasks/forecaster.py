@@ -4,7 +4,7 @@ It binds a configuration to data; it holds no logic of its own and never asks wh
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -50,10 +50,11 @@ from seriatim.tasks.forecaster_states import stand_at_end
 from seriatim.tasks.forecaster_text import forecaster_rows
 from seriatim.tasks.forecaster_use import SeriesUser
 from seriatim.tasks.language_defaults import suited_options
-from seriatim.tasks.options import DataFiles, TaskOptions, refuse
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.own_module import config_of
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import NOUNS
+from seriatim.tasks.sequence_surprisal import COLUMNS
 from seriatim.tasks.training_record import TrainingRecord
 from seriatim.tasks.unknown import UnknownCount
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
     from seriatim.tasks.analyses import OutputMetricName
     from seriatim.tasks.job import TrainingJob
     from seriatim.train.checkpoint.resume import CheckpointFolder
+
+
+# Options of files that are about texts and pairs.
+OF_TEXT = ("source", "target", "source_column", *TEXT_FIELDS)
 
 
 class Forecaster(
@@ -92,6 +97,7 @@ class Forecaster(
     unit = "value"
     example = "forecast {folder} --horizon 24"
     runs_in_processes = False
+    each_columns = COLUMNS
     record_type = TrainingRecord[SeriesFacts, ForecastScore]
     document_names = ("series",)
     model: SequenceModel | None
@@ -291,7 +297,7 @@ class Forecaster(
 
     def open_files(self, files: DataFiles) -> GivenSeries:
         """The series in a file; see `Task.open_files`."""
-        refuse(files, ("source", "target", "source_column", "field", "skip_empty"), self.noun)
+        refuse(files, OF_TEXT, self.noun)
         if files.data is None:
             raise ConfigError("a forecaster needs a file of series: give one")
         return open_part(
@@ -349,8 +355,9 @@ class Forecaster(
         else:
             from seriatim.tasks.forecaster_training import train_on_series
 
-            season = self._names().season_length
-            found = train_on_series(model, train, corpora.get("valid"), season, job)
+            lags = getattr(self.config, "lags", None) or (1,)
+            context = max(2 * self._names().season_length, *lags)
+            found = train_on_series(model, train, corpora.get("valid"), context, job)
         self._remember(job.callbacks.log)
         return found
 
@@ -442,16 +449,6 @@ class Forecaster(
             self._fitted(), part, index, part.first, name=part.name, progress=progress
         )
 
-    def score_each(
-        self,
-        data: Data,
-        *,
-        allow_unknown: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Iterator[Any]:
-        """The score of each series by itself, in order."""
-        raise NotImplementedError
-
     def robustness(
         self,
         data: Data,
@@ -460,8 +457,14 @@ class Forecaster(
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> "Robustness":
-        """What missing values cost, in nats for each value that is kept."""
-        raise NotImplementedError
+        """What missing values cost, in bits for each value that is kept."""
+        from seriatim.tasks.forecaster_robustness import measure_omissions
+
+        if metric is not None:
+            raise ConfigError("--metric is an option of a translator; series are measured in bits")
+        given = self._open(data)
+        index = self.numbers_of(given.ids)
+        return measure_omissions(self._fitted(), given, index, seed=seed, progress=progress)
 
     def check(self, *, seconds: float = 60.0) -> "LawReport":
         """Hold the fitted model to the laws of the contract."""
@@ -521,6 +524,12 @@ class Forecaster(
             memory=self._kept().sizes,
             threshold=self.alarm,
         )
+
+    def is_training_data(self, source: GivenSeries) -> bool:
+        """Whether series are what the model was fitted to, or what its training part came from."""
+        run, split = self.training.run or {}, self.training.split or {}
+        known = dict(run.get("data", {})).get("train"), split.get("source")
+        return source.fingerprint() in known
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self._fitted(), "memory": self._kept()}

@@ -122,9 +122,12 @@ def with_season(
         given: the same, if the user said so; a seasonal model takes the usual one otherwise.
         shortest: the length of the shortest series, beyond half of which no lag goes.
     """
-    lags = [1, 2, season_length, 2 * season_length, 7 * season_length if season_length == 24 else 1]
+    s = season_length
+    lags = [1, 2, 3, s - 1, s, s + 1, 2 * s]
+    if s == 24:  # hours, which have a week too; more lags than these fit noise
+        lags += [6 * s, 7 * s - 1, 7 * s, 7 * s + 1]
     suited: dict[str, Any] = {
-        "lags": tuple(sorted({lag for lag in lags if lag <= max(2, shortest // 2)}))
+        "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)}))
     }
     defaults = {f.name: f.default for f in fields(cast(Any, config))}
     is_seasonal = defaults.get("season_length") is not None

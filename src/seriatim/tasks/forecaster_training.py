@@ -19,7 +19,7 @@ def train_on_series(
     model: SequenceModel,
     train: GivenSeries,
     valid: GivenSeries | None,
-    season_length: int,
+    least_context: int,
     job: "TrainingJob",
 ) -> History:
     """Train a model on random windows of series; see `train.loop.train`.
@@ -28,13 +28,13 @@ def train_on_series(
         model: any model of numbers.
         train: the series of training.
         valid: series by which the weights are judged; None: the last ones are kept.
-        season_length: the usual length of a season; two of them are read before what is scored.
+        least_context: the moments that are read before those that are scored, at least.
         job: options, callbacks and checkpoints.
     """
     options = job.options
     if job.is_new and isinstance(model, PreparesSeries):
         model.prepare_series(train)
-    context = max(options.length, 2 * season_length)
+    context = max(options.length, least_context)
     if model.reach is not None:
         context = min(context, model.reach)
     source = SeriesWindows(

@@ -4,10 +4,10 @@ The half of `Forecaster` that uses what it was fitted to; it calls the functions
 `forecaster_predict`, `forecaster_states` and the like, and holds no logic of its own.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from seriatim.core import tree
 from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
 from seriatim.models.options.base import ModelConfig
-from seriatim.tasks.anomalies import Threshold
+from seriatim.tasks.alarm_judge import AlarmJudge
+from seriatim.tasks.anomalies import AlarmUnit
 from seriatim.tasks.backtest import Backtest, FittedSeries, run_backtest
 from seriatim.tasks.backtest_cutoffs import place_cutoffs
 from seriatim.tasks.forecast import Forecast, quantiles_of
@@ -36,6 +37,7 @@ from seriatim.tasks.forecaster_series import (
     where_of,
 )
 from seriatim.tasks.forecaster_states import Standing, begin, follow, replaced, stand_at_end
+from seriatim.tasks.sequence_surprisal import SequenceBits
 from seriatim.train.callbacks.callbacks import Callbacks
 
 if TYPE_CHECKING:
@@ -46,13 +48,12 @@ QUANTILES = (0.1, 0.5, 0.9)
 NUM_SAMPLES = 200
 
 
-class SeriesUser(ABC):
+class SeriesUser(AlarmJudge):
     """A fitted forecaster.
 
     Attributes:
         series: the names of the series it was fitted to; None before fitting.
         reading: how tables are read.
-        alarm: the threshold of `detect` that `threshold` has set; None: there is none yet.
     """
 
     model: Any
@@ -60,7 +61,7 @@ class SeriesUser(ABC):
     series: KnownSeries | None
     reading: SeriesReading
     _season_length: int | None
-    alarm: Threshold | None = None
+    alarm_unit: ClassVar[AlarmUnit] = "event"
     _num_series: int
     _memory: SeriesMemory | None = None
     _standing: Standing | None = None
@@ -70,9 +71,6 @@ class SeriesUser(ABC):
 
     @abstractmethod
     def _names(self) -> KnownSeries: ...
-
-    @abstractmethod
-    def _open(self, data: Data) -> GivenSeries: ...
 
     @abstractmethod
     def _anew(self) -> Any:
@@ -315,6 +313,23 @@ class SeriesUser(ABC):
         return impute_series(
             self._fitted(), given, index, levels, columns, only_missing=only_missing
         )
+
+    def sequence_bits(
+        self,
+        data: Data,
+        *,
+        allow_unknown: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[SequenceBits]:
+        """Every series with the surprisal of each of its observed values; see `detect`.
+
+        Bits are those of a density, -log2 p(value | everything before it): they depend on the units
+        of the values, and may be negative.
+        """
+        from seriatim.tasks.forecaster_surprisal import bits_of_series
+
+        given = self._open(data)
+        return bits_of_series(self._fitted(), given, self.numbers_of(given.ids))
 
     # ---- new values -----------------------------------------------------------------------------
 

@@ -575,15 +575,6 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         known = dict(run.get("data", {})).get("train"), split.get("source")
         return source.fingerprint() in known
 
-    def save_threshold(self, path: str | PathLike[str]) -> None:
-        """Keep `alarm` in the folder of this model, which is otherwise left as it is.
-
-        Raises:
-            ModelError: if there is no model in the folder.
-            OutputError: if it cannot be written.
-        """
-        storage.rewrite_config(Path(path), self._config())
-
     def _modules(self) -> dict[str, nn.Module]:
         speller = {} if self._speller is None else {"speller": self._speller}
         return {"model": self._fitted()[0], **speller}

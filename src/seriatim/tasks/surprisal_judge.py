@@ -4,8 +4,7 @@ The half of `LanguageModel` that judges given sequences; it calls the functions 
 `text_surprisal`, `sequence_surprisal` and `anomalies`, and holds no logic of its own.
 """
 
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
@@ -17,40 +16,26 @@ from seriatim.data.frames import is_frame
 from seriatim.data.sources import DataFrame, Source, open_source
 from seriatim.data.tables import Columns
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
-from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.anomalies import (
-    AlarmUnit,
-    EventTable,
-    Threshold,
-    check_rate,
-    choose_threshold,
-    judge,
-)
+from seriatim.errors import DataError
+from seriatim.tasks.alarm_judge import AlarmJudge
 from seriatim.tasks.remembered import SavedReading
-from seriatim.tasks.sequence_surprisal import (
-    SequenceBits,
-    SequenceSurprisal,
-    bits_by_sequence,
-    check_sequences,
-)
+from seriatim.tasks.sequence_surprisal import SequenceBits, bits_by_sequence, check_sequences
 from seriatim.tasks.text_surprisal import SurprisalTable, TextReader, Unit
 
 Data: TypeAlias = str | PathLike[str] | Source | Sequence[str] | Sequence[list[str]] | DataFrame
 
 
-class SurprisalJudge(ABC):
+class SurprisalJudge(AlarmJudge):
     """A fitted model that gives every symbol of given data its surprisal.
 
     Attributes:
         sequences: what one sequence is.
         reading: the columns of the table it was fitted to, by which other tables are read; None:
             the data had no columns.
-        alarm: the `Threshold` that `threshold` has set; None: there is none yet.
     """
 
     sequences: Any
     reading: SavedReading | None = None
-    alarm: Threshold | None = None
     _speller: SequenceModel | None
 
     @abstractmethod
@@ -97,21 +82,6 @@ class SurprisalJudge(ABC):
         texts, is_one = self._given(text, column)
         return reader.surprisal(texts, by, is_one=is_one, progress=progress)
 
-    def score_each(
-        self,
-        data: Data,
-        *,
-        allow_unknown: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Iterator[SequenceSurprisal]:
-        """The surprisal of every line or document, in order; see `Task.score`.
-
-        Raises:
-            ConfigError: if the model reads a stream, which is one sequence.
-        """
-        for found in self.sequence_bits(data, allow_unknown=allow_unknown, progress=progress):
-            yield found.summed(None if self.alarm is None else self.alarm.bits)
-
     def sequence_bits(
         self,
         data: Data,
@@ -124,74 +94,6 @@ class SurprisalJudge(ABC):
         check_sequences(self.sequences)
         corpus = self._corpus(source, allow_unknown, is_kept=False)
         return bits_by_sequence(reader, corpus, source, progress=progress)
-
-    def threshold(
-        self,
-        normal: Data,
-        *,
-        false_alarms: float = 0.01,
-        per: AlarmUnit = "sequence",
-        allow_unknown: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Threshold:
-        """Choose the surprisal above which events are anomalies; `alarm`, and `save`, keep it.
-
-        Args:
-            normal: normal sequences, other ones than the model was fitted to.
-            false_alarms: the largest rate of false alarms to expect.
-            per: what the rate counts: "sequence", by its highest surprisal, or "event".
-            allow_unknown: whether most of the symbols may be unknown.
-            progress: callback that receives the number of symbols scored so far.
-
-        Raises:
-            DataError: if there are too few of them for this rate.
-        """
-        check_rate(false_alarms, per)
-        source = self._open(normal)
-        found = self.sequence_bits(source, allow_unknown=allow_unknown, progress=progress)
-        self.alarm = choose_threshold(found, false_alarms=false_alarms, per=per, name=source.name)
-        return self.alarm
-
-    def detect(
-        self,
-        data: Data,
-        *,
-        threshold: float | None = None,
-        allow_unknown: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> EventTable:
-        """Every event of every sequence, with its surprisal and whether it is an anomaly.
-
-        Args:
-            data: sequences, such as a table of events with the columns of the training data.
-            threshold: the surprisal, in bits, above which an event is an anomaly; None: that of
-                `alarm`.
-            allow_unknown: whether most of the symbols may be unknown.
-            progress: callback that receives the number of symbols scored so far.
-
-        Raises:
-            ConfigError: if there is no threshold, or the model reads a stream.
-        """
-        bits = self.alarm_bits(threshold)
-        found = self.sequence_bits(data, allow_unknown=allow_unknown, progress=progress)
-        return EventTable([judge(sequence, bits) for sequence in found], bits)
-
-    def alarm_bits(self, threshold: float | None = None) -> float:
-        """A threshold that was given, or that of `alarm`.
-
-        Raises:
-            ConfigError: if there is none, or it is not a number.
-        """
-        if threshold is None:
-            if self.alarm is not None:
-                return self.alarm.bits
-            raise ConfigError(
-                "the model has no threshold yet: choose one on normal data (seriatim threshold "
-                "MODEL NORMAL, in Python lm.threshold), or give one in bits"
-            )
-        if not math.isfinite(threshold):
-            raise ConfigError(f"threshold = {threshold:g}: give a number of bits")
-        return float(threshold)
 
     def _given(self, text: Any, column: str | None) -> tuple[list[Text], bool]:
         """The texts of what `surprisal` takes, and whether they are one text."""
