@@ -198,7 +198,7 @@ def test_the_public_names_are_these() -> None:
     names = (
         "Autoregressive Batch beam_search build_model Callbacks Categorical Cell check_model "
         "Checkpoints compare Decoding Discrete Distribution EncoderConfig Entrant "
-        "Backtest BacktestComparison backtest Forecast Forecaster GRU inspect "
+        "Backtest BacktestComparison backtest Forecast Forecaster GRU HMM inspect "
         "Labeller LanguageModel Latent LinearGaussian load look LSTM Markov Mixture "
         "ModelComparison ModelConfig Numbers NumberInput open_labelled open_pairs open_series "
         "open_source Product record "

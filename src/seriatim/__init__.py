@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from seriatim.models.options.base import ModelConfig as ModelConfig
     from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
     from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
+    from seriatim.models.options.hmm import HMM as HMM
     from seriatim.models.options.latent import Latent as Latent
     from seriatim.models.options.linear import AR as AR
     from seriatim.models.options.linear import VAR as VAR
@@ -108,6 +109,7 @@ __all__, __getattr__, __dir__ = attach(
         "models.options.ngram": ["Markov"],
         "models.options.autoregressive": ["Autoregressive"],
         "models.options.recurrent": ["GRU", "LSTM", "RNN"],
+        "models.options.hmm": ["HMM"],
         "models.options.latent": ["Latent"],
         "models.options.linear_gaussian": ["LinearGaussian"],
         "models.options.linear": ["AR", "VAR", "Drift", "Naive", "SeasonalNaive"],

@@ -36,6 +36,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "markov, a stream pruned and quantized": st.Markov(
         order=4, prune=(0, 0, 9), prune_entropy=1e-4, quantize_bits=5
     ),
+    "hmm": st.HMM(num_states=3, restarts=2),
     "autoregressive": st.Autoregressive(window=3, embedding_size=4, hidden_size=6),
     "autoregressive, direct": st.Autoregressive(
         window=2, embedding_size=4, hidden_size=6, num_layers=2, direct=True

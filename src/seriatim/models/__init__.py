@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seriatim.models.options.base import ModelConfig as ModelConfig
     from seriatim.models.options.encoder_decoder import EncoderConfig as EncoderConfig
     from seriatim.models.options.encoder_decoder import Seq2Seq as Seq2Seq
+    from seriatim.models.options.hmm import HMM as HMM
     from seriatim.models.options.latent import Latent as Latent
     from seriatim.models.options.linear_gaussian import LinearGaussian as LinearGaussian
     from seriatim.models.options.ngram import Markov as Markov
@@ -43,6 +44,7 @@ __all__, __getattr__, __dir__ = attach(
         "options.autoregressive": ["Autoregressive"],
         "options.base": ["ModelConfig"],
         "options.encoder_decoder": ["EncoderConfig", "Seq2Seq"],
+        "options.hmm": ["HMM"],
         "options.latent": ["Latent"],
         "options.linear_gaussian": ["LinearGaussian"],
         "options.ngram": ["Markov"],

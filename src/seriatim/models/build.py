@@ -26,6 +26,7 @@ from seriatim.errors import ConfigError, ContractError
 from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.encoder_decoder import EncoderConfig, Seq2Seq
+from seriatim.models.options.hmm import HMM
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.linear_gaussian import LinearGaussian
@@ -42,6 +43,7 @@ LabelModel: TypeAlias = "SequenceLabels | ElementLabels"
 # A model of symbols is made as Model(config, num_symbols, boundary); only its module is imported.
 _MODELS: Mapping[type[ModelConfig], str] = {
     Markov: "markov:MarkovModel",
+    HMM: "hmm:SymbolHMM",
     Autoregressive: "autoregressive:AutoregressiveModel",
     RNN: "recurrent:Recurrent",
     LSTM: "recurrent:Recurrent",
@@ -55,6 +57,7 @@ _NUMBER_MODELS: Mapping[type[ModelConfig], str] = {
     LinearGaussian: "linear_gaussian:LinearGaussianModel",
     **dict.fromkeys((Naive, SeasonalNaive, Drift, AR), "linear.ar:ARModel"),
     VAR: "linear.var:VARModel",
+    HMM: "hmm:NumberHMM",
     **dict.fromkeys(
         (Autoregressive, RNN, LSTM, GRU, Latent, Transformer), "number_network:NumberNetwork"
     ),

@@ -8,7 +8,7 @@ counted and smoothed in closed form.
 Shapes: B rows, L elements of a chunk, V symbols, K symbols of `top`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -66,8 +66,10 @@ class MarkovModel(SequenceModel):
             quantize_bits=config.quantize_bits,
         )
 
-    def fit_closed_form(self, corpus: TokenSequences) -> dict[str, object]:
-        """Count and smooth a corpus.
+    def fit_closed_form(
+        self, corpus: TokenSequences, counted: Callable[[str], None] | None = None
+    ) -> dict[str, object]:
+        """Count and smooth a corpus; nothing is said meanwhile.
 
         Returns:
             The number of `ngrams` per order; for Kneser-Ney the `discounts` per order and the

@@ -59,10 +59,11 @@ class TrainingJob:
 
     def check_closed_form(self, family: str) -> None:
         """Raise a ConfigError if the model is to be fitted further, or by several processes."""
+        at_once = f"a {family} model is fitted at once"
         if current().size > 1:
-            raise ConfigError(f"a {family} model is counted, in one process: leave out --processes")
+            raise ConfigError(f"{at_once}, in one process: leave out --processes")
         if not self.is_new:
-            further = (
-                "not trained, so it cannot be trained further: fit a new one on all of the data"
+            raise ConfigError(
+                f"{at_once}, not trained, so it cannot be trained further: fit a new one on all of "
+                "the data"
             )
-            raise ConfigError(f"a {family} model is counted, {further}")

@@ -273,8 +273,8 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             history = job.train(model, batches, held_out)
             return with_counting(history, train, held_out if counting else None, symbols)
         job.check_closed_form(self.config.family)
-        job.callbacks.log("counting")
-        return model.fit_closed_form(train)
+        job.callbacks.log(f"fitting the {self.config.family} model")
+        return model.fit_closed_form(train, job.callbacks.count)
 
     def _score_part(
         self,

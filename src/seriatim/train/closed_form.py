@@ -1,8 +1,9 @@
-"""Closed-form fitting: what a model declares if it is fitted in one pass, without gradients.
+"""Closed-form fitting: what a model declares if it is fitted without the training loop.
 
 Training code asks `isinstance(model, ClosedForm)`: a capability, never a family.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from seriatim.core.batch import TokenSequences
@@ -10,10 +11,16 @@ from seriatim.core.batch import TokenSequences
 
 @runtime_checkable
 class ClosedForm(Protocol):
-    """A model that is fitted exactly, by counting or by least squares."""
+    """A model that is fitted without gradients: by counting, or by expectation-maximization."""
 
-    def fit_closed_form(self, corpus: TokenSequences) -> dict[str, object]:
+    def fit_closed_form(
+        self, corpus: TokenSequences, counted: Callable[[str], None] | None = None
+    ) -> dict[str, object]:
         """Fit to a corpus, replacing any earlier fit.
+
+        Args:
+            corpus: the symbols.
+            counted: receives sentences that say how far a long fit has come.
 
         Returns:
             Facts about the fit, as JSON values, for the record of the model.

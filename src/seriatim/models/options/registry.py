@@ -14,6 +14,7 @@ from seriatim.errors import ConfigError
 from seriatim.models.options.autoregressive import Autoregressive
 from seriatim.models.options.base import EQUIVALENTS, ModelConfig, option_class
 from seriatim.models.options.encoder_decoder import LABELLER_DEFAULTS, EncoderConfig, Seq2Seq
+from seriatim.models.options.hmm import HMM
 from seriatim.models.options.latent import Latent
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.linear_gaussian import LinearGaussian
@@ -37,7 +38,7 @@ Class = TypeVar("Class", bound=type)
 FAMILIES: Mapping[str, type[ModelConfig]] = {
     config.family: config
     for config in (
-        *(Markov, Autoregressive, RNN, LSTM, GRU, Transformer, Latent),
+        *(Markov, HMM, Autoregressive, RNN, LSTM, GRU, Transformer, Latent),
         *(Naive, SeasonalNaive, Drift, AR, VAR, LinearGaussian),
     )
 }
@@ -55,6 +56,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("gpt", "gpt2", "gpt-2", "attention", "llama", "decoder"), "transformer"),
     **dict.fromkeys(("bilstm", "bi-lstm"), "lstm"),
     **dict.fromkeys(("elman", "srn"), "rnn"),
+    **dict.fromkeys(("hidden-markov", "latent-markov", "hidden-markov-model"), "hmm"),
     **dict.fromkeys(("kalman", "state-space", "structural", "local-level"), "linear-gaussian"),
     **dict.fromkeys(("mlp", "nplm", "ffn", "feedforward"), "autoregressive"),
     **dict.fromkeys(("encoder-decoder", "s2s"), "seq2seq"),
