@@ -94,6 +94,7 @@ def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None =
     """Class decorator: a frozen dataclass of keyword options that raises `ConfigError`.
 
     A range is an `annotated_types.Interval` in the annotation of a field. Defaults are not checked.
+    A class attribute `positional` names the options that may be given without their names.
 
     Args:
         cls: the class, with annotated fields.
@@ -111,6 +112,9 @@ def option_class(cls: type[T], equivalents: Mapping[str, Sequence[str]] | None =
                 owner = getattr(made, "family", made.__name__)
                 known = {**FORMER_NAMES, **(equivalents or {})}
                 raise ConfigError(unknown_option(name, owner, list(fields), known))
+        positional = getattr(made, "positional", ())
+        options = {**dict(zip(positional, args, strict=False)), **options}
+        args = args[len(positional) :]
         if args:
             raise ConfigError(
                 f"{args[0]!r} is given without a name: give every option as name=value"

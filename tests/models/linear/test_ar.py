@@ -334,3 +334,43 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         st.AR(**options)  # type: ignore[arg-type]
+
+
+def test_the_order_may_be_given_without_its_name() -> None:
+    assert st.AR(24) == st.AR(order=24)
+    assert not st.AR(24).fits_steps
+    with pytest.raises(ConfigError, match="without a name"):
+        st.AR(24, "constant")  # type: ignore[call-arg, misc]
+
+
+def test_an_order_that_is_not_given_follows_the_season_and_the_length() -> None:
+    assert st.AR(season_length=24).largest_order == 168
+    assert st.AR(season_length=52).largest_order == 52
+    model = model_of(st.AR(season_length=24), series=1)
+    facts = model.fit_series(Series(walk(0, 90)))
+    assert facts["order"] == 30
+
+
+def test_logarithms_are_scored_in_the_units_of_the_data() -> None:
+    """The median of the forecast is the exponential of that of the logarithms; so is the score."""
+    x = np.exp(walk(0, 200) / 5)
+    model, plain = model_of(st.AR(2, transform="log")), model_of(st.AR(2))
+    model.fit_series(Series(x))
+    plain.fit_series(Series(np.log(x)))
+    found = oracle.densities(model, as_input(x))
+    expected = oracle.densities(plain, as_input(np.log(x)))
+    half = torch.full((1, 200, 1), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(found.quantile(half), expected.mean.exp())
+    jacobian = torch.from_numpy(np.log(x))[None]
+    values = as_input(np.log(x)).values
+    torch.testing.assert_close(
+        found.log_prob(as_input(x).values), expected.log_prob(values) - jacobian
+    )
+
+
+def test_zeros_have_logarithms_with_a_shift() -> None:
+    x = np.maximum(0, np.sin(np.arange(300) * 2 * np.pi / 24)) * 1000
+    model = model_of(st.AR(24, transform="log"), series=1)
+    model.fit_series(Series(x))
+    assert float(model.series_spread[0, 0, 3]) > 0
+    assert bool(score(model, as_input(x), model.of_series(torch.tensor([0]))).isfinite().all())

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from seriatim.core import tree
-from seriatim.core.densities import Density, Normal
+from seriatim.core.densities import Affine, Density, Normal
+from seriatim.core.density_transforms import Exponential
 from seriatim.core.elements import Numbers
 from seriatim.core.model import Carry, Features, SequenceModel, State
 from seriatim.core.tree import Tree
@@ -33,6 +34,8 @@ from seriatim.models.linear.parameters import (
 )
 from seriatim.models.linear.window import Equation, FoldedChunk, PastWindow, filter_chunk, predict
 from seriatim.models.options.linear import AR, Drift, Naive, SeasonalNaive
+
+_LEAST = 1e-9  # whose logarithm is taken at least
 
 AROptions: TypeAlias = AR | Naive | SeasonalNaive | Drift
 
@@ -82,6 +85,7 @@ class ARModel(SequenceModel):
             )
         self.config, self.num_series = config, num_series
         self.lags = Lags.of(config)
+        self.is_logarithmic = isinstance(config, AR) and config.transform == "log"
         terms = 2 + self.lags.num_dummies + element.num_known
         for name, rows in (("shared", 1), ("series", num_series)):
             blank = ARParameters.blank(rows, element.num_channels, self.lags.window, terms)
@@ -137,8 +141,11 @@ class ARModel(SequenceModel):
 
     def emit(self, features: Features) -> Density:
         """Normal; of ln (x + shift) if logarithms are fitted."""
-        mean, scale, _ = features
-        return Normal(mean, scale)
+        mean, scale, shift = features
+        density = Normal(mean, scale)
+        if not self.is_logarithmic:
+            return density
+        return Affine(Exponential(density), -shift, torch.ones_like(shift))
 
     # ---- capabilities ---------------------------------------------------------------------------
 
@@ -329,7 +336,10 @@ class ARModel(SequenceModel):
 
     def _numbers(self, parameters: ARParameters, values: Values) -> tuple[Tensor, Tensor]:
         """(B, L, D) the numbers that are folded, and whether they were observed."""
-        return values.numbers.to(parameters.weights), values.is_observed
+        numbers = values.numbers.to(parameters.weights)
+        if self.is_logarithmic:  # a value that cannot occur is folded as the smallest that can
+            numbers = (numbers + parameters.spread[:, None, :, 3]).clamp(min=_LEAST).log()
+        return numbers, values.is_observed
 
     def _offsets(self, carry: ARCarry, moment: Tensor, known: Tensor | None, length: int) -> Tensor:
         """(B, L + 1, D) the deterministic terms of the pending moment, and of those after it."""

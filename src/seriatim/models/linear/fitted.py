@@ -84,6 +84,6 @@ def levels(weights: Tensor) -> Tensor:
 
 def starts_stationary(config: AR, weights: Tensor, terms: Tensor) -> bool:
     """Whether models with weights (..., q) and terms (..., J) can start from equilibrium."""
-    if weights.shape[-1] > LONGEST_START or config.difference or bool((terms[..., 1:] != 0).any()):
+    if weights.shape[-1] > LONGEST_START or config.fits_steps or bool((terms[..., 1:] != 0).any()):
         return False
     return is_stationary(weights.flip(-1))

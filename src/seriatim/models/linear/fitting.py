@@ -3,6 +3,7 @@
 Shapes: S series, D channels, n = S D of them, k regressors.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from seriatim.models.linear.parameters import ARParameters
 from seriatim.models.linear.pooling import fit_pooled
 from seriatim.models.options.linear import AR, Drift, SeasonalNaive
 
+_DEEPEST = 1 / 3  # of the median length of the series: the lags of an order that was not given
+_LEAST_VALUE = 0.05  # of the mean size, whose logarithm is taken
 _PRIOR_MOMENTS = 10.0  # that the variance of all series counts for in that of one
 
 
@@ -38,6 +41,10 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
         DataError: if a series has no value.
     """
     panels.check(data)
+    shift = torch.zeros(len(data.offsets) - 1, element.num_channels, dtype=torch.float64)
+    if isinstance(config, AR) and config.transform == "log":
+        shift = _shifts(data)
+        data = panels.with_logarithms(data, shift.numpy())
     moments = moments_of(data)
     blank = ARParameters.blank(
         len(data.offsets) - 1,
@@ -46,11 +53,30 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
         2 + lags.num_dummies + element.num_known,
     )
     blank.spread[..., 1], blank.spread[..., 2] = moments.mean, floor(moments.scale, moments)
+    blank.spread[..., 3] = shift
     if not isinstance(config, AR):
         return _naive(config, lags, data, blank, moments)
+    if config.order is None:
+        typical = float(np.median(np.diff(data.offsets)))
+        lags = lags.up_to(max(1, int(typical * _DEEPEST)))
     if config.estimator == "least-squares":
         return fit_pooled(config, lags, element, data, blank, moments)
     return _stationary(config, lags, data, blank, moments)
+
+
+def _shifts(data: NumberSequences) -> Tensor:
+    """(S, D) what is added to the values of a series before their logarithms.
+
+    0 where the smallest is at least a twentieth of the mean size; otherwise so much that it
+    becomes that, so that zeros and small values are not far outliers.
+    """
+    found = torch.zeros(len(data.offsets) - 1, data.numbers.shape[1], dtype=torch.float64)
+    for panel in panels.panels_of(data):
+        low = torch.where(panel.values.isnan(), torch.inf, panel.values).amin(1)
+        size = panel.values.abs().nanmean(1)
+        least = _LEAST_VALUE * torch.where(size > 0, size, 1.0)
+        found[panel.index] = (least - low).clamp(min=0.0)
+    return found
 
 
 # ---- naive models -------------------------------------------------------------------------------
@@ -127,7 +153,7 @@ def _stationary(
     for panel in panels.panels_of(data):
         index, channels = panel.index, panel.num_channels
         deviations = panel.values - centre[index][:, None]
-        if config.difference:
+        if config.fits_steps:
             deviations = panel.values.diff(dim=1)
             step = deviations.nanmean(1) * lags.has_constant
             deviations = deviations - step[:, None]
@@ -137,7 +163,7 @@ def _stationary(
         pooled += relative.unflatten(0, (-1, channels)).sum(0)
         orders = _orders(config, flat, covariances, order)
         chosen[index] = orders.view(-1, channels)
-        means = step if config.difference else centre[index]
+        means = step if config.fits_steps else centre[index]
         for p in orders.unique().tolist():
             rows = (orders == p).nonzero()[:, 0]
             weights, variance, shift, value = _estimate(config, flat[rows], covariances[rows], p)
@@ -151,7 +177,7 @@ def _stationary(
     facts: dict[str, object] = {"orders": _facts_of_orders(chosen)}
     if config.estimator == "exact":
         facts["log_likelihood"] = float(log_likelihood.sum())
-    return Fitted(shared, blank, not config.difference, facts)
+    return Fitted(shared, blank, not config.fits_steps, facts)
 
 
 def _orders(config: AR, flat: Tensor, covariances: Tensor, order: int) -> Tensor:
@@ -161,7 +187,7 @@ def _orders(config: AR, flat: Tensor, covariances: Tensor, order: int) -> Tensor
     variances = [stationary.yule_walker(covariances[:, : p + 1])[1] for p in range(order + 1)]
     counts = (~flat.isnan()).sum(-1).double()
     sums = torch.stack(variances, -1) * counts[:, None]
-    fixed = int(config.trend != "none")
+    fixed = int(config.fitted_trend != "none")
     return least_squares.criteria(sums, counts, fixed, config.order).argmin(-1)
 
 
@@ -174,7 +200,7 @@ def _estimate(
         return *stationary.yule_walker(covariances[:, : order + 1]), zero, zero
     if config.estimator == "burg":
         return *stationary.burg(flat, order), zero, zero
-    found = [stationary.exact(row, order, config.trend != "none") for row in flat]
+    found = [stationary.exact(row, order, config.fitted_trend != "none") for row in flat]
     weights, variance, mean, value = (torch.stack(part) for part in zip(*found, strict=True))
     return weights, variance, mean, value
 
@@ -188,7 +214,7 @@ def _write(
 ) -> None:
     """Put coefficients (n, p), lag 1 first, and the mean of the process into the parameters."""
     blank.terms[(*at, torch.zeros_like(at[0]))] = mean * (1 - weights.sum(-1))
-    full = levels(weights) if config.difference else weights
+    full = levels(weights) if config.fits_steps else weights
     window = blank.weights.shape[-1]
     blank.weights[at] = torch.nn.functional.pad(full.flip(-1), (window - full.shape[-1], 0))
 
@@ -202,7 +228,7 @@ def _shared_stationary(config: AR, blank: ARParameters, pooled: Tensor) -> ARPar
         torch.zeros_like(blank.weights[:1]), torch.zeros_like(blank.terms[:1]), spread
     )
     channels = torch.arange(pooled.shape[0])
-    mean = torch.zeros_like(spread[0, :, 1]) if config.difference else spread[0, :, 1]
+    mean = torch.zeros_like(spread[0, :, 1]) if config.fits_steps else spread[0, :, 1]
     weights, _ = stationary.yule_walker(pooled)
     _write(config, shared, (torch.zeros_like(channels), channels), weights, mean)
     return shared

@@ -1,6 +1,6 @@
 """Which of the past values a linear model looks at, and its deterministic terms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from seriatim.models.options.linear import AR, Drift, Naive, SeasonalNaive
@@ -33,7 +33,7 @@ class Lags:
             return cls((config.season_length,), config.season_length, has_constant=False)
         if not isinstance(config, AR):
             return cls((1,), 1, has_constant=isinstance(config, Drift))
-        order = config.max_order if isinstance(config.order, str) else config.order
+        order = config.largest_order
         season = config.season_length or 0
         lags = set(range(1, order + 1))
         if season and config.season == "lags":
@@ -41,8 +41,12 @@ class Lags:
         dummies = season if config.season == "dummies" else 0
         return cls(
             tuple(sorted(lags)),
-            max(1, max(lags, default=0) + config.difference),
+            max(1, max(lags, default=0) + config.fits_steps),
             dummies,
-            config.trend != "none",
-            config.trend == "linear",
+            config.fitted_trend != "none",
+            config.fitted_trend == "linear",
         )
+
+    def up_to(self, deepest: int) -> "Lags":
+        """Without the lags that are further back; the window stays."""
+        return replace(self, lags=tuple(lag for lag in self.lags if lag <= deepest))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core.values import NumberSequences
@@ -96,3 +97,18 @@ def check(data: NumberSequences) -> None:
             channel = int(np.isnan(part).all(0).argmax())
             where = f" in channel {channel}" if part.shape[1] > 1 else ""
             raise DataError(f"series {i} has no value{where}: leave it out")
+
+
+@dataclass(frozen=True)
+class _Logarithms:
+    """Series whose values are logarithms; see `with_logarithms`."""
+
+    numbers: NDArray[np.float64]
+    known: NDArray[np.float64] | None
+    offsets: NDArray[np.int64]
+
+
+def with_logarithms(data: NumberSequences, shift: NDArray[np.float64]) -> NumberSequences:
+    """The series of ln (x + shift), for shifts (S, D) with which all values are positive."""
+    each = np.repeat(shift, np.diff(data.offsets), 0)
+    return _Logarithms(np.log(data.numbers + each), data.known, data.offsets)

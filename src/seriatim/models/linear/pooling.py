@@ -19,7 +19,8 @@ from seriatim.models.linear.lags import Lags
 from seriatim.models.linear.parameters import ARParameters
 from seriatim.models.options.linear import AR
 
-STRENGTHS = (0.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, float("inf"))
+STRENGTHS = (0.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0, float("inf"))
+_JUDGES = 128  # series on which the strength is chosen, evenly spaced
 _LAST_PART = 0.2  # of the rows of each series, on which the strength of pooling is chosen
 _PRIOR_ROWS = 10.0  # that the noise of all series counts for in that of one
 
@@ -51,7 +52,7 @@ def fit_pooled(
     moments: fitted.Moments,
 ) -> fitted.Fitted:
     """Conditional least squares; see `fitting.fit`."""
-    centre, scale = _units(config, lags, data, moments)
+    centre, scale = _units(config, lags, moments)
     sums = _sums(config, lags, element, data, centre, scale)
     is_pooled = len(centre) > 1 and config.pooling != "none"
     shared = ARParameters.blank(1, element.num_channels, lags.window, blank.terms.shape[-1])
@@ -77,16 +78,14 @@ def fit_pooled(
     return fitted.Fitted(shared, blank, all(both), facts)
 
 
-def _units(
-    config: AR, lags: Lags, data: NumberSequences, moments: fitted.Moments
-) -> tuple[Tensor, Tensor]:
-    """(S, D) what is subtracted from the fitted values, and what they are divided by."""
-    if config.difference:
-        scale = torch.zeros_like(moments.scale)
-        for panel in panels.panels_of(data):
-            scale[panel.index] = panel.values.diff(dim=1).square().nanmean(1).sqrt()
-        scale = torch.where(scale > 0, scale, moments.scale)  # NaN: no step was observed
-        return torch.zeros_like(scale), fitted.floor(scale, moments)
+def _units(config: AR, lags: Lags, moments: fitted.Moments) -> tuple[Tensor, Tensor]:
+    """(S, D) what is subtracted from the fitted values, and what they are divided by.
+
+    Steps are divided by the deviation of the values, not of the steps: a smooth series then counts
+    for less in the shared coefficients than a noisy one, and forecasts far ahead are better.
+    """
+    if config.fits_steps:
+        return torch.zeros_like(moments.scale), fitted.floor(moments.scale, moments)
     if lags.has_constant or lags.num_dummies:
         return moments.mean, fitted.floor(moments.scale, moments)
     scale = (moments.scale.square() + moments.mean.square()).sqrt()
@@ -111,10 +110,10 @@ def _sums(
     choose = config.pooling in (None, "shrunk") and config.shrinkage is None and len(centre) > 1
     for panel in panels.panels_of(data):
         values = panel.values - centre[panel.index][:, None]
-        values = values.diff(dim=1) if config.difference else values
+        values = values.diff(dim=1) if config.fits_steps else values
         values = values / scale[panel.index][:, None]
         known = panel.known
-        known = known[:, 1:] if known is not None and config.difference else known
+        known = known[:, 1:] if known is not None and config.fits_steps else known
         for d in range(channels):
             parts = least_squares.design_sums(
                 values[..., d], lags, known, _LAST_PART if choose else 0.0
@@ -130,7 +129,7 @@ def _order(config: AR, lags: Lags, sums: _Sums, num_known: int) -> Tensor:
     used = torch.ones(fixed + len(lags.lags), dtype=torch.bool)
     if not isinstance(config.order, str):
         return used
-    largest = config.max_order
+    largest = config.largest_order
     total, rows = sums.both.sum(0, keepdim=True), sums.rows.sum()[None]
     season = torch.arange(fixed + largest, fixed + len(lags.lags))  # before the lags of the order
     at = torch.cat([torch.arange(fixed), season, torch.arange(fixed, fixed + largest)])
@@ -170,6 +169,8 @@ def _coefficients(
 def _strength(config: AR, earlier: Tensor, late: Tensor, counts: Tensor) -> float:
     """The strength of pooling with the least error in the last part of the series."""
     of_all = least_squares.solve(earlier.sum(0, keepdim=True), config.ridge)[0]
+    step = -(-len(counts) // _JUDGES)
+    earlier, late, counts = earlier[::step], late[::step], counts[::step]
     errors = []
     for strength in STRENGTHS:
         of_each = least_squares.shrunk(earlier, counts, of_all, strength, config.ridge)
@@ -211,7 +212,7 @@ def _write(
     fixed = coefficients.shape[-1] - len(lags.lags)
     of_lags = torch.zeros(len(coefficients), max(lags.lags, default=0), dtype=torch.float64)
     of_lags[:, [lag - 1 for lag in lags.lags]] = coefficients[:, fixed:]
-    weights = fitted.levels(of_lags) if config.difference else of_lags
+    weights = fitted.levels(of_lags) if config.fits_steps else of_lags
     window = into.weights.shape[-1]
     into.weights[:, channel] = torch.nn.functional.pad(
         weights.flip(-1), (window - weights.shape[-1], 0)
@@ -221,10 +222,10 @@ def _write(
     if lags.has_constant and not lags.num_dummies:
         terms[:, 0] = deterministic[:, 0]
         at = 1
-    if not config.difference:
+    if not config.fits_steps:
         terms[:, :1] += centre * (1 - of_lags.sum(-1, keepdim=True))
     # Rows of steps begin one moment later than those of values.
-    late = int(config.difference)
+    late = int(config.fits_steps)
     if lags.has_slope:
         slope = deterministic[:, at] / least_squares.SLOPE_UNIT
         terms[:, 1] = slope

@@ -49,14 +49,17 @@ class AR(ModelConfig):
 
     Attributes:
         order: p, the number of last values; or "aic", "bic" or "aicc", which choose it from 0 to
-            max_order.
+            max_order; None: seven seasons up to 24 moments long, such as a week of hours, or one
+            longer season; 24 without a season; and a third of the length of a series at most.
         max_order: the largest order among which a criterion chooses.
-        trend: "none", "constant" (c), or "linear" (c + b t).
+        trend: "none", "constant" (c), or "linear" (c + b t); None: "none" for steps, otherwise
+            "constant".
         season_length: s, the moments of a season; None: there is none.
         season: how a season enters: as "lags" s - 1 to s + 1 besides the last values, or as
             "dummies", a constant for each moment of it (counted from the start of the series).
         difference: fit the steps x_t - x_{t-1} instead of the values, which is the same as to
-            subtract the last value from the window: levels may then wander.
+            subtract the last value from the window: levels may then wander. None: where the
+            order is None as well.
         transform: "log" fits ln x, for positive numbers that grow by factors.
         estimator: conditional "least-squares"; "yule-walker" (Levinson 1947), "burg" (Burg 1967),
             or "exact" maximum likelihood, in which gaps are exact as well. All but the first are
@@ -69,19 +72,41 @@ class AR(ModelConfig):
     """
 
     family: ClassVar[str] = "ar"
+    positional: ClassVar[tuple[str, ...]] = ("order",)
     elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
 
-    order: Annotated[int, Interval(ge=0)] | Criterion = 24
+    order: Annotated[int, Interval(ge=0)] | Criterion | None = None
     max_order: Size = 24
-    trend: Trend = "constant"
+    trend: Trend | None = None
     season_length: Size | None = None
     season: Literal["lags", "dummies"] = "lags"
-    difference: bool = False
+    difference: bool | None = None
     transform: Literal["none", "log"] = "none"
     estimator: Literal["least-squares", "yule-walker", "burg", "exact"] = "least-squares"
     pooling: Literal["none", "shrunk", "full"] | None = None
     shrinkage: NonNegative | None = None
     ridge: NonNegative = 1e-6
+
+    @property
+    def largest_order(self) -> int:
+        """The largest order that a fit may choose."""
+        if isinstance(self.order, str):
+            return self.max_order
+        if self.order is not None:
+            return self.order
+        season = self.season_length or 0
+        return max(24, 7 * season if season <= 24 else season)
+
+    @property
+    def fits_steps(self) -> bool:
+        """Whether x_t - x_{t-1} is fitted."""
+        is_default = self.order is None and self.estimator == "least-squares"
+        return is_default if self.difference is None else self.difference
+
+    @property
+    def fitted_trend(self) -> Trend:
+        """The trend that is fitted."""
+        return self.trend or ("none" if self.fits_steps else "constant")
 
     def __post_init__(self) -> None:
         if self.estimator == "least-squares":
@@ -116,6 +141,7 @@ class VAR(ModelConfig):
     """
 
     family: ClassVar[str] = "var"
+    positional: ClassVar[tuple[str, ...]] = ("order",)
     elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
 
     order: Annotated[int, Interval(ge=0)] | Criterion = 1
