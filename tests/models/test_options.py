@@ -15,8 +15,8 @@ from seriatim.models import FAMILIES, PAIR_FAMILIES, configure, configure_encode
     [
         (lambda: configure("lstn", {}), "no such model 'lstn'; did you mean lstm?"),
         (
-            lambda: configure("hmmm", {}),
-            "no such model 'hmmm'; choose from markov, autoregressive, rnn, lstm, gru, "
+            lambda: configure("zebra", {}),
+            "no such model 'zebra'; choose from markov, autoregressive, rnn, lstm, gru, "
             "transformer, latent",
         ),
         (
