@@ -300,8 +300,11 @@ def stack_series(series: Mapping[str, NDArray[np.float64]]) -> RawTable:
     """A long table of series (T, D), with whole numbers as times."""
     ids = [name for name, values in series.items() for _ in range(len(values))]
     blocks = [*series.values()]
-    stacked = np.concatenate(blocks) if blocks else np.zeros((0, 1))
-    times = np.concatenate([np.arange(len(b)) for b in blocks]) if blocks else np.zeros(0, np.int64)
+    for name, block in series.items():
+        if not block.size:
+            raise DataError(f"series {name!r} has no values: give numbers, or leave it out")
+    stacked = np.concatenate(blocks)
+    times = np.concatenate([np.arange(len(b)) for b in blocks])
     width = stacked.shape[1]
     names = ["y"] if width == 1 else [f"y{i}" for i in range(width)]
     columns: dict[str, Cells] = {"unique_id": ids, "ds": times.astype(np.int64)}
