@@ -139,7 +139,7 @@ def machine(device: torch.device, seconds: float) -> Iterator[Record]:
 
 
 def laws(device: torch.device, seconds: float) -> Iterator[Record]:
-    """The sixteen laws, in float32 and in float64."""
+    """The twenty laws, in float32 and in float64."""
     for dtype in (torch.float32, torch.float64):
         for name, config in SMALL.items():
             model = small_model(config).to(device)

@@ -240,4 +240,5 @@ MUTANTS: list[Fault] = [
     (14, ReachNotUnbounded, nullcontext),
     (15, ChunksOfThreeLoseOne, nullcontext),
     (16, DropsTheCarryWithoutKeep, nullcontext),
+    (18, PeeksAhead, nullcontext),
 ]

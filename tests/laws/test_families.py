@@ -1,4 +1,4 @@
-"""Every family and every ensemble obeys the sixteen laws. A new family is one line here."""
+"""Every family and every ensemble obeys the twenty laws. A new family is one line here."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every encoder with every decoder obeys the sixteen laws, bound to a source or with a memory."""
+"""Every encoder with every decoder obeys the twenty laws, bound to a source or with a memory."""
 
 import pytest
 import torch

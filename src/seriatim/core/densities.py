@@ -76,6 +76,20 @@ class Density(Distribution):
         return torch.full_like(self.mean + t, torch.inf)
 
 
+def as_density(distribution: Distribution) -> Density:
+    """The distribution, which must be one of numbers.
+
+    Raises:
+        ConfigError: if it is a distribution of something else.
+    """
+    if not isinstance(distribution, Density):
+        raise ConfigError(
+            f"this needs a model of numbers, which emits a Density such as Normal(mean, scale), "
+            f"and {type(distribution).__name__} is none"
+        )
+    return distribution
+
+
 def observed(numbers: Tensor) -> Values:
     """Numbers (..., D), all of them observed."""
     return Values(numbers, torch.ones_like(numbers, dtype=torch.bool))
@@ -216,7 +230,7 @@ def _upper_quantile(q: Tensor, v: Tensor) -> Tensor:
         step = tail / slope * (tail / q).log()
         new = torch.minimum(t.log() + step, bound).exp()
         new = torch.where((q < 0.5) & new.isfinite(), new, t)
-        is_settled = bool(((new - t).abs() <= 1e-15 * t).all())
+        is_settled = bool(((new - t).abs() <= 1e-8 * t).all())  # the error is the square of it
         t = new
         if is_settled:
             break

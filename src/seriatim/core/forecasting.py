@@ -18,7 +18,15 @@ from seriatim.core.values import NumberInput, NumberSequences
 
 @runtime_checkable
 class FitsSeries(Protocol):
-    """A model of numbers that is fitted without the training loop, by least squares or EM."""
+    """A model of numbers that is fitted without the training loop, by least squares or EM.
+
+    Fitting is deterministic: the same series give the same numbers.
+
+    Attributes:
+        num_series: S, the number of series of which it keeps parameters; 0: it keeps none.
+    """
+
+    num_series: int
 
     def fit_series(self, data: NumberSequences) -> dict[str, object]:
         """Fit to series, replacing any earlier fit; afterwards `of_series` knows them by number.

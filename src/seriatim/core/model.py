@@ -204,6 +204,14 @@ class SequenceModel(TargetModel):
         return None
 
     @property
+    def marginalizes(self) -> bool:
+        """Whether a prediction after a gap is exactly the marginal over the missing value.
+
+        A network that takes a gap as an input of its own does not.
+        """
+        return False
+
+    @property
     def positions_at_once(self) -> int:
         """The number of positions to score at once, so that their rows of V fit in memory."""
         return max(1, min(16_000_000 // self.element.size, 32_768))
@@ -387,6 +395,11 @@ class BoundModel(SequenceModel):
     def reach(self) -> int | None:
         """Delegates to the model."""
         return self.model.reach
+
+    @property
+    def marginalizes(self) -> bool:
+        """Delegates to the model."""
+        return self.model.marginalizes
 
     @property
     def positions_at_once(self) -> int:

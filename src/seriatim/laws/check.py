@@ -10,12 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seriatim.core.elements import Numbers
 from seriatim.core.model import SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.core.validation import checked_arguments
-from seriatim.errors import ContractError
-from seriatim.laws.cases import Case
-from seriatim.laws.laws import LAWS, BrokenLawError
+from seriatim.core.values import NumberInput
+from seriatim.errors import ConfigError, ContractError
+from seriatim.laws.cases import Case, SymbolCase
+from seriatim.laws.claims import BrokenLawError
+from seriatim.laws.laws import LAWS
+from seriatim.laws.number_cases import NumberCase
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class LawResult:
     """The result of one law.
 
     Attributes:
-        number: the number of the law, 1 .. 16.
+        number: the number of the law, 1 .. 20.
         claim: the law in words.
         holds: whether it holds; None: it does not apply to this model.
         note: the extent of the test ("all 4,225 sequences", "sampled"), or the violation.
@@ -82,19 +86,21 @@ class LawReport:
 def check_model(
     model: SequenceModel,
     *,
-    example: Tensor | None = None,
+    example: Tensor | NumberInput | None = None,
     memory: Tree | None = None,
     laws: Collection[int] | None = None,
     seconds: float = 60.0,
     dtype: torch.dtype = torch.float64,
 ) -> LawReport:
-    """Test a model against the sixteen laws, on a copy in float64.
+    """Test a model against the twenty laws, on a copy in float64.
 
     Args:
         model: any `SequenceModel`, fitted or not, including your own.
-        example: (B >= 3, T >= 4) the symbols to test with; None: random ones.
+        example: (B >= 3, T >= 4, ...) the symbols to test with, or the numbers, NaN where missing;
+            `NumberInput` for a model that takes known inputs. None: random symbols, or numbers
+            drawn from the model, some of which are taken out.
         memory: the memory of a source of one row, for models that take a source.
-        laws: the numbers of the laws to test; None: all sixteen.
+        laws: the numbers of the laws to test; None: all twenty.
         seconds: the approximate time for enumeration in seconds; if it does not suffice, less is
             enumerated, or sampled, and the notes say so.
         dtype: the precision of the copy; in float32, values may differ by rounding, and only
@@ -104,7 +110,7 @@ def check_model(
         The report; `report.raise_if_broken()` turns a broken law into an error.
     """
     started = time.perf_counter()
-    case = Case.of(model, example, memory, seconds, dtype)
+    case = _case_of(model, example, memory, seconds, dtype)
     results = []
     for number, (claim, law) in enumerate(LAWS, start=1):
         if laws is not None and number not in laws:
@@ -118,3 +124,17 @@ def check_model(
             holds, note = False, f"raised {type(error).__name__}: {error}"
         results.append(LawResult(number, claim, holds, note.removeprefix("n/a: ")))
     return LawReport(tuple(results), time.perf_counter() - started)
+
+
+def _case_of(
+    model: SequenceModel,
+    example: Tensor | NumberInput | None,
+    memory: Tree | None,
+    seconds: float,
+    dtype: torch.dtype,
+) -> Case:
+    if isinstance(model.element, Numbers):
+        return NumberCase(model, example, memory, seconds, dtype)
+    if isinstance(example, NumberInput):
+        raise ConfigError("the example is of numbers, and the model of symbols: give its symbols")
+    return SymbolCase(model, example, memory, seconds, dtype)
