@@ -30,7 +30,6 @@ class ToyAR(SequenceModel):
         self.B = nn.Parameter(torch.tensor([[0.7], [-0.4]]))
         self.c = nn.Parameter(torch.tensor([3.0, -1.0]))
         self.register_buffer("Q", torch.tensor([[1.0, 0.6], [0.6, 2.0]]))
-        self.num_series = 0
 
     @property
     def marginalizes(self) -> bool:

@@ -20,13 +20,9 @@ from seriatim.core.values import NumberInput, NumberSequences
 class FitsSeries(Protocol):
     """A model of numbers that is fitted without the training loop, by least squares or EM.
 
-    Fitting is deterministic: the same series give the same numbers.
-
-    Attributes:
-        num_series: S, the number of series of which it keeps parameters; 0: it keeps none.
+    Fitting is deterministic: the same series give the same numbers. A model that keeps parameters
+    of `num_series` series is fitted to as many.
     """
-
-    num_series: int
 
     def fit_series(self, data: NumberSequences) -> dict[str, object]:
         """Fit to series, replacing any earlier fit; afterwards `of_series` knows them by number.

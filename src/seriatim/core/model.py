@@ -85,7 +85,13 @@ class SequenceModel(TargetModel):
 
     A family implements `empty`, `advance` and `emit`, and may declare its `reach`. The final
     methods follow from these; a class that overrides one is refused at its definition.
+
+    Attributes:
+        element: what the sequences consist of.
+        num_series: the number of sequences of which it keeps parameters, see `of_series`.
     """
+
+    num_series: int = 0
 
     def __init__(self, element: Element) -> None:
         """

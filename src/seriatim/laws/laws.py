@@ -38,8 +38,8 @@ from seriatim.laws.cases import (
 from seriatim.laws.claims import LAWS as LAWS
 from seriatim.laws.claims import BrokenLawError, equal, law
 from seriatim.laws.integrals import check_marginal, density_is_conserved
-from seriatim.laws.number_cases import NumberCase
-from seriatim.laws.simulation import FITTED, HORIZON, SAMPLES, check_ahead, fitted
+from seriatim.laws.number_cases import FITTED, NumberCase
+from seriatim.laws.simulation import HORIZON, SAMPLES, check_ahead
 
 _SUBTLE = 64  # a reach beyond which an influence may be smaller than rounding errors
 _NO_SEARCH = "n/a: a search is over symbols, and this is a model of numbers"
@@ -350,9 +350,12 @@ def reach_is_measured(case: Case) -> str:
         )
     if reach == 0 or changes(3, 4):
         return f"{declared}, exactly" if declared is not None else f"unbounded (tried {reach} back)"
-    if declared is not None and (declared > _SUBTLE or not list(case.model.parameters())):
-        # An influence through many layers is lost in rounding; counts may lack the context.
-        return f"nothing beyond {declared} matters; no influence of {declared} itself was seen"
+    if not list(case.model.parameters()) or reach > _SUBTLE:
+        # An influence through many layers is lost in rounding; counts may lack the context, and
+        # coefficients that were not fitted are 0.
+        return f"no influence of what is {reach} back was seen" + (
+            "" if declared is None else f", nor of anything beyond {declared}"
+        )
     raise BrokenLawError(
         f"declared {declared or 'unbounded'}, but the element {reach} back changes no prediction"
     )
@@ -429,9 +432,9 @@ def update_is_filtering(case: Case) -> str:
         return _OF_NUMBERS
     note = "parameters as given"
     if isinstance(case.model, FitsSeries):
-        own, again = (fitted(case, case.model) for _ in range(2))
-        if own is None or again is None:
+        if not case.fitted:
             return f"n/a: the model cannot be fitted to {FITTED} moments drawn from itself"
+        own, again = case.fitted
         a = cut(case.x, 0, 4)
         equal("fitted again", again.future(again.fold(a)[-1]), own.future(own.fold(a)[-1]), 1e-8)
         case, note = own, f"fitted to {FITTED} moments"

@@ -6,20 +6,27 @@ Shapes: B rows, L moments of a chunk, D channels, K known inputs, G points of a 
 describe a density.
 """
 
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.densities import as_density, observed
 from seriatim.core.distributions import Distribution, uniforms
 from seriatim.core.elements import Numbers
+from seriatim.core.forecasting import FitsSeries
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, Values
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, DataError
 from seriatim.laws.cases import Case, along, usual_length
 
+FITTED = 120  # moments of a series to fit to
 _MISSING = 0.25  # the fraction of values that are taken out of a drawn series
 
 
@@ -141,6 +148,26 @@ class NumberCase(Case):
         """The same case of another model with the same element."""
         return NumberCase(model, self.x, memory, self.seconds, self.dtype)
 
+    @cached_property
+    def fitted(self) -> "tuple[NumberCase, NumberCase] | None":
+        """The cases of two copies fitted to the same series, drawn from the model.
+
+        None: it cannot be fitted to them.
+        """
+        try:
+            return self._fitted(), self._fitted()
+        except DataError:
+            return None
+
+    def _fitted(self) -> "NumberCase":
+        with torch.inference_mode(False), torch.enable_grad():
+            model = copy.deepcopy(self.model)
+            assert isinstance(model, FitsSeries)
+            x = self.with_gaps(self.drawn(max(1, model.num_series), FITTED, 8))
+            model.fit_series(Drawn.of(x, self.first(tree.rows(x))))
+            memory = model.of_series(torch.zeros(1, dtype=torch.int64))
+        return self.of_model(model, memory)
+
     def with_gaps(self, x: NumberInput) -> NumberInput:
         """Without some values; the first row begins with some, the second with a gap."""
         generator = torch.Generator().manual_seed(6)
@@ -183,6 +210,26 @@ class NumberCase(Case):
         steps = torch.tensor([0.0, 0.4, 0.7, 1.0, 1.3], dtype=self.dtype, device=low.device)
         grid = low + steps[:, None] * (high - low)
         return grid.round() if self.element.support == "count" else grid
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Series that were drawn from a model, as `NumberSequences`."""
+
+    numbers: NDArray[np.float64]
+    known: NDArray[np.float64] | None
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x: NumberInput, first: NumberInput) -> "Drawn":
+        """Series (S, L, ...) end to end; the known inputs are those of the same moment."""
+        numbers = x.values.with_nan().double().cpu()
+        known = None
+        if x.known is not None and first.known is not None:
+            shifted = torch.cat([first.known, x.known[:, :-1]], 1)
+            known = shifted.flatten(0, 1).double().cpu().numpy()
+        offsets = np.arange(len(numbers) + 1) * numbers.shape[1]
+        return cls(numbers.flatten(0, 1).numpy(), known, offsets)
 
 
 def without(x: NumberInput, kept: Tensor) -> NumberInput:

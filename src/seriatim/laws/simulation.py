@@ -3,60 +3,20 @@
 Shapes: B rows, N samples of each, H moments, D channels.
 """
 
-import copy
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core import tree
 from seriatim.core.distributions import uniforms
-from seriatim.core.forecasting import Ahead, FitsSeries
-from seriatim.core.model import SequenceModel, State
+from seriatim.core.forecasting import Ahead
+from seriatim.core.model import State
 from seriatim.core.values import NumberInput
-from seriatim.errors import DataError
 from seriatim.laws.claims import BrokenLawError
 from seriatim.laws.number_cases import NumberCase
 
 SAMPLES, HORIZON = 2000, 5
 _SIGMAS = 6.0  # standard errors by which a simulation may differ
-FITTED = 120  # moments of a series to fit to
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Series that were drawn from a model, as `NumberSequences`."""
-
-    numbers: NDArray[np.float64]
-    known: NDArray[np.float64] | None
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, x: NumberInput, first: NumberInput) -> "Drawn":
-        """Series (S, L, ...) end to end; the known inputs are those of the same moment."""
-        numbers = x.values.with_nan().double().cpu()
-        known = None
-        if x.known is not None and first.known is not None:
-            shifted = torch.cat([first.known, x.known[:, :-1]], 1)
-            known = shifted.flatten(0, 1).double().cpu().numpy()
-        offsets = np.arange(len(numbers) + 1) * numbers.shape[1]
-        return cls(numbers.flatten(0, 1).numpy(), known, offsets)
-
-
-def fitted(case: NumberCase, model: SequenceModel) -> NumberCase | None:
-    """The case of a copy of a model that was fitted to series drawn from it; None: it refuses."""
-    with torch.inference_mode(False), torch.enable_grad():
-        model = copy.deepcopy(model)
-        assert isinstance(model, FitsSeries)
-        x = case.with_gaps(case.drawn(max(1, model.num_series), FITTED, 8))
-        try:
-            model.fit_series(Drawn.of(x, case.first(tree.rows(x))))
-        except DataError:
-            return None
-        memory = model.of_series(torch.zeros(1, dtype=torch.int64))
-    return case.of_model(model, memory)
 
 
 @torch.no_grad()

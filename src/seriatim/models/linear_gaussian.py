@@ -105,7 +105,8 @@ class LinearGaussianModel(SequenceModel):
         self.num_states = m
         start = _start(config, self.structure, D, m)
         # The last row is of series that were not seen in training.
-        rows = num_series + 1 if self.structure is not None else 1
+        self.num_series = num_series if self.structure is not None else 0
+        rows = self.num_series + 1
         for name, value in start.items():
             if name not in ("transition", "observation", "offset"):
                 value = value.repeat(rows, *[1] * value.ndim)
