@@ -31,12 +31,7 @@ CASES: dict[str, tuple[ModelConfig, Numbers, int, str | None]] = {
     "ar, known inputs": (st.AR(order=3), KNOWN, 2, None),
     "var": (st.VAR(order=2), TWO, 0, None),
     "local level": (st.LinearGaussian(), ONE, 2, None),
-    "trend and season": (
-        st.LinearGaussian(structure="local-linear-trend", season_length=4),
-        TWO,
-        2,
-        None,
-    ),
+    "level and season": (st.LinearGaussian(season_length=4), ONE, 2, None),
     "by matrices": (st.LinearGaussian(structure="matrices", num_states=2), TWO, 0, None),
     "rnn": (st.RNN(hidden_size=5), ONE, 0, None),
     "lstm": (st.LSTM(hidden_size=5, num_layers=2), TWO, 0, None),

@@ -125,10 +125,12 @@ class NumberCase(Case):
 
     # ---- series ---------------------------------------------------------------------------------
 
-    def drawn(self, batch_size: int, length: int, seed: int) -> NumberInput:
+    def drawn(
+        self, batch_size: int, length: int, seed: int, state: State | None = None
+    ) -> NumberInput:
         """(B, L, ...) series drawn from the model, of which no value is missing."""
-        known = self.known_inputs(batch_size, length, seed)
-        state, parts = self.start(batch_size), []
+        known, parts = self.known_inputs(batch_size, length, seed), []
+        state = self.start(batch_size) if state is None else state
         rows = np.arange(batch_size)
         with torch.no_grad():
             for t in range(length):
@@ -163,8 +165,12 @@ class NumberCase(Case):
         with torch.inference_mode(False), torch.enable_grad():
             model = copy.deepcopy(self.model)
             assert isinstance(model, FitsSeries)
-            x = self.with_gaps(self.drawn(max(1, model.num_series), FITTED, 8))
-            model.fit_series(Drawn.of(x, self.first(tree.rows(x))))
+            # Drawn from later states: at the start, a diffuse model may draw anything.
+            rows = torch.arange(max(1, model.num_series), device=self.device) % 3
+            state = tree.select(self.folded[-1], rows)
+            x = self.with_gaps(self.drawn(len(rows), FITTED, 8, state))
+            known = None if self.x.known is None else self.x.known[rows, -1:]
+            model.fit_series(Drawn.of(x, known))
             memory = model.of_series(torch.zeros(1, dtype=torch.int64))
         return self.of_model(model, memory)
 
@@ -221,12 +227,12 @@ class Drawn:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def of(cls, x: NumberInput, first: NumberInput) -> "Drawn":
-        """Series (S, L, ...) end to end; the known inputs are those of the same moment."""
+    def of(cls, x: NumberInput, first: Tensor | None) -> "Drawn":
+        """Series (S, L, ...) end to end, from inputs and the first known ones (S, 1, K)."""
         numbers = x.values.with_nan().double().cpu()
         known = None
-        if x.known is not None and first.known is not None:
-            shifted = torch.cat([first.known, x.known[:, :-1]], 1)
+        if x.known is not None and first is not None:
+            shifted = torch.cat([first, x.known[:, :-1]], 1)  # of the same moment, not the next
             known = shifted.flatten(0, 1).double().cpu().numpy()
         offsets = np.arange(len(numbers) + 1) * numbers.shape[1]
         return cls(numbers.flatten(0, 1).numpy(), known, offsets)
