@@ -293,7 +293,8 @@ class Forecaster(
         self, given: Mapping[str, Any], *, preset: str | None = None
     ) -> TrainingOptions:
         """Training options: those given, then those that suit the model, then the defaults."""
-        return suited_options(self.config.recipe_for(preset), given)
+        recipe = {**self.config.recipe_for(preset), **self.config.number_recipe}
+        return suited_options(recipe, given)
 
     def open_files(self, files: DataFiles) -> GivenSeries:
         """The series in a file; see `Task.open_files`."""

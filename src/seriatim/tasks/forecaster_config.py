@@ -114,7 +114,7 @@ class SavedForecaster:
 def with_season(
     config: ModelConfig, season_length: int, given: int | None, shortest: int
 ) -> ModelConfig:
-    """A configuration with what follows from a season, where it has such options at their defaults.
+    """A configuration with what suits numbers and their season, in options left at their defaults.
 
     Args:
         config: the configuration.
@@ -127,7 +127,8 @@ def with_season(
     if s == 24:  # hours, which have a week too; more lags than these fit noise
         lags += [6 * s, 7 * s - 1, 7 * s, 7 * s + 1]
     suited: dict[str, Any] = {
-        "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)}))
+        **config.number_defaults,
+        "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)})),
     }
     defaults = {f.name: f.default for f in fields(cast(Any, config))}
     is_seasonal = defaults.get("season_length") is not None

@@ -1,7 +1,7 @@
 """Options of the autoregressive window, a feed-forward network over the last symbols."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from seriatim.models.options.base import (
     BudgetRecipe,
@@ -28,6 +28,11 @@ class Autoregressive(NumberOptions, ModelConfig):
     """
 
     family: ClassVar[str] = "autoregressive"
+    number_defaults: ClassVar[Mapping[str, Any]] = {
+        "window": 24,
+        "embedding_size": 16,
+        "hidden_size": 64,
+    }
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 2e-3}
     widths: ClassVar[tuple[str, ...]] = ("hidden_size", "embedding_size")
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = (

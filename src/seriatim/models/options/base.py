@@ -97,10 +97,15 @@ class ModelConfig(ABC):
         sizes: options of models from small to large, among which a budget in minutes chooses.
         budget_recipe: how a budget in minutes chooses training options; None: it chooses none.
         elements: what its sequences may consist of: "symbols", "numbers", or both.
+        number_defaults: options that are other than the defaults of symbols where a series of
+            numbers is modelled, and nothing else was said.
+        number_recipe: training options that suit series of numbers.
     """
 
     family: ClassVar[str]
     elements: ClassVar[frozenset[str]] = frozenset({"symbols"})
+    number_defaults: ClassVar[Mapping[str, Any]] = {}
+    number_recipe: ClassVar[TrainingDefaults] = {}
     recipe: ClassVar[TrainingDefaults] = {}
     widths: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = ()

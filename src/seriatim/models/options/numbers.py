@@ -1,9 +1,9 @@
 """Options that networks have over numbers only."""
 
-from collections.abc import Collection
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
-from seriatim.models.options.base import Size, option_class
+from seriatim.models.options.base import Size, TrainingDefaults, option_class
 
 
 @option_class
@@ -20,6 +20,14 @@ class NumberOptions:
     """
 
     elements: ClassVar[frozenset[str]] = frozenset({"symbols", "numbers"})
+    number_defaults: ClassVar[Mapping[str, Any]] = {"hidden_size": 64}
+    number_recipe: ClassVar[TrainingDefaults] = {
+        "learning_rate": 5e-3,
+        "warmup": 20,
+        "batch_size": 64,
+        "length": 96,
+        "steps": 600,
+    }
     last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window")
 
     lags: tuple[Size, ...] | None = None

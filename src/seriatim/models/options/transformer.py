@@ -85,6 +85,18 @@ class Transformer(NumberOptions, TransformerConfig, ModelConfig):
     """
 
     family: ClassVar[str] = "transformer"
+    number_defaults: ClassVar[Mapping[str, Any]] = {
+        "model_size": 64,
+        "num_layers": 2,
+        "context": 192,
+    }
+    number_recipe: ClassVar[TrainingDefaults] = {
+        "learning_rate": 2e-3,
+        "warmup": 50,
+        "batch_size": 32,
+        "length": 96,
+        "steps": 600,
+    }
     recipe: ClassVar[TrainingDefaults] = {"learning_rate": 2e-3, "warmup": 100}
     widths: ClassVar[tuple[str, ...]] = ("model_size", "feedforward_size")
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = (
