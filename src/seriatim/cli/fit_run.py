@@ -104,6 +104,11 @@ def recognized(request: FitRequest) -> FitRequest:
     is_said = request.task or request.init or says_text or train.is_read_as_text or train.target
     if is_said or train.data is None:
         return request
+    if not options.is_about_pairs and is_table_of_series(train):
+        if current().is_main and not request.quiet:
+            note = f"note: {train.data} holds series of numbers: this fits a forecaster"
+            print(f"{note} (--task forecast)", file=sys.stderr, flush=True)
+        return replace(request, task="forecast")
     found = recognize_task(
         train.data,
         format=train.format,
@@ -128,6 +133,18 @@ def recognized(request: FitRequest) -> FitRequest:
             test=request.test and _with_columns(request.test, names),
         )
     return replace(request, task=found.task)
+
+
+def is_table_of_series(files: "DataFiles") -> bool:
+    """Whether a file is a table that holds series of numbers; lines of numbers may be a text."""
+    from seriatim.data import tables
+    from seriatim.data.files import path_suffix
+    from seriatim.data_profile.recognize import looks_like_series
+
+    path = files.data
+    if path is None or (files.format is None and path_suffix(path) not in tables.SUFFIXES):
+        return False
+    return looks_like_series(path, format=files.format, encoding=files.encoding)
 
 
 def _says_series(options: "TaskOptions") -> bool:

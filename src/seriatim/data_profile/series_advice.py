@@ -61,7 +61,7 @@ def advise_series(profile: SeriesProfile, options: dict[str, str]) -> SeriesAdvi
             f"seriatim backtest {file}{read} --horizon {horizon}{length} --models "
             f"{','.join(models)}",
             f"seriatim fit {file}{read} --task forecast --model ar{length} --out model/",
-            f"seriatim forecast model/ --horizon {horizon}",
+            f"seriatim forecast model/ --horizon {horizon} --page forecast.html",
         ),
     )
 

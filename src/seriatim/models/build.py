@@ -17,7 +17,7 @@ follow from the options.
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from seriatim.core.elements import Numbers
 from seriatim.core.first_call import check_first_call
@@ -119,6 +119,18 @@ def build_number_model(
     Raises:
         ConfigError: if the family has no model of numbers, or not this distribution.
     """
+    model = cast(
+        Callable[[Any, Numbers, int, str | None], SequenceModel], number_model_class(config)
+    )
+    return model(config, element, num_series, density)
+
+
+def number_model_class(config: ModelConfig) -> type[SequenceModel]:
+    """The class of the model of numbers that a configuration describes, to be asked what it can do.
+
+    Raises:
+        ConfigError: if the family has no model of numbers.
+    """
     place = _NUMBER_MODELS.get(type(config))
     if place is None:
         names = sorted(c.family for c in _NUMBER_MODELS)
@@ -126,9 +138,7 @@ def build_number_model(
             f"{config.family} has no model of numbers: choose one of {', '.join(names)}"
         )
     module, name = place.split(":")
-    model: Callable[[Any, Numbers, int, str | None], SequenceModel]
-    model = getattr(import_module(f"seriatim.models.{module}"), name)
-    return model(config, element, num_series, density)
+    return cast(type[SequenceModel], getattr(import_module(f"seriatim.models.{module}"), name))
 
 
 def _built_by_itself(config: ModelConfig, num_symbols: int, boundary: int) -> SequenceModel:

@@ -22,7 +22,7 @@ from seriatim.data.splits import SplitRecord
 from seriatim.errors import ConfigError
 from seriatim.metrics.pieces import SampleLimit
 from seriatim.metrics.size import num_parameters
-from seriatim.models.build import build_number_model
+from seriatim.models.build import build_number_model, number_model_class
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
@@ -286,8 +286,7 @@ class Forecaster(
         """Whether the model is fitted without the training loop, by least squares or the like."""
         if self.model is not None or self._module is not None:
             return isinstance(self.model or self._module, FitsSeries)
-        with torch.device("meta"):
-            return isinstance(build_number_model(self.config, Numbers(), 1), FitsSeries)
+        return issubclass(number_model_class(self.config), FitsSeries)
 
     def training_options(
         self, given: Mapping[str, Any], *, preset: str | None = None
