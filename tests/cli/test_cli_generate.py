@@ -110,6 +110,17 @@ def test_fit_says_what_it_recognized(
     assert main([*fit, "--task", "language", "--out", str(tmp_path / "n")]) == 2
 
 
+def test_a_table_of_numbers_in_time_is_one_of_series(tmp_path: Path, capsys: Capture) -> None:
+    days = [f"2026-01-{day:02d},{day % 7 + 0.5}" for day in range(1, 32)]
+    (tmp_path / "s.csv").write_text("\n".join(["ds,y", *days]) + "\n")
+    assert main(["fit", str(tmp_path / "s.csv"), "--out", str(tmp_path / "m")]) == 0
+    assert "holds series of numbers: this fits a forecaster" in capsys.readouterr().err
+    assert main(["forecast", str(tmp_path / "m"), "--horizon", "3"]) == 0
+    assert "2026-02-01" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "s.csv"), "--minutes", "1"]) == 2
+    assert "seriatim backtest compares models of series" in capsys.readouterr().err
+
+
 def test_two_files_are_pairs_in_every_command(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "s.txt").write_text("".join(f"{a} {b}\n" for a in "abcdef" for b in "abcdef"))
     (tmp_path / "t.txt").write_text("".join(f"{b} {a}\n" for a in "abcdef" for b in "abcdef"))

@@ -266,7 +266,7 @@ def _fixed_zone(name: str, offset: timedelta) -> tuple[str, tuple[str, ...]]:
     if seconds == 0:
         return "UTC", ()
     if seconds % 3600 == 0 and -12 <= seconds // 3600 <= 14:
-        return f"Etc/GMT{-seconds // 3600:+d}", ()  # whose sign is turned round
+        return f"Etc/GMT{-seconds // 3600:+d}", ()  # whose sign is the opposite
     return "UTC", (f"the times in {name!r}, of offset {_offset_name(offset)}, are kept in UTC",)
 
 
