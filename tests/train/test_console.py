@@ -7,6 +7,7 @@ import pytest
 
 from seriatim.train.callbacks import console
 from seriatim.train.callbacks.console import Reporter, shown_in_python
+from seriatim.train.callbacks.history import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,23 @@ def test_scoring_in_python_is_shown_unless_a_callback_takes_it(
         progress(7)
     assert seen == [7]
     assert capfd.readouterr().err == ""
+
+
+def test_losses_of_numbers_are_nats_per_value(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(
+        step=5,
+        steps=10,
+        epoch=0.5,
+        train_nats=2.0,
+        valid_nats=1.5,
+        learning_rate=1e-3,
+        gradient_norm=1.0,
+        tokens_per_second=1234.0,
+        seconds=1.0,
+        seconds_left=1.0,
+        is_best=True,
+        is_evaluation=True,
+    )
+    with Reporter(unit="value") as reporter:
+        reporter.progress(progress)
+    assert "train 2.000  valid 1.500 nats per value  1,234 values/s" in capfd.readouterr().err

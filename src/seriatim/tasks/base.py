@@ -150,7 +150,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         from seriatim.train.checkpoint.resume import open_run
 
         began = time.perf_counter()
-        with Reporter(is_quiet=not current().is_main, is_patient=True) as reporter:
+        with Reporter(is_quiet=not current().is_main, is_patient=True, unit=self.unit) as reporter:
             callbacks = (callbacks or console_callbacks(reporter)).begun()
             budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
             given = {name: value for name, value in budget.items() if value is not None}

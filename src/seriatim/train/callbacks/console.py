@@ -175,13 +175,16 @@ def console_callbacks(reporter: Reporter) -> "Callbacks":
 
 
 def _progress_line(p: "Progress", unit: str) -> str:
+    # A density of a value is in nats, as forecasters know it; it depends on the unit of the data.
+    is_density = unit == "value"
+    size, name, each = (1.0, "nats", "values") if is_density else (math.log(2), "bits", "tokens")
     parts = [f"step {p.step:,}/{p.steps:,}"]
     if p.train_nats is not None:
-        parts.append(f"train {p.train_nats / math.log(2):.3f}")
+        parts.append(f"train {p.train_nats / size:.3f}")
     if p.valid_nats is not None:
-        parts.append(f"valid {p.valid_nats / math.log(2):.3f} bits per {unit}")
+        parts.append(f"valid {p.valid_nats / size:.3f} {name} per {unit}")
     if p.step:
-        parts.append(f"{p.tokens_per_second:,.0f} tokens/s")
+        parts.append(f"{p.tokens_per_second:,.0f} {each}/s")
         parts.append(f"{format_duration(p.seconds_left)} left")
     return "  ".join(parts)
 
