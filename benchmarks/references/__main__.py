@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks.references.figures import report
 from benchmarks.references.parts import Parts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,8 @@ REFERENCES = {
     "names": "the language of a surname",
     "hdfs": "anomalies among sessions of events, by their surprisal, all families",
     "adding": "the adding problem, lengths 200 and 600",
+    "classical": "linear models of numbers on the series of textbooks; a table, 1 if one is off",
+    "ett": "ETTh1 and ETTh2, errors far ahead and wQL of a day; a table, 1 if one is off",
 }
 
 
@@ -52,6 +55,8 @@ def main() -> int:
 
         torch.set_num_threads(given.threads)
     module = importlib.import_module(f"benchmarks.references.{given.name}")
+    if hasattr(module, "figures"):  # seconds: nothing is stored
+        return report(module.figures(given.data))
     parts = Parts(
         given.name, _work() / given.name, ROOT / "benchmarks" / "results" / f"{given.name}.json"
     )

@@ -373,12 +373,14 @@ class ARModel(SequenceModel):
         path = weights.new_zeros(rows, channels, q + horizon)
         path[..., :q] = carry.window.values[..., 0]
         path[..., q] = features[0]
-        impulse = torch.zeros_like(path)
+        # That all rows share their coefficients shows in the stride of a tensor that was expanded.
+        of_rows = weights[:1] if weights.stride(0) == 0 else weights
+        impulse = torch.zeros_like(path[: len(of_rows)])
         impulse[..., q] = 1.0
         for h in range(1, horizon):
             past = slice(h, q + h)
             path[..., q + h] = _dot(path[..., past], weights) + offsets[:, h]
-            impulse[..., q + h] = _dot(impulse[..., past], weights)
+            impulse[..., q + h] = _dot(impulse[..., past], of_rows)
         ratio = impulse[..., q:].square().cumsum(-1).sqrt().mT
         mean, scale = path[..., q:].mT, carry.parameters.spread[:, None, :, 0] * ratio
         return mean, scale, features[2][:, None].expand_as(mean)
