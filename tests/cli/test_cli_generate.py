@@ -118,7 +118,7 @@ def test_a_table_of_numbers_in_time_is_one_of_series(tmp_path: Path, capsys: Cap
     assert main(["forecast", str(tmp_path / "m"), "--horizon", "3"]) == 0
     assert "2026-02-01" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "s.csv"), "--minutes", "1"]) == 2
-    assert "seriatim backtest compares models of series" in capsys.readouterr().err
+    assert "compare models of series with seriatim backtest" in capsys.readouterr().err
 
 
 def test_two_files_are_pairs_in_every_command(tmp_path: Path, capsys: Capture) -> None:

@@ -151,7 +151,7 @@ def compare(
 def _check_is_text(data: Path, files: FileOptions, reading: ReadingOptions) -> None:
     """
     Raises:
-        ConfigError: if the data is pairs, labelled texts or series, and no column was chosen.
+        ConfigError: if the data is pairs or labelled texts, and no column of it was chosen.
     """
     from seriatim.cli.fit_run import is_table_of_series
     from seriatim.data_profile.recognize import recognize_task
@@ -166,11 +166,6 @@ def _check_is_text(data: Path, files: FileOptions, reading: ReadingOptions) -> N
             f"of series with seriatim backtest {data} --horizon H"
         )
     found = recognize_task(data, format=files.format, encoding=files.encoding)
-    if found is not None and found.task == "forecast":
-        raise ConfigError(
-            f"{data} holds {found.description}, and compare trains language models: seriatim "
-            "backtest compares models of series"
-        )
     if found is not None and found.columns and "text" not in found.columns:
         raise ConfigError(
             f"{data} holds {found.description}, and compare trains language models: name the "

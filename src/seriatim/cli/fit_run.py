@@ -87,7 +87,7 @@ def _repeated(request: FitRequest, folder: Path) -> FitRequest:
 
 
 def recognized(request: FitRequest) -> FitRequest:
-    """The request with the task and the columns that the file of pairs, labels or series shows.
+    """The request with the task and the columns that the file of pairs or labels shows.
 
     Nothing is recognized where an option says what the data is: a task, a column of text, files
     of sources and targets, a family that only predicts text.
@@ -117,8 +117,7 @@ def recognized(request: FitRequest) -> FitRequest:
     )
     if found is None or (options.is_about_pairs and found.task != "translation"):
         return request
-    names = {"translation": "a translator", "label": "a labeller", "forecast": "a forecaster"}
-    what = names[found.task]
+    what = {"translation": "a translator", "label": "a labeller"}[found.task]
     note = (
         f"note: {train.data} holds {found.description}: this fits {what} (--task {found.task}); "
         "--task language with --column NAME fits a language model to one column"

@@ -1,4 +1,4 @@
-"""Which task a file is for: pairs, labels and series in tables, recognized by their columns.
+"""Which task a file is for: pairs and labels in tables, recognized by their columns.
 
 Narrower than `kind`: where it is not plain what a table is for, it is read as text, as before.
 Knows formats and columns; no symbols or models.
@@ -11,7 +11,6 @@ from pathlib import Path
 from seriatim.data import tables, tagged
 from seriatim.data.files import check_encoding, path_suffix
 from seriatim.data.frames import frame_columns, is_frame
-from seriatim.data.series.column_roles import TIME_NAMES
 from seriatim.data.series.opening import encoding_of
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
@@ -24,7 +23,7 @@ class RecognizedTask:
     """The task that a file is for.
 
     Attributes:
-        task: translation, label or forecast.
+        task: translation or label.
         description: what the file holds, as a clause: "pairs of source and target".
         source_column, target_column: the columns, where they must be named.
         columns: the names of all columns of a table.
@@ -44,7 +43,7 @@ def recognize_task(
     encoding: str,
     target_column: str | None = None,
 ) -> RecognizedTask | None:
-    """The task of a file of pairs, labelled texts or series; None: it is text, or not plain.
+    """The task of a file of pairs or of labelled texts; None: it is text, or it is not plain.
 
     Args:
         path: the file.
@@ -66,10 +65,6 @@ def recognize_task(
         return None
     if target_column is not None:
         return _of_chosen_column(kind, target_column)
-    if kind.name == "numbers":
-        names = tuple(column.name for column in kind.columns)
-        has_times = not {name.strip().lower() for name in names}.isdisjoint(TIME_NAMES)
-        return RecognizedTask("forecast", "series of numbers", columns=names) if has_times else None
     if kind.task not in ("translation", "label"):
         return None
     return RecognizedTask(
