@@ -14,7 +14,7 @@ def export(
     model: Path,
     /,
     *,
-    to: Literal["arpa", "ctranslate2", "huggingface", "onnx"],
+    to: Literal["arpa", "ctranslate2", "huggingface", "onnx", "sherpa-onnx"],
     out: Annotated[Path, Parameter(alias="-o")],
     overwrite: Flag = False,
     push: str | None = None,
@@ -30,6 +30,7 @@ def export(
             huggingface, for language models of the Transformer: a folder that transformers loads.
             onnx, for language models with weights and for labellers: a file that onnxruntime runs;
             for translators: a folder of two such files.
+            sherpa-onnx, for LSTM language models: a folder that its recognizers take as their lm.
         out: the file or folder to write; an ARPA file whose name ends in .gz is packed.
         overwrite: replace the file if it exists; folders are never replaced.
         push: a repository of the Hugging Face Hub, OWNER/NAME, to which a folder of --to
@@ -110,9 +111,20 @@ def _onnx(model: Path, out: Path) -> None:
     print(f"onnxruntime agrees with the model to {difference:.1g} nats")
 
 
+def _sherpa(model: Path, out: Path) -> None:
+    from seriatim.export.onnx_sherpa import language_model_to_sherpa
+    from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.registry import load_as
+
+    source = load_as(LanguageModel, model, "export --to sherpa-onnx")
+    difference = language_model_to_sherpa(source, out)
+    print(f"onnxruntime agrees with the model to {difference:.1g} nats")
+
+
 WRITERS: Mapping[str, Callable[[Path, Path], None]] = {
     "arpa": _arpa,
     "ctranslate2": _ctranslate2,
     "huggingface": _huggingface,
     "onnx": _onnx,
+    "sherpa-onnx": _sherpa,
 }

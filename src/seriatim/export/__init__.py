@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seriatim.export.huggingface_import import from_huggingface as from_huggingface
     from seriatim.export.onnx import language_model_to_onnx as language_model_to_onnx
     from seriatim.export.onnx_labeller import labeller_to_onnx as labeller_to_onnx
+    from seriatim.export.onnx_sherpa import language_model_to_sherpa as language_model_to_sherpa
     from seriatim.export.onnx_translator import translator_to_onnx as translator_to_onnx
     from seriatim.export.pretrained import from_pretrained as from_pretrained
     from seriatim.export.torch_layers import from_torch as from_torch
@@ -31,6 +32,7 @@ __all__, __getattr__, __dir__ = attach(
         "huggingface_import": ["from_huggingface"],
         "onnx": ["language_model_to_onnx"],
         "onnx_labeller": ["labeller_to_onnx"],
+        "onnx_sherpa": ["language_model_to_sherpa"],
         "onnx_translator": ["translator_to_onnx"],
         "pretrained": ["from_pretrained"],
         "torch_layers": ["from_torch"],
