@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seriatim.data.series import SeriesCollection, forecast_table, open_series, parse_frequency
+from seriatim.data.series import SeriesCollection, open_series, parse_frequency
+from seriatim.data.series.output import time_texts, to_native
 from seriatim.data.series.time_zones import to_local, to_utc
 from seriatim.errors import ConfigError, DataError
 
@@ -206,7 +207,7 @@ def test_hours_go_on_through_changes_of_the_clock(begin: str, hours: int) -> Non
     assert series.gaps == 0
     assert series.time_zone == BERLIN
     assert (series.local_times == times.tz_localize(None).to_numpy()).all()
-    found = forecast_table(series, np.zeros((1, 3, 1)), np.zeros((1, 0, 3, 1)), ())
+    found = to_native({"ds": series.future_times(3)[0]}, "pandas", series.time_zone)
     assert (found.ds == pd.date_range(times[-1], periods=4, freq="h")[1:]).all()
     assert str(found.ds.dt.tz) == BERLIN
 
@@ -262,8 +263,8 @@ def test_python_times_keep_their_zone() -> None:
 def test_fixed_offset_is_kept() -> None:
     series = open_series({"ds": ["2024-01-01T00:00+05:00", "2024-01-02T00:00+05:00"], "y": [1, 2]})
     assert series.freq.name == "D"
-    table = forecast_table(series, np.zeros((1, 1, 1)), np.zeros((1, 0, 1, 1)), ())
-    assert table.records()[0]["ds"] == "2024-01-03 00:00:00+05:00"
+    shown = time_texts(series.future_times(1)[0], series.time_zone)
+    assert shown == ["2024-01-03 00:00:00+05:00"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Series split by time, and what their dates say."""
+"""Series cut by time, and what their dates say."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,6 @@ import pytest
 
 from seriatim.data.series import calendar_values, open_series, usual_cycles, with_calendar
 from seriatim.data.series.frequency import parse_frequency
-from seriatim.data.series.splits import split_by_time
 from seriatim.errors import ConfigError, DataError
 
 
@@ -20,48 +19,7 @@ def daily(days: int = 10, late: int = 7) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["unique_id", "ds", "y"])
 
 
-# ---- splits -------------------------------------------------------------------------------------
-
-
-def test_fractions_cut_all_series_at_the_same_times() -> None:
-    split = split_by_time(open_series(daily(10, 7)), valid=0.2, test=0.2)
-    assert split.train.ids == ("a",)
-    assert split.valid is not None and split.test is not None
-    assert split.valid.series.ids == ("a", "b")
-    assert split.valid.in_train.tolist() == [0, -1]
-    first = [
-        p.series.times[p.series.offsets[:-1] + p.scored_from] for p in (split.valid, split.test)
-    ]
-    assert len(set(first[1])) == 1
-    assert split.train.times.max() < first[0].min()
-    assert split.valid.series.times.max() < first[1].min()
-
-
-def test_whole_numbers_are_the_last_moments_of_each_series() -> None:
-    split = split_by_time(open_series(daily(10, 4)), valid=2, test=3)
-    assert split.train.lengths.tolist() == [5, 1]
-    assert split.valid is not None and split.test is not None
-    assert split.valid.num_moments == 4
-    assert split.test.num_moments == 6
-    assert split.test.scored_from.tolist() == [7, 3]
-
-
-def test_a_date_is_where_a_window_begins() -> None:
-    split = split_by_time(open_series(daily()), valid="2024-01-05", test="2024-01-09")
-    assert split.train.times.max() == np.datetime64("2024-01-04")
-    assert split.valid is not None and split.test is not None
-    assert split.valid.num_moments == 4 + 1
-    assert split.test.num_moments == 2 + 2
-
-
-def test_windows_that_leave_nothing_are_refused() -> None:
-    series = open_series(daily())
-    with pytest.raises(DataError, match="leave no moment to train on"):
-        split_by_time(series, valid=6, test=6)
-    with pytest.raises(ConfigError, match="fraction below 1"):
-        split_by_time(series, valid=-1)
-    with pytest.raises(DataError, match="test window has no moment"):
-        split_by_time(series, valid=0, test="2030-01-01")
+# ---- cuts ---------------------------------------------------------------------------------------
 
 
 def test_cut_keeps_what_came_before() -> None:
