@@ -14,6 +14,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.laws.check import check_model
 from seriatim.models import ModelConfig
 from seriatim.models.build import build_number_model
+from tests.laws.test_families import Elman
 
 ONE, TWO = Numbers(), Numbers(2)
 KNOWN = Numbers(1, num_known=2)
@@ -34,6 +35,8 @@ CASES: dict[str, tuple[ModelConfig, Numbers, int, str | None]] = {
     "level and season": (st.LinearGaussian(season_length=4), ONE, 2, None),
     "by matrices": (st.LinearGaussian(structure="matrices", num_states=2), TWO, 0, None),
     "rnn": (st.RNN(hidden_size=5), ONE, 0, None),
+    "rnn, lags": (st.RNN(hidden_size=5, lags=(1, 4), scale_window=3), KNOWN, 0, "normal"),
+    "latent": (st.Latent(cell=Elman, hidden_size=5, lags=(2,)), TWO, 0, None),
     "lstm": (st.LSTM(hidden_size=5, num_layers=2), TWO, 0, None),
     "lstm, known inputs": (st.LSTM(hidden_size=5), KNOWN, 0, "student-t"),
     "gru, counts": (st.GRU(hidden_size=5), COUNTS, 0, None),
