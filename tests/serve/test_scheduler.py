@@ -66,6 +66,26 @@ def _rows(model: Any, count: int) -> list[_Kept]:
     ]
 
 
+@pytest.mark.parametrize("family", ["markov", "lstm", "transformer"])
+def test_a_prompt_read_by_the_steps_of_a_batch_is_as_if_read_before(family: str) -> None:
+    model = language_model(family).model.double()
+    try:
+        _hold_prompts_equal(model)
+    finally:
+        language_model(family).model.float()
+
+
+@torch.inference_mode()
+def _hold_prompts_equal(model: Any) -> None:
+    before, within = _rows(model, 9), _rows(model, 9)
+    for i, row in enumerate(within):
+        row.unread.extend([2 + i % 7] * (1 + i % 4))
+        row.state = model.start(1)
+    _run(model, before, [0] * 9, 9)
+    _run(model, within, [i % 5 for i in range(9)], 5)
+    assert [row.symbols for row in within] == [row.symbols for row in before]
+
+
 def _run(model: Any, rows: list[_Kept], arrivals: list[int], max_rows: int) -> None:
     """Let rows join when their step has come."""
     batch, waiting = RunningBatch(model, max_rows), list(zip(arrivals, rows, strict=True))

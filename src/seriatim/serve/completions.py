@@ -11,7 +11,7 @@ from typing import Any
 from seriatim.data.vocab.vocabulary import Ids, Text
 from seriatim.decode.sampling import Sampling
 from seriatim.serve.bodies import CompletionBody
-from seriatim.serve.prompts import PromptMemory, read_prompt
+from seriatim.serve.prompts import PromptMemory, ReadPrompt, begin_prompt, read_prompt
 from seriatim.serve.refusals import GoneError, RefusalError, as_refusal, bad
 from seriatim.serve.rows import Listed, Row
 from seriatim.serve.scheduler import Ticket, Turn
@@ -20,6 +20,7 @@ from seriatim.serve.settings import ServeSettings
 from seriatim.tasks.generation import ContinuationWriter, continuation_writer
 
 _DEFAULT_TOKENS = 16  # OpenAI's
+_READ_TOGETHER = 32  # symbols of a prompt that are read by the steps of a batch that runs anyway
 _MAX_STOPS, _MAX_STOP = 64, 1_000
 _LEAST = -9999.0  # OpenAI's ln p of what cannot be: JSON has no infinity
 
@@ -304,16 +305,7 @@ def start_prompt(
     """
     served = request.served
     text, ids = request.prompts[number]
-    num_top = request.num_top if request.echo else None
-    has_ends = served.end is not None
-    read = read_prompt(
-        served.model,
-        ids,
-        has_ends=has_ends,
-        num_top=num_top,
-        breathe=turn.breathe,
-        memory=memory,
-    )
+    read, unread = _read(request, ids, turn, memory)
     shown: Text = served.vocabulary.decode(ids) if text is None else text
     for j in range(request.n):
         row = CompletionRow(
@@ -329,6 +321,7 @@ def start_prompt(
             number=j,
             sampling=request.sampling,
             num_top=request.num_top,
+            unread=unread,
         )
         if row.logprobs is not None and request.echo:
             _list_prompt(row.logprobs, served, ids, read.listed)
@@ -336,6 +329,23 @@ def start_prompt(
             row.end_at_once()
         else:
             turn.join(served.model, row)
+
+
+def _read(
+    request: CompletionRequest, ids: Ids, turn: Turn, memory: PromptMemory | None
+) -> tuple[ReadPrompt, list[int]]:
+    """A prompt that is read, or one that is begun and the symbols to be read in the batch."""
+    model, has_ends = request.served.model, request.served.end is not None
+    num_top = request.num_top if request.echo else None
+    if num_top is None and request.n == 1 and request.max_tokens and turn.is_running(model):
+        begun = begin_prompt(model, ids, has_ends=has_ends, memory=memory)
+        unread = begun.ids[begun.num_read :].tolist()
+        if len(unread) <= _READ_TOGETHER:
+            return ReadPrompt(begun.state, []), unread
+    read = read_prompt(
+        model, ids, has_ends=has_ends, num_top=num_top, breathe=turn.breathe, memory=memory
+    )
+    return read, []
 
 
 def _writer(served: ServedText, shown: Text, ids: Ids, stops: Sequence[str]) -> ContinuationWriter:

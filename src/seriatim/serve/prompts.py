@@ -62,11 +62,10 @@ def read_prompt(
         breathe: a function to call between chunks; it raises to stop.
         memory: the states of earlier prompts of the same client.
     """
-    begins_with_boundary = len(ids) > 0 and int(ids[0]) == model.boundary
-    own = ids[1:] if begins_with_boundary else ids
     if num_top is None:
-        state = _state_after(model, own, has_ends, breathe, memory)
-        return ReadPrompt(state, [])
+        begun = begin_prompt(model, ids, has_ends=has_ends, memory=memory)
+        return ReadPrompt(_read_on(model, begun, breathe, memory), [])
+    own, begins_with_boundary = _without_boundary(model, ids)
     state = model.start(1)
     listed: list[Listed | None] = []
     for begin, end in _chunks(own, model, has_ends, _step(model)):
@@ -116,22 +115,50 @@ def _list_chunk(
     return listed, State(tree.at_last(features, None), carry)
 
 
-def _state_after(
+@dataclass(frozen=True)
+class BegunPrompt:
+    """A prompt of which a beginning is remembered.
+
+    Attributes:
+        ids: the symbols of its last sequence, without boundaries.
+        num_read: how many of them have been read.
+        state: the state of one row after these.
+    """
+
+    ids: Ids
+    num_read: int
+    state: State
+
+
+def begin_prompt(
+    model: SequenceModel, ids: Ids, *, has_ends: bool, memory: "PromptMemory | None" = None
+) -> BegunPrompt:
+    """The state after the longest beginning of a prompt that is remembered; see `read_prompt`."""
+    own, _ = _without_boundary(model, ids)
+    if has_ends and len(at := np.flatnonzero(own == model.boundary)):
+        own = own[at[-1] + 1 :]
+    found = None if memory is None else memory.longest(own)
+    return BegunPrompt(own, *((0, model.start(1)) if found is None else found))
+
+
+def _without_boundary(model: SequenceModel, ids: Ids) -> tuple[Ids, bool]:
+    """The symbols after the boundary with which they may begin, and whether they do."""
+    begins = len(ids) > 0 and int(ids[0]) == model.boundary
+    return (ids[1:] if begins else ids), begins
+
+
+def _read_on(
     model: SequenceModel,
-    ids: Ids,
-    has_ends: bool,
+    begun: BegunPrompt,
     breathe: Callable[[], None],
     memory: "PromptMemory | None",
 ) -> State:
-    if has_ends and len(at := np.flatnonzero(ids == model.boundary)):
-        ids = ids[at[-1] + 1 :]
-    found = None if memory is None else memory.longest(ids)
-    known, state = (0, model.start(1)) if found is None else found
-    for begin in range(known, len(ids), _CHUNK):
+    ids, state = begun.ids, begun.state
+    for begin in range(begun.num_read, len(ids), _CHUNK):
         x = torch.from_numpy(np.ascontiguousarray(ids[begin : begin + _CHUNK]))[None]
         state = model.update(state, x.to(model.device))
         breathe()
-    if memory is not None and len(ids) > known:
+    if memory is not None and len(ids) > begun.num_read:
         memory.keep(ids, state)
     return state
 

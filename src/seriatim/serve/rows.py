@@ -57,6 +57,8 @@ class Row(ABC):
         sampling: how its symbols are drawn.
         num_top: the number of most probable symbols to list at each step; None: not even the
             symbol's own log-probability is needed.
+        unread: the symbols that it still has to read, one at each step, before any is drawn: in a
+            batch that runs anyway this costs less than reading them alone.
     """
 
     state: State | None
@@ -64,12 +66,20 @@ class Row(ABC):
     number: int
     sampling: Sampling
     num_top: int | None
+    unread: deque[int]
 
     def __init__(
-        self, state: State, *, seed: int, number: int, sampling: Sampling, num_top: int | None
+        self,
+        state: State,
+        *,
+        seed: int,
+        number: int,
+        sampling: Sampling,
+        num_top: int | None,
+        unread: Sequence[int] = (),
     ) -> None:
         self.state, self.seed, self.number = state, seed, number
-        self.sampling, self.num_top = sampling, num_top
+        self.sampling, self.num_top, self.unread = sampling, num_top, deque(unread)
         self._drawn: NDArray[np.float64] = np.empty(0)
         self._step = 0
 
@@ -136,9 +146,13 @@ class RunningBatch:
             return
         distribution = as_discrete(self.model.predict(self._state))
         symbols = self._draw(distribution)
-        listed = self._list(distribution, symbols)
+        listed, drawn = self._list(distribution, symbols), symbols.tolist()
         for i, row in enumerate(self._rows):
-            if row is not None and not row.take(int(symbols[i]), listed[i]):
+            if row is None:
+                continue
+            if row.unread:
+                symbols[i] = row.unread.popleft()
+            elif not row.take(drawn[i], listed[i]):
                 self._rows[i] = None
         if any(row is not None for row in self._rows):
             self._state = self.model.step(self._state, symbols)
@@ -188,13 +202,13 @@ class RunningBatch:
         """(B,) a symbol for each row, by its own rule and counter; 0 where a row has ended."""
         drawn = torch.zeros(len(self._rows), dtype=torch.int64, device=self.model.device)
         u = torch.tensor(
-            [0.0 if row is None else row.uniform() for row in self._rows],
+            [0.0 if row is None or row.unread else row.uniform() for row in self._rows],
             dtype=torch.float64,
             device=self.model.device,
         )
         groups: dict[Sampling, list[int]] = {}
         for i, row in enumerate(self._rows):
-            if row is not None:
+            if row is not None and not row.unread:
                 groups.setdefault(row.sampling, []).append(i)
         for sampling, members in groups.items():
             if len(members) == len(self._rows):

@@ -81,6 +81,10 @@ class Turn:
         """Let a row join the running batch of its model."""
         self.scheduler.join(model, row)
 
+    def is_running(self, model: SequenceModel) -> bool:
+        """Whether a batch of a model runs anyway."""
+        return self.scheduler.is_running(model)
+
 
 @dataclass(eq=False)
 class _Call(Generic[T]):
@@ -151,6 +155,11 @@ class Scheduler:
         if batch is None:
             batch = self._batches[id(model)] = RunningBatch(model, self._batch_rows)
         batch.add(row)
+
+    def is_running(self, model: SequenceModel) -> bool:
+        """Whether there are rows in the batch of a model."""
+        batch = self._batches.get(id(model))
+        return batch is not None and batch.num_rows > 0
 
     def step(self) -> None:
         """Every running batch takes a step."""
