@@ -1,8 +1,10 @@
 """`seriatim serve`: fitted models behind HTTP."""
 
+import os
 import sys
 from pathlib import Path
 
+from seriatim.cli.launch import num_cores
 from seriatim.cli.output import Flag, use_threads
 from seriatim.cli.rounding import Precision
 from seriatim.errors import ConfigError
@@ -44,7 +46,8 @@ def serve(
         session_megabytes: the size of all sessions at most.
         precision: the precision of the weights: float32 as they were fitted, or rounded to int8 or
             fp16 for speed.
-        threads: the number of processor threads. [default: what suits the model]
+        threads: the number of processor threads that compute; the others are left to the protocol.
+            [default: half of the cores]
         quiet: log no line for each request.
     """
     from seriatim.core.extras import import_extra
@@ -76,7 +79,8 @@ def serve(
         )
     if api_key_file is not None and is_open_to_others(api_key_file):
         print(f"note: other users can read {api_key_file}: chmod 600", file=sys.stderr)
-    use_threads(threads)
+    is_named = threads is not None or "OMP_NUM_THREADS" in os.environ
+    use_threads(threads if is_named else max(1, num_cores() // 2))
     served = load_models((model, *models), lambda task: at_precision(task, precision))
     log_to_stderr(is_quiet=quiet)
 

@@ -28,6 +28,8 @@ from seriatim.serve.rows import Row, RunningBatch
 
 T = TypeVar("T")
 
+_PATIENCE = 0.005  # seconds of calls between two steps of the batches
+
 
 @dataclass(eq=False)
 class Ticket:
@@ -173,8 +175,12 @@ class Scheduler:
     def _run(self) -> None:
         with torch.inference_mode():
             while (call := self._next()) is not _CLOSED:
-                if call is not None:
+                began = time.monotonic()
+                while call is not None:
                     self._answer(call)
+                    # What waits joins together, but a batch that runs does not wait for long.
+                    is_late = time.monotonic() - began > _PATIENCE
+                    call = None if is_late else self._waiting_call()
                 self.step()
 
     def _next(self) -> "_Call[object] | None":
@@ -190,6 +196,11 @@ class Scheduler:
                 for call in queue:
                     call.result.cancel()
             return _CLOSED
+
+    def _waiting_call(self) -> "_Call[object] | None":
+        """The next call, if one waits."""
+        with self._lock:
+            return self._pop() if self._queues else None
 
     def _pop(self) -> "_Call[object]":
         client, queue = self._queues.popitem(last=False)
