@@ -34,6 +34,8 @@ CASES: dict[str, tuple[ModelConfig, Numbers, int, str | None]] = {
     "local level": (st.LinearGaussian(), ONE, 2, None),
     "level and season": (st.LinearGaussian(season_length=4), ONE, 2, None),
     "by matrices": (st.LinearGaussian(structure="matrices", num_states=2), TWO, 0, None),
+    "hmm": (st.HMM(num_states=2, restarts=2), TWO, 0, None),
+    "hmm, counts": (st.HMM(num_states=3, restarts=2), COUNTS, 0, None),
     "rnn": (st.RNN(hidden_size=5), ONE, 0, None),
     "rnn, lags": (st.RNN(hidden_size=5, lags=(1, 4), scale_window=3), KNOWN, 0, "normal"),
     "latent": (st.Latent(cell=Elman, hidden_size=5, lags=(2,)), TWO, 0, None),
@@ -83,6 +85,8 @@ class _Series:
         x = 5 + rng.normal(size=shape)
         for t in range(3, 80):
             x[:, t] += 0.5 * (x[:, t - 1] - 5) - 0.3 * (x[:, t - 3] - 5)
+        if element.support == "count":
+            x = np.round(np.abs(x))
         x[rng.random(shape) < 0.1] = np.nan
         self.numbers = x.reshape(-1, shape[-1])
         known = rng.normal(size=(len(self.numbers), element.num_known))

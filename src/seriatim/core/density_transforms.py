@@ -149,3 +149,40 @@ class NormalMixture(MixtureDensity):
         """
         parts = zip(mean.unbind(-2), scale.unbind(-2), strict=True)
         super().__init__(log_weights, [Normal(m, s) for m, s in parts])
+
+
+class Conditioned(Density):
+    """A distribution given some of its channels, which are then certain, as after smoothing."""
+
+    def __init__(self, base: Density, known: Values) -> None:
+        """
+        Args:
+            base: the distribution of the other channels given these.
+            known: (..., D) the certain values; the others are missing.
+        """
+        self.base, self.known, self.is_count = base, known, base.is_count
+
+    def _unless_known(self, value: Tensor, otherwise: Tensor) -> Tensor:
+        return torch.where(self.known.is_observed, value.to(otherwise), otherwise)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._unless_known(self.known.numbers, self.base.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        variance = self.base.variance
+        return self._unless_known(torch.zeros_like(variance), variance)
+
+    def log_prob(self, x: Values) -> Tensor:
+        """Of the observed channels that are not certain."""
+        return self.base.log_prob(Values(x.numbers, x.is_observed & ~self.known.is_observed))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        return self._unless_known(x >= self.known.numbers, self.base.cdf(x))
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return self._unless_known(self.known.numbers, self.base.quantile(u))
+
+    def sample(self, u: Tensor) -> Values:
+        return observed(self._unless_known(self.known.numbers, self.base.sample(u).numbers))

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from seriatim.core import taps, tree
-from seriatim.core.batch import TokenSequences
+from seriatim.core.batch import TokenSequences, valid_mask
 from seriatim.core.densities import Density
-from seriatim.core.density_transforms import MixtureDensity
+from seriatim.core.density_transforms import Conditioned, MixtureDensity
 from seriatim.core.distributions import Discrete, inverse_cdf
 from seriatim.core.elements import Element, Numbers, Symbols
 from seriatim.core.model import Carry, Features, SequenceModel, State
@@ -77,8 +77,7 @@ class HiddenMarkovModel(SequenceModel):
         super().__init__(element)
         self.config = config
         K = config.num_states
-        # Drawn here, so that the seed of a model is that of its fit as well.
-        self._seed = int(torch.randint(2**31, ()))
+        self._seed = torch.initial_seed() % 2**63  # the seed of a model is that of its fit as well
         uniform = torch.full((K,), 1 / K, dtype=torch.float64)
         noise = torch.rand(K, K, dtype=torch.float64) + torch.eye(K, dtype=torch.float64)
         self.register_buffer("initial", uniform)
@@ -383,15 +382,20 @@ class NumberHMM(HiddenMarkovModel):
             weights.append(weights[-1] @ self.transition)
         return self.emit(torch.stack(weights, 1))
 
-    def fit_series(
-        self, data: NumberSequences, counted: Callable[[str], None] | None = None
-    ) -> dict[str, object]:
-        """Fit to series by Baum-Welch; see `core.forecasting.FitsSeries`.
+    def smooth(self, x: NumberInput, lengths: Tensor | None, memory: Tree | None = None) -> Density:
+        """Of all moments, given past and future; see `core.forecasting.Smooths`."""
+        skips = 0 if bool(x.values.is_observed[:, 0].any()) else 1
+        y = Values(x.values.numbers[:, skips:], x.values.is_observed[:, skips:])
+        seen = y.is_observed
+        if lengths is not None:
+            inside = valid_mask(lengths.to(seen.device) - skips, seen.shape[1])
+            seen = seen & inside[..., None]
+        smoothed = self.posterior(Values(y.numbers, seen))[:, 1 - skips :]
+        known = tree.map_leaves(lambda leaf: leaf[:, 1 - skips :], y)
+        return Conditioned(self.emit(smoothed), known)
 
-        Args:
-            data: the series.
-            counted: receives sentences that say how far it has come.
-        """
+    def fit_series(self, data: NumberSequences) -> dict[str, object]:
+        """Fit to series by Baum-Welch; see `core.forecasting.FitsSeries`."""
         numbers = torch.from_numpy(np.array(data.numbers, dtype=np.float64))
         _check_series(data.numbers, data.offsets, is_count=self.is_poisson)
         begins = torch.zeros(len(numbers), dtype=torch.bool)
@@ -405,7 +409,7 @@ class NumberHMM(HiddenMarkovModel):
         generator = torch.Generator().manual_seed(self._seed)
         least = torch.full_like(scale, 1e-4)
         beginnings = Models(self._random_chains(generator), self._random(standard, generator))
-        fitted = self._fit(Line(standard, begins), self._emission(least), beginnings, counted)
+        fitted = self._fit(Line(standard, begins), self._emission(least), beginnings, None)
         models = self._keep(fitted, fitted.models.emitted[self.emitted[0]][0, :, 0].argsort())
         found = {name: value[0] for name, value in models.emitted.items()}
         for name in ("mean", "rate"):
@@ -449,8 +453,6 @@ def _is_poisson(config: HMM, element: Numbers, density: str | None) -> bool:
     name = config.emission or density or ("poisson" if element.support == "count" else "normal")
     if name not in ("normal", "poisson"):
         raise ConfigError(f"hmm has no density {name!r} of a state: choose normal or poisson")
-    if name == "poisson" and element.support != "count":
-        raise ConfigError("emission 'poisson' is of counts 0, 1, 2 ..: these numbers are others")
     return name == "poisson"
 
 

@@ -388,11 +388,10 @@ def _start(
         "initial_covariance": eye,
     }
     if structure is not None:
-        noisy = torch.zeros(structure.num_states, dtype=torch.float64)
-        noisy[list(structure.noisy)] = 1.0
-        start["transition"] = torch.kron(channels, torch.from_numpy(structure.transition))
-        start["observation"] = torch.kron(channels, torch.from_numpy(structure.observation)[None])
-        start["transition_covariance"] = torch.diag(noisy.repeat(D))
+        noisy = torch.tensor([float(i in structure.noisy) for i in range(structure.num_states)])
+        start["transition"] = torch.kron(channels, torch.tensor(structure.transition))
+        start["observation"] = torch.kron(channels, torch.tensor(structure.observation)[None])
+        start["transition_covariance"] = torch.diag(noisy.double().repeat(D))
         start["initial_covariance"] = WIDE * eye
         return start
     for name in start:
