@@ -371,9 +371,8 @@ class NumberHMM(HiddenMarkovModel):
 
     def emit(self, features: Features) -> Density:
         least = torch.finfo(features.dtype).tiny
-        return MixtureDensity(
-            features.clamp_min(least).log(), densities(self.emission_parameters())
-        )
+        components = densities(self.emission_parameters(), features.shape[:-1])
+        return MixtureDensity(features.clamp_min(least).log(), components)
 
     def ahead(self, state: State, horizon: int, known: Tensor | None = None) -> Density:
         """The exact distributions of the next moments; see `core.forecasting.Ahead`."""

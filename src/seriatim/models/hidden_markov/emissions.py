@@ -131,9 +131,12 @@ def _weighted(x: Values, weights: Tensor, powers: int) -> tuple[Tensor, ...]:
     return tuple(torch.einsum("tnrk,trd->nkd", weights, value) for value in each)
 
 
-def densities(parameters: Parameters) -> list[Density]:
-    """The distribution of each of the K states of one model, (D,) each."""
-    if "rate" in parameters:
-        return [Poisson(rate) for rate in parameters["rate"]]
-    pairs = zip(parameters["mean"], parameters["variance"].sqrt(), strict=True)
-    return [Normal(mean, scale) for mean, scale in pairs]
+def densities(parameters: Parameters, shape: Sequence[int]) -> list[Density]:
+    """The distribution of each of the K states of one model, of a batch shape."""
+    wide = {
+        name: [row.expand(*shape, len(row)) for row in value] for name, value in parameters.items()
+    }
+    if "rate" in wide:
+        return [Poisson(rate) for rate in wide["rate"]]
+    pairs = zip(wide["mean"], wide["variance"], strict=True)
+    return [Normal(mean, variance.sqrt()) for mean, variance in pairs]
