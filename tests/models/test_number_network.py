@@ -164,6 +164,35 @@ def test_constants_of_the_data_are_saved_with_the_weights() -> None:
     assert again.scale.usual_scale.item() == model.scale.usual_scale.item()
 
 
+@pytest.mark.parametrize("support", ["real", "positive", "count"])
+@pytest.mark.parametrize("kind", ["constant", "zero", "one value", "none"])
+def test_degenerate_training_data_leaves_finite_forecasts(kind: str, support: Support) -> None:
+    x = np.full(40, 5.0)
+    if kind == "zero" and support != "positive":
+        x[:] = 0.0
+    if kind == "one value":
+        x[1:] = np.nan
+    if kind == "none":
+        x[:] = np.nan
+
+    class Made:
+        numbers = x[:, None]
+        known = None
+        offsets = np.array([0, 0, 40])
+
+    torch.manual_seed(0)
+    model: Any = build_number_model(st.GRU(hidden_size=4, lags=(7,)), Numbers(1, support=support))
+    model.prepare_series(Made())
+    values = Values.of(torch.from_numpy(Made.numbers)[None])
+    batch = st.Batch(NumberInput(values), values)
+    log_prob = model.log_prob(batch)
+    log_prob.sum().backward()
+    assert bool(log_prob.isfinite().all())
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
+    state = model.update(model.start(1), NumberInput(values))
+    assert bool(model.predict(state).sample(torch.tensor([0.3])).numbers.isfinite().all())
+
+
 def test_wrong_densities_and_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="no such density 'norml'; did you mean normal"):
         build_number_model(st.LSTM(), Numbers(1), density="norml")

@@ -101,7 +101,8 @@ class HeadKind:
     Attributes:
         make: its density.
         biases: the initial outputs of a channel, which says how many there are.
-        widths: the outputs whose softplus is a width in units of the scale.
+        widths: the outputs whose softplus is a width in units of the scale, to this `power`.
+        power: 2 where they say what part of a variance is a multiple of the squared mean.
         kind: how its numbers are standardized.
         supports: the values for which it can be chosen.
     """
@@ -111,6 +112,7 @@ class HeadKind:
     widths: tuple[int, ...] = (1,)
     kind: Kind = "level"
     supports: tuple[Support, ...] = ("real", "positive", "count")
+    power: int = 1
 
 
 HEADS: Mapping[str, HeadKind] = {
@@ -120,7 +122,7 @@ HEADS: Mapping[str, HeadKind] = {
         _mixture, (0.0, 0.0, 0.0, -0.5, 0.0, 0.5, UNIT - 1, UNIT, UNIT + 1), (6, 7, 8)
     ),
     "log-normal": HeadKind(_log_normal, (0.0, UNIT), (1,), "log", ("positive",)),
-    "negative-binomial": HeadKind(_negative_binomial, (0.0, 0.0), (), "ratio", ("count",)),
+    "negative-binomial": HeadKind(_negative_binomial, (0.0, UNIT), (1,), "ratio", ("count",), 2),
 }
 BY_SUPPORT: Mapping[Support, str] = {
     "real": "student-t",
@@ -184,5 +186,7 @@ class DensityHead(nn.Module):
         """Let the widths of a channel begin at this multiple of the scale, and their like."""
         bias = self.linear.bias.view(self.num_channels, -1)[channel]
         for index in self.kind.widths:
-            wanted = width * F.softplus(torch.tensor(self.kind.biases[index])).item()
+            wanted = (
+                width**self.kind.power * F.softplus(torch.tensor(self.kind.biases[index])).item()
+            )
             bias[index] = math.log(math.expm1(wanted))

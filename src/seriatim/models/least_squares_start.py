@@ -68,7 +68,10 @@ def start_from_least_squares(head: DensityHead, data: NumberSequences, read: Rea
 
 def _set(head: DensityHead, channel: int, gram: Tensor, count: float) -> None:
     square, product, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
-    ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
+    size = RIDGE * float(square.diagonal().mean())
+    if size < 1e-12 * count:  # the series are constant: nothing can be told
+        return
+    ridge = size * torch.eye(len(square), dtype=square.dtype)
     first = torch.zeros_like(product)
     first[0] = 1.0
     a = first + torch.linalg.solve(square + ridge, product - square @ first)
