@@ -192,6 +192,19 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         open_series(tmp_path / "a.jsonl")
 
 
+def test_cells_of_jsonl_may_be_anything(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"id": ["a"], "ds": 1, "y": 2}\n{"id": ["a"], "ds": 2, "y": null}\n'
+    )
+    assert open_series(tmp_path / "a.jsonl").ids == ("['a']",)
+    (tmp_path / "b.jsonl").write_text('{"ds": 1, "y": 2}\n{"ds": 2, "y": {"a": 1}}\n')
+    with pytest.raises(DataError, match=r"line 2: the value .* in the column 'y' is not a number"):
+        open_series(tmp_path / "b.jsonl")
+    (tmp_path / "c.jsonl").write_text('{"ds": [1], "y": 2}\n{"ds": [2], "y": 3}\n')
+    with pytest.raises(DataError, match="is no time"):
+        open_series(tmp_path / "c.jsonl")
+
+
 def test_known_inputs_must_be_there() -> None:
     table = {"ds": ["2024-01-01", "2024-01-02"], "y": [1, 2], "price": [3.0, None]}
     with pytest.raises(DataError, match="row 2: the known input 'price' of series 'y' is missing"):

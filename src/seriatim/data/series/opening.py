@@ -198,7 +198,16 @@ class _Opening:
         numbers: dict[str, int] = {}
         series = np.empty(self.table.num_rows, np.int64)
         cells = [c.times if isinstance(c, Instants) else c for c in columns]
+        seen: dict[tuple[object, ...], int] = {}
         for row, parts in enumerate(zip(*cells, strict=True)):
+            try:
+                known = seen.get(parts)
+            except TypeError:  # a list, in .jsonl
+                parts = tuple(map(str, parts))
+                known = seen.get(parts)
+            if known is not None:
+                series[row] = known
+                continue
             names = [_id_text(part) for part in parts]
             if "" in names:
                 empty = self.roles.ids[names.index("")]
@@ -206,7 +215,7 @@ class _Opening:
                     f"{self.table.at(row)}: the id in the column {empty!r} is empty: fill it or "
                     "remove the row"
                 )
-            series[row] = numbers.setdefault("/".join(names), len(numbers))
+            series[row] = seen[parts] = numbers.setdefault("/".join(names), len(numbers))
         if self.roles.time is None and len(numbers) > 1:
             raise DataError(
                 f"{self.table.name} has {len(numbers):,} series and no column of times "

@@ -8,7 +8,7 @@ Knows cells and their places; no series.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -79,14 +79,27 @@ def to_times(table: RawTable, name: str, time_format: str | None = None) -> Time
             raise _no_time(table, row, name)
     if time_format is not None:
         return _of_values(table, name, cells, _in_pattern(time_format))
-    texts = [c.strip() for c in cells if isinstance(c, str)]
-    if len(texts) < len(cells):
+    if not all(isinstance(c, str) for c in cells):
         return _of_objects(table, name, cells)
-    return _of_texts(table, name, texts)
+    distinct = {text: row for row, text in zip(range(len(cells))[::-1], cells[::-1], strict=True)}
+    if 2 * len(distinct) > len(cells):
+        return _of_texts(table, name, [text.strip() for text in cells])
+    return _of_few(table, name, cells, distinct)
 
 
 def _in_pattern(pattern: str) -> Callable[[Any], datetime]:
     return lambda text: datetime.strptime(text, pattern)
+
+
+def _of_few(
+    table: RawTable, name: str, cells: Sequence[str], distinct: dict[str, int]
+) -> TimeColumn:
+    """Times that many series share: each is read once, and is at its first row in messages."""
+    rows = sorted(distinct.values())
+    part = replace(table, place=lambda row: table.place(rows[row]))
+    found = _of_texts(part, name, [cells[row].strip() for row in rows])
+    number = {cells[row]: i for i, row in enumerate(rows)}
+    return replace(found, times=found.times[[number[cell] for cell in cells]])
 
 
 def _no_time(table: RawTable, row: int, name: str) -> DataError:
