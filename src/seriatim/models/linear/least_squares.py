@@ -38,6 +38,8 @@ def design_sums(
     counts = values.new_zeros(2, n)
     if length <= deepest:
         return earlier, counts[0], late, counts[1]
+    if known is None and _is_plain(values, lags):
+        return _plain_sums(values, lags, last_part)
     step = max(1, _CELLS // (k * length))
     for a in range(0, n, step):
         part = slice(a, a + step)
@@ -54,6 +56,64 @@ def design_sums(
         counts[1, part] = is_late.sum(1).to(counts) if last_part else 0.0
         counts[0, part] = valid.sum(1) - counts[1, part]
     return earlier, counts[0], late, counts[1]
+
+
+def _is_plain(values: Tensor, lags: Lags) -> bool:
+    """Whether all lags to the deepest and at most a constant are used, and nothing is missing."""
+    if lags.has_slope or lags.num_dummies or len(lags.lags) != max(lags.lags, default=0):
+        return False
+    missing = values.isnan()
+    return not bool((missing[:, :-1] & ~missing[:, 1:]).any())  # only behind the end
+
+
+def _plain_sums(
+    values: Tensor, lags: Lags, last_part: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`design_sums` without the rows: k products of a series with itself, not k^2."""
+    p = len(lags.lags)
+    x = torch.where(values.isnan(), 0.0, values)
+    stop = (~values.isnan()).sum(1).clamp(min=p)
+    early = p + ((1 - last_part) * (stop - p)).long() if last_part else stop
+    order = [*range(1, p + 1), 0]
+    parts = []
+    for end in (stop, early):
+        products, sums = _lagged_products(x, p, end)
+        matrix = products[:, order][:, :, order]
+        if lags.has_constant:
+            row, count = sums[:, order], (end - p)[:, None].to(x)
+            matrix = torch.cat([row[:, None], matrix], 1)
+            matrix = torch.cat([torch.cat([count, row], 1)[..., None], matrix], 2)
+        parts.append((matrix, (end - p).to(x)))
+    (all_rows, number), (earlier, count) = parts
+    return earlier, count, all_rows - earlier, number - count
+
+
+def _lagged_products(x: Tensor, p: int, stop: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, p + 1, p + 1) sum_t x_{t-i} x_{t-j} and (n, p + 1) sum_t x_{t-i}, for p <= t < stop.
+
+    Sums of the next lags have one more term at the beginning and one less at the end:
+
+        G_{i+1, j+1} = G_{i, j} + x_{p-1-i} x_{p-1-j} - x_{stop-1-i} x_{stop-1-j}
+
+    Args:
+        x: (n, T) 0 behind the ends.
+        p: the largest lag.
+        stop: (n,) p or more.
+    """
+    n, length = x.shape
+    at = torch.arange(length, device=x.device)
+    target = torch.where(at < stop[:, None], x, 0.0)[:, p:].contiguous()
+    found = x.new_empty(n, p + 1, p + 1)
+    for j in range(p + 1):
+        found[:, 0, j] = torch.linalg.vecdot(target, x[:, p - j : length - j])
+    lag = torch.arange(p, device=x.device)
+    head, tail = x[:, p - 1 - lag], x.gather(1, stop[:, None] - 1 - lag)
+    found[:, :, 0] = found[:, 0]
+    for i in range(p):
+        change = head[:, i : i + 1] * head - tail[:, i : i + 1] * tail
+        found[:, i + 1, 1:] = found[:, i, :-1] + change
+    first = target.sum(1, keepdim=True)
+    return found, torch.cat([first, first + (head - tail).cumsum(1)], 1)
 
 
 def num_deterministic(lags: Lags, num_known: int) -> int:

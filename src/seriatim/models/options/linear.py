@@ -85,7 +85,7 @@ class AR(ModelConfig):
     estimator: Literal["least-squares", "yule-walker", "burg", "exact"] = "least-squares"
     pooling: Literal["none", "shrunk", "full"] | None = None
     shrinkage: NonNegative | None = None
-    ridge: NonNegative = 1e-6
+    ridge: NonNegative = 0.0
 
     @property
     def largest_order(self) -> int:
