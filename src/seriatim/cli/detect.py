@@ -6,7 +6,7 @@ Knows options and how results are printed; verdicts are made in `tasks.anomalies
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
 from seriatim.cli.follow import follow_events
@@ -18,9 +18,7 @@ from seriatim.errors import ConfigError
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
     from seriatim.tasks.anomalies import DetectedEvent, DetectedSequence
-    from seriatim.tasks.forecaster import Forecaster
     from seriatim.tasks.forecaster_series import GivenSeries
-    from seriatim.tasks.language_model import LanguageModel
 
 Rows: TypeAlias = Literal["event", "sequence"]
 
@@ -158,18 +156,18 @@ def _print_live(
 
 
 def open_data(
-    lm: "LanguageModel | Forecaster",
+    lm: Any,
     file: Path,
     files: FileOptions | None,
     reading: ReadingOptions | None,
-) -> "Source | GivenSeries":
+) -> Any:
     """The sequences in a file, read as the training data was; notes are printed."""
     from dataclasses import asdict
 
     from seriatim.tasks.options import DataFiles
 
     options = files or FileOptions()
-    source = lm.open_files(
+    source: Source | GivenSeries = lm.open_files(
         DataFiles(
             data=file,
             format=options.format,
@@ -181,18 +179,18 @@ def open_data(
     return source
 
 
-def _loaded(model: Path, command: str, threads: int | None) -> "LanguageModel | Forecaster":
+def _loaded(model: Path, command: str, threads: int | None) -> Any:
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load, load_as
     from seriatim.tasks.storage import read_header
 
     use_threads(threads)
     if read_header(model).task == "forecasting":
-        return cast("Forecaster", load(model))
+        return load(model)
     return load_as(LanguageModel, model, command)
 
 
-def _format(lm: "LanguageModel | Forecaster", files: FileOptions | None) -> str | None:
+def _format(lm: Any, files: FileOptions | None) -> str | None:
     """The format of stdin: the one that is given, or that of the training data."""
     given = None if files is None else files.format
     return given or lm.table_format

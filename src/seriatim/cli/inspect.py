@@ -74,12 +74,18 @@ def inspect(
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     use_threads(threads)
+    from seriatim.tasks.forecaster import Forecaster
     from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
 
     reporter = Reporter(is_quiet=json)
     reporter.doing("reading")
     task = load(model)
+    if isinstance(task, Forecaster):
+        raise ConfigError(
+            f"{model} is a forecaster, and inspect reads texts: forecast --page draws what it "
+            "predicts, and in Python seriatim.record(forecaster.model) shows what happens inside"
+        )
     check_file(file)
     if text is not None and file != STDIN:
         raise ConfigError("a text and a file were given: give --text or a file")

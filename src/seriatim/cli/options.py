@@ -131,9 +131,9 @@ def _model_options() -> Mapping[str, Any]:
         # The one that says what holds without a default, where a family has none.
         text = next((text for text in texts if "None: " in text), texts[0])
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
-        hints = [_hints(known[family])[name] for family in by_family]
+        every = [_hints(known[family])[name] for family in by_family]
         # Words that mean something to one family only: read as text, and checked by the family.
-        hint = hints[0] if all(hint == hints[0] for hint in hints) else str
+        hint = every[0] if all(one == every[0] for one in every) else str
         options[name] = _option(name, hint, text, by_family, group)
     return options
 

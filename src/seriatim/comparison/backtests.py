@@ -222,7 +222,6 @@ def backtest(
         if say is not None:
             say(f"{name}: fitting and predicting")
         is_trained = not forecaster.is_fitted_at_once
-        budget = {"minutes": minutes, "steps": steps} if is_trained else {}
         test = forecaster.backtest(
             given,
             horizon,
@@ -233,7 +232,8 @@ def backtest(
             level=level,
             num_samples=num_samples,
             seed=seed,
-            **budget,
+            minutes=minutes if is_trained else None,
+            steps=steps if is_trained else None,
         )
         tests[name], number = test, max(number, _origins_of(test))
         entries.append(

@@ -37,7 +37,7 @@ from seriatim.tasks.backtest_cutoffs import Cutoffs, place_cutoffs
 from seriatim.tasks.backtest_scan import Scanned, scan
 from seriatim.tasks.column_table import ColumnTable
 from seriatim.tasks.forecaster_score import Tally
-from seriatim.tasks.forecaster_series import GivenSeries
+from seriatim.tasks.forecaster_series import GivenSeries, id_column
 from seriatim.tasks.forecaster_states import Ints
 
 if TYPE_CHECKING:
@@ -142,8 +142,6 @@ class Backtest(ColumnTable):
         super().__init__(self._columns(shown), given.collection.time_zone)
 
     def _columns(self, shown: Mapping[str, float]) -> dict[str, NDArray[Any]]:
-        from seriatim.data.series.output import id_column
-
         found, have = self.scanned, self._given.collection
         rows, horizon, depth = found.mean.shape
         at = found.first[:, None] + np.arange(horizon)

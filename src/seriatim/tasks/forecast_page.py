@@ -154,7 +154,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _cells(forecast: Forecasted, rows: int) -> list[list[Any]]:
-    cells = []
+    cells: list[list[Any]] = []
     for values in forecast.table.values():
         some = values[:rows]
         if values.dtype.kind == "M":

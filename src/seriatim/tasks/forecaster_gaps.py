@@ -19,10 +19,9 @@ from seriatim.core.densities import Density
 from seriatim.core.forecasting import Smooths
 from seriatim.core.model import SequenceModel
 from seriatim.core.values import NumberInput, Values
-from seriatim.data.series.output import id_column
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.column_table import ColumnTable
-from seriatim.tasks.forecaster_series import GivenSeries
+from seriatim.tasks.forecaster_series import GivenSeries, id_column
 from seriatim.tasks.forecaster_states import Ints, Reader, begin, follow, row_blocks
 
 FORWARD_ONLY = (

@@ -465,6 +465,13 @@ def find_series(name: str, ids: Sequence[str]) -> int:
     return ids.index(name)
 
 
+def id_column(series: SeriesCollection, which: Ints) -> NDArray[Any]:
+    """The names of series by their numbers, as whole numbers if they came as such."""
+    if series.origin.has_integer_ids:
+        return np.array([int(name) for name in series.ids], np.int64)[which]
+    return np.array(series.ids, dtype=object)[which]
+
+
 @dataclass(frozen=True)
 class Where:
     """Some series, and where they stand.

@@ -91,7 +91,7 @@ class SeriesUser(AlarmJudge):
         assert self._memory is not None  # it is there as soon as a model is fitted
         return self._memory
 
-    def numbers_of(self, ids: Sequence[str | int]) -> NDArray[np.int64]:
+    def numbers_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """(B,) the numbers of series in the training data, -1 for others."""
         names = self._names()
         trained = [name for name in names.ids if name not in names.untrained]
@@ -244,10 +244,10 @@ class SeriesUser(AlarmJudge):
         def fit(part: GivenSeries) -> FittedSeries:
             if is_kept:
                 return self
-            copy = self._anew()
-            return copy.fit(
+            fresh: FittedSeries = self._anew().fit(
                 part, seed=seed, options=options, callbacks=Callbacks(), score=False, **budget
             )
+            return fresh
 
         return run_backtest(
             fit,
