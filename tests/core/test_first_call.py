@@ -9,6 +9,7 @@ from torch import nn
 import seriatim as st
 from seriatim.core.first_call import check_first_call
 from seriatim.errors import ContractError
+from tests.laws.toys_numbers import ToyAR, ToyRecurrent
 from tests.tasks.my_models import FadingAverage
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -18,7 +19,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one feature a row": (
         {"advance": lambda self, c, x, n, keep=True: (c, c)},
-        r"features of shape \(2, 16\) for 2 rows of 3 symbols: give \(2, 3, ...\)",
+        r"features of shape \(2, 16\) for 2 rows of 3 elements: give \(2, 3, ...\)",
     ),
     "features alone": (
         {"advance": lambda self, c, x, n, keep=True: self.embedding(x)},
@@ -26,7 +27,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a width that does not fit": (
         {"emit": lambda self, f: st.Categorical(nn.Linear(3, 5)(f))},
-        "emit fails on 2 rows of 3 symbols: RuntimeError: mat1 and mat2 shapes",
+        "emit fails on 2 rows of 3 elements: RuntimeError: mat1 and mat2 shapes",
     ),
     "a mean over time": (
         {"emit": lambda self, f: st.Categorical(self.head(f.mean(1)))},
@@ -34,7 +35,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "empty without rows": (
         {"empty": lambda self: torch.zeros(1)},
-        "empty fails on 2 rows of 3 symbols: TypeError",
+        "empty fails on 2 rows of 3 elements: TypeError",
     ),
 }
 
@@ -55,3 +56,11 @@ def test_a_right_model_is_left_as_it_was() -> None:
     torch.manual_seed(1)
     assert model.training and torch.equal(drawn, torch.rand(1))
     check_first_call(FadingAverage(5, 1).to("meta"))
+
+
+def test_a_model_of_numbers_is_called_with_numbers() -> None:
+    check_first_call(ToyAR())
+    check_first_call(ToyRecurrent("counts"))
+    wrong = type("Wrong", (ToyRecurrent,), {"emit": lambda self, f: st.Categorical(self.head(f))})
+    with pytest.raises(ContractError, match=r"return a Density, such as Normal\(mean, scale\)"):
+        check_first_call(wrong())

@@ -101,6 +101,13 @@ class Batch:
         is_observed = self.targets.is_observed & needed[..., None]
         return Values(torch.where(is_observed, self.targets.numbers, 0.0), is_observed)
 
+    @property
+    def num_places(self) -> int:
+        """B L, times D for numbers: the places for targets, padding and gaps included."""
+        if isinstance(self.targets, Values):
+            return self.targets.numbers.numel()
+        return self.shape[0] * self.shape[1]
+
     def num_targets(self) -> float:
         """The sum of the target weights, by which a mean loss is divided.
 

@@ -30,6 +30,12 @@ class Element(ABC):
     def first(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> Tree:
         """(B, 1, ...) the input before the first element, if nothing else is known."""
 
+    @abstractmethod
+    def sample_input(
+        self, shape: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> Tree:
+        """(B, L, ...) inputs that are possible, to try a model with."""
+
 
 @dataclass(frozen=True)
 class Symbols(Element):
@@ -58,6 +64,12 @@ class Symbols(Element):
     def first(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> Tree:
         """(B, 1) the boundary."""
         return torch.full((batch_size, 1), self.boundary, device=device)
+
+    def sample_input(
+        self, shape: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> Tree:
+        """(B, L) the boundary everywhere."""
+        return torch.full(shape, self.boundary, device=device)
 
 
 @dataclass(frozen=True)
@@ -96,3 +108,11 @@ class Numbers(Element):
             )
         shape = (batch_size, 1, self.num_channels)
         return NumberInput(Values.missing(shape, device, dtype), None)
+
+    def sample_input(
+        self, shape: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> NumberInput:
+        """(B, L, ...) ones, observed, and known inputs of 0."""
+        numbers = torch.ones(*shape, self.num_channels, device=device, dtype=dtype)
+        known = numbers.new_zeros(*shape, self.num_known) if self.num_known else None
+        return NumberInput(Values(numbers, torch.ones_like(numbers, dtype=torch.bool)), known)

@@ -1,7 +1,8 @@
 """Ensembles: mixtures and normalized products of models; scorers for unnormalized preferences.
 
-Members share a vocabulary. A mixture or product is again a `SequenceModel`: its carry is the
-tuple of its members' carries, so it streams, samples and searches like any other model. Fusion
+Members are of the same element: of one vocabulary, or of the same numbers, whose densities a
+mixture mixes. A mixture or product is again a `SequenceModel`: its carry is the tuple of its
+members' carries, so it streams, samples and searches like any other model. Fusion
 weights, penalties and constraints are not distributions: they are `Scorer`s, added inside the
 search and never renormalized.
 
@@ -15,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from seriatim.core.batch import Batch
-from seriatim.core.distributions import Categorical, Discrete, Distribution
+from seriatim.core.densities import as_density
+from seriatim.core.density_transforms import MixtureDensity
+from seriatim.core.distributions import Categorical, Discrete, Distribution, as_discrete
+from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
@@ -27,10 +31,10 @@ class Ensemble(SequenceModel):
     def __init__(self, members: Sequence[SequenceModel]) -> None:
         """
         Args:
-            members: the models, which must share their symbols.
+            members: the models, which must be of the same element.
 
         Raises:
-            ConfigError: if there is no member, or members have different vocabularies.
+            ConfigError: if there is no member, or members have different elements.
         """
         if not members:
             raise ConfigError("an ensemble has no members: give at least one model")
@@ -38,11 +42,12 @@ class Ensemble(SequenceModel):
         for m in members[1:]:
             if m.element != first.element:
                 raise ConfigError(
-                    f"members must share their symbols: one is a model of {first.element}, another "
-                    f"of {m.element}"
+                    f"members must share their symbols or numbers: one is of {first.element}, "
+                    f"another of {m.element}"
                 )
         super().__init__(first.element)
         self.members = nn.ModuleList(members)
+        self.num_series = max(m.num_series for m in members)
         # Members in evaluation mode stay so: an ensemble must not switch dropout on again.
         self.training = any(m.training for m in members)
 
@@ -71,9 +76,13 @@ class Ensemble(SequenceModel):
         ]
         return tuple(f for f, _ in pairs), tuple(c for _, c in pairs) if keep else None
 
-    def _emitted(self, features: Features) -> list[Discrete]:
-        emitted = [m.emit(f) for m, f in zip(self._models(), features, strict=True)]
-        return [d for d in emitted if isinstance(d, Discrete)]
+    def of_series(self, index: Tensor) -> Tree | None:
+        """What every member keeps of the sequences."""
+        kept = tuple(m.of_series(index) for m in self._models())
+        return None if all(k is None for k in kept) else kept
+
+    def _emitted(self, features: Features) -> list[Distribution]:
+        return [m.emit(f) for m, f in zip(self._models(), features, strict=True)]
 
     @property
     def positions_at_once(self) -> int:
@@ -86,7 +95,11 @@ class Ensemble(SequenceModel):
 
 
 class Mixture(Ensemble):
-    """p(x | past) = sum_m w_m p_m(x | past), weights w on the simplex."""
+    """p(x | past) = sum_m w_m p_m(x | past), weights w on the simplex.
+
+    Of symbols a mixture of probabilities; of numbers one of densities, or of probabilities of
+    counts.
+    """
 
     log_weights: Tensor
 
@@ -95,7 +108,7 @@ class Mixture(Ensemble):
     ) -> None:
         """
         Args:
-            members: models with the same symbols.
+            members: models of the same element.
             weights: nonnegative weights of sum 1; None: equal weights. `fit_weights` fits them.
 
         Raises:
@@ -113,7 +126,13 @@ class Mixture(Ensemble):
         self.register_buffer("log_weights", w.log())
 
     def emit(self, features: Features) -> Distribution:
-        return MixtureDistribution(self._emitted(features), self.log_weights)
+        emitted = self._emitted(features)
+        if isinstance(self.element, Symbols):
+            return MixtureDistribution([as_discrete(d) for d in emitted], self.log_weights)
+        densities = [as_density(d) for d in emitted]
+        shape = (*densities[0].mean.shape[:-1], len(densities))
+        log_weights = self.log_weights.to(densities[0].mean).expand(shape)
+        return MixtureDensity(log_weights, densities)
 
     def fit_weights(self, batches: Iterable[Batch]) -> list[float]:
         """Set the weights to those of greatest likelihood on `batches`, and return them.
@@ -171,9 +190,14 @@ class Product(Ensemble):
             exponents: the exponents a_m >= 0; None: 1 / M each, the geometric mean.
 
         Raises:
-            ConfigError: if there is not one exponent per member, or one is negative.
+            ConfigError: if there is not one exponent per member, or one is negative, or the members
+                are models of numbers.
         """
         super().__init__(members)
+        if not isinstance(self.element, Symbols):
+            raise ConfigError(
+                "a product of models of numbers cannot be normalized here: mix them, with Mixture"
+            )
         if exponents is None:
             exponents = [1.0 / len(members)] * len(members)
         if len(exponents) != len(members) or min(exponents) < 0:
@@ -184,7 +208,8 @@ class Product(Ensemble):
         self.exponents = tuple(exponents)
 
     def emit(self, features: Features) -> Distribution:
-        rows = [a * d.dense() for a, d in zip(self.exponents, self._emitted(features), strict=True)]
+        emitted = [as_discrete(d) for d in self._emitted(features)]
+        rows = [a * d.dense() for a, d in zip(self.exponents, emitted, strict=True)]
         return Categorical(torch.stack(rows).sum(0))
 
 

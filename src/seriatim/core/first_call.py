@@ -9,15 +9,18 @@ Shapes: B rows, L elements of a chunk.
 import torch
 
 from seriatim.core import tree
-from seriatim.core.distributions import Distribution
+from seriatim.core.densities import Density
+from seriatim.core.distributions import Discrete
+from seriatim.core.elements import Symbols
 from seriatim.core.model import SequenceModel
+from seriatim.core.values import NumberInput
 from seriatim.errors import ContractError
 
 _ROWS, _LENGTH = 2, 3
 
 
 def check_first_call(given: object) -> None:
-    """Call `empty`, `advance` and `emit` once, on two rows of three symbols.
+    """Call `empty`, `advance` and `emit` once, on two rows of three elements.
 
     Models whose weights have no values, as on the device meta, are not called.
 
@@ -44,7 +47,9 @@ def check_first_call(given: object) -> None:
 
 
 def _call(model: SequenceModel, name: str) -> None:
-    x = torch.full((_ROWS, _LENGTH), model.boundary, device=model.device)
+    x = model.element.sample_input((_ROWS, _LENGTH), model.device, model.dtype)
+    targets = x.values if isinstance(x, NumberInput) else x
+    is_of_symbols = isinstance(model.element, Symbols)
     method = "empty"
     try:
         carry = model.empty(_ROWS)
@@ -58,24 +63,26 @@ def _call(model: SequenceModel, name: str) -> None:
         _check_features(features, name)
         method = "emit"
         distribution = model.emit(features)
-        if not isinstance(distribution, Distribution):
+        if not isinstance(distribution, Discrete if is_of_symbols else Density):
+            example = "seriatim.Categorical(logits)" if is_of_symbols else "Normal(mean, scale)"
+            kind = "Distribution" if is_of_symbols else "Density"
             raise ContractError(
-                f"{name}.emit returns a {type(distribution).__name__}: return a Distribution, such "
-                "as seriatim.Categorical(logits)"
+                f"{name}.emit returns a {type(distribution).__name__}: return a {kind}, such as "
+                f"{example}"
             )
         method = "log_prob of what emit returns"
-        shape = tuple(distribution.log_prob(x).shape)
+        shape = tuple(distribution.log_prob(targets).shape)
     except ContractError:
         raise
     except Exception as error:
         raise ContractError(
-            f"{name}: {method} fails on {_ROWS} rows of {_LENGTH} symbols: "
+            f"{name}: {method} fails on {_ROWS} rows of {_LENGTH} elements: "
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     if shape != (_ROWS, _LENGTH):
         raise ContractError(
             f"{name}.emit gives log-probabilities of shape {shape} for {_ROWS} rows of {_LENGTH} "
-            f"symbols: give {(_ROWS, _LENGTH)}, one for each element"
+            f"elements: give {(_ROWS, _LENGTH)}, one for each element"
         )
 
 
@@ -84,5 +91,5 @@ def _check_features(features: object, name: str) -> None:
         if tuple(leaf.shape[:2]) != (_ROWS, _LENGTH):
             raise ContractError(
                 f"{name}.advance returns features of shape {tuple(leaf.shape)} for {_ROWS} rows of "
-                f"{_LENGTH} symbols: give ({_ROWS}, {_LENGTH}, ...), one for each element"
+                f"{_LENGTH} elements: give ({_ROWS}, {_LENGTH}, ...), one for each element"
             )

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from seriatim.core.elements import Symbols
 from seriatim.core.model import TargetModel
 
 WORTH = 600_000  # multiplications of a product for each thread
@@ -49,7 +50,8 @@ def suited_threads(model: TargetModel, rows: int, length: int) -> int:
         return most
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     is_stepwise = getattr(model, "reach", 0) is None
-    symbols = getattr(model, "num_symbols", None)
+    element = getattr(model, "element", None)
+    symbols = element.num_symbols if isinstance(element, Symbols) else None
     work = weight = 0.0
     for p in model.parameters():
         if p.ndim < 2 or (id(p) in looked_up and p.shape[0] != symbols):

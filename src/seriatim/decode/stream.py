@@ -8,7 +8,9 @@ from typing import Self
 import torch
 
 from seriatim.core.distributions import as_discrete
+from seriatim.core.elements import Symbols
 from seriatim.core.model import SequenceModel, State
+from seriatim.errors import ConfigError
 
 
 class Stream:
@@ -24,7 +26,15 @@ class Stream:
         Args:
             model: any model of symbols.
             state: the state of one row to continue from; None: the start of a sequence.
+
+        Raises:
+            ConfigError: if it is a model of numbers, which streams by `Forecaster.stream`.
         """
+        if not isinstance(model.element, Symbols):
+            raise ConfigError(
+                f"{type(model).__name__} is a model of numbers: its values arrive by "
+                "Forecaster.stream(), and their surprisal is of a density"
+            )
         self.model = model
         self._device = model.device  # once: the look-up goes through the parameters
         with torch.inference_mode():

@@ -369,6 +369,11 @@ class NumberHMM(HiddenMarkovModel):
         begun = torch.zeros(batch_size, dtype=torch.bool, device=self.device)
         return StateBelief(self.initial.expand(batch_size, -1), begun)
 
+    @property
+    def marginalizes(self) -> bool:
+        """Gaps are exact."""
+        return True
+
     def emit(self, features: Features) -> Density:
         least = torch.finfo(features.dtype).tiny
         components = densities(self.emission_parameters(), features.shape[:-1])

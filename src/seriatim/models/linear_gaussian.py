@@ -114,6 +114,11 @@ class LinearGaussianModel(SequenceModel):
 
     # ---- the contract ---------------------------------------------------------------------------
 
+    @property
+    def marginalizes(self) -> bool:
+        """Gaps are exact."""
+        return True
+
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:

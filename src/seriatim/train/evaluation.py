@@ -9,6 +9,7 @@ import torch
 from seriatim.core import tree
 from seriatim.core.model import TargetModel
 from seriatim.data.batches.corpus import EvaluationPass
+from seriatim.errors import DataError
 from seriatim.train.distributed import ALONE, Ranks
 from seriatim.train.parallel import local_rows
 from seriatim.train.trainer import on_device
@@ -18,7 +19,7 @@ from seriatim.train.trainer import on_device
 def mean_nats(
     model: TargetModel, data: EvaluationPass, *, limit: int | None = None, ranks: Ranks = ALONE
 ) -> float:
-    """Mean of -ln p(target) over one pass, with the state carried; nats per target.
+    """Mean of -ln p(target) over one pass, with the state carried; nats per target or value.
 
     Args:
         model: the model to evaluate.
@@ -27,7 +28,7 @@ def mean_nats(
         ranks: the processes that share the rows; all of them return the same. A collective.
 
     Raises:
-        DataError: if there is no symbol.
+        DataError: if there is no symbol, or no observed value.
     """
     was_training, device = model.training, model.device
     total = torch.zeros((), dtype=torch.float64, device=device)
@@ -45,4 +46,6 @@ def mean_nats(
             count += reading.batch.num_targets()
     finally:
         model.train(was_training)
+    if count == 0:
+        raise DataError("no value of the validation data is observed: give other validation data")
     return float(ranks.sum(total)) / count

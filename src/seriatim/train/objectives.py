@@ -13,6 +13,7 @@ from torch import Tensor
 from seriatim.core.distributions import Discrete, Distribution, LinearCategorical
 from seriatim.core.model import Features, Objective, log_likelihood
 from seriatim.core.tree import Tree
+from seriatim.errors import ConfigError
 from seriatim.train.options import TrainingOptions
 
 
@@ -30,9 +31,16 @@ class SmoothedLikelihood:
     fraction: float
 
     def __call__(self, distribution: Distribution, targets: Tree, features: Features) -> Tensor:
-        """(B, L) the objective; the distribution must be one over symbols."""
+        """(B, L) the objective.
+
+        Raises:
+            ConfigError: if the distribution is not one over symbols.
+        """
         if not isinstance(distribution, Discrete):
-            raise TypeError(f"{type(distribution).__name__} has no symbols to smooth a target over")
+            raise ConfigError(
+                "label_smoothing spreads a target over all symbols, and "
+                f"{type(distribution).__name__} is of numbers or vectors: leave it out"
+            )
         return distribution.smoothed_log_prob(targets, self.fraction)
 
 

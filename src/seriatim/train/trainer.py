@@ -49,7 +49,7 @@ class TrainerNumbers:
         step: the number of updates done.
         schedule: the state of the learning rate schedule; None if it has none.
         num_targets: the number of targets trained on.
-        num_positions: the number of positions of all batches, padding included.
+        num_positions: the number of places for targets of all batches, padding and gaps included.
         nats: the sum of the loss since the last evaluation.
         counted: the number of targets in that sum.
         rate: the learning rate of the last update.
@@ -170,7 +170,7 @@ class Trainer:
         if self.average is not None:
             self.average.take(self.step)
         self.num_targets += count
-        self.num_positions += math.prod(batch.shape)
+        self.num_positions += batch.num_places
         self._num_rows = batch.shape[0]
         self._pending.append((loss, norm, count))
         if len(self._pending) >= MAX_PENDING:

@@ -108,6 +108,11 @@ class ARModel(SequenceModel):
         rows: ARParameters = tree.select(both, torch.where(index < self.num_series, index + 1, 0))
         return rows
 
+    @property
+    def marginalizes(self) -> bool:
+        """Gaps are exact."""
+        return True
+
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> ARCarry:
