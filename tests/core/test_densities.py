@@ -255,3 +255,11 @@ def test_float32_loses_no_more_than_its_rounding() -> None:
         assert found.dtype == torch.float32
         truth = make_one(wide).log_prob(Values(x.double(), is_seen))
         torch.testing.assert_close(found.double(), truth, atol=1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", REAL + COUNTS)
+def test_parameters_that_all_rows_share_are_samples_of_each(name: str) -> None:
+    u = uniforms(2, np.arange(7), 0)
+    shared = make(name, *(p.detach() for p in parameters(3, 2))).sample(u).numbers
+    wide = make(name, *(p.detach().expand(7, 2) for p in parameters(3, 2))).sample(u).numbers
+    torch.testing.assert_close(shared, wide, atol=0, rtol=0)

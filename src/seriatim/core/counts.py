@@ -61,8 +61,9 @@ class Poisson(CountDensity):
     def sample(self, u: Tensor) -> Values:
         """By Hoermann's method, from counters that each row's uniform seeds."""
         keys = channel_keys(u, self.rate.shape[-1])
-        drawn = poisson_variates(self.rate.reshape(-1).cpu(), keys.reshape(-1))
-        return observed(drawn.view(self.rate.shape).to(self.rate))
+        rate = self.rate.expand(keys.shape)
+        drawn = poisson_variates(rate.reshape(-1).cpu(), keys.reshape(-1))
+        return observed(drawn.view(rate.shape).to(rate))
 
     def scaled(self, scale: Tensor, shift: Tensor | None = None) -> "Poisson":
         """With the rate times the scale."""
@@ -110,10 +111,11 @@ class NegativeBinomial(CountDensity):
 
     def sample(self, u: Tensor) -> Values:
         """A count of a Poisson distribution whose rate is gamma distributed, as `Poisson`."""
-        keys = channel_keys(u, self._mean.shape[-1]).reshape(-1)
-        size, mean = self.size.double().reshape(-1).cpu(), self._mean.double().reshape(-1).cpu()
+        keys = channel_keys(u, self._mean.shape[-1])
+        shape, keys = keys.shape, keys.reshape(-1)
+        size, mean = (t.double().expand(shape).reshape(-1).cpu() for t in (self.size, self._mean))
         rate = gamma_variates(size, keys) * (mean / size)
-        return observed(poisson_variates(rate, keys).view(self._mean.shape).to(self._mean))
+        return observed(poisson_variates(rate, keys).view(shape).to(self._mean))
 
     def scaled(self, scale: Tensor, shift: Tensor | None = None) -> "NegativeBinomial":
         """With the mean times the scale; the size remains."""

@@ -121,6 +121,7 @@ class MixtureDensity(Density):
         ends = weights.cumsum(-1)
         ends = ends / ends[..., -1:]
         u = u.double().to(ends.device)
+        ends, weights = (t.expand(*u.shape, -1) for t in (ends, weights))
         k = (ends <= u[..., None]).sum(-1, keepdim=True).clamp_max(len(self.components) - 1)
         start = (ends - weights).gather(-1, k)[..., 0].clamp_min(0)
         rest = ((u - start) / weights.gather(-1, k)[..., 0]).clamp(0.0, 1.0 - 2.0**-53)
