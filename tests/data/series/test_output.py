@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from seriatim.data.series import open_series
-from seriatim.data.series.output import time_texts, to_native
+from seriatim.data.series.output import id_column, time_texts, to_native
 
 TIMES = np.array(["2024-10-27T00:00", "2024-10-27T01:00"], dtype="datetime64[ns]")
 COLUMNS: dict[str, Any] = {
@@ -48,3 +48,10 @@ def test_texts_of_times_tell_the_two_hours_of_a_clock_set_back_apart() -> None:
     assert time_texts(TIMES, None) == ["2024-10-27 00:00:00", "2024-10-27 01:00:00"]
     assert time_texts(TIMES[:1], None) == ["2024-10-27"]
     assert time_texts(np.array([3, 4]), None) == ["3", "4"]
+
+
+def test_ids_come_back_as_they_were() -> None:
+    table = {"unique_id": [7, 7, 8], "ds": [1, 2, 1], "y": [1.0, 2.0, 3.0]}
+    assert id_column(open_series(pd.DataFrame(table)), np.array([1, 0])).tolist() == [8, 7]
+    named = pd.DataFrame({**table, "unique_id": ["07", "07", "8"]})
+    assert id_column(open_series(named), np.array([0, 1])).tolist() == ["07", "8"]

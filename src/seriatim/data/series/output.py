@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.core.extras import import_extra
+from seriatim.data.series.collection import SeriesCollection
 from seriatim.data.series.frequency import Moments
 from seriatim.data.series.raw_table import Backend
 from seriatim.data.series.time_zones import offsets_at, to_local
@@ -55,3 +56,10 @@ def to_native(columns: Mapping[str, NDArray[Any]], backend: Backend, time_zone: 
             if column.dtype.kind == "M"
         )
     return frame.to_native()
+
+
+def id_column(series: SeriesCollection, which: NDArray[np.int64]) -> NDArray[Any]:
+    """The ids of series by their numbers, as whole numbers if they came as such."""
+    if series.origin.has_integer_ids:
+        return np.array([int(name) for name in series.ids], dtype=np.int64)[which]
+    return np.array(series.ids, dtype=object)[which]
