@@ -38,14 +38,25 @@ def main() -> int:
     shutil.rmtree(build / "pages", ignore_errors=True)
     Site(build / "pages").write()
     # zensical reads and writes below its configuration.
-    config = (ROOT / "mkdocs.yml").read_text("utf-8").replace("[src]", f"[{ROOT / 'src'}]")
-    (build / "mkdocs.yml").write_text(config, "utf-8")
+    (build / "mkdocs.yml").write_text(configuration(), "utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(
         command, cwd=build, capture_output=True, text=True, encoding="utf-8", check=False
     )
     print(done.stdout + done.stderr)
     return done.returncode
+
+
+def configuration() -> str:
+    """mkdocs.yml with the paths of this clone; guides that it does not list follow the others."""
+    text = (ROOT / "mkdocs.yml").read_text("utf-8").replace("[src]", f"[{ROOT / 'src'}]")
+    guides = sorted((ROOT / "docs" / "guide").glob("*.md"))
+    rows = [
+        f"      - '{title_of(guide)}': docs/guide/{guide.name}\n"
+        for guide in guides
+        if f"docs/guide/{guide.name}\n" not in text
+    ]
+    return text.replace("  - Coming from:\n", "".join(rows) + "  - Coming from:\n")
 
 
 class Site:

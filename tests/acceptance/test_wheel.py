@@ -95,6 +95,18 @@ def test_the_commands_of_the_readme_run_in_an_empty_folder(program: Path, tmp_pa
     assert run([str(program), "--version"], tmp_path).strip().endswith(st.__version__)
 
 
+def test_the_snippets_of_the_pages_run_from_the_wheel(program: Path, tmp_path: Path) -> None:
+    pages = ["README.md", "export.md", "service.md", "kenlm.md", "torch.md", "huggingface.md"]
+    wanted = " or ".join(f"run[{page}]" for page in pages)
+    test = f"{ROOT / 'tests' / 'test_docs.py'}::test_the_examples_of_a_page_run"
+    where = "import pytest, seriatim, sys; print(seriatim.__file__); sys.exit(pytest.main())"
+    python = str(program.parent / "python")
+    options = [test, "-k", wanted, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    said = run([python, "-c", where, *options], tmp_path, OMP_NUM_THREADS="1")
+    assert str(ROOT) not in said.partition("\n")[0]
+    assert f"{len(pages)} passed" in said
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_a_terminal_of_few_characters_gets_what_it_can_show(
     encoding: str, program: Path, tmp_path: Path
