@@ -168,7 +168,8 @@ class GrowingTape(Node):
             rows, device = keys[0].shape[0], keys[0].device
             slot_pos = torch.arange(position - end, position, device=device).expand(rows, -1)
             ragged = slot_pos, torch.full((rows,), position, device=device)
-        return SlottedTape.of(keys, values, *ragged, context)
+        slot_pos, seen = ragged
+        return SlottedTape.of(keys, values, slot_pos, seen, context)
 
     def repeat_rows(self, n: int) -> Any:
         """Every row n times, branched: nothing is copied until the rows are separated."""

@@ -40,7 +40,7 @@ class ServeSettings:
     max_symbols: int = 65_536
     max_rows: int = 128
     max_tokens: int = 4_096
-    max_source: int = 512
+    max_source: int = 256
     max_requests: int = 256
     max_waiting: int = 1_024
     batch_rows: int = 64
