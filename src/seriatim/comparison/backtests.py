@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from seriatim.core.records import Json, to_json
+from seriatim.core.records import Json
 from seriatim.core.validation import checked_arguments
 from seriatim.errors import ConfigError
 from seriatim.models.options.base import ModelConfig
@@ -121,7 +121,7 @@ class BacktestComparison:
             "season_length": self.season_length,
             "minutes": self.minutes,
             "crps_estimator": "from 19 quantiles, .05 to .95",
-            "models": [to_json(entry.to_json()) for entry in self.entries],
+            "models": [entry.to_json() for entry in self.entries],
         }
 
     def text(self) -> str:

@@ -23,7 +23,7 @@ from seriatim.core.values import NumberSequences
 from seriatim.tasks.backtest_cutoffs import Cutoffs
 from seriatim.tasks.forecaster_predict import predict_rows
 from seriatim.tasks.forecaster_score import Tally
-from seriatim.tasks.forecaster_states import Ints, Standing, begin, follow, row_blocks
+from seriatim.tasks.forecaster_states import Ints, Standing, begin, follow, replaced, row_blocks
 
 _BYTES_KEPT = 1 << 28  # of states, before forecasts are made from them
 _ROWS_KEPT = 8192
@@ -83,25 +83,27 @@ def scan(
     ends = offsets[1:] if stop is None else stop
     for rows in row_blocks(len(index)):
         standing = begin(model, torch.as_tensor(index[rows]))
-        at, count = offsets[rows].copy(), partial(_count, tally, earliest[rows])
+        at, starts = offsets[rows].copy(), standing
         for first in cutoffs.first[:, rows]:
             to = np.maximum(first, at)
-            standing = follow(model, data, standing, at, to, count)
-            at = to
+            standing, at = follow(model, data, standing, at, to), to
             valid = np.flatnonzero(first >= 0)
-            kept.add(standing.select(valid), rows[valid], first[valid])
-        follow(model, data, standing, at, np.maximum(ends[rows], at), count)
+            is_all = len(valid) == len(rows)
+            kept.add(standing if is_all else standing.select(valid), rows[valid], first[valid])
+            begun = np.flatnonzero(first == earliest[rows])
+            if len(begun) == len(rows):
+                starts = standing
+            elif len(begun):
+                starts = replaced(starts, standing.select(begun), begun)
+        # Single steps are scored apart, in long chunks: short ones cost most of their time each.
+        places = np.maximum(earliest[rows], 0)
+        to = np.where(earliest[rows] >= 0, np.maximum(ends[rows], places), places)
+        follow(model, data, starts, places, to, partial(_count, tally))
     return kept.result(tally)
 
 
-def _count(
-    tally: Tally, starts: Ints, chosen: Ints, places: Ints, batch: Batch, density: Density
-) -> None:
-    """Count the moments from the first origin of each series on.
-
-    Chunks end at origins, so that all moments of one are scored, or none of them.
-    """
-    tally.add_rows(density, batch, (places >= starts[chosen]) & (starts[chosen] >= 0))
+def _count(tally: Tally, chosen: Ints, places: Ints, batch: Batch, density: Density) -> None:
+    tally.add_rows(density, batch)
 
 
 class _Forecasts:
@@ -122,6 +124,7 @@ class _Forecasts:
         self._progress, self._done = progress, 0
         self._waiting: list[Standing] = []
         self._bytes = self._rows = 0
+        self._each: int | None = None  # the bytes of a row
         self._series: list[Ints] = []
         self._first: list[Ints] = []
         self._means: list[NDArray[np.float64]] = []
@@ -134,7 +137,9 @@ class _Forecasts:
         self._waiting.append(standing)
         self._series.append(series)
         self._first.append(first)
-        self._bytes += tree.num_bytes(standing)
+        if self._each is None:
+            self._each = tree.num_bytes(standing) // len(series)
+        self._bytes += self._each * len(series)
         self._rows += len(series)
         if self._bytes > _BYTES_KEPT or self._rows > _ROWS_KEPT:
             self._flush()

@@ -102,14 +102,12 @@ class Tally:
         below = density.cdf(targets.numbers)[is_observed].clamp(0, 1 - 1e-9)
         self.histogram += np.bincount((below * PIT_BINS).long().cpu().numpy(), minlength=PIT_BINS)
 
-    def add_rows(self, density: Density, batch: Batch, counted: NDArray[np.bool_]) -> None:
-        """Count the moments of some rows (B,) of a batch."""
-        if not counted.any():
-            return
-        valid = torch.as_tensor(counted)[:, None].repeat(1, batch.shape[1])
+    def add_rows(self, density: Density, batch: Batch) -> None:
+        """Count all moments of a batch."""
+        valid = None
         if batch.lengths is not None:
-            valid &= valid_mask(batch.lengths, batch.shape[1])
-        self.add(density, batch.targets, valid.to(batch.targets.numbers.device))
+            valid = valid_mask(batch.lengths, batch.shape[1]).to(batch.targets.numbers.device)
+        self.add(density, batch.targets, valid)
 
     def score(self, name: str) -> ForecastScore:
         """The score of what was counted.
