@@ -38,13 +38,14 @@ def standards(seen: list[float]) -> tuple[float, float, int]:
     return level, scale, len(values)
 
 
-def inputs(model: Any, seen: list[float], known: float) -> tuple[Tensor, Tensor, float, float]:
+def inputs(model: Any, seen: list[float], ahead: float) -> tuple[Tensor, Tensor, float, float]:
     """e_t, z, m_t and s_t after these values."""
     level, scale, count = standards(seen)
     lagged = [seen[-lag] if lag <= len(seen) else math.nan for lag in LAGS]
-    z = [0.0 if math.isnan(x) else (x - level) / scale for x in lagged]
+    before = [[x for x in seen[: len(seen) + 1 - lag] if not math.isnan(x)] for lag in LAGS]
+    z = [(known[-1] - level) / scale if known else 0.0 for known in before]
     observed = [float(not math.isnan(x)) for x in lagged]
-    parts = [*z, *observed, math.log(scale) / 4, math.log1p(count) / 4, known]
+    parts = [*z, *observed, math.log(scale) / 4, math.log1p(count) / 4, ahead]
     e = model.input.weight @ torch.tensor(parts, dtype=torch.float64) + model.input.bias
     return e, torch.tensor(z, dtype=torch.float64), level, scale
 

@@ -5,9 +5,10 @@
     h_t = body(h_{t-1}, e_t)
     p(x_{t+1}) = density(h_t, z, m_t, s_t)                      in the units of the data
 
-A missing value has z = 0 and observed = 0; level m and scale s are those of `running_scale`. The
-body is that of the family over symbols, without its embedding and its softmax: recurrent layers,
-a user's cell, blocks of attention, or a window. All series share the weights.
+A missing value has observed = 0 and the z of the last value before it. Level m and scale s are
+those of `running_scale`. The body is that of the family over symbols, without its embedding and its
+softmax: recurrent layers, a user's cell, blocks of attention, or a window. All series share the
+weights.
 
 Shapes: B rows, L moments of a chunk, D channels, K known inputs, E and H features of an input and
 of the body, M the greatest lag.
@@ -63,7 +64,7 @@ class NumberFeatures:
 
     Attributes:
         h: (..., H) the features of the body.
-        lagged: (..., D, number of lags) the standardized values, 0 where missing.
+        lagged: (..., D, number of lags) the standardized values, gaps filled.
         standard: the level and the scale.
     """
 
@@ -74,17 +75,33 @@ class NumberFeatures:
 
 @tree.register
 @dataclass(frozen=True)
+class LastValues:
+    """The last values of a series, gaps filled with the last value before them.
+
+    Attributes:
+        numbers: (B, M, D), 0 where nothing was observed before.
+        is_observed: (B, M, D) bool.
+        is_filled: (B, M, D) bool, whether anything was observed until then.
+    """
+
+    numbers: Tensor
+    is_observed: Tensor
+    is_filled: Tensor
+
+
+@tree.register
+@dataclass(frozen=True)
 class NumberCarry:
     """What is kept of a series.
 
     Attributes:
         scale: the level and the scale so far.
-        recent: (B, M, D) the last values, as they are standardized.
+        recent: the last M values, as they are standardized.
         body: the carry of the body.
     """
 
     scale: ScaleState
-    recent: Values
+    recent: LastValues
     body: Tree
 
 
@@ -145,10 +162,9 @@ class NumberNetwork(SequenceModel):
     def empty(
         self, batch_size: int, *, memory: Tree | None = None, capacity: int | None = None
     ) -> Carry:
-        shape = (batch_size, self.lags[-1], self.head.num_channels)
         return NumberCarry(
             self.scale.empty(batch_size),
-            Values.missing(shape, self.device, self.dtype),
+            self._nothing(batch_size),
             self.body.empty(batch_size, memory=memory, capacity=capacity),
         )
 
@@ -182,32 +198,47 @@ class NumberNetwork(SequenceModel):
         """The body under the name of the whole, so that its layers keep their names."""
         return {"": self.body}
 
+    def _nothing(self, batch_size: int) -> LastValues:
+        """The last values before the first."""
+        shape = (batch_size, self.lags[-1], self.head.num_channels)
+        values = Values.missing(shape, self.device, self.dtype)
+        return LastValues(values.numbers, values.is_observed, values.is_observed)
+
     @torch.no_grad()
     def _standardized(self, x: Values) -> tuple[Tensor, Tensor, Standard, Values]:
         """Series (B, L, D) from their beginning, as `start_from_least_squares` reads them."""
         y, rows = self.scale.seen(x), x.numbers.shape[0]
         standard, _ = self.scale.fold(self.scale.empty(rows), y, None)
-        shape = (rows, self.lags[-1], self.head.num_channels)
-        recent = Values.missing(shape, self.device, self.dtype)
-        z, observed, _ = self._lagged(recent, y, standard, None)
+        z, observed, _ = self._lagged(self._nothing(rows), y, standard, None)
         return z, observed, standard, y
 
     def _lagged(
-        self, recent: Values, y: Values, standard: Standard, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor, Values]:
+        self, recent: LastValues, y: Values, standard: Standard, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, LastValues]:
         """z (B, L, D, number of lags), whether each was observed, and the last M values."""
         length, most = y.numbers.shape[1], self.lags[-1]
-        seen = tree.map_leaves(lambda old, new: torch.cat([old, new], 1), recent, y)
+        seen = tree.map_leaves(lambda a, b: torch.cat([a, b], 1), recent, _filled(recent, y))
         begins = [most + 1 - lag for lag in self.lags]
-        numbers = torch.stack([seen.numbers[:, b : b + length] for b in begins], -1)
-        observed = torch.stack([seen.is_observed[:, b : b + length] for b in begins], -1)
+        lagged = tree.map_leaves(
+            lambda t: torch.stack([t[:, b : b + length] for b in begins], -1), seen
+        )
         level, size = standard.level[..., None], standard.scale[..., None]
-        z = torch.where(observed, (numbers - level) / size, 0.0)
+        z = torch.where(lagged.is_filled, (lagged.numbers - level) / size, 0.0)
         if lengths is None:
-            return z, observed, tree.map_leaves(lambda t: t[:, -most:], seen)
+            return z, lagged.is_observed, tree.map_leaves(lambda t: t[:, -most:], seen)
         at = lengths.to(y.numbers.device)[:, None] + torch.arange(most, device=y.numbers.device)
         at = at[..., None].expand(-1, -1, y.numbers.shape[2])
-        return z, observed, tree.map_leaves(lambda t: t.gather(1, at), seen)
+        return z, lagged.is_observed, tree.map_leaves(lambda t: t.gather(1, at), seen)
+
+
+def _filled(recent: LastValues, y: Values) -> LastValues:
+    """The values y (B, L, D), a missing one filled with the last before it."""
+    numbers = torch.cat([recent.numbers[:, -1:], y.numbers], 1)
+    is_source = torch.cat([recent.is_filled[:, -1:], y.is_observed], 1)
+    positions = torch.arange(numbers.shape[1], device=numbers.device)[:, None]
+    last = torch.where(is_source, positions, 0).cummax(1).values
+    is_filled = is_source.cummax(1).values
+    return LastValues(numbers.gather(1, last)[:, 1:], y.is_observed, is_filled[:, 1:])
 
 
 def _check(config: Any) -> None:
