@@ -83,6 +83,9 @@ def test_it_says_what_the_series_are_and_what_to_run(tmp_path: Path) -> None:
 def test_frames_arrays_and_lists_are_looked_at_too() -> None:
     frame = hourly()
     assert looked(frame).profile.seasons.length == 24
+    assert looked(frame).command == (
+        "st.backtest(data, ['naive', 'seasonal-naive', 'ar'], horizon=24, season_length=24)"
+    )
     assert looked(np.arange(20.0)).profile.begin == "0"
     assert looked([1.0, 2.0, None, 4.0]).profile.gaps.missing == 1
     assert isinstance(st.look(["a text", "another"]), DataReport)

@@ -41,6 +41,7 @@ def backtest(
     page: Path | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     threads: int | None = None,
+    conformal: Flag = False,
     quiet: Annotated[Flag, Parameter(alias="-q")] = False,
     json: Flag = False,
 ) -> None:
@@ -69,6 +70,8 @@ def backtest(
         page: an .html file to draw forecasts, errors and calibration in (needs seriatim[report]).
         out: a .csv or .json file to write every forecast to.
         threads: the number of processor threads. [default: what suits the model]
+        conformal: correct the quantiles of each model by the errors of the earlier half of the
+            origins, and show what that does to the later half, beside the raw ones.
         quiet: show no progress.
         json: print JSON.
     """
@@ -110,10 +113,14 @@ def backtest(
     reporter.done()
     if out is not None:
         write_table(found.table(), out)
+    corrected = {name: test.conformal() for name, test in found.tests.items() if conformal}
     if json:
-        print_json(found.to_json())
+        more = {name: figures.to_json() for name, figures in corrected.items()}
+        print_json({**found.to_json(), **({"conformal": more} if conformal else {})})
         return
     print(found.text())
+    for name, figures in corrected.items():
+        print(f"\n{name}, quantiles corrected\n{figures}")
     for what, place in {"the page": page, "every forecast": out}.items():
         if place is not None:
             print(f"{what} is in {place}")

@@ -49,6 +49,11 @@ def advise_series(profile: SeriesProfile, options: dict[str, str]) -> SeriesAdvi
     values = profile.series.numbers.size - profile.gaps.missing
     if values >= _NETWORKS_FROM:
         models.append("lstm")
+    reasons = (_why_season(profile), _why_models(profile, values))
+    if not profile.series.origin.is_file:
+        return SeriesAdvice(
+            horizon, season, tuple(models), reasons, _in_python(horizon, season, models)
+        )
     file = shlex.quote(profile.series.origin.name)
     read = "".join(f" --{name} {shlex.quote(value)}" for name, value in options.items())
     length = f" --season-length {season}" if season > 1 else ""
@@ -56,13 +61,22 @@ def advise_series(profile: SeriesProfile, options: dict[str, str]) -> SeriesAdvi
         horizon,
         season,
         tuple(models),
-        (_why_season(profile), _why_models(profile, values)),
+        reasons,
         (
             f"seriatim backtest {file}{read} --horizon {horizon}{length} --models "
             f"{','.join(models)}",
             f"seriatim fit {file}{read} --task forecast --model ar{length} --out model/",
             f"seriatim forecast model/ --horizon {horizon} --page forecast.html",
         ),
+    )
+
+
+def _in_python(horizon: int, season: int, models: list[str]) -> tuple[str, ...]:
+    """What to run on data that is in memory."""
+    length = f", season_length={season}" if season > 1 else ""
+    return (
+        f"st.backtest(data, {models!r}, horizon={horizon}{length})",
+        f'st.Forecaster("ar"{length}).fit(data).predict({horizon})',
     )
 
 

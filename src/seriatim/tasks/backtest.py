@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
-from seriatim.errors import DataError
+from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.forecast_calibration import QuantileCoverage, calibration_table
-from seriatim.metrics.forecasting import coverage as covered
 from seriatim.metrics.forecasting import (
+    check_levels,
     crps_from_quantiles,
     mae,
     mase,
@@ -32,7 +32,9 @@ from seriatim.metrics.forecasting import (
     smape,
     weighted_quantile_loss,
 )
+from seriatim.metrics.forecasting import coverage as covered
 from seriatim.report.terminal import count_noun
+from seriatim.tasks.backtest_conformal import ConformalFigures, correct_bands
 from seriatim.tasks.backtest_cutoffs import Cutoffs, place_cutoffs
 from seriatim.tasks.backtest_scan import Scanned, scan
 from seriatim.tasks.column_table import ColumnTable
@@ -173,6 +175,37 @@ class Backtest(ColumnTable):
         """The figures, in a line."""
         f = self.figures
         return f"{self.name}: wQL {f.wql:.4f}, MASE {f.mase:.3f}, {f.num_forecasts:,} forecasts"
+
+    def conformal(
+        self, fraction: float = 0.5, quantiles: Sequence[float] = TENTHS
+    ) -> ConformalFigures:
+        """The later forecasts with their bands corrected by the errors of the earlier ones.
+
+        Args:
+            fraction: of the origins of each series, those that correct.
+            quantiles: those to correct, of the levels of this backtest.
+
+        Raises:
+            ConfigError: if it has no such levels, or the fraction is not between 0 and 1.
+            DataError: if there are too few origins.
+        """
+        levels = check_levels(sorted(quantiles)).tolist()
+        for level in levels:
+            if level not in self.levels:
+                shown = ", ".join(f"{q:g}" for q in self.levels)
+                raise ConfigError(f"quantile {level:g} was not predicted: choose from {shown}")
+        chosen = self.scanned.quantiles[:, [self.levels.index(q) for q in levels]]
+        scanned = replace(self.scanned, quantiles=chosen)
+        return correct_bands(scanned, levels, self._steps(), fraction)[0]
+
+    def _steps(self) -> NDArray[np.float64]:
+        """(S, D) the mean absolute step of each series before its first forecast."""
+        steps = np.ones((len(self._given.ids), self.scanned.y.shape[2]))
+        for series in np.unique(self.scanned.series):
+            end = self.scanned.first[self.scanned.series == series].min()
+            past = self._given.numbers[self._given.offsets[series] : end]
+            steps[series] = [seasonal_scale(channel) for channel in past.T]
+        return steps
 
     def page(self) -> "Report":
         """A page with forecasts, residuals and calibration."""

@@ -29,12 +29,14 @@ class Origin:
         backend: the kind of data frame; own: a file, a list or an array.
         has_integer_ids: whether the ids were whole numbers.
         has_times: whether the data had a column of times.
+        is_file: whether the name is that of a file.
     """
 
     name: str
     backend: Backend = "own"
     has_integer_ids: bool = False
     has_times: bool = True
+    is_file: bool = False
 
 
 @dataclass(frozen=True, eq=False)

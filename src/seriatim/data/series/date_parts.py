@@ -80,4 +80,4 @@ def _months_in_rows(
         "ds": Instants(times.astype("datetime64[ns]"), None),
         "value": [None if c != c else c for c in cells],
     }
-    return RawTable(table.name, columns, lambda row: table.place(row // 12), table.backend)
+    return replace(table, columns=columns, place=lambda row: table.place(row // 12))

@@ -176,7 +176,9 @@ class _Opening:
             rows.time_zone,
             known,
             roles.known,
-            origin=Origin(table.name, table.backend, has_integers, roles.time is not None),
+            origin=Origin(
+                table.name, table.backend, has_integers, roles.time is not None, table.is_file
+            ),
             notes=(*roles.notes, *column.notes, *grid.notes),
         )
         if roles.static:

@@ -5,7 +5,7 @@ rows; no series, and not which column is which.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -57,6 +57,7 @@ class RawTable:
         place: the place of a row in the data, for messages.
         backend: the kind of data frame, in which results are given back.
         arrays: whether the columns are series without names of their own.
+        is_file: whether it is a file.
     """
 
     name: str
@@ -64,6 +65,7 @@ class RawTable:
     place: Callable[[int], str] = field(default=_row)
     backend: Backend = "own"
     arrays: bool = False
+    is_file: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -107,7 +109,7 @@ def read_file(path: Path, format: str | None, encoding: str) -> RawTable:
     columns = {
         name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=False)
     }
-    return _checked(RawTable(str(path), columns, places.__getitem__))
+    return _checked(RawTable(str(path), columns, places.__getitem__, is_file=True))
 
 
 def _format_of_text(path: Path, encoding: str) -> str:
@@ -141,7 +143,7 @@ def _read_parquet(path: Path) -> RawTable:
             f"{path} cannot be read as parquet ({reason}): fetch or write it again"
         ) from None
     read = read_frame(table, str(path))
-    return RawTable(read.name, read.columns, read.place)
+    return replace(read, backend="own", is_file=True)
 
 
 # ---- frames -------------------------------------------------------------------------------------
@@ -370,7 +372,7 @@ def _checked(table: RawTable) -> RawTable:
     names = [n for n in table.columns if not (n in _INDEX_NAMES and _counts(table.columns[n]))]
     names = [n for n in names if n != _ARROW_INDEX]
     columns = {name: table.columns[name] for name in names or table.columns}
-    return RawTable(table.name, columns, table.place, table.backend, table.arrays)
+    return replace(table, columns=columns)
 
 
 def _counts(cells: Cells) -> bool:
