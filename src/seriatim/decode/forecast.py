@@ -249,7 +249,8 @@ def _draw(
         moments.append(x.numbers.cpu())
         if step + 1 < horizon:
             state = model.step(state, NumberInput(x, _known(known, step, x.numbers)))
-    return torch.stack(moments, 1).unflatten(0, (num_rows, num_paths))
+    paths = torch.stack(moments, 1)
+    return paths.view(num_rows, num_paths, *paths.shape[1:])
 
 
 def _density(model: SequenceModel, state: State) -> Density:
