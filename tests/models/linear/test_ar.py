@@ -161,7 +161,7 @@ def test_the_naive_forecast_is_the_last_value_and_grows_with_the_root_of_the_hor
     memory = model.of_series(torch.tensor([0]))
     state = model.update(model.start(1, memory=memory), as_input(x))
     found = model.ahead(state, 4)
-    scale = np.sqrt(np.square(np.diff(x)).mean())
+    scale = np.sqrt(np.pi / 2) * np.abs(np.diff(x)).mean()
     np.testing.assert_allclose(found.mean[0, :, 0], x[-1])
     np.testing.assert_allclose(found.variance[0, :, 0], scale**2 * np.arange(1, 5))
 

@@ -85,7 +85,11 @@ def _shifts(data: NumberSequences) -> Tensor:
 def _naive(
     config: AROptions, lags: Lags, data: NumberSequences, blank: ARParameters, moments: Moments
 ) -> Fitted:
-    """The step of a season, or of one moment, and its variance; over a gap it grows with it."""
+    """The step of a season, or of one moment; over a gap its deviation grows with the root of it.
+
+    The deviation is that of the mean size of steps, sqrt(pi / 2) E|e|, which for normal errors is
+    the same: the root of their mean square follows the largest, and its bands are too wide.
+    """
     season = config.season_length if isinstance(config, SeasonalNaive) else 1
     blank.weights[..., -season] = 1.0
     total, number = torch.zeros_like(moments.mean), torch.zeros_like(moments.mean)
@@ -96,25 +100,28 @@ def _naive(
             slope = steps.sum(1) / ages.sum(1).clamp(min=1.0)
             blank.terms[panel.index, :, 0] = slope
             steps = torch.where(seen, steps - slope[:, None] * ages, 0.0)
-        total[panel.index] = (steps.square() / ages.clamp(min=1.0)).sum(1)
+        sizes = steps.abs() / ages.clamp(min=1.0).sqrt()
+        total[panel.index] = sizes.sum(1) * (torch.pi / 2) ** 0.5
         number[panel.index] = seen.sum(1).double()
-    # Where no season was complete, the spread of the values stands for that of a step.
-    whole = number.sum(0) > 0
-    pooled = torch.where(
-        whole, total.sum(0) / number.sum(0).clamp(min=1.0), moments.scale.square().mean(0)
-    )
-    many = len(moments.mean) > 1
-    weight = torch.where(number > 0, 1.0 if many else 0.0, _PRIOR_MOMENTS)
-    relative = (total / moments.scale.square().clamp(min=1e-300)).sum(0) / number.sum(0).clamp(
-        min=1.0
-    )
-    prior = torch.where(whole & (moments.scale > 0), relative * moments.scale.square(), pooled)
-    variance = (total + weight * prior) / (number + weight).clamp(min=1.0)
-    blank.spread[..., 0] = floor(variance.sqrt(), moments)
+    blank.spread[..., 0] = floor(_deviations(total, number, moments), moments)
     shared = ARParameters(
         blank.weights[:1], blank.terms.mean(0, keepdim=True), shared_spread(blank.spread)
     )
     return Fitted(shared, blank, False, {"season_length": season} if season > 1 else {})
+
+
+def _deviations(total: Tensor, number: Tensor, moments: Moments) -> Tensor:
+    """(S, D) the deviation of a step from sums of sizes, drawn to that of all series.
+
+    A step relative to the deviation of the values is what series share. Where no step was seen in
+    any, the deviation of the values stands for it.
+    """
+    is_moving = moments.scale > 0
+    relative = torch.where(is_moving, total / moments.scale, 0.0).sum(0)
+    count = torch.where(is_moving, number, 0.0).sum(0)
+    relative = torch.where(count > 0, relative / count.clamp(min=1.0), 1.0)
+    weight = torch.where(number > 0, float(len(number) > 1), _PRIOR_MOMENTS)
+    return (total + weight * relative * moments.scale) / (number + weight).clamp(min=1.0)
 
 
 def _steps(values: Tensor, season: int) -> tuple[Tensor, Tensor]:
