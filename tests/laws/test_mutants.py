@@ -97,6 +97,8 @@ def test_the_error_of_a_broken_law_does_not_name_laws_that_do_not_apply() -> Non
 def test_in_float32_the_laws_hold_and_a_fault_is_still_found() -> None:
     for toy in (ToyAttention, ToyWindow):
         check_model(toy(), seconds=2, dtype=torch.float32).raise_if_broken()
+    for model in NUMBERS.values():
+        check_model(model(), dtype=torch.float32).raise_if_broken()
     law, mutant, patch = MUTANTS[0]
     with patch():
         assert check_model(mutant(), laws=[law], dtype=torch.float32).broken == [law]

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from seriatim.core.batch import Batch as Batch
     from seriatim.core.batch import TokenSequences as TokenSequences
     from seriatim.core.batch import valid_mask as valid_mask
+    from seriatim.core.counts import NegativeBinomial as NegativeBinomial
+    from seriatim.core.counts import Poisson as Poisson
+    from seriatim.core.densities import Affine as Affine
+    from seriatim.core.densities import Density as Density
+    from seriatim.core.densities import MultivariateNormal as MultivariateNormal
+    from seriatim.core.densities import Normal as Normal
+    from seriatim.core.densities import StudentT as StudentT
+    from seriatim.core.density_transforms import Exponential as Exponential
+    from seriatim.core.density_transforms import MixtureDensity as MixtureDensity
+    from seriatim.core.density_transforms import NormalMixture as NormalMixture
     from seriatim.core.distributions import Categorical as Categorical
     from seriatim.core.distributions import Discrete as Discrete
     from seriatim.core.distributions import Distribution as Distribution
@@ -38,6 +48,9 @@ __all__, __getattr__, __dir__ = attach(
     __name__,
     {
         "batch": ["Batch", "TokenSequences", "valid_mask"],
+        "counts": ["NegativeBinomial", "Poisson"],
+        "densities": ["Affine", "Density", "MultivariateNormal", "Normal", "StudentT"],
+        "density_transforms": ["Exponential", "MixtureDensity", "NormalMixture"],
         "distributions": [
             "Categorical",
             "Discrete",

@@ -33,13 +33,16 @@ def levels(device: torch.device) -> Tensor:
     return torch.cat([low, 1 - low.flip(0)[1:]])
 
 
-def integral(log_f: Callable[[Tensor], Tensor], edges: Tensor, is_count: bool) -> Tensor:
+def integral(
+    log_f: Callable[[Tensor], Tensor], edges: Tensor, is_count: bool, settled: float
+) -> Tensor:
     """(R,) the integrals, or sums, of f over the ranges from the first edge to the last.
 
     Args:
         log_f: a function from points (R, N) to ln f (R, N).
         edges: (R, P + 1) ascending.
         is_count: whether f is of counts; both ends are then included.
+        settled: the fraction of the integral by which halving a panel may change it.
     """
     if is_count:
         low, high = edges[:, :1], edges[:, -1:]
@@ -55,7 +58,7 @@ def integral(log_f: Callable[[Tensor], Tensor], edges: Tensor, is_count: bool) -
             [_panels(log_f, low, middle), _panels(log_f, middle, high)]
         )  # (2, R, P): a halved panel is settled, or its halves are halved in turn
         error = (parts.sum(0) - each).abs().amax(0)
-        open_ = error > 1e-10 * float(total.detach().max())
+        open_ = error > settled * float(total.detach().max())
         done = done + torch.where(open_, 0.0, parts.sum(0)).sum(1)
         if not bool(open_.any()):
             return done
@@ -107,7 +110,7 @@ def density_is_conserved(case: NumberCase) -> str:
         _check_quantiles(case, state, d, edges, is_count)
         if is_count:
             edges = torch.stack([edges[:, 0], edges[:, -1].clamp_max(_COUNTS + edges[:, 0])], 1)
-        mass = integral(partial(_log_prob_of, case, state, d), edges, is_count)
+        mass = integral(partial(_log_prob_of, case, state, d), edges, is_count, _settled(case))
         ends = _cdf(
             case,
             state,
@@ -122,6 +125,7 @@ def density_is_conserved(case: NumberCase) -> str:
             lambda x: _log_prob(case, state, {0: middle, 1: x}) - alone,
             quantiles_of(case, state, 1),
             is_count,
+            _settled(case),
         )
         equal("one of two channels, integrated over", joint.to(case.dtype), one.to(case.dtype))
     kind = "probabilities of counts" if is_count else "densities"
@@ -148,6 +152,10 @@ def quantiles_of(case: NumberCase, state: State, channel: int) -> Tensor:
     density = _repeated(case, state, len(u))
     wide = u.repeat(tree.rows(state.features))[:, None].expand(-1, case.element.num_channels)
     return density.quantile(wide)[:, channel].double().view(-1, len(u))
+
+
+def _settled(case: NumberCase) -> float:
+    return 1e-10 if case.dtype == torch.float64 else 1e-5
 
 
 def _repeated(case: NumberCase, state: State, n: int) -> Density:
@@ -208,7 +216,7 @@ def check_marginal(case: NumberCase, t: int, channel: int) -> None:
 
     if not is_count:
         edges = around_mode(log_ratio, edges)
-    found = integral(log_ratio, edges, is_count).to(case.dtype)
+    found = integral(log_ratio, edges, is_count, _settled(case)).to(case.dtype)
     equal(f"moment {t}, channel {channel}, integrated over", found, torch.ones_like(found), 1e-8)
 
 
