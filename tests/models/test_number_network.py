@@ -10,7 +10,7 @@ import seriatim as st
 from seriatim.core.elements import Numbers, Support
 from seriatim.core.values import NumberInput, Values
 from seriatim.errors import ConfigError
-from seriatim.models.build import build_number_model
+from seriatim.models.build import build_model, build_number_model
 from seriatim.models.density_heads import HEADS
 from seriatim.models.running_scale import Kind, RunningScale
 
@@ -238,3 +238,8 @@ def test_a_series_too_short_for_least_squares_leaves_the_first_effect() -> None:
     model: Any = build_number_model(st.GRU(hidden_size=4, lags=(1, 2)), Numbers(1))
     model.prepare_series(Made())
     assert model.head.direct[0].tolist() == [1.0, 0.0]
+
+
+def test_options_of_numbers_are_refused_for_symbols() -> None:
+    with pytest.raises(ConfigError, match="lags of lstm apply to numbers, and here are symbols"):
+        build_model(st.LSTM(lags=(1, 24)), 5, 0)

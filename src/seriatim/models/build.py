@@ -31,6 +31,7 @@ from seriatim.models.options.latent import Latent
 from seriatim.models.options.linear import AR, VAR, Drift, Naive, SeasonalNaive
 from seriatim.models.options.linear_gaussian import LinearGaussian
 from seriatim.models.options.ngram import Markov
+from seriatim.models.options.numbers import NumberOptions
 from seriatim.models.options.recurrent import GRU, LSTM, RNN
 from seriatim.models.options.registry import unknown_model
 from seriatim.models.options.transformer import Transformer
@@ -77,8 +78,8 @@ def build_model(
             same symbols.
 
     Raises:
-        ConfigError: if the configuration does not say how to build its model, or sizes of a source
-            are given to a family that takes none.
+        ConfigError: if the configuration does not say how to build its model, an option is of
+            numbers, or sizes of a source are given to a family that takes none.
         ContractError: if the model of a family of the user's own is none, or of other symbols.
     """
     if isinstance(config, ModelConfig) and "symbols" not in config.elements:
@@ -86,6 +87,13 @@ def build_model(
             f"{config.family} is a model of numbers, and here are symbols: choose one of "
             f"{', '.join(c.family for c in _MODELS)}, or fit numbers with --task forecast"
         )
+    if isinstance(config, NumberOptions):
+        given = [name for name in config.last_options if name not in config.unused_options]
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} of {config.family} apply to numbers, and here are symbols: "
+                "leave them out"
+            )
     if isinstance(config, Seq2Seq):
         from seriatim.models.encoder_decoder import Seq2SeqModel
 
