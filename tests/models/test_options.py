@@ -16,7 +16,7 @@ from seriatim.models import FAMILIES, PAIR_FAMILIES, configure, configure_encode
         (lambda: configure("lstn", {}), "no such model 'lstn'; did you mean lstm?"),
         (
             lambda: configure("zebra", {}),
-            "no such model 'zebra'; choose from hmm, markov, autoregressive, rnn, lstm, gru, "
+            "no such model 'zebra'; choose from markov, hmm, autoregressive, rnn, lstm, gru, "
             "transformer, latent",
         ),
         (
