@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seriatim as st
+from benchmarks.references import hidden_states
 from benchmarks.references.figures import Figure
 from benchmarks.references.series import Series, log_likelihoods
 from seriatim.models.build import build_number_model
@@ -24,6 +25,7 @@ def figures(data: Path) -> Iterator[Figure]:
     """Every figure."""
     for check in CHECKS:
         yield from check(data)
+    yield from hidden_states.figures(data)
 
 
 def _table(data: Path, name: str) -> Array:

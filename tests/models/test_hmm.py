@@ -207,3 +207,9 @@ def test_what_does_not_fit_is_refused() -> None:
     for bad, message in ((np.array([1.5]), "no count"), (np.array([np.nan]), "no observed")):
         with pytest.raises(DataError, match=f"series 1 has .*{message.split()[-1]}"):
             model.fit_series(series(EARTHQUAKES, bad))
+
+
+def test_a_forecaster_takes_counts_as_counts() -> None:
+    found = st.Forecaster(st.HMM(num_states=2, restarts=2)).fit(EARTHQUAKES)
+    assert isinstance(found.model, NumberHMM) and found.model.is_poisson
+    st.Forecaster(st.LinearGaussian()).fit(EARTHQUAKES)

@@ -208,8 +208,8 @@ class HiddenMarkovModel(SequenceModel):
     def _random_chains(self, generator: torch.Generator) -> Chain:
         N, K = self.config.restarts, self.config.num_states
         A = torch.rand(N, K, K, generator=generator, dtype=torch.float64)
-        sticky = torch.arange(N) % 2 * 2.0  # every other one stays in its states for longer
-        A = A + sticky[:, None, None] * torch.eye(K, dtype=torch.float64) * K / 2
+        stays = torch.arange(N) % 4 * torch.eye(K, dtype=torch.float64)[..., None]  # in its state
+        A = A + stays.permute(2, 0, 1)
         return Chain(torch.full((N, K), 1 / K, dtype=torch.float64), A / A.sum(-1, keepdim=True))
 
     def _facts(self, fitted: FittedModels, size: int) -> dict[str, object]:
@@ -275,9 +275,9 @@ class SymbolHMM(HiddenMarkovModel):
         emission = CategoricalEmission(count / count.sum(), self.config.prior)
         generator = torch.Generator().manual_seed(self._seed)
         noise = torch.rand(N, K, V, generator=generator, dtype=torch.float64)
-        emitted = emission.background * (noise**3 + 1e-3)
-        emitted = {"symbols": emitted / emitted.sum(-1, keepdim=True)}
-        beginnings = Models(self._random_chains(generator), emitted)
+        drawn = emission.background * (noise**3 + 1e-3)
+        drawn = drawn / drawn.sum(-1, keepdim=True)
+        beginnings = Models(self._random_chains(generator), {"symbols": drawn})
         fitted = self._fit(line, emission, beginnings, counted)
         models = self._keep(fitted, fitted.occupancy[0].argsort(descending=True))
         self.symbols.copy_(models.emitted["symbols"][0])
@@ -336,7 +336,7 @@ class NumberHMM(HiddenMarkovModel):
         shape = (config.num_states, element.num_channels)
         ones = torch.ones(shape, dtype=torch.float64)
         if self.is_poisson:
-            self.emitted = ("rate",)
+            self.emitted: tuple[str, ...] = ("rate",)
             self.register_buffer("rate", ones + torch.rand(shape, dtype=torch.float64))
         else:
             self.emitted = ("mean", "variance")
@@ -350,7 +350,7 @@ class NumberHMM(HiddenMarkovModel):
     def _emission(self, least: Tensor | None = None) -> Emission:
         if self.is_poisson:
             return PoissonEmission()
-        return NormalEmission(self.variance.new_zeros(()) if least is None else least)
+        return NormalEmission(torch.zeros((), dtype=self.dtype) if least is None else least)
 
     def log_likelihood(self, x: Tree) -> Tensor:
         values = x.values if isinstance(x, NumberInput) else x

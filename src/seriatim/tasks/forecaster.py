@@ -316,6 +316,8 @@ class Forecaster(
             season = self.series.season_length
             self.config = with_season(self.config, season, self._season_length, shortest)
             self._law, self._support = density_of(whole, self._density)
+            if self._density == "auto" and self.is_fitted_at_once:
+                self._law = None  # what suits counts is for networks; other families know it
         self._whole = whole
         return whole
 

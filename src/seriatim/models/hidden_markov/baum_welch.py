@@ -1,9 +1,9 @@
 """Baum-Welch: expectation-maximization of hidden Markov models, several at once.
 
 All sequences lie end to end in one line of elements, which is cut into rows of equal length that
-are passed side by side. A row that begins inside a sequence takes the message of its neighbour from
-the iteration before; when the parameters settle the messages have settled too, since a chain
-forgets. Few elements lie in one row, so that every iteration is exact.
+are passed side by side. A row that begins inside a sequence takes its first belief from the last 64
+elements before it, and its last one from the 64 after it, since a chain forgets. Few elements lie
+in one row, so that every iteration is exact.
 
 Source: Baum, Petrie, Soules, Weiss 1970; Rabiner 1989, section V.
 
@@ -19,10 +19,11 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.core.tree import Tree
 from seriatim.models.hidden_markov.emissions import CategoricalEmission, Emission, Parameters
-from seriatim.models.hidden_markov.recursions import Chain, ForwardPass, backward, forward
+from seriatim.models.hidden_markov.recursions import Chain, backward, forward
 
 _ONE_ROW = 4_096  # elements up to which there is one row
 _ROW = 512
+_WARM_UP = 64
 _CELLS = 4_000_000  # numbers of an array of one pass
 
 
@@ -161,7 +162,7 @@ class _Expected:
 
 
 class _Passing:
-    """The rows of a line, and the messages between them."""
+    """The rows of a line."""
 
     def __init__(self, line: Line, num_models: int, num_states: int) -> None:
         E = line.size
@@ -180,50 +181,75 @@ class _Passing:
         inside = torch.arange(rows * length) < E
         self.inside = inside.view(rows, length).T
         self.begins = laid(line.begins) | ~self.inside
-        shape = (num_models, rows, num_states)
-        self.from_before = torch.full(shape, 1 / num_states, dtype=self.dtype)
-        self.from_after = torch.ones(shape, dtype=self.dtype)
-        per_row = length * num_models * num_states
-        self.group = max(1, _CELLS // per_row)
+        self.shape = (num_models, rows, num_states)
+        self.group = max(1, _CELLS // (length * num_models * num_states))
 
     def expect(self, models: Models, emission: Emission) -> _Expected:
-        """The expected counts of all rows; the messages become those of this iteration."""
+        """The expected counts of all rows."""
         total: _Expected | None = None
-        after, before = self.from_after.clone(), self.from_before.clone()
-        last_of_group: Tensor | None = None
+        before, after = self._messages(models, emission)
+        end_of_group: Tensor | None = None
         for start in range(0, self.rows, self.group):
             rows = slice(start, min(start + self.group, self.rows))
-            part, passed, message, arriving = self._group(models, emission, rows)
-            end = rows.stop
-            before[:, start + 1 : end + 1] = passed.last[:, : self.rows - start - 1]
-            if start:
-                after[:, start - 1] = message[:, 0]
-            after[:, start : end - 1] = message[:, 1:]
+            part, ends, firsts = self._group(models, emission, rows, before, after)
             # From the last moment of a row to the first of the next one.
-            ends = passed.filtered[-1]
-            if last_of_group is not None:
-                ends = torch.cat([last_of_group, ends], 1)
-            firsts = arriving[:, 1:] if last_of_group is None else arriving
+            last = ends[:, -1:].clone()
+            if end_of_group is None:
+                firsts = firsts[:, 1:]
+            else:
+                ends = torch.cat([end_of_group, ends], 1)
             crossing = ends[:, : firsts.shape[1]].mT.double() @ firsts.double()
             part = replace(part, transitions=part.transitions + crossing * models.chain.transition)
-            last_of_group = passed.filtered[-1][:, -1:].clone()
+            end_of_group = last
             total = part if total is None else total + part
-        self.from_before, self.from_after = before, after
         assert total is not None
         return total
 
-    def _group(
-        self, models: Models, emission: Emission, rows: slice
-    ) -> tuple[_Expected, ForwardPass, Tensor, Tensor]:
-        """Counts of some rows, their forward pass, their messages, and what arrives first."""
-        x = tree.map_leaves(lambda leaf: leaf[:, rows].contiguous(), self.x)
-        begins, inside = self.begins[:, rows], self.inside[:, rows]
+    def _messages(self, models: Models, emission: Emission) -> tuple[Tensor, Tensor]:
+        """The first belief of each row, and what follows its last moment, (N, R, K) each."""
+        before = torch.full(self.shape, 1 / self.shape[2], dtype=self.dtype)
+        after = torch.ones(self.shape, dtype=self.dtype)
+        size = self.group * (_ROW // _WARM_UP)
+        tail = slice(max(0, self.length - _WARM_UP), self.length)
+        for start in range(0, self.rows - 1, size):
+            rows = slice(start, min(start + size, self.rows - 1))
+            chain, likelihood, _ = self._prepared(models, emission, tail, rows)
+            begins = self.begins[tail, rows]
+            passed = forward(
+                chain, likelihood, begins, before[:, :1].expand(-1, begins.shape[1], -1)
+            )
+            before[:, rows.start + 1 : rows.stop + 1] = passed.last
+        head = slice(0, _WARM_UP)
+        for start in range(1, self.rows, size):
+            rows = slice(start, min(start + size, self.rows))
+            chain, likelihood, _ = self._prepared(models, emission, head, rows)
+            begins, first = self.begins[head, rows], before[:, rows]
+            passed = forward(chain, likelihood, begins, first)
+            found = backward(chain, likelihood, begins, passed, torch.ones_like(first))
+            after[:, rows.start - 1 : rows.stop - 1] = found.first
+        return before, after
+
+    def _prepared(
+        self, models: Models, emission: Emission, moments: slice, rows: slice
+    ) -> tuple[Chain, Tensor, Tensor]:
+        """The chains, the likelihoods of a part of the line, and the sum of their factors."""
+        x = tree.map_leaves(lambda leaf: leaf[moments, rows].contiguous(), self.x)
+        inside = self.inside[moments, rows]
         chain = Chain(models.chain.initial.to(self.dtype), models.chain.transition.to(self.dtype))
         likelihood, shift = self._likelihood(models, emission, x)
         if not bool(inside.all()):
             likelihood = torch.where(inside[:, None, :, None], likelihood, 1.0)
-        passed = forward(chain, likelihood, begins, self.from_before[:, rows])
-        back = backward(chain, likelihood, begins, passed, self.from_after[:, rows])
+        return chain, likelihood, shift
+
+    def _group(
+        self, models: Models, emission: Emission, rows: slice, before: Tensor, after: Tensor
+    ) -> tuple[_Expected, Tensor, Tensor]:
+        """Counts of some rows; filtered at their ends, and what arrives at their beginnings."""
+        chain, likelihood, shift = self._prepared(models, emission, slice(None), rows)
+        x = tree.map_leaves(lambda leaf: leaf[:, rows].contiguous(), self.x)
+        begins, inside = self.begins[:, rows], self.inside[:, rows]
+        passed = forward(chain, likelihood, begins, before[:, rows])
+        back = backward(chain, likelihood, begins, passed, after[:, rows])
         smoothed = back.smoothed
         if not bool(inside.all()):
             smoothed.mul_(inside[:, None, :, None])
@@ -236,7 +262,7 @@ class _Passing:
             _weighted_sum(inside, smoothed),
             tuple(each.double() for each in emission.count(x, smoothed)),
         )
-        return expected, passed, back.first, back.arriving[0]
+        return expected, passed.filtered[-1], back.arriving[0]
 
     def _likelihood(self, models: Models, emission: Emission, x: Tree) -> tuple[Tensor, Tensor]:
         """(T, N, R, K) p(x | z) up to a factor of each moment, and the sum of its logarithms."""

@@ -18,6 +18,8 @@ from seriatim.models.state_space.structures import Structure
 Array = NDArray[np.float64]
 _NO_LONGER_DIFFUSE = 1e-9
 _SETTLED = 1e-15
+_CACHED = 60_000  # numbers of all covariances of the series that are filtered together
+_LEAST_ROWS = 64
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -34,8 +36,10 @@ def diffuse_log_likelihoods(
     """
     last_gap = _last_gap(y)
     total = np.zeros(len(y))
-    for rows in (last_gap < 0, last_gap >= 0):
-        if rows.any():
+    size = max(_LEAST_ROWS, _CACHED // structure.num_states**2)
+    for group in (np.flatnonzero(last_gap < 0), np.flatnonzero(last_gap >= 0)):
+        for start in range(0, len(group), size):
+            rows = group[start : start + size]
             filtering = _Filtering(structure, variances[rows], noise[rows], y[rows])
             total[rows] = filtering.run(int(last_gap[rows].max()))
     return total
@@ -44,6 +48,8 @@ def diffuse_log_likelihoods(
 def _last_gap(y: Array) -> NDArray[np.int64]:
     """(N,) the last moment without a value that has one after it; -1: there is none."""
     is_seen = ~np.isnan(y)
+    if is_seen.all():
+        return np.full(len(y), -1)
     length = y.shape[1]
     end = length - is_seen[:, ::-1].argmax(1)  # beyond the last value
     is_gap = ~is_seen & (np.arange(length) < end[:, None])
@@ -57,11 +63,13 @@ class _Filtering:
     def __init__(self, structure: Structure, variances: Array, noise: Array, y: Array) -> None:
         m, N = structure.num_states, len(y)
         self.F, self.h = structure.transition, structure.observation
-        self.seen = np.ascontiguousarray(~np.isnan(y).T)
-        self.y = np.ascontiguousarray(np.nan_to_num(y).T)
+        self.y = np.ascontiguousarray(y.T)
+        self.seen: NDArray[np.bool_] = ~np.isnan(self.y)
         self.noise, self.noisy = noise, list(structure.noisy)
         self.variances = np.ascontiguousarray(variances.T)
-        self.all_seen = self.seen.all(1)
+        self.all_seen: NDArray[np.bool_] = np.asarray(self.seen.all(1))
+        if not self.all_seen.all():
+            self.y[~self.seen] = 0.0
         self.a, self.P = np.zeros((m, N)), np.zeros((m, m, N))
         self.diffuse: Array | None = np.repeat(np.eye(m)[..., None], N, -1)
         self.total = np.zeros(N)
@@ -96,7 +104,8 @@ class _Filtering:
     def _predict(self) -> None:
         self.a = self.F @ self.a
         P = self._moved(self.P)
-        P[self.noisy, self.noisy] += self.variances
+        for state, variance in zip(self.noisy, self.variances, strict=True):
+            P[state, state] += variance
         self.P = P
 
     def step(self, t: int) -> None:
@@ -110,13 +119,14 @@ class _Filtering:
             seen = self.seen[t]
             each, k = np.where(seen, each, 0.0), np.where(seen, k, 0.0)
         self.total -= 0.5 * each
-        self.a = self.a + k * v
+        self.a += k * v
         before = self.P
         self.P = before - k[:, None] * M
         self._predict()
-        if t % 4 == 0:
-            change = np.abs(self.P - before).max()
-            self.is_settled = bool(change <= _SETTLED * np.abs(self.P).max())
+        if t % 8 == 0:
+            before -= self.P
+            change = max(before.max(), -before.min())
+            self.is_settled = bool(change <= _SETTLED * self.P.max())
 
     def diffuse_step(self, t: int) -> None:
         """One moment while something is not known at all of some series."""

@@ -1,7 +1,7 @@
 """Maximum likelihood of many small problems at once: BFGS in a batch.
 
 Each row has its own parameters and its own likelihood; a call evaluates many rows, so that the
-gradient, by central differences, and all steps of a line search are one call each.
+gradient, by central differences, and the steps of a line search are one call each.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, chapter 6.
 
@@ -20,7 +20,7 @@ Rows: TypeAlias = NDArray[np.int64]
 Objective: TypeAlias = Callable[[Rows, Array], Array]
 
 _DIFFERENCE = 1e-4
-_STEPS = np.array([2.0, 1.0, 0.5, 0.25, 0.06, 0.01, 1e-3])
+_SHORTER = np.array([0.5, 0.2, 0.05, 1e-2, 1e-3])  # steps that are tried if the whole one fails
 _FLAT = 1e-10
 
 
@@ -56,7 +56,7 @@ def maximize(
         direction[is_bad] = g[is_bad]
         longest = np.abs(direction).max(1, keepdims=True)
         direction *= np.minimum(1.0, 4.0 / np.maximum(longest, 1e-300))
-        new, value = _line_search(objective, active, x[active], direction, bounds)
+        new, value = _line_search(objective, active, x[active], best[active], direction, bounds)
         gain = value - best[active]
         moved = gain > 0
         rows, step = active[moved], new[moved] - x[active[moved]]
@@ -88,15 +88,26 @@ def _gradient(objective: Objective, rows: Rows, x: Array) -> Array:
 
 
 def _line_search(
-    objective: Objective, rows: Rows, x: Array, direction: Array, bounds: tuple[float, float]
+    objective: Objective,
+    rows: Rows,
+    x: Array,
+    now: Array,
+    direction: Array,
+    bounds: tuple[float, float],
 ) -> tuple[Array, Array]:
-    """The best of some steps in a direction."""
-    points = np.clip(x[:, None] + _STEPS[:, None] * direction[:, None], *bounds)
-    flat = points.reshape(-1, x.shape[1])
-    values = _finite(objective(np.repeat(rows, len(_STEPS)), flat)).reshape(-1, len(_STEPS))
-    best = values.argmax(1)
-    index = np.arange(len(x))
-    return points[index, best], values[index, best]
+    """The whole step in a direction where it gains, otherwise the best of shorter ones."""
+    points = np.clip(x + direction, *bounds)
+    values = _finite(objective(rows, points))
+    failed = np.flatnonzero(values <= now)
+    if len(failed):
+        short = x[failed, None] + _SHORTER[:, None] * direction[failed, None]
+        short = np.clip(short, *bounds)
+        flat = short.reshape(-1, x.shape[1])
+        found = _finite(objective(np.repeat(rows[failed], len(_SHORTER)), flat))
+        found = found.reshape(-1, len(_SHORTER))
+        best, index = found.argmax(1), np.arange(len(failed))
+        points[failed], values[failed] = short[index, best], found[index, best]
+    return points, values
 
 
 def _update(inverse: Array, rows: Rows, s: Array, y: Array) -> None:

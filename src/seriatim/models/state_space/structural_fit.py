@@ -25,6 +25,8 @@ _STARTS = {
     "slope": (1e-2, 1e-5),
     "season": (0.05, 1e-4),
 }
+# Series with variances of their own, times the states: the others share those of these.
+_MOST, _FEWEST = 4_000, 32
 _GROUP = 1.3  # series are filtered with those that are at most so many times as long
 
 
@@ -49,6 +51,9 @@ def fit_variances(structure: Structure, series: list[Array], max_iterations: int
     """Fit series (T,), NaN where missing, each with at least one value."""
     N, r = len(series), len(structure.noisy)
     scale = np.array([step_variance(y) for y in series])
+    most = max(_FEWEST, _MOST // structure.num_states)
+    if most < N:
+        return _fit_some(structure, series, scale, most, max_iterations)
     groups = _by_length(series)
     starts = np.log(
         np.stack(
@@ -75,6 +80,22 @@ def fit_variances(structure: Structure, series: list[Array], max_iterations: int
         best[rows] = diffuse_log_likelihoods(structure, own[:, :r], own[:, r], y)
     variances = np.exp(logs) * scale[:, None]
     return Variances(variances[:, :r], variances[:, r], scale, best)
+
+
+def _fit_some(
+    structure: Structure, series: list[Array], scale: Array, most: int, max_iterations: int
+) -> Variances:
+    """Fit some series, evenly chosen; the others have their median, relative to the scale."""
+    chosen = np.linspace(0, len(series) - 1, most).astype(np.int64)
+    some = fit_variances(structure, [series[i] for i in chosen], max_iterations)
+    states = np.exp(np.median(np.log(some.states / some.scale[:, None]), 0)) * scale[:, None]
+    noise = np.exp(np.median(np.log(some.noise / some.scale))) * scale
+    states[chosen], noise[chosen] = some.states, some.noise
+    total = np.zeros(len(series))
+    for rows in _by_length(series):
+        y = _padded([series[i] for i in rows])
+        total[rows] = diffuse_log_likelihoods(structure, states[rows], noise[rows], y)
+    return Variances(states, noise, scale, total)
 
 
 def step_variance(y: Array) -> float:
