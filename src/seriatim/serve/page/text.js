@@ -33,7 +33,7 @@ export class SymbolText {
     if (isEnd || text === "") {
       const mark = document.createElement("span");
       mark.className = "end";
-      mark.textContent = isEnd ? "⏹" : "·";
+      mark.textContent = isEnd ? "■" : "·";
       one.append(mark);
     } else if (text.includes("\n")) {
       one.textContent = text.replace(/\n/g, "↵\n");
