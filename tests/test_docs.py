@@ -32,6 +32,8 @@ def test_the_examples_of_a_page_run(
     for name, times in {"train": 300, "valid": 40, "test": 40, "YOUR": 300}.items():
         text = "\n".join(LINES[i % 3] for i in range(times))
         (tmp_path / f"{name}.txt").write_text(text + "\n")
+    days = [f"2025-{1 + t // 28:02d}-{1 + t % 28:02d},{20 + t % 7 * 5}" for t in range(168)]
+    (tmp_path / "sales.csv").write_text("\n".join(["date,sales", *days]) + "\n")
     namespace = {"__name__": "example"}  # one for the page: a reader goes on where he was
     for kind, code in _blocks(page):
         # A budget for a reader is too long for a test; everything else runs as it stands.

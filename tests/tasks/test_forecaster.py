@@ -187,3 +187,34 @@ def test_gaps_are_filled_from_both_sides_where_the_model_can() -> None:
     forward = st.Forecaster(ToyNaive()).fit(frame).impute(frame, only_missing=True)
     assert "forwards only" in forward.notes[0]
     assert forward.frame.y.tolist() == [truth[19]] * 3 + [truth[69]]
+
+
+def test_a_run_that_was_interrupted_is_resumed_to_the_bit(tmp_path: Path) -> None:
+    frame = _frame({"a": 90, "b": 60})
+    options = {"batch_size": 4, "length": 8, "evaluate_every": 2}
+
+    def make() -> st.Forecaster:
+        return st.Forecaster(st.LSTM(hidden_size=8))
+
+    def fit(resume: bool, folder: Path, most: int) -> st.Forecaster:
+        calls = iter(range(1000))
+        stop = st.Callbacks(should_stop=lambda: next(calls) >= most)
+        return make().fit(
+            frame, steps=8, seed=1, options=options, callbacks=stop, checkpoints=folder,
+            resume=resume,
+        )  # fmt: skip
+
+    whole = fit(False, tmp_path / "whole", 100)
+    fit(False, tmp_path / "cut", 4)
+    resumed = fit(True, tmp_path / "cut", 100)
+    assert resumed.training.fit is not None and resumed.training.fit.steps_done == 8
+    np.testing.assert_array_equal(resumed.predict(3).quantiles, whole.predict(3).quantiles)
+
+
+def test_further_training_on_other_series_predicts_those() -> None:
+    options = {"batch_size": 4, "length": 8}
+    fitted = st.Forecaster(st.LSTM(hidden_size=8)).fit(_frame({"a": 90}), steps=2, options=options)
+    fitted.fit(_frame({"c": 80, "d": 70}), steps=2, options=options)
+    assert fitted.predict(2).ids == ("c", "d")
+    again = st.Forecaster(ToyNaive()).fit(_frame({"a": 90})).fit(_frame({"c": 80}))
+    assert again.predict(1).ids == ("c",)

@@ -368,7 +368,10 @@ class Forecaster(
         model, whole = self._fitted(), self._whole
         assert whole is not None
         log("reading the series to their ends")
-        index = self.numbers_of(whole.ids)
+        names, index = self._names(), self.numbers_of(whole.ids)
+        if names.ids != whole.ids:  # trained further, on other series
+            others = tuple(name for name in whole.ids if name not in names.ids)
+            self.series = replace(names, ids=whole.ids, untrained=(*names.untrained, *others))
         standing = stand_at_end(model, whole, index)
         self._stand(standing, SeriesMemory.of(model, standing, whole, whole.times))
         self._whole = None
