@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seriatim.core import tree
 from seriatim.core.batch import Batch, TokenSequences
 from seriatim.core.distributions import Categorical, Distribution
+from seriatim.core.elements import Symbols
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import from_json, to_json
 from seriatim.data.batches.corpus import CorpusPass, StreamChunks, StreamWindows
@@ -40,7 +41,7 @@ class Bigram(SequenceModel):
     """A table of logits: the state is the last symbol."""
 
     def __init__(self) -> None:
-        super().__init__(V, 1)
+        super().__init__(Symbols(V, 1))
         self.table = nn.Parameter(torch.zeros(V, V, dtype=torch.float64))
         self.calls = 0
 
@@ -65,7 +66,7 @@ class Recurrent(SequenceModel):
     """A GRU written as a loop, with dropout and an embedding."""
 
     def __init__(self, hidden_size: int = 12, dropout: float = 0.0) -> None:
-        super().__init__(V, 1)
+        super().__init__(Symbols(V, 1))
         torch.manual_seed(0)
         self.hidden_size = hidden_size
         self.embedding = nn.Embedding(V, hidden_size)
