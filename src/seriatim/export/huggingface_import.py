@@ -202,7 +202,7 @@ def _symbols(
     if vocabulary is None or vocabulary.num_symbols != size:
         raise ConfigError(
             f"{folder} has no tokenizer.json of {size:,} bytes, characters, words or byte pairs as "
-            "seriatim writes them: give symbols=[...], the text of every id"
+            "seriatim writes them: give symbols (--symbols FILE), the text of every id"
         )
     words = [vocabulary.decode([i]) for i in range(2, size)] if vocabulary.unknown == 0 else []
     kind = sequences or ("document" if vocabulary.is_document else "stream")
