@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +227,23 @@ def test_a_model_read_from_a_file_cannot_be_fitted() -> None:
     corpus = type("C", (), {"tokens": tokens, "offsets": np.array([0, 5]), "is_stream": False})()
     with pytest.raises(ConfigError, match="was read from a file and cannot be fitted"):
         model.fit_closed_form(corpus)
+
+
+def test_a_spoiled_number_is_noticed_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = LanguageModel(Markov(order=2), symbols="word", sequences="line")
+    lines = [f"the cat {i} sat" for i in range(20)]
+    lm.fit(lines, valid=lines[:2], test=lines[:2])
+    assert language_model_to_arpa(lm, tmp_path / "honest.arpa") < 1e-5
+    honest = arpa_files.arpa_text
+
+    def spoiled(*args: object) -> Iterator[str]:
+        for text in honest(*args):  # type: ignore[arg-type]
+            yield re.sub(r"^-[0-9.]+(?=\tcat\b)", "-0.01", text, flags=re.M)
+
+    monkeypatch.setattr(arpa_files, "arpa_text", spoiled)
+    (tmp_path / "honest.arpa").unlink()
+    with pytest.raises(OutputError, match="differ from the model's by"):
+        language_model_to_arpa(lm, tmp_path / "spoiled.arpa")
+    assert list(tmp_path.iterdir()) == []

@@ -60,7 +60,8 @@ def _arpa(model: Path, out: Path) -> None:
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
-    language_model_to_arpa(load_as(LanguageModel, model, "export --to arpa"), out)
+    difference = language_model_to_arpa(load_as(LanguageModel, model, "export --to arpa"), out)
+    print(f"the file agrees with the model to {difference:.1g} nats")
 
 
 def _ctranslate2(model: Path, out: Path) -> None:
