@@ -1,4 +1,4 @@
-"""Speed of linear models of numbers, beside statsmodels in the same run.
+"""Speed of the classical models of numbers, beside statsmodels in the same run.
 
     python -m benchmarks.series
 
@@ -9,6 +9,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from seriatim.core import tree
 from seriatim.models.build import build_number_model
 from seriatim.models.linear.ar import ARModel
 from seriatim.models.linear.least_squares import select_orders
+from seriatim.models.state_space.likelihood import diffuse_log_likelihoods
+from seriatim.models.state_space.structures import structure
 
 Array = NDArray[np.float64]
 SERIES, LENGTH, MAX_ORDER, THEIRS = 1000, 500, 12, 100
@@ -108,6 +111,42 @@ def pooled() -> dict[str, float]:
     return {"seconds": seconds}
 
 
+def likelihoods(**options: Any) -> dict[str, float]:
+    """Exact diffuse likelihoods, each series with variances of its own; statsmodels' for some.
+
+    Ours and theirs take turns; the ratio is the median of three.
+    """
+    import statsmodels.api as sm
+
+    form = structure(**options)
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(SERIES, LENGTH)).cumsum(1) + rng.normal(size=(SERIES, LENGTH))
+    variances = rng.uniform(0.02, 1.0, (SERIES, len(form.noisy)))
+    noise = rng.uniform(0.1, 2.0, SERIES)
+    trend = "local linear trend" if options["slope"] else "local level"
+    season = options["season_length"]
+    peers = [
+        sm.tsa.UnobservedComponents(row, trend, seasonal=season, use_exact_diffuse=True)
+        for row in y[: THEIRS // 2]
+    ]
+
+    def ours() -> Array:
+        return diffuse_log_likelihoods(form, variances, noise, y)
+
+    def theirs() -> Array:
+        each = zip(peers, noise, variances, strict=False)
+        return np.array([peer.loglike(np.concatenate([[n], v])) for peer, n, v in each])
+
+    found, expected = ours(), theirs()
+    pairs = [(_seconds(ours, 1)[0], _seconds(theirs, 1)[0]) for _ in range(3)]
+    each = [(SERIES / a) / (len(peers) / b) for a, b in pairs]
+    return {
+        "series_per_second": SERIES / float(np.median([a for a, _ in pairs])),
+        "ratio": float(np.median(each)),
+        "differs_by": float(np.abs(found[: len(peers)] - expected).max()),
+    }
+
+
 def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, object]:
     """The median of the seconds of a call, and what it returned."""
     times = []
@@ -121,6 +160,14 @@ def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, object]:
 def _results() -> Iterator[tuple[str, dict[str, float]]]:
     yield f"orders 0 to {MAX_ORDER} of {SERIES} series of {LENGTH}", orders()
     yield "a stream, AR(24)", updates()
+    for name, slope, season in (
+        ("local level", False, None),
+        ("local linear trend", True, None),
+        ("local level, season of 4", False, 4),
+        ("local level, season of 12", False, 12),
+    ):
+        title = f"diffuse likelihoods of {SERIES} series of {LENGTH}, {name}"
+        yield title, likelihoods(slope=slope, season_length=season)
     yield "pooled AR, 414 hourly series", pooled()
 
 
