@@ -7,7 +7,7 @@ import torch
 import seriatim as st
 from seriatim.core.elements import Numbers
 from seriatim.models.build import build_number_model
-from seriatim.models.linear import least_squares, stationary
+from seriatim.models.linear import least_squares, panels, stationary
 from seriatim.models.linear.ar import ARModel
 from seriatim.models.linear.lags import Lags
 from seriatim.models.linear.parameters import (
@@ -198,3 +198,21 @@ def test_a_season_has_lags_of_its_own() -> None:
     model = fitted(st.AR("bic", max_order=4, season_length=12), x)
     state = model.update(model.start(1), as_input(x[:288]))
     assert float((model.ahead(state, 12).mean[0, :, 0] - torch.from_numpy(x[288:])).std()) < 0.2
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_long_orders_are_fitted_to_series_with_gaps(difference: bool) -> None:
+    t = np.arange(700)
+    whole = 20 + 5 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=700) * 0.3
+    x = whole.copy()
+    x[np.random.default_rng(1).random(700) < 0.1] = np.nan
+    model = fitted(st.AR(48, difference=difference), x[:650])
+    state = model.update(model.start(1), as_input(x[:650]))
+    error = model.ahead(state, 50).mean[0, :, 0] - torch.from_numpy(whole[650:])
+    assert float(error.abs().mean()) < 0.8
+
+
+def test_gaps_are_interpolated_between_their_neighbours() -> None:
+    x = torch.tensor([torch.nan, 1.0, torch.nan, torch.nan, 4.0, torch.nan], dtype=torch.float64)
+    found = panels.interpolated(x[None, :, None])[0, :, 0]
+    np.testing.assert_allclose(found, [np.nan, 1, 2, 3, 4, np.nan])

@@ -18,7 +18,11 @@ SLOPE_UNIT = 1000.0  # moments: keeps the regressor of the slope near 1
 
 
 def design_sums(
-    values: Tensor, lags: Lags, known: Tensor | None = None, last_part: float = 0.0
+    values: Tensor,
+    lags: Lags,
+    known: Tensor | None = None,
+    last_part: float = 0.0,
+    past: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The sums of rows, of the earlier moments and of the last part apart.
 
@@ -27,6 +31,7 @@ def design_sums(
         lags: the regressors, in the order constant, slope, season, known inputs, lags ascending.
         known: (n, T, K) known inputs.
         last_part: the fraction of the rows of a series that are summed apart.
+        past: (n, T) the values that are regressors, with gaps filled; None: those that are targets.
 
     Returns:
         G and the number of rows (n,) of the earlier part, then of the last.
@@ -38,12 +43,13 @@ def design_sums(
     counts = values.new_zeros(2, n)
     if length <= deepest:
         return earlier, counts[0], late, counts[1]
-    if known is None and _is_plain(values, lags):
+    if known is None and past is None and _is_plain(values, lags):
         return _plain_sums(values, lags, last_part)
     step = max(1, _CELLS // (k * length))
     for a in range(0, n, step):
         part = slice(a, a + step)
-        rows = _design(values[part], lags, None if known is None else known[part])
+        chosen = [None if t is None else t[part] for t in (known, past)]
+        rows = _design(values[part], lags, *chosen)
         valid = ~rows.isnan().any(-1)
         rows = torch.where(valid[..., None], rows, 0.0)
         number = valid.cumsum(1)
@@ -122,7 +128,7 @@ def num_deterministic(lags: Lags, num_known: int) -> int:
     return constant + int(lags.has_slope) + lags.num_dummies + num_known
 
 
-def _design(values: Tensor, lags: Lags, known: Tensor | None) -> Tensor:
+def _design(values: Tensor, lags: Lags, known: Tensor | None, past: Tensor | None) -> Tensor:
     """(n, T - deepest, k + 1) the rows: regressors, then the target."""
     n, length = values.shape
     deepest = max(lags.lags, default=0)
@@ -137,8 +143,9 @@ def _design(values: Tensor, lags: Lags, known: Tensor | None) -> Tensor:
         columns.append(hot.to(values).expand(n, -1, -1))
     if known is not None:
         columns.append(known[:, deepest:])
-    past = [values[:, deepest - lag : length - lag] for lag in lags.lags]
-    return torch.cat([*columns, torch.stack([*past, values[:, deepest:]], -1)], -1)
+    past = values if past is None else past
+    lagged = [past[:, deepest - lag : length - lag] for lag in lags.lags]
+    return torch.cat([*columns, torch.stack([*lagged, values[:, deepest:]], -1)], -1)
 
 
 def solve(sums: Tensor, ridge: float = 0.0) -> Tensor:

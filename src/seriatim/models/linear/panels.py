@@ -79,6 +79,19 @@ def _panel(data: NumberSequences, index: np.ndarray) -> Panel:
     )
 
 
+def interpolated(values: Tensor) -> Tensor:
+    """(n, T, D) values whose gaps are filled on the line between their neighbours; not the ends."""
+    at = torch.arange(values.shape[1], device=values.device)[:, None].expand_as(values)
+    seen = ~values.isnan()
+    before = torch.where(seen, at, -1).cummax(1).values
+    after = torch.where(seen, at, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    inside = (before >= 0) & (after < values.shape[1])
+    before, after = before.clamp(min=0), after.clamp(max=values.shape[1] - 1)
+    fraction = (at - before) / (after - before).clamp(min=1)
+    filled = torch.lerp(values.gather(1, before), values.gather(1, after), fraction.to(values))
+    return torch.where(seen, values, torch.where(inside, filled, torch.nan))
+
+
 def check(data: NumberSequences) -> None:
     """
     Raises:

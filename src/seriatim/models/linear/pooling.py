@@ -22,6 +22,9 @@ from seriatim.models.options.linear import AR
 STRENGTHS = (0.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0, float("inf"))
 _JUDGES = 128  # series on which the strength is chosen, evenly spaced
 _LAST_PART = 0.2  # of the rows of each series, on which the strength of pooling is chosen
+# Where less than this part of the observed moments has all its lags observed, those that are
+# missing are interpolated: with 168 lags, one missing value in twenty leaves no row whole.
+_FEW_ROWS = 0.5
 _PRIOR_ROWS = 10.0  # that the noise of all series counts for in that of one
 
 
@@ -108,16 +111,25 @@ def _sums(
         for _ in range(channels)
     ]
     choose = config.pooling in (None, "shrunk") and config.shrinkage is None and len(centre) > 1
+    last_part = _LAST_PART if choose else 0.0
     for panel in panels.panels_of(data):
-        values = panel.values - centre[panel.index][:, None]
-        values = values.diff(dim=1) if config.fits_steps else values
-        values = values / scale[panel.index][:, None]
-        known = panel.known
-        known = known[:, 1:] if known is not None and config.fits_steps else known
+        unit = centre[panel.index][:, None], scale[panel.index][:, None]
+        values = (panel.values - unit[0]) / unit[1]
+        filled, known = panels.interpolated(values), panel.known
+        if config.fits_steps:
+            seen = ~values.isnan()[:, 1:]
+            values, filled = values.diff(dim=1), filled.diff(dim=1)
+            targets = torch.where(seen, filled, torch.nan)
+            known = None if known is None else known[:, 1:]
+        else:
+            targets = values
         for d in range(channels):
-            parts = least_squares.design_sums(
-                values[..., d], lags, known, _LAST_PART if choose else 0.0
-            )
+            parts = least_squares.design_sums(values[..., d], lags, known, last_part)
+            possible = (~targets[:, max(lags.lags, default=0) :, d].isnan()).sum()
+            if parts[1].sum() + parts[3].sum() < _FEW_ROWS * possible:
+                parts = least_squares.design_sums(
+                    targets[..., d], lags, known, last_part, filled[..., d]
+                )
             for target, part in zip(vars(found[d]).values(), parts, strict=True):
                 target[panel.index] = part
     return found
