@@ -15,7 +15,7 @@ import seriatim as st
 from seriatim.core import tree
 from seriatim.decode.sampling import Sampling
 from seriatim.serve import ServeSettings
-from seriatim.serve.refusals import RefusalError
+from seriatim.serve.refusals import GoneError, RefusalError
 from seriatim.serve.rows import Listed, Row, RunningBatch
 from seriatim.serve.scheduler import Scheduler, Ticket, Turn
 from tests.serve.running import all_models, language_model, serving
@@ -306,3 +306,19 @@ def test_what_waits_beyond_the_queue_gets_429() -> None:
         assert answer.status_code in (200, 429)
         if answer.status_code == 429:
             assert answer.headers["retry-after"] == "1"
+
+
+def test_a_translation_breathes_at_every_step_and_stops_there() -> None:
+    steps: list[int] = []
+
+    def breathe() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise GoneError
+
+    task = all_models()["translator"]
+    with pytest.raises(GoneError):
+        task.translate(["abcabc"], on_advance=breathe)
+    assert len(steps) == 3
+    free = task.translate(["abcabc"])
+    assert task.translate(["abcabc"], on_advance=lambda: None) == free

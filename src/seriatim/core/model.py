@@ -305,16 +305,18 @@ class SequenceModel(TargetModel):
         return self.emit(state.features)
 
     @final
-    def bind(self, source: Batch) -> "SequenceModel":
+    def bind(self, source: Batch, on_advance: Callable[[], None] | None = None) -> "SequenceModel":
         """This model conditioned on a source: a model like any other, sharing the weights.
 
         No gradient reaches the encoder through it: training puts the source into its batches.
 
         Args:
             source: one row for all sequences, or one row per sequence.
+            on_advance: callback before every chunk that is folded, so that a long search can be
+                watched; what it raises ends the search.
         """
         with torch.no_grad():
-            return BoundModel(self, self.encode(source))
+            return BoundModel(self, self.encode(source), on_advance)
 
     # ---- states as bytes ------------------------------------------------------------------------
 
@@ -357,9 +359,14 @@ _FINAL = frozenset(n for n, m in vars(SequenceModel).items() if getattr(m, "__fi
 class BoundModel(SequenceModel):
     """A model conditioned on the memory of a source; see `SequenceModel.bind`."""
 
-    def __init__(self, model: SequenceModel, memory: Tree) -> None:
+    def __init__(
+        self,
+        model: SequenceModel,
+        memory: Tree,
+        on_advance: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(model.element)
-        self.model, self.memory = model, memory
+        self.model, self.memory, self._on_advance = model, memory, on_advance
         self.train(model.training)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BoundModel":
@@ -387,6 +394,8 @@ class BoundModel(SequenceModel):
         self, carry: Carry, x: Tree, lengths: Tensor | None, *, keep: bool = True
     ) -> tuple[Features, Carry | None]:
         """Delegates to the model."""
+        if self._on_advance is not None:
+            self._on_advance()
         return self.model.advance(carry, x, lengths, keep=keep)
 
     def emit(self, features: Features) -> Distribution:

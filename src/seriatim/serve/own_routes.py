@@ -158,7 +158,9 @@ def translate(
     for text in texts:
         turn.breathe()
         try:
-            (one,) = task.translate([text], decoding=decoding, alignment=has_alignment)
+            (one,) = task.translate(
+                [text], decoding=decoding, alignment=has_alignment, on_advance=turn.breathe
+            )
         except ConfigError:
             if not has_alignment:
                 raise

@@ -288,6 +288,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         alignment: bool = False,
         first: int = 0,
         progress: Callable[[int], None] | None = None,
+        on_advance: Callable[[], None] | None = None,
     ) -> Any:
         """The best target of a source, a `Translation`; of a list, a list of them in its order.
 
@@ -296,8 +297,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             beam: the width of the beam; 1 is greedy search.
             num_best: the number of results of each source; the first one has the `others`.
             decoding: all settings of the search, beam and num_best included.
-            require: for each source the texts that must occur in its target, spelled as inside
-                a text.
+            require: for each source the texts that its target must hold, spelled as inside a text.
             prefixes: the text with which every target begins, or one for each source; the end of
                 a text is the end of a symbol, so end it after a whole word, without a space.
             ensemble: further translators with the same target vocabulary; the search then
@@ -305,6 +305,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             alignment: whether to add the attention to the source (of this translator alone).
             first: the number of the first source, on which its samples depend.
             progress: callback that receives the number of sources done so far.
+            on_advance: callback before every step of the search; what it raises ends it.
 
         Raises:
             ConfigError: if the settings do not fit, required texts or prefixes cannot occur, or an
@@ -327,7 +328,8 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
 
         def bind(group: list[int]) -> SequenceModel:
             rows = [[own[i] for i in group] for own, _ in read]
-            bound = [member._bound(own) for member, own in zip(members, rows, strict=True)]
+            pairs = zip(members, rows, strict=True)
+            bound = [member._bound(own, on_advance) for member, own in pairs]
             return bound[0] if len(bound) == 1 else Product(bound)
 
         hypotheses = search_sources(
@@ -343,16 +345,15 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
             progress=progress,
         )
         results = translations(hypotheses, target, notes)
-        if decoding.minimum_bayes_risk:
-            results = [rank_by_risk(t) for t in results]
+        results = [rank_by_risk(t) if decoding.minimum_bayes_risk else t for t in results]
         if alignment:
             results = align(model, model.device, ids, results, (source, target))
         return results[0] if is_one else results
 
-    def _bound(self, sources: list[Ints]) -> SequenceModel:
+    def _bound(self, sources: list[Ints], on_advance: Callable[[], None] | None) -> SequenceModel:
         model, source, _ = self._fitted()
         with torch.inference_mode():
-            return model.bind(source_batch(sources, source.boundary).to(model.device))
+            return model.bind(source_batch(sources, source.boundary).to(model.device), on_advance)
 
     def _read(self, texts: Sequence[Text]) -> tuple[list[Ints], list[tuple[str, ...]]]:
         """The symbols of sources, and what should be known of each."""
