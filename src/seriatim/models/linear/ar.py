@@ -32,7 +32,14 @@ from seriatim.models.linear.parameters import (
     autocovariances,
     toeplitz,
 )
-from seriatim.models.linear.window import Equation, FoldedChunk, PastWindow, filter_chunk, predict
+from seriatim.models.linear.window import (
+    Equation,
+    FoldedChunk,
+    PastWindow,
+    filter_chunk,
+    predict,
+    split_rows,
+)
 from seriatim.models.options.linear import AR, Drift, Naive, SeasonalNaive
 
 _LEAST = 1e-9  # whose logarithm is taken at least
@@ -64,6 +71,9 @@ class ARModel(SequenceModel):
     Attributes:
         config: the configuration that it was built from.
     """
+
+    element: Numbers
+    starts_stationary: Tensor
 
     def __init__(
         self, config: AROptions, element: Numbers, num_series: int = 0, density: str | None = None
@@ -134,7 +144,7 @@ class ARModel(SequenceModel):
                 return self._step(carry, x)
             return self._advance(carry, x, lengths, stage)
         parts, order = [], []
-        for each in stage.unique().tolist():
+        for each in sorted(set(stage.tolist())):
             index = (stage == each).nonzero()[:, 0]
             chosen = None if lengths is None else lengths[index.cpu()]
             rows = tree.select(carry, index), tree.select(x, index)
@@ -431,7 +441,7 @@ def _merge(x: Tensor) -> Tensor:
 
 def _split(x: Tensor, rows: int) -> Tensor:
     """(B D, L) -> (B, L, D)."""
-    return x.unflatten(0, (rows, -1)).mT
+    return split_rows(x, rows).mT
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

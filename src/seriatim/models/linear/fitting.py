@@ -3,6 +3,8 @@
 Shapes: S series, D channels, n = S D of them, k regressors.
 """
 
+from collections import Counter
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -167,11 +169,11 @@ def _stationary(
         flat = deviations.mT.flatten(0, 1)
         covariances = stationary.autocovariance_estimates(flat, order)
         relative = covariances / covariances[:, :1].clamp(min=1e-300)
-        pooled += relative.unflatten(0, (-1, channels)).sum(0)
+        pooled += relative.view(-1, channels, order + 1).sum(0)
         orders = _orders(config, flat, covariances, order)
         chosen[index] = orders.view(-1, channels)
         means = step if config.fits_steps else centre[index]
-        for p in orders.unique().tolist():
+        for p in sorted(set(orders.tolist())):
             rows = (orders == p).nonzero()[:, 0]
             weights, variance, shift, value = _estimate(config, flat[rows], covariances[rows], p)
             series, channel = index[rows // channels], rows % channels
@@ -243,7 +245,7 @@ def _shared_stationary(config: AR, blank: ARParameters, pooled: Tensor) -> ARPar
 
 def _facts_of_orders(orders: Tensor) -> object:
     """The order; or how many series have each."""
-    values, counts = orders.unique(return_counts=True)
-    if len(values) == 1:
-        return int(values)
-    return {str(int(v)): int(c) for v, c in zip(values, counts, strict=True)}
+    counts = Counter(orders.flatten().tolist())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return {str(order): counts[order] for order in sorted(counts)}

@@ -167,9 +167,11 @@ def _cholesky(matrix: Tensor, ridge: float = 0.0) -> Tensor:
         added = penalty * diagonal + floor * (penalty > 0)
         factor, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(added))
         if not bool(info.any()):
-            return factor
+            return torch.as_tensor(factor)
     eye = torch.eye(matrix.shape[-1]).to(matrix)
-    return torch.linalg.cholesky(matrix + (1e-2 * diagonal.amax(-1)[..., None, None] + 1e-9) * eye)
+    largest = diagonal.amax(-1)[..., None, None]
+    factor = torch.linalg.cholesky(matrix + (1e-2 * largest + 1e-9) * eye)
+    return torch.as_tensor(factor)
 
 
 def residual_sum(sums: Tensor, coefficients: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def exact(values: Tensor, order: int, has_mean: bool) -> tuple[Tensor, Tensor, T
         def closure() -> Tensor:
             search.zero_grad()
             loss = -likelihood(free[0].tanh(), free[1])[0]
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         search.step(closure)  # type: ignore[no-untyped-call]

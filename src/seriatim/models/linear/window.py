@@ -80,7 +80,7 @@ class PastWindow(tree.Node):
 
     def split(self, rows: int) -> "PastWindow":
         """The inverse of `merged`, for B rows."""
-        return PastWindow(*(t.unflatten(0, (rows, -1)) for t in self.parts()[0]))
+        return PastWindow(*(split_rows(t, rows) for t in self.parts()[0]))
 
     def with_slots(self, size: int) -> Self:
         """The same window with room for `size` missing values, at least as many as it has."""
@@ -90,6 +90,11 @@ class PastWindow(tree.Node):
         slots = torch.nn.functional.pad(self.slots, (0, more), value=-1)
         covariance = torch.nn.functional.pad(self.covariance, (0, more, 0, more))
         return type(self)(self.values, slots, covariance)
+
+
+def split_rows(x: Tensor, rows: int) -> Tensor:
+    """(B C, ...) -> (B, C, ...)."""
+    return x.reshape(rows, x.shape[0] // max(rows, 1), *x.shape[1:])
 
 
 @dataclass(frozen=True)
