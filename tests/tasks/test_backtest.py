@@ -94,3 +94,14 @@ def test_gaps_where_it_is_predicted_are_left_out_of_the_figures() -> None:
     frame.loc[[55, 58], "y"] = np.nan
     test = st.Forecaster(ToyNaive()).backtest(frame, 6)
     assert test.figures.num_values == 4 and np.isfinite(test.figures.wql)
+
+
+def test_an_order_that_was_not_given_suits_few_values_and_many_gaps() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(1400)
+    y = 100 + 40 * np.sin(2 * np.pi * t / 24) + rng.normal(0, 5, len(t))
+    y[rng.random(len(t)) < 0.03] = np.nan
+    for values in (y, y[:90]):
+        found = st.backtest(values, ["naive", "ar"], horizon=10, season_length=24, origins=4)
+        assert found["ar"].figures.wql < found["naive"].figures.wql
+        assert found["ar"].figures.coverage["80"] > 0.4

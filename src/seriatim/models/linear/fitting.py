@@ -26,6 +26,7 @@ from seriatim.models.linear.pooling import fit_pooled
 from seriatim.models.options.linear import AR, Drift, SeasonalNaive
 
 _DEEPEST = 1 / 3  # of the median length of the series: the lags of an order that was not given
+_ROWS_PER_LAG = 10  # complete windows, without which a long order explains noise
 _LEAST_VALUE = 0.05  # of the mean size, whose logarithm is taken
 _PRIOR_MOMENTS = 10.0  # that the variance of all series counts for in that of one
 
@@ -59,11 +60,30 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
     if not isinstance(config, AR):
         return _naive(config, lags, data, blank, moments)
     if config.order is None:
-        typical = float(np.median(np.diff(data.offsets)))
-        lags = lags.up_to(max(1, int(typical * _DEEPEST)))
+        lags = lags.up_to(_deepest(lags, data))
     if config.estimator == "least-squares":
         return fit_pooled(config, lags, element, data, blank, moments)
     return _stationary(config, lags, data, blank, moments)
+
+
+def _deepest(lags: Lags, data: NumberSequences) -> int:
+    """How far back an order goes that was not given.
+
+    At most a third of a series; and less where gaps leave so few complete windows of all series
+    together that least squares would explain them exactly.
+    """
+    offsets = np.asarray(data.offsets)
+    deepest = max(1, int(float(np.median(np.diff(offsets))) * _DEEPEST))
+    missing = np.concatenate([[0], np.cumsum(np.isnan(data.numbers).any(1))])
+    places = np.arange(len(data.numbers))
+    before = places - np.repeat(offsets[:-1], np.diff(offsets))
+    while deepest > 1:
+        first = np.maximum(places - deepest, 0)
+        is_complete = (before >= deepest) & (missing[places + 1] == missing[first])
+        if is_complete.sum() >= _ROWS_PER_LAG * sum(lag <= deepest for lag in lags.lags):
+            break
+        deepest = deepest * 3 // 4
+    return deepest
 
 
 def _shifts(data: NumberSequences) -> Tensor:
