@@ -50,7 +50,8 @@ class AR(ModelConfig):
     Attributes:
         order: p, the number of last values; or "aic", "bic" or "aicc", which choose it from 0 to
             max_order; None: seven seasons up to 24 moments long, such as a week of hours, or one
-            longer season; 24 without a season; and a third of the length of a series at most.
+            longer season; 24 without a season; at most a third of the length of a series, and as
+            few as leave ten complete windows for each.
         max_order: the largest order among which a criterion chooses.
         trend: "none", "constant" (c), or "linear" (c + b t); None: "none" for steps, otherwise
             "constant".
