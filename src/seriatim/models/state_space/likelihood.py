@@ -40,7 +40,8 @@ def diffuse_log_likelihoods(
     for group in (np.flatnonzero(last_gap < 0), np.flatnonzero(last_gap >= 0)):
         for start in range(0, len(group), size):
             rows = group[start : start + size]
-            filtering = _Filtering(structure, variances[rows], noise[rows], y[rows])
+            own = y if len(rows) == len(y) else y[rows]  # no copy of all
+            filtering = _Filtering(structure, variances[rows], noise[rows], own)
             total[rows] = filtering.run(int(last_gap[rows].max()))
     return total
 
@@ -63,7 +64,7 @@ class _Filtering:
     def __init__(self, structure: Structure, variances: Array, noise: Array, y: Array) -> None:
         m, N = structure.num_states, len(y)
         self.F, self.h = structure.transition, structure.observation
-        self.y = np.ascontiguousarray(y.T)
+        self.y = np.array(y.T, order="C")
         self.seen: NDArray[np.bool_] = ~np.isnan(self.y)
         self.noise, self.noisy = noise, list(structure.noisy)
         self.variances = np.ascontiguousarray(variances.T)
