@@ -15,6 +15,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 # The only reasons for which a test may be skipped where everything else is installed.
 NO_GPU = "needs a GPU"
 NO_DATA = "needs the real data in ../shared/data"
+NO_DOWNLOAD = "needs a download"  # of what no index of Python packages has, or what fits no extra
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def _skips(config: pytest.Config) -> collections.Counter[str]:
 
 
 def _unexplained(config: pytest.Config) -> list[str]:
-    return [reason for reason in _skips(config) if not reason.startswith((NO_GPU, NO_DATA))]
+    return [reason for reason in _skips(config) if not reason.startswith((NO_GPU, NO_DATA, NO_DOWNLOAD))]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -61,7 +62,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         reasons = "; ".join(f"{number} {reason}" for reason, number in skips.most_common())
         terminalreporter.write_line(f"skipped by reason: {reasons}")
     if _unexplained(config) and os.environ.get("CI"):
-        terminalreporter.write_line("in CI only a missing GPU or missing data may skip a test")
+        terminalreporter.write_line("in CI only a missing GPU, missing data or a failed download may skip a test")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

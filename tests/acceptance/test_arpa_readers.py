@@ -54,7 +54,7 @@ def python() -> Path:
         pip = [sys._base_executable, "-m", "pip", "--python", str(program)]  # type: ignore[attr-defined]
         done = subprocess.run([*pip, "install", "--quiet", *PACKAGES], check=False)
         if done.returncode:
-            pytest.skip("needs kaldilm and pyctcdecode from PyPI")
+            pytest.skip("needs a download: kaldilm and pyctcdecode")
         (ENVIRONMENT / "ready").touch()
     return program
 

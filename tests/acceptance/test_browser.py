@@ -37,7 +37,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder with the page and the runtime, and the address at which it is served."""
     if not all((RUNTIME / name).exists() for name in FILES):
-        pytest.skip("needs onnxruntime-web in build/onnxruntime-web: see .ci/run")
+        pytest.skip("needs a download: onnxruntime-web in build/onnxruntime-web, see .ci/run")
     folder = tmp_path / "site"
     shutil.copytree(ROOT / "examples" / "browser", folder)
     for name in FILES:
