@@ -93,6 +93,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "forecast": {"update": "forecaster.update(new)"},
     "backtest": {
+        "conformal": "result[name].conformal()",
         "target_column": "Forecaster's target, which names columns",
     },
     "translate": {
