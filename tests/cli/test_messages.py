@@ -48,7 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("fit TEXT OUT --model lstn", "no such model 'lstn'; did you mean lstm?", 2),
         (
             "export LM --to arap OUT",
-            "--to arap: choose arpa, ctranslate2, huggingface, onnx or sherpa-onnx; did you mean arpa?",
+            "--to arap: choose arpa, ctranslate2, huggingface, onnx or sherpa-onnx; "
+            "did you mean arpa?",
             2,
         ),
         ("fit TEXT OUT --hidden-size x", "--hidden-size x: give an integer", 2),
@@ -85,8 +86,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("score LM", "score needs DATA: seriatim score MODEL DATA", 2),
         (
             "export LM OUT",
-            "export needs --to: seriatim export MODEL --to arpa|ctranslate2|huggingface|onnx|sherpa-onnx "
-            "--out PATH",
+            "export needs --to: seriatim export MODEL --to "
+            "arpa|ctranslate2|huggingface|onnx|sherpa-onnx --out PATH",
             2,
         ),
         ("evaluate LM a b", "evaluate takes one file; give the targets with --target", 2),
