@@ -53,7 +53,8 @@ def _skips(config: pytest.Config) -> collections.Counter[str]:
 
 
 def _unexplained(config: pytest.Config) -> list[str]:
-    return [reason for reason in _skips(config) if not reason.startswith((NO_GPU, NO_DATA, NO_DOWNLOAD))]
+    allowed = NO_GPU, NO_DATA, NO_DOWNLOAD
+    return [reason for reason in _skips(config) if not reason.startswith(allowed)]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -62,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         reasons = "; ".join(f"{number} {reason}" for reason, number in skips.most_common())
         terminalreporter.write_line(f"skipped by reason: {reasons}")
     if _unexplained(config) and os.environ.get("CI"):
-        terminalreporter.write_line("in CI only a missing GPU, missing data or a failed download may skip a test")
+        terminalreporter.write_line("in CI only a GPU, data or a download may be missing")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
