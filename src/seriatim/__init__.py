@@ -71,9 +71,9 @@ if TYPE_CHECKING:
     from seriatim.models.options.recurrent import RNN as RNN
     from seriatim.models.options.registry import register as register
     from seriatim.models.options.transformer import Transformer as Transformer
-    from seriatim.tasks.backtest import Backtest as Backtest
-    from seriatim.tasks.forecast import Forecast as Forecast
-    from seriatim.tasks.forecaster import Forecaster as Forecaster
+    from seriatim.tasks.forecasting.backtest import Backtest as Backtest
+    from seriatim.tasks.forecasting.forecast import Forecast as Forecast
+    from seriatim.tasks.forecasting.forecaster import Forecaster as Forecaster
     from seriatim.tasks.inspection import inspect as inspect
     from seriatim.tasks.labeller import Labeller as Labeller
     from seriatim.tasks.language_model import LanguageModel as LanguageModel
@@ -131,9 +131,9 @@ __all__, __getattr__, __dir__ = attach(
         "tasks.language_model": ["LanguageModel"],
         "tasks.translator": ["Translator"],
         "tasks.labeller": ["Labeller"],
-        "tasks.forecast": ["Forecast"],
-        "tasks.backtest": ["Backtest"],
-        "tasks.forecaster": ["Forecaster"],
+        "tasks.forecasting.forecast": ["Forecast"],
+        "tasks.forecasting.backtest": ["Backtest"],
+        "tasks.forecasting.forecaster": ["Forecaster"],
         "tasks.inspection": ["inspect"],
         "tasks.precision": ["at_precision"],
         "tasks.registry": ["load"],

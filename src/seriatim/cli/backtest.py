@@ -16,7 +16,7 @@ from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_thr
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seriatim.tasks.forecaster_config import SeriesReading
+    from seriatim.tasks.forecasting.config import SeriesReading
 
 
 def backtest(
@@ -81,7 +81,7 @@ def backtest(
         raise ConfigError(f"--refit {refit}: give 0 or more")
     use_threads(threads)
     from seriatim.comparison.backtests import backtest as compared
-    from seriatim.tasks.forecaster_series import open_part
+    from seriatim.tasks.forecasting.given_series import open_part
 
     reading = _reading(series or SeriesColumns(), target_column)
     options = files or FileOptions()
@@ -127,7 +127,7 @@ def backtest(
 
 
 def _reading(series: SeriesColumns, target_column: str | None) -> "SeriesReading":
-    from seriatim.tasks.forecaster_config import SeriesReading
+    from seriatim.tasks.forecasting.config import SeriesReading
 
     options = series.options(target_column)
     names = {f.name for f in fields(SeriesReading)}
@@ -139,7 +139,7 @@ def _models(text: str, season_length: int | None, reading: "SeriesReading") -> d
     from dataclasses import asdict
 
     from seriatim.models.options.registry import configure
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.registry import load_as
 
     chosen: dict[str, Any] = {}

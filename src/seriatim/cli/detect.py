@@ -18,7 +18,7 @@ from seriatim.errors import ConfigError
 if TYPE_CHECKING:
     from seriatim.data.sources import Source
     from seriatim.tasks.anomalies import DetectedEvent, DetectedSequence
-    from seriatim.tasks.forecaster_series import GivenSeries
+    from seriatim.tasks.forecasting.given_series import GivenSeries
 
 Rows: TypeAlias = Literal["event", "sequence"]
 

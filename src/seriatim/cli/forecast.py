@@ -17,7 +17,7 @@ from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
     from seriatim.tasks.column_table import ColumnTable
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
 
 Numbers: TypeAlias = Annotated[
     tuple[float, ...], Parameter(consume_multiple=True, negative_iterable=())
@@ -141,7 +141,7 @@ def loaded_forecaster(model: Path, command: str, threads: int | None) -> "Foreca
         ModelError: if there is none.
     """
     use_threads(threads)
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.registry import load_as
 
     return load_as(Forecaster, model, command)

@@ -74,7 +74,7 @@ def inspect(
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     use_threads(threads)
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
 

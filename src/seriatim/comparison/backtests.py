@@ -16,11 +16,11 @@ from seriatim.errors import ConfigError
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import describe
 from seriatim.report.terminal import count_noun, text_table
-from seriatim.tasks.backtest import Backtest, BacktestFigures
 from seriatim.tasks.column_table import ColumnTable
-from seriatim.tasks.forecaster import Forecaster
-from seriatim.tasks.forecaster_config import SeriesReading
-from seriatim.tasks.forecaster_series import Data, GivenSeries, open_part
+from seriatim.tasks.forecasting.backtest import Backtest, BacktestFigures
+from seriatim.tasks.forecasting.config import SeriesReading
+from seriatim.tasks.forecasting.forecaster import Forecaster
+from seriatim.tasks.forecasting.given_series import Data, GivenSeries, open_part
 
 if TYPE_CHECKING:
     from seriatim.report.document import Report
@@ -166,7 +166,7 @@ class BacktestComparison:
 
     def page(self) -> "Report":
         """A page with forecasts, errors by the step ahead, and calibration."""
-        from seriatim.tasks.backtest_page import backtest_page
+        from seriatim.tasks.forecasting.backtest_page import backtest_page
 
         return backtest_page(list(self.tests.values()))
 

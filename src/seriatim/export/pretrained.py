@@ -14,7 +14,7 @@ from seriatim.tasks.hub import Hub, fetch_folder
 from seriatim.tasks.registry import load
 
 if TYPE_CHECKING:
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.translator import Translator

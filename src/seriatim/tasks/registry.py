@@ -12,7 +12,7 @@ from seriatim.tasks import storage
 from seriatim.tasks.base import AnyTask, check_task
 
 if TYPE_CHECKING:
-    from seriatim.tasks.forecaster import Forecaster
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.labeller import Labeller
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.translator import Translator
@@ -24,7 +24,7 @@ TASKS: Mapping[str, str] = {
     "language": "language_model:LanguageModel",
     "translation": "translator:Translator",
     "labelling": "labeller:Labeller",
-    "forecasting": "forecaster:Forecaster",
+    "forecasting": "forecasting.forecaster:Forecaster",
 }
 
 

@@ -16,8 +16,8 @@ from seriatim.core.densities import Density
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.values import NumberInput, Values
 from seriatim.errors import ConfigError
-from seriatim.tasks.forecaster_predict import predict_rows
-from seriatim.tasks.forecaster_states import Standing, element_of
+from seriatim.tasks.forecasting.predict import predict_rows
+from seriatim.tasks.forecasting.states import Standing, element_of
 
 
 class SeriesStream:

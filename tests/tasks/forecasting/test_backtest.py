@@ -7,7 +7,7 @@ import pytest
 
 import seriatim as st
 from seriatim.metrics.forecasting import mase, weighted_quantile_loss
-from tests.tasks.test_forecaster import _frame
+from tests.tasks.forecasting.test_forecaster import _frame
 from tests.tasks.toy_naive import ToyNaive
 
 pd = pytest.importorskip("pandas")

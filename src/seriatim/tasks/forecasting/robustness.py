@@ -14,9 +14,9 @@ from seriatim.analysis.robustness.result import PerturbationResult, Robustness
 from seriatim.core.distributions import uniforms
 from seriatim.core.model import SequenceModel
 from seriatim.errors import DataError
-from seriatim.tasks.forecaster_score import surprisals_of
-from seriatim.tasks.forecaster_series import GivenSeries
-from seriatim.tasks.forecaster_states import Ints
+from seriatim.tasks.forecasting.given_series import GivenSeries
+from seriatim.tasks.forecasting.score import surprisals_of
+from seriatim.tasks.forecasting.states import Ints
 
 FRACTIONS = (0.05, 0.1, 0.3, 0.5)
 _BLOCK = 64  # values whose mean is one figure of the interval: neighbours depend on one another

@@ -149,7 +149,7 @@ class Forecast(ColumnTable):
 
     def page(self) -> "Report":
         """A page with the history, the median and the bands of each series."""
-        from seriatim.tasks.forecast_page import forecast_page
+        from seriatim.tasks.forecasting.forecast_page import forecast_page
 
         return forecast_page(self)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seriatim.core.model import SequenceModel
 from seriatim.decode.forecast import forecast, sample_paths
 from seriatim.errors import ConfigError
-from seriatim.tasks.forecaster_states import Standing, element_of, ready, row_blocks
+from seriatim.tasks.forecasting.states import Standing, element_of, ready, row_blocks
 
 Floats = NDArray[np.float64]
 _NUMBERS_AT_ONCE = 1 << 22  # rows times moments times quantiles of a block

@@ -11,7 +11,7 @@ import numpy as np
 
 from seriatim.core.values import NumberSequences
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.forecaster_states import Ints
+from seriatim.tasks.forecasting.states import Ints
 
 
 @dataclass(frozen=True)

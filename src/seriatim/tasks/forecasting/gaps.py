@@ -21,8 +21,8 @@ from seriatim.core.model import SequenceModel
 from seriatim.core.values import NumberInput, Values
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.column_table import ColumnTable
-from seriatim.tasks.forecaster_series import GivenSeries, id_column
-from seriatim.tasks.forecaster_states import Ints, Reader, begin, follow, row_blocks
+from seriatim.tasks.forecasting.given_series import GivenSeries, id_column
+from seriatim.tasks.forecasting.states import Ints, Reader, begin, follow, row_blocks
 
 FORWARD_ONLY = (
     "this model reads forwards only: gaps are filled by what came before them, and what followed "

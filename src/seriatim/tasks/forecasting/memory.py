@@ -16,7 +16,7 @@ from torch import nn
 from seriatim.core import tree
 from seriatim.core.model import SequenceModel
 from seriatim.core.values import NumberSequences
-from seriatim.tasks.forecaster_states import Standing
+from seriatim.tasks.forecasting.states import Standing
 from seriatim.tasks.past import Past
 
 KEPT = 512  # moments of each series that are kept for pictures

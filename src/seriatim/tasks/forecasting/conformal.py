@@ -20,7 +20,7 @@ from seriatim.metrics.forecast_calibration import (
 )
 from seriatim.metrics.forecasting import coverage, weighted_quantile_loss
 from seriatim.report.terminal import count_noun, text_table
-from seriatim.tasks.backtest_scan import Scanned
+from seriatim.tasks.forecasting.scan import Scanned
 
 
 @dataclass(frozen=True)

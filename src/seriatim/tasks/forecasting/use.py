@@ -19,13 +19,11 @@ from seriatim.core.validation import checked_arguments
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.alarm_judge import AlarmJudge
 from seriatim.tasks.anomalies import AlarmUnit
-from seriatim.tasks.backtest import Backtest, FittedSeries, run_backtest
-from seriatim.tasks.backtest_cutoffs import place_cutoffs
-from seriatim.tasks.forecast import Forecast, quantiles_of
-from seriatim.tasks.forecaster_config import KnownSeries, SeriesReading
-from seriatim.tasks.forecaster_memory import SeriesMemory
-from seriatim.tasks.forecaster_predict import check_horizon, path_rows, predict_rows
-from seriatim.tasks.forecaster_series import (
+from seriatim.tasks.forecasting.backtest import Backtest, FittedSeries, run_backtest
+from seriatim.tasks.forecasting.config import KnownSeries, SeriesReading
+from seriatim.tasks.forecasting.cutoffs import place_cutoffs
+from seriatim.tasks.forecasting.forecast import Forecast, quantiles_of
+from seriatim.tasks.forecasting.given_series import (
     Data,
     GivenSeries,
     Where,
@@ -36,12 +34,14 @@ from seriatim.tasks.forecaster_series import (
     times_after,
     where_of,
 )
-from seriatim.tasks.forecaster_states import Standing, begin, follow, replaced, stand_at_end
+from seriatim.tasks.forecasting.memory import SeriesMemory
+from seriatim.tasks.forecasting.predict import check_horizon, path_rows, predict_rows
+from seriatim.tasks.forecasting.states import Standing, begin, follow, replaced, stand_at_end
 from seriatim.tasks.sequence_surprisal import SequenceBits
 from seriatim.train.callbacks.callbacks import Callbacks
 
 if TYPE_CHECKING:
-    from seriatim.tasks.forecaster_gaps import Imputed
+    from seriatim.tasks.forecasting.gaps import Imputed
     from seriatim.tasks.series_stream import SeriesStream
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -305,7 +305,7 @@ class SeriesUser(AlarmJudge):
             quantiles, level: as of `predict`.
             only_missing: whether moments without a gap are left out.
         """
-        from seriatim.tasks.forecaster_gaps import impute_series
+        from seriatim.tasks.forecasting.gaps import impute_series
 
         given = self._open(data)
         levels, columns = quantiles_of(quantiles, level)
@@ -326,7 +326,7 @@ class SeriesUser(AlarmJudge):
         Bits are those of a density, -log2 p(value | everything before it): they depend on the units
         of the values, and may be negative.
         """
-        from seriatim.tasks.forecaster_surprisal import bits_of_series
+        from seriatim.tasks.forecasting.surprisal import bits_of_series
 
         given = self._open(data)
         return bits_of_series(self._fitted(), given, self.numbers_of(given.ids))

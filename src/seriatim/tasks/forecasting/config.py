@@ -10,7 +10,7 @@ from seriatim.core.elements import Support
 from seriatim.core.records import Json
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
-from seriatim.tasks.forecaster_memory import MemorySizes
+from seriatim.tasks.forecasting.memory import MemorySizes
 
 
 @dataclass(frozen=True)

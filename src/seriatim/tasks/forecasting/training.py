@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
 from seriatim.data.batches.series import SeriesPass, SeriesWindows
-from seriatim.tasks.forecaster_series import GivenSeries
+from seriatim.tasks.forecasting.given_series import GivenSeries
 from seriatim.train.callbacks.history import History
 
 if TYPE_CHECKING:

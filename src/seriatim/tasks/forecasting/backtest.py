@@ -34,13 +34,13 @@ from seriatim.metrics.forecasting import (
 )
 from seriatim.metrics.forecasting import coverage as covered
 from seriatim.report.terminal import count_noun
-from seriatim.tasks.backtest_conformal import ConformalFigures, correct_bands
-from seriatim.tasks.backtest_cutoffs import Cutoffs, place_cutoffs
-from seriatim.tasks.backtest_scan import Scanned, scan
 from seriatim.tasks.column_table import ColumnTable
-from seriatim.tasks.forecaster_score import Tally
-from seriatim.tasks.forecaster_series import GivenSeries, id_column
-from seriatim.tasks.forecaster_states import Ints
+from seriatim.tasks.forecasting.conformal import ConformalFigures, correct_bands
+from seriatim.tasks.forecasting.cutoffs import Cutoffs, place_cutoffs
+from seriatim.tasks.forecasting.given_series import GivenSeries, id_column
+from seriatim.tasks.forecasting.scan import Scanned, scan
+from seriatim.tasks.forecasting.score import Tally
+from seriatim.tasks.forecasting.states import Ints
 
 if TYPE_CHECKING:
     from seriatim.report.document import Report
@@ -209,7 +209,7 @@ class Backtest(ColumnTable):
 
     def page(self) -> "Report":
         """A page with forecasts, residuals and calibration."""
-        from seriatim.tasks.backtest_page import backtest_page
+        from seriatim.tasks.forecasting.backtest_page import backtest_page
 
         return backtest_page([self])
 

@@ -20,10 +20,10 @@ from seriatim.core.batch import Batch
 from seriatim.core.densities import Density
 from seriatim.core.model import SequenceModel
 from seriatim.core.values import NumberSequences
-from seriatim.tasks.backtest_cutoffs import Cutoffs
-from seriatim.tasks.forecaster_predict import predict_rows
-from seriatim.tasks.forecaster_score import Tally
-from seriatim.tasks.forecaster_states import Ints, Standing, begin, follow, replaced, row_blocks
+from seriatim.tasks.forecasting.cutoffs import Cutoffs
+from seriatim.tasks.forecasting.predict import predict_rows
+from seriatim.tasks.forecasting.score import Tally
+from seriatim.tasks.forecasting.states import Ints, Standing, begin, follow, replaced, row_blocks
 
 _BYTES_KEPT = 1 << 28  # of states, before forecasts are made from them
 _ROWS_KEPT = 8192

@@ -9,8 +9,8 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import describe
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.anomalies import Threshold
-from seriatim.tasks.forecaster_config import KnownSeries, SeriesFacts
-from seriatim.tasks.forecaster_score import ForecastScore
+from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts
+from seriatim.tasks.forecasting.score import ForecastScore
 from seriatim.tasks.text import option_text
 from seriatim.tasks.training_record import TrainingRecord
 

@@ -19,7 +19,7 @@ from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.core.values import NumberSequences, Values
 from seriatim.errors import DataError
-from seriatim.tasks.forecaster_states import Ints, begin, follow, row_blocks
+from seriatim.tasks.forecasting.states import Ints, begin, follow, row_blocks
 
 PIT_BINS = 20
 

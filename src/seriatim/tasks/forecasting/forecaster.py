@@ -27,16 +27,14 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.base import Log, Options, Task, not_fitted
-from seriatim.tasks.forecaster_config import (
+from seriatim.tasks.forecasting.config import (
     KnownSeries,
     SavedForecaster,
     SeriesFacts,
     SeriesReading,
     with_season,
 )
-from seriatim.tasks.forecaster_memory import SeriesMemory
-from seriatim.tasks.forecaster_score import ForecastScore, score_series
-from seriatim.tasks.forecaster_series import (
+from seriatim.tasks.forecasting.given_series import (
     Data,
     GivenSeries,
     check_same_columns,
@@ -46,9 +44,11 @@ from seriatim.tasks.forecaster_series import (
     open_part,
     split_by_time,
 )
-from seriatim.tasks.forecaster_states import stand_at_end
-from seriatim.tasks.forecaster_text import forecaster_rows
-from seriatim.tasks.forecaster_use import SeriesUser
+from seriatim.tasks.forecasting.memory import SeriesMemory
+from seriatim.tasks.forecasting.score import ForecastScore, score_series
+from seriatim.tasks.forecasting.states import stand_at_end
+from seriatim.tasks.forecasting.text import forecaster_rows
+from seriatim.tasks.forecasting.use import SeriesUser
 from seriatim.tasks.language_defaults import suited_options
 from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
 from seriatim.tasks.own_module import config_of
@@ -355,7 +355,7 @@ class Forecaster(
             job.callbacks.log("fitting")
             found = model.fit_series(train)
         else:
-            from seriatim.tasks.forecaster_training import train_on_series
+            from seriatim.tasks.forecasting.training import train_on_series
 
             lags = getattr(self.config, "lags", None) or (1,)
             context = max(2 * self._names().season_length, *lags)
@@ -463,7 +463,7 @@ class Forecaster(
         progress: Callable[[float], None] | None = None,
     ) -> "Robustness":
         """What missing values cost, in bits for each value that is kept."""
-        from seriatim.tasks.forecaster_robustness import measure_omissions
+        from seriatim.tasks.forecasting.robustness import measure_omissions
 
         if metric is not None:
             raise ConfigError("--metric is an option of a translator; series are measured in bits")

@@ -6,9 +6,9 @@ import pytest
 
 import seriatim as st
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.backtest_conformal import correct_bands
-from seriatim.tasks.backtest_scan import Scanned
-from seriatim.tasks.forecaster_score import Tally
+from seriatim.tasks.forecasting.conformal import correct_bands
+from seriatim.tasks.forecasting.scan import Scanned
+from seriatim.tasks.forecasting.score import Tally
 
 
 def scanned(origins: int = 60, step: int = 2, horizon: int = 2, width: float = 0.3) -> Scanned:

@@ -17,9 +17,9 @@ from seriatim.report.plots import Plot
 from seriatim.report.series_plots import Band, SeriesCurve, series_plot
 from seriatim.report.tables import Table
 from seriatim.report.terminal import count_noun
-from seriatim.tasks.backtest_scan import Scanned
-from seriatim.tasks.forecast_page import band_pairs, plot_times
-from seriatim.tasks.forecaster_series import GivenSeries
+from seriatim.tasks.forecasting.forecast_page import band_pairs, plot_times
+from seriatim.tasks.forecasting.given_series import GivenSeries
+from seriatim.tasks.forecasting.scan import Scanned
 
 MOST_SERIES = 6  # that are drawn of each model
 _HISTORY = 2  # horizons before the first forecast that is drawn

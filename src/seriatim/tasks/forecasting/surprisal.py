@@ -10,9 +10,9 @@ import numpy as np
 from seriatim.core.model import SequenceModel
 from seriatim.data.series.output import time_texts
 from seriatim.data.sources import NamedSequence
-from seriatim.tasks.forecaster_score import surprisals_of
-from seriatim.tasks.forecaster_series import GivenSeries
-from seriatim.tasks.forecaster_states import Ints
+from seriatim.tasks.forecasting.given_series import GivenSeries
+from seriatim.tasks.forecasting.score import surprisals_of
+from seriatim.tasks.forecasting.states import Ints
 from seriatim.tasks.sequence_surprisal import SequenceBits
 
 
