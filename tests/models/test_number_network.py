@@ -9,6 +9,8 @@ import torch
 import seriatim as st
 from seriatim.core.elements import Numbers, Support
 from seriatim.core.values import NumberInput, Values
+from seriatim.data.batches.series import SeriesWindows
+from seriatim.decode.forecast import forecast
 from seriatim.errors import ConfigError
 from seriatim.models.build import build_model, build_number_model
 from seriatim.models.density_heads import HEADS
@@ -243,3 +245,91 @@ def test_a_series_too_short_for_least_squares_leaves_the_first_effect() -> None:
 def test_options_of_numbers_are_refused_for_symbols() -> None:
     with pytest.raises(ConfigError, match="lags of lstm apply to numbers, and here are symbols"):
         build_model(st.LSTM(lags=(1, 24)), 5, 0)
+
+
+@pytest.mark.parametrize("kind", ["level", "log", "ratio"])
+def test_one_absurd_value_does_not_spoil_the_level_and_scale(kind: Kind) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = (10 * torch.rand(1, 300, 1, dtype=torch.float64, generator=generator)).ceil()
+    spoilt = x.clone()
+    spoilt[0, 100] = 1e9
+    scale = RunningScale(1, kind, 256).double()
+    good, bad = (scale.fold(scale.empty(1), scale.seen(Values.of(v)), None)[0] for v in (x, spoilt))
+    assert 0.5 < float((bad.scale / good.scale)[0, 100:].max()) < 2
+    assert float(((bad.level - good.level) / good.scale).abs().max()) < 1
+    z = scale.standardized(scale.seen(Values.of(spoilt)).numbers[..., None], bad)
+    assert float(z.abs().max()) < 100
+
+
+def test_an_absurd_value_in_the_training_data_does_not_spoil_its_constants() -> None:
+    class Made:
+        numbers = np.random.default_rng(0).random((300, 1))
+        known = None
+        offsets = np.array([0, 200, 300])
+
+    scale = RunningScale(1, "level", 256)
+    Made.numbers[[50, 220]] = 1e9
+    scale.prepare(Made.numbers, Made.offsets)
+    assert scale.usual_scale.item() < 1
+    assert scale.least_scale.item() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["level", "log", "ratio"])
+def test_a_series_that_has_changed_is_followed(kind: Kind) -> None:
+    x = 10 + torch.randn(1, 500, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[0, 200:] *= 1e4
+    scale = RunningScale(1, kind, 64).double()
+    y = scale.seen(Values.of(x.round().clamp_min(1)))
+    standard, _ = scale.fold(scale.empty(1), y, None)
+    z = scale.standardized(y.numbers[..., None], standard)
+    assert float(z[0, 260].abs()) < 10
+    # Moment after moment, the same: what is too far away does not depend on the chunks.
+    state, scales = scale.empty(1), []
+    for t in range(500):
+        one, state = scale.fold(state, Values(y.numbers[:, [t]], y.is_observed[:, [t]]), None)
+        scales.append(one.scale)
+    torch.testing.assert_close(torch.cat(scales, 1), standard.scale, rtol=1e-12, atol=0)
+
+
+def test_small_changes_at_a_high_level_are_seen_in_float32() -> None:
+    x = np.sin(np.arange(400) / 5)[:, None]
+
+    class Low:
+        numbers = x
+        known = None
+        offsets = np.array([0, 400])
+
+    class High(Low):
+        numbers = 1e8 + x
+
+    means = []
+    for data in (Low, High):
+        torch.manual_seed(0)
+        model: Any = build_number_model(st.LSTM(hidden_size=5, lags=(1, 2)), Numbers(1))
+        model.prepare_series(data())
+        values = SeriesWindows(data(), batch_size=1, length=400, context=0, seed=0).batch(0).targets
+        with torch.no_grad():
+            state = model.update(model.start(1), NumberInput(values))
+            path = forecast(model, state, 20, quantiles=(0.5,))[0]
+        means.append(path[0, :, 0] - (1e8 if data is High else 0))
+    assert float(means[0].std()) > 0.3
+    torch.testing.assert_close(means[1], means[0], atol=0.2, rtol=0)
+
+
+def test_hidden_inputs_are_hidden_in_training_alone_and_by_the_seed() -> None:
+    x = Values.of(series(length=200))
+    batch = st.Batch(NumberInput(x), x)
+    torch.manual_seed(0)
+    hiding: Any = build_number_model(st.GRU(hidden_size=5, hide_inputs=0.3), Numbers(1))
+    reading: Any = build_number_model(st.GRU(hidden_size=5, hide_inputs=0.0), Numbers(1))
+    reading.load_state_dict(hiding.state_dict())
+    with torch.no_grad():
+        torch.manual_seed(1)
+        first, second = hiding.log_prob(batch), hiding.log_prob(batch)
+        torch.manual_seed(1)
+        again = hiding.log_prob(batch)
+        assert torch.equal(first, again) and not torch.equal(first, second)
+        assert torch.equal(first == 0, ~x.is_observed[..., 0])  # every target has a score
+        assert torch.equal(hiding.eval().log_prob(batch), reading.eval().log_prob(batch))
+        features, _ = reading.train().advance(reading.empty(3), batch.inputs, None)
+    assert int(features.standard.count[-1, -1]) == 200

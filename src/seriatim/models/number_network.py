@@ -6,9 +6,10 @@
     p(x_{t+1}) = density(h_t, z, m_t, s_t)                      in the units of the data
 
 A missing value has observed = 0 and the z of the last value before it. Level m and scale s are
-those of `running_scale`. The body is that of the family over symbols, without its embedding and its
-softmax: recurrent layers, a user's cell, blocks of attention, or a window. All series share the
-weights.
+those of `running_scale`, which also says how far away a z may be. Values, levels and scales are
+float64, and what the weights see is in their precision. The body is that of the family over
+symbols, without its embedding and its softmax: recurrent layers, a user's cell, blocks of
+attention, or a window. All series share the weights.
 
 Shapes: B rows, L moments of a chunk, D channels, K known inputs, E and H features of an input and
 of the body, M the greatest lag.
@@ -173,19 +174,18 @@ class NumberNetwork(SequenceModel):
     ) -> tuple[NumberFeatures, Carry | None]:
         state: NumberCarry = carry
         moment: NumberInput = x
-        y = self.scale.seen(moment.values)
+        y = self._read(self.scale.seen(moment.values))
         standard, scale = self.scale.fold(state.scale, y, lengths)
         z, observed, recent = self._lagged(state.recent, y, standard, lengths)
         parts = [
             z.flatten(-2),
-            observed.flatten(-2).to(z.dtype),
+            observed.flatten(-2),
             (standard.scale / self.scale.usual_scale).log() / 4,
             standard.count.log1p() / 4,
         ]
         if moment.known is not None:
-            known = moment.known.to(z.dtype)
-            parts.append((known - self.known_mean) / self.known_scale)
-        e = self.input(torch.cat(parts, -1))
+            parts.append((moment.known - self.known_mean) / self.known_scale)
+        e = self.input(torch.cat([part.to(z.dtype) for part in parts], -1))
         h, body = self.body.fold(state.body, e, lengths, keep=keep)
         features = NumberFeatures(h, z, standard)
         return features, NumberCarry(scale, recent, body) if keep else None
@@ -198,10 +198,17 @@ class NumberNetwork(SequenceModel):
         """The body under the name of the whole, so that its layers keep their names."""
         return {"": self.body}
 
+    def _read(self, y: Values) -> Values:
+        """The values y (B, L, D); in training, without some of those that were observed."""
+        if not (self.training and self.config.hide_inputs):
+            return y
+        is_read = torch.rand(y.numbers.shape, device=self.device) >= self.config.hide_inputs
+        return Values(torch.where(is_read, y.numbers, 0.0), y.is_observed & is_read)
+
     def _nothing(self, batch_size: int) -> LastValues:
         """The last values before the first."""
         shape = (batch_size, self.lags[-1], self.head.num_channels)
-        values = Values.missing(shape, self.device, self.dtype)
+        values = Values.missing(shape, self.device, torch.float64)
         return LastValues(values.numbers, values.is_observed, values.is_observed)
 
     @torch.no_grad()
@@ -222,8 +229,8 @@ class NumberNetwork(SequenceModel):
         lagged = tree.map_leaves(
             lambda t: torch.stack([t[:, b : b + length] for b in begins], -1), seen
         )
-        level, size = standard.level[..., None], standard.scale[..., None]
-        z = torch.where(lagged.is_filled, (lagged.numbers - level) / size, 0.0)
+        z = torch.where(lagged.is_filled, self.scale.standardized(lagged.numbers, standard), 0.0)
+        z = z.to(self.dtype)
         if lengths is None:
             return z, lagged.is_observed, tree.map_leaves(lambda t: t[:, -most:], seen)
         at = lengths.to(y.numbers.device)[:, None] + torch.arange(most, device=y.numbers.device)

@@ -5,12 +5,18 @@
     s_t = mean of |x_i - m_{i-1}|, with the same weights                 the scale
 
 over the values observed until t, where n_i counts observed values and g = 1 - 1 / window. All of it
-is causal: a value changes nothing before it, and a missing one changes nothing at all. The first
+is causal: a value changes nothing before it, and a missing one changes nothing at all. After the
+first few, a value enters as if it were at most 64 s_{i-1} away from m_{i-1}: one absurd value moves
+the level by a quarter of the scale and the scale by a quarter of itself, while a series that has
+really changed is followed at this rate, which is exponential in the number of values. The first
 deviation is not known; it counts as a tenth of a value, of a size that is usual in the training
 data for such a level. Before the first value the level and scale of the training data stand in.
 
 Counts have no level, so that a multiple of a series looks the same: m_t = 0, and s_t is a mean of
-x. Numbers that a head predicts by their logarithms are standardized as logarithms.
+x, which enters as at most 64 (s + 1): one count is not absurd, however rare. Numbers that a head
+predicts by their logarithms are standardized as logarithms.
+
+Levels and scales are float64 whatever the weights are: float32 keeps no change of 1 at 10^8.
 
 Shapes: B rows, L moments of a chunk, D channels.
 """
@@ -31,6 +37,8 @@ Kind: TypeAlias = Literal["level", "log", "ratio"]
 FIRST = 0.1  # the weight of the first deviation, which is a guess
 FLOOR = 1e-3  # of the smallest scale in the training data
 TINY = 1e-30  # the least number whose logarithm is taken
+FURTHEST = 64.0  # scales from the level: what is further away counts as this far
+FEW = 4  # values without which the scale is a guess, and nothing is too far away
 
 
 @tree.register
@@ -104,29 +112,64 @@ class RunningScale(nn.Module):
         self.register_buffer("least_scale", FLOOR * ones)
 
     def seen(self, x: Values) -> Values:
-        """The values as they are standardized: logarithms, or as they are, in the right precision.
+        """The values as they are standardized: logarithms, or as they are, in float64.
 
         The logarithm of a number that has none is not defined; data of such is refused before.
         """
-        numbers = x.numbers.to(self.usual_level.dtype)
+        numbers = x.numbers.double()
         if self.kind == "log":
             numbers = numbers.clamp_min(TINY).log()
         return Values(torch.where(x.is_observed, numbers, 0.0), x.is_observed)
 
     def empty(self, batch_size: int) -> ScaleState:
         """The state before the first value."""
-        zeros = self.usual_level.new_zeros(batch_size, len(self.usual_level))
+        zeros = self.usual_level.new_zeros(batch_size, len(self.usual_level), dtype=torch.float64)
         return ScaleState(zeros, zeros, zeros, zeros, zeros, zeros)
 
     def fold(
         self, state: ScaleState, y: Values, lengths: Tensor | None
     ) -> tuple[Standard, ScaleState]:
         """The standards after each of y (B, L, D), which `seen` gave, and the state after them."""
-        observed = y.is_observed.to(y.numbers.dtype)
+        # What enters at a moment depends on all that entered before. Each pass is right up to and
+        # including the next moment that is too far away; most often the first one is right.
+        entering = y.numbers
+        while True:
+            standard, sums, before = self._averages(state, y, entering)
+            nearer = self._nearer(y, before)
+            if torch.equal(nearer, entering):
+                break
+            entering = nearer
+        start = (
+            state.count,
+            state.weight,
+            state.total,
+            state.deviations,
+            state.deviation_weight,
+        )
+        last = tree.last_valid((standard.count, *sums), lengths, start)
+        return standard, ScaleState(self._anchor(state, y, lengths), *last)
+
+    def standardized(self, numbers: Tensor, standard: Standard) -> Tensor:
+        """z of numbers (..., D, P), which are taken to be at most as far away as `fold` does."""
+        level, scale = standard.level[..., None], standard.scale[..., None]
+        furthest = FURTHEST * (scale + (self.kind == "ratio")) / scale
+        return torch.clamp((numbers - level) / scale, -furthest, furthest)
+
+    def _averages(
+        self, state: ScaleState, y: Values, entering: Tensor
+    ) -> tuple[Standard, tuple[Tensor, Tensor, Tensor, Tensor], Standard]:
+        """The standards after each of y; four sums of the state; and the standards before each.
+
+        Args:
+            state: the state before y.
+            y: the values.
+            entering: (B, L, D) the numbers that enter in their place.
+        """
+        observed = y.is_observed.to(entering.dtype)
         anchor = self._anchor(state, y)
         count = state.count[:, None] + observed.cumsum(1)
         decay = 1.0 + (self.decay - 1.0) * observed
-        x = torch.where(y.is_observed, y.numbers - anchor[:, None], 0.0)
+        x = torch.where(y.is_observed, entering - anchor[:, None], 0.0)
         sums = _scan(
             decay,
             torch.stack([observed, x], -1),
@@ -134,42 +177,46 @@ class RunningScale(nn.Module):
         )
         weight, total = sums.unbind(-1)
         level = total / weight.clamp_min(1e-12)
-        before = torch.cat(
-            [(state.total / state.weight.clamp_min(1e-12))[:, None], level[:, :-1]], 1
-        )
+        before = _shifted(state.total / state.weight.clamp_min(1e-12), level)
         is_first = y.is_observed & (count == 1)
         if self.kind == "ratio":
-            level, size = torch.zeros_like(level), y.numbers.abs()
-            first = FIRST * is_first.to(size.dtype)
-            share, size = observed + first, size * observed + first * self.usual_scale
+            level, before = torch.zeros_like(level), torch.zeros_like(before)
+            first = FIRST * is_first.to(x.dtype)
+            share = observed + first
+            size = entering.abs() * observed + first * self.usual_scale
         else:
             guess = self.first_deviation
             if self.kind == "level":
-                guess = guess * y.numbers.abs() + self.least_scale
+                guess = guess * entering.abs() + self.least_scale
             share = torch.where(is_first, FIRST, observed)
             size = torch.where(is_first, FIRST * guess, (x - before).abs() * observed)
-            level = anchor[:, None] + level
+            level, before = anchor[:, None] + level, anchor[:, None] + before
         sums = _scan(
             decay,
             torch.stack([share, size], -1),
             torch.stack([state.deviation_weight, state.deviations], -1),
         )
         deviation_weight, deviations = sums.unbind(-1)
-        scale = torch.maximum(deviations / deviation_weight.clamp_min(1e-12), self.least_scale)
+        scale = self._scale(deviations, deviation_weight)
+        earlier = Standard(
+            before,
+            _shifted(self._scale(state.deviations, state.deviation_weight), scale),
+            _shifted(state.count, count),
+        )
         is_new = count == 0
         if self.kind != "ratio":
             level = torch.where(is_new, self.usual_level, level)
         standard = Standard(level, torch.where(is_new, self.usual_scale, scale), count)
-        after = (count, weight, total, deviations, deviation_weight)
-        before_all = (
-            state.count,
-            state.weight,
-            state.total,
-            state.deviations,
-            state.deviation_weight,
-        )
-        last = tree.last_valid(after, lengths, before_all)
-        return standard, ScaleState(self._anchor(state, y, lengths), *last)
+        return standard, (weight, total, deviations, deviation_weight), earlier
+
+    def _scale(self, deviations: Tensor, weight: Tensor) -> Tensor:
+        return torch.maximum(deviations / weight.clamp_min(1e-12), self.least_scale)
+
+    def _nearer(self, y: Values, before: Standard) -> Tensor:
+        """(B, L, D) the numbers, at most as far from the level as a value may be."""
+        furthest = FURTHEST * (before.scale + (self.kind == "ratio"))
+        nearer = torch.clamp(y.numbers, before.level - furthest, before.level + furthest)
+        return torch.where(y.is_observed & (before.count >= FEW), nearer, y.numbers)
 
     def _anchor(self, state: ScaleState, y: Values, lengths: Tensor | None = None) -> Tensor:
         """(B, D) c: that of the state, or the first value observed, if it is valid."""
@@ -204,6 +251,7 @@ def _usual(
     x = x[observed]
     if not len(x):
         return 0.0, 1.0, 0.5, FLOOR
+    x = _without_absurd(x, series)
     counts = np.bincount(series)
     each = np.maximum(counts, 1)
     if kind == "ratio":
@@ -221,8 +269,31 @@ def _usual(
         first = float(np.median(deviations)) or scale
     else:
         sizes = np.maximum(np.abs(means), 1e-300)
-        first = float(np.clip(np.median(deviations / sizes), 1e-3, 1.0))
+        first = float(np.clip(np.median(deviations / sizes), 1e-12, 1.0))
     return level, scale, first, FLOOR * float(smallest)
+
+
+def _without_absurd(x: NDArray[np.float64], series: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values at most 64 median deviations from the median of their series, if that is not 0."""
+    center = _medians(x, series)[series]
+    furthest = FURTHEST * _medians(np.abs(x - center), series)[series]
+    furthest[furthest == 0] = np.inf
+    return np.clip(x, center - furthest, center + furthest)
+
+
+def _medians(x: NDArray[np.float64], series: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The median of each series, of the numbers x with those of their series, ascending."""
+    counts = np.bincount(series)
+    ends = np.cumsum(counts)
+    x = x[np.lexsort((x, series))]
+    low, high = ends - counts + (counts - 1) // 2, ends - counts + counts // 2
+    last = len(x) - 1  # a series without values is not asked for
+    return 0.5 * (x[np.clip(low, 0, last)] + x[np.clip(high, 0, last)])
+
+
+def _shifted(first: Tensor, after: Tensor) -> Tensor:
+    """(B, L, D) what was before each moment: `first` (B, D), and `after` each but the last."""
+    return torch.cat([first[:, None], after[:, :-1]], 1)
 
 
 def _scan(decay: Tensor, add: Tensor, before: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class SeriesStream:
             state = self._fold(self._checked(known, self._element.num_known, "known inputs"))
         numbers = self._checked(value, self._element.num_channels, "values")
         with torch.inference_mode():
-            x = Values.of(torch.as_tensor(numbers, device=self._device, dtype=self._dtype)[None])
+            x = Values.of(torch.as_tensor(numbers, device=self._device, dtype=torch.float64)[None])
             density = self.model.predict(state)
             assert isinstance(density, Density)
             nats = float(density.log_prob(x))

@@ -4,7 +4,8 @@ Knows numbers end to end with gaps. Does not know models or optimizers. Every ba
 function of (seed, step), as those of corpora.
 
 A moment t of a series is scored after the input of moment t - 1; after nothing if it is the first.
-With inputs that are known ahead, the input of a moment holds those of the next.
+With inputs that are known ahead, the input of a moment holds those of the next. Values are float64:
+a model that computes with less subtracts a level first, beside which changes may be small.
 
 Shapes: B rows, L moments of the longest row, D channels, K known inputs; N moments of S series.
 """
@@ -170,11 +171,10 @@ class _Reader:
         at = np.clip(at, 0, len(self._numbers) - 1)
         numbers: NDArray[np.float64] = np.where(inside[..., None], self._numbers[at], np.nan)
         values = Values.of(torch.from_numpy(numbers))
-        values = Values(values.numbers.float(), values.is_observed)
         known = None
         if self._known is not None:
             ahead = np.where(inside[:, 1:, None], self._known[at[:, 1:]], 0.0)
-            known = torch.from_numpy(ahead).float()
+            known = torch.from_numpy(ahead)
         weights = None
         if (first < scored_from).any():
             weights = torch.from_numpy((moment[:, 1:] >= scored_from[:, None]).astype(np.float32))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from seriatim.models.options.base import Size, TrainingDefaults, option_class
+from seriatim.models.options.base import Fraction, Size, TrainingDefaults, option_class
 
 
 @option_class
@@ -17,6 +17,8 @@ class NumberOptions:
             data has one.
         scale_window: numbers only: about how many of the last values the level and the scale of
             a series, by which it is standardized, are averages of.
+        hide_inputs: numbers only: the fraction of observed values that are not read, in training
+            only, as if they were gaps: a network that never saw one cannot do without a value.
     """
 
     elements: ClassVar[frozenset[str]] = frozenset({"symbols", "numbers"})
@@ -28,10 +30,11 @@ class NumberOptions:
         "length": 96,
         "steps": 600,
     }
-    last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window")
+    last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window", "hide_inputs")
 
     lags: tuple[Size, ...] | None = None
     scale_window: Size = 256
+    hide_inputs: Fraction = 0.0
 
     @property
     def unused_options(self) -> Collection[str]:

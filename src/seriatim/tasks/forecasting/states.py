@@ -74,7 +74,7 @@ def begin(model: SequenceModel, index: Tensor) -> Standing:
     """
     rows, element = len(index), element_of(model)
     memory = model.of_series(index) if bool((index >= 0).any()) else None
-    last = Values.missing((rows, element.num_channels), model.device, model.dtype)
+    last = Values.missing((rows, element.num_channels), model.device, torch.float64)
     return Standing(model.empty(rows, memory=memory), last)
 
 
@@ -91,7 +91,7 @@ def moments(
         known: (B, L, K) the known inputs of the same moments.
         lengths: (B,) the number of moments of each row, at least 1; None: L.
     """
-    values = Values.of(torch.as_tensor(numbers).to(model.device, model.dtype))
+    values = Values.of(torch.as_tensor(numbers).to(model.device, torch.float64))
     before = Values(
         torch.cat([standing.last.numbers[:, None], values.numbers[:, :-1]], 1),
         torch.cat([standing.last.is_observed[:, None], values.is_observed[:, :-1]], 1),
