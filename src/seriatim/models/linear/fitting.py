@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seriatim.core.elements import Numbers
 from seriatim.core.values import NumberSequences
+from seriatim.errors import DataError
 from seriatim.models.linear import least_squares, panels, stationary
 from seriatim.models.linear.fitted import (
     Fitted,
@@ -41,9 +42,11 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
         data: the series.
 
     Raises:
-        DataError: if a series has no value.
+        DataError: if a series has no value, or none is longer than the order.
     """
     panels.check(data)
+    if isinstance(config, AR) and isinstance(config.order, int):
+        _check_lengths(config.order, data)
     shift = torch.zeros(len(data.offsets) - 1, element.num_channels, dtype=torch.float64)
     if isinstance(config, AR) and config.transform == "log":
         shift = _shifts(data)
@@ -64,6 +67,16 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
     if config.estimator == "least-squares":
         return fit_pooled(config, lags, element, data, blank, moments)
     return _stationary(config, lags, data, blank, moments)
+
+
+def _check_lengths(order: int, data: NumberSequences) -> None:
+    lengths = np.diff(data.offsets)
+    longest = int(lengths.argmax())
+    if lengths[longest] <= order:
+        raise DataError(
+            f"series {longest} has {lengths[longest]} values, and no other has more; an AR of "
+            f"order {order} needs more than {order}: lower the order, or leave it to the data"
+        )
 
 
 def _deepest(lags: Lags, data: NumberSequences) -> int:
