@@ -45,7 +45,9 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "label": (st.Labeller.label, st.open_labelled),
     "check": (st.LanguageModel.check,),
     "compare": (st.compare, st.TrainingOptions, st.open_source),
-    "context": (st.LanguageModel.effective_context, st.open_source),
+    "context": (
+        *(st.LanguageModel.effective_context, st.Forecaster.effective_context, st.open_source),
+    ),
     "robustness": (
         *(st.LanguageModel.robustness, Translator.robustness, st.open_source, st.open_pairs),
     ),

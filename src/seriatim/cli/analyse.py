@@ -10,8 +10,10 @@ from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_thr
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from seriatim.analysis.context.series import SeriesContext
     from seriatim.core.records import Json
     from seriatim.tasks.base import AnyTask
+    from seriatim.tasks.options import DataFiles
 
 
 def context(
@@ -26,41 +28,54 @@ def context(
     shuffled: Flag = False,
     replaced: Flag = False,
     gradients: Flag = False,
-    limit: int = 100_000,
+    limit: int | None = None,
     seed: int = 0,
     reading: ReadingOptions | None = None,
     files: FileOptions | None = None,
     threads: int | None = None,
     json: Flag = False,
 ) -> None:
-    """How far back a model looks on a text.
+    """How far back a model looks on a text or on series.
 
     Prints bits per symbol against the number of symbols that the model may see, and the effective
     context: the smallest number with which the bits are within 1 % of those with the whole past.
+    For a forecaster: bits per value, and within 0.01 of those with the longest past.
 
     Args:
-        model: the folder of a language model.
-        data: a file or a folder, read as the training text was.
-        contexts: the numbers of symbols of context to show, in rising order. [default: 1 to 512]
+        model: the folder of a language model or a forecaster.
+        data: a file or a folder, read as the training data was.
+        contexts: the numbers of symbols, or moments, of context to show, in rising order.
+            [default: 1 to 512; 0 to 336 moments]
         categories: show the bits by category too: letters, digits, punctuation, spaces; for words,
             by frequency.
         shuffled: show the bits with everything further back shuffled too.
         replaced: show the bits with everything further back replaced by other text too.
         gradients: show the influence of each past position and the gradient through time too.
-        limit: the number of symbols that are read, from the beginning.
+        limit: the number of symbols that are read, from the beginning, or of moments that are
+            predicted. [default: 100,000 symbols; 1,000 moments]
         seed: the seed of the positions that are sampled.
         threads: the number of processor threads. [default: what suits the model]
         json: print JSON.
     """
     from seriatim.analysis.context.text import summary, tables
-    from seriatim.analysis.settings import CONTEXTS
+    from seriatim.analysis.settings import CONTEXT_LIMIT, CONTEXTS
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
+    from seriatim.tasks.storage import read_header
 
     use_threads(threads)
     _check_limit(limit)
     reporter = Reporter(is_quiet=json)
     reporter.doing("reading")
+    if read_header(model).task == "forecasting":
+        curves = {"categories": categories, "shuffled": shuffled, "replaced": replaced}
+        for name, is_asked in {**curves, "gradients": gradients}.items():
+            if is_asked:
+                raise ConfigError(f"--{name} is for texts, not for a forecaster: leave it out")
+        part = one_part("context MODEL", data, files, reading, None)
+        found = _context_of_series(model, part, contexts, limit, seed, reporter)
+        print_json(found.to_json()) if json else print("\n".join(found.lines()))
+        return
     lm = load_as(LanguageModel, model, "context")
     source = (reading or ReadingOptions()).opened(data, sequences=lm.sequences, files=files)
     print_notes(source)
@@ -71,7 +86,7 @@ def context(
         shuffled=shuffled,
         replaced=replaced,
         gradients=gradients,
-        limit=limit,
+        limit=limit or CONTEXT_LIMIT,
         seed=seed,
         progress=lambda fraction: reporter.counted(f"measuring: {fraction:.0%}"),
     )
@@ -80,6 +95,30 @@ def context(
         print_json(result.to_json())
     else:
         print(f"{tables(result)}\n\n{summary(result)}")
+
+
+def _context_of_series(
+    model: Path,
+    part: "DataFiles",
+    contexts: tuple[int, ...],
+    limit: int | None,
+    seed: int,
+    reporter: Reporter,
+) -> "SeriesContext":
+    from seriatim.tasks.forecasting.forecaster import Forecaster
+
+    forecaster = Forecaster.load(model)
+    given = forecaster.open_files(part)
+    print_notes(given)
+    found = forecaster.effective_context(
+        given,
+        contexts=contexts,
+        limit=limit,
+        seed=seed,
+        progress=lambda fraction: reporter.counted(f"measuring: {fraction:.0%}"),
+    )
+    reporter.done()
+    return found
 
 
 def robustness(

@@ -63,6 +63,7 @@ from seriatim.train.options import TrainingOptions
 from seriatim.train.seeding import seeded
 
 if TYPE_CHECKING:
+    from seriatim.analysis.context.series import SeriesContext
     from seriatim.analysis.robustness.result import Robustness
     from seriatim.laws.check import LawReport
     from seriatim.tasks.analyses import OutputMetricName
@@ -452,6 +453,40 @@ class Forecaster(
         index = self.numbers_of(part.ids)
         return score_series(
             self._fitted(), part, index, part.first, name=part.name, progress=progress
+        )
+
+    def effective_context(
+        self,
+        data: Data,
+        *,
+        contexts: Sequence[int] = (),
+        limit: int | None = None,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> "SeriesContext":
+        """How many of the last values the model uses; see `analysis.context.series`.
+
+        Args:
+            data: what `fit` takes.
+            contexts: rising numbers of moments; empty: the usual ones, from 0 to 336.
+            limit: the number of moments whose values are predicted; None: 1,000.
+            seed: of their choice.
+            progress: callback that receives the fraction of the work done so far.
+
+        Raises:
+            DataError: if too few values have so much past.
+        """
+        from seriatim.analysis.context.series import NUM_VALUES, SERIES_CONTEXTS, series_context
+
+        given = self._open(data)
+        return series_context(
+            self._fitted(),
+            given,
+            self.numbers_of(given.ids),
+            contexts=contexts or SERIES_CONTEXTS,
+            num_values=limit or NUM_VALUES,
+            seed=seed,
+            progress=progress,
         )
 
     def robustness(
