@@ -317,7 +317,7 @@ def test_small_changes_at_a_high_level_are_seen_in_float32() -> None:
 
 
 def test_hidden_inputs_are_hidden_in_training_alone_and_by_the_seed() -> None:
-    x = Values.of(series(length=200))
+    x = Values.of(series(rows=40, length=200))
     batch = st.Batch(NumberInput(x), x)
     torch.manual_seed(0)
     hiding: Any = build_number_model(st.GRU(hidden_size=5, hide_inputs=0.3), Numbers(1))
@@ -329,7 +329,11 @@ def test_hidden_inputs_are_hidden_in_training_alone_and_by_the_seed() -> None:
         torch.manual_seed(1)
         again = hiding.log_prob(batch)
         assert torch.equal(first, again) and not torch.equal(first, second)
+        features, _ = hiding.advance(hiding.empty(40), batch.inputs, None)
+        read = features.standard.count[1:, -1, 0]
+        assert 20 < int((read == 200).sum()) < 37  # most rows are read as they are
+        assert 110 < float(read.min()) < 150
         assert torch.equal(first == 0, ~x.is_observed[..., 0])  # every target has a score
         assert torch.equal(hiding.eval().log_prob(batch), reading.eval().log_prob(batch))
-        features, _ = reading.train().advance(reading.empty(3), batch.inputs, None)
+        features, _ = reading.train().advance(reading.empty(40), batch.inputs, None)
     assert int(features.standard.count[-1, -1]) == 200

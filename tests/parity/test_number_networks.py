@@ -18,7 +18,7 @@ from seriatim.models.build import build_number_model
 X = [3.0, 5.0, math.nan, 4.0, 9.0, 7.0, 8.0]
 KNOWN = [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 0.0]
 LAGS, WINDOW = (1, 3), 4
-OPTIONS: Any = {"lags": LAGS, "scale_window": WINDOW}
+OPTIONS: Any = {"lags": LAGS, "scale_window": WINDOW, "hide_inputs": 0.0}
 
 
 def standards(seen: list[float]) -> tuple[float, float, int]:

@@ -39,6 +39,8 @@ from seriatim.models.options.recurrent import RecurrentConfig
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.running_scale import RunningScale, ScaleState, Standard
 
+HIDING_ROWS = 0.25  # of a batch, from which inputs are hidden in training
+
 
 class VectorBody(Protocol):
     """What a family folds vectors with."""
@@ -199,10 +201,12 @@ class NumberNetwork(SequenceModel):
         return {"": self.body}
 
     def _read(self, y: Values) -> Values:
-        """The values y (B, L, D); in training, without some of those that were observed."""
-        if not (self.training and self.config.hide_inputs):
+        """The values y (B, L, D); in training, some rows without some of what was observed."""
+        fraction = self.config.hide_inputs
+        if not (self.training and fraction):
             return y
-        is_read = torch.rand(y.numbers.shape, device=self.device) >= self.config.hide_inputs
+        in_row = torch.rand(len(y.numbers), 1, 1, device=self.device) < HIDING_ROWS
+        is_read = torch.rand(y.numbers.shape, device=self.device) >= fraction * in_row
         return Values(torch.where(is_read, y.numbers, 0.0), y.is_observed & is_read)
 
     def _nothing(self, batch_size: int) -> LastValues:

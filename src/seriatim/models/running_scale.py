@@ -278,7 +278,7 @@ def _without_absurd(x: NDArray[np.float64], series: NDArray[np.int64]) -> NDArra
     center = _medians(x, series)[series]
     furthest = FURTHEST * _medians(np.abs(x - center), series)[series]
     furthest[furthest == 0] = np.inf
-    return np.clip(x, center - furthest, center + furthest)
+    return np.maximum(np.minimum(x, center + furthest), center - furthest)
 
 
 def _medians(x: NDArray[np.float64], series: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class SeriesStream:
         """
         self.model = model
         self._element = element_of(model)
-        self._device, self._dtype = model.device, model.dtype  # once: they are looked up in all
+        self._device = model.device  # once: it is looked up in all
         self._standing = standing
         self._state: State | None = None  # in which the next value is predicted
         if self._element.num_known == 0:
@@ -46,7 +46,7 @@ class SeriesStream:
         """Fold the last value, and the known inputs of the next."""
         inputs = None
         if known is not None:
-            inputs = torch.as_tensor(known, device=self._device, dtype=self._dtype)[None, None]
+            inputs = torch.as_tensor(known, device=self._device, dtype=torch.float64)[None, None]
         last = self._standing.last
         x = NumberInput(Values(last.numbers[:, None], last.is_observed[:, None]), inputs)
         with torch.inference_mode():

@@ -136,7 +136,7 @@ class Reader:
         if self.data.known is None:
             return None
         at = np.minimum(begin[:, None] + np.arange(length), len(self.data.known) - 1)
-        return torch.as_tensor(self.data.known[at]).to(self._model.device, self._model.dtype)
+        return torch.as_tensor(self.data.known[at]).to(self._model.device, torch.float64)
 
     def batch(self, standing: Standing, begin: Ints, end: Ints) -> Batch:
         """The moments begin .. end - 1 of each row, places in the data; end > begin."""
