@@ -288,7 +288,8 @@ def _medians(x: NDArray[np.float64], series: NDArray[np.int64]) -> NDArray[np.fl
     x = x[np.lexsort((x, series))]
     low, high = ends - counts + (counts - 1) // 2, ends - counts + counts // 2
     last = len(x) - 1  # a series without values is not asked for
-    return 0.5 * (x[np.clip(low, 0, last)] + x[np.clip(high, 0, last)])
+    middle: NDArray[np.float64] = x[np.clip(low, 0, last)] + x[np.clip(high, 0, last)]
+    return middle / 2
 
 
 def _shifted(first: Tensor, after: Tensor) -> Tensor:
