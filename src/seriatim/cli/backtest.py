@@ -16,7 +16,7 @@ from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_thr
 from seriatim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seriatim.tasks.forecasting.config import SeriesReading
+    from seriatim.tasks.options import SeriesReading
 
 
 def backtest(
@@ -127,7 +127,7 @@ def backtest(
 
 
 def _reading(series: SeriesColumns, target_column: str | None) -> "SeriesReading":
-    from seriatim.tasks.forecasting.config import SeriesReading
+    from seriatim.tasks.options import SeriesReading
 
     options = series.options(target_column)
     names = {f.name for f in fields(SeriesReading)}

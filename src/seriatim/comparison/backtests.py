@@ -18,9 +18,9 @@ from seriatim.models.options.registry import describe
 from seriatim.report.terminal import count_noun, text_table
 from seriatim.tasks.column_table import ColumnTable
 from seriatim.tasks.forecasting.backtest import Backtest, BacktestFigures
-from seriatim.tasks.forecasting.config import SeriesReading
 from seriatim.tasks.forecasting.forecaster import Forecaster
 from seriatim.tasks.forecasting.given_series import Data, GivenSeries, open_part
+from seriatim.tasks.options import SeriesReading
 
 if TYPE_CHECKING:
     from seriatim.report.document import Report

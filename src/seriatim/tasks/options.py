@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesOptions:
-    """How a forecaster reads tables of series, and what it makes of them.
+class SeriesReading:
+    """How tables are read: names of columns, as of `open_series`.
 
     Attributes:
-        target: the columns of values.
-        known: the columns of inputs that are known ahead, such as a price.
+        target: the columns of values; empty: found.
+        known: the columns of inputs that are known ahead.
         static: the columns that are constant in a series.
         id_column: the column that names the series of a row.
         time_column: the column of times.
-        freq: the step between moments, such as h, D or MS.
-        time_zone: the zone of times that name none, in which days are counted.
-        time_format: how times are written, as strptime takes it.
+        freq: the step between moments.
+        time_zone: the zone of times that name none.
+        time_format: how times are written, as `strptime` takes it.
         multivariate: whether the columns of a wide table are the channels of one series.
         decimal: the sign before the fraction.
-        density: the distribution of a network's next value.
     """
 
     target: tuple[str, ...] = ()
@@ -44,6 +43,16 @@ class SeriesOptions:
     time_format: str | None = None
     multivariate: bool | None = None
     decimal: Literal[".", ","] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesOptions(SeriesReading):
+    """How a forecaster reads tables of series, and what it makes of them.
+
+    Attributes:
+        density: the distribution of a network's next value.
+    """
+
     density: str = "auto"
 
 

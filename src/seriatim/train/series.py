@@ -34,6 +34,37 @@ class SeriesValidation:
     context: int | None = None
 
 
+def series_batches(
+    data: NumberSequences,
+    valid: SeriesValidation | None,
+    options: TrainingOptions,
+    *,
+    context: int,
+) -> tuple[SeriesWindows, SeriesPass | None]:
+    """Random windows of series to train on, and one pass over those that weights are judged by.
+
+    Args:
+        data, valid, options, context: as of `fit_series`.
+    """
+    source = SeriesWindows(
+        data,
+        batch_size=options.batch_size,
+        length=options.length,
+        context=context,
+        seed=options.seed,
+    )
+    judged = None
+    if valid is not None:
+        judged = SeriesPass(
+            valid.data,
+            batch_size=4 * options.batch_size,
+            length=options.length,
+            scored_from=valid.scored_from,
+            context=valid.context,
+        )
+    return source, judged
+
+
 def fit_series(
     model: SequenceModel,
     data: NumberSequences,
@@ -61,20 +92,5 @@ def fit_series(
     """
     if isinstance(model, PreparesSeries):
         model.prepare_series(data)
-    source = SeriesWindows(
-        data,
-        batch_size=options.batch_size,
-        length=options.length,
-        context=context,
-        seed=options.seed,
-    )
-    judged = None
-    if valid is not None:
-        judged = SeriesPass(
-            valid.data,
-            batch_size=4 * options.batch_size,
-            length=options.length,
-            scored_from=valid.scored_from,
-            context=valid.context,
-        )
+    source, judged = series_batches(data, valid, options, context=context)
     return train(model, source, judged, options, callbacks=callbacks, checkpoints=checkpoints)

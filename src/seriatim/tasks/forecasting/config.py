@@ -4,42 +4,14 @@ Knows plain values; no model.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from seriatim.core.elements import Support
 from seriatim.core.records import Json
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
 from seriatim.tasks.forecasting.memory import MemorySizes
-
-
-@dataclass(frozen=True)
-class SeriesReading:
-    """How tables are read: names of columns, as of `open_series`.
-
-    Attributes:
-        target: the columns of values; empty: found.
-        known: the columns of inputs that are known ahead.
-        static: the columns that are constant in a series.
-        id_column: the column that names the series of a row.
-        time_column: the column of times.
-        freq: the step between moments.
-        time_zone: the zone of times that name none.
-        time_format: how times are written, as `strptime` takes it.
-        multivariate: whether the columns of a wide table are the channels of one series.
-        decimal: the sign before the fraction.
-    """
-
-    target: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
-    id_column: str | None = None
-    time_column: str | None = None
-    freq: str | None = None
-    time_zone: str | None = None
-    time_format: str | None = None
-    multivariate: bool | None = None
-    decimal: Literal[".", ","] | None = None
+from seriatim.tasks.options import SeriesReading
 
 
 @dataclass(frozen=True)

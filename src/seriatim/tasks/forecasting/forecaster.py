@@ -31,7 +31,6 @@ from seriatim.tasks.forecasting.config import (
     KnownSeries,
     SavedForecaster,
     SeriesFacts,
-    SeriesReading,
     with_season,
 )
 from seriatim.tasks.forecasting.given_series import (
@@ -50,7 +49,7 @@ from seriatim.tasks.forecasting.states import stand_at_end
 from seriatim.tasks.forecasting.text import forecaster_rows
 from seriatim.tasks.forecasting.use import SeriesUser
 from seriatim.tasks.language_defaults import suited_options
-from seriatim.tasks.options import TEXT_FIELDS, DataFiles, TaskOptions, refuse
+from seriatim.tasks.options import TEXT_FIELDS, DataFiles, SeriesReading, TaskOptions, refuse
 from seriatim.tasks.own_module import config_of
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.protocols import NOUNS

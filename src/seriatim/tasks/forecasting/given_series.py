@@ -22,9 +22,10 @@ from seriatim.data.series.opening import open_series
 from seriatim.data.series.output import time_texts
 from seriatim.data.splits import PartRecord, SplitRecord
 from seriatim.errors import ConfigError, DataError
-from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts, SeriesReading
+from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts
 from seriatim.tasks.forecasting.memory import SeriesMemory, keep_ends, last_known
 from seriatim.tasks.forecasting.states import Standing
+from seriatim.tasks.options import SeriesReading
 from seriatim.tasks.parts import Fractions
 from seriatim.tasks.past import Past
 

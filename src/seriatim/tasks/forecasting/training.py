@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
-from seriatim.data.batches.series import SeriesPass, SeriesWindows
 from seriatim.tasks.forecasting.given_series import GivenSeries
 from seriatim.train.callbacks.history import History
+from seriatim.train.series import SeriesValidation, series_batches
 
 if TYPE_CHECKING:
     from seriatim.tasks.job import TrainingJob
@@ -37,21 +37,10 @@ def train_on_series(
     context = max(options.length, least_context)
     if model.reach is not None:
         context = min(context, model.reach)
-    source = SeriesWindows(
-        train,
-        batch_size=options.batch_size,
-        length=options.length,
-        context=context,
-        seed=options.seed,
-    )
-    judged = None
+    validation = None
     if valid is not None:
         begins = valid.offsets[:-1]
-        judged = SeriesPass(
-            valid,
-            batch_size=4 * options.batch_size,
-            length=options.length,
-            scored_from=(begins if valid.first is None else valid.first) - begins,
-            context=context,
-        )
+        scored_from = (begins if valid.first is None else valid.first) - begins
+        validation = SeriesValidation(valid, scored_from, context)
+    source, judged = series_batches(train, validation, options, context=context)
     return job.train(model, source, judged)

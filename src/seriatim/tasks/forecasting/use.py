@@ -20,7 +20,7 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.alarm_judge import AlarmJudge
 from seriatim.tasks.anomalies import AlarmUnit
 from seriatim.tasks.forecasting.backtest import Backtest, FittedSeries, run_backtest
-from seriatim.tasks.forecasting.config import KnownSeries, SeriesReading
+from seriatim.tasks.forecasting.config import KnownSeries
 from seriatim.tasks.forecasting.cutoffs import place_cutoffs
 from seriatim.tasks.forecasting.forecast import Forecast, quantiles_of
 from seriatim.tasks.forecasting.given_series import (
@@ -37,6 +37,7 @@ from seriatim.tasks.forecasting.given_series import (
 from seriatim.tasks.forecasting.memory import SeriesMemory
 from seriatim.tasks.forecasting.predict import check_horizon, path_rows, predict_rows
 from seriatim.tasks.forecasting.states import Standing, begin, follow, replaced, stand_at_end
+from seriatim.tasks.options import SeriesReading
 from seriatim.tasks.sequence_surprisal import SequenceBits
 from seriatim.train.callbacks.callbacks import Callbacks
 
