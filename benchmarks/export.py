@@ -193,7 +193,7 @@ def main() -> None:
             f"{row.seconds:.1f} s | {1e3 * row.open:.0f} ms | {1e3 * row.ours:.0f} ms | {agrees} |",
             flush=True,
         )
-    record = {"processor": processor_name(), "rows": [asdict(row) for row in rows]}
+    record = {"machine": processor_name(), "rows": [asdict(row) for row in rows]}
     if options.write is not None:
         options.write.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record))

@@ -10,6 +10,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import seriatim as st
@@ -80,16 +81,19 @@ def test_the_commands_of_the_readme_run_in_an_empty_folder(program: Path, tmp_pa
     for name in ("train", "test"):
         text = "\n".join(f"{TEXT[i % 3]} {i}" for i in range(300)) + "\n"
         (tmp_path / f"{name}.txt").write_text(text, "utf-8")
+    days = [np.datetime64("2026-01-01") + i for i in range(120)]
+    sales = [f"{day},{'' if i % 17 == 5 else 20 + 5 * (i % 7)}" for i, day in enumerate(days)]
+    (tmp_path / "sales.csv").write_text("\n".join(["ds,y", *sales]) + "\n", "utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, re.M | re.S)
     commands = [line for block in blocks for line in block.splitlines()]
     ran = 0
     for line in commands:
         name, *arguments = shlex.split(re.sub(r"--minutes [\d.]+", "--steps 3", line)) or [""]
-        if name == "seriatim" and arguments[0] in {"look", "fit", "generate", "score"}:
+        if name == "seriatim" and arguments[0] in {"look", "fit", "generate", "score", "forecast"}:
             run([str(program), *arguments], tmp_path)
             ran += 1
-    assert ran >= 4
+    assert ran >= 7
     where = "import seriatim; print(seriatim.__file__)"
     assert str(ROOT) not in run([str(program.parent / "python"), "-c", where], tmp_path)
     assert run([str(program), "--version"], tmp_path).strip().endswith(st.__version__)

@@ -136,7 +136,7 @@ def recognized(request: FitRequest) -> FitRequest:
 
 
 def is_table_of_series(files: "DataFiles") -> bool:
-    """Whether a file is a table that holds series of numbers; lines of numbers may be a text."""
+    """Whether a file is a table of numbers in time; other numbers may be symbols."""
     from seriatim.data import tables
     from seriatim.data.files import path_suffix
     from seriatim.data_profile.recognize import looks_like_series
@@ -144,7 +144,7 @@ def is_table_of_series(files: "DataFiles") -> bool:
     path = files.data
     if path is None or (files.format is None and path_suffix(path) not in tables.SUFFIXES):
         return False
-    return looks_like_series(path, format=files.format, encoding=files.encoding)
+    return looks_like_series(path, format=files.format, encoding=files.encoding, needs_times=True)
 
 
 def _says_series(options: "TaskOptions") -> bool:

@@ -61,13 +61,14 @@ def name_entrants(models: Models) -> dict[str, Entrant]:
 
     Args:
         models: configurations by name; or a list of families or of configurations, each of
-            another family; None: every family of symbols whose options all have defaults.
+            another family; None: every family of symbols that a budget bounds and whose options
+            all have defaults.
 
     Raises:
         ConfigError: if there is no model, or a name is unknown or unusable.
     """
     if models is None:
-        models = [name for name, family in families().items() if _is_ready(family)]
+        models = [name for name, f in families().items() if f.is_entrant and _is_ready(f)]
     if isinstance(models, Mapping):
         entrants = {
             name: model if isinstance(model, Entrant) else Entrant(config=model)

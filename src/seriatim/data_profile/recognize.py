@@ -11,6 +11,7 @@ from pathlib import Path
 from seriatim.data import tables, tagged
 from seriatim.data.files import check_encoding, path_suffix
 from seriatim.data.frames import frame_columns, is_frame
+from seriatim.data.series.column_roles import TIME_NAMES
 from seriatim.data.series.opening import encoding_of
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
@@ -76,21 +77,26 @@ def recognize_task(
     )
 
 
-def looks_like_series(path: Path, *, format: str | None, encoding: str) -> bool:
+def looks_like_series(
+    path: Path, *, format: str | None, encoding: str, needs_times: bool = False
+) -> bool:
     """Whether a file holds series of numbers, by its columns or its lines.
 
     Args:
         path: the file.
         format: the format of the file; None: by its name.
         encoding: the encoding of the file.
+        needs_times: whether a column must have a name that people give to times.
     """
     name = (format or "").lower() or tables.SUFFIXES.get(path_suffix(path), "text")
     if not path.is_file() or name in ("fasta", "conll"):
         return False
     try:
-        return detect_kind([path], [name], encoding, {}).name == "numbers"
+        kind = detect_kind([path], [name], encoding, {})
     except SeriatimError:  # reading it says what is wrong
         return False
+    columns = {column.name.strip().lower() for column in kind.columns}
+    return kind.name == "numbers" and not (needs_times and columns.isdisjoint(TIME_NAMES))
 
 
 def are_series(data: object, format: str | None, encoding: str | None) -> bool:

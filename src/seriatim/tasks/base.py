@@ -83,8 +83,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def __repr__(self) -> str:
-        shown = "not fitted yet" if self.model is None else self.headline()
-        return f"{type(self).__name__}({shown})"
+        return f"{type(self).__name__}({self.headline() if self.model else 'not fitted yet'})"
 
     @property
     def reads_events(self) -> bool:
@@ -105,7 +104,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         *,
         valid: Data | None = None,
         test: Data | None = None,
-        split: Fractions = (0.8, 0.1, 0.1),
+        split: Fractions | None = None,
         steps: int | None = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -123,9 +122,9 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         Args:
             train: the training data.
             valid: the data for early stopping; without it a part of `train` is split off.
-            test: the data for the final scores; without `valid` and `test`, parts are split off
-                for both.
-            split: the fractions of training, validation and test where they are split off.
+            test: the data for the final scores; without `valid` and `test`, both are split off.
+            split: the fractions of training, validation and test; None: the task's own, for most
+                0.8, 0.1 and 0.1.
             steps, epochs, minutes: the budget, at most one of them; see `TrainingOptions`.
             seed: the seed of weights, data order and dropout.
             options: the other training options; a mapping adds to the defaults of the model,
@@ -208,12 +207,13 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             return self
 
     def _open_parts(
-        self, train: Data, valid: Data | None, test: Data | None, split: Fractions
+        self, train: Data, valid: Data | None, test: Data | None, split: Fractions | None
     ) -> tuple[dict[str, Part], Json | None]:
         """The parts by name, and how they were split, if they were."""
         parts = {"train": self._open_training(train)}
         given = {"valid": valid, "test": test}
         parts |= {name: self._open(data) for name, data in given.items() if data is not None}
+        split = self._default_split() if split is None else split
         return split_parts(parts, split, self._split)
 
     def check_same_run(
@@ -223,7 +223,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         *,
         valid: Data | None = None,
         test: Data | None = None,
-        split: Fractions = (0.8, 0.1, 0.1),
+        split: Fractions | None = None,
         options: Options | None = None,
         allow_changed_data: bool = False,
     ) -> None:
@@ -480,6 +480,10 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
     @abstractmethod
     def _open(self, data: Data) -> Part: ...
 
+    def _default_split(self) -> Fractions:
+        """The fractions of training, validation and test, if none are given."""
+        return 0.8, 0.1, 0.1
+
     @abstractmethod
     def _split(
         self, part: Part, fractions: Fractions
@@ -593,5 +597,4 @@ def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:
 
 def not_fitted(task: AnyTask) -> ConfigError:
     """The error of a task that is used before it is fitted."""
-    noun = task.noun.removeprefix("a ")
-    return ConfigError(f"this {noun} is not fitted yet: call fit, or load one")
+    return ConfigError(f"this {task.noun[2:]} is not fitted yet: call fit, or load one")

@@ -97,6 +97,8 @@ class ModelConfig(ABC):
         sizes: options of models from small to large, among which a budget in minutes chooses.
         budget_recipe: how a budget in minutes chooses training options; None: it chooses none.
         elements: what its sequences may consist of: "symbols", "numbers", or both.
+        is_entrant: whether a comparison includes it where no models are named: not if no budget
+            bounds how long it is fitted.
         number_defaults: options that are other than the defaults of symbols where a series of
             numbers is modelled, and nothing else was said.
         number_recipe: training options that suit series of numbers.
@@ -104,6 +106,7 @@ class ModelConfig(ABC):
 
     family: ClassVar[str]
     elements: ClassVar[frozenset[str]] = frozenset({"symbols"})
+    is_entrant: ClassVar[bool] = True
     number_defaults: ClassVar[Mapping[str, Any]] = {}
     number_recipe: ClassVar[TrainingDefaults] = {}
     recipe: ClassVar[TrainingDefaults] = {}

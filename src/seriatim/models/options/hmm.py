@@ -29,6 +29,7 @@ class HMM(ModelConfig):
 
     family: ClassVar[str] = "hmm"
     elements: ClassVar[frozenset[str]] = frozenset({"symbols", "numbers"})
+    is_entrant: ClassVar[bool] = False
     widths: ClassVar[tuple[str, ...]] = ("num_states",)
 
     num_states: Size = 16

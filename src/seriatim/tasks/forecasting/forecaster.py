@@ -226,7 +226,7 @@ class Forecaster(
             train,
             valid=valid,
             test=test,
-            split=self._default_split() if split is None else split,
+            split=split,
             steps=steps,
             epochs=epochs,
             minutes=minutes,
@@ -257,7 +257,7 @@ class Forecaster(
             train,
             valid=valid,
             test=test,
-            split=self._default_split() if split is None else split,
+            split=split,
             options=options,
             allow_changed_data=allow_changed_data,
         )
