@@ -166,7 +166,7 @@ def first_score(bench: Bench) -> Iterator[Result]:
     _run([lmplz, "-o", "5", "-S", "4G", "--text", str(train), "--arpa", str(arpa)])
     _run([build, "probing", str(arpa), str(binary)])
     arpa.unlink()
-    score = [*SERIATIM, "score", str(model), str(test), "--sequences", "line", "--json"]
+    score = [*SERIATIM, "score", str(model), str(test), "--json"]
     theirs = [sys.executable, "-c", KENLM_SCORE, str(binary), str(test)]
     yield _pairs(
         "first score of a saved n-gram of 6.1 M words, 1 M words, whole command",
