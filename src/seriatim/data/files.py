@@ -117,8 +117,16 @@ def _refuse_utf16(data: bytes, path: Path, encoding: str) -> None:
         )
 
 
-def _refuse_binary(head: bytes, path: Path) -> None:
-    """Refuse a file that is no text in any encoding, rather than guess one."""
+def refuse_binary(head: bytes, path: Path) -> None:
+    """Refuse a file that is no text in any encoding, rather than guess one.
+
+    Args:
+        head: its first bytes.
+        path: its name, for the message.
+
+    Raises:
+        DecodingError: if it is binary.
+    """
     binary = signature(head) or (None if marked_encoding(head) else no_text(head))
     if binary is not None:
         kind, action = binary
@@ -133,7 +141,7 @@ def _decode(
         return decoder.decode(data, final=not data)
     except UnicodeDecodeError as error:
         if offset == 0:
-            _refuse_binary(data[:_HEAD_BYTES], path)
+            refuse_binary(data[:_HEAD_BYTES], path)
         position = offset - num_waiting + error.start
         advice = _advise(around(error.object, error.start), encoding)
         raise DecodingError(

@@ -74,6 +74,13 @@ def test_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     assert str(path) in str(caught.value)
 
 
+def test_binary_is_no_table_in_any_encoding(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1, 256, 3000, dtype=np.uint8).tobytes()
+    (tmp_path / "b.csv").write_bytes(noise)
+    with pytest.raises(DataError, match=r"b\.csv is not text but binary: .* control characters"):
+        open_series(tmp_path / "b.csv")
+
+
 def test_a_gap_may_be_written_in_many_ways() -> None:
     for word in ("", "NA", "NaN", "null", "None", "n/a", "-", "?", None, float("nan")):
         series = open_series(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.data.encodings import guess_encoding
-from seriatim.data.files import check_encoding, open_bytes
+from seriatim.data.encodings import guess_encoding, unmarked_utf16
+from seriatim.data.files import check_encoding, open_bytes, refuse_binary
 from seriatim.data.frames import is_frame
 from seriatim.data.series.cells import Decimals, to_numbers
 from seriatim.data.series.collection import Origin, SeriesCollection
@@ -123,13 +123,19 @@ def read_table(data: Any, format: str | None = None, encoding: str | None = None
 
 
 def encoding_of(path: Path) -> str:
-    """The encoding of a file, by its first bytes: UTF-8 unless they are not."""
+    """The encoding of a file, by its first bytes: UTF-8 unless they are not.
+
+    Raises:
+        DecodingError: if it is no text; Parquet, which has no encoding, counts as UTF-8.
+    """
     with open_bytes(path) as file:
         head = file.read(_SAMPLE_BYTES)
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:
+        if error.start < len(head) - 4 and not head.startswith(b"PAR1"):
+            if unmarked_utf16(head) is None:
+                refuse_binary(head, path)
             return guess_encoding(head)
     return "utf-8"
 
