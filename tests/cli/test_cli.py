@@ -85,7 +85,7 @@ def test_the_help_of_fit_shows_what_people_need(capsys: pytest.CaptureFixture[st
     options = [line for line in output.splitlines() if line.startswith("  -")]
     assert 10 <= len(options) <= 20
     assert "--minutes NUMBER" in output
-    assert "[default: lstm;" in output
+    assert "[default: lstm; ar for series]" in " ".join(output.split())
     assert "--clip" not in output
     assert "--help-all" in output
     assert main(["fit", "text.txt", "--model", "gru", "--help"]) == 0

@@ -43,12 +43,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-def test_every_task_is_fitted_by_the_same_arguments() -> None:
-    def arguments(task: type[AnyTask]) -> list[tuple[str, Any, Any]]:
-        given = inspect.signature(task.fit).parameters.values()
-        return [(p.name, p.kind, p.default) for p in given]
-
-    assert all(arguments(task_class(n)) == arguments(st.LanguageModel) for n in TASKS)
+def test_every_task_is_fitted_by_the_same_function() -> None:
+    assert {inspect.signature(task.fit) for task in map(task_class, TASKS)} == {
+        inspect.signature(st.LanguageModel.fit)
+    }
 
 
 @pytest.mark.parametrize("name", TASKS)

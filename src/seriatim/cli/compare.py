@@ -153,19 +153,16 @@ def _check_is_text(data: Path, files: FileOptions, reading: ReadingOptions) -> N
     Raises:
         ConfigError: if the data is pairs or labelled texts, and no column of it was chosen.
     """
-    from seriatim.cli.fit_run import is_table_of_series
     from seriatim.data_profile.recognize import recognize_task
-    from seriatim.tasks.options import DataFiles
 
     if any((reading.column, reading.field, reading.sequence_column)):
         return
-    part = DataFiles(data=data, format=files.format, encoding=files.encoding)
-    if is_table_of_series(part):
+    found = recognize_task(data, format=files.format, encoding=files.encoding)
+    if found is not None and found.task == "forecast":
         raise ConfigError(
             f"{data} holds series of numbers, and compare trains language models: compare models "
             f"of series with seriatim backtest {data} --horizon H"
         )
-    found = recognize_task(data, format=files.format, encoding=files.encoding)
     if found is not None and found.columns and "text" not in found.columns:
         raise ConfigError(
             f"{data} holds {found.description}, and compare trains language models: name the "

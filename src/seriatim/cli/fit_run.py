@@ -87,7 +87,7 @@ def _repeated(request: FitRequest, folder: Path) -> FitRequest:
 
 
 def recognized(request: FitRequest) -> FitRequest:
-    """The request with the task and the columns that the file of pairs or labels shows.
+    """The request with the task and the columns that the file of pairs, labels or series shows.
 
     Nothing is recognized where an option says what the data is: a task, a column of text, files
     of sources and targets, a family that only predicts text.
@@ -104,11 +104,6 @@ def recognized(request: FitRequest) -> FitRequest:
     is_said = request.task or request.init or says_text or train.is_read_as_text or train.target
     if is_said or train.data is None:
         return request
-    if not options.is_about_pairs and is_table_of_series(train):
-        if current().is_main and not request.quiet:
-            note = f"note: {train.data} holds series of numbers: this fits a forecaster"
-            print(f"{note} (--task forecast)", file=sys.stderr, flush=True)
-        return replace(request, task="forecast")
     found = recognize_task(
         train.data,
         format=train.format,
@@ -117,11 +112,13 @@ def recognized(request: FitRequest) -> FitRequest:
     )
     if found is None or (options.is_about_pairs and found.task != "translation"):
         return request
-    what = {"translation": "a translator", "label": "a labeller"}[found.task]
+    fits = {"translation": "a translator", "label": "a labeller", "forecast": "a forecaster"}
     note = (
-        f"note: {train.data} holds {found.description}: this fits {what} (--task {found.task}); "
-        "--task language with --column NAME fits a language model to one column"
+        f"note: {train.data} holds {found.description}: this fits {fits[found.task]} "
+        f"(--task {found.task})"
     )
+    if found.task != "forecast":
+        note += "; --task language with --column NAME fits a language model to one column"
     if current().is_main and not request.quiet:
         print(note, file=sys.stderr, flush=True)
     if train.source_column is None and found.source_column is not None:
@@ -133,18 +130,6 @@ def recognized(request: FitRequest) -> FitRequest:
             test=request.test and _with_columns(request.test, names),
         )
     return replace(request, task=found.task)
-
-
-def is_table_of_series(files: "DataFiles") -> bool:
-    """Whether a file is a table of numbers in time; other numbers may be symbols."""
-    from seriatim.data import tables
-    from seriatim.data.files import path_suffix
-    from seriatim.data_profile.recognize import looks_like_series
-
-    path = files.data
-    if path is None or (files.format is None and path_suffix(path) not in tables.SUFFIXES):
-        return False
-    return looks_like_series(path, format=files.format, encoding=files.encoding, needs_times=True)
 
 
 def _says_series(options: "TaskOptions") -> bool:

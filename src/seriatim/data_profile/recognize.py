@@ -1,4 +1,4 @@
-"""Which task a file is for: pairs and labels in tables, recognized by their columns.
+"""Which task a file is for: pairs, labels and series in tables, recognized by their columns.
 
 Narrower than `kind`: where it is not plain what a table is for, it is read as text, as before.
 Knows formats and columns; no symbols or models.
@@ -16,6 +16,7 @@ from seriatim.data.series.opening import encoding_of
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
 
+_TIMES = frozenset(TIME_NAMES)
 _TEXTS = frozenset(("text", "sentence", "document", "label", "source"))  # columns of other tasks
 
 
@@ -24,7 +25,7 @@ class RecognizedTask:
     """The task that a file is for.
 
     Attributes:
-        task: translation or label.
+        task: translation, label or forecast.
         description: what the file holds, as a clause: "pairs of source and target".
         source_column, target_column: the columns, where they must be named.
         columns: the names of all columns of a table.
@@ -44,7 +45,9 @@ def recognize_task(
     encoding: str,
     target_column: str | None = None,
 ) -> RecognizedTask | None:
-    """The task of a file of pairs or of labelled texts; None: it is text, or it is not plain.
+    """The task of a file of pairs, labelled texts or series; None: it is text, or not plain.
+
+    Numbers are series if a column has a name that people give to times; others may be symbols.
 
     Args:
         path: the file.
@@ -64,6 +67,9 @@ def recognize_task(
         kind = detect_kind([path], [name], encoding, {})
     except SeriatimError:  # reading it says what is wrong
         return None
+    names = tuple(column.name for column in kind.columns)
+    if kind.name == "numbers" and not _TIMES.isdisjoint(n.strip().lower() for n in names):
+        return RecognizedTask("forecast", "series of numbers", columns=names)
     if target_column is not None:
         return _of_chosen_column(kind, target_column)
     if kind.task not in ("translation", "label"):
@@ -73,30 +79,25 @@ def recognize_task(
         kind.description,
         kind.options.get("source-column"),
         kind.options.get("target-column"),
-        tuple(column.name for column in kind.columns),
+        names,
     )
 
 
-def looks_like_series(
-    path: Path, *, format: str | None, encoding: str, needs_times: bool = False
-) -> bool:
+def looks_like_series(path: Path, *, format: str | None, encoding: str) -> bool:
     """Whether a file holds series of numbers, by its columns or its lines.
 
     Args:
         path: the file.
         format: the format of the file; None: by its name.
         encoding: the encoding of the file.
-        needs_times: whether a column must have a name that people give to times.
     """
     name = (format or "").lower() or tables.SUFFIXES.get(path_suffix(path), "text")
     if not path.is_file() or name in ("fasta", "conll"):
         return False
     try:
-        kind = detect_kind([path], [name], encoding, {})
+        return detect_kind([path], [name], encoding, {}).name == "numbers"
     except SeriatimError:  # reading it says what is wrong
         return False
-    columns = {column.name.strip().lower() for column in kind.columns}
-    return kind.name == "numbers" and not (needs_times and columns.isdisjoint(TIME_NAMES))
 
 
 def are_series(data: object, format: str | None, encoding: str | None) -> bool:

@@ -1,6 +1,6 @@
-"""What exports check: that a folder is new, and that what leaves is the same function.
+"""What exports check: that a model is fitted, a folder new, and what leaves the same function.
 
-Knows paths and log-probabilities; no format.
+Knows models, paths and log-probabilities; no format.
 """
 
 import contextlib
@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seriatim.core import atomic
-from seriatim.errors import OutputError
+from seriatim.core.model import SequenceModel
+from seriatim.data.vocab.vocabulary import Vocabulary
+from seriatim.errors import ConfigError, OutputError
+from seriatim.models.transformer import TransformerModel
+from seriatim.tasks.language_model import LanguageModel
 
 TOLERANCE = 1e-5  # of a log-probability in nats, relative to 1 + |ln p|
 M = TypeVar("M", bound=nn.Module)
@@ -28,6 +32,34 @@ ROWS = (1, 3)  # the batches in which it is compared
 def on_cpu(model: M) -> M:
     """A copy in float32 on the CPU, in evaluation mode."""
     return copy.deepcopy(model).to(torch.device("cpu"), torch.float32).eval()
+
+
+def fitted_parts(model: LanguageModel) -> tuple[SequenceModel, Vocabulary]:
+    """The network and the vocabulary of a language model.
+
+    Raises:
+        ConfigError: if it is not fitted yet.
+    """
+    if model.model is None or model.vocabulary is None:
+        raise ConfigError("the language model is not fitted yet: call fit")
+    return model.model, model.vocabulary
+
+
+def transformer_parts(model: LanguageModel, tool: str) -> tuple[TransformerModel, Vocabulary]:
+    """The network and the vocabulary of a language model that must be a Transformer.
+
+    Args:
+        model: the language model.
+        tool: what has no other family, for the message.
+
+    Raises:
+        ConfigError: if it is not fitted yet, or of another family.
+    """
+    network, vocabulary = fitted_parts(model)
+    if not isinstance(network, TransformerModel):
+        other = "onnx" if any(True for _ in network.parameters()) else "arpa"
+        raise ConfigError(f"{tool} has no {model.config.family}: write it with --to {other}")
+    return network, vocabulary
 
 
 def new_folder(path: str | PathLike[str]) -> Path:

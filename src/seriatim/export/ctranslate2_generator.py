@@ -26,7 +26,14 @@ from seriatim.core.extras import import_extra
 from seriatim.data.vocab.bpe import BPEVocabulary
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError
-from seriatim.export.checks import ROWS, checked_difference, new_folder, on_cpu, whole_folder
+from seriatim.export.checks import (
+    ROWS,
+    checked_difference,
+    new_folder,
+    on_cpu,
+    transformer_parts,
+    whole_folder,
+)
 from seriatim.export.ctranslate2 import NUM_POSITIONS, names_of
 from seriatim.export.ctranslate2_spec import (
     MISSING,
@@ -64,12 +71,7 @@ def language_model_to_ctranslate2(model: LanguageModel, path: str | PathLike[str
         OutputError: the folder is not empty, or does not compute what the model computes.
         MissingExtraError: CTranslate2 is not installed.
     """
-    network, vocabulary = model.model, model.vocabulary
-    if network is None or vocabulary is None:
-        raise ConfigError("the language model is not fitted yet: call fit")
-    if not isinstance(network, TransformerModel):
-        other = "onnx" if any(True for _ in network.parameters()) else "arpa"
-        raise ConfigError(f"CTranslate2 has no {model.config.family}: write it with --to {other}")
+    network, vocabulary = transformer_parts(model, "CTranslate2")
     config = network.config
     if config.value_size not in (None, config.head_size):
         raise ConfigError(

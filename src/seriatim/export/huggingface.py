@@ -31,7 +31,13 @@ from seriatim.core.extras import import_extra
 from seriatim.core.records import Json
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError, OutputError
-from seriatim.export.checks import ROWS, checked_difference, new_folder, whole_folder
+from seriatim.export.checks import (
+    ROWS,
+    checked_difference,
+    new_folder,
+    transformer_parts,
+    whole_folder,
+)
 from seriatim.export.tokenizer_json import end_token, tokenizer_json
 from seriatim.layers.attention import MultiHeadAttention
 from seriatim.layers.blocks import RMSNorm, SwiGLU
@@ -58,12 +64,7 @@ def language_model_to_huggingface(model: LanguageModel, path: str | PathLike[str
         OutputError: the folder is not empty, or does not compute what the model computes.
         MissingExtraError: transformers is not installed.
     """
-    network, vocabulary = model.model, model.vocabulary
-    if network is None or vocabulary is None:
-        raise ConfigError("the language model is not fitted yet: call fit")
-    if not isinstance(network, TransformerModel):
-        other = "onnx" if any(True for _ in network.parameters()) else "arpa"
-        raise ConfigError(f"transformers has no {model.config.family}: write it with --to {other}")
+    network, vocabulary = transformer_parts(model, "transformers")
     reason = unsupported(network.config)
     if reason is not None:
         raise ConfigError(f"Mistral's shape cannot hold this model: {reason}")

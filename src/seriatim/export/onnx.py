@@ -31,7 +31,7 @@ from seriatim.core import atomic, tree
 from seriatim.core.distributions import Discrete, as_discrete
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.errors import ConfigError
-from seriatim.export.checks import ROWS, checked_difference, on_cpu
+from seriatim.export.checks import ROWS, checked_difference, fitted_parts, on_cpu
 from seriatim.export.onnx_graph import (
     Proto,
     describe,
@@ -104,9 +104,7 @@ def language_model_to_onnx(model: LanguageModel, path: str | PathLike[str]) -> f
         OutputError: onnxruntime does not compute what the model computes; nothing is written.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    network, vocabulary = model.model, model.vocabulary
-    if network is None or vocabulary is None:
-        raise ConfigError("the language model is not fitted yet: call fit")
+    network, vocabulary = fitted_parts(model)
     if not any(True for _ in network.parameters()):
         raise ConfigError(
             f"a model of family {model.config.family} is a table of counts and not a graph of "

@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from seriatim.core.distributions import as_discrete
 from seriatim.data.vocab.vocabulary import Vocabulary
 from seriatim.errors import ConfigError
-from seriatim.export.checks import ROWS, checked_difference, new_folder, on_cpu, whole_folder
+from seriatim.export.checks import (
+    ROWS,
+    checked_difference,
+    fitted_parts,
+    new_folder,
+    on_cpu,
+    whole_folder,
+)
 from seriatim.export.onnx import log_probs_after
 from seriatim.export.onnx_graph import Proto, describe, make_graph, open_session
 from seriatim.models.options.recurrent import LSTM
@@ -64,9 +71,7 @@ def language_model_to_sherpa(model: LanguageModel, path: str | PathLike[str]) ->
             computes; nothing is written.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    network, vocabulary = model.model, model.vocabulary
-    if network is None or vocabulary is None:
-        raise ConfigError("the language model is not fitted yet: call fit")
+    network, vocabulary = fitted_parts(model)
     if not isinstance(network, Recurrent) or not isinstance(network.config, LSTM):
         raise ConfigError(
             f"sherpa-onnx takes LSTM language models, and this is of family {model.config.family}: "

@@ -153,9 +153,7 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             callbacks = (callbacks or console_callbacks(reporter)).begun()
             budget = {"steps": steps, "epochs": epochs, "minutes": minutes, "seed": seed}
             given = {name: value for name, value in budget.items() if value is not None}
-            wanted = self._merged(
-                options, given, None
-            )  # a mistake is found before the data is read
+            wanted = self._merged(options, given, None)  # a mistake is found before data are read
             parts, record = self._open_parts(train, valid, test, split)
             about = self._about(wanted, parts)
             run, documents = open_run(

@@ -26,7 +26,7 @@ from seriatim.models.build import build_number_model, number_model_class
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
-from seriatim.tasks.base import Log, Options, Task, not_fitted
+from seriatim.tasks.base import Log, Task, not_fitted
 from seriatim.tasks.forecasting.config import (
     KnownSeries,
     SavedForecaster,
@@ -56,7 +56,6 @@ from seriatim.tasks.protocols import NOUNS
 from seriatim.tasks.sequence_surprisal import COLUMNS
 from seriatim.tasks.training_record import TrainingRecord
 from seriatim.tasks.unknown import UnknownCount
-from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.options import TrainingOptions
 from seriatim.train.seeding import seeded
@@ -67,7 +66,6 @@ if TYPE_CHECKING:
     from seriatim.laws.check import LawReport
     from seriatim.tasks.analyses import OutputMetricName
     from seriatim.tasks.job import TrainingJob
-    from seriatim.train.checkpoint.resume import CheckpointFolder
 
 
 # Options of files that are about texts and pairs.
@@ -81,6 +79,12 @@ class Forecaster(
     """A model of series: fit, predict, update, backtest, impute, detect, score, save.
 
         st.Forecaster(st.AR(order=24)).fit(frame).predict(48)
+
+    Data are a file (.csv, .tsv, .jsonl, .parquet), a data frame of pandas, polars or pyarrow, an
+    array (T,) or (T, D), or a list of series; missing values are NaN. Parts are split off in time:
+    if no fractions are given, the last tenth of each series for the early stopping of a model that
+    is trained by gradients, and nothing of others. A model that is fitted at once is fitted anew by
+    a further `fit`, as its parameters are those of the series.
 
     Attributes:
         config: the configuration of the model.
@@ -178,90 +182,6 @@ class Forecaster(
 
     # ---- fitting --------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        train: Data,
-        *,
-        valid: Data | None = None,
-        test: Data | None = None,
-        split: Fractions | None = None,
-        steps: int | None = None,
-        epochs: float | None = None,
-        minutes: float | None = None,
-        seed: int | None = None,
-        options: Options | None = None,
-        callbacks: Callbacks | None = None,
-        checkpoints: "CheckpointFolder" = None,
-        resume: bool = False,
-        score: bool = True,
-        full_scores: bool = False,
-        allow_unknown: bool = False,
-    ) -> Self:
-        """Fit to series; what follows their ends can then be predicted.
-
-        Args:
-            train: a file (.csv, .tsv, .jsonl, .parquet), a data frame of pandas, polars or
-                pyarrow, an array (T,) or (T, D), or a list of series; missing values are NaN.
-            valid: series for early stopping; without it the ends of the series are held out, a
-                tenth, for a model that is trained by gradients.
-            test: series for the final score.
-            split: the fractions of training, validation and test, in time, where they are split
-                off; None: as `valid` says, and no test.
-            steps, epochs, minutes: the budget, at most one of them; see `TrainingOptions`.
-            seed: the seed of weights, data order and dropout.
-            options: the other training options.
-            callbacks: functions to be called while it is fitted; None: progress on stderr.
-            checkpoints: a folder in which the run is saved every minute.
-            resume: resume the run in that folder, to the bit, if there is one.
-            score: whether to score the validation and test parts once the model is fitted.
-            full_scores: as of `Task.fit`.
-            allow_unknown: as of `Task.fit`; series have no unknown symbols.
-
-        Raises:
-            DataError: if the data cannot be used; the message names the series.
-        """
-        if self.model is not None and isinstance(self.model, FitsSeries):
-            self._forget()  # it is fitted anew, as its parameters are those of the series
-        return super().fit(
-            train,
-            valid=valid,
-            test=test,
-            split=split,
-            steps=steps,
-            epochs=epochs,
-            minutes=minutes,
-            seed=seed,
-            options=options,
-            callbacks=callbacks,
-            checkpoints=checkpoints,
-            resume=resume,
-            score=score,
-            full_scores=full_scores,
-            allow_unknown=allow_unknown,
-        )
-
-    def check_same_run(
-        self,
-        finished: Path,
-        train: Data,
-        *,
-        valid: Data | None = None,
-        test: Data | None = None,
-        split: Fractions | None = None,
-        options: Options | None = None,
-        allow_changed_data: bool = False,
-    ) -> None:
-        """Refuse a finished run that is another one; see `Task.check_same_run`."""
-        super().check_same_run(
-            finished,
-            train,
-            valid=valid,
-            test=test,
-            split=split,
-            options=options,
-            allow_changed_data=allow_changed_data,
-        )
-
     def _forget(self) -> None:
         """Be as before the first fit."""
         self.model, self.series, self._memory = None, None, None
@@ -309,6 +229,8 @@ class Forecaster(
         )
 
     def _open_training(self, data: Data) -> GivenSeries:
+        if self.model is not None and isinstance(self.model, FitsSeries):
+            self._forget()
         whole = open_part(data, self.reading, self.series)
         if self.series is None:
             self.series = known_series(whole, self._season_length)
