@@ -44,7 +44,7 @@ ROOMS = [
     "__main__",
 ]
 # Code that must work for every family, so it may know none.
-GENERIC = ["core", "report", "data", "train", "decode", "metrics", "laws", "analysis"]
+GENERIC = ["core", "report", "data", "train", "decode", "metrics", "laws", "analysis", "serve"]
 # The pure data of a family's options, and the one place that maps them to a model.
 MODELS_DOORS = ("seriatim.models.options", "seriatim.models.build")
 # What a model may declare that it can do; any family, and a user's own, may declare it.
