@@ -88,6 +88,9 @@ class SeriesColumns:
             and not a series each.
         density: the distribution of a network's next value: normal, student-t, mixture, log-normal
             or negative-binomial; auto: as the values suggest.
+        calendar: cycles of the calendar as known inputs: minute, hour, weekday, day, yearday, month
+            or quarter; without a name those usual for the frequency of which the series have two.
+            [default: none]
     """
 
     id_column: str | None = None
@@ -100,6 +103,9 @@ class SeriesColumns:
     decimal: Literal[".", ","] | None = None
     multivariate: Flag = False
     density: str = "auto"
+    calendar: Annotated[
+        tuple[str, ...] | None, Parameter(consume_multiple=True, negative_iterable=())
+    ] = None
 
     def options(self, target_column: str | None) -> "SeriesOptions":
         """These for a task; the columns of values are separated by commas."""
@@ -107,6 +113,7 @@ class SeriesColumns:
 
         names = {f.name: getattr(self, f.name) for f in fields(self)}
         names["multivariate"] = self.multivariate or None
+        names["calendar"] = False if self.calendar is None else self.calendar or True
         target = () if target_column is None else tuple(target_column.split(","))
         return SeriesOptions(target=target, **names)
 

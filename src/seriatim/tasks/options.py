@@ -31,6 +31,8 @@ class SeriesReading:
         time_format: how times are written, as `strptime` takes it.
         multivariate: whether the columns of a wide table are the channels of one series.
         decimal: the sign before the fraction.
+        calendar: the cycles of the calendar that are known inputs, such as "hour"; True: those
+            usual for the frequency.
     """
 
     target: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class SeriesReading:
     time_format: str | None = None
     multivariate: bool | None = None
     decimal: Literal[".", ","] | None = None
+    calendar: bool | tuple[str, ...] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,9 @@ from seriatim.core.values import NumberInput, Values
 from seriatim.errors import ConfigError
 from seriatim.tasks.forecasting.predict import predict_rows
 from seriatim.tasks.forecasting.states import Standing, element_of
+from seriatim.tasks.forecasting.stream_inputs import StreamInputs
+
+_MARK = b"inputs "  # of bytes that begin with what a stream computes by itself
 
 
 class SeriesStream:
@@ -28,17 +31,22 @@ class SeriesStream:
     Each value takes the same time, however many came before.
     """
 
-    def __init__(self, model: SequenceModel, standing: Standing) -> None:
+    def __init__(
+        self, model: SequenceModel, standing: Standing, inputs: StreamInputs | None = None
+    ) -> None:
         """
         Args:
             model: a model of numbers.
             standing: where one series stands.
+            inputs: the known inputs that are computed; None: all are given.
         """
         self.model = model
         self._element = element_of(model)
         self._device = model.device  # once: it is looked up in all
         self._standing = standing
         self._state: State | None = None  # in which the next value is predicted
+        self._inputs = inputs
+        self._num_given = self._element.num_known if inputs is None else inputs.given
         if self._element.num_known == 0:
             self._fold(None)
 
@@ -70,7 +78,8 @@ class SeriesStream:
         """
         state = self._state
         if state is None or known is not None:
-            state = self._fold(self._checked(known, self._element.num_known, "known inputs"))
+            given = self._checked(known, self._num_given, "known inputs")
+            state = self._fold(self._with_computed(given[None])[0])
         numbers = self._checked(value, self._element.num_channels, "values")
         with torch.inference_mode():
             x = Values.of(torch.as_tensor(numbers, device=self._device, dtype=torch.float64)[None])
@@ -79,9 +88,15 @@ class SeriesStream:
             nats = float(density.log_prob(x))
         self._standing = Standing(state.carry, x)
         self._state = None
+        if self._inputs is not None:
+            self._inputs = self._inputs.after_one()
         if self._element.num_known == 0:
             self._fold(None)
         return None if np.isnan(numbers).all() else -nats / math.log(2)
+
+    def _with_computed(self, given: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(H, K) the inputs of the coming moments, from those (H, given) of the caller."""
+        return given if self._inputs is None else self._inputs.ahead(len(given), given)
 
     def _checked(
         self, given: float | Sequence[float] | None, count: int, noun: str
@@ -110,8 +125,13 @@ class SeriesStream:
             quantiles: Q of them, between 0 and 1.
             num_samples: the paths of a model that must be sampled.
             seed: of the paths.
-            known: (H, K) the known inputs of the coming moments, if the model takes some.
+            known: (H, K) the known inputs of the coming moments, if the model takes some that are
+                not computed.
         """
+        if known is None and self._inputs is not None and self._num_given == 0:
+            known = np.zeros((horizon, 0))
+        if known is not None:
+            known = self._with_computed(known)
         mean, bands = predict_rows(
             self.model,
             self._standing,
@@ -125,11 +145,12 @@ class SeriesStream:
 
     def fork(self) -> Self:
         """A second stream from here; neither affects the other."""
-        return type(self)(self.model, self._standing)
+        return type(self)(self.model, self._standing, self._inputs)
 
     def save(self) -> bytes:
         """The state as bytes; `load` resumes from it bit for bit."""
-        return tree.to_bytes(self._standing, owner=self.model.fingerprint())
+        state = tree.to_bytes(self._standing, owner=self.model.fingerprint())
+        return state if self._inputs is None else _MARK + self._inputs.to_bytes() + state
 
     @classmethod
     def load(cls, model: SequenceModel, data: bytes) -> Self:
@@ -138,5 +159,9 @@ class SeriesStream:
         Raises:
             ModelError: if the bytes were altered or belong to another model.
         """
+        inputs = None
+        if data.startswith(_MARK):
+            line, _, data = data[len(_MARK) :].partition(b"\n")
+            inputs = StreamInputs.from_bytes(line)
         standing: Standing = tree.from_bytes(data, owner=model.fingerprint())
-        return cls(model, tree.to(standing, model.device))
+        return cls(model, tree.to(standing, model.device), inputs)

@@ -50,6 +50,10 @@ def _quarter_of_year(local: Moments) -> NDArray[np.float64]:
     return np.floor(_month_of_year(local) / 3)
 
 
+# The days of a cycle, of which series must have two to be told from their trend.
+_DAYS = {"minute": 1 / 24, "hour": 1, "weekday": 7, "day": 31}
+_YEAR = 365
+
 # The position in each cycle, counted from 0, and its period.
 CYCLES: dict[str, tuple[Callable[[Moments], NDArray[np.float64]], float]] = {
     "minute": (_minute_of_hour, 60),
@@ -112,6 +116,41 @@ def calendar_values(
             names += [f"{name}={at}" for at in range(last)]
     stacked = np.stack(columns, -1) if columns else np.zeros((local.size, 0))
     return stacked.reshape(*times.shape, len(names)), tuple(names)
+
+
+def chosen_cycles(calendar: bool | Sequence[str], series: SeriesCollection) -> tuple[str, ...]:
+    """The cycles that were asked for.
+
+    Args:
+        calendar: names of cycles; True: those usual for the frequency of which the longest series
+            has two; False: none.
+        series: the series.
+
+    Raises:
+        ConfigError: if there is no such cycle, or the times are no dates.
+    """
+    if calendar is False or (calendar is not True and not calendar):
+        return ()
+    if series.times.dtype.kind != "M":
+        raise ConfigError(
+            f"{series.origin.name} has whole numbers as times, which have no calendar: give dates, "
+            "or leave calendar out"
+        )
+    if calendar is True:
+        starts = series.times[series.offsets[:-1]]
+        days = (series.last_times - starts).max().astype("m8[s]").astype(int) / 86_400
+        usual = usual_cycles(series.freq)
+        return tuple(name for name in usual if days >= 2 * _DAYS.get(name, _YEAR))
+    cycles = tuple(calendar)
+    for name in cycles:
+        if name not in CYCLES:
+            raise ConfigError(f"there is no cycle {name!r}: give some of {', '.join(CYCLES)}")
+    return cycles
+
+
+def calendar_names(cycles: Sequence[str]) -> tuple[str, ...]:
+    """The names of the known inputs of cycles, as of `calendar_values`."""
+    return calendar_values(np.zeros(0, "datetime64[ns]"), None, cycles)[1]
 
 
 def with_calendar(

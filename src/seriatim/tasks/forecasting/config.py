@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from seriatim.core.elements import Support
 from seriatim.core.records import Json
+from seriatim.data.series.calendar import calendar_names
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
 from seriatim.tasks.forecasting.memory import MemorySizes
@@ -30,6 +31,7 @@ class KnownSeries:
         has_integer_ids: whether the ids were whole numbers.
         season_length: the usual length of a season.
         untrained: series among them that the model has no parameters of.
+        calendar: the cycles of the calendar that are known inputs too, after `known`.
     """
 
     ids: tuple[str, ...]
@@ -43,11 +45,12 @@ class KnownSeries:
     has_integer_ids: bool
     season_length: int
     untrained: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of all known inputs, the static ones last."""
-        return (*self.known, *self.static)
+        """The names of all known inputs: those of the data, of the calendar, the static ones."""
+        return (*self.known, *calendar_names(self.calendar), *self.static)
 
 
 @dataclass(frozen=True)

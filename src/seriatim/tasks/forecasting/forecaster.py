@@ -18,6 +18,7 @@ from seriatim.core.forecasting import FitsSeries
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json, from_json, to_json
 from seriatim.core.validation import checked_arguments
+from seriatim.data.series.column_roles import as_names
 from seriatim.data.splits import SplitRecord
 from seriatim.errors import ConfigError
 from seriatim.metrics.pieces import SampleLimit
@@ -122,6 +123,7 @@ class Forecaster(
         time_format: str | None = None,
         multivariate: bool | None = None,
         decimal: Literal[".", ","] | None = None,
+        calendar: bool | str | Sequence[str] = False,
         density: str = "auto",
         device: str | None = None,
     ) -> None:
@@ -140,6 +142,9 @@ class Forecaster(
             time_format: how times are written, as `strptime` takes it; None: as they look.
             multivariate: True if the columns of a wide table are the channels of one series.
             decimal: the sign before the fraction in text; None: as the numbers show it.
+            calendar: cycles of the calendar as known inputs, among minute, hour, weekday, day (of
+                the month), yearday, month and quarter; they are computed for the coming moments
+                too. True: those usual for the frequency of which the series have two.
             density: the distribution of a network: "normal", "student-t", "negative-binomial" or
                 "mixture"; "auto": negative binomial for small counts, else the network's own.
             device: the device on which to compute; None: a GPU if there is one.
@@ -163,6 +168,7 @@ class Forecaster(
             time_format=time_format,
             multivariate=multivariate,
             decimal=decimal,
+            calendar=calendar if isinstance(calendar, bool) else as_names(calendar),
         )
         self.series: KnownSeries | None = None
         self._law: str | None = None
@@ -233,7 +239,7 @@ class Forecaster(
             self._forget()
         whole = open_part(data, self.reading, self.series)
         if self.series is None:
-            self.series = known_series(whole, self._season_length)
+            self.series = known_series(whole, self._season_length, self.reading.calendar)
             shortest = int(np.diff(whole.offsets).min())
             season = self.series.season_length
             self.config = with_season(self.config, season, self._season_length, shortest)

@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 from seriatim.core.elements import Support
 from seriatim.core.validation import did_you_mean
+from seriatim.data.series.calendar import (
+    calendar_names,
+    calendar_values,
+    chosen_cycles,
+    with_calendar,
+)
 from seriatim.data.series.collection import SeriesCollection
 from seriatim.data.series.frequency import parse_frequency
 from seriatim.data.series.opening import open_series
@@ -40,7 +46,7 @@ class GivenSeries:
     """Series, or the parts of them that are scored.
 
     Attributes:
-        collection: the series.
+        collection: the series; the calendar is among their known inputs.
         first: (S,) the places of the first moments that are scored; what comes before them is only
             read. None: all are scored.
     """
@@ -146,9 +152,19 @@ def open_part(
                 decimal=reading.decimal,
             )
         )
+    cycles = chosen_cycles(reading.calendar, part.collection) if names is None else names.calendar
+    part = replace(part, collection=in_calendar(part.collection, cycles))
     if names is not None:
         check_same_columns(part, names)
     return part
+
+
+def in_calendar(series: SeriesCollection, cycles: Sequence[str]) -> SeriesCollection:
+    """Series with cycles of the calendar as their last known inputs, once."""
+    names = calendar_names(cycles)
+    if not names or series.known_names[-len(names) :] == names:
+        return series
+    return with_calendar(series, cycles)
 
 
 def check_same_columns(part: GivenSeries, names: KnownSeries) -> None:
@@ -174,13 +190,23 @@ def check_same_columns(part: GivenSeries, names: KnownSeries) -> None:
         )
 
 
-def known_series(part: GivenSeries, season_length: int | None) -> KnownSeries:
-    """What is written about the series of the training data."""
+def known_series(
+    part: GivenSeries, season_length: int | None, calendar: bool | Sequence[str] = False
+) -> KnownSeries:
+    """What is written about the series of the training data.
+
+    Args:
+        part: the series.
+        season_length: the moments of a season; None: as usual for their frequency.
+        calendar: the cycles among their known inputs, as `chosen_cycles` takes them.
+    """
     have = part.collection
+    cycles = chosen_cycles(calendar, have)
+    given = len(have.known_names) - len(calendar_names(cycles))
     return KnownSeries(
         ids=have.ids,
         channels=have.channel_names,
-        known=have.known_names,
+        known=have.known_names[:given],
         static=have.static_names,
         freq=have.freq.name,
         zone=have.time_zone,
@@ -188,6 +214,7 @@ def known_series(part: GivenSeries, season_length: int | None) -> KnownSeries:
         backend=have.origin.backend,
         has_integer_ids=have.origin.has_integer_ids,
         season_length=season_length or have.freq.season_length,
+        calendar=cycles,
     )
 
 
@@ -306,30 +333,37 @@ def future_known(
         reading: the columns.
         ids: (S,) the names of the series to predict.
         times: (S, H) the coming moments.
-        last: (S, K) the known inputs of the last moments, from which static ones are taken.
+        last: (S, K) the known inputs of the last moments, from which static ones are taken; the
+            calendar is computed.
 
     Raises:
         ConfigError: if the model takes known inputs and none are given, or the other way round.
         DataError: if they end before the horizon; the message names the series.
     """
-    count, fixed = len(names.known), len(names.static)
-    if not count:
+    parts: list[Floats] = []
+    if not names.known:
         if known is not None:
-            raise ConfigError("known inputs were given, and the model was fitted without any")
-        if not fixed:
-            return None
-        return np.repeat(last[:, None], times.shape[1], 1)
-    if known is None:
+            computed = f" but {', '.join(names.calendar)}, which are computed" * bool(
+                names.calendar
+            )
+            raise ConfigError(
+                f"known inputs were given, and the model was fitted without any{computed}"
+            )
+    elif known is None:
         raise ConfigError(
             f"the model was fitted with known inputs ({', '.join(names.known)}): give those of "
-            "the coming moments (known=..., --known-file FILE)"
+            "the coming moments (known = FILE)"
         )
-    if isinstance(known, (list, np.ndarray)):
-        values = _known_array(np.asarray(known, np.float64), names, times.shape)
+    elif isinstance(known, (list, np.ndarray)):
+        parts.append(_known_array(np.asarray(known, np.float64), names, times.shape))
     else:
-        values = _known_table(known, names, reading, ids, times)
-    static = np.repeat(last[:, None, count:], times.shape[1], 1)
-    return np.concatenate([values, static], 2)
+        parts.append(_known_table(known, names, reading, ids, times))
+    if names.calendar:
+        parts.append(calendar_values(times, names.zone, names.calendar)[0])
+    if names.static:
+        fixed = last[:, None, last.shape[1] - len(names.static) :]
+        parts.append(np.repeat(fixed, times.shape[1], 1))
+    return np.concatenate(parts, 2) if parts else None
 
 
 def _known_array(given: Floats, names: KnownSeries, shape: tuple[int, ...]) -> Floats:
@@ -424,7 +458,15 @@ def open_update(
                 "give those between"
             )
         gaps.append(times_after(names, ends[name][None], int(steps[0]))[0])
-    return GivenSeries(_with_gaps(whole, gaps)) if any(map(len, gaps)) else part
+    if not any(map(len, gaps)):
+        return part
+    filled = _with_gaps(whole, gaps)
+    computed = len(calendar_names(names.calendar))
+    if computed and filled.known is not None:
+        values = calendar_values(filled.times, names.zone, names.calendar)[0]
+        known = np.concatenate([filled.known[:, :-computed], values], 1)
+        filled = replace(filled, known=known)
+    return GivenSeries(filled)
 
 
 def _with_gaps(whole: SeriesCollection, gaps: Sequence[NDArray[Any]]) -> SeriesCollection:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seriatim.core import tree
 from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
+from seriatim.errors import ConfigError
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.alarm_judge import AlarmJudge
 from seriatim.tasks.anomalies import AlarmUnit
@@ -37,6 +38,7 @@ from seriatim.tasks.forecasting.given_series import (
 from seriatim.tasks.forecasting.memory import SeriesMemory
 from seriatim.tasks.forecasting.predict import check_horizon, path_rows, predict_rows
 from seriatim.tasks.forecasting.states import Standing, begin, follow, replaced, stand_at_end
+from seriatim.tasks.forecasting.stream_inputs import stream_inputs
 from seriatim.tasks.options import SeriesReading
 from seriatim.tasks.sequence_surprisal import SequenceBits
 from seriatim.train.callbacks.callbacks import Callbacks
@@ -379,11 +381,17 @@ class SeriesUser(AlarmJudge):
         """
         from seriatim.tasks.series_stream import SeriesStream
 
-        model, ids = self._fitted(), self._names().ids
-        if series is None and len(ids) > 1:
+        model, names = self._fitted(), self._names()
+        if series is None and len(names.ids) > 1:
+            if names.calendar or names.static:
+                raise ConfigError(
+                    "the model reads the calendar or static inputs, which a series that it does "
+                    "not know has none of: name one of its series"
+                )
             return SeriesStream(model, begin(model, torch.tensor([-1])))
-        row = 0 if series is None else find_series(str(series), ids)
-        return SeriesStream(model, self._stands().select([row]))
+        row, memory = 0 if series is None else find_series(str(series), names.ids), self._kept()
+        inputs = stream_inputs(names, memory.ends(names.times)[row], memory.last_known()[row])
+        return SeriesStream(model, self._stands().select([row]), inputs)
 
 
 def output_ids(ids: Sequence[str], names: KnownSeries) -> list[str] | list[int]:
