@@ -52,7 +52,7 @@ def backtest(
     score in nats per value, and how often the 80 % interval held the value.
 
     Args:
-        data: a file of series: .csv, .tsv, .jsonl or .parquet.
+        data: a file of series: .csv, .tsv, .jsonl, .parquet or .tsf.
         horizon: the number of moments that are predicted from each origin.
         models: families, each with options of its model, such as
             naive,ar:order=24,lstm:hidden_size=64, or folders of fitted forecasters.

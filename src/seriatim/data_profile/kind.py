@@ -18,6 +18,8 @@ from typing import Any
 from seriatim.data import fasta, tables, tagged
 from seriatim.data.files import path_suffix, read_blocks, split_lines
 from seriatim.data.series.column_roles import TIME_NAMES, VALUE_NAMES
+from seriatim.data.series.opening import begins_listed
+from seriatim.data.series.turned import moment_columns
 from seriatim.errors import ConfigError, DataError
 
 # The tasks of kinds that are not modelled as text; None: there is none yet.
@@ -79,6 +81,7 @@ class DataKind:
         columns: the columns of a table.
         keys: the two names in lines such as `IN: .. OUT: ..`.
         note: what was taken as the header of a table; "": it is clear.
+        is_listed: whether each record, or each row, holds a series.
     """
 
     name: str
@@ -87,6 +90,7 @@ class DataKind:
     columns: tuple[Column, ...] = ()
     keys: tuple[str, str] | None = None
     note: str = ""
+    is_listed: bool = False
 
     @property
     def task(self) -> str | None:
@@ -269,6 +273,8 @@ def _of_table(
     path: Path, format: str, encoding: str, user_columns: Mapping[str, str | None]
 ) -> DataKind:
     names = tables.known_columns(path, format, encoding)
+    if format == "jsonl" and begins_listed(path, encoding):
+        return DataKind("numbers", "a series in each record: series, not symbols", is_listed=True)
     if not names:
         return DataKind("documents", f"{format} without named fields: each record is a sequence")
     has_header = format in ("jsonl", "parquet") or not _looks_like_data(path, format, encoding)
@@ -300,6 +306,10 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
             return _labelled(by_name[source], by_name["label"], columns, has_header)
     text = [c for c in columns if c.numbers < 0.5 and c.distinct]
     numeric = [c for c in columns if c.numbers >= 0.5]
+    before = moment_columns([c.name for c in columns])
+    names_rows = columns[0] in text and columns[0].distinct == columns[0].values
+    if before is not None and names_rows and not {*columns[before:]}.intersection(text):
+        return DataKind("numbers", "a table with a series in each row", {}, columns, is_listed=True)
     if _is_long_series(by_name):
         return DataKind("numbers", "a table with a value of a series in each row", {}, columns)
     if numeric and all(_TIME_NAMES.search(c.name) for c in text):

@@ -12,7 +12,7 @@ from seriatim.data import tables, tagged
 from seriatim.data.files import check_encoding, path_suffix
 from seriatim.data.frames import frame_columns, is_frame
 from seriatim.data.series.column_roles import TIME_NAMES
-from seriatim.data.series.opening import encoding_of
+from seriatim.data.series.opening import SUFFIXES, encoding_of
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
 
@@ -60,7 +60,9 @@ def recognize_task(
     name = (format or "").lower()
     if name == "conll" or (not name and path_suffix(path) in tagged.SUFFIXES):
         return RecognizedTask("label", "a label in each line")
-    name = name or tables.SUFFIXES.get(path_suffix(path), "text")
+    name = name or SUFFIXES.get(path_suffix(path)) or tables.SUFFIXES.get(path_suffix(path), "text")
+    if name in SUFFIXES.values():
+        return RecognizedTask("forecast", "series of numbers")
     if name in ("text", "fasta"):
         return None
     try:
@@ -68,7 +70,8 @@ def recognize_task(
     except SeriatimError:  # reading it says what is wrong
         return None
     names = tuple(column.name for column in kind.columns)
-    if kind.name == "numbers" and not _TIMES.isdisjoint(n.strip().lower() for n in names):
+    has_times = kind.is_listed or not _TIMES.isdisjoint(n.strip().lower() for n in names)
+    if kind.name == "numbers" and has_times:
         return RecognizedTask("forecast", "series of numbers", columns=names)
     if target_column is not None:
         return _of_chosen_column(kind, target_column)
@@ -91,9 +94,12 @@ def looks_like_series(path: Path, *, format: str | None, encoding: str) -> bool:
         format: the format of the file; None: by its name.
         encoding: the encoding of the file.
     """
-    name = (format or "").lower() or tables.SUFFIXES.get(path_suffix(path), "text")
+    suffix = path_suffix(path)
+    name = (format or "").lower() or SUFFIXES.get(suffix) or tables.SUFFIXES.get(suffix, "text")
     if not path.is_file() or name in ("fasta", "conll"):
         return False
+    if name in SUFFIXES.values():
+        return True
     try:
         return detect_kind([path], [name], encoding, {}).name == "numbers"
     except SeriatimError:  # reading it says what is wrong

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seriatim.core.validation import did_you_mean
 from seriatim.data.series.cells import looks_numeric
-from seriatim.data.series.raw_table import Instants, RawTable
+from seriatim.data.series.raw_table import Instants, RawTable, TableRoles
 from seriatim.errors import ConfigError, DataError
 
 Names: TypeAlias = str | Sequence[str]
@@ -71,6 +71,8 @@ def find_roles(
     """
     given_known, given_static = as_names(known), as_names(static)
     ids, targets = as_names(id_column), as_names(target)
+    if table.roles is not None:
+        given_known, given_static, targets = _sure(table.roles, given_known, given_static, targets)
     chosen = [*ids, *as_names(time_column), *targets, *given_known, *given_static]
     _check_names(table, chosen)
     notes: list[str] = []
@@ -98,6 +100,16 @@ def find_roles(
     if rest and not table.arrays:
         notes.append(f"columns that are not used: {_shown(rest)}")
     return ColumnRoles(ids, time, targets, given_known, given_static, is_wide, tuple(notes))
+
+
+def _sure(
+    roles: TableRoles, known: tuple[str, ...], static: tuple[str, ...], targets: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The known, static and value columns: those that were given, or that the format names."""
+    targets = targets or roles.targets
+    if {*targets} != {*roles.targets}:
+        return known, static, targets
+    return known or roles.known, static or roles.static, targets
 
 
 def _shown(names: Iterable[str]) -> str:

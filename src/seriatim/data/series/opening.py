@@ -3,7 +3,8 @@
 Knows all of this package; no models.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.data import tables
 from seriatim.data.encodings import guess_encoding, unmarked_utf16
-from seriatim.data.files import check_encoding, open_bytes, refuse_binary
+from seriatim.data.files import (
+    check_encoding,
+    open_bytes,
+    path_suffix,
+    read_blocks,
+    refuse_binary,
+    split_lines,
+)
 from seriatim.data.frames import is_frame
 from seriatim.data.series.cells import Decimals, to_numbers
 from seriatim.data.series.collection import Origin, SeriesCollection
-from seriatim.data.series.column_roles import ColumnRoles, Names, find_roles
+from seriatim.data.series.column_roles import ColumnRoles, Names, as_names, find_roles
 from seriatim.data.series.date_parts import join_date_parts
 from seriatim.data.series.frequency import Frequency
 from seriatim.data.series.grid import Grid, Rows, localize, put_on_grid
+from seriatim.data.series.listed import is_listed, read_listed
 from seriatim.data.series.raw_table import (
     Instants,
     RawTable,
@@ -31,8 +41,11 @@ from seriatim.data.series.raw_table import (
 from seriatim.data.series.statics import read_static
 from seriatim.data.series.time_zones import check_time_zone
 from seriatim.data.series.times import TimeColumn, check_time_format, to_times
+from seriatim.data.series.tsf import read_tsf
+from seriatim.data.series.turned import turn_rows
 from seriatim.errors import ConfigError, DataError
 
+SUFFIXES = {".tsf": "tsf"}  # of formats that only hold series
 _SAMPLE_BYTES = 1 << 16
 
 
@@ -59,9 +72,10 @@ def open_series(
     `date`, `time`; `y`, `target`, `value`; without these, every column of numbers is a series.
 
     Args:
-        data: a path to CSV, TSV, JSONL or Parquet; a pandas, polars or pyarrow table; an array
-            (T,), (T, S) or (S, T, D); a list of numbers, of series or of records; a mapping of
-            names to columns or series; or a `SeriesCollection`, which is returned.
+        data: a path to CSV, TSV, JSONL, Parquet or .tsf; a pandas, polars or pyarrow table; an
+            array (T,), (T, S) or (S, T, D); a list of numbers, of series or of records; a mapping
+            of names to columns or series; JSON lines, or a list, of records with a start and a
+            target, as GluonTS has them; or a `SeriesCollection`, which is returned.
         id_column: the column that names the series of a row, or several that do together.
         time_column: the column of times.
         target: the column of values, or several: of a long table the channels of each series, of
@@ -74,7 +88,7 @@ def open_series(
         time_format: how times are written, for `strptime`; None: as they look.
         multivariate: True if the columns of a wide table are the channels of one series.
         decimal: the sign before the fraction in text; None: as the numbers show it.
-        format: csv, tsv, jsonl or parquet; None: by the name of the file.
+        format: csv, tsv, jsonl, parquet or tsf; None: by the name of the file.
         encoding: the encoding of a file; None: detected.
 
     Raises:
@@ -88,7 +102,11 @@ def open_series(
     if time_zone is not None:
         check_time_zone(time_zone)
     check_time_format(time_format)
-    table = join_date_parts(read_table(data, format, encoding), time_column)
+    table = read_table(data, format, encoding, freq)
+    if id_column is None and time_column is None and target is None:
+        table = turn_rows(table)
+    table = join_date_parts(table, time_column)
+    table, freq = _up_to_end(table, target, freq)
     roles = find_roles(
         table,
         id_column=id_column,
@@ -101,15 +119,50 @@ def open_series(
     return _Opening(table, roles, decimal).open(freq, time_zone, time_format)
 
 
-def read_table(data: Any, format: str | None = None, encoding: str | None = None) -> RawTable:
-    """The columns of whatever `open_series` takes, as they are."""
+def _up_to_end(
+    table: RawTable, target: Names | None, freq: str | int | Frequency | None
+) -> tuple[RawTable, str | int | Frequency | None]:
+    """The table without rows after the ends of its series, unless they are what is asked for."""
+    sure = table.roles
+    if sure is None:
+        return table, freq
+    if sure.ahead is not None and {*as_names(target)} <= {*sure.targets}:
+        most = int(np.bincount(np.cumsum(~sure.ahead))[1:].max()) - 1
+        table = replace(table.rows(np.flatnonzero(~sure.ahead)), roles=replace(sure, ahead=None))
+        note = (
+            f"dynamic features reach up to {most:,} moments beyond the values: for these, give the "
+            "same data as known inputs of a forecast"
+        )
+        table = replace(table, notes=(*table.notes, note))
+    return table, sure.freq if freq is None else freq
+
+
+def read_table(
+    data: Any,
+    format: str | None = None,
+    encoding: str | None = None,
+    freq: str | int | Frequency | None = None,
+) -> RawTable:
+    """The columns of whatever `open_series` takes, as they are.
+
+    Args:
+        data, format, encoding: as of `open_series`.
+        freq: the step between moments, of data that give the start of each series alone.
+    """
     if isinstance(data, (str, Path)):
         path = Path(data)
         if encoding is not None:
             check_encoding(encoding)
         if path.is_dir():
             raise DataError(f"{path} is a folder: give one file of series")
-        return read_file(path, format, encoding or encoding_of(path))
+        suffix = path_suffix(path)
+        format = format or SUFFIXES.get(suffix) or tables.SUFFIXES.get(suffix)
+        encoding = encoding or encoding_of(path)
+        if format == "tsf":
+            return read_tsf(path, encoding, freq)
+        if format in (None, "jsonl") and begins_listed(path, encoding):
+            return read_listed(_json_lines(path, encoding), str(path), freq, is_file=True)
+        return read_file(path, format, encoding)
     if isinstance(data, Mapping):
         return read_mapping(data)
     if is_frame(data) or hasattr(data, "to_frame"):
@@ -119,7 +172,37 @@ def read_table(data: Any, format: str | None = None, encoding: str | None = None
             f"a {type(data).__name__} holds no series: give a file, a data frame, an array, a list "
             "or a mapping"
         )
+    if isinstance(data, (list, tuple)) and data and all(map(is_listed, data)):
+        numbered = ((f"record {i:,}", record) for i, record in enumerate(data, 1))
+        return read_listed(numbered, "the list", freq, is_file=False)
     return read_arrays(data)
+
+
+def begins_listed(path: Path, encoding: str) -> bool:
+    """Whether the first line of a file is a record that holds a series; see `listed`."""
+    first = next((x for x in split_lines(read_blocks(path, encoding)) if x.strip()), "")
+    if not first.lstrip("\ufeff ").startswith("{"):
+        return False
+    try:
+        return is_listed(json.loads(first.lstrip("\ufeff ")))
+    except ValueError:
+        return False
+
+
+def _json_lines(path: Path, encoding: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in enumerate(split_lines(read_blocks(path, encoding)), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line.lstrip("\ufeff"))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number:,} is not JSON ({error}): correct it") from None
+        if not is_listed(record):
+            raise DataError(
+                f"{path}, line {number:,} holds no series as the first line does: give each a "
+                "target, and a start"
+            )
+        yield f"line {number:,}", record
 
 
 def encoding_of(path: Path) -> str:
@@ -133,7 +216,8 @@ def encoding_of(path: Path) -> str:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 and not head.startswith(b"PAR1"):
+        is_cut = len(head) == _SAMPLE_BYTES and error.start >= len(head) - 4
+        if not is_cut and not head.startswith(b"PAR1"):
             if unmarked_utf16(head) is None:
                 refuse_binary(head, path)
             return guess_encoding(head)
@@ -159,7 +243,8 @@ class _Opening:
     ) -> SeriesCollection:
         """The collection."""
         table, roles = self.table, self.roles
-        column = self._times(time_format)
+        is_counted = str(freq.name if isinstance(freq, Frequency) else freq).isdecimal()
+        column = self._times(time_format, is_counted=is_counted)
         ids, series, has_integers = self._ids()
         rows = Rows(ids, series, column.times, None, table.name, table.place, self._hint(time_zone))
         rows = self._in_zone(rows, column.time_zone, time_zone)
@@ -185,15 +270,15 @@ class _Opening:
             origin=Origin(
                 table.name, table.backend, has_integers, roles.time is not None, table.is_file
             ),
-            notes=(*roles.notes, *column.notes, *grid.notes),
+            notes=(*table.notes, *roles.notes, *column.notes, *grid.notes),
         )
         if roles.static:
             opened = replace(opened, **read_static(table, roles.static, ids, series))
         return check_values(_in_columns(opened) if roles.is_wide else opened)
 
-    def _times(self, time_format: str | None) -> TimeColumn:
+    def _times(self, time_format: str | None, *, is_counted: bool) -> TimeColumn:
         if self.roles.time is not None:
-            return to_times(self.table, self.roles.time, time_format)
+            return to_times(self.table, self.roles.time, time_format, is_counted=is_counted)
         return TimeColumn(np.arange(self.table.num_rows, dtype=np.int64))
 
     def _ids(self) -> tuple[list[str], NDArray[np.int64], bool]:

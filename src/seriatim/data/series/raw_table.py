@@ -39,6 +39,26 @@ class Instants:
         return len(self.times)
 
 
+@dataclass(frozen=True)
+class TableRoles:
+    """Which columns are what, where the format of a file says so.
+
+    Attributes:
+        targets: the columns of values.
+        known: the columns of inputs that are known ahead.
+        static: the columns that are constant in a series.
+        ahead: (rows,) which rows lie after the end of their series, and hold known inputs alone;
+            None: no row does.
+        freq: the step between moments, which the format says; None: it does not.
+    """
+
+    targets: tuple[str, ...]
+    known: tuple[str, ...]
+    static: tuple[str, ...]
+    ahead: NDArray[np.bool_] | None = None
+    freq: Any = None
+
+
 # The cells of a column: numbers with NaN as gaps, times, or whatever the file holds.
 Cells: TypeAlias = NDArray[np.float64] | NDArray[np.int64] | Instants | list[Any]
 
@@ -58,6 +78,8 @@ class RawTable:
         backend: the kind of data frame, in which results are given back.
         arrays: whether the columns are series without names of their own.
         is_file: whether it is a file.
+        roles: which columns are what, where that is sure; None: it is found by names.
+        notes: what was taken, as sentences for people.
     """
 
     name: str
@@ -66,6 +88,8 @@ class RawTable:
     backend: Backend = "own"
     arrays: bool = False
     is_file: bool = False
+    roles: TableRoles | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -74,6 +98,18 @@ class RawTable:
     def at(self, row: int) -> str:
         """The place of a row, with the name of the table."""
         return f"{self.name}, {self.place(row)}"
+
+    def rows(self, which: NDArray[np.int64]) -> "RawTable":
+        """Some of the rows."""
+        columns: dict[str, Cells] = {}
+        for name, cells in self.columns.items():
+            if isinstance(cells, Instants):
+                columns[name] = Instants(cells.times[which], cells.time_zone)
+            elif isinstance(cells, np.ndarray):
+                columns[name] = cells[which]
+            else:
+                columns[name] = [cells[row] for row in which.tolist()]
+        return replace(self, columns=columns, place=lambda row: self.place(int(which[row])))
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -92,7 +128,7 @@ def read_file(path: Path, format: str | None, encoding: str) -> RawTable:
         format = _format_of_text(path, encoding)
     if format not in ("csv", "tsv", "jsonl"):
         raise ConfigError(
-            f"{path}: series are read from csv, tsv, jsonl and parquet, not from {format}"
+            f"{path}: series are read from csv, tsv, jsonl, parquet and tsf, not from {format}"
         )
     names = tables.known_columns(path, format, encoding)
     if not names:

@@ -35,7 +35,12 @@ _NAMED = (
     "%d-%b-%Y",
     "%d-%b-%y",
 )
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_DECIMAL = re.compile(r"\d{9,10}(\.\d{1,9})?", re.ASCII)  # seconds since 1970
+# Names of columns whose large numbers count from 1970, and the seconds that do: 2001 to 2103.
+_OF_CLOCK = re.compile(r"^(ds|ts|t)$|time|date|epoch|unix|_ts$|_at$", re.I)
+_SECONDS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+_EPOCHS = (1e9, 4.2e9)
 _MOST_SECONDS_APART = 3600  # summer and winter of a zone
 _FIRST, _LAST = np.datetime64("1678-01-01"), np.datetime64("2262-01-01")
 
@@ -55,13 +60,16 @@ class TimeColumn:
     notes: tuple[str, ...] = ()
 
 
-def to_times(table: RawTable, name: str, time_format: str | None = None) -> TimeColumn:
+def to_times(
+    table: RawTable, name: str, time_format: str | None, *, is_counted: bool = False
+) -> TimeColumn:
     """The times of a column.
 
     Args:
         table: the table.
         name: the column.
         time_format: how times are written, as strptime takes it; None: as they look.
+        is_counted: whether whole numbers are just that, and no seconds since 1970.
 
     Raises:
         DataError: if a cell is no time, or there are several time zones; it names the line.
@@ -73,18 +81,18 @@ def to_times(table: RawTable, name: str, time_format: str | None = None) -> Time
             raise _no_time(table, int(gone[0]), name)
         return TimeColumn(cells.times, cells.time_zone)
     if isinstance(cells, np.ndarray):
-        return _of_numbers(table, name, cells)
+        return _of_numbers(table, name, cells, is_counted)
     for row, cell in enumerate(cells):
         if cell is None or (isinstance(cell, str) and not cell.strip()):
             raise _no_time(table, row, name)
     if time_format is not None:
         return _of_values(table, name, cells, _in_pattern(time_format))
     if not all(isinstance(c, str) for c in cells):
-        return _of_objects(table, name, cells)
+        return _of_objects(table, name, cells, is_counted)
     distinct = {text: row for row, text in zip(range(len(cells))[::-1], cells[::-1], strict=True)}
     if 2 * len(distinct) > len(cells):
-        return _of_texts(table, name, [text.strip() for text in cells])
-    return _of_few(table, name, cells, distinct)
+        return _of_texts(table, name, [text.strip() for text in cells], is_counted)
+    return _of_few(table, name, cells, distinct, is_counted)
 
 
 def _in_pattern(pattern: str) -> Callable[[Any], datetime]:
@@ -92,12 +100,12 @@ def _in_pattern(pattern: str) -> Callable[[Any], datetime]:
 
 
 def _of_few(
-    table: RawTable, name: str, cells: Sequence[str], distinct: dict[str, int]
+    table: RawTable, name: str, cells: Sequence[str], distinct: dict[str, int], is_counted: bool
 ) -> TimeColumn:
     """Times that many series share: each is read once, and is at its first row in messages."""
     rows = sorted(distinct.values())
     part = replace(table, place=lambda row: table.place(rows[row]))
-    found = _of_texts(part, name, [cells[row].strip() for row in rows])
+    found = _of_texts(part, name, [cells[row].strip() for row in rows], is_counted)
     number = {cells[row]: i for i, row in enumerate(rows)}
     return replace(found, times=found.times[[number[cell] for cell in cells]])
 
@@ -108,7 +116,12 @@ def _no_time(table: RawTable, row: int, name: str) -> DataError:
     )
 
 
-def _of_numbers(table: RawTable, name: str, cells: NDArray[Any]) -> TimeColumn:
+def _of_numbers(
+    table: RawTable, name: str, cells: NDArray[Any], is_counted: bool = False
+) -> TimeColumn:
+    found = None if is_counted else _since_1970(name, cells)
+    if found is not None:
+        return found
     broken = np.flatnonzero(~np.isfinite(cells) | (cells != np.floor(cells)))
     if len(broken):
         row = int(broken[0])
@@ -124,6 +137,22 @@ def _of_numbers(table: RawTable, name: str, cells: NDArray[Any]) -> TimeColumn:
     return _dates_in_numbers(numbers) or TimeColumn(numbers)
 
 
+def _since_1970(name: str, cells: NDArray[Any]) -> TimeColumn | None:
+    """Numbers as seconds since 1970, or parts of them, if the column and all of them look so."""
+    if not _OF_CLOCK.search(name) or not len(cells) or not np.isfinite(cells).all():
+        return None
+    low, high = float(cells.min()), float(cells.max())
+    for factor, noun in _SECONDS.items():
+        if _EPOCHS[0] * factor <= low and high <= _EPOCHS[1] * factor:
+            each = 10**9 // factor
+            whole = np.floor(cells).astype(np.int64)
+            part = np.round((cells - whole) * each).astype(np.int64)
+            times = (whole * each + part).astype("datetime64[ns]")
+            note = f"the times in {name!r} are read as {noun} since 1970, in UTC"
+            return TimeColumn(times, "UTC", (note,))
+    return None
+
+
 def _dates_in_numbers(numbers: NDArray[np.int64]) -> TimeColumn | None:
     """Numbers such as 19580329 as dates, if all of them are dates."""
     if numbers.min() < 17_000_000 or numbers.max() > 22_000_000:
@@ -135,7 +164,7 @@ def _dates_in_numbers(numbers: NDArray[np.int64]) -> TimeColumn | None:
     return TimeColumn(np.array(days, dtype="datetime64[D]").astype("datetime64[ns]"))
 
 
-def _of_objects(table: RawTable, name: str, cells: Sequence[Any]) -> TimeColumn:
+def _of_objects(table: RawTable, name: str, cells: Sequence[Any], is_counted: bool) -> TimeColumn:
     """Cells of which some are not text: dates of Python or pandas, or numbers."""
     if all(isinstance(c, (int, float, Decimal, np.number)) for c in cells):
         try:
@@ -143,22 +172,26 @@ def _of_objects(table: RawTable, name: str, cells: Sequence[Any]) -> TimeColumn:
         except OverflowError:
             raise DataError(f"{table.name}: a time in {name!r} is too large: give dates") from None
         if all(isinstance(c, (int, np.integer)) for c in cells) and np.abs(numbers).max() < 2**62:
-            return _of_numbers(table, name, np.array([int(c) for c in cells], dtype=np.int64))
-        return _of_numbers(table, name, numbers)
+            whole = np.array([int(c) for c in cells], dtype=np.int64)
+            return _of_numbers(table, name, whole, is_counted)
+        return _of_numbers(table, name, numbers, is_counted)
     if all(isinstance(c, date) for c in cells):
         return _of_values(table, name, cells, _as_datetime)
     texts = [str(c).strip() for c in cells]  # periods of pandas, and mixtures, which are refused
-    return _of_texts(table, name, texts)
+    return _of_texts(table, name, texts, is_counted)
 
 
 def _as_datetime(value: date) -> datetime:
     return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
 
 
-def _of_texts(table: RawTable, name: str, texts: list[str]) -> TimeColumn:
+def _of_texts(table: RawTable, name: str, texts: list[str], is_counted: bool) -> TimeColumn:
     first = texts[0]
     if all(_INTEGER.fullmatch(text) for text in texts):
-        return _of_numbers(table, name, np.array([int(text) for text in texts], dtype=np.int64))
+        whole = np.array([int(text) for text in texts], dtype=np.int64)
+        return _of_numbers(table, name, whole, is_counted)
+    if _DECIMAL.fullmatch(first) and all(_DECIMAL.fullmatch(text) for text in texts):
+        return _of_numbers(table, name, np.array([float(text) for text in texts]), is_counted)
     if _ISO.fullmatch(first) and not any(_WITH_OFFSET.search(t) or t[-1:] == "Z" for t in texts):
         for row, text in enumerate(texts):
             if not _ISO.fullmatch(text):

@@ -81,11 +81,11 @@ class Forecaster(
 
         st.Forecaster(st.AR(order=24)).fit(frame).predict(48)
 
-    Data are a file (.csv, .tsv, .jsonl, .parquet), a data frame of pandas, polars or pyarrow, an
-    array (T,) or (T, D), or a list of series; missing values are NaN. Parts are split off in time:
-    if no fractions are given, the last tenth of each series for the early stopping of a model that
-    is trained by gradients, and nothing of others. A model that is fitted at once is fitted anew by
-    a further `fit`, as its parameters are those of the series.
+    Data are a file (.csv, .tsv, .jsonl, .parquet, .tsf), a data frame of pandas, polars or pyarrow,
+    an array (T,) or (T, D), or a list of series; missing values are NaN. Parts are split off in
+    time: if no fractions are given, the last tenth of each series for the early stopping of a model
+    that is trained by gradients, and nothing of others. A model that is fitted at once is fitted
+    anew by a further `fit`, as its parameters are those of the series.
 
     Attributes:
         config: the configuration of the model.
