@@ -63,17 +63,50 @@ def test_mistakes_are_refused_in_a_sentence(
 ) -> None:
     (tmp_path / "broken.py").write_text("import nothing_like_this\n")
     (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "syntax.py").write_text("x = 1\nclass A(\n")
+    (tmp_path / "zero.py").write_text("def f():\n    return 1 / 0\n\nf()\n")
     fit = ["fit", text, "--model", "fading", "--out", str(tmp_path / "m"), *FIT]
     for arguments, sentence in {
         (): "no such model 'fading'",
         ("--classes",): "--classes needs a file",
         ("--classes", "none.py"): "--classes none.py: there is no such file",
-        ("--classes", str(tmp_path / "broken.py")): "ModuleNotFoundError: No module named",
+        ("--classes", str(tmp_path)): "is a folder",
+        ("--classes", str(tmp_path / "broken.py")): "line 1: ModuleNotFoundError: No module named",
+        ("--classes", str(tmp_path / "syntax.py")): "syntax.py: line 2: SyntaxError: '(' was never",
+        ("--classes", str(tmp_path / "zero.py")): "zero.py: line 2, in f: ZeroDivisionError",
         ("--classes", str(tmp_path / "empty.py")): "defines neither a subclass of",
         ("--classes", text): "is no file of Python",
     }.items():
         assert main([*fit, *arguments]) == 2
         assert sentence in capsys.readouterr().err
+
+
+FAULTY_CELL = """
+import torch
+
+import seriatim as st
+
+
+@st.register
+class Faulty(st.Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.W = torch.nn.Linear(input_size, hidden_size)
+
+    def forward(self, h, x):
+        return self.W(x) + undefined * h
+"""
+
+
+def test_a_fault_in_ones_own_code_is_named_with_file_and_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY_CELL)
+    fit = ["fit", text, "--model", "latent", "--cell", "Faulty", "--out", str(tmp_path / "m")]
+    assert main([*fit, *FIT, "--classes", str(tmp_path / "faulty.py")]) == 2
+    error = capsys.readouterr().err
+    assert "faulty.py: line 14, in forward: NameError: name 'undefined'" in error
+    assert not (tmp_path / "m").exists()  # nothing was learnt: the same command can be given again
 
 
 def test_the_help_of_every_command_tells_of_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,12 +200,18 @@ def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> in
             return _end_silently()
         raise
     except OSError as error:
+        if (fault := classes.own_fault(error)) is not None:
+            return say(fault, 2)
         if error.strerror is None:
             raise
         name = "" if error.filename is None else f" {str(error.filename)!r}"
         return refuse(f"the system refuses{name}: {error.strerror}", 5)
     except MemoryError:
         return say(_out_of_memory(arguments[0]), 1)
+    except Exception as error:
+        if (fault := classes.own_fault(error)) is None:
+            raise
+        return say(fault, 2)
     return 0
 
 

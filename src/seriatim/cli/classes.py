@@ -6,6 +6,7 @@ The file is executed, as `python FILE.py` would execute it but under another `__
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ HELP = (
     f"{OPTION} FILE.py, with every command: a file of yours that defines families and cells, "
     "which models then have by their names; the file is executed."
 )
+
+_EXECUTED: set[Path] = set()  # the files of this process, for the sentence about a fault of theirs
 
 
 def take_classes(arguments: Sequence[str]) -> list[str]:
@@ -49,6 +52,8 @@ def _register_classes(file: str) -> None:
     if not file or file.startswith("-"):
         raise ConfigError(f"{OPTION} needs a file: {OPTION} FILE.py")
     path = Path(file)
+    if path.is_dir():
+        raise ConfigError(f"{OPTION} {file} is a folder: give the file in it that has the classes")
     if not path.is_file():
         raise ConfigError(f"{OPTION} {file}: there is no such file")
     from seriatim.layers.cells import Cell
@@ -84,5 +89,31 @@ def _execute(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise ConfigError(f"{OPTION} {path}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{OPTION} {path}: {_place_and_error(error, path)}") from error
+    _EXECUTED.add(path)
     return module
+
+
+def own_fault(error: BaseException) -> str | None:
+    """Where the code of `--classes` raised an error, and which; None if it had no part in it."""
+    for path in _EXECUTED:
+        if _own_frames(error, path):
+            return f"{OPTION} {path}: {_place_and_error(error, path)}; mend it there"
+    return None
+
+
+def _own_frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+
+
+def _place_and_error(error: BaseException, path: Path) -> str:
+    """`line 9, in forward: NameError: name 'a' is not defined`."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = _own_frames(error, path)
+    if not frames:
+        return what
+    inside = "" if frames[-1].name == "<module>" else f", in {frames[-1].name}"
+    return f"line {frames[-1].lineno}{inside}: {what}"

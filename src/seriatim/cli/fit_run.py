@@ -229,6 +229,10 @@ def _fit_and_save(
         out = _save(task, folder)
         folder.end(task.training, reporter, is_cut_short=isinstance(error, NoMemoryError))
         raise TrainingError(f"{error}; the best weights are saved in {out}") from None
+    except BaseException:
+        if current().is_main and not folder.has_begun and not folder.is_resumed:
+            folder.abandon()
+        raise
     if not current().is_main:
         return folder.out
     out = _save(task, folder)
