@@ -61,9 +61,9 @@ def test_a_beam_prints_the_most_probable_texts(folder: Path, capsys: Capture) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--beam", "3", "--top-k", "5"], "--top-k is of sampling"),
-        (["--beam", "3", "--seed", "5", "--samples", "2"], "--seed and --samples are of sampling"),
-        (["--num-best", "3"], "--num-best is of a beam"),
+        (["--beam", "3", "--top-k", "5"], "samples none, so it does not go with --top-k"),
+        (["--beam", "3", "--seed", "5", "--samples", "2"], "does not go with --seed and --samples"),
+        (["--num-best", "3"], "--num-best needs --beam N"),
         (["--beam", "2", "--num-best", "3"], "--num-best 3 does not fit"),
     ],
 )

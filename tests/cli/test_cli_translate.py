@@ -195,7 +195,11 @@ def test_info_says_what_the_folder_holds(model: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["translate", "MODEL", "IN", "--beam", "0"], 2, "a beam of 0 holds no prefix"),
+        (
+            ["translate", "MODEL", "IN", "--beam", "0"],
+            2,
+            "--beam 0: give 1 (greedy search) or more",
+        ),
         (["translate", "MODEL", "IN", "--num-best", "9"], 2, "a beam of 4 cannot return 9 results"),
         (["translate", "MODEL", "absent"], 3, "there is no file 'absent'"),
         (["translate", "IN", "IN"], 4, "there is no model folder"),

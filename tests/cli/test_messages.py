@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text(TEXT)
     (folder / "binary.txt").write_bytes(random.Random(0).randbytes(20_000))
     (folder / "pairs.tsv").write_text("source\ttarget\n" + "ab\tba\n" * 20)
+    (folder / "empty.txt").write_text("")
+    (folder / "header.csv").write_text("a,b\n")
     os.environ["SERIATIM_CACHE"] = str(folder / "cache")
+    lines = f"fit {folder}/text.txt --out {folder}/lines --model markov --sequences line --quiet"
+    assert main(lines.split()) == 0
     command = f"fit {folder}/text.txt --out {folder}/lm --hidden-size 8 {FIT}"
     assert main(command.split()) == 0
     return folder
@@ -143,6 +149,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ("generate LM --top-k 0", "--top-k 0 keeps no symbol: give 1 or more", 2),
         ("generate LM -n -5", "--length -5 is negative: give the number of symbols", 2),
+        ("generate LM -n 0", "--length 0 samples nothing: give 1 or more", 2),
+        ("generate LM --beam 0", "--beam 0: give 1 (greedy search) or more", 2),
+        ("generate LM --num-best 2", "--num-best needs --beam N; for several samples give", 2),
         ("next LM --top 0", "--top 0: give 1 or more", 2),
         ("check LM --seconds -1", "--seconds -1: give 0 or more", 2),
         ("inspect LM --text the --start -3", "--start -3: give 0 or more", 2),
@@ -152,17 +161,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             2,
         ),
         # Data and models.
-        ("surprisal LM --text ''", "there is no text: give one that is not empty", 2),
+        ("surprisal LM --text ''", "--text is empty: give a text with --text, or --file", 2),
+        ("surprisal LM --file EMPTY", "empty.txt is empty: give a text with --text, or", 2),
         ("surprisal LM --text a --file b.txt", "give --text or --file", 2),
         ("surprisal LM the", "'the' is not a model folder: give a text with --text TEXT", 2),
         ("surprisal LM --by words --text a", "--by words: choose symbol or word", 2),
-        ("detect LM FILE", "the model has no threshold yet: choose one on normal data", 2),
+        ("detect LINES TEXT", "the model has no threshold yet: choose one on normal data", 2),
+        ("detect LM TEXT", "the model reads its text as one stream, so there are no sequences", 2),
+        ("detect LM TEXT", "fit it with --sequences line or document", 2),
         ("threshold LM FILE --false-alarms 2", "--false-alarms 2: give a rate between 0 and 1", 2),
         ("detect LM FILE --csv --json", "--csv and --json were given: give one of them", 2),
         ("fit BIN OUT", "is not text but binary: ", 3),
         ("score LM BIN", "is not text but binary: ", 3),
         ("compare PAIRS", "holds pairs of source and target, and compare trains language", 2),
         ("info LMX", "did you mean lm?", 4),
+        ("fit LM OUT", "LM is a model folder: give a file or a folder with data", 3),
+        ("score LM LM", "LM is a model folder: give a file or a folder with data", 3),
+        ("look LM", "LM is a model folder: give a file or a folder with data", 3),
+        ("fit FOLDER OUT", "which is no data: move that elsewhere, or name a file", 3),
+        ("fit PAIRS --task translation --out TEXT/x", "is a file: choose another", 5),
+        ("label LM FOLDER", "LM is a language model", 4),
+        ("score LINES HEADER --column a", "has a header and no rows: give a file with text", 3),
         ("surprisal LM --file none.txt", "there is no file 'none.txt'", 3),
         ("translate LM TEXT", "is a language model; translate needs a translator", 4),
         (
@@ -183,6 +202,11 @@ def test_a_mistake_gets_one_sentence_in_option_names(
         "LMX": [str(folder / "lmx")],
         "PAIRS": [str(folder / "pairs.tsv")],
         "LM": [str(folder / "lm")],
+        "LINES": [str(folder / "lines")],
+        "FOLDER": [str(folder)],
+        "EMPTY": [str(folder / "empty.txt")],
+        "HEADER": [str(folder / "header.csv")],
+        "TEXT/x": [str(folder / "text.txt" / "x")],
         "OUT": ["--out", str(folder / "new")],
         "''": [""],
     }
@@ -276,3 +300,18 @@ def test_what_is_no_error_is_said_in_clear_words(
     for arguments, sentence in said.items():
         assert main(list(arguments)) == 0
         assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_an_output_that_is_full_gets_a_sentence_and_no_traceback(folder: Path) -> None:
+    for arguments in (["--help"], ["fit", "--help"], ["info", str(folder / "lm"), "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "seriatim", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 5
+        assert done.stderr == "seriatim: the output cannot be written: No space left on device\n"

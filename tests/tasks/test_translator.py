@@ -304,7 +304,7 @@ def test_a_source_longer_than_any_in_training_is_translated_whole_with_a_note(
 
 
 def test_requests_that_cannot_be_met_are_refused_in_one_sentence(learned: Translator) -> None:
-    with pytest.raises(ConfigError, match="a beam of 0 holds no prefix"):
+    with pytest.raises(ConfigError, match="beam is 0: give 1"):
         learned.translate(["a"], beam=0)
     with pytest.raises(ConfigError, match="a beam of 4 cannot return 5 results"):
         learned.translate(["a"], num_best=5)

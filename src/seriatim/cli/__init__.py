@@ -98,7 +98,10 @@ def run_and_exit() -> NoReturn:
     collected from `use_threads` on, when all is imported, and the system frees the memory.
     """
     gc.disable()
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while something was imported
+        code = _say("interrupted", 130)
     if threading.active_count() > 1:
         sys.exit(code)  # which waits for the other threads
     try:
@@ -204,8 +207,7 @@ def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> in
             return say(fault, 2)
         if error.strerror is None:
             raise
-        name = "" if error.filename is None else f" {str(error.filename)!r}"
-        return refuse(f"the system refuses{name}: {error.strerror}", 5)
+        return refuse(_system_error(error), 5)
     except MemoryError:
         return say(_out_of_memory(arguments[0]), 1)
     except Exception as error:
@@ -213,6 +215,13 @@ def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> in
             raise
         return say(fault, 2)
     return 0
+
+
+def _system_error(error: OSError) -> str:
+    """What the operating system says of a file, or of stdout."""
+    if error.filename is None:
+        return f"the output cannot be written: {error.strerror}"
+    return f"{str(error.filename)!r} cannot be read or written: {error.strerror}"
 
 
 def _out_of_memory(command: str) -> str:
@@ -239,6 +248,9 @@ def _print(text: str) -> int:
         print(text, flush=True)
     except BrokenPipeError:
         return _end_silently()
+    except OSError as error:  # a full disk; the buffer would be written again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _say(_system_error(error), 5)
     return 0
 
 

@@ -110,9 +110,12 @@ def detect(
     """
     from seriatim.tasks.anomalies import judge, summarize
     from seriatim.tasks.language_model import LanguageModel
+    from seriatim.tasks.sequence_surprisal import check_sequences
 
     check_form(csv=csv, json=json)
     lm = _loaded(model, "detect", threads)
+    if isinstance(lm, LanguageModel):
+        check_sequences(lm.sequences)
     bits = lm.alarm_bits(threshold)
     if follow and not isinstance(lm, LanguageModel):
         raise ConfigError("--follow judges events: give values to Forecaster.stream in Python")

@@ -56,6 +56,8 @@ def run_fit(request: FitRequest, folder: RunFolder) -> None:
         print_json({**task.info(), "out": str(out)})
     else:
         print(_summary(task, out))
+    if _was_interrupted(task):
+        raise KeyboardInterrupt  # the exit code tells a script, though all is saved
     if _has_learnt_nothing(task) and not request.allow_untrained:
         raise SeriatimError(
             f"no evaluation was better than the model before training, which is saved in {out}: "
@@ -249,6 +251,12 @@ def _reserve(began: float) -> float:
     """The seconds for saving and drawing: a part of what imports took, on this busy machine."""
     passed = time.perf_counter() - began
     return passed * (0.7 if find_spec("vl_convert") is not None else 0.1)
+
+
+def _was_interrupted(task: "AnyTask") -> bool:
+    training = task.training
+    is_fit = training.fit is not None and training.fit.stopped == "interrupted"
+    return is_fit or training.not_scored == "interrupted"
 
 
 def _has_learnt_nothing(task: "AnyTask") -> bool:

@@ -86,7 +86,11 @@ def generate(
         "seed": seed,
     }
     if beam is None and num_best != 1:
-        raise ConfigError("--num-best is of a beam: give --beam too, or --samples for samples")
+        raise ConfigError("--num-best needs --beam N; for several samples give --samples N")
+    if length == 0:
+        raise ConfigError("--length 0 samples nothing: give 1 or more")
+    if beam is not None and beam < 1:
+        raise ConfigError(f"--beam {beam}: give 1 (greedy search) or more")
     if beam is not None:
         _check_no_sampling(options, samples)
     if prompts is None and len(prompt) <= 1:
@@ -185,8 +189,8 @@ def _check_no_sampling(options: Mapping[str, Any], samples: int | None) -> None:
     given += ["--samples"] * (samples is not None)
     if given:
         raise ConfigError(
-            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} of sampling, and --beam "
-            "finds the most probable texts: leave out one or the other"
+            f"--beam prints the most probable texts and samples none, so it does not go with "
+            f"{' and '.join(given)}: leave out one or the other"
         )
 
 

@@ -86,6 +86,11 @@ def parse_events(text: str) -> str | list[str]:
     try:
         items = json.loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
+        if text.lstrip().startswith('["'):
+            raise ConfigError(
+                f"{text[:60]!r} begins as a JSON list of events does and is none: write "
+                """'["one event", "another"]'"""
+            ) from None
         items = None
     if items is None:
         return text.removesuffix("\n")

@@ -3,6 +3,7 @@
 Knows options and files; the tables are made in `tasks.text_surprisal`.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,6 +48,7 @@ def surprisal(
         csv: print CSV with a header.
         json: print JSON.
     """
+    from seriatim.data.file_names import is_file_name
     from seriatim.tasks.text_surprisal import join_surprisals
 
     check_form(csv=csv, json=json)
@@ -55,13 +57,17 @@ def surprisal(
     if text is not None and (file != STDIN or reading is not None):
         raise ConfigError("a text and a file were given: give --text or --file")
     loaded = _load(models, threads)
+    if text is not None and is_file_name(text):
+        note = f"note: {text!r} is taken as a text; to read the file, give --file {text}"
+        print(note, file=sys.stderr)
     found: dict[str, SurprisalTable] = {}
     # Once for all: stdin can be read only once.
     with given_file(file if text is None else Path(), _stdin_format(loaded, files)) as path:
         for name, lm in loaded.items():
             given = _events(lm, text) if text is not None else _content(lm, path, files, reading)
             if not given:
-                raise ConfigError("there is no text: give one that is not empty")
+                what = "--text" if text is not None else path.name if file == STDIN else str(file)
+                raise ConfigError(f"{what} is empty: give a text with --text, or --file FILE")
             found[name] = lm.surprisal(given, by=by)
     table: SurprisalTable | JoinedTable
     table = next(iter(found.values())) if len(found) == 1 else join_surprisals(found)

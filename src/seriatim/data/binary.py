@@ -27,6 +27,8 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
 def signature(data: bytes) -> tuple[str, str] | None:
     """(what it is, what to do) of a file that begins as a known format does; otherwise None."""
+    if data[8:10] == b'{"' and data[5:8] == bytes(3):
+        return "weights of a model (safetensors)", "pass text or a table"
     return next(
         ((kind, action) for prefix, kind, action in _BINARY if data.startswith(prefix)), None
     )

@@ -73,6 +73,8 @@ def open_bytes(path: Path, *, unpack: bool = True) -> Iterator[BufferedIOBase]:
         ) from None
     except FileNotFoundError:
         raise DataError(f"there is no file {str(path)!r}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder: give a file") from None
     except OSError as error:
         name = str(path) if len(str(path)) <= 80 else f"{str(path)[:60]}..."
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from None

@@ -148,7 +148,9 @@ class FileSource(Source):
                 if text or not self.skip_empty:
                     yield text
         if is_empty:
-            raise DataError(f"{self.name} is empty: give a file with text in it")
+            has_bytes = any(path.stat().st_size for path in self.paths)
+            what = "has a header and no rows" if has_bytes else "is empty"
+            raise DataError(f"{self.name} {what}: give a file with text in it")
 
     def named(self) -> Iterator[NamedSequence]:
         """The texts; those of a table of events with their ids and times."""
@@ -399,12 +401,29 @@ def _files_at(path: Path) -> list[Path]:
     if path.is_dir():
         files = []
         for folder, subfolders, names in os.walk(path):
+            _refuse_model(Path(folder), names, path)
             subfolders[:] = [s for s in subfolders if s[0] != "." and s != "__pycache__"]
             files += [Path(folder, name) for name in names if name[0] != "."]
         if not files:
             raise DataError(f"the folder {path} has no files in it: give one with text files")
         return sorted(files, key=lambda file: file.relative_to(path).as_posix())
     return [path]
+
+
+def _refuse_model(folder: Path, names: Sequence[str], data: Path) -> None:
+    """Refuse the files of a model as data: its weights, its record and its log are no text.
+
+    Raises:
+        DataError: if a model is in the folder.
+    """
+    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+        return
+    if folder == data:
+        raise DataError(f"{data} is a model folder: give a file or a folder with data")
+    raise DataError(
+        f"the folder {data} has a model in it ({folder}), which is no data: move that elsewhere, "
+        "or name a file or another folder"
+    )
 
 
 def check_path(path: Path) -> None:

@@ -90,7 +90,7 @@ class SearchRules:
                 minimum, or max_length is negative or does not fit the sources.
         """
         if width < 1:
-            raise ConfigError(f"a beam of width {width} holds no prefix: give 1 or more")
+            raise ConfigError(f"the width of a beam is {width}: give 1 (greedy search) or more")
         num_best = width if num_best is None else num_best
         if not 1 <= num_best <= width:
             raise ConfigError(

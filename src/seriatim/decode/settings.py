@@ -66,9 +66,7 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.beam < 1:
-            raise ConfigError(
-                f"a beam of {self.beam} holds no prefix: give 1 (greedy search) or more"
-            )
+            raise ConfigError(f"beam is {self.beam}: give 1 (greedy search) or more")
         if self.num_best < 1 or (self.sampling is None and self.num_best > self.beam):
             raise ConfigError(
                 f"a beam of {self.beam} cannot return {self.num_best} results: ask for 1 to "

@@ -123,8 +123,8 @@ def check_sequences(sequences: str | None) -> None:
     """
     if sequences == "stream":
         raise ConfigError(
-            "the model reads its text as one stream, which has a single surprisal: fit it with "
-            "sequences line or document, or use surprisal for each symbol"
+            "the model reads its text as one stream, so there are no sequences to tell apart: fit "
+            "it with --sequences line or document, or run surprisal for the bits of each symbol"
         )
 
 

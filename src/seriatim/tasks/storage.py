@@ -123,6 +123,9 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: if something is there that may not be replaced.
     """
+    above = next((parent for parent in path.parents if parent.exists()), path)
+    if not path.exists() and not above.is_dir():
+        raise OutputError(f"{path} cannot be a folder, since {above} is a file: choose another")
     if not path.exists() or is_unfinished(path):
         return
     if not path.is_dir() or not (path / _CONFIG).exists():
