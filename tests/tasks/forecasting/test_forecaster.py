@@ -218,3 +218,13 @@ def test_further_training_on_other_series_predicts_those() -> None:
     assert fitted.predict(2).ids == ("c", "d")
     again = st.Forecaster(ToyNaive()).fit(_frame({"a": 90})).fit(_frame({"c": 80}))
     assert again.predict(1).ids == ("c",)
+
+
+def test_an_ar_without_an_order_follows_the_season_of_the_frequency() -> None:
+    """Hours have days; who names an order gets just that."""
+    hours = np.datetime64("2024-01-01T00") + np.arange(700)
+    day = np.sin(2 * np.pi * np.arange(700) / 24)
+    table = {"ds": hours, "y": day + np.random.default_rng(0).normal(scale=0.1, size=700)}
+    found = st.Forecaster(st.AR()).fit(table)
+    assert found.config == st.AR(season_length=24)
+    assert st.Forecaster(st.AR(3)).fit(table).config == st.AR(3)

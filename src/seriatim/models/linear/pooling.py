@@ -63,7 +63,7 @@ def fit_pooled(
     for d, channel in enumerate(sums):
         order = _order(config, lags, channel, element.num_known)
         of_all, of_each, strength = _coefficients(config, channel, order, is_pooled)
-        noise, noise_of_all = _noise(channel, of_all, of_each, is_pooled)
+        noise, noise_of_all = _noise(channel, of_all, of_each, strength if is_pooled else None)
         unit = scale[:, d].square().mean().sqrt()[None], centre[:, d].mean()[None]
         _write(config, lags, shared, d, of_all[None], unit)
         _write(config, lags, blank, d, of_each, (scale[:, d], centre[:, d]))
@@ -190,10 +190,19 @@ def _strength(config: AR, earlier: Tensor, late: Tensor, counts: Tensor) -> floa
     return STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]
 
 
-def _noise(sums: _Sums, of_all: Tensor, of_each: Tensor, is_pooled: bool) -> tuple[Tensor, Tensor]:
+def _noise(
+    sums: _Sums, of_all: Tensor, of_each: Tensor, strength: float | None
+) -> tuple[Tensor, Tensor]:
     """(S,) the standard deviation of the noise of each series, and (1,) of one not seen.
 
-    The divisor is the number of rows less that of coefficients, which are not all free in pooling.
+    The divisor is the number of rows less that of coefficients. Of k coefficients that are drawn to
+    the shared ones, a series with n rows has chosen about k n / (n + strength) by itself.
+
+    Args:
+        sums: of the channel.
+        of_all: (k,) the shared coefficients.
+        of_each: (S, k) those of each series.
+        strength: the rows that the shared ones weigh as much as; None: they have no influence.
     """
     both, rows = sums.both, sums.rows
     k = int((of_each != 0).any(0).sum())
@@ -201,13 +210,16 @@ def _noise(sums: _Sums, of_all: Tensor, of_each: Tensor, is_pooled: bool) -> tup
     of_shared = least_squares.residual_sum(
         both, of_all.expand_as(of_each)
     ).sum() / rows.sum().clamp(min=1.0)
-    if not is_pooled:
+    if strength is None:
         variance = squares / (rows - k).clamp(min=1.0)
         variance = torch.where(rows > 0, variance, 1.0)
     else:
-        mean = squares.sum() / (rows.sum() - k).clamp(min=1.0)
+        own = k * rows / (rows + strength).clamp(min=1.0)
+        shared = k * rows / rows.sum().clamp(min=1.0)
+        free = (rows - own - shared).clamp(min=1.0)
+        mean = squares.sum() / free.sum()
         mean = torch.where(rows.sum() > 0, mean, 1.0)
-        variance = (squares + _PRIOR_ROWS * mean) / (rows + _PRIOR_ROWS)
+        variance = (squares + _PRIOR_ROWS * mean) / (free + _PRIOR_ROWS)
     return variance.sqrt(), of_shared.sqrt()[None]
 
 

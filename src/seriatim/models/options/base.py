@@ -146,6 +146,11 @@ class ModelConfig(ABC):
         return None
 
     @property
+    def follows_season(self) -> bool:
+        """Whether `season_length` is the usual season of the series where nobody gave one."""
+        return False
+
+    @property
     def unused_options(self) -> Collection[str]:
         """Options without effect beside the values of the others; they keep their defaults."""
         return ()

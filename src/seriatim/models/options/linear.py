@@ -1,5 +1,6 @@
 """Options of the linear models of numbers: the naive ones, AR and VAR."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from annotated_types import Interval
@@ -32,6 +33,10 @@ class SeasonalNaive(ModelConfig):
 
     season_length: Size = 24
 
+    @property
+    def follows_season(self) -> bool:
+        return True
+
 
 @option_class
 class Drift(ModelConfig):
@@ -39,6 +44,11 @@ class Drift(ModelConfig):
 
     family: ClassVar[str] = "drift"
     elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
+
+
+# By the season: what depends on a week and a day before (lags of 168 + 24 and their neighbours); and
+# weeks, of which a series seldom has so many years that 52 coefficients can be told.
+_ORDERS: Mapping[int, int] = {1: 24, 24: 8 * 24 + 3, 52: 8}
 
 
 @option_class
@@ -49,13 +59,15 @@ class AR(ModelConfig):
 
     Attributes:
         order: p, the number of last values; or "aic", "bic" or "aicc", which choose it from 0 to
-            max_order; None: seven seasons up to 24 moments long, such as a week of hours, or one
-            longer season; 24 without a season; at most a third of the length of a series, and as
-            few as leave ten complete windows for each.
+            max_order; None: eight days and three hours of a season of 24, as hours have weeks
+            too; 8 and the season of 52 weeks; otherwise two seasons of up to 24 moments, or one
+            longer one, and a moment; 24 without a season; at most a third of the length of a
+            series, and as few as leave ten complete windows for each.
         max_order: the largest order among which a criterion chooses.
         trend: "none", "constant" (c), or "linear" (c + b t); None: "none" for steps, otherwise
             "constant".
-        season_length: s, the moments of a season; None: there is none.
+        season_length: s, the moments of a season; None: there is none, but in a forecaster with
+            order None the usual one of the frequency.
         season: how a season enters: as "lags" s - 1 to s + 1 besides the last values, or as
             "dummies", a constant for each moment of it (counted from the start of the series).
         difference: fit the steps x_t - x_{t-1} instead of the values, which is the same as to
@@ -89,14 +101,20 @@ class AR(ModelConfig):
     ridge: NonNegative = 0.0
 
     @property
+    def follows_season(self) -> bool:
+        return self.order is None and self.estimator == "least-squares"
+
+    @property
     def largest_order(self) -> int:
         """The largest order that a fit may choose."""
         if isinstance(self.order, str):
             return self.max_order
         if self.order is not None:
             return self.order
-        season = self.season_length or 0
-        return max(24, 7 * season if season <= 24 else season)
+        season = self.season_length or 1
+        if season in _ORDERS:
+            return _ORDERS[season]
+        return 2 * season + 1 if season <= 24 else season + 1
 
     @property
     def fits_steps(self) -> bool:

@@ -106,8 +106,7 @@ def with_season(
         "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)})),
     }
     defaults = {f.name: f.default for f in fields(cast(Any, config))}
-    is_seasonal = defaults.get("season_length") is not None
-    if given is not None or is_seasonal:
+    if given is not None or config.follows_season:
         suited["season_length"] = season_length
     changed = {
         name: value
