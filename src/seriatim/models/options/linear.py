@@ -46,7 +46,7 @@ class Drift(ModelConfig):
     elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
 
 
-# By the season: what depends on a week and a day before (lags of 168 + 24 and their neighbours); and
+# By the season: what depends on a week and a day before, lags of 168 + 24 and their neighbours; and
 # weeks, of which a series seldom has so many years that 52 coefficients can be told.
 _ORDERS: Mapping[int, int] = {1: 24, 24: 8 * 24 + 3, 52: 8}
 
