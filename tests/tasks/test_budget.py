@@ -11,10 +11,28 @@ import pytest
 import torch
 
 import seriatim as st
+from seriatim.data.corpus import build_corpus
+from seriatim.data.vocab.fit import fit_vocabulary
+from seriatim.models.build import build_model
 from seriatim.models.options.base import ModelConfig
-from seriatim.tasks.budget_policy import BudgetChoice, TextLength, Timed, choose, leaves_size_open
-from seriatim.tasks.counting import beside_counting, counting_seconds, crossing_seconds
+from seriatim.tasks.budget_policy import (
+    BudgetChoice,
+    TextLength,
+    Timed,
+    choose,
+    format_epochs,
+    leaves_size_open,
+)
+from seriatim.tasks.counting import (
+    beside_counting,
+    counted_nats,
+    counting_seconds,
+    crossing_seconds,
+)
 from seriatim.train.callbacks.history import Evaluation, History
+from seriatim.train.closed_form import ClosedForm
+from seriatim.train.evaluation import mean_nats
+from seriatim.train.loop import validation_pass
 from seriatim.train.options import TrainingOptions, configure_training
 
 TEXT = TextLength(symbols=1_000_000, sequences=1, is_stream=True)
@@ -67,6 +85,23 @@ def test_lines_get_as_many_rows_as_hold_a_thousand_targets() -> None:
     choice = chosen(2.0, text=text)
     assert choice.training["batch_size"] == 64
     assert "length" not in choice.training
+
+
+def test_a_pass_over_few_lines_or_symbols_has_some_updates() -> None:
+    lines = TextLength(symbols=1_100, sequences=120, is_stream=False)
+    assert chosen(20.0, text=lines).training["batch_size"] == 8  # 120 / 8 = 15 at most
+    stream = TextLength(symbols=20_000, sequences=1, is_stream=True)
+    assert chosen(1200.0, text=stream).training["batch_size"] == 32  # 64 x 64 symbols are a fifth
+
+
+def test_numbers_of_epochs_are_written_as_people_do() -> None:
+    assert [format_epochs(n) for n in (0.00019, 0.153, 1.53, 40.2, 2166.3)] == [
+        "less than 0.01 epochs",
+        "0.15 epochs",
+        "1.5 epochs",
+        "40 epochs",
+        "2,166 epochs",
+    ]
 
 
 def test_a_fit_in_minutes_records_its_choice_and_is_repeated_bit_for_bit(tmp_path: Path) -> None:
@@ -160,7 +195,7 @@ def test_the_budget_that_turns_it_is_where_the_curve_meets_counting() -> None:
     assert crossing_seconds(run, nats) == pytest.approx((200.0, 400.0))
     sentence = beside_counting(run, nats)
     assert sentence is not None
-    assert "by its curve 3.3 to 6.7 minutes would turn it" in sentence
+    assert "it would catch up with a budget of 3.3 to 6.7 minutes" in sentence
 
 
 def test_noise_widens_the_interval() -> None:
@@ -176,7 +211,32 @@ def test_a_flat_or_rising_curve_foretells_nothing(run: History) -> None:
     assert crossing_seconds(run, 1.0) is None
     sentence = beside_counting(run, 1.0)
     assert sentence is not None
-    assert sentence.endswith("its curve does not tell what budget would turn it")
+    assert sentence.endswith("does not tell what budget it would need to catch up")
+
+
+def test_a_run_that_overfits_is_said_to_need_text_and_not_time() -> None:
+    sentence = beside_counting(replace(history(2.0, 0.0), best_step=20), 1.0)
+    assert sentence is not None
+    assert "rises from step 20 of 200 on: more text or --dropout would help" in sentence
+
+
+def test_few_symbols_are_counted_by_a_shorter_order_too() -> None:
+    """A hundred sessions of events, whose contexts of six are nearly all new."""
+    rng = np.random.default_rng(0)
+    words = ["read", "write", "seek"]
+    lines = [" ".join(["open", *rng.choice(words, size=5), "close"]) for _ in range(120)]
+    train, held_out = (st.open_source(part, sequences="line") for part in (lines[20:], lines[:20]))
+    vocabulary = fit_vocabulary("word", train.texts(), sequences="line")
+    corpora = [build_corpus(part, vocabulary, is_kept=False) for part in (train, held_out)]
+    size = vocabulary.num_symbols, vocabulary.boundary
+    valid = validation_pass(build_model(st.Markov(), *size), corpora[1], TrainingOptions())
+    assert valid is not None
+    found = counted_nats(corpora[0], valid, *size, limit=1000)
+    for order in (3, 6):
+        model = build_model(st.Markov(order=order), *size)
+        assert isinstance(model, ClosedForm)
+        model.fit_closed_form(corpora[0])
+        assert found <= mean_nats(model, valid, limit=1000)
 
 
 def test_nothing_is_said_where_the_network_wins() -> None:

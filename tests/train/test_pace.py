@@ -62,3 +62,14 @@ def test_a_hopeless_budget_is_named_with_the_minutes_that_would_do() -> None:
     assert sentence.startswith("2 minutes hold 44 steps of 2.7 s, too few to learn from")
     assert "about 9.1 minutes" in sentence
     assert too_few(2.0, 500, 0.2) is None
+
+
+def test_a_little_text_is_evaluated_after_one_pass_and_then_after_twice_as_many() -> None:
+    timing = Timing(since=0.0, until=100.0, epoch=3)
+    plan = Plan(100, 5, 10, (), False, timing)
+    measured = []
+    for step in (0, 3, 6, 12, 60):
+        plan = measured_again(plan, step, now=float(step), step_seconds=1.0, look=0.0)
+        assert plan.timing is not None
+        measured.append(plan.timing.measure_at - step)
+    assert measured == [3, 3, 5, 5, 5]  # a twentieth of the run at most

@@ -5,7 +5,8 @@ fewer than a thousand updates, and from then on larger beats longer.
 
     size     the largest with which the family's fewest updates of the smallest batch fit into the
              time, about a thousand, and which has at most 2.5 weights for each symbol of the text
-    rows     the smallest batch, doubled as long as 1,600 updates remain
+    rows     the smallest batch, doubled as long as 1,600 updates remain; at most an eighth of the
+             text, so that a pass has some updates
     rate     the family's, times (width / its width)^-1/2 (rows / its rows)^1/4, and falling with
              the root of the root of the updates beyond 1,600
 
@@ -28,6 +29,7 @@ MANY_STEPS = 1_600  # from which larger batches are worth more than further upda
 WEIGHTS_PER_SYMBOL = 2.5
 MOST_ROWS = 128  # of a stream; of lines, eight times the smallest batch
 TARGETS = 1_024  # of the smallest batch of lines or documents
+FEWEST_BATCHES = 8  # of a pass
 OVERHEAD = 0.12  # of the time: evaluations, final scores, saving
 _BATCH = ("batch_size", "token_budget")
 
@@ -155,6 +157,7 @@ class _Search:
         timed = timed or self._time(size, training)
         if "batch_size" in training:
             most = MOST_ROWS if self.text.is_stream else 8 * training["batch_size"]
+            most = min(most, self._most_rows(training))
             while 2 * training["batch_size"] <= most:
                 wider = {**training, "batch_size": 2 * training["batch_size"]}
                 if self.seconds / timed.seconds < 2 * MANY_STEPS / 1.8:
@@ -178,8 +181,16 @@ class _Search:
             if not self.text.is_stream:
                 mean = self.text.symbols / max(self.text.sequences, 1)
                 rows = 2 ** max(2, round(math.log2(TARGETS / min(max(mean, 1.0), 128.0))))
+                rows = min(rows, max(4, 2 ** int(math.log2(max(self._most_rows(free), 1.0)))))
             free["batch_size"] = rows
         return free
+
+    def _most_rows(self, training: Mapping[str, Any]) -> float:
+        """The rows of which `FEWEST_BATCHES` batches are a pass over the text."""
+        if not self.text.is_stream:
+            return self.text.sequences / FEWEST_BATCHES
+        length = training.get("length", self.given.get("length", self.recipe.length))
+        return self.text.symbols / (FEWEST_BATCHES * length)
 
     def _rate_and_warmup(self, size: Mapping[str, Any], timed: Timed, steps: int) -> dict[str, Any]:
         recipe, free = self.recipe, {}
@@ -217,8 +228,15 @@ class _Search:
         ]
         return (
             f"chosen for the time: {', '.join(parts)}; about {count_noun(steps, 'step')} of "
-            f"{1000 * timed.seconds:.3g} ms, {epochs:.2g} epochs"
+            f"{1000 * timed.seconds:.3g} ms, {format_epochs(epochs)}"
         )
+
+
+def format_epochs(epochs: float) -> str:
+    """`2,200 epochs`, `1.5 epochs`, `less than 0.01 epochs`."""
+    if epochs < 0.01:
+        return "less than 0.01 epochs"
+    return f"{round(epochs):,} epochs" if epochs >= 10.0 else f"{epochs:.2g} epochs"
 
 
 def leaves_size_open(config: ModelConfig, given: Mapping[str, Any]) -> bool:

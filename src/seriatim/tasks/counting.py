@@ -8,7 +8,8 @@ and the time at which it meets the loss of counting follows. Within a run the cu
 from budget to budget, since the learning rate falls: fits to resampled evaluations give the lower
 bound (their 5 % quantile), and the power with which the best loss fell from budget to budget where
 it was measured (docs/decisions/2026-11-28-budget.md) the upper one. Where the curve is flat or the
-upper bound far away, nothing is said but that. Knows a model, a corpus and a history.
+upper bound far away, nothing is said but that; of a run whose validation loss rises for most of it,
+that no time will do. Knows a model, a corpus and a history.
 """
 
 import math
@@ -34,6 +35,9 @@ _SKIPPED = 0.25  # of the run: its first evaluations fall too fast
 _LEAST_POINTS, _RESAMPLES = 5, 200
 _LONG, _SHORT = 6, 4  # orders for small and for large vocabularies
 _FEW_SYMBOLS = 1_000
+_SPARSE = 100_000  # symbols of training, with fewer of which a shorter order may do better
+_SHORTEST = 3
+_OVERFITTED = 0.5  # of the run: where the best weights are older, more time does not help
 
 
 def counting_seconds(corpus: Corpus, minutes: float | None) -> float:
@@ -48,11 +52,15 @@ def counted_nats(
     corpus: Corpus, valid: EvaluationPass, num_symbols: int, boundary: int, limit: int
 ) -> float:
     """Nats per symbol of a counted model, on the symbols that evaluations read."""
-    order = _LONG if num_symbols <= _FEW_SYMBOLS else _SHORT
-    model: SequenceModel = build_model(Markov(order=order), num_symbols, boundary)
-    assert isinstance(model, ClosedForm)
-    model.fit_closed_form(corpus)
-    return mean_nats(model, valid, limit=limit)
+    orders = {_LONG if num_symbols <= _FEW_SYMBOLS else _SHORT}
+    orders |= {_SHORTEST} if corpus.num_tokens < _SPARSE else set()
+    found = []
+    for order in orders:
+        model: SequenceModel = build_model(Markov(order=order), num_symbols, boundary)
+        assert isinstance(model, ClosedForm)
+        model.fit_closed_form(corpus)
+        found.append(mean_nats(model, valid, limit=limit))
+    return min(found)
 
 
 def beside_counting(history: History, counted: float) -> str | None:
@@ -70,11 +78,19 @@ def beside_counting(history: History, counted: float) -> str | None:
         f"in this time counting does better: a markov model needs {counted / bits:.3f} bits per "
         f"validation symbol, this one {own / bits:.3f}"
     )
+    if history.best_step < _OVERFITTED * history.steps_done:
+        return (
+            f"{start}; it overfits, since its validation loss rises from step "
+            f"{history.best_step:,} of {history.steps_done:,} on: more text or --dropout would "
+            "help it, and more time would not"
+        )
     crossing = crossing_seconds(history, counted)
     if crossing is None:
-        return f"{start}; its curve does not tell what budget would turn it"
+        return f"{start}; its learning curve does not tell what budget it would need to catch up"
     low, high = (f"{seconds / 60:.2g}" for seconds in crossing)
-    return f"{start}; by its curve {low} to {high} minutes would turn it"
+    return (
+        f"{start}; by its learning curve it would catch up with a budget of {low} to {high} minutes"
+    )
 
 
 def crossing_seconds(history: History, nats: float) -> tuple[float, float] | None:

@@ -98,6 +98,7 @@ class Timing:
         until: when the last step is to end.
         measure_at: the step at which the pace is measured next.
         late: when the present stretch is over, whatever its step.
+        epoch: the number of steps of a pass over the training data.
         step_seconds: the seconds of a step, as measured last.
     """
 
@@ -105,6 +106,7 @@ class Timing:
     until: float
     measure_at: int = 0
     late: float = math.inf
+    epoch: int = 0
     step_seconds: float = math.nan
 
     def fraction(self, now: float) -> float:
@@ -136,6 +138,8 @@ def measured_again(plan: Plan, step: int, now: float, step_seconds: float, look:
     if steps_left <= END * step:
         return replace(plan, steps=step)
     stretch = math.ceil(steps_left / looks)
+    if timing.epoch:  # after 1, 2, 4 .. passes: a little text is overfitted in a twentieth
+        stretch = min(stretch, max(step, timing.epoch))
     before = [earlier for earlier in plan.pace if earlier.step < step]
     planned = stretch * step_seconds + (0.0 if plan.is_regular else look)
     return replace(
@@ -195,7 +199,7 @@ class Planner:
         scoring = min(SCORING_FRACTION * seconds, after.symbols * symbol_seconds)
         saving = min(SAVING, 0.01 * seconds) + after.seconds
         now = self.ranks.longest(clock() - began)
-        timing = Timing(now, seconds - scoring - saving)
+        timing = Timing(now, seconds - scoring - saving, epoch=self.source.steps_per_epoch)
         most = self.options.evaluate_symbols or self._affordable(seconds, symbol_seconds)
         every = self.options.evaluate_every
         plan = Plan(1, every or 1, most, (), every is not None, timing)

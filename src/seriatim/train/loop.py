@@ -207,6 +207,8 @@ def _prepared(
             callbacks.remark(warning)
     if callbacks.estimate is not None:
         cost = estimate(trials.trainer(options), plan.steps)
+        if plan.timing is not None:  # measured over many steps, and by which they were counted
+            cost = replace(cost, seconds=plan.steps * plan.timing.step_seconds)
         call(callbacks.estimate, "before the first step", cost)
     return options, plan
 
