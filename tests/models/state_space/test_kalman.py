@@ -18,7 +18,7 @@ from seriatim.models.state_space.kalman import (
     stationary_covariance,
 )
 from seriatim.models.state_space.likelihood import diffuse_log_likelihoods
-from seriatim.models.state_space.structures import structure
+from seriatim.models.state_space.structures import Structure, structure
 
 M, D, T = 3, 2, 7
 
@@ -167,14 +167,12 @@ def gappy(rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
-def test_the_fast_likelihood_is_the_filters(name: str) -> None:
-    rng = np.random.default_rng(0)
-    y, form = gappy(rng, 6, 120), structure(**STRUCTURES[name])
-    variances = rng.uniform(0.05, 1, (6, len(form.noisy)))
-    noise = rng.uniform(0.1, 2, 6)
-    m = form.num_states
-    Q = torch.zeros(6, m, m, dtype=torch.float64)
+def filtered(
+    form: Structure, variances: np.ndarray, noise: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """The log-likelihoods by the filter as it is written in books."""
+    N, m = len(y), form.num_states
+    Q = torch.zeros(N, m, m, dtype=torch.float64)
     Q[:, form.noisy, form.noisy] = torch.from_numpy(variances)
     system = System(
         torch.from_numpy(form.transition),
@@ -182,11 +180,47 @@ def test_the_fast_likelihood_is_the_filters(name: str) -> None:
         Q,
         torch.from_numpy(noise)[:, None, None],
     )
-    zero = torch.zeros(6, m, m, dtype=torch.float64)
-    first = Belief(zero[:, 0], zero, torch.eye(m, dtype=torch.float64).expand(6, m, m))
+    zero = torch.zeros(N, m, m, dtype=torch.float64)
+    first = Belief(zero[:, 0], zero, torch.eye(m, dtype=torch.float64).expand(N, m, m))
     slow = kalman_filter(system, first, Values.of(torch.from_numpy(y)[..., None]))
+    return slow.log_likelihood.sum(1).numpy()
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_the_fast_likelihood_is_the_filters(name: str) -> None:
+    rng = np.random.default_rng(0)
+    y, form = gappy(rng, 6, 120), structure(**STRUCTURES[name])
+    variances = rng.uniform(0.05, 1, (6, len(form.noisy)))
+    noise = rng.uniform(0.1, 2, 6)
     fast = diffuse_log_likelihoods(form, variances, noise, y)
-    np.testing.assert_allclose(fast, slow.log_likelihood.sum(1).numpy(), rtol=1e-11)
+    np.testing.assert_allclose(fast, filtered(form, variances, noise, y), rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("length", [1, 3, 40])
+def test_the_fast_likelihood_of_short_series_and_of_variances_of_nearly_nothing(
+    name: str, length: int
+) -> None:
+    rng = np.random.default_rng(2)
+    form = structure(**STRUCTURES[name])
+    y = rng.normal(size=(4, length)).cumsum(1) + 100
+    y[3, length // 2 :] = np.nan
+    variances = np.exp(rng.uniform(-25, 0, (4, len(form.noisy))))
+    noise = rng.uniform(0.1, 2, 4)
+    fast = diffuse_log_likelihoods(form, variances, noise, y)
+    np.testing.assert_allclose(fast, filtered(form, variances, noise, y), rtol=1e-9)
+
+
+@pytest.mark.parametrize("gap", [298, 304])
+@pytest.mark.parametrize("end", [6, 350])
+def test_a_gap_after_the_covariances_have_settled_moves_them(gap: int, end: int) -> None:
+    rng = np.random.default_rng(0)
+    form = structure(slope=True, season_length=None)
+    y = rng.normal(size=(2, 400)).cumsum(1)
+    y[0, gap], y[1, end:] = np.nan, np.nan
+    variances, noise = np.array([[1.0, 1e-2], [1.0, 1.0]]), np.ones(2)
+    fast = diffuse_log_likelihoods(form, variances, noise, y)
+    np.testing.assert_allclose(fast, filtered(form, variances, noise, y), rtol=1e-12)
 
 
 @pytest.mark.slow
