@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seriatim.cli import main
+from seriatim.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -97,3 +97,12 @@ def test_an_example_runs(
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip(), "an example says something"
+
+
+def test_every_command_and_every_page_can_be_found() -> None:
+    commands = (ROOT / "docs/guide/command-line.md").read_text()
+    assert [name for name in COMMANDS if not re.search(rf"`{name}[ `]", commands)] == []
+    readme, site = (ROOT / "README.md").read_text(), (ROOT / "mkdocs.yml").read_text()
+    pages = [p for p in PAGES if p.parent.name in ("guide", "coming-from")]
+    names = [p.relative_to(ROOT).as_posix() for p in pages]
+    assert [name for name in names if name not in readme or name not in site] == []

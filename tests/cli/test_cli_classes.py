@@ -75,7 +75,7 @@ def test_mistakes_are_refused_in_a_sentence(
         ("--classes", str(tmp_path / "syntax.py")): "syntax.py: line 2: SyntaxError: '(' was never",
         ("--classes", str(tmp_path / "zero.py")): "zero.py: line 2, in f: ZeroDivisionError",
         ("--classes", str(tmp_path / "empty.py")): "defines neither a subclass of",
-        ("--classes", text): "is no file of Python",
+        ("--classes", text): "is not a Python file",
     }.items():
         assert main([*fit, *arguments]) == 2
         assert sentence in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_without_unk_unknown_words_have_the_probability_of_kenlm(tmp_path: Path)
         ),
         ("ngram 2=4", "ngram 2=3", "promises 3 n-grams of order 2 and line 18 is one more"),
         ("-0.7\tcat the", "-0.7\tthe cat", "the 2-gram 'the cat' is listed twice"),
-        ("-0.7\tcat the", "-0.7\tcat dog", "has the word 'dog', which is no unigram"),
+        ("-0.7\tcat the", "-0.7\tcat dog", "has the word 'dog', which is not a unigram"),
         ("-0.7\tcat the", "0.7\tcat the", "above 0, which is no probability"),
         ("-0.7\tcat the", "nan\tcat the", "expected a log10 probability, 2 words"),
         ("-0.7\tcat the", "much\tcat the", "expected a log10 probability, 2 words"),

@@ -110,6 +110,6 @@ def test_what_cannot_be_imported_is_refused_with_a_sentence() -> None:
     assert "is there twice" in refusal(NETS["gru"](), ["a", "a", "b", "c", "d", "\n"])
     assert "give boundary" in refusal(NETS["gru"](), list("abcdef"))
     assert "none of the 6 symbols" in refusal(NETS["gru"](), CHARACTERS, boundary="x")
-    assert "head='layers.weight_ih_l0' is no weight of shape" in refusal(
+    assert "head='layers.weight_ih_l0' is not a weight of shape" in refusal(
         NETS["gru"](), CHARACTERS, head="layers.weight_ih_l0"
     )

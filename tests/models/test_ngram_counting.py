@@ -360,5 +360,5 @@ def test_amounts_of_memory_are_parsed(text: str | int, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["much", "", "-2GB", "0", "2 apples"])
 def test_text_that_is_no_amount_of_memory_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no amount"):
+    with pytest.raises(ConfigError, match="is not an amount of memory"):
         parse_memory(text)

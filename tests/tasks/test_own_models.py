@@ -141,7 +141,7 @@ def test_mistakes_in_a_family_are_named() -> None:
         st.build_model(returns(torch.nn.Linear), 5, 1)
     with pytest.raises(ContractError, match="of 9 symbols with boundary 1, and was asked for 5"):
         st.build_model(returns(lambda v, b: FadingAverage(9, 1)), 5, 1)
-    with pytest.raises(ConfigError, match="is no configuration of a model"):
+    with pytest.raises(ConfigError, match="is not the configuration of a model"):
         st.build_model("lstm", 5, 1)  # type: ignore[arg-type]
 
 

@@ -1,9 +1,9 @@
 """The command line: `seriatim COMMAND`. A command is imported when it is called.
 
 Results go to stdout, for people or with --json for programs; progress and errors to stderr.
-Exit codes: 0 done; 1 an internal error, or training that improved nothing; 2 the command or an
-option; 3 the data; 4 the model folder; 5 the output path; 6 training; 7 a broken law; 8 an extra
-that is not installed; 130 interrupted.
+Exit codes: 0 done; 1 an internal error, or training that improved nothing; 2 the command, an
+option, or the code of --classes; 3 the data; 4 the model folder; 5 the output path; 6 training; 7 a
+broken law; 8 an extra that is not installed; 130 interrupted.
 """
 
 import atexit
@@ -12,7 +12,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 # Of numpy's BLAS, before numpy is imported: its threads and torch's would wait for one another, and
 # a product with one row is read by one thread as fast (see `core.products`).
@@ -150,9 +153,8 @@ def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
 
 def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:
     """Run a command in this process; `say` prints an error and returns the exit code."""
-    from cyclopts import App, CycloptsError
+    from cyclopts import CycloptsError
 
-    from seriatim._version import __version__
     from seriatim.cli import classes, help, messages
     from seriatim.cli.output import replace_unencodable
     from seriatim.cli.verify import VerifyRequest, verify_fit
@@ -163,18 +165,7 @@ def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> in
     def refuse(message: str, code: int) -> int:
         return say(messages.clean_values(message, arguments), code)
 
-    app = App(
-        name="seriatim",
-        help="Every classic sequence model, from the Markov chain to the Transformer.",
-        version=__version__,
-        exit_on_error=False,
-        print_error=False,
-        suppress_keyboard_interrupt=False,
-        help_format="plaintext",
-        result_action="return_value",
-    )
-    for name, (place, summary) in COMMANDS.items():
-        app.command(place, name=name, help=summary)
+    app = _parser()
     try:
         try:
             rest = classes.take_classes(arguments)
@@ -202,19 +193,36 @@ def _run_command(arguments: Sequence[str], say: Callable[[str, int], int]) -> in
         if isinstance(error.__context__, BrokenPipeError):
             return _end_silently()
         raise
-    except OSError as error:
+    except Exception as error:
         if (fault := classes.own_fault(error)) is not None:
             return say(fault, 2)
-        if error.strerror is None:
-            raise
-        return refuse(_system_error(error), 5)
-    except MemoryError:
-        return say(_out_of_memory(arguments[0]), 1)
-    except Exception as error:
-        if (fault := classes.own_fault(error)) is None:
-            raise
-        return say(fault, 2)
+        if isinstance(error, MemoryError):
+            return say(_out_of_memory(arguments[0]), 1)
+        if isinstance(error, OSError) and error.strerror is not None:
+            return refuse(_system_error(error), 5)
+        raise
     return 0
+
+
+def _parser() -> "App":
+    """The parser of all commands, whose functions are imported when they are asked for."""
+    from cyclopts import App
+
+    from seriatim._version import __version__
+
+    app = App(
+        name="seriatim",
+        help="Every classic sequence model, from the Markov chain to the Transformer.",
+        version=__version__,
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name, (place, summary) in COMMANDS.items():
+        app.command(place, name=name, help=summary)
+    return app
 
 
 def _system_error(error: OSError) -> str:

@@ -79,7 +79,7 @@ def _execute(path: Path) -> ModuleType:
     name = f"seriatim_classes_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{OPTION} {path} is no file of Python: give one that ends in .py")
+        raise ConfigError(f"{OPTION} {path} is not a Python file: give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their annotations up there
     folder = str(path.resolve().parent)

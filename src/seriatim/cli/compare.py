@@ -279,7 +279,7 @@ def parse_specs(
             continue
         if head not in known:
             if any(word in known for word in head.split()):
-                raise ConfigError(f"{head!r} is no family: {_SYNTAX}")
+                raise ConfigError(f"{head!r} is not a family: {_SYNTAX}")
             raise ConfigError(unknown_model(head, element))
         specs.append(_ModelSpec(head, {}, head))
         if rest:

@@ -136,7 +136,7 @@ def _prompts(
     """The prompts in groups: of a file, or those of the command line."""
     if path is None:
         if reading is not None and reading != ReadingOptions():
-            raise ConfigError("columns are those of a file: give --prompts too")
+            raise ConfigError("columns belong to a file: give --prompts too")
         if not any(" " in text for text in texts):
             print(
                 f"note: {len(texts)} prompts, one for each word; put a text of several words in "

@@ -44,7 +44,7 @@ def given_text(
     is_events = lm.reads_events
     if file is None:
         if reading != ReadingOptions():
-            raise ConfigError("columns are those of a file: give --file too")
+            raise ConfigError("columns belong to a file: give --file too")
         return parse_events(text or "") if is_events else text or ""
     if text is not None:
         raise ConfigError("a text and --file were given: give one of them")

@@ -202,7 +202,7 @@ def _line_forms(part: DataPart, profile: DataProfile) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"{unit.capitalize()} {number:,} has {length:,} characters.",
-                "It is trained in pieces of --length; check that it is no mistake.",
+                "It is trained in pieces of --length; check that this is intended.",
             )
 
 

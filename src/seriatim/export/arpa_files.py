@@ -358,7 +358,7 @@ class _Reader:
             at = ids.index(None)
             self.fail(
                 f"line {number + at} ({_quoted(entries[at])}) has the word {_quoted(column[at])}, "
-                "which is no unigram"
+                "which is not a unigram"
             )
         return np.array(ids, dtype=np.int64)
 

@@ -149,7 +149,8 @@ def _pick(
     if given is not None:
         if given not in weights or tuple(weights[given].shape) != shape:
             raise ConfigError(
-                f"{what}={given!r} is no weight of shape {shape}: choose of {', '.join(weights)}"
+                f"{what}={given!r} is not a weight of shape {shape}: choose from "
+                f"{', '.join(weights)}"
             )
         return given
     fitting = [name for name, weight in weights.items() if tuple(weight.shape) == shape]

@@ -154,7 +154,8 @@ def _built_by_itself(config: ModelConfig, num_symbols: int, boundary: int) -> Se
     owner = f"{type(config).__name__}.build"
     if not isinstance(config, ModelConfig):
         raise ConfigError(
-            f"{config!r:.60} is no configuration of a model: give a ModelConfig, such as LSTM()"
+            f"{config!r:.60} is not the configuration of a model: give a ModelConfig, such as "
+            "LSTM()"
         )
     try:
         model = config.build(num_symbols, boundary)

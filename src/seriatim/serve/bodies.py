@@ -62,13 +62,13 @@ def read_json(body: bytes) -> dict[str, Any]:
     except ValueError:
         raise bad("the body is not JSON") from None
     if not isinstance(value, dict):
-        raise bad("the body is no JSON object")
+        raise bad("the body is not a JSON object")
     _check_texts(value)
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise bad("NaN and Infinity are no JSON: give a number")
+    raise bad("NaN and Infinity are not JSON: give a number")
 
 
 def _finite_float(digits: str) -> float:
@@ -90,7 +90,7 @@ def _check_texts(value: Any, depth: int = 0) -> None:
         raise bad(f"the body is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            raise bad("a text holds half of a surrogate pair, which is no character")
+            raise bad("a text holds half of a surrogate pair, which is not a character")
     elif isinstance(value, dict):
         for key, one in value.items():
             _check_texts(key, depth + 1)

@@ -141,7 +141,7 @@ class Guard:
     def _check_body(self, headers: dict[str, str]) -> None:
         length = headers.get("content-length", "0")
         if not length.isdecimal():
-            raise bad("the header content-length is no number")
+            raise bad("the header content-length is not a number")
         if len(length) > 15 or int(length) > self._limits.max_body:
             raise RefusalError(413, f"the body has more than {self._limits.max_body:,} bytes")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()

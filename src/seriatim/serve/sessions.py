@@ -182,7 +182,7 @@ def _decoded(state: str) -> bytes:
     try:
         return base64.b64decode(state, validate=True)
     except (binascii.Error, ValueError):
-        raise bad("state is not what save returned: it is no base64", "state") from None
+        raise bad("state is not what save returned: it is not base64", "state") from None
 
 
 def _pushed(

@@ -315,7 +315,7 @@ def read_header(path: Path) -> FolderHeader:
     content = records.read_json(path / _CONFIG)
     version = content.get("format")
     if type(version) is not int or "files" not in content:
-        raise ModelError(f"{path / _CONFIG} is no configuration of a seriatim model")
+        raise ModelError(f"{path / _CONFIG} is not the configuration of a seriatim model")
     if version > FORMAT:
         raise ModelError(
             f"{path} has format {version} (written by seriatim {content.get('seriatim')}) and this "

@@ -176,7 +176,7 @@ def join_surprisals(tables: Mapping[str, SurprisalTable]) -> JoinedTable:
     kinds = {table.by for table in tables.values()}
     if len(kinds) != 1:
         raise ConfigError(
-            "tables are joined if all are of words, or all of symbols: ask every model for the same"
+            "some tables are by word and some by symbol: ask every model for the same (`by`)"
         )
     rows = [{row.place: row for row in table} for table in tables.values()]
     first = {row.place: row for table in reversed([*tables.values()]) for row in table}

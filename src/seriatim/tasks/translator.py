@@ -138,7 +138,7 @@ class Translator(Task[PairData, Pairs, PairCorpus, PairFacts, Score]):
         """
         super().__init__(device)
         if joint and source_symbols is not None:
-            raise ConfigError("joint symbols are those of both sides: leave out source_symbols")
+            raise ConfigError("joint means one vocabulary for both sides: leave out source_symbols")
         self.config = configured(model) if isinstance(model, str) else model
         self.is_joint = joint
         self.length_rule = LengthRule()

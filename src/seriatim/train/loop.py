@@ -113,7 +113,7 @@ def train(
     needs = {"patience": options.patience is not None, "plateau": options.schedule == "plateau"}
     for name, is_needed in needs.items():
         if is_needed and valid is None:
-            raise ConfigError(f"{name} listens to validation, and there is no validation corpus")
+            raise ConfigError(f"{name} needs a validation corpus, and there is none")
     ranks = current()
     check_enough(source.num_targets, ranks)
     about = _about(model, source, options, checkpoints)

@@ -346,7 +346,7 @@ class TrainingRun:
             rest = shards.keep(self.context.folder, instant, self.ranks)
             if rest is None:
                 self._report_note(
-                    "a checkpoint could not be written; training goes on: free some space"
+                    "a checkpoint could not be written; training continues: free some space"
                 )
                 return
             instant = rest
@@ -420,7 +420,7 @@ class TrainingRun:
             )
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise ModelError(f"the checkpoint is of another model: {reason}") from None
+            raise ModelError(f"the checkpoint belongs to another model: {reason}") from None
         carry = snapshot.tensors_to_tree(snapshot.select_prefix(saved.tensors, "carry"))
         moments = snapshot.select_prefix(saved.tensors, "moments")
         average = snapshot.select_prefix(saved.tensors, "average")

@@ -137,7 +137,7 @@ class Vocabulary(ABC):
         """The ids of a text (T,), without boundaries; a list is already cut into symbols.
 
         Raises:
-            SymbolError: if the text holds half of a surrogate pair, which is no character.
+            SymbolError: if the text holds half of a surrogate pair, which is not a character.
             ConfigError: if a list is given and the symbols are not words.
         """
         if not isinstance(text, str):

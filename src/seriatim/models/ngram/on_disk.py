@@ -74,7 +74,9 @@ def parse_memory(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", str(text), re.IGNORECASE)
     if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"memory {text!r} is no amount: give one such as 500MB or 2GB")
+        raise ConfigError(
+            f"memory {text!r} is not an amount of memory: give one such as 500MB or 2GB"
+        )
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -252,7 +252,9 @@ def restore(record: Json, classes: Iterable[type] = ()) -> ModelConfig:
     what = f"this model is of the family {saved.family}, your class {saved.own_class}"
     config = find_class(saved.own_class, classes, what, saved.file)
     if not issubclass(config, ModelConfig):
-        raise ConfigError(f"{saved.own_class} is no ModelConfig, and this model's options need one")
+        raise ConfigError(
+            f"{saved.own_class} is not a ModelConfig, and this model's options need one"
+        )
     return _checked(config, saved.family, options)
 
 
