@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seriatim.data.corpus import build_corpus
+from seriatim.data import word_corpus
+from seriatim.data.corpus import build_corpus, corpus_fingerprint
 from seriatim.data.sources import open_source
 from seriatim.data.splits import split_source
 from seriatim.data.vocab import word_index as words_module
 from seriatim.data.vocab.fit import fit_vocabulary
 from seriatim.data.vocab.word_index import WordIndex, cut_ahead, cut_words, split_words
 from seriatim.data.word_corpus import begin_reading_words, can_read_words, read_words
-from seriatim.errors import DataError
+from seriatim.errors import DataError, DecodingError
 
 ODD = [
     "",
@@ -108,19 +109,31 @@ def test_parts_of_a_split_are_read_as_well(tmp_path: Path) -> None:
     )
 
 
-def test_words_that_are_begun_ahead_are_the_same_and_so_are_errors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_words_that_are_begun_ahead_are_the_same_and_so_are_errors(
+    is_apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_apart:  # read by another process
+        monkeypatch.setattr(word_corpus, "_LARGE", 0)
+        monkeypatch.setattr(word_corpus, "_read", None)
     path = tmp_path / "text.txt"
     path.write_text("a b a\nc\n")
     source = open_source(path, sequences="line")
     begin_reading_words(source)
     symbols, corpus = read_words(source)
+    assert corpus.fingerprint == corpus_fingerprint(source, symbols)
     path.write_text("other words\n")  # the result was that of the thread, and is given once
-    assert read_words(open_source(path, sequences="line"))[0].num_symbols == 4
+    if not is_apart:
+        assert read_words(open_source(path, sequences="line"))[0].num_symbols == 4
     assert symbols.num_symbols == 5
     np.testing.assert_array_equal(corpus.tokens, [2, 3, 2, 4])
     begin_reading_words(source, min_count=9)
     with pytest.raises(DataError, match="lower min_count"):
         read_words(source, min_count=9)
+    path.write_bytes(b"\xff a")
+    begin_reading_words(source)
+    with pytest.raises(DecodingError, match="byte"):
+        read_words(source)
 
 
 def test_tables_and_lists_are_read_without_the_word_index(tmp_path: Path) -> None:

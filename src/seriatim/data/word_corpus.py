@@ -8,14 +8,19 @@ streams; other sources take the two separate steps.
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seriatim.core.apart import ask
+from seriatim.core.records import Json
 from seriatim.data.corpus import (
     Corpus,
     CorpusStatistics,
+    Tokens,
     corpus_fingerprint,
     describe_loss,
     token_dtype,
@@ -23,11 +28,13 @@ from seriatim.data.corpus import (
 from seriatim.data.files import read_blocks, split_pieces
 from seriatim.data.sources import FileSource, Source
 from seriatim.data.splits import SequencePart, StreamPart
+from seriatim.data.tables import Columns
 from seriatim.data.vocab.fit import check_any, check_limits
 from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, check_characters, join_texts
 from seriatim.data.vocab.word import WordVocabulary
 from seriatim.data.vocab.word_index import Ids, Ints, WordIndex, WordSpans, by_frequency, cut_ahead
 
+_LARGE = 1 << 23  # bytes of text
 _BEGUN: "dict[tuple[Source, int, int | None], Future[tuple[WordVocabulary, Corpus]]]" = {}
 
 
@@ -72,7 +79,8 @@ def begin_reading_words(
 
     def read() -> None:
         try:
-            begun.set_result(_read(source, min_count, max_symbols))
+            result = _read_apart(source, min_count, max_symbols)
+            begun.set_result(result or _read(source, min_count, max_symbols))
         except BaseException as error:  # raised where the result is wanted
             begun.set_exception(error)
 
@@ -80,8 +88,65 @@ def begin_reading_words(
     threading.Thread(target=read, daemon=True).start()
 
 
+def _read_apart(
+    source: Source, min_count: int, max_symbols: int | None
+) -> tuple[WordVocabulary, Corpus] | None:
+    """`_read` in another process, while this one imports torch; None if there can be none, or the
+    text is too small for it to pay."""
+    if not isinstance(source, FileSource) or source.columns != Columns():
+        return None
+    if sum(path.stat().st_size for path in source.paths if path.exists()) < _LARGE:
+        return None
+    threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
+    options = {
+        "paths": [str(path) for path in source.paths],
+        "sequences": source.sequences,
+        "encoding": source.encoding,
+        "skip_empty": source.skip_empty,
+        "min_count": min_count,
+        "max_symbols": max_symbols,
+    }
+    answer = ask(f"{__name__}:read_job", options, keep=True)
+    if answer is None:
+        return None
+    facts, (text, tokens, offsets) = answer
+    vocabulary = WordVocabulary(text.tobytes().decode().split(" "), is_document=False)
+    statistics = CorpusStatistics(**facts["statistics"])
+    fingerprint = corpus_fingerprint(source, vocabulary)
+    is_stream = source.sequences == "stream"
+    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
+
+
+def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArray[Any]]]:
+    """What `_read_apart` asks for: files, to the words in one text, the tokens and the offsets."""
+    paths = tuple(Path(path) for path in facts["paths"])
+    source = FileSource(
+        paths,
+        ("text",) * len(paths),
+        facts["sequences"],
+        encoding=facts["encoding"],
+        skip_empty=facts["skip_empty"],
+    )
+    vocabulary, tokens, offsets, statistics = _read_arrays(
+        source, facts["min_count"], facts["max_symbols"]
+    )
+    words = vocabulary.texts(np.arange(2, vocabulary.num_symbols))
+    text = np.frombuffer(" ".join(words).encode(), np.uint8)
+    return {"statistics": asdict(statistics)}, [text, tokens, offsets]
+
+
 def _read(source: Source, min_count: int, max_symbols: int | None) -> tuple[WordVocabulary, Corpus]:
     threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
+    vocabulary, tokens, offsets, statistics = _read_arrays(source, min_count, max_symbols)
+    is_stream = source.sequences == "stream"
+    fingerprint = corpus_fingerprint(source, vocabulary)
+    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
+
+
+def _read_arrays(
+    source: Source, min_count: int, max_symbols: int | None
+) -> tuple[WordVocabulary, Tokens, NDArray[np.int64], CorpusStatistics]:
+    """The vocabulary, the tokens, the offsets and the statistics."""
     counter = _WordCounter()
     for text in cut_ahead(_texts(source)):
         counter.add(text)
@@ -96,8 +161,7 @@ def _read(source: Source, min_count: int, max_symbols: int | None) -> tuple[Word
         tokens = np.insert(tokens, ends, dtype.type(vocabulary.boundary))
         ends = np.array([len(tokens)])
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    fingerprint = corpus_fingerprint(source, vocabulary)
-    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
+    return vocabulary, tokens, offsets, statistics
 
 
 def _texts(source: Source) -> Iterator[str]:

@@ -4,6 +4,7 @@ It binds a configuration to data; it holds no logic of its own and never asks wh
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -57,7 +58,7 @@ from seriatim.tasks.scoring import score_of
 from seriatim.tasks.sequence_surprisal import (
     COLUMNS,
 )
-from seriatim.tasks.speller import fit_speller, speller, spelling_model
+from seriatim.tasks.speller import begin_speller, speller, spelling_model
 from seriatim.tasks.surprisal_judge import Data, SurprisalJudge
 from seriatim.tasks.text import language_facts, language_rows, score_lines
 from seriatim.tasks.text_stream import (
@@ -134,6 +135,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         self.vocabulary = symbols if isinstance(symbols, Vocabulary) else None
         self._preset: str | None = None
         self._speller: SequenceModel | None = None
+        self._begun: Future[SequenceModel | None] | None = None  # the speller, meanwhile
         self._spec = symbols if isinstance(symbols, str) else symbols.kind
         self._cut = (min_count, max_symbols)
         self._may_resize = isinstance(model, str)
@@ -224,7 +226,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
         )
         if self._speller is None:
             texts = parts["train"].texts()
-            self._speller = fit_speller(texts, corpora["train"], self.vocabulary)
+            self._begun = begin_speller(texts, corpora["train"], self.vocabulary)
         return corpora
 
     def _build(self, seed: int, corpus: Corpus | None) -> SequenceModel:
@@ -266,6 +268,7 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
 
         (model, symbols), train, valid = self._fitted(), corpora["train"], corpora.get("valid")
         if not isinstance(model, ClosedForm):
+            self._end_speller()
             batches = batches_of(model, train, job.options)
             held_out = validation_pass(model, valid, job.options)
             counting = counting_seconds(train, job.options.minutes) if job.is_new else 0.0
@@ -274,7 +277,13 @@ class LanguageModel(SurprisalJudge, Task[Data, Source, Corpus, CorpusFacts, Scor
             return with_counting(history, train, held_out if counting else None, symbols)
         job.check_closed_form(self.config.family)
         job.callbacks.log(f"fitting the {self.config.family} model")
-        return model.fit_closed_form(train, job.callbacks.count)
+        facts = model.fit_closed_form(train, job.callbacks.count)
+        self._end_speller()
+        return facts
+
+    def _end_speller(self) -> None:
+        if self._begun is not None:
+            self._speller, self._begun = self._begun.result(), None
 
     def _score_part(
         self,

@@ -11,6 +11,7 @@ bytes; names no family but that of the counted default.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -57,6 +58,16 @@ def fit_speller(
         counts[[vocabulary.unknown, vocabulary.boundary]] = 0
         rare.update(vocabulary.texts(np.flatnonzero(counts == 1)))
     return spelling_model(rare)
+
+
+def begin_speller(
+    texts: Iterable[Text], corpus: Corpus, vocabulary: Vocabulary
+) -> Future[SequenceModel | None]:
+    """`fit_speller` in a thread, while the model itself is counted in another process."""
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(fit_speller, texts, corpus, vocabulary)
+    thread.shutdown(wait=False)
+    return begun
 
 
 def spelling_model(words: Iterable[str]) -> SequenceModel:

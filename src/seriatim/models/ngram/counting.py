@@ -144,20 +144,18 @@ def count_block(
     starts, keys = [0, num_symbols], []
     first, num_first = [], []
     offsets = [0] * len(parts)  # of the ids of the order below, by partition
-    for m in range(2, order + 1):
-        partitions = [part.pop(0) for part in parts]
-        for part, offset in zip(partitions, offsets, strict=True):
-            part.key += offset << bits
-        sizes = [len(part.key) for part in partitions]
-        *offsets, end = np.cumsum([starts[-1], *sizes]).tolist()
+    for _ in range(2, order + 1):
+        end = starts[-1]
+        for i, orders in enumerate(parts):
+            part = orders.pop(0)
+            part.key += offsets[i] << bits
+            offsets[i] = end
+            end += len(part.key)
+            keys.append(part.key)
+            counts.append(part.count)
+            first.append(part.first + offsets[i])
+            num_first.append(part.num_first)
         starts.append(end)
-        keys += [part.key for part in partitions]
-        counts += [part.count for part in partitions]
-        for part, offset in zip(partitions, offsets, strict=True):
-            if part.first is not None and m < order:
-                ranks = np.flatnonzero(part.first)
-                first.append(ranks + offset)
-                num_first.append(part.first[ranks])
     if starts[-1] > MOST_NGRAMS:
         raise DataError(f"the corpus has more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
     key = _concatenated_and_freed(keys, np.int64)
@@ -188,7 +186,7 @@ def find_suffixes(starts: Ints, key: Ints, threads: Executor | None = None) -> I
             continue
         below = key[int(starts[m - 2]) - num_symbols : low]
         base = int(starts[m - 3]) << bits  # smaller keys take fewer bits
-        index = index_keys(below - base, int(starts[m - 2] - starts[m - 3]).bit_length() + bits)
+        index = index_keys(below, int(starts[m - 2] - starts[m - 3]).bit_length() + bits, base)
 
         def fill(
             begin: int, index: KeyIndex = index, base: int = base, m: int = m, high: int = high

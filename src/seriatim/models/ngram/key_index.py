@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from seriatim.models.ngram.arrays import Ints
+from seriatim.models.ngram.arrays import CHUNK, Ints
 
 _MIX = np.int64(-7046029254386353131)  # 2^64 over the golden ratio, odd
 
@@ -77,8 +77,11 @@ class KeyIndex:
             slot += 1
 
 
-def index_keys(key: Ints, key_bits: int) -> KeyIndex:
-    """The index of distinct keys below 2^K, built by one sort and no loop over keys.
+def index_keys(key: Ints, key_bits: int, base: int = 0) -> KeyIndex:
+    """The index of distinct keys, from `base` to below base + 2^K, less `base`.
+
+    Built by one sort and no loop over keys; arrays are passed over in pieces that stay in the
+    caches, which spares the memory of temporary ones.
 
     In the order of y, a key takes the first free slot from its home slot onwards:
     slot_i = max(home_i, slot_{i-1} + 1), which is i + the running maximum of home_i - i.
@@ -88,33 +91,52 @@ def index_keys(key: Ints, key_bits: int) -> KeyIndex:
     slot_bits = min(key_bits, max(1, (len(key) * 3 // 2).bit_length()))
     per_slot = key_bits - slot_bits
     spare = max(0, key_bits + rank_bits - 63)  # high bits that do not fit beside a rank
-    parts, last, end = [], -1, 0
-    for high, packed in _sorted_parts(_mixed(key, key_bits), key_bits, rank_bits, spare):
-        slot = packed >> (per_slot + rank_bits)
-        slot += high << (slot_bits - spare) if slot_bits >= spare else high >> (spare - slot_bits)
-        own = np.arange(end, end + len(slot))
-        slot -= own
-        np.maximum.accumulate(slot, out=slot)
-        np.maximum(slot, last + 1 - end, out=slot)
-        slot += own
-        last, end = int(slot[-1]), end + len(slot)
-        packed |= np.int64(-(high & 1) << 63)
-        parts.append((slot, packed))
-    slots = np.arange(1, max(1 << slot_bits, last + 1) + 2)
-    slots <<= per_slot + rank_bits
-    slots |= (1 << rank_bits) - 1
-    while parts:
-        slot, packed = parts.pop()
-        slots[slot] = packed
+    y = np.empty(len(key), dtype=np.int64)
+    for begin in range(0, len(y), CHUNK):
+        y[begin : begin + CHUNK] = _mixed(key[begin : begin + CHUNK] - base, key_bits)
+    size = (1 << slot_bits) + min(len(key), CHUNK) + 2
+    slots = _free_slots(0, size, per_slot + rank_bits, rank_bits)
+    last, end = -1, 0
+    for high, packed in _sorted_parts(y, key_bits, rank_bits, spare):
+        for begin in range(0, len(packed), CHUNK):  # in the caches
+            part = packed[begin : begin + CHUNK]
+            slot = part >> (per_slot + rank_bits)
+            slot += (
+                high << (slot_bits - spare) if slot_bits >= spare else high >> (spare - slot_bits)
+            )
+            own = np.arange(end, end + len(slot))
+            slot -= own
+            np.maximum.accumulate(slot, out=slot)
+            np.maximum(slot, last + 1 - end, out=slot)
+            slot += own
+            last, end = int(slot[-1]), end + len(slot)
+            if last + 2 > len(slots):
+                more = _free_slots(len(slots), last + CHUNK, per_slot + rank_bits, rank_bits)
+                slots = np.concatenate([slots, more])
+            part |= np.int64(-(high & 1) << 63)
+            slots[slot] = part
     return KeyIndex(slots, key_bits, slot_bits, rank_bits)
+
+
+def _free_slots(first: int, end: int, home_bits: int, rank_bits: int) -> Ints:
+    """Slots first .. end - 1, free: each holds the largest value of its home."""
+    slots = np.empty(end - first, dtype=np.int64)
+    for begin in range(0, len(slots), CHUNK):
+        part = slots[begin : begin + CHUNK]
+        part[:] = np.arange(first + begin + 1, first + begin + 1 + len(part))
+        part <<= home_bits
+        part |= (1 << rank_bits) - 1
+    return slots
 
 
 def _sorted_parts(y: Ints, key_bits: int, rank_bits: int, spare: int) -> Iterator[tuple[int, Ints]]:
     """The numbers y with their ranks in the lowest bits, sorted, in parts of equal `spare` high
     bits, which are left out; y is changed. Yields the high bits and the numbers."""
     if spare == 0:
-        y <<= rank_bits
-        y |= np.arange(len(y))
+        for begin in range(0, len(y), CHUNK):
+            part = y[begin : begin + CHUNK]
+            part <<= rank_bits
+            part |= np.arange(begin, begin + len(part))
         y.sort()
         yield 0, y
         return

@@ -62,12 +62,14 @@ class OrderCounts:
         key: the rank in the part of the first m - 1 symbols (for m = 2 the symbol itself),
             shifted left by the bits of a symbol, plus the last symbol.
         count: int32.
-        first: how often each begins a sequence; None: none does.
+        first: those that begin a sequence, rising; none of the highest order is listed.
+        num_first: how often each of these does.
     """
 
     key: Ints
     count: Int32s
-    first: Ints | None
+    first: Ints
+    num_first: Ints
 
 
 @dataclass
@@ -222,7 +224,7 @@ class PrefixDoubling:
 
     # ---- n-grams ---------------------------------------------------------------------------------
 
-    def _count_part(self, string: Ints, count: Ints, first: Ints | None) -> list[OrderCounts]:
+    def _count_part(self, string: Ints, count: Int32s, first: Int32s | None) -> list[OrderCounts]:
         """The n-grams of orders 2 .. n with which the distinct sorted strings of a part begin."""
         columns: list[npt.NDArray[Any]] = []
         for ranks, offset in reversed(self.others):
@@ -234,7 +236,7 @@ class PrefixDoubling:
         return list(reversed(list(self._orders(columns, count, first))))
 
     def _orders(
-        self, columns: list[npt.NDArray[Any]], count: Ints, first: Ints | None
+        self, columns: list[npt.NDArray[Any]], count: Int32s, first: Int32s | None
     ) -> Iterator[OrderCounts]:
         """The n-grams of a part's distinct sorted strings, order n first.
 
@@ -252,14 +254,15 @@ class PrefixDoubling:
                 key = prefix.take(nodes)
             key <<= self.symbol_bits
             key |= columns[m - 1].take(nodes)
-            yield OrderCounts(
-                key,
-                count.take(nodes).astype(np.int32),
-                None if first is None else first.take(nodes),
-            )
+            begins, times = np.zeros(0, np.int64), np.zeros(0, np.int32)
+            if first is not None and m < self.order:
+                times = first.take(nodes)
+                begins = np.flatnonzero(times)
+                times = times.take(begins)
+            yield OrderCounts(key, count.take(nodes), begins, times.astype(np.int64))
             heads = np.flatnonzero(common < m - 1)
-            count = np.add.reduceat(count, heads)
-            first = None if first is None else np.add.reduceat(first, heads)
+            count = np.add.reduceat(count, heads, dtype=np.int32)
+            first = None if first is None else np.add.reduceat(first, heads, dtype=np.int32)
             columns, common = [c.take(heads) for c in columns[: m - 1]], common.take(heads)
 
 
@@ -282,7 +285,7 @@ def _concatenated_and_freed(arrays: list[Ints]) -> Ints:
     return result
 
 
-def _grouped(packed: Ints, foreign: Ints) -> tuple[Ints, Ints, Ints | None]:
+def _grouped(packed: Ints, foreign: Ints) -> tuple[Ints, Int32s, Int32s | None]:
     """The distinct strings, how often each occurs, and how often it begins a sequence.
 
     Args:
@@ -291,13 +294,14 @@ def _grouped(packed: Ints, foreign: Ints) -> tuple[Ints, Ints, Ints | None]:
     """
     string = packed >> 1
     at = np.flatnonzero(is_group_start(string))
-    count, first = np.diff(at, append=len(string)), None
+    count: Int32s = np.diff(at, append=len(string)).astype(np.int32)
+    first: Int32s | None = None
     string = string.take(at)
     foreign = foreign[(foreign >= packed[0]) & (foreign <= packed[-1])]
     uncounted = np.searchsorted(string, foreign >> 1)
     np.subtract.at(count, uncounted, 1)
     if int(np.bitwise_or.reduce(packed)) & 1:
-        first = np.add.reduceat(packed & 1, at)
+        first = np.add.reduceat((packed & 1).astype(np.int32), at, dtype=np.int32)
         np.subtract.at(first, uncounted, foreign & 1)
     return string, count, first
 

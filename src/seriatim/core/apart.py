@@ -1,0 +1,235 @@
+"""Work on arrays of integers in a process of its own, beside this one.
+
+Three things make it faster there. It has its own interpreter, so it runs while this one imports
+torch. It keeps the memory that it frees for its next step, which is otherwise cleared by the system
+again and again. And on Zen 4 processors numpy sorts integers by AVX-512 instructions that are
+written in microcode (compressed stores to memory): 60 ns an element where its AVX2 kernel takes 11.
+Which kernel is used is decided when numpy is imported, and would change the last bits of logarithms
+too; so only integers are computed there, which are the same everywhere.
+
+A job is a function by name, `module:function`, from facts and arrays to facts and arrays. Arrays
+are passed in memory that both processes map (Linux alone has it; elsewhere there is no such
+process, and callers do the work themselves).
+
+    python -m seriatim.core.apart SOCKET
+
+Knows processes and arrays; no specific job.
+"""
+
+import atexit
+import contextlib
+import importlib
+import json
+import mmap
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from seriatim import errors
+from seriatim.core.records import Json
+
+Array: TypeAlias = npt.NDArray[Any]
+Work: TypeAlias = Callable[[Json, list[Array]], tuple[Json, list[Array]]]
+
+IS_POSSIBLE = hasattr(os, "memfd_create")
+_ALIGNMENT = 4096
+_IDLE_SECONDS = 30.0  # after which the process ends
+_KEPT: "list[_Helper]" = []
+_LOCK = threading.Lock()
+
+
+def ask(
+    job: str, facts: Json, arrays: Sequence[Array] = (), *, keep: bool = False
+) -> tuple[Json, list[Array]] | None:
+    """What a job makes of facts and arrays, in the other process; None if there can be none.
+
+    Args:
+        job: "module:function".
+        facts: JSON values.
+        arrays: one-dimensional arrays; they are copied.
+        keep: whether the process is to wait for the next job, at most some seconds.
+
+    Raises:
+        SeriatimError: whatever the job raises.
+    """
+    if not IS_POSSIBLE:
+        return None
+    for helper in (_take_kept(), None):
+        try:
+            helper = helper or _Helper()
+            answer, found = helper.ask({"job": job, "facts": facts}, list(arrays))
+        except (OSError, EOFError):  # it could not be started, was killed, or has waited too long
+            continue
+        if keep:
+            with _LOCK:
+                _KEPT.append(helper)
+        else:
+            helper.end()
+        if "error" in answer:
+            name, message = answer["error"]
+            raise getattr(errors, name)(message)
+        return answer["facts"], found
+    return None
+
+
+def sorts_slowly() -> bool:
+    """Whether numpy's AVX-512 sort is slow on this processor: a Zen 4 (AMD family 25)."""
+    with contextlib.suppress(OSError):
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        facts = {
+            name.strip(): value.split()
+            for name, _, value in (line.partition(":") for line in info.splitlines())
+        }
+        family = ["AuthenticAMD"], ["25"]
+        is_zen_4 = (facts.get("vendor_id"), facts.get("cpu family")) == family
+        return is_zen_4 and "avx512f" in facts.get("flags", [])
+    return False
+
+
+def _take_kept() -> "_Helper | None":
+    with _LOCK:
+        return _KEPT.pop() if _KEPT else None
+
+
+@atexit.register
+def _end_kept() -> None:
+    while helper := _take_kept():
+        helper.end()
+
+
+class _Helper:
+    """The other process, seen from this one."""
+
+    def __init__(self) -> None:
+        self._socket, other = socket.socketpair()
+        number = other.fileno()
+        command = [sys.executable, "-W", "ignore", "-m", "seriatim.core.apart", str(number)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[number],
+                env=_environment(),
+            )
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            other.close()
+
+    def ask(self, message: Json, arrays: list[Array]) -> tuple[Json, list[Array]]:
+        try:
+            _send(self._socket, message, arrays)
+            return _receive(self._socket)
+        except BaseException:  # an interruption too
+            self.end()
+            raise
+
+    def end(self) -> None:
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    changes = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        # Large arrays are given back at once; small ones are kept, and their pages used again.
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 22),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+        "MALLOC_ARENA_MAX": "1",
+    }
+    if sorts_slowly():
+        names: Sequence[str] = np._core._multiarray_umath.__cpu_dispatch__  # type: ignore[attr-defined]
+        wide = [name for name in names if name.startswith("AVX512") or name == "X86_V4"]
+        changes["NPY_DISABLE_CPU_FEATURES"] = " ".join(wide)
+    return os.environ | changes
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+def _send(to: socket.socket, message: Json, arrays: list[Array]) -> None:
+    """Send a message with arrays; the list is emptied, to free each as soon as it is copied."""
+    memory = os.memfd_create("seriatim")
+    try:
+        layout, end = [], 0
+        with open(memory, "wb", closefd=False) as file:
+            while arrays:
+                array = arrays.pop(0)
+                layout.append((array.dtype.str, len(array), end))
+                file.seek(end)
+                if len(array):
+                    file.write(np.ascontiguousarray(array).data.cast("B"))
+                end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        os.truncate(memory, max(end, 1))
+        text = json.dumps({**message, "arrays": layout}).encode()
+        socket.send_fds(to, [len(text).to_bytes(8, "little")], [memory])
+        to.sendall(text)
+    finally:
+        os.close(memory)
+
+
+def _receive(source: socket.socket) -> tuple[Json, list[Array]]:
+    """A message and its arrays, in shared memory.
+
+    Raises:
+        EOFError: the other process has ended.
+    """
+    head, numbers, _, _ = socket.recv_fds(source, 8, 1)
+    if len(head) < 8:
+        raise EOFError
+    (memory,) = numbers
+    with contextlib.closing(source.makefile("rb", buffering=0)) as stream:
+        text, size = b"", int.from_bytes(head, "little")
+        while len(text) < size:
+            piece = stream.read(size - len(text))
+            if not piece:
+                raise EOFError
+            text += piece
+    try:
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        mapped = mmap.mmap(memory, 0, flags)
+    finally:
+        os.close(memory)
+    message = json.loads(text)
+    arrays = [np.frombuffer(mapped, kind, length, at) for kind, length, at in message["arrays"]]
+    return message, arrays
+
+
+# ---- the other process --------------------------------------------------------------------------
+
+
+def _serve(own: socket.socket) -> None:
+    """Do one job after another until the asking process closes its end, or asks no more."""
+    while select.select([own], [], [], _IDLE_SECONDS)[0]:
+        try:
+            message, arrays = _receive(own)
+        except EOFError:
+            return
+        module, name = message["job"].split(":")
+        work: Work = getattr(importlib.import_module(module), name)
+        try:
+            facts, result = work(message["facts"], arrays)
+            answer: Json = {"facts": facts}
+        except errors.SeriatimError as error:
+            answer, result = {"error": (type(error).__name__, str(error))}, []
+        arrays.clear()
+        _send(own, answer, result)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        _serve(channel)
+    os._exit(0)
