@@ -13,7 +13,7 @@ from seriatim.cli.fit_request import FileOptions
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.rows import check_form
 from seriatim.cli.stdin_file import given_file
-from seriatim.errors import ConfigError
+from seriatim.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from seriatim.tasks.column_table import ColumnTable
@@ -35,6 +35,7 @@ def forecast(
     level: Numbers = (),
     known: Path | None = None,
     update: Flag = False,
+    conformal: Flag = False,
     num_samples: int = 200,
     seed: int = 0,
     page: Path | None = None,
@@ -54,6 +55,9 @@ def forecast(
         level: the probabilities, in percent, of intervals to compute in place of quantiles.
         known: a file with the known inputs of the coming moments.
         update: DATA follows what the model knows; it is kept in the model's folder.
+        conformal: correct the quantiles by what they would have missed in the past of the series,
+            the raw ones beside them; the correction is measured once, on DATA or on the history
+            that the model keeps, and stays in the model's folder.
         num_samples: the number of paths, for a model that must be sampled.
         seed: the seed of the paths.
         page: an .html file to draw history, median and bands in (needs seriatim[report]).
@@ -75,6 +79,7 @@ def forecast(
             forecaster.update(given)
             forecaster.save(model, overwrite=True)
         reporter.doing("predicting")
+        before = forecaster.correction
         found = forecaster.predict(
             horizon,
             quantiles=quantiles,
@@ -83,14 +88,27 @@ def forecast(
             seed=seed,
             data=None if update else given,
             known=known,
+            conformal=conformal,
         )
+        if conformal and before is not forecaster.correction:
+            _keep_correction(forecaster, model)
     if page is not None:
         reporter.doing("drawing the page")
         found.page().write(page)
     reporter.done()
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     show_table(found, out=out, is_csv=csv, is_json=json)
     if page is not None:
         print(f"the picture is in {page}", file=sys.stderr)
+
+
+def _keep_correction(forecaster: "Forecaster", model: Path) -> None:
+    """Keep the correction of bands in the folder of the model, if that can be written."""
+    try:
+        forecaster.save_threshold(model)
+    except OutputError as error:
+        print(f"note: the correction is not kept: {error}", file=sys.stderr, flush=True)
 
 
 def impute(
@@ -184,8 +202,6 @@ def show_table(table: "ColumnTable", *, out: Path | None, is_csv: bool, is_json:
 def write_table(table: "ColumnTable", out: Path) -> None:
     """Write a table as .csv or .json."""
     import json
-
-    from seriatim.errors import OutputError
 
     if out.suffix.lower() == ".csv":
         table.to_csv(out)

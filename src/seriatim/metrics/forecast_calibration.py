@@ -96,7 +96,7 @@ class ConformalCorrection:
 
         Args:
             quantiles: (R, H, Q)
-            scale: (R,) the scale of the series of each forecast, or 1.
+            scale: (R,) the scale of each forecast, or (R, H) of each of its steps, or 1.
 
         Raises:
             ConfigError: if there are other levels, or more steps, than were corrected.
@@ -108,8 +108,14 @@ class ConformalCorrection:
                 f"quantiles of shape {raw.shape} do not suit a correction of {len(shifts)} steps "
                 f"and {len(self.levels)} levels: correct by a backtest of the same horizon"
             )
-        moved = raw + shifts[: raw.shape[1]] * np.asarray(scale, np.float64)[..., None, None]
+        moved = raw + shifts[: raw.shape[1]] * _units(scale, raw.shape[:2])[..., None]
         return np.sort(moved, axis=-1)
+
+
+def _units(scale: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """(R, H) scales."""
+    unit = np.asarray(scale, np.float64)
+    return np.broadcast_to(unit[:, None] if unit.ndim == 1 else unit, shape)
 
 
 def fit_conformal(
@@ -125,17 +131,17 @@ def fit_conformal(
         y: (R, H) values of a backtest that the model was not fitted to; NaN is left out.
         quantiles: (R, H, Q) what was forecast.
         levels: (Q,)
-        scale: (R,) the scale of the series of each forecast, or 1.
+        scale: (R,) the scale of each forecast, or (R, H) of each of its steps, or 1.
 
     Raises:
         DataError: if a step has no value.
     """
     checked = check_levels(levels)
     values, found = np.asarray(y, np.float64), np.asarray(quantiles, np.float64)
-    unit = np.broadcast_to(np.asarray(scale, np.float64), values.shape[:1])
+    unit = _units(scale, values.shape)
     if (unit <= 0).any() or not np.isfinite(unit).all():
         raise DataError("a scale of a conformal correction is not positive: leave the series out")
-    errors = (values[..., None] - found) / unit[:, None, None]
+    errors = (values[..., None] - found) / unit[..., None]
     shifts, numbers = [], []
     for step in range(values.shape[1]):
         here = np.sort(errors[:, step][~np.isnan(values[:, step])], axis=0)

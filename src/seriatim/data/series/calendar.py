@@ -137,6 +137,9 @@ def chosen_cycles(calendar: bool | Sequence[str], series: SeriesCollection) -> t
             "or leave calendar out"
         )
     if calendar is True:
+        there = _cycles_among(series.known_names)
+        if there:
+            return there
         starts = series.times[series.offsets[:-1]]
         days = (series.last_times - starts).max().astype("m8[s]").astype(int) / 86_400
         usual = usual_cycles(series.freq)
@@ -146,6 +149,17 @@ def chosen_cycles(calendar: bool | Sequence[str], series: SeriesCollection) -> t
         if name not in CYCLES:
             raise ConfigError(f"there is no cycle {name!r}: give some of {', '.join(CYCLES)}")
     return cycles
+
+
+def _cycles_among(names: Sequence[str]) -> tuple[str, ...]:
+    """The cycles that are the last known inputs of series already."""
+    found: list[str] = []
+    for at in range(len(names) - 2, -1, -2):
+        cycle = names[at].removeprefix("sin ")
+        if cycle not in CYCLES or tuple(names[at : at + 2]) != (f"sin {cycle}", f"cos {cycle}"):
+            break
+        found.append(cycle)
+    return tuple(reversed(found))
 
 
 def calendar_names(cycles: Sequence[str]) -> tuple[str, ...]:

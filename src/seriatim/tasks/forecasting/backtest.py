@@ -35,7 +35,8 @@ from seriatim.metrics.forecasting import (
 from seriatim.metrics.forecasting import coverage as covered
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.column_table import ColumnTable
-from seriatim.tasks.forecasting.conformal import ConformalFigures, correct_bands
+from seriatim.tasks.forecasting.conformal import correct_bands
+from seriatim.tasks.forecasting.conformal_figures import ConformalFigures
 from seriatim.tasks.forecasting.cutoffs import Cutoffs, place_cutoffs
 from seriatim.tasks.forecasting.given_series import GivenSeries, id_column
 from seriatim.tasks.forecasting.scan import Scanned, scan

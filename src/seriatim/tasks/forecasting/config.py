@@ -12,6 +12,7 @@ from seriatim.data.series.calendar import calendar_names
 from seriatim.models.options.base import ModelConfig
 from seriatim.tasks.anomalies import Threshold
 from seriatim.tasks.forecasting.memory import MemorySizes
+from seriatim.tasks.forecasting.shifts import BandCorrection
 from seriatim.tasks.options import SeriesReading
 
 
@@ -84,6 +85,7 @@ class SavedForecaster:
     reading: SeriesReading
     memory: MemorySizes
     threshold: Threshold | None = None
+    correction: BandCorrection | None = None
 
 
 def with_season(

@@ -6,12 +6,10 @@ Shapes: R forecasts, H moments ahead, D channels, Q quantiles.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.core.records import Json
 from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.forecast_calibration import (
     ConformalCorrection,
@@ -19,47 +17,8 @@ from seriatim.metrics.forecast_calibration import (
     fit_conformal,
 )
 from seriatim.metrics.forecasting import coverage, weighted_quantile_loss
-from seriatim.report.terminal import count_noun, text_table
+from seriatim.tasks.forecasting.conformal_figures import ConformalFigures, band_units
 from seriatim.tasks.forecasting.scan import Scanned
-
-
-@dataclass(frozen=True)
-class ConformalFigures:
-    """What a correction did to forecasts that it was not made from.
-
-    Attributes:
-        num_calibration: the forecasts that it was made from.
-        num_judged: the later forecasts, of which all figures are.
-        raw_wql, corrected_wql: the weighted quantile loss over all levels.
-        levels: the quantiles, rising.
-        raw, corrected: of each quantile, the fraction of values at or below it.
-        raw_80, corrected_80: the fraction of values in the 80 % interval; None: it has no bounds.
-    """
-
-    num_calibration: int
-    num_judged: int
-    raw_wql: float
-    corrected_wql: float
-    levels: tuple[float, ...]
-    raw: tuple[float, ...]
-    corrected: tuple[float, ...]
-    raw_80: float | None
-    corrected_80: float | None
-
-    def to_json(self) -> Json:
-        """A dict of JSON values."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        rows = [["quantile", "raw", "corrected"]]
-        rows += [
-            [f"{q:g}", f"{100 * a:.1f} %", f"{100 * b:.1f} %"]
-            for q, a, b in zip(self.levels, self.raw, self.corrected, strict=True)
-        ]
-        rows.append(["wQL", f"{self.raw_wql:.4f}", f"{self.corrected_wql:.4f}"])
-        made = count_noun(self.num_calibration, "earlier forecast")
-        judged = count_noun(self.num_judged, "later one")
-        return f"{text_table(rows)}\nvalues at or below; corrected by {made}, judged on {judged}"
 
 
 def correct_bands(
@@ -75,7 +34,8 @@ def correct_bands(
     Args:
         scanned: the forecasts and what came.
         levels: (Q,) rising.
-        scales: (S, D) the scale of each series, in which errors of series are pooled.
+        scales: (S, D) the scale of each series, which counts where a band has no width; see
+            `band_units`.
         fraction: of the origins of each series, those that correct.
 
     Raises:
@@ -91,20 +51,19 @@ def correct_bands(
             "there are too few origins to correct bands by the earlier ones: give more origins"
         )
     bands = np.moveaxis(scanned.quantiles, 1, -1)  # (R, H, D, Q)
-    unit = np.nan_to_num(scales[scanned.series], nan=1.0)
-    unit = np.where(unit > 0, unit, 1.0)
+    unit = band_units(bands[..., 0], bands[..., -1], scales[scanned.series][:, None])
+    values = np.where(unit > 0, scanned.y, np.nan)  # (R, H, D)
 
     def rows(which: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
-        """(R D, H), (R D, H, Q) and (R D,): channels as forecasts of their own."""
-        y, q = scanned.y[which], bands[which]
+        """(R D, H), (R D, H, Q) and (R D, H): channels as forecasts of their own."""
         return (
-            np.moveaxis(y, 2, 1).reshape(-1, horizon),
-            np.moveaxis(q, 2, 1).reshape(-1, horizon, len(levels)),
-            unit[which].reshape(-1),
+            np.moveaxis(values[which], 2, 1).reshape(-1, horizon),
+            np.moveaxis(bands[which], 2, 1).reshape(-1, horizon, len(levels)),
+            np.moveaxis(unit[which], 2, 1).reshape(-1, horizon),
         )
 
     y, raw, scale = rows(is_earlier)
-    correction = fit_conformal(y, raw, levels, scale)
+    correction = fit_conformal(y, raw, levels, np.where(scale > 0, scale, 1.0))
     y, raw, scale = rows(is_judged)
     corrected = correction.apply(raw, scale)
     figures = ConformalFigures(

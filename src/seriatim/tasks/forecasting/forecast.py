@@ -69,6 +69,8 @@ class Forecast(ColumnTable):
         levels: the quantiles that were computed, rising.
         quantiles: (S, Q, H, D).
         past: the end of what was observed; None: not known.
+        raw: (S, Q, H, D) the quantiles before they were corrected; None: they were not.
+        notes: what to know of them, as sentences.
     """
 
     def __init__(
@@ -81,13 +83,15 @@ class Forecast(ColumnTable):
         quantiles: Floats,
         *,
         columns: Mapping[str, float] | None = None,
+        raw: Floats | None = None,
+        notes: Sequence[str] = (),
         past: Past | None = None,
         zone: str | None = None,
         backend: str = "own",
     ) -> None:
         """
         Args:
-            ids, channels, times, mean, levels, quantiles, past: the attributes.
+            ids, channels, times, mean, levels, quantiles, raw, notes, past: the attributes.
             columns: the quantile of each column by its name; None: a column for each quantile.
             zone: the time zone of the times, which are in UTC.
             backend: the package of `frame`, "pandas", "polars" or "pyarrow"; "own": none.
@@ -96,6 +100,7 @@ class Forecast(ColumnTable):
         self.times, self.mean = times, mean
         self.levels, self.quantiles = tuple(levels), quantiles
         self.past, self._backend = past, backend
+        self.raw, self.notes = raw, tuple(notes)
         shown = {f"{q:.10g}": q for q in self.levels} if columns is None else dict(columns)
         super().__init__(self._columns(shown), zone)
 
@@ -110,6 +115,9 @@ class Forecast(ColumnTable):
         table["mean"] = self.mean.reshape(-1)
         for name, q in shown.items():
             table[name] = self.quantiles[:, self.levels.index(q)].reshape(-1)
+        if self.raw is not None:
+            for name, q in shown.items():
+                table[f"raw {name}"] = self.raw[:, self.levels.index(q)].reshape(-1)
         return table
 
     @property

@@ -34,6 +34,7 @@ class Forecasted(Protocol):
         quantiles: (S, Q, H, D).
         past: the end of what was observed; None: not known.
         table: the columns of the table.
+        notes: what to know of them, as sentences.
     """
 
     ids: tuple[str | int, ...]
@@ -44,6 +45,7 @@ class Forecasted(Protocol):
     quantiles: NDArray[np.float64]
     past: Past | None
     table: dict[str, NDArray[Any]]
+    notes: tuple[str, ...]
 
     @property
     def horizon(self) -> int:
@@ -66,11 +68,12 @@ def forecast_page(forecast: Forecasted) -> Report:
     ]
     first, last = shown_times(forecast.times[0, [0, -1]], forecast.zone)
     bands = " and ".join(f"{100 * (1 - 2 * q):.10g} %" for q, _ in band_pairs(forecast.levels))
+    noted = "".join(f" {note[0].upper()}{note[1:]}." for note in forecast.notes)
     lead = (
         f"{count_noun(count, 'series', 'series')}, {forecast.horizon:,} moments ahead: {first} to "
         f"{last}. The next values lie inside a band with its probability"
         f"{f' ({bands})' if bands else ''}, if the model is right; a backtest shows how often they "
-        f"did.{more}"
+        f"did.{more}{noted}"
     )
     table = Table(
         "First moments",

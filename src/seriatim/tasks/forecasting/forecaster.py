@@ -190,7 +190,7 @@ class Forecaster(
 
     def _forget(self) -> None:
         """Be as before the first fit."""
-        self.model, self.series, self._memory = None, None, None
+        self.model, self.series, self._memory, self.correction = None, None, None, None
         self.config, self.training = self._given_config, TrainingRecord()
 
     def _anew(self) -> Self:
@@ -455,13 +455,14 @@ class Forecaster(
             "reach": model.reach,
             "fingerprint": model.fingerprint(),
             "threshold": None if self.alarm is None else self.alarm.to_json(),
+            "bands": None if self.correction is None else self.correction.text(),
             "training": self.training.to_json(),
         }
 
     def describe(self) -> list[tuple[str, str]]:
         """The rows of a table of `info` for people."""
         return forecaster_rows(
-            self.config, self._fitted(), self._names(), self.training, self.alarm
+            self.config, self._fitted(), self._names(), self.training, self.alarm, self.correction
         )
 
     def headline(self) -> str:
@@ -490,6 +491,7 @@ class Forecaster(
             reading=self.reading,
             memory=self._kept().sizes,
             threshold=self.alarm,
+            correction=self.correction,
         )
 
     def is_training_data(self, source: GivenSeries) -> bool:
@@ -508,6 +510,7 @@ class Forecaster(
             restore(saved.model, classes), season_length=saved.season_length, device=device
         )
         forecaster.reading, forecaster.alarm = saved.reading, saved.threshold
+        forecaster.correction = saved.correction
         forecaster._law, forecaster._support = saved.density, saved.support
         forecaster._num_series = saved.num_series
         document = storage.read_document(path, "series")

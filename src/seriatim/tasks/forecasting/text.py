@@ -11,6 +11,7 @@ from seriatim.report.terminal import count_noun
 from seriatim.tasks.anomalies import Threshold
 from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts
 from seriatim.tasks.forecasting.score import ForecastScore
+from seriatim.tasks.forecasting.shifts import BandCorrection
 from seriatim.tasks.text import option_text
 from seriatim.tasks.training_record import TrainingRecord
 
@@ -23,6 +24,7 @@ def forecaster_rows(
     names: KnownSeries,
     training: TrainingRecord[SeriesFacts, ForecastScore],
     alarm: Threshold | None,
+    correction: BandCorrection | None = None,
 ) -> list[tuple[str, str]]:
     """The rows of a table about a forecaster."""
     shown = ", ".join(names.ids[:_SHOWN]) + (" .." if len(names.ids) > _SHOWN else "")
@@ -45,4 +47,6 @@ def forecaster_rows(
         rows.append((f"{name} part", f"{part.values:,} values{missing}"))
     for name, score in training.scores.items():
         rows.append((f"{name} score", f"{score.nats_per_value:.4f} nats per value"))
+    if correction is not None:
+        rows.append((f"{correction.horizon} ahead", correction.text()))
     return rows if alarm is None else [*rows, ("threshold", alarm.text())]

@@ -37,6 +37,7 @@ from seriatim.tasks.forecasting.given_series import (
 )
 from seriatim.tasks.forecasting.memory import SeriesMemory
 from seriatim.tasks.forecasting.predict import check_horizon, path_rows, predict_rows
+from seriatim.tasks.forecasting.shifts import EDGES, BandCorrection
 from seriatim.tasks.forecasting.states import Standing, begin, follow, replaced, stand_at_end
 from seriatim.tasks.forecasting.stream_inputs import stream_inputs
 from seriatim.tasks.options import SeriesReading
@@ -57,6 +58,7 @@ class SeriesUser(AlarmJudge):
     Attributes:
         series: the names of the series it was fitted to; None before fitting.
         reading: how tables are read.
+        correction: how `predict(conformal=True)` moves quantiles; None: not measured yet.
     """
 
     model: Any
@@ -68,6 +70,13 @@ class SeriesUser(AlarmJudge):
     _num_series: int
     _memory: SeriesMemory | None = None
     _standing: Standing | None = None
+    correction: BandCorrection | None = None
+    training: Any
+
+    @property
+    @abstractmethod
+    def is_fitted_at_once(self) -> bool:
+        """Whether the model is fitted without the training loop."""
 
     @abstractmethod
     def _fitted(self) -> SequenceModel: ...
@@ -114,6 +123,7 @@ class SeriesUser(AlarmJudge):
         seed: int = 0,
         data: Data | None = None,
         known: Any = None,
+        conformal: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Forecast:
         """The distributions of the coming values of every series.
@@ -129,27 +139,41 @@ class SeriesUser(AlarmJudge):
                 was fitted to, and updated with.
             known: the known inputs of the coming moments, if the model takes some: a table, or an
                 array (H, K) for all series or (S, H, K).
+            conformal: whether quantiles are corrected by what they would have missed in the past,
+                by `correction`, which is measured on `data`, or on the history that is kept, if it
+                does not reach so far; the raw ones stand beside them.
             progress: callback that receives the number of series predicted so far.
 
         Raises:
             ConfigError: if an argument is out of range, or known inputs are missing.
-            DataError: if known inputs end before the horizon; the message names the series.
+            DataError: if known inputs end before the horizon; the message names the series. If the
+                history is too short to correct bands.
         """
         check_horizon(horizon)
         levels, columns = quantiles_of(quantiles, level)
+        if data is not None:
+            data = self._open(data)
+        if conformal and (self.correction is None or self.correction.horizon < horizon):
+            self.correct_bands(horizon, data, num_samples=num_samples, seed=seed)
         where, names = self._where(data), self._names()
         times = times_after(names, where.ends, horizon)
         ahead = future_known(known, names, self.reading, where.ids, times, where.last_known)
+        computed = sorted({*levels, *EDGES}) if conformal else levels
         mean, bands = predict_rows(
             self._fitted(),
             where.standing,
             horizon,
             ahead,
-            quantiles=levels,
+            quantiles=computed,
             num_samples=num_samples,
             seed=seed,
             progress=progress,
         )
+        raw = None
+        if conformal and self.correction is not None:
+            chosen = [computed.index(q) for q in levels]
+            moved = self.correction.apply(bands, computed, levels, where.past.numbers)
+            raw, bands = bands[:, chosen], moved
         return Forecast(
             output_ids(where.ids, names),
             names.channels,
@@ -157,6 +181,8 @@ class SeriesUser(AlarmJudge):
             mean,
             levels,
             bands,
+            raw=raw,
+            notes=() if raw is None or self.correction is None else (self.correction.text(),),
             columns=columns,
             past=where.past,
             zone=names.zone,
@@ -181,6 +207,71 @@ class SeriesUser(AlarmJudge):
         return path_rows(
             self._fitted(), where.standing, horizon, ahead, num_samples=num_samples, seed=seed
         )
+
+    @checked_arguments
+    def correct_bands(
+        self,
+        horizon: int,
+        data: Data | None = None,
+        *,
+        origins: int | None = None,
+        num_samples: int = NUM_SAMPLES,
+        seed: int = 0,
+    ) -> BandCorrection:
+        """Measure how wrong bands would have been in the past; `correction`, and `save`, keep it.
+
+        Forecasts are made from origins in the last third (or half) of the history, at best by a
+        copy that was not fitted to it: of a model that is fitted at once, if all that it was fitted
+        to is there. A network, which held values out of its training, and a model of which only the
+        end of the history is kept, are taken as they are, which `correction` says.
+
+        Args:
+            horizon: the moments ahead whose bands are corrected.
+            data: the series that it was fitted to, or later values of them; None: what is kept of
+                them, at most the last 512 moments of each.
+            origins: the past forecasts of each series; None: about 100 of all.
+            num_samples, seed: as of `predict`.
+
+        Raises:
+            ConfigError: if the model takes known inputs and no data are given.
+            DataError: if the history is too short.
+        """
+        from seriatim.tasks.forecasting.correction import (
+            kept_series,
+            measure_correction,
+            place_origins,
+        )
+
+        check_horizon(horizon)
+        names, memory = self._names(), self._kept()
+        is_whole = data is not None or self._keeps_all(memory)
+        given = kept_series(memory, names) if data is None else self._open(data)
+        can_be_apart = is_whole and self.is_fitted_at_once
+        placed = place_origins(given, horizon, origins, is_fitted=can_be_apart)
+        is_new = not self._overlap(given, horizon, *placed)
+        is_apart = can_be_apart and not is_new
+
+        def fit(part: GivenSeries) -> FittedSeries:
+            if not is_apart:
+                return self
+            fresh: FittedSeries = self._anew().fit(part, callbacks=Callbacks(), score=False)
+            return fresh
+
+        self.correction = measure_correction(
+            fit,
+            given,
+            horizon,
+            origins=placed,
+            num_samples=num_samples,
+            seed=seed,
+            is_held_out=is_apart or is_new,
+        )
+        return self.correction
+
+    def _keeps_all(self, memory: SeriesMemory) -> bool:
+        """Whether the kept history is all that the model was fitted to."""
+        trained = self.training.data.get("train")
+        return trained is not None and memory.sizes.moments >= trained.moments
 
     def _where(self, data: Data | None) -> Where:
         """Where the series of the forecaster stand, or those that are given."""
