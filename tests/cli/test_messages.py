@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,3 +316,16 @@ def test_an_output_that_is_full_gets_a_sentence_and_no_traceback(folder: Path) -
             )
         assert done.returncode == 5
         assert done.stderr == "seriatim: the output cannot be written: No space left on device\n"
+
+
+def test_one_of_a_thing_is_written_as_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "three.txt").write_text("Fir")
+    fit = ["fit", str(tmp_path / "three.txt"), "--steps", "1", "--hidden-size", "8"]
+    assert main([*fit, "--out", str(tmp_path / "m")]) in (0, 1)
+    output = capsys.readouterr()
+    said = output.out + output.err
+    assert "the stream has 1 symbol, too few" in said and "1 step in about" in said
+    assert not re.search(r"(?<![\d,.])1 (symbols|characters|steps)\b", said)
+    assert "none perplexity" not in said

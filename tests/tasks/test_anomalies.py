@@ -233,6 +233,21 @@ def test_the_columns_of_training_are_remembered(folder: Path) -> None:
     assert main(["score", str(folder / "model"), str(folder / "other.csv"), *options]) == 0
 
 
+def test_a_text_in_place_of_a_table_of_events_is_refused(folder: Path) -> None:
+    lm = st.load(folder / "model")
+    assert isinstance(lm, st.LanguageModel)
+    (folder / "visits.txt").write_text("open shop\nlog out\n")
+    expected = (
+        "visits.txt is a text by its name, and the model was fitted to a table with event column"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        lm.detect(folder / "visits.txt", threshold=1.0)
+    (folder / "today.log").write_text((folder / "today.csv").read_text())
+    today = ["detect", str(folder / "model"), str(folder / "today.log"), "--threshold", "9"]
+    assert main(today) == 2
+    assert main([*today, "--format", "csv"]) == 0
+
+
 def test_lists_in_json_lines_have_no_columns_to_remember(folder: Path) -> None:
     lm = st.load(folder / "model")
     assert isinstance(lm, st.LanguageModel)

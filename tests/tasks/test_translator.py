@@ -200,7 +200,7 @@ def test_a_target_that_reaches_its_limit_says_so(untrained: Translator) -> None:
     long = untrained.translate(["abcd"], decoding=Decoding(beam=1, max_length=40))[0]
     assert len(result.symbols) <= 1
     if not result.is_ended:
-        assert "the target was cut at 1 symbols: the model had not ended it" in result.notes
+        assert "the target was cut at 1 symbol: the model had not ended it" in result.notes
     assert result.symbols == long.symbols[:1]
 
 

@@ -17,7 +17,7 @@ from seriatim.cli.launch import check_processes
 from seriatim.cli.output import Reporter, print_json, print_notes
 from seriatim.cli.run_folder import RunFolder
 from seriatim.errors import ConfigError, OutputError, SeriatimError, TrainingError
-from seriatim.report.terminal import format_duration
+from seriatim.report.terminal import count_noun, format_duration
 
 if TYPE_CHECKING:
     from seriatim.tasks.base import AnyTask
@@ -292,8 +292,8 @@ def _summary(task: "AnyTask", out: Path) -> str:
     if training.fit is not None:
         fit = training.fit
         lines.append(
-            f"{fit.steps_done:,} steps at {fit.tokens_per_second:,.0f} tokens/s ({fit.stopped}); "
-            f"best after step {fit.best_step:,}"
+            f"{count_noun(fit.steps_done, 'step')} at {fit.tokens_per_second:,.0f} tokens/s "
+            f"({fit.stopped}); best after step {fit.best_step:,}"
         )
         lines += fit.notes
     for name, score in training.scores.items():

@@ -19,7 +19,7 @@ from cyclopts import Group, Parameter
 
 from seriatim.cli.output import Flag, Reporter, print_json
 from seriatim.errors import ConfigError, MissingExtraError, OutputError
-from seriatim.report.terminal import format_bytes, format_duration
+from seriatim.report.terminal import count_noun, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from seriatim.tasks.training_record import TrainingRecord
@@ -175,7 +175,7 @@ class RunFolder:
             record = None if fit is None else to_json(fit)
             print_json({"out": str(self.out), "finished": True, "fit": record})
             return
-        done = "" if fit is None else f" after {fit.steps_done:,} steps ({fit.stopped})"
+        done = "" if fit is None else f" after {count_noun(fit.steps_done, 'step')} ({fit.stopped})"
         print(
             f"{self.out} holds a finished model{done}: there is nothing to resume; "
             f"try: seriatim {task.example.format(folder=self.out)}"
@@ -213,7 +213,8 @@ class RunFolder:
 def estimate_line(estimate: "Estimate") -> str:
     """The cost of a run, in a line."""
     return (
-        f"{estimate.parameters:,} parameters; {estimate.steps:,} steps in about "
+        f"{count_noun(estimate.parameters, 'parameter')}; {count_noun(estimate.steps, 'step')} in "
+        "about "
         f"{format_duration(estimate.seconds)}, evaluations not counted; about "
         f"{format_bytes(estimate.bytes)} of memory beside the program's own "
         f"({format_bytes(estimate.weight_bytes)} weights, "

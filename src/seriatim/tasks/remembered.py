@@ -50,6 +50,19 @@ class SavedReading:
         }
         return ", ".join(f"{role} column {name}" for role, name in roles.items() if name)
 
+    def refuse_text(self, data: Any) -> None:
+        """Refuse a text file in place of a table of events, of which it would be one sequence.
+
+        Raises:
+            ConfigError: if it is one.
+        """
+        if self.sequence_column and isinstance(data, str | PathLike) and Path(data).is_file():
+            raise ConfigError(
+                f"{data} is a text by its name, and the model was fitted to a table with "
+                f"{self.describe()}: give a table (.csv, .tsv, .jsonl, .parquet), or say with "
+                "format what the file is"
+            )
+
     def check(self, known: list[str], name: str) -> None:
         """Refuse data that lacks a column.
 
@@ -95,6 +108,8 @@ def open_as_trained(
     if isinstance(data, Source):
         return data
     found = _table_format(data, format, reading)
+    if reading is not None and found is None and format is None:
+        reading.refuse_text(data)
     if reading is None or found is None:
         return open_source(data, sequences=sequences, format=format, **options)
     if found == "frame":

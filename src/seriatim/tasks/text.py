@@ -95,11 +95,11 @@ def score_lines(score: Score) -> list[str]:
         lines.append(
             f"{100 * score.unknown_fraction:.1f} % of the symbols ({score.unknown:,}) are unknown"
         )
-        known = score.perplexity_known
-        shown = "none" if known is None else f"{known:.4f}"
-        lines.append(f"{shown} perplexity without the {score.unknown:,} unknown symbols")
+        known, unknown = score.perplexity_known, count_noun(score.unknown, "unknown symbol")
+        if known is not None:
+            lines.append(f"{known:.4f} perplexity without the {unknown}")
     lines.append(
-        f"{score.symbols:,} symbols, {score.characters:,} characters, "
+        f"{count_noun(score.symbols, 'symbol')}, {count_noun(score.characters, 'character')}, "
         f"{score.symbols_per_second:,.0f} symbols/s"
     )
     lines.append(coverage_line(score.coverage))

@@ -30,6 +30,7 @@ from seriatim.decode.scoring import Scorers
 from seriatim.decode.settings import Decoding
 from seriatim.errors import ConfigError, SymbolError
 from seriatim.report.alignment import alignment_svg
+from seriatim.report.terminal import count_noun
 
 
 @runtime_checkable
@@ -327,8 +328,8 @@ def translations(
 
 def _translation(h: Hypothesis, vocabulary: Vocabulary, notes: tuple[str, ...]) -> Translation:
     if not h.is_ended:
-        cut = f"the target was cut at {len(h.symbols):,} symbols: the model had not ended it"
-        notes = (*notes, cut)
+        cut = f"the target was cut at {count_noun(len(h.symbols), 'symbol')}"
+        notes = (*notes, f"{cut}: the model had not ended it")
     text = vocabulary.decode(np.asarray(h.symbols, np.int64))
     return Translation(text, h.log_prob, h.score, h.is_ended, h.symbols, notes)
 

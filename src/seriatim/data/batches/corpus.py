@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from seriatim.core.batch import Batch, TokenSequences
 from seriatim.core.distributions import uniforms
 from seriatim.errors import ConfigError, DataError
+from seriatim.report.terminal import count_noun
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -477,6 +478,7 @@ def _shrunk(size: int, requested: tuple[int, int], taken: tuple[int, int]) -> tu
     if requested == taken:
         return ()
     return (
-        f"the stream has {size:,} symbols, too few for batches of {requested[0]} x {requested[1]}: "
+        f"the stream has {count_noun(size, 'symbol')}, too few for batches of "
+        f"{requested[0]} x {requested[1]}: "
         f"training uses {taken[0]} x {taken[1]}",
     )
