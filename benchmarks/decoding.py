@@ -32,7 +32,7 @@ from benchmarks.training import V, gpt2
 from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
 from seriatim.decode.greedy import greedy_search
-from seriatim.export import ctranslate2 as exporting
+from seriatim.export.ctranslate2_generator import generator_spec
 from seriatim.models.build import build_model
 
 STEPS = 64
@@ -73,29 +73,8 @@ def our_search(model: Any, rows: int, width: int) -> Search:
 
 def ctranslate2_generator(model: Any, folder: Path) -> Any:
     """The same weights in CTranslate2, in float32."""
-    library = importlib.import_module
-    ctranslate2, specs = library("ctranslate2"), "ctranslate2.specs."
-    common_spec, transformer_spec = (
-        library(specs + n) for n in ("common_spec", "transformer_spec")
-    )
-
-    spec = transformer_spec.TransformerDecoderModelSpec.from_config(
-        LAYERS,
-        HEADS,
-        activation=common_spec.Activation.SWISH,
-        ffn_glu=True,
-        rms_norm=True,
-        rotary_dim=0,
-        rotary_interleave=False,
-    )
-    decoder = spec.decoder
-    decoder.scale_embeddings = model.config.scale_embeddings
-    decoder.embeddings.weight = exporting._array(model.embedding.weight)
-    exporting._linear(decoder.projection, model.embedding if model.head is None else model.head)
-    exporting._norm(decoder.layer_norm, model.norm)
-    for layer, block in zip(decoder.layer, model.blocks, strict=True):
-        exporting._self_attention(layer.self_attention, block)
-        exporting._feedforward(layer.ffn, block)
+    ctranslate2 = importlib.import_module("ctranslate2")
+    spec = generator_spec(model)
     spec.register_vocabulary([str(i) for i in range(V)])
     config = spec.config
     config.bos_token = config.eos_token = config.unk_token = "1"

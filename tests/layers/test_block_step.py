@@ -1,13 +1,16 @@
 """Blocks in numpy for a step: equal to the blocks, alone, in batches, in beams and streams."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
 import seriatim as st
-from seriatim.core import products, tree
+from seriatim.core import products, taps, tree
 from seriatim.core.model import State
 from seriatim.layers import block_step
+from seriatim.models import causal_blocks
 from seriatim.models.build import build_model
 from seriatim.models.transformer import TransformerModel
 
@@ -43,12 +46,9 @@ def test_a_step_equals_the_blocks(
     x = torch.randint(0, V, (len(rows), 20), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         state = model.start(max(rows) + 1)
-    assert block_step.is_useful(torch.zeros(1, 1, 256), (index, index), model.blocks) is False
-    with torch.no_grad():
-        known = torch.zeros(len(rows), 1, 256)
-        assert block_step.is_useful(known, (index, index), model.blocks)
     found = _followed(model, state, x, index)
-    monkeypatch.setattr(block_step, "is_useful", lambda *_: False)
+    assert model._prepared is not None
+    monkeypatch.setattr(causal_blocks, "is_useful", lambda *_: False)
     expected = _followed(model, state, x, index)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -64,18 +64,36 @@ def test_rows_of_different_lengths_and_constant_shapes(monkeypatch: pytest.Monke
             return found
 
     found = [features(None), features(12)]
-    monkeypatch.setattr(block_step, "is_useful", lambda *_: False)
+    assert model._prepared is not None
+    monkeypatch.setattr(causal_blocks, "is_useful", lambda *_: False)
     expected = [features(None), features(12)]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_other_blocks_training_and_recorders_take_the_road_of_torch() -> None:
-    one = torch.zeros(1, 1, 32)
-    turn = (one, one)
+    one = torch.zeros(1, 1, 256)
+    classic = build_model(st.Transformer.classic(model_size=32, num_heads=2), V, 1).eval()
+    model = _model()
+    blocks = list(model.blocks)
+    assert not block_step.is_useful(one, blocks)
     with torch.no_grad():
-        classic = build_model(st.Transformer.classic(model_size=32, num_heads=2), V, 1).eval()
-        assert not block_step.is_useful(one, turn, classic.blocks)  # type: ignore[arg-type]
-        model = _model()
-        assert not block_step.is_useful(torch.zeros(1, 2, 256), turn, model.blocks)
-        assert not block_step.is_useful(torch.zeros(1, 1, 256).double(), turn, model.blocks)
-        assert not block_step.is_useful(torch.zeros(1, 1, 256), None, model.blocks)
+        assert block_step.is_useful(one, blocks)
+        assert not block_step.is_useful(one[..., :32], list(classic.blocks))  # type: ignore[arg-type]
+        assert not block_step.is_useful(torch.zeros(1, 2, 256), blocks)
+        assert not block_step.is_useful(one.double(), blocks)
+        with taps.recording(taps.Recorder(model)):
+            assert not block_step.is_useful(one, blocks)
+
+
+def test_weights_that_change_are_prepared_again() -> None:
+    model, x = _model(), torch.tensor([7])
+    with torch.no_grad():
+        state = model.start(1)
+        for _ in range(3):
+            before = model.step(state, x).features
+        model.blocks[1].feedforward.output.weight.mul_(2)
+        found = [model.step(state, x).features for _ in range(3)]
+        expected = copy.deepcopy(model).step(state, x).features
+    assert not torch.allclose(found[0], before)
+    for features in found:
+        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)

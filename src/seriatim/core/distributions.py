@@ -238,15 +238,17 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
 
 def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
     """`inverse_cdf` of a single row in numpy, whose calls have less overhead than torch's."""
-    weights = log_probs.detach().reshape(-1).numpy().astype(np.float64)
-    weights -= weights.max()
+    values = log_probs.detach() if log_probs.requires_grad else log_probs
+    weights = values.numpy().astype(np.float64).reshape(-1)
+    weights -= np.maximum.reduce(weights)
     np.exp(weights, weights)
-    cumulative = weights.cumsum()
-    total = float(cumulative[-1])
+    cumulative = np.add.accumulate(weights)
+    total = cumulative.item(-1)
     if total != total:
         raise ModelError(NOT_NUMBERS)
     threshold = min(u.item() * total, math.nextafter(total, 0.0))
-    return torch.full(log_probs.shape[:-1], int(cumulative.searchsorted(threshold, "right")))
+    found = torch.from_numpy(cumulative.searchsorted([threshold], "right"))
+    return found if log_probs.ndim == 2 else found.view(log_probs.shape[:-1])
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

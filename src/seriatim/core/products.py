@@ -45,9 +45,11 @@ M = TypeVar("M", bound=nn.Module)
 
 MOST_ROWS = 64  # from here on F.linear is as fast
 LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, which costs less than finding its kernel
-_SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
+SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
 _HALF_MOST = 65504.0  # the greatest number in half precision
 _SMALLEST = np.float32(1e-30)  # a row of zeros is divided by this
+_ENDS = np.array([1.0, -1.0], np.float32)
+_QUANTIZED: Any = torch.ops.quantized
 
 
 class Linear(nn.Linear):
@@ -82,17 +84,28 @@ def linear(
     return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def linear_arrays(x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
-    """`linear` of arrays x (N, in), without gradients, if `is_plain`."""
-    prepared, product = _PREPARED.get(id(weight)), None
-    if prepared is not None and prepared.is_of(weight):  # mostly: then no tensor is made
-        product = prepared.products.get((prepared.kind(len(x)), 0, None))
-    if product is None:
-        return linear(torch.from_numpy(x), weight, bias).numpy()
-    y = product(x)
-    if bias is not None:
-        y += bias.detach().numpy()
-    return y
+def array_product(weight: Tensor, bias: Tensor | None, *, is_one_row: bool) -> Product:
+    """The map from x (N, in) to a new x W^T + b (N, out), of arrays, by the kernel for so few rows.
+
+    It is valid until the weight or the bias changes, which the caller has to notice.
+
+    Args:
+        weight: (out, in) in float32 on a CPU.
+        bias: (out,).
+        is_one_row: whether N = 1; else N is 2 to 64.
+    """
+    prepared = _prepared_now(weight)
+    product = _kernel(prepared, weight, prepared.kind(1 if is_one_row else 2))
+    if bias is None:
+        return product
+    b = bias.detach().numpy()
+
+    def with_bias(x: Array) -> Array:
+        y = product(x)
+        y += b
+        return y
+
+    return with_bias
 
 
 # ---- which kernel -------------------------------------------------------------------------------
@@ -141,16 +154,30 @@ def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product 
     if not num_rows or not is_plain(x, weight):
         return None
     if prepared is None:
-        prepared = _PREPARED[id(weight)] = _prepared(weight)
+        prepared = _prepared_now(weight)
     prepared.seen += 1
-    if prepared.seen <= _SEEN_BEFORE and rounding is None:
+    if prepared.seen <= SEEN_BEFORE and rounding is None:
         return None
-    kind = prepared.kind(num_rows)
+    return _kernel(prepared, weight, prepared.kind(num_rows), begin, end)
+
+
+def _prepared_now(weight: Tensor) -> _Prepared:
+    """What is known of a weight with its present values."""
+    prepared = _PREPARED.get(id(weight))
+    if prepared is None or not prepared.is_of(weight):
+        prepared = _PREPARED[id(weight)] = _prepared(weight)
+    return prepared
+
+
+def _kernel(
+    prepared: _Prepared, weight: Tensor, kind: int, begin: int = 0, end: int | None = None
+) -> Product:
+    """The kernel of a kind for these rows of the weight, made once."""
     product = prepared.products.get((kind, begin, end))
     if product is None:
+        rounding = prepared.rounding
         make = _KERNELS[rounding] if rounding else (_one_row if kind == 1 else _few_rows)
-        product = make(weight.detach()[begin:end])
-        prepared.products[kind, begin, end] = product
+        product = prepared.products[kind, begin, end] = make(weight.detach()[begin:end])
     return product
 
 
@@ -212,7 +239,7 @@ def _few_rows(weight: Tensor) -> Product:
     if not _has_onednn():
         return _by_torch(weight)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), MOST_ROWS // 2)
-    multiply = torch.ops.mkldnn._linear_pointwise
+    multiply = torch.ops.mkldnn._linear_pointwise.default
     return lambda x: multiply(torch.from_numpy(x), packed, None, "none", [], "").numpy()
 
 
@@ -290,21 +317,22 @@ def _int8_product(weight: Tensor) -> Product:
     """Inputs in 8 bits, each row in steps of its own: no row depends on the others.
 
     The kernel measures the range of all inputs together. Rows are divided by their greatest input,
-    and one more row holds both ends of the range, which is then the same for every batch.
+    and two more inputs, whose weights are 0, hold both ends of the range, which is then the same
+    for every batch.
     """
-    if not _has_fbgemm() or weight.shape[1] < 2:
+    if not _has_fbgemm():
         return _by_torch(weight)
-    packed, multiply = _packed_int8(weight), torch.ops.quantized.linear_dynamic
+    size = weight.shape[1]
+    packed, multiply = _packed_int8(F.pad(weight, (0, 2))), _QUANTIZED.linear_dynamic.default
     # Without VNNI, sums of two products of 8 bits overflow 16: inputs then get 7 bits.
     is_narrow = not torch.cpu._is_vnni_supported()
 
     def product(x: Array) -> Array:
-        most = np.abs(x).max(1, keepdims=True)
-        np.maximum(most, _SMALLEST, out=most)
-        scaled = np.zeros((len(x) + 1, x.shape[1]), np.float32)
-        np.divide(x, most, out=scaled[:-1])
-        scaled[-1, 0], scaled[-1, -1] = 1.0, -1.0
-        y: Array = multiply(torch.from_numpy(scaled), packed, is_narrow).numpy()[:-1]
+        most = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=_SMALLEST)
+        scaled = np.empty((len(x), size + 2), np.float32)
+        np.divide(x, most, scaled[:, :size])
+        scaled[:, size:] = _ENDS
+        y: Array = multiply(torch.from_numpy(scaled), packed, is_narrow).numpy()
         y *= most
         return y
 
@@ -321,7 +349,7 @@ def _packed_int8(weight: Tensor) -> Any:
             # Quantized tensors are to leave torch; the packed weight that is made here is kept.
             warnings.simplefilter("ignore", UserWarning)
             quantized = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
-            return torch.ops.quantized.linear_prepack(quantized, None)
+            return _QUANTIZED.linear_prepack(quantized, None)
     finally:
         torch.backends.quantized.engine = before
 
@@ -329,8 +357,8 @@ def _packed_int8(weight: Tensor) -> Any:
 def _half_product(weight: Tensor) -> Product:
     if not _has_fbgemm():
         return _by_torch(weight)
-    packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
-    multiply = torch.ops.quantized.linear_dynamic_fp16
+    packed = _QUANTIZED.linear_prepack_fp16(weight, None)
+    multiply = _QUANTIZED.linear_dynamic_fp16.default
     return lambda x: multiply(torch.from_numpy(x), packed).numpy()
 
 

@@ -119,11 +119,12 @@ def sample(
     sampling = sampling or Sampling()
     rows = torch.arange(tree.rows(state.features)) if row_ids is None else row_ids
     step, device = first_step, model.device
+    inference = torch.inference_mode()  # one for all symbols: to make it takes some microseconds
     x: Tensor | None = None
     while True:
         block = uniforms(seed, rows[None], torch.arange(step, step + _BLOCK)[:, None].numpy())
         for u in block.to(device):
-            with torch.inference_mode():
+            with inference:
                 if x is not None:
                     state = model.step(state, x)
                 x = sampling.reshape(as_discrete(model.predict(state))).sample(u)

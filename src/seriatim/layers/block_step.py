@@ -1,17 +1,20 @@
 """Blocks of a Transformer for one element of a few rows, in numpy.
 
 A step of decoding has some forty small operations in every block, and each costs more to call than
-to compute. numpy's cost a third of torch's, and wait for no other thread. `layers.blocks` has the
-equations; a test holds the two equal.
+to compute: more than the products, if these have rounded weights. numpy's calls cost a third of
+torch's and wait for no other thread, so a step is made of as few of them as possible, around
+products that are bound once for the present weights. `layers.blocks` has the equations; a test
+holds the two equal.
 
 Knows blocks of one shape, the default: norms first, RMS norms, rotary positions, SwiGLU.
 
 Shapes: B rows, H heads, D features, F inner features, d features of a head; of keys that rows
-share M sources, G rows of each, N slots.
+share M sources, G rows of each, N slots; R = B, or 1 if all rows are at one position.
 """
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,112 +22,175 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim.core import taps
-from seriatim.core.products import MOST_ROWS, has_one_blas_thread, is_plain, linear_arrays
-from seriatim.layers.attention import AttentionMask, MultiHeadAttention, attend
-from seriatim.layers.blocks import Block, RMSNorm, SwiGLU
+from seriatim.core.products import (
+    MOST_ROWS,
+    SEEN_BEFORE,
+    Product,
+    array_product,
+    has_one_blas_thread,
+    is_plain,
+    is_rounded,
+)
+from seriatim.layers.attention import AttentionMask, attend
+from seriatim.layers.blocks import Block
+from seriatim.layers.kernels.step import WeightWatch
 from seriatim.layers.kv_tape import Chunk
-from seriatim.layers.positions import Rotation
 
 Array: TypeAlias = NDArray[np.float32]
+Norm: TypeAlias = tuple[Array, float]  # sqrt(D) g, and D eps
 
 
-def is_useful(h: Tensor, rotation: Rotation | None, blocks: Iterable[nn.Module]) -> bool:
-    """Whether `step` can take h (B, L, D) through the blocks, and is faster."""
-    if torch.is_grad_enabled() or h.shape[1] != 1 or h.shape[0] > MOST_ROWS or rotation is None:
-        return False
-    first: Any = None
-    for block in blocks:
-        if type(block) is not Block or not block.is_default or (block.training and block.dropout):
-            return False
-        first = first or block
-    return first is not None and not taps.is_on() and is_plain(h, first.attention.weight)
+def is_useful(h: Tensor, blocks: Sequence[Any]) -> bool:
+    """Whether a step of h (B, L, D) through blocks can be taken here, and is faster."""
+    return (
+        h.shape[1] == 1
+        and h.shape[0] <= MOST_ROWS
+        and not torch.is_grad_enabled()
+        and not taps.is_on()
+        and all(type(block) is Block and block.is_default for block in blocks)
+        and is_plain(h, blocks[0].attention.weight)
+    )
 
 
-def step(h: Tensor, chunk: Chunk, rotation: Rotation, blocks: Iterable[Any], last: Any) -> Tensor:
-    """h (B, 1, D) after all blocks and the last norm; `chunk` appends the keys and values.
+class _Layer(NamedTuple):
+    """What a step needs of one block."""
 
-    Args:
-        h: the input of the first block.
-        chunk: the new element.
-        rotation: the cosines and signed sines of its position, (1 or B, 1, 1, d) or (1, 1, d).
-        blocks: blocks of which `is_useful` is true.
-        last: the norm after them.
-    """
-    x, shape = h[:, 0].numpy(), h.shape
-    cos, sin = (t.reshape(-1, 1, t.shape[-1]).numpy() for t in rotation)
-    with np.errstate(over="ignore"):  # exp of a very negative gate: its SiLU is 0
-        for layer, block in enumerate(blocks):
-            parts = block._modules  # attributes of modules are slow to look up
-            y = rms_norm(x, parts["attention_norm"])
-            x = x + _attention(y, parts["attention"], chunk, layer, (cos, sin))
-            y = rms_norm(x, parts["feedforward_norm"])
-            x += _swiglu(y, parts["feedforward"])
-    return torch.from_numpy(rms_norm(x, last)).view(shape)
+    attention_norm: Norm
+    qkv: Product
+    attention_output: Product
+    feedforward_norm: Norm
+    inner: Product
+    output: Product
 
 
-def rms_norm(x: Array, norm: RMSNorm) -> Array:
-    """g x / sqrt(mean(x^2) + eps) for x (B, D)."""
-    scale = np.einsum("bd,bd->b", x, x)[:, None]
-    scale /= x.shape[1]
-    scale += norm.eps
-    np.sqrt(scale, scale)
-    y: Array = x / scale
-    y *= norm.weight.detach().numpy()
+class BlockSteps:
+    """Steps through blocks, valid while their weights do not change."""
+
+    def __init__(self, blocks: Sequence[Any], last: nn.Module, base: float) -> None:
+        """
+        Args:
+            blocks: blocks of which `is_useful` is true.
+            last: the norm after them.
+            base: the base of the wavelengths of the positions.
+        """
+        self._watch = WeightWatch(*blocks, last)
+        self._blocks, self._last = blocks, _norm(last)
+        attention = blocks[0].attention
+        self._heads, self._size = attention.num_heads, attention.key_size
+        self._layers: dict[bool, list[_Layer]] = {}  # by whether there is one row
+        self._steps_before = 0 if is_rounded(attention.weight) else SEEN_BEFORE
+        self._has_one_thread = has_one_blas_thread()
+        self._frequencies = np.exp(np.arange(0, self._size, 2) * (-math.log(base) / self._size))
+        # Queries are divided by sqrt(d) as they are turned.
+        self._scale = np.repeat([self._size**-0.5, 1.0], self._heads)[:, None, None]
+        self._signed_scale = self._scale * [[-1.0], [1.0]]
+
+    def is_stale(self, blocks: Sequence[Any]) -> bool:
+        """Whether these are other blocks, or other weights than before."""
+        return self._blocks != blocks or self._watch.is_stale()
+
+    def is_worth_it(self) -> bool:
+        """Whether there were steps before: laying out the weights costs as much as some steps."""
+        self._steps_before -= 1
+        return self._steps_before < 0
+
+    def step(self, h: Tensor, chunk: Chunk) -> Tensor:
+        """h (B, 1, D) after all blocks and the last norm; `chunk` appends the keys and values."""
+        x: Array = h[:, 0].numpy().copy()
+        turn, mask = self._turn(chunk.positions), chunk.mask
+        with np.errstate(over="ignore"):  # exp of a very negative gate: its SiLU is 0
+            for i, layer in enumerate(self._layers_for(len(x) == 1)):
+                qkv = layer.qkv(_rms_norm(x, layer.attention_norm))
+                x += layer.attention_output(self._attended(qkv, chunk, i, turn, mask))
+                inner = layer.inner(_rms_norm(x, layer.feedforward_norm))
+                x += layer.output(_swiglu(inner))
+        return torch.from_numpy(_rms_norm(x, self._last)).unsqueeze(1)
+
+    def _layers_for(self, is_one_row: bool) -> list[_Layer]:
+        layers = self._layers.get(is_one_row)
+        if layers is None:
+            made = (_layer(block, is_one_row) for block in self._blocks)
+            layers = self._layers[is_one_row] = list(made)
+        return layers
+
+    def _turn(self, positions: Tensor) -> tuple[Array, Array]:
+        """Cosines (R, 2 H, 1, d / 2) and signed sines (R, 2 H, 2, d / 2) for queries and keys.
+
+        As `positions.rotation`: the angles are float64, since positions are large in a stream.
+        """
+        theta = positions.numpy().reshape(-1, 1, 1, 1) * self._frequencies
+        cos, sin = np.cos(theta) * self._scale, np.sin(theta) * self._signed_scale
+        return cos.astype(np.float32), sin.astype(np.float32)
+
+    def _attended(
+        self, qkv: Array, chunk: Chunk, layer: int, turn: tuple[Array, Array], mask: AttentionMask
+    ) -> Array:
+        """[head_1 .. head_H] (B, H d), where every row sees what the mask says."""
+        rows, heads, size = len(qkv), self._heads, self._size
+        both = 2 * heads * size
+        qk = qkv[:, :both].reshape(rows, 2 * heads, 2, -1)  # the pairs (i, i + d / 2)
+        turned = qk[:, :, ::-1] * turn[1]
+        qk *= turn[0]
+        turned += qk
+        qk = turned.reshape(rows, 2 * heads, 1, size)
+        v = qkv[:, both:].reshape(rows, heads, 1, -1)
+        keys, values = chunk.view_arrays(layer, qk[:, heads:], v)
+        if self._has_one_thread:
+            return _attend(qk[:, :heads], keys, values, mask)
+        q = torch.from_numpy(qk[:, :heads]) * size**0.5  # which `attend` divides by
+        y = attend(q, torch.from_numpy(keys), torch.from_numpy(values), mask)
+        return y.reshape(rows, -1).numpy()
+
+
+def _layer(block: Any, is_one_row: bool) -> _Layer:
+    """A block, prepared for one row or for several."""
+    attention, network = block.attention, block.feedforward
+    products = [
+        array_product(owner.weight, owner.bias, is_one_row=is_one_row)
+        for owner in (attention, attention.output, network.inner, network.output)
+    ]
+    norms = [_norm(norm) for norm in (block.attention_norm, block.feedforward_norm)]
+    return _Layer(norms[0], *products[:2], norms[1], *products[2:])
+
+
+def _norm(norm: Any) -> Norm:
+    size = len(norm.weight)
+    return norm.weight.detach().numpy() * np.float32(size**0.5), size * norm.eps
+
+
+def _rms_norm(x: Array, norm: Norm) -> Array:
+    """g x / sqrt(mean(x^2) + eps) = sqrt(D) g x / sqrt(sum(x^2) + D eps) for x (B, D)."""
+    gain, epsilon = norm
+    length = np.matmul(x[:, None], x[:, :, None])[:, 0]
+    length += epsilon
+    np.sqrt(length, length)
+    y: Array = x * gain
+    y /= length
     return y
 
 
-def _swiglu(x: Array, network: SwiGLU) -> Array:
-    """W_2 (silu(W_1 x) * V x), (B, D)."""
-    inner = _linear(x, network._modules["inner"])
+def _swiglu(inner: Array) -> Array:
+    """silu(W_1 x) * V x (B, F), of the two halves of (B, 2 F)."""
     size = inner.shape[1] // 2
-    gate, y = inner[:, :size], np.exp(-inner[:, :size])
+    gate = inner[:, :size]
+    y: Array = np.negative(gate)
+    np.exp(y, y)
     y += 1
     np.divide(gate, y, y)
     y *= inner[:, size:]
-    return _linear(y, network._modules["output"])
-
-
-def _linear(x: Array, layer: Any) -> Array:
-    own = layer._parameters
-    return linear_arrays(x, own["weight"], own.get("bias"))
-
-
-def _attention(
-    x: Array, attention: MultiHeadAttention, chunk: Chunk, layer: int, turn: tuple[Array, Array]
-) -> Array:
-    """[head_1 .. head_H] W_o, (B, D), where every row sees what the chunk's mask says."""
-    rows, heads, d = len(x), attention.num_heads, attention.key_size
-    qkv = _linear(x, attention)
-    qk = torch.from_numpy(_rotated(qkv[:, : 2 * heads * d].reshape(rows, 2 * heads, d), *turn))
-    v = torch.from_numpy(qkv[:, 2 * heads * d :].reshape(rows, heads, 1, -1))
-    keys, values = chunk.view(layer, qk[:, heads:, None], v)
-    q = qk[:, :heads, None]
-    if has_one_blas_thread():
-        y = _attend(q.numpy(), keys.numpy(), values.numpy(), chunk.mask)
-    else:
-        y = attend(q, keys, values, chunk.mask).reshape(rows, -1).numpy()
-    return _linear(y, attention._modules["output"])
+    return y
 
 
 def _attend(q: Array, keys: Array, values: Array, mask: AttentionMask) -> Array:
-    """`attention.attend` of one query of each row, q (B, H, 1, d), with heads joined: (B, H d)."""
-    rows, heads, _, d = q.shape
+    """`attention.attend` of one query of each row, q / sqrt(d) (B, H, 1, d): (B, H d)."""
+    rows, heads, _, size = q.shape
     # The rows of one source side by side: (M, H, G, d).
-    q = q.reshape(rows // mask.group, mask.group, heads, d).swapaxes(1, 2) * np.float32(d**-0.5)
+    q = q.reshape(rows // mask.group, mask.group, heads, size).swapaxes(1, 2)
     weights = np.matmul(q, keys.swapaxes(2, 3))
     if mask.bias is not None:
         weights += mask.bias.numpy()
-    weights -= weights.max(-1, keepdims=True)
+    weights -= np.maximum.reduce(weights, 3, keepdims=True)
     np.exp(weights, weights)
-    weights /= weights.sum(-1, keepdims=True)
-    y: Array = np.matmul(weights, values).swapaxes(1, 2).reshape(rows, -1)
-    return y
-
-
-def _rotated(x: Array, cos: Array, sin: Array) -> Array:
-    """`positions.rotate` of x (B, 2 H, d)."""
-    half = x.shape[-1] // 2
-    y = x * cos
-    y[..., :half] += x[..., half:] * sin[..., :half]
-    y[..., half:] += x[..., :half] * sin[..., half:]
-    return y
+    y: Array = np.matmul(weights, values)
+    y /= np.add.reduce(weights, 3, keepdims=True)
+    return y.swapaxes(1, 2).reshape(rows, -1)

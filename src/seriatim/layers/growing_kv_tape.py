@@ -43,6 +43,7 @@ from seriatim.layers.attention import (
 )
 from seriatim.layers.kv_tape_chunk import (
     NO_POSITION,
+    Array,
     Chunk,
     Layers,
     Ragged,
@@ -306,9 +307,16 @@ class _InPlace(Chunk):
 
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         all_keys, all_values = self.after.keys[layer], self.after.values[layer]
-        all_keys[:, :, self.begin : self.end] = keys
-        all_values[:, :, self.begin : self.end] = values
-        return all_keys[:, :, self.first : self.end], all_values[:, :, self.first : self.end]
+        return self._written(all_keys, keys), self._written(all_values, values)
+
+    def view_arrays(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        all_keys, all_values = self.after.keys[layer].numpy(), self.after.values[layer].numpy()
+        return self._written(all_keys, keys), self._written(all_values, values)
+
+    def _written(self, buffer: Any, new: Any) -> Any:
+        """All slots of a buffer that the chunk sees, after writing its own."""
+        buffer[:, :, self.begin : self.end] = new
+        return buffer[:, :, self.first : self.end]
 
     def keep(self) -> GrowingTape:
         return self.after

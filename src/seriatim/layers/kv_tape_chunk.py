@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seriatim.core.taps import NO_POSITION as NO_POSITION
 from seriatim.layers.attention import AttentionMask, as_bias, band, block_size
 
+Array: TypeAlias = NDArray[np.float32]
 Layers: TypeAlias = tuple[Tensor, ...]  # for every layer (B, H, S, d_k) or (B, H, S, d_v)
 
 _LOCK = threading.Lock()  # guards every tip; taken for one addition, so one lock serves them all
@@ -88,6 +91,11 @@ class Chunk(ABC):
     @abstractmethod
     def view(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append keys (B, H, L, d_k) and values (B, H, L, d_v); those of all slots of `mask`."""
+
+    def view_arrays(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        """`view` of arrays, for steps in numpy."""
+        k, v = self.view(layer, torch.from_numpy(keys), torch.from_numpy(values))
+        return k.numpy(), v.numpy()
 
     @abstractmethod
     def keep(self) -> "Tape":

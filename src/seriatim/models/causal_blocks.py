@@ -9,13 +9,14 @@ Shapes: B rows, L elements of a chunk, D features.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from seriatim.core.model import Carry
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
-from seriatim.layers import block_step
+from seriatim.layers.block_step import BlockSteps, is_useful
 from seriatim.layers.kv_tape import Tape, empty_tape
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
@@ -52,6 +53,7 @@ class CausalBlocks(nn.Module):
         self.config = config
         self.blocks = nn.ModuleList(make_block(config) for _ in range(config.num_layers))
         self.norm = make_last_norm(config)
+        self._prepared: BlockSteps | None = None
 
     def initialize(self) -> None:
         """Initialize the weights of the blocks."""
@@ -89,14 +91,30 @@ class CausalBlocks(nn.Module):
         """Fold vectors e (B, L, D), as `SequenceModel.advance`; features (B, L, D)."""
         tape: Tape = carry
         chunk = tape.append(e.shape[1], lengths, keep=keep)
-        h, rotation = add_positions(e, chunk.positions, self.config, is_training=self.training)
-        if rotation is not None and block_step.is_useful(h, rotation, self.blocks):
-            h = block_step.step(h, chunk, rotation, self.blocks, self.norm)
+        steps = self._steps(e)
+        if steps is not None:
+            h = steps.step(e, chunk)
         else:
+            h, rotation = add_positions(e, chunk.positions, self.config, is_training=self.training)
             for layer, block in enumerate(self.blocks):
                 h = block(h, chunk, layer, rotation)
             h = self.norm(h)
         return h, chunk.keep() if keep else None
+
+    def _steps(self, e: Tensor) -> BlockSteps | None:
+        """The blocks prepared for a step of e (B, L, D), if that is faster."""
+        config, blocks = self.config, list(self.blocks)
+        if config.positions != "rotary" or (self.training and config.dropout):
+            return None
+        if not is_useful(e, blocks):
+            return None
+        if self._prepared is None or self._prepared.is_stale(blocks):
+            self._prepared = BlockSteps(blocks, self.norm, config.rotary_base)
+        return self._prepared if self._prepared.is_worth_it() else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes without prepared weights: a copy prepares its own."""
+        return {**self.__dict__, "_prepared": None}
 
     def tap_children(self) -> Mapping[str, nn.Module]:
         """The blocks, as layers."""

@@ -10,7 +10,7 @@ Shapes: B rows, L elements of a chunk, E and D features of an embedding and of a
 N layers, G gates, V symbols.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +23,9 @@ from seriatim.core import taps
 from seriatim.core.distributions import Categorical, LinearCategorical
 from seriatim.core.elements import Symbols
 from seriatim.core.model import Carry, SequenceModel
+from seriatim.core.products import array_product
 from seriatim.layers.cells import StackedCell
-from seriatim.layers.kernels.step import PreparedLayer, WeightWatch
+from seriatim.layers.kernels.step import Array, PreparedLayer, RowLayer, WeightWatch
 from seriatim.layers.recurrent_taps import tap_step
 from seriatim.models.options.recurrent import RecurrentConfig
 from seriatim.models.recurrent_layers import RecurrentLayers
@@ -32,6 +33,31 @@ from seriatim.models.recurrent_stack import fold_element, kept_where_absent
 
 # Numbers in a table of what the first layer gets of every symbol: a larger one does not pay.
 MAX_TABLE_SIZE = 2**20
+
+
+@dataclass(frozen=True)
+class PreparedRow:
+    """Steps of a single row, in numpy.
+
+    Attributes:
+        input_of: maps a symbol to the inputs (1, G D) of the first layer's gates.
+        layers: the layers.
+        logits: maps the features (1, D) to the logits (1, V).
+    """
+
+    input_of: Callable[[int], Array]
+    layers: Sequence[RowLayer]
+    logits: Callable[[Array], Array]
+
+    def after(self, carry: Carry, symbol: int) -> tuple[Tensor, Carry]:
+        """The output (1, D) of the last layer and the carry after a symbol."""
+        wx = self.input_of(symbol)
+        y, new = self.layers[0].fold(carry[0], wx)
+        after = [new]
+        for layer, h in zip(self.layers[1:], carry[1:], strict=True):
+            y, new = layer.fold(h, layer.project_input(y.numpy()))
+            after.append(new)
+        return y, tuple(after)
 
 
 @dataclass(frozen=True)
@@ -43,11 +69,19 @@ class PreparedSteps:
         table: (V, G D) the inputs of the first layer's gates for every symbol; None: it would be
             too large.
         layers: the cell of each layer, and its prepared weights.
+        row: the same for a single row; None: there is nothing faster.
     """
 
     watch: WeightWatch
     table: Tensor | None
     layers: Sequence[tuple[StackedCell, PreparedLayer]]
+    row: PreparedRow | None
+
+    def row_for(self, x: Tensor) -> PreparedRow | None:
+        """`row`, if x (B, ...) is of a single row and nothing watches operations."""
+        if x.shape[0] != 1 or taps.is_on() or torch._C._len_torch_dispatch_stack():
+            return None
+        return self.row
 
 
 class Recurrent(RecurrentLayers, SequenceModel):
@@ -83,9 +117,14 @@ class Recurrent(RecurrentLayers, SequenceModel):
 
     def emit(self, features: Tensor) -> Categorical:
         head = self.head
-        return LinearCategorical(
-            self.dropped(features) if self.training else features, head.weight, head.bias
-        )
+        if self.training:
+            return LinearCategorical(self.dropped(features), head.weight, head.bias)
+        if self._prepared is not None and features.ndim == 2:  # after a step
+            prepared = self._prepared_steps(features)
+            row = None if prepared is None else prepared.row_for(features)
+            if row is not None:
+                return Categorical(torch.from_numpy(row.logits(features.numpy())))
+        return LinearCategorical(features, head.weight, head.bias)
 
     def column_weights(self) -> list[Tensor]:
         """The weights that train faster by columns: of wide layers, and of a large output layer."""
@@ -98,7 +137,12 @@ class Recurrent(RecurrentLayers, SequenceModel):
 
     def _step(self, carry: Carry, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Carry]:
         """One element x (B, 1)."""
-        symbols, prepared = x.select(1, 0), self._prepared_steps(x)
+        prepared = self._prepared_steps(x)
+        row = None if prepared is None or lengths is not None else prepared.row_for(x)
+        if row is not None:
+            y, after = row.after(carry, int(x.item()))
+            return y.unsqueeze(1), after
+        symbols = x.select(1, 0)
         if prepared is None:
             e = self.embedding(symbols)
             y, after = fold_element(self.kernel, self.layers, carry, e, lengths, self.dropped)
@@ -131,10 +175,27 @@ class Recurrent(RecurrentLayers, SequenceModel):
         prepared = self._prepared
         if prepared is None or prepared.watch.is_stale():
             layers = [self.kernel.prepare(cell) for cell in self.layers]
-            watch = WeightWatch(self.embedding, self.layers)
+            watch = WeightWatch(self.embedding, self.layers, self.head)
             pairs = list(zip(self.layers, layers, strict=True))
-            prepared = self._prepared = PreparedSteps(watch, self._table(layers[0]), pairs)
+            table = self._table(layers[0])
+            row = self._prepared_row(layers, table)
+            prepared = self._prepared = PreparedSteps(watch, table, pairs, row)
         return prepared
+
+    def _prepared_row(
+        self, layers: Sequence[PreparedLayer], table: Tensor | None
+    ) -> PreparedRow | None:
+        """Steps of a single row, if numpy is faster and an input is a symbol."""
+        embedding: nn.Module = self.embedding  # a subclass may read something other than symbols
+        rows = [layer.row for layer in layers if layer.row is not None]
+        if len(rows) < len(layers) or not isinstance(embedding, nn.Embedding):
+            return None
+        logits = array_product(self.head.weight, self.head.bias, is_one_row=True)
+        if table is not None:
+            inputs = table.unsqueeze(1).numpy()
+            return PreparedRow(inputs.__getitem__, rows, logits)
+        vectors = embedding.weight.detach().unsqueeze(1).numpy()
+        return PreparedRow(lambda symbol: rows[0].project_input(vectors[symbol]), rows, logits)
 
     def _table(self, first: PreparedLayer) -> Tensor | None:
         """(V, G D) the inputs of the first layer's gates for every symbol, unless too large."""

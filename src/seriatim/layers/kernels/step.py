@@ -24,6 +24,21 @@ from seriatim.layers.cells import Fold
 
 Weights = list[Tensor]
 Array: TypeAlias = NDArray[Any]
+RowProduct: TypeAlias = Callable[[Array], Array]  # (1, in) to a new (1, out)
+RowFold: TypeAlias = Callable[[Any, Array], tuple[Tensor, Any]]
+
+
+@dataclass(frozen=True)
+class RowLayer:
+    """A layer for a single row, in numpy, whose calls cost a third of torch's.
+
+    Attributes:
+        project_input: maps x (1, E) to wx (1, G D), the inputs of the gates.
+        fold: maps the state before and wx to the output (1, D) and the state after.
+    """
+
+    project_input: Callable[[Array], Array]
+    fold: RowFold
 
 
 @dataclass(frozen=True)
@@ -34,25 +49,33 @@ class PreparedLayer:
         project_input: maps x (B, E) to wx (B, G D), the inputs of the gates.
         fold: maps the state before and wx to the state after.
         output: maps a state to the output (B, D).
+        row: the same for one row; None: there is nothing faster.
     """
 
     project_input: Callable[[Tensor], Tensor]
     fold: Fold
     output: Callable[[Tree], Tensor]
+    row: RowLayer | None = None
 
 
 def prepare_rnn(weights: Weights, nonlinearity: Callable[[Tensor], Tensor]) -> PreparedLayer:
     """h_t = tanh(W x_t + U h_{t-1} + b), or relu."""
     project_input, u = _affine(weights, weights[2] + weights[3])
-    of_one = _product_of_one(u)
 
     def fold(h: Tensor, wx: Tensor) -> Tensor:
-        if (u_h := of_one(h)) is None:
-            return nonlinearity(torch.addmm(wx, h, u))
-        u_h += wx.numpy()
-        return nonlinearity(torch.from_numpy(u_h))
+        return nonlinearity(torch.addmm(wx, h, u))
 
-    return PreparedLayer(project_input, fold, lambda h: h)
+    def make_row(multiply: RowProduct) -> RowFold:
+        def fold(h: Tensor, wx: Array) -> tuple[Tensor, Tensor]:
+            a = multiply(h.numpy())
+            a += wx
+            new = nonlinearity(torch.from_numpy(a))
+            return new, new
+
+        return fold
+
+    row = _row_layer(weights[0], weights[2] + weights[3], u, make_row)
+    return PreparedLayer(project_input, fold, lambda h: h, row)
 
 
 def prepare_lstm(weights: Weights) -> PreparedLayer:
@@ -68,84 +91,92 @@ def prepare_lstm(weights: Weights) -> PreparedLayer:
         t[: 2 * size] *= 0.5
         t[3 * size :] *= 0.5
     project_input, u = _affine([w, u], b)
-    of_one, sizes = _product_of_one(u), [size] * 4
+    sizes = [size] * 4
 
     def fold(h: tuple[Tensor, Tensor], wx: Tensor) -> tuple[Tensor, Tensor]:
-        if (a := of_one(h[0])) is not None:
-            return fold_one(a, wx.numpy(), h[1].numpy())
         gates = torch.addmm(wx, h[0], u, beta=2, alpha=2).sigmoid_()
         i, f, s, o = gates.split_with_sizes(sizes, 1)
         c = (f * h[1]).addcmul_(i, s, value=2.0).sub_(i)
         return c.tanh().mul_(o), c
 
-    def fold_one(a: Array, wx: Array, cell: Array) -> tuple[Tensor, Tensor]:
-        a += wx
-        np.tanh(a, a)
-        i_f, g, o = a[:, : 2 * size], a[:, 2 * size : 3 * size], a[:, 3 * size :]
-        i_f += 1
-        o += 1
-        c = i_f[:, size:] * cell
-        g *= i_f[:, :size]
-        c += g
-        c *= 0.5
-        y = np.tanh(c)
-        y *= o
-        y *= 0.5
-        return torch.from_numpy(y), torch.from_numpy(c)
+    def make_row(multiply: RowProduct) -> RowFold:
+        def fold(h: tuple[Tensor, Tensor], wx: Array) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            a = multiply(h[0].numpy())
+            a += wx
+            np.tanh(a, a)
+            i_f, g, o = a[:, : 2 * size], a[:, 2 * size : 3 * size], a[:, 3 * size :]
+            i_f += 1
+            o += 1
+            c = i_f[:, size:] * h[1].numpy()
+            g *= i_f[:, :size]
+            c += g
+            c *= 0.5
+            y = np.tanh(c)
+            y *= o
+            y *= 0.5
+            new = torch.from_numpy(y)
+            return new, (new, torch.from_numpy(c))
 
-    return PreparedLayer(project_input, fold, lambda h: h[0])
+        return fold
+
+    row = _row_layer(w, b, u, make_row)
+    return PreparedLayer(project_input, fold, lambda h: h[0], row)
 
 
 def prepare_gru(weights: Weights) -> PreparedLayer:
     """As `layers.cells.GRUCell` with the reset after the product."""
     project_input, u = _affine(weights, weights[2])
     bias, gates = weights[3].detach().clone(), 2 * u.shape[0]
-    of_one = _product_of_one(u)
 
     def fold(h: Tensor, wx: Tensor) -> Tensor:
-        if (u_h := of_one(h)) is not None:
-            return fold_one(u_h, wx.numpy(), h.numpy())
         uh = torch.addmm(bias, h, u)
         r, z = (wx[:, :gates] + uh[:, :gates]).sigmoid_().chunk(2, 1)
         n = torch.addcmul(wx[:, gates:], r, uh[:, gates:]).tanh_()
         return torch.lerp(n, h, z)
 
-    def fold_one(uh: Array, wx: Array, h: Array) -> Tensor:
-        uh += bias.numpy()
-        rz, n = uh[:, :gates], uh[:, gates:]
-        rz += wx[:, :gates]
-        rz *= 0.5
-        np.tanh(rz, rz)  # sigmoid(a) = (tanh(a / 2) + 1) / 2
-        rz += 1
-        rz *= 0.5
-        n *= rz[:, : gates // 2]
-        n += wx[:, gates:]
-        np.tanh(n, n)
-        new = h - n
-        new *= rz[:, gates // 2 :]
-        new += n
-        return torch.from_numpy(new)
+    def make_row(multiply: RowProduct) -> RowFold:
+        b = bias.numpy()
 
-    return PreparedLayer(project_input, fold, lambda h: h)
+        def fold(h: Tensor, wx: Array) -> tuple[Tensor, Tensor]:
+            old = h.numpy()
+            uh = multiply(old)
+            uh += b
+            rz, n = uh[:, :gates], uh[:, gates:]
+            rz += wx[:, :gates]
+            rz *= 0.5
+            np.tanh(rz, rz)  # sigmoid(a) = (tanh(a / 2) + 1) / 2
+            rz += 1
+            rz *= 0.5
+            n *= rz[:, : gates // 2]
+            n += wx[:, gates:]
+            np.tanh(n, n)
+            new = old - n
+            new *= rz[:, gates // 2 :]
+            new += n
+            made = torch.from_numpy(new)
+            return made, made
+
+        return fold
+
+    row = _row_layer(weights[0], weights[2], u, make_row)
+    return PreparedLayer(project_input, fold, lambda h: h, row)
 
 
-def _product_of_one(transposed: Tensor) -> Callable[[Tensor], Array | None]:
-    """The map from h (1, D) to a new array U h (1, G D); None for more rows.
-
-    By numpy, whose calls cost a third of torch's. On another device, or while a mode of torch
-    watches operations, None always.
+def _row_layer(
+    w: Tensor, bias: Tensor, transposed: Tensor, make_fold: Callable[[RowProduct], RowFold]
+) -> RowLayer | None:
+    """A layer for one row, if its weights are numbers that numpy can take.
 
     Args:
-        transposed: U^T (D, G D), contiguous.
+        w: W, (G D, E).
+        bias: the bias of W x.
+        transposed: U^T, (D, G D), contiguous.
+        make_fold: makes the fold of the product h -> U h.
     """
-    if transposed.device.type != "cpu" or transposed.dtype not in (torch.float32, torch.float64):
-        return lambda h: None
-    multiply, watching = one_row_product(transposed), torch._C._len_torch_dispatch_stack
-
-    def product(h: Tensor) -> Array | None:
-        return multiply(h.numpy()) if h.shape[0] == 1 and not watching() else None
-
-    return product
+    if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
+        return None
+    multiply, b = one_row_product(w.detach().t().contiguous()), bias.detach().numpy()
+    return RowLayer(lambda x: multiply(x) + b, make_fold(one_row_product(transposed)))
 
 
 def _affine(weights: Weights, bias: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
