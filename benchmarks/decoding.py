@@ -1,11 +1,11 @@
 """`python -m benchmarks.decoding`: a Transformer's decoding beside CTranslate2 and transformers.
 
 The model has 14.5 M weights, 6 layers of 384 over 10,000 symbols, all random; ours runs in float32,
-and with weights rounded to fp16 and int8. The work is equal:
-every search takes the same number of steps from one symbol and never ends before. CTranslate2 runs
-the same weights in float32, and greedy search must find the same symbols; transformers runs a GPT-2
-of this size. All sides are timed in turn, round by round. Prints a line for every measurement and,
-as its last line, JSON. See benchmarks/README.md for the protocol.
+and with weights rounded to fp16 and int8. The work is equal: every search takes the same number of
+steps from one symbol and never ends before. CTranslate2 runs the same weights in float32, and
+greedy search must find the same symbols; transformers runs a GPT-2 of this size. Each side has a
+process of its own, and they are timed in turn, round by round. Prints a line for every measurement
+and, as its last line, JSON. See benchmarks/README.md for the protocol.
 
 Shapes: B rows, V symbols, K beam.
 """
@@ -17,10 +17,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
 import argparse
 import importlib
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from seriatim.export.ctranslate2_generator import generator_spec
 from seriatim.models.build import build_model
 
 STEPS = 64
+PEER = "CTranslate2 float32"
 SIZE, LAYERS, HEADS, CONTEXT = 384, 6, 6, 256  # as many heads as `gpt2` has
 Search = Callable[[], Any]
 CASES: Mapping[str, tuple[int, int]] = {  # rows, beam
@@ -132,6 +135,61 @@ def hugging_face_search(rows: int, width: int) -> Search | None:
 # ---- measuring ----------------------------------------------------------------------------------
 
 
+def make_search(side: str, rows: int, width: int, folder: Path) -> Search | None:
+    """The search of a side: "ours PRECISION", "CTranslate2 float32" or "transformers float32"."""
+    library, precision = side.split()
+    if library == "transformers":
+        return hugging_face_search(rows, width)
+    model = our_model()
+    if library == "CTranslate2":
+        return their_search(ctranslate2_generator(model, folder / "model"), rows, width)
+    return our_search(model if precision == "float32" else rounded(model, precision), rows, width)
+
+
+class Side:
+    """One side in a process of its own, as a person runs it.
+
+    In one process they would slow one another down: each library has threads of its own, and
+    OpenMP no longer waits actively for the next product once there are more threads than
+    processors. After CTranslate2 has run, ours in 16 bits takes twice as long.
+    """
+
+    def __init__(self, side: str, rows: int, width: int, folder: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        arguments = (there, side, rows, width, folder, torch.get_num_threads())
+        self._process = context.Process(target=_answer, args=arguments, daemon=True)
+        self._process.start()
+        self.found: list[tuple[int, ...]] | None = self._here.recv()
+
+    def rate(self, seconds: float) -> float:
+        """Symbols per second."""
+        self._here.send(seconds)
+        rate: float = self._here.recv()
+        return rate
+
+    def close(self) -> None:
+        """End the process."""
+        self._here.send(None)
+        self._process.join()
+
+
+def _answer(
+    pipe: Connection, side: str, rows: int, width: int, folder: Path, num_threads: int
+) -> None:
+    """Send what a search finds, or None if there is no such library; then a rate when asked."""
+    torch.set_num_threads(num_threads)
+    search = make_search(side, rows, width, folder)
+    if search is None:
+        pipe.send(None)
+        return
+    search()
+    found = search()
+    pipe.send(found if isinstance(found, list) else [])
+    while (seconds := pipe.recv()) is not None:
+        pipe.send(symbols_per_second(search, rows, seconds))
+
+
 def symbols_per_second(search: Search, rows: int, seconds: float) -> float:
     """The rate of a search of STEPS symbols for each of `rows` rows."""
     began, count = time.perf_counter(), 0
@@ -141,22 +199,14 @@ def symbols_per_second(search: Search, rows: int, seconds: float) -> float:
     return count * rows * STEPS / spent
 
 
-def measured(
-    sides: Mapping[str, Search], rows: int, seconds: float, rounds: int
-) -> dict[str, float]:
+def measured(sides: Mapping[str, Side], seconds: float, rounds: int) -> dict[str, float]:
     """The median rate of every side, in turn, and its ratio to CTranslate2's."""
-    for search in sides.values():
-        search()
-    found = [
-        {name: symbols_per_second(search, rows, seconds) for name, search in sides.items()}
-        for _ in range(rounds)
-    ]
+    found = [{name: side.rate(seconds) for name, side in sides.items()} for _ in range(rounds)]
     rates = {name: statistics.median(f[name] for f in found) for name in sides}
-    peer = "CTranslate2 float32"
     ratios = {
-        f"{name} / {peer}": statistics.median(f[name] / f[peer] for f in found)
+        f"{name} / {PEER}": statistics.median(f[name] / f[PEER] for f in found)
         for name in sides
-        if name != peer
+        if name != PEER
     }
     return {**rates, **ratios}
 
@@ -165,28 +215,22 @@ def decoding(
     seconds: float, rounds: int, only: str = "", with_hugging_face: bool = True
 ) -> dict[str, Any]:
     """The rates of every case."""
-    model = our_model()
-    models = {
-        "ours float32": model,
-        "ours fp16": rounded(model, "fp16"),
-        "ours int8": rounded(model, "int8"),
-    }
+    names = [*(f"ours {precision}" for precision in ("float32", "fp16", "int8")), PEER]
+    names += ["transformers float32"] * with_hugging_face
     results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        generator = ctranslate2_generator(model, Path(place) / "model")
-        for case, (rows, width) in CASES.items():
-            if only not in case:
-                continue
-            sides = {name: our_search(m, rows, width) for name, m in models.items()}
-            sides["CTranslate2 float32"] = their_search(generator, rows, width)
-            ours, theirs = sides["ours float32"](), sides["CTranslate2 float32"]()
+    for case, (rows, width) in CASES.items():
+        if only not in case:
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            sides = {name: Side(name, rows, width, Path(place)) for name in names}
+            ours, theirs = sides["ours float32"].found or [], sides[PEER].found or []
             agree = sum(a == b for a, b in zip(ours, theirs, strict=True)) / rows
-            peer = hugging_face_search(rows, width) if with_hugging_face else None
-            if peer is not None:
-                sides["transformers float32"] = peer
-            found = {"same_as_ctranslate2": agree, **measured(sides, rows, seconds, rounds)}
-            results[case] = found
-            print(case, *(f"  {name}: {value:,.3g}" for name, value in found.items()), sep="\n")
+            sides = {name: side for name, side in sides.items() if side.found is not None}
+            found = {"same_as_ctranslate2": agree, **measured(sides, seconds, rounds)}
+            for side in sides.values():
+                side.close()
+        results[case] = found
+        print(case, *(f"  {name}: {value:,.3g}" for name, value in found.items()), sep="\n")
     return results
 
 
