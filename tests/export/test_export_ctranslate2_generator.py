@@ -8,6 +8,7 @@ import torch
 
 import seriatim as st
 from seriatim.cli import main
+from seriatim.decode.beam import beam_search_rows
 from seriatim.errors import ConfigError, OutputError
 from seriatim.export import ctranslate2_generator
 from seriatim.export.ctranslate2_generator import language_model_to_ctranslate2
@@ -50,6 +51,36 @@ def test_ctranslate2_generates_beyond_the_context_as_the_model_does(
     ours = lm.generate("", 40, temperature=0.0)
     assert str(ours).startswith(theirs)
     assert len(theirs) > 1
+
+
+@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("max_length", [7, 80])
+def test_beam_search_finds_the_same_best_continuation(
+    width: int, max_length: int, tmp_path: Path
+) -> None:
+    lm = fitted(VARIANTS["modern"])
+    language_model_to_ctranslate2(lm, tmp_path / "model")
+    generator = ctranslate2.Generator(str(tmp_path / "model"), compute_type="float32")
+    vocabulary, model, end, are_ended = lm.vocabulary, lm.model, lm.vocabulary.boundary, set()
+    for text in ("", "1 the", "over", "dog"):  # one by one: it searches ragged prompts otherwise
+        prompt = [int(i) for i in vocabulary.encode(text)]
+        (their,) = generator.generate_batch(
+            [[vocabulary.name(i) for i in (end, *prompt)]],
+            beam_size=width,
+            length_penalty=0,
+            max_length=max_length,
+            include_prompt_in_result=False,
+            return_scores=True,
+        )
+        with torch.inference_mode():
+            state = model.update(model.start(1), torch.tensor([prompt], dtype=torch.int64))
+            ((best,),) = beam_search_rows(
+                model, state, beam=width, max_length=max_length, end=end, num_best=1, patience=1.0
+            )
+        assert their.sequences_ids[0] == list(best.symbols)
+        assert their.scores[0] == pytest.approx(best.log_prob, abs=1e-3)
+        are_ended.add(best.is_ended)
+    assert are_ended == {True, False}
 
 
 def test_the_names_of_byte_pairs_are_those_of_the_tokenizer(tmp_path: Path) -> None:

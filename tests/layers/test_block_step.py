@@ -74,15 +74,17 @@ def test_other_blocks_training_and_recorders_take_the_road_of_torch() -> None:
     one = torch.zeros(1, 1, 256)
     classic = build_model(st.Transformer.classic(model_size=32, num_heads=2), V, 1).eval()
     model = _model()
-    blocks = list(model.blocks)
-    assert not block_step.is_useful(one, blocks)
+    weight = model.blocks[0].attention.weight
+    assert block_step.are_known(list(model.blocks))
+    assert not block_step.are_known(list(classic.blocks))  # type: ignore[arg-type]
+    assert not block_step.is_useful(one, weight)
     with torch.no_grad():
-        assert block_step.is_useful(one, blocks)
-        assert not block_step.is_useful(one[..., :32], list(classic.blocks))  # type: ignore[arg-type]
-        assert not block_step.is_useful(torch.zeros(1, 2, 256), blocks)
-        assert not block_step.is_useful(one.double(), blocks)
+        assert block_step.is_useful(one, weight)
+        assert not block_step.is_useful(torch.zeros(1, 2, 256), weight)
+        assert not block_step.is_useful(torch.zeros(65, 1, 256), weight)
+        assert not block_step.is_useful(one.double(), weight)
         with taps.recording(taps.Recorder(model)):
-            assert not block_step.is_useful(one, blocks)
+            assert not block_step.is_useful(one, weight)
 
 
 def test_weights_that_change_are_prepared_again() -> None:

@@ -10,7 +10,7 @@ Shapes: B rows at the start, N of them still in the batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,11 +20,21 @@ from seriatim.core import tree
 from seriatim.core.distributions import Discrete, as_discrete
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
-from seriatim.decode.hypotheses import Bools, Floats, Hypothesis, Ints, as_array
+from seriatim.decode.hypotheses import Bools, Hypothesis, Ints, as_array
 from seriatim.decode.scoring import Scorers
 
 Picked: TypeAlias = tuple[Tensor, Tensor, Tensor]  # (N,) symbols, ln p, what scorers added
 Pick: TypeAlias = Callable[[Discrete, list[Tree], Ints, int], Picked]
+
+
+class _Taken(NamedTuple):
+    """What one step took: everything else is worked out at the end, once for all steps."""
+
+    rows: Ints
+    is_open: Bools
+    symbols: Ints
+    log_prob: Tensor
+    extra: Tensor
 
 
 @dataclass
@@ -54,25 +64,22 @@ class Continuation:
         """
         count = len(self.limits)
         self.memories = [scorer.start(count) for scorer, _ in self.scorers]
-        self.log_prob, self.extra = np.zeros(count), np.zeros(count)
-        self.is_ended, self.lengths = np.zeros(count, bool), np.zeros(count, np.int64)
-        picked: list[tuple[Ints, Ints]] = []
+        taken: list[_Taken] = []
         rows = np.arange(count)  # the rows in the batch
         is_open = self.limits > 0
         with torch.inference_mode():
-            step = 0
             while is_open.any():
                 rows, is_open = self._compact(rows, is_open)
                 distribution = as_discrete(self.model.predict(self.state))
-                x, log_prob, extra = pick(distribution, self.memories, rows, step)
-                step += 1
+                x, *values = pick(distribution, self.memories, rows, len(taken))
                 symbols = x.cpu().numpy()
-                picked.append((rows[is_open], symbols[is_open]))
-                added = as_array(log_prob), as_array(extra)
-                is_open = self._record(rows, is_open, symbols, *added, step)
+                taken.append(_Taken(rows, is_open, symbols, *values))
+                is_open = is_open & (self.limits[rows] > len(taken))
+                if self.end is not None:
+                    is_open &= symbols != self.end
                 if is_open.any():
                     self._fold(x)
-        return self._hypotheses(picked)
+        return self._hypotheses(taken)
 
     def _compact(self, rows: Ints, is_open: Bools) -> tuple[Ints, Bools]:
         """Let finished rows leave the batch once there are many."""
@@ -83,24 +90,6 @@ class Continuation:
         self.memories = [tree.select(memory, index) for memory in self.memories]
         return rows[is_open], is_open[is_open]
 
-    def _record(
-        self,
-        rows: Ints,
-        is_open: Bools,
-        symbols: Ints,
-        log_prob: Floats,
-        extra: Floats,
-        step: int,
-    ) -> Bools:
-        """Record the symbols of open rows; returns which rows stay open."""
-        at = rows[is_open]
-        self.log_prob[at] += log_prob[is_open]
-        self.extra[at] += extra[is_open]
-        ends = np.zeros_like(is_open) if self.end is None else symbols == self.end
-        self.is_ended[at] = ends[is_open]
-        self.lengths[at] = step - ends[is_open]
-        return np.asarray(is_open & ~ends & (self.limits[rows] > step))
-
     def _fold(self, x: Tensor) -> None:
         self.state = self.model.step(self.state, x)
         self.memories = [
@@ -108,13 +97,19 @@ class Continuation:
             for (scorer, _), memory in zip(self.scorers, self.memories, strict=True)
         ]
 
-    def _hypotheses(self, picked: list[tuple[Ints, Ints]]) -> list[Hypothesis]:
-        symbols = np.zeros((len(self.limits), len(picked)), np.int64)
-        for step, (rows, x) in enumerate(picked):
-            symbols[rows, step] = x
+    def _hypotheses(self, taken: list[_Taken]) -> list[Hypothesis]:
+        count = len(self.limits)
+        symbols = np.zeros((count, len(taken)), np.int64)
+        log_prob, extra = np.zeros(count), np.zeros(count)
+        lengths, is_ended = np.zeros(count, np.int64), np.zeros(count, bool)
+        for step, one in enumerate(taken):
+            at, is_open = one.rows[one.is_open], one.is_open
+            symbols[at, step] = found = one.symbols[is_open]
+            log_prob[at] += as_array(one.log_prob)[is_open]
+            extra[at] += as_array(one.extra)[is_open]
+            is_ended[at] = ends = found == (-1 if self.end is None else self.end)
+            lengths[at] = step + 1 - ends
         return [
-            Hypothesis(tuple(x[:n].tolist()), float(p), float(p + e), bool(is_ended))
-            for x, n, p, e, is_ended in zip(
-                symbols, self.lengths, self.log_prob, self.extra, self.is_ended, strict=True
-            )
+            Hypothesis(tuple(x[:n].tolist()), float(p), float(p + e), bool(has_end))
+            for x, n, p, e, has_end in zip(symbols, lengths, log_prob, extra, is_ended, strict=True)
         ]

@@ -40,16 +40,20 @@ Array: TypeAlias = NDArray[np.float32]
 Norm: TypeAlias = tuple[Array, float]  # sqrt(D) g, and D eps
 
 
-def is_useful(h: Tensor, blocks: Sequence[Any]) -> bool:
-    """Whether a step of h (B, L, D) through blocks can be taken here, and is faster."""
+def is_useful(h: Tensor, weight: Tensor) -> bool:
+    """Whether a step of h (B, L, D) by blocks with such weights is faster here."""
     return (
         h.shape[1] == 1
         and h.shape[0] <= MOST_ROWS
         and not torch.is_grad_enabled()
         and not taps.is_on()
-        and all(type(block) is Block and block.is_default for block in blocks)
-        and is_plain(h, blocks[0].attention.weight)
+        and is_plain(h, weight)
     )
+
+
+def are_known(blocks: Sequence[nn.Module]) -> bool:
+    """Whether the blocks have the shape that is known here."""
+    return all(type(block) is Block and block.is_default for block in blocks)
 
 
 class _Layer(NamedTuple):
@@ -69,7 +73,7 @@ class BlockSteps:
     def __init__(self, blocks: Sequence[Any], last: nn.Module, base: float) -> None:
         """
         Args:
-            blocks: blocks of which `is_useful` is true.
+            blocks: blocks of which `are_known` is true.
             last: the norm after them.
             base: the base of the wavelengths of the positions.
         """
@@ -145,12 +149,18 @@ class BlockSteps:
 def _layer(block: Any, is_one_row: bool) -> _Layer:
     """A block, prepared for one row or for several."""
     attention, network = block.attention, block.feedforward
-    products = [
-        array_product(owner.weight, owner.bias, is_one_row=is_one_row)
-        for owner in (attention, attention.output, network.inner, network.output)
-    ]
-    norms = [_norm(norm) for norm in (block.attention_norm, block.feedforward_norm)]
-    return _Layer(norms[0], *products[:2], norms[1], *products[2:])
+
+    def product(owner: Any) -> Product:
+        return array_product(owner.weight, owner.bias, is_one_row=is_one_row)
+
+    return _Layer(
+        _norm(block.attention_norm),
+        product(attention),
+        product(attention.output),
+        _norm(block.feedforward_norm),
+        product(network.inner),
+        product(network.output),
+    )
 
 
 def _norm(norm: Any) -> Norm:

@@ -217,11 +217,11 @@ class GrowingTape(Node):
             return mask_by_position(
                 positions, self.ragged.slot_pos[:, : self.end], context, like.dtype
             )
+        if length == 1:
+            return EVERYTHING
         old = self.end - self._first()
         block = block_size(length, context)
         later = later_band(length, context, like, like.dtype)
-        if length == 1:
-            return EVERYTHING
         if old == 0 and block <= context:
             return AttentionMask(is_causal=True, band=later)
         return AttentionMask(

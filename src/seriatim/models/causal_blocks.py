@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seriatim.core.model import Carry
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
-from seriatim.layers.block_step import BlockSteps, is_useful
+from seriatim.layers.block_step import BlockSteps, are_known, is_useful
 from seriatim.layers.kv_tape import Tape, empty_tape
 from seriatim.models.options.transformer import Transformer
 from seriatim.models.transformer_parts import (
@@ -103,12 +103,15 @@ class CausalBlocks(nn.Module):
 
     def _steps(self, e: Tensor) -> BlockSteps | None:
         """The blocks prepared for a step of e (B, L, D), if that is faster."""
-        config, blocks = self.config, list(self.blocks)
+        config, blocks = self.config, list[Any](self.blocks)
         if config.positions != "rotary" or (self.training and config.dropout):
             return None
-        if not is_useful(e, blocks):
+        if not is_useful(e, blocks[0].attention.weight):
             return None
         if self._prepared is None or self._prepared.is_stale(blocks):
+            self._prepared = None
+            if not are_known(blocks):
+                return None
             self._prepared = BlockSteps(blocks, self.norm, config.rotary_base)
         return self._prepared if self._prepared.is_worth_it() else None
 
