@@ -176,3 +176,17 @@ def test_training_learns_a_pattern_that_needs_memory(
 @pytest.mark.slow
 def test_every_way_of_running_it_obeys_the_laws(model: Recurrent) -> None:
     check_model(model.double(), seconds=2).raise_if_broken()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_single_row_predicts_as_its_head_says_even_after_that_has_changed(
+    model: Recurrent, dtype: torch.dtype
+) -> None:
+    model = model.to(dtype)
+    with torch.no_grad():
+        state = model.step(model.start(1), torch.tensor([3]))
+        for _ in range(2):
+            found = model.predict(state).dense()
+            expected = model.head(state.features).log_softmax(-1)
+            torch.testing.assert_close(found, expected)
+            model.head.weight.mul_(-2)

@@ -76,8 +76,8 @@ class RoundingLoss:
     def text(self, what: str) -> str:
         """A sentence, where `what` names the data."""
         return (
-            f"precision {self.precision}: {what} takes {self.rounded:.4f} bits per symbol, with "
-            f"float32 {self.float32:.4f} (a loss of {self.bits:+.4f})"
+            f"precision {self.precision} costs {self.bits:+.4f} bits per symbol on {what}: "
+            f"{self.rounded:.4f}, with float32 {self.float32:.4f}"
         )
 
 
