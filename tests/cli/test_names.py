@@ -9,7 +9,7 @@ import pytest
 from cyclopts import App
 
 import seriatim as st
-from seriatim.cli import COMMANDS
+from seriatim.cli import COMMANDS, main
 from seriatim.cli.options import shell_families
 from seriatim.models.options.registry import PAIR_FAMILIES
 from seriatim.tasks.translator import Translator
@@ -156,3 +156,21 @@ def test_a_former_name_is_answered_with_the_one_to_use(
 ) -> None:
     with pytest.raises(st.SeriatimError, match=message.replace("?", r"\?")):
         call()
+
+
+def test_the_help_of_a_family_describes_its_options_in_its_own_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for family, own, other in (
+        ("markov", "n of the n-grams", "the number of last values"),
+        ("ar", "p, the number of last values", "n of the n-grams"),
+        ("ar", '"yule-walker"', 'maximum "likelihood", diffuse'),
+        ("gru", "the width D of the hidden state of each layer. [default: 256]", "autoregressive"),
+    ):
+        assert main(["fit", "--model", family, "--help"]) == 0
+        options = capsys.readouterr().out.partition(f"Options of {family}:")[2]
+        said = " ".join(options.partition("Training:")[0].split())
+        assert own in said and other not in said
+    assert main(["fit", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of markov: n of the n-grams" in said and "of ar: p, the number" in said

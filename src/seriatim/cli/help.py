@@ -88,7 +88,8 @@ def command_help(app: App, name: str, summary: str, arguments: Sequence[str]) ->
     groups = _all_groups(named) if is_all else _essential_groups(name, named, family)
     for title, group in groups.items():
         heading = title.replace(_FAMILY, "Options of ", 1)
-        parts.append("\n".join([f"{heading}:", *map(_entry, group)]))
+        only = family if family is not None and heading == f"Options of {family}" else None
+        parts.append("\n".join([f"{heading}:", *(_entry(option, only) for option in group)]))
     if not is_all:
         parts.append(_more(name, len(named), has_families="--hidden-size" in _names(named)))
     parts.append(_wrapped(classes.HELP, 0))
@@ -163,20 +164,25 @@ def _essential_groups(
     return groups
 
 
-def _entry(option: Argument) -> str:
-    """An option and its description, side by side."""
+def _entry(option: Argument, family: str | None = None) -> str:
+    """An option and its description, side by side; in the words of one family, if it has any."""
     names = sorted(option.names, key=lambda n: (n.startswith("--"), n))  # -m before --model
     names = [n for n in names if n not in option.negatives]
     head = "  " + " ".join([", ".join(names), *([m] if (m := _metavar(option)) else [])])
     if option.field_info.is_positional:
         head = f"  {option.name}"
-    lines = _wrapped(_description(option), _COLUMN).lstrip()
+    lines = _wrapped(_description(option, family), _COLUMN).lstrip()
     if len(head) > _COLUMN - 2:
         return f"{head}\n{' ' * _COLUMN}{lines}"
     return f"{head.ljust(_COLUMN)}{lines}"
 
 
-def _description(option: Argument) -> str:
+def _description(option: Argument, family: str | None) -> str:
+    from seriatim.cli.options import family_help
+
+    own = None if family is None else family_help(family, option.name)
+    if own is not None:
+        return own
     text = " ".join((option.parameter.help or "").split())
     default = option.field_info.default
     shown = option.parameter.show_default

@@ -132,10 +132,25 @@ def _model_options() -> Mapping[str, Any]:
         text = next((text for text in texts if "None: " in text), texts[0])
         group = Group(f"Model: {', '.join(by_family)}", sort_key=10 + len(by_family))
         every = [_hints(known[family])[name] for family in by_family]
+        if any(one != every[0] for one in every):  # the families mean different things by it
+            short = [text.partition("; None: ")[0].rstrip(".") for text in texts]
+            text = "; ".join(f"of {f}: {t}" for f, t in zip(by_family, short, strict=True)) + "."
         # Words that mean something to one family only: read as text, and checked by the family.
         hint = every[0] if all(one == every[0] for one in every) else str
         options[name] = _option(name, hint, text, by_family, group)
     return options
+
+
+def family_help(family: str, option: str) -> str | None:
+    """The help of an option such as --order in one family; None: the family does not have it."""
+    config = {**shell_families(), **shell_families("numbers"), **PAIR_FAMILIES}.get(family)
+    name = option.removeprefix("--").replace("-", "_")
+    found = {f.name: f for f in fields(config)} if config is not None else {}  # type: ignore[arg-type]
+    if config is None or name not in found:
+        return None
+    default = _shown(found[name].default)
+    text = _help(name, described(config).get(name, ""), has_default=bool(default))
+    return f"{text} [default: {default}]" if default else text
 
 
 def _can_be_typed(hint: Any) -> bool:

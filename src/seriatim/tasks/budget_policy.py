@@ -189,7 +189,7 @@ class _Search:
         """The rows of which `FEWEST_BATCHES` batches are a pass over the text."""
         if not self.text.is_stream:
             return self.text.sequences / FEWEST_BATCHES
-        length = training.get("length", self.given.get("length", self.recipe.length))
+        length = int(training.get("length", self.given.get("length", self.recipe.length)))
         return self.text.symbols / (FEWEST_BATCHES * length)
 
     def _rate_and_warmup(self, size: Mapping[str, Any], timed: Timed, steps: int) -> dict[str, Any]:

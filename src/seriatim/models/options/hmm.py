@@ -17,11 +17,11 @@ class HMM(ModelConfig):
     numbers it has a mean, and of real numbers a variance.
 
     Attributes:
-        num_states: K.
+        num_states: K, the number of hidden states.
         emission: the distribution of numbers in a state: "normal", "poisson" (of counts), or
             "categorical" (of symbols); None: what suits the data.
         restarts: how often Baum-Welch begins from random parameters; the best is kept.
-        max_iterations: of Baum-Welch.
+        max_iterations: the most iterations of Baum-Welch.
         tolerance: the least gain of an iteration, in nats per element, to go on for.
         prior: the imaginary observations of each state over symbols, which are distributed as all
             symbols are; so no symbol has probability 0.

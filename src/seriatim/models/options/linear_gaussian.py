@@ -22,7 +22,8 @@ class LinearGaussian(ModelConfig):
             "local-linear-trend" (a level and its slope), or whatever the "matrices" say.
         season_length: s, the moments of a season of s - 1 more states, for a level or a trend;
             None: there is none.
-        num_states: m, of "matrices" that are not given; None: as many as channels.
+        num_states: m, the size of the state, of "matrices" that are not given; None: as many as
+            channels.
         transition: F, (m, m).
         observation: H, (D, m).
         transition_covariance: Q, (m, m).
@@ -33,7 +34,7 @@ class LinearGaussian(ModelConfig):
         estimator: how what is not given is fitted: by maximum "likelihood", diffuse, of each
             series for itself, which needs a structure, or by "em", expectation-maximization;
             None: likelihood for a structure, em for matrices (which all series share).
-        max_iterations: of either.
+        max_iterations: the most iterations of either estimator.
     """
 
     family: ClassVar[str] = "linear-gaussian"
