@@ -149,9 +149,8 @@ def make_search(side: str, rows: int, width: int, folder: Path) -> Search | None
 class Side:
     """One side in a process of its own, as a person runs it.
 
-    In one process they would slow one another down: each library has threads of its own, and
-    OpenMP no longer waits actively for the next product once there are more threads than
-    processors. After CTranslate2 has run, ours in 16 bits takes twice as long.
+    In one process they would slow one another down, since each library has threads of its own:
+    after CTranslate2 has run, ours in 16 bits takes twice as long.
     """
 
     def __init__(self, side: str, rows: int, width: int, folder: Path) -> None:

@@ -39,6 +39,23 @@ def test_a_symbol_of_probability_zero_is_never_sampled(logits: list[float], data
         assert not dead[symbol]
 
 
+@pytest.mark.parametrize("shape", [(1, 6), (3, 6), (2, 3, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_best_symbol_is_the_first_of_the_best(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    logits = torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(0)).round()
+    log_prob, symbol = Categorical(logits).top(1)
+    expected, symbols = Categorical(logits).top(2)
+    assert torch.equal(symbol, symbols[..., :1])
+    torch.testing.assert_close(log_prob, expected[..., :1])
+
+
+def test_of_nothing_possible_the_best_is_not_a_number() -> None:
+    log_prob, _ = Categorical(torch.full((1, 4), -math.inf)).top(1)
+    assert log_prob.isnan().all()
+
+
 def test_top_breaks_ties_in_favour_of_the_smaller_symbol() -> None:
     """Also if the tie crosses the cut, which torch.topk leaves unspecified."""
     a = torch.tensor([[1.0, 3.0, 2.0, 3.0, 2.0, 2.0]])

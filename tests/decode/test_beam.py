@@ -214,7 +214,7 @@ def test_impossible_rules_are_refused() -> None:
     model = ToyWindow().double()
     state = model.start(2)
     for message, options in (
-        ("width 0", {"beam": 0, "max_length": 3}),
+        ("width of a beam is 0", {"beam": 0, "max_length": 3}),
         ("num_best 3", {"beam": 2, "max_length": 3, "num_best": 3}),
         ("negative", {"beam": 2, "max_length": -1}),
         ("3 values for 2 sources", {"beam": 2, "max_length": torch.tensor([1, 2, 3])}),

@@ -224,7 +224,8 @@ def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
     """`Categorical.top(1)` in numpy: ln p = -ln sum_i exp(a_i - a_best); a third of the time."""
     a = logits.numpy()
     symbols = a.argmax(-1)[..., None]  # the first of several maxima
-    a = a - np.maximum.reduce(a, -1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # nothing is possible: ln p is not a number
+        a = a - np.maximum.reduce(a, -1, keepdims=True)
     np.exp(a, a)
     log_prob = -np.log(np.add.reduce(a, -1, keepdims=True))
     return torch.from_numpy(log_prob), torch.from_numpy(symbols)
