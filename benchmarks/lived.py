@@ -148,7 +148,8 @@ def fit_ngrams(num_words: int, target: float) -> Callable[[Bench], Iterator[Resu
 
         def peer() -> Usage:
             arpa.unlink(missing_ok=True)
-            return _run([lmplz, "-o", "5", "-S", "4G", "--text", str(text), "--arpa", str(arpa)])
+            command = [lmplz, "-o", "5", "-S", "4G", "--text", str(text), "--arpa", str(arpa)]
+            return _run([*command, "--discount_fallback"])  # for repeated text
 
         name = f"fit an n-gram of order 5, {num_words / 1e6:g} M words, text to saved model"
         yield _pairs(name, ours, peer, bench.rounds, target, "lmplz")

@@ -108,6 +108,7 @@ def fit_rounds(
     ours += ["--split", "1", "0", "0", "--out", str(out), "--overwrite", "--json"]
     lmplz = shutil.which("lmplz")
     theirs = [str(lmplz), "-o", str(order), "-S", "4G", "--text", str(path), "--arpa", str(arpa)]
+    theirs += ["--discount_fallback"]  # for repeated text
     found, peers = [], []
     for _ in range(rounds):
         found.append(timed(ours))

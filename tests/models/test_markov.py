@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from seriatim.core.batch import Batch
-from seriatim.errors import DataError
+from seriatim.errors import DataError, ModelError
 from seriatim.models import Markov
 from seriatim.models.markov import MarkovModel
 from seriatim.train.closed_form import ClosedForm
@@ -299,3 +299,12 @@ def test_a_symbol_outside_the_vocabulary_is_refused_and_the_old_fit_stays() -> N
     with pytest.raises(DataError, match=r"has symbols 0 \.\. 6 and the model knows 0 \.\. 5"):
         model.fit_closed_form(lines([0, 6]))
     assert model.fingerprint() == before
+
+
+def test_n_grams_saved_by_an_earlier_version_are_refused_in_a_sentence():
+    model = fitted(random_lines(3))
+    state = model.state_dict()
+    del state["table.first"], state["table.symbol"]
+    state["table.key"] = torch.zeros(5, dtype=torch.int64)
+    with pytest.raises(ModelError, match=r"saved by an earlier version.*: fit the model again"):
+        model.load_state_dict(state, strict=False)

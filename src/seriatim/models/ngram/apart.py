@@ -46,7 +46,7 @@ def count_apart(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Counts
 
 def count(facts: Json, arrays: list[npt.NDArray[Any]]) -> tuple[Json, list[npt.NDArray[Any]]]:
     """The job: a corpus as `count_apart` sends it, to the arrays of its counts."""
-    tokens, offsets = arrays
-    corpus = PaddedCorpus(tokens, offsets, boundary=facts["boundary"], is_stream=facts["is_stream"])
-    counts = count_corpus(corpus, order=facts["order"], num_symbols=facts["num_symbols"])
+    corpus = [PaddedCorpus(*arrays, boundary=facts["boundary"], is_stream=facts["is_stream"])]
+    arrays.clear()  # nor is the corpus held while it is counted
+    counts = count_corpus(corpus.pop(), order=facts["order"], num_symbols=facts["num_symbols"])
     return {}, [getattr(counts, name) for name in _ARRAYS]

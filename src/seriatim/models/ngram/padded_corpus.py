@@ -132,11 +132,14 @@ def count_corpus(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Count
         DataError: there is nothing to predict, or a symbol outside 0 .. V - 1.
     """
     corpus.check(num_symbols)
+    spans = list(corpus.spans(BLOCK_SIZE))
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        runs = [
-            count_span(corpus, begin, end, order, num_symbols, threads)
-            for begin, end in corpus.spans(BLOCK_SIZE)
-        ]
+        if len(spans) == 1:  # neither the corpus nor its symbols are held meanwhile
+            (span,) = spans
+            block = [corpus.block(*span, order)]
+            del corpus
+            return count_block(block.pop(), order=order, num_symbols=num_symbols, threads=threads)
+        runs = [count_span(corpus, *span, order, num_symbols, threads) for span in spans]
         return merge_counts(runs, threads=threads)
 
 
@@ -144,5 +147,5 @@ def count_span(
     corpus: PaddedCorpus, begin: int, end: int, order: int, num_symbols: int, threads: Executor
 ) -> Counts:
     """The run of positions begin .. end - 1."""
-    block = corpus.block(begin, end, order)
-    return count_block(block, order=order, num_symbols=num_symbols, threads=threads)
+    block = [corpus.block(begin, end, order)]  # not held while it is counted
+    return count_block(block.pop(), order=order, num_symbols=num_symbols, threads=threads)

@@ -90,7 +90,7 @@ class _Ranks:
 
     def forget_positions(self) -> None:
         """Free the arrays of positions; `spelled` needs none."""
-        self.at = self.at[:0]
+        self.at = np.zeros(0, dtype=np.int32)  # a view would keep them
         if self.halves is not None:
             self.halves[0].forget_positions()
 

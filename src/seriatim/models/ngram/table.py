@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from seriatim.errors import ModelError
 from seriatim.models.ngram.arrays import (
     CHUNK,
     LOG_10,
@@ -363,6 +364,11 @@ class NgramTable(nn.Module):
         # memory: the loaded tensors replace the buffers, if their shapes agree.
         values = {name: state_dict.get(prefix + name) for name in self._arrays}
         tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        if prefix + "key" in state_dict and "first" not in tensors:
+            raise ModelError(
+                "the n-grams were saved by an earlier version, in a format that is no longer read: "
+                "fit the model again"
+            )
         missing_keys += [prefix + name for name in values if name not in tensors]
         if len(tensors) < len(values):
             return
