@@ -54,6 +54,7 @@ CAPABILITIES = [
     "CountsOperations",
     "FitsSeries",
     "PreparesSeries",
+    "ReadsCarries",
     "ScoresCorpora",
     "Smooths",
 ]

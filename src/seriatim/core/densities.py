@@ -141,6 +141,8 @@ class Normal(Density):
         return standard
 
     def quantile(self, u: Tensor) -> Tensor:
+        if u.ndim and not any(u.stride()):  # one level for all, as forecasts ask for it
+            u = u[(slice(1),) * u.ndim]
         standard: Tensor = torch.special.ndtri(u)
         return self._mean + self.scale * standard.to(self._mean)
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from seriatim.core.densities import Density
-from seriatim.core.model import State
+from seriatim.core.model import Carry, State
 from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, NumberSequences
 
@@ -49,6 +49,23 @@ class Ahead(Protocol):
             horizon: H.
             known: (B, H - 1, K) the known inputs of the moments after the first; None: the model
                 takes none.
+        """
+
+
+@runtime_checkable
+class ReadsCarries(Protocol):
+    """A model that can read its carries inside a chunk off its inputs, without folding them."""
+
+    def carries(self, carry: Carry, x: NumberInput, at: Tensor) -> Carry | None:
+        """The carries after some numbers of inputs.
+
+        Args:
+            carry: of B rows, before the inputs.
+            x: (B, L, ...) the inputs.
+            at: (B, N) how many of them were folded, 0 to L.
+
+        Returns:
+            Of B N rows, N in succession for each; None: these must be folded, such as gaps.
         """
 
 

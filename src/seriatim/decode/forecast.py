@@ -159,7 +159,9 @@ def forecast(
         _check(horizon, num_samples, known, tree.rows(state))
         density = model.ahead(state, horizon, known)
         mean = density.mean
-        levels = [density.quantile(torch.full_like(mean, level)) for level in quantiles]
+        # A level that is expanded costs the densities that see it one number.
+        each = [mean.new_tensor(level).expand_as(mean) for level in quantiles]
+        levels = [density.quantile(u) for u in each]
         return mean.cpu(), _stacked(levels, mean).cpu()
     size = tree.rows(state)
     rows = torch.arange(size) if rows is None else rows

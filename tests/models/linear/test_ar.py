@@ -7,7 +7,7 @@ import torch
 import seriatim as st
 from seriatim.core import tree
 from seriatim.core.elements import Numbers
-from seriatim.core.forecasting import Ahead, FitsSeries, Smooths
+from seriatim.core.forecasting import Ahead, FitsSeries, ReadsCarries, Smooths
 from seriatim.core.values import NumberInput, Values
 from seriatim.errors import ConfigError, DataError
 from seriatim.models.build import build_model, build_number_model
@@ -375,3 +375,40 @@ def test_zeros_have_logarithms_with_a_shift() -> None:
     model.fit_series(Series(x))
     assert float(model.series_spread[0, 0, 3]) > 0
     assert bool(score(model, as_input(x), model.of_series(torch.tensor([0]))).isfinite().all())
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_carries_are_those_of_folding(known: int) -> None:
+    config = st.AR(order=4, trend="linear", season_length=3, season="dummies")
+    model, rng = model_of(config, channels=2, known=known, series=3), np.random.default_rng(0)
+    series = [rng.normal(size=(T, 2)).cumsum(0) for _ in range(3)]
+    inputs = rng.normal(size=(3 * T, 1)) if known else None
+    model.fit_series(Series(*series, known=inputs))
+    values = Values.of(torch.from_numpy(np.stack(series)))
+    more = None if inputs is None else torch.from_numpy(inputs).view(3, T, 1)
+    x = NumberInput(values, more)
+    first, rest = (tree.map_leaves(lambda t, p=p: t[:, p], x) for p in (slice(9), slice(9, None)))
+    start = model.empty(3, memory=model.of_series(torch.arange(3)))
+    _, carry = model.advance(start, first, None)
+    assert isinstance(model, ReadsCarries)
+    at = torch.tensor([[0, 1, 20], [2, 2, 31], [5, 7, 9]])
+    found = model.carries(carry, rest, at)
+    for i, count in enumerate(at.flatten().tolist()):
+        chosen = torch.tensor([i // 3])
+        expected = tree.select(carry, chosen)
+        if count:
+            part = tree.map_leaves(lambda t, n=count: t[:, :n], tree.select(rest, chosen))
+            _, expected = model.advance(expected, part, None)
+        torch.testing.assert_close(
+            tree.leaves(tree.select(found, torch.tensor([i]))), tree.leaves(expected)
+        )
+
+
+def test_carries_behind_gaps_and_before_the_first_value_are_not_read_off() -> None:
+    model = model_of(st.AR(order=2))
+    x = Values.of(torch.tensor([[[1.0], [np.nan], [2.0], [3.0]]], dtype=torch.float64))
+    whole = NumberInput(x, None)
+    at = torch.tensor([[1, 3]])
+    assert model.carries(model.empty(1), whole, at) is None
+    _, carry = model.advance(model.empty(1), whole, None)
+    assert model.carries(carry, whole, at) is None

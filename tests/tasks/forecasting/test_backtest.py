@@ -7,6 +7,8 @@ import pytest
 
 import seriatim as st
 from seriatim.metrics.forecasting import mase, weighted_quantile_loss
+from seriatim.tasks.forecasting import scan
+from seriatim.tasks.forecasting.states import stand_at
 from tests.tasks.forecasting.test_forecaster import _frame
 from tests.tasks.toy_naive import ToyNaive
 
@@ -105,3 +107,30 @@ def test_an_order_that_was_not_given_suits_few_values_and_many_gaps() -> None:
         found = st.backtest(values, ["naive", "ar"], horizon=10, season_length=24, origins=4)
         assert found["ar"].figures.wql < found["naive"].figures.wql
         assert found["ar"].figures.coverage["80"] > 0.4
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_states_that_are_read_off_are_those_that_are_followed(
+    monkeypatch: pytest.MonkeyPatch, gap: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    data = [rng.normal(size=length).cumsum() for length in (90, 60, 12)]
+    if gap:
+        data[0][70] = np.nan
+    monkeypatch.setattr(scan, "_ROWS_KEPT", 9)  # three origins together
+    asked = []
+
+    def spy(*args: Any) -> Any:
+        asked.append(stand_at(*args))
+        return asked[-1]
+
+    found = {}
+    for name, stand in {"read": spy, "followed": lambda *_: None}.items():
+        monkeypatch.setattr(scan, "stand_at", stand)
+        fitted = st.Forecaster(st.AR(order=3)).fit(data)
+        found[name] = fitted.backtest(data, 4, origins=8).scanned
+    assert any(standing is not None for standing in asked)
+    assert any(standing is None for standing in asked) == gap
+    for one, other in zip(*(vars(f).values() for f in found.values()), strict=True):
+        if isinstance(one, np.ndarray):
+            np.testing.assert_allclose(one, other, rtol=1e-12)

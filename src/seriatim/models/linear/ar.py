@@ -198,6 +198,30 @@ class ARModel(SequenceModel):
         later, _ = self.advance(carry, NumberInput(values, known), None)
         return self.emit(tree.map_leaves(lambda a, b: torch.cat([a, b], 1), first, later))
 
+    def carries(self, carry: ARCarry, x: NumberInput, at: Tensor) -> ARCarry | None:
+        """The last q values before some moments; see `core.forecasting.ReadsCarries`."""
+        is_whole = carry.window.slots.shape[-1] == 0 and bool(x.values.is_observed.all())
+        if not is_whole or int(carry.moment.min()) < 1:
+            return None
+        at = at.to(self.device)
+        rows, count = at.shape
+        row = torch.arange(rows, device=self.device)[:, None]
+        numbers, _ = self._numbers(carry.parameters, x.values)
+        past = torch.cat([carry.window.values[..., 0], numbers.mT], 2)  # (B, D, q + L)
+        windows = past.unfold(2, carry.window.values.shape[2], 1)[row, :, at]  # (B, N, D, q)
+        offsets = self._offsets(carry, carry.moment, x.known, numbers.shape[1])
+        slots, covariance = carry.window.slots, carry.window.covariance
+        return ARCarry(
+            parameters=tree.repeat(carry.parameters, count),
+            window=PastWindow(
+                windows.flatten(0, 1)[..., None],
+                slots.repeat_interleave(count, 0),
+                covariance.repeat_interleave(count, 0),
+            ),
+            pending=offsets[row, at].flatten(0, 1),
+            moment=(carry.moment[:, None] + at).flatten(),
+        )
+
     def smooth(self, x: NumberInput, lengths: Tensor | None, memory: Tree | None = None) -> Density:
         """The distributions of missing values given all others; see `core.forecasting.Smooths`."""
         carry = self.empty(x.values.numbers.shape[0], memory=memory)

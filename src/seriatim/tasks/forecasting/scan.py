@@ -23,7 +23,7 @@ from seriatim.core.values import NumberSequences
 from seriatim.tasks.forecasting.cutoffs import Cutoffs
 from seriatim.tasks.forecasting.predict import predict_rows
 from seriatim.tasks.forecasting.score import Tally
-from seriatim.tasks.forecasting.states import Ints, Standing, begin, follow, replaced, row_blocks
+from seriatim.tasks.forecasting.states import Ints, Standing, begin, follow, row_blocks, stand_at
 
 _BYTES_KEPT = 1 << 28  # of states, before forecasts are made from them
 _ROWS_KEPT = 8192
@@ -82,24 +82,42 @@ def scan(
     offsets, earliest = np.asarray(data.offsets), cutoffs.earliest()
     ends = offsets[1:] if stop is None else stop
     for rows in row_blocks(len(index)):
+        # A series without an origin is read nowhere.
+        places = np.where(earliest[rows] >= 0, earliest[rows], offsets[rows])
         standing = begin(model, torch.as_tensor(index[rows]))
-        at, starts = offsets[rows].copy(), standing
-        for first in cutoffs.first[:, rows]:
-            to = np.maximum(first, at)
-            standing, at = follow(model, data, standing, at, to), to
-            valid = np.flatnonzero(first >= 0)
-            is_all = len(valid) == len(rows)
-            kept.add(standing if is_all else standing.select(valid), rows[valid], first[valid])
-            begun = np.flatnonzero(first == earliest[rows])
-            if len(begun) == len(rows):
-                starts = standing
-            elif len(begun):
-                starts = replaced(starts, standing.select(begun), begun)
+        starts = follow(model, data, standing, offsets[rows].copy(), places)
+        _keep(kept, starts, places, rows, cutoffs.first[:, rows])
         # Single steps are scored apart, in long chunks: short ones cost most of their time each.
-        places = np.maximum(earliest[rows], 0)
         to = np.where(earliest[rows] >= 0, np.maximum(ends[rows], places), places)
         follow(model, data, starts, places, to, partial(_count, tally))
     return kept.result(tally)
+
+
+def _keep(kept: "_Forecasts", standing: Standing, at: Ints, rows: Ints, first: Ints) -> None:
+    """Keep where series stand at their origins.
+
+    Args:
+        kept: what takes them.
+        standing: what is kept of B series before their first origins.
+        at: (B,) the places of these.
+        rows: (B,) the numbers of the series.
+        first: (O, B) the places of the origins; -1: there is none.
+    """
+    together = max(1, _ROWS_KEPT // len(rows))
+    for origins in np.split(first, range(together, len(first), together)):
+        ends = np.maximum(origins, at)
+        whole = stand_at(kept.model, kept.data, standing, at, ends.T)
+        if whole is not None:
+            count = len(origins)
+            valid = np.flatnonzero(origins.T >= 0)
+            kept.add(whole.select(valid), np.repeat(rows, count)[valid], origins.T.flat[valid])
+            standing, at = whole.select(np.arange(len(rows)) * count + count - 1), ends[-1]
+            continue
+        for place, to in zip(origins, ends, strict=True):
+            standing, at = follow(kept.model, kept.data, standing, at, to), to
+            valid = np.flatnonzero(place >= 0)
+            is_all = len(valid) == len(rows)
+            kept.add(standing if is_all else standing.select(valid), rows[valid], place[valid])
 
 
 def _count(tally: Tally, chosen: Ints, places: Ints, batch: Batch, density: Density) -> None:
@@ -119,7 +137,7 @@ class _Forecasts:
         seed: int,
         progress: Callable[[int], None] | None,
     ) -> None:
-        self._model, self._data, self._horizon = model, data, horizon
+        self.model, self.data, self._horizon = model, data, horizon
         self._quantiles, self._num_samples, self._seed = quantiles, num_samples, seed
         self._progress, self._done = progress, 0
         self._waiting: list[Standing] = []
@@ -150,11 +168,11 @@ class _Forecasts:
         standing = self._waiting[0] if len(self._waiting) == 1 else tree.cat(self._waiting)
         first = np.concatenate(self._first)[self._done : self._done + self._rows]
         known = None
-        if self._data.known is not None:
-            at = np.minimum(first[:, None] + np.arange(self._horizon), len(self._data.known) - 1)
-            known = self._data.known[at]
+        if self.data.known is not None:
+            at = np.minimum(first[:, None] + np.arange(self._horizon), len(self.data.known) - 1)
+            known = self.data.known[at]
         mean, bands = predict_rows(
-            self._model,
+            self.model,
             standing,
             self._horizon,
             known,
@@ -175,6 +193,6 @@ class _Forecasts:
         series, first = np.concatenate(self._series), np.concatenate(self._first)
         order = np.lexsort((first, series))
         at = first[:, None] + np.arange(self._horizon)
-        y = np.asarray(self._data.numbers[at], np.float64)
+        y = np.asarray(self.data.numbers[at], np.float64)
         mean, bands = np.concatenate(self._means), np.concatenate(self._bands)
         return Scanned(series[order], first[order], y[order], mean[order], bands[order], tally)

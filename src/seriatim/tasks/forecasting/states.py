@@ -21,6 +21,7 @@ from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.core.densities import Density
 from seriatim.core.elements import Numbers
+from seriatim.core.forecasting import ReadsCarries
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.core.values import NumberInput, NumberSequences, Values
@@ -199,6 +200,39 @@ def follow(
         standing = after if is_all else replaced(standing, after, rows)
         at[rows] = stop
     return standing
+
+
+@torch.inference_mode()
+def stand_at(
+    model: SequenceModel, data: NumberSequences, standing: Standing, begin: Ints, ends: Ints
+) -> Standing | None:
+    """What is kept of B series at N places of each, if the model can read it off the values.
+
+    Args:
+        model: the model.
+        data: the series, end to end.
+        standing: what is kept of the series before `begin`.
+        begin: (B,) places in the data.
+        ends: (B, N) places in the data, not before `begin`.
+
+    Returns:
+        Of B N rows, N in succession for each series; None: the moments must be followed.
+    """
+    if not isinstance(model, ReadsCarries):
+        return None
+    most = max(1, int((ends - begin[:, None]).max()))
+    batch = Reader(data, model).batch(standing, begin, begin + most)
+    at = torch.as_tensor(ends - begin[:, None])
+    carry = model.carries(standing.carry, batch.inputs, at)
+    if carry is None:
+        return None
+    row = torch.arange(len(at))[:, None]
+
+    def last(before: Tensor, moments: Tensor) -> Tensor:
+        return torch.cat([before[:, None], moments], 1)[row, at].flatten(0, 1)
+
+    values: Values = tree.map_leaves(last, standing.last, batch.targets)
+    return Standing(carry, values)
 
 
 def replaced(standing: Standing, new: Standing, rows: Ints) -> Standing:
