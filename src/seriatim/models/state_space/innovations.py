@@ -133,27 +133,38 @@ class _Rows:
     """A state (m, C, N) in m + 1 rows, so that the last m are F times the first m.
 
     Torch adds a product in one pass, and numpy does everything else at half the cost of a call.
+    All views are made once: making one costs as much as a small product.
+
+    Attributes:
+        table: (m + 1, C, N).
+        first: (C, N) h times the state.
+        parts: `first` of each of the C parts.
+        now, next: the state and F times it, as tensors.
+        next_of_last: F times the last part, (m, 1, N).
     """
 
     def __init__(self, last: Array, num_parts: int, num_series: int) -> None:
-        self.all = np.empty((len(last) + 1, num_parts, num_series))
-        self.of_last = [(self.all[j], float(w)) for j, w in enumerate(last) if w]
-        self.last = self.all[-1]
-        self.first, self.parts = self.all[0], list(self.all[0])
-        whole = torch.from_numpy(self.all)
+        self.table = np.empty((len(last) + 1, num_parts, num_series))
+        self.first, self.parts = self.table[0], list(self.table[0])
+        self._last = self.table[-1]
+        self._summed = [(self.table[j], float(w)) for j, w in enumerate(last) if w]
+        whole = torch.from_numpy(self.table)
         self.now, self.next = whole[:-1], whole[1:]
         self.next_of_last = self.next[:, -1:]
 
     def extend(self) -> None:
-        """Write down the last row."""
-        (row, weight), *others = self.of_last
-        np.multiply(row, weight, out=self.last)
+        """Write down the last row, from those before it."""
+        (row, weight), *others = self._summed
+        np.multiply(row, weight, out=self._last)
         for row, weight in others:
-            self.last += weight * row
+            self._last += weight * row
 
 
 class _Gains:
-    """Where N series stand: f, -k, and the rows of a and g."""
+    """Where N series stand: f, -k, and the rows of a and g.
+
+    -k, so that a and g both gain it, times (a - y) / f and g / f, in one product.
+    """
 
     def __init__(self, start: DiffuseStart, variances: Array, a: Array) -> None:
         seen, cross = start.seen @ variances, start.cross @ variances
@@ -163,25 +174,28 @@ class _Gains:
         self.f[-1] = seen[0] + variances[0]
         self.errors = np.empty((_CHUNK, 2, N))
         k = _Rows(self.last, 1, N)
-        k.all[:-1, 0] = seen
+        k.table[:-1, 0] = seen
         k.extend()
         self.k = -k.next
         self.rows, self.spare = _Rows(self.last, 2, N), _Rows(self.last, 2, N)
         scale = np.sqrt(self.f[-1] / (start.missed @ variances))
-        self.rows.all[:-1, 0], self.rows.all[:-1, 1] = a, cross * scale
+        self.rows.table[:-1, 0], self.rows.table[:-1, 1] = a, cross * scale
         self.rows.extend()
         self._view()
         self.is_settled = False
 
     def _view(self) -> None:
-        """Views of what each moment of a chunk writes: they cost as much as a small product."""
+        """What each moment of a chunk writes."""
         both = torch.from_numpy(self.errors)
         self.moments = list(
             zip(self.errors, both, both[:, -1:], self.f[:-1], self.f[1:], strict=True)
         )
 
     def follow(self, y: Array) -> tuple[Array, Array]:
-        """The errors (L, N) of the next L values, and their variances (L, N) or (1, N)."""
+        """The errors (L, N) of the next values, and their variances (L, N) or (1, N).
+
+        L is that of a chunk, but for the last.
+        """
         self.f[0] = self.f[-1]
         if not self.is_settled:
             self._settle()
@@ -192,16 +206,17 @@ class _Gains:
         return self.errors[: len(y), 0] * self.f[: len(y)], self.f[: len(y)]
 
     def _settle(self) -> None:
-        f, all = self.f[0], self.rows.all
-        g, k = np.abs(all[:-1, 1]).max(0), self.k.abs().amax(0).numpy()[0]
+        """See whose gains, or whether all of them, have settled."""
+        f, table = self.f[0], self.rows.table
+        g, k = np.abs(table[:-1, 1]).max(0), self.k.abs().amax(0).numpy()[0]
         is_settled = g * g <= _SETTLED * f * k
-        all[:, 1, is_settled] = 0.0  # rather than ever smaller ones, on which processors are slow
+        table[:, 1, is_settled] = 0.0  # rather than ever smaller ones, on which processors are slow
         self.is_settled = bool(is_settled.all())
         if self.is_settled:
             N = len(f)
             self.k /= torch.from_numpy(f)
             self.rows, self.spare = _Rows(self.last, 1, N), _Rows(self.last, 1, N)
-            self.rows.all[:, 0] = all[:, 0]
+            self.rows.table[:, 0] = table[:, 0]
             self.errors = self.errors[:, :1].copy()
             self._view()
 
@@ -210,7 +225,7 @@ class _Gains:
         rows, spare, k = self.rows, self.spare, self.k
         for value, (part, both, ratio, f, next_f) in zip(y, self.moments, strict=False):
             a, g = rows.parts
-            a -= value
+            a -= value  # the error, and no longer the forecast
             np.divide(rows.first, f, out=part)
             torch.addcmul(rows.next, k, both, out=spare.now)
             k.addcmul_(rows.next_of_last, ratio)
