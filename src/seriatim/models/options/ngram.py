@@ -23,8 +23,9 @@ class Markov(ModelConfig):
             smaller than the one before it.
         prune_entropy: drop n-grams without which the model's own perplexity rises by a smaller
             fraction than this (Stolcke 1998); 0: none.
-        memory: the memory that counting may use, such as "2GB"; sorted runs are then kept on disk,
-            and counting that was interrupted is resumed. None: count in memory.
+        memory: the memory that counting and merging may use, such as "2GB", beside the program and
+            the symbols of the text; sorted runs are then kept on disk, and counting that was
+            interrupted is resumed. None: count in memory.
         workers: the number of tasks that count at once on a Ray cluster (needs seriatim[ray]); the
             result is the same. None: count in this process.
         quantize_bits: the bits, 4 to 8, of the codes that stand for probabilities in the model, as
