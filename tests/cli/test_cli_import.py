@@ -45,9 +45,20 @@ def test_an_arpa_file(tmp_path: Path) -> None:
     )
 
 
+def test_an_export_makes_the_folder_that_it_is_written_to(tmp_path: Path) -> None:
+    lm = st.LanguageModel(st.Markov(order=2), symbols="word", sequences="line")
+    lm.fit([f"a b{i} c" for i in range(20)]).save(tmp_path / "model")
+    out = tmp_path / "new" / "words.arpa"
+    assert run("export", tmp_path / "model", "--to", "arpa", "--out", out) == 0
+    assert out.is_file()
+
+
 def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("import", tmp_path / "nothing", "--out", tmp_path / "model") == 2
     assert "neither a folder nor a repository" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("a text\n")
+    assert run("import", tmp_path / "notes.txt", "--out", tmp_path / "model") == 2
+    assert "is a file of no format that is read: give an .arpa" in capsys.readouterr().err
     (tmp_path / "bad.safetensors").write_bytes(b"x")
     (tmp_path / "symbols.txt").write_text("a\n", "utf-8")
     arguments = ("--symbols", tmp_path / "symbols.txt", "--out", tmp_path / "model")

@@ -217,8 +217,9 @@ def test_only_markov_models_are_written(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(OutputError, match="nothing was left there"):
-        language_model_to_arpa(fitted(1), tmp_path / "no" / "m.arpa")
+        language_model_to_arpa(fitted(1), tmp_path / "file" / "m.arpa")
 
 
 def test_a_model_read_from_a_file_cannot_be_fitted() -> None:

@@ -47,6 +47,11 @@ def import_model(
         if names is None:
             raise ConfigError(f"{source} has weights alone: give --symbols FILE")
         model = from_torch(_weights(path), names, boundary=boundary, unknown=unknown)
+    elif path.is_file():
+        raise ConfigError(
+            f"{source} is a file of no format that is read: give an .arpa or .arpa.gz file, "
+            "weights as .safetensors, a folder of transformers, or OWNER/NAME"
+        )
     else:
         from seriatim.export.huggingface_import import from_huggingface
         from seriatim.tasks.hub import fetch_folder

@@ -3,6 +3,7 @@
 Knows language models, words and the Markov family; the file format is in `arpa_files`.
 """
 
+import contextlib
 from collections.abc import Sequence
 from itertools import islice
 from os import PathLike
@@ -90,7 +91,8 @@ def language_model_to_arpa(model: LanguageModel, path: str | PathLike[str]) -> f
         difference = check_arpa(part, markov, names)
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return difference
 
 

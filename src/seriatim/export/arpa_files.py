@@ -17,6 +17,7 @@ a line for each, `<s>` with the customary -99, since it is never predicted. (In 
 language model.
 """
 
+import contextlib
 import gzip
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,7 @@ def write_arpa(path: Path, model: BackoffModel, words: Sequence[str], *, boundar
     _check_words(words, boundary)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (
             gzip.open(unfinished, "wt", 6, "utf-8", newline="\n")
             if path.suffix == ".gz"
@@ -88,7 +90,8 @@ def write_arpa(path: Path, model: BackoffModel, words: Sequence[str], *, boundar
             "space or choose another file"
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 def _check_words(words: Sequence[str], boundary: int) -> None:
