@@ -90,17 +90,18 @@ class _LinearLogProb(torch.autograd.Function):
         if ctx.is_early:
             of_features, *of_weights = early
             if of_features is not None:
-                of_features = (of_features * upstream[:, None]).to(features.dtype)
+                of_features = (of_features * -upstream[:, None]).to(features.dtype)
                 wanted[0] = False
             if not any(wanted):
                 return of_features, None, None, *unused
             least, most = upstream.aminmax() if len(upstream) else (upstream.sum(),) * 2
             if bool(least == most):
                 scaled = [None if g is None else g.to(weight.dtype, copy=True) for g in of_weights]
+                least.neg_()
                 return of_features, *[None if g is None else g.mul_(least) for g in scaled], *unused
         h, w = features.to(ctx.dtype), weight.to(ctx.dtype)
         sums = _Sums(h, w, bias, targets, ctx.smoothing, weight.dtype)
-        sums.run(wanted, upstream)
+        sums.run(wanted, -upstream[:, None])
         late = list(sums.gradients)
         if ctx.is_early and early[0] is not None:
             late[0] = of_features
@@ -113,7 +114,8 @@ class _Sums:
     """One pass over the logits of all entries, group after group.
 
     Attributes:
-        gradients: the gradients of features, weight and bias; None where not needed.
+        gradients: the gradients of -l, summed over all entries, with respect to features, weight
+            and bias; None where not needed.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class _Sums:
         smoothing: float,
         dtype: torch.dtype,
     ) -> None:
-        self.w, self.bias, self.targets, self.smoothing = w, bias, targets, smoothing
+        self.w, self.bias, self.targets, self.smoothing = w, bias, targets[:, None], smoothing
         # oneDNN compiles every new product size, so pad to few sizes: zero rows change no sum.
         self.multiple = _ROWS if len(h) >= 8 * _ROWS else 1
         missing = -len(h) % self.multiple
@@ -134,9 +136,9 @@ class _Sums:
         self.gradients: list[Tensor | None] = [None, None, None]
 
     def run(self, wanted: list[bool], upstream: Tensor | None) -> Tensor:
-        """(N,) the values; sets the gradients of their sum, weighted by `upstream` if given."""
+        """(N,) the values; sets the gradients, of a sum weighted by `upstream` (N, 1) if given."""
         count, num_symbols = len(self.targets), len(self.w)
-        values = self.h.new_empty(count, dtype=self.dtype)
+        values = self.h.new_empty(count, 1, dtype=self.dtype)
         if wanted[0]:
             self.gradients[0] = torch.empty_like(self.h)
         if wanted[2]:
@@ -151,60 +153,58 @@ class _Sums:
                 group = slice(begin, min(begin + size, len(self.h)))
                 logits = room[: group.stop - begin]
                 torch.mm(self.h[group], self.w.t(), out=logits)
-                self._softmax(logits[: count - begin], group, values, upstream, any(wanted))
+                own = slice(begin, min(group.stop, count))  # without the rows of zeros
+                g = None if upstream is None else upstream[own].to(self.dtype)
+                filled = logits[: own.stop - begin]
+                values[own] = self._softmax(filled, self.targets[own], g, any(wanted))
                 self._add_gradients(logits, group, wanted)
         if not count:
             self._add_gradients(room, slice(0), wanted)
         if self.gradients[0] is not None:
             self.gradients[0] = self.gradients[0][:count]
-        return values
+        return values[:, 0]
 
     def _softmax(
-        self,
-        logits: Tensor,
-        group: slice,
-        values: Tensor,
-        upstream: Tensor | None,
-        with_gradient: bool,
-    ) -> None:
-        """Fill in the values of a group, and turn its logits into the gradient of the values."""
+        self, logits: Tensor, targets: Tensor, upstream: Tensor | None, with_gradient: bool
+    ) -> Tensor:
+        """The values (n, 1) of a group, whose logits become the gradient of -values.
+
+        With m the largest logit, - ln sum_v exp(a_v) = ln softmax(a)_m - a_m.
+        """
         rows = max(1, _BLOCK // logits.shape[1])
         room = None
         if logits.dtype != self.dtype:
             room = logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=self.dtype)
         e = self.smoothing
-        for begin in range(0, len(logits), rows):
-            narrow = logits[begin : begin + rows]
+        found = logits.new_zeros(4, len(logits), 1, dtype=self.dtype)
+        of_targets = found.new_full(targets.shape, e - 1.0)
+        upstreams = found[0] if upstream is None else upstream  # the former are not read
+        parts = [torch.split(t, rows) for t in (logits, targets, of_targets, upstreams)]
+        for narrow, y, of_target, g, at in zip(*parts, torch.split(found, rows, 1), strict=True):
             a = narrow if room is None else room[: len(narrow)].copy_(narrow)
-            part = slice(group.start + begin, group.start + begin + len(a))
-            y = self.targets[part, None]
             if self.bias is not None:
                 a += self.bias
-            even = a.mean(-1) if e else None
-            highest = a.amax(-1, keepdim=True)
-            target = a.gather(1, y)
-            a.sub_(highest).exp_()
-            total = a.sum(-1, keepdim=True)
-            value = (target - highest - total.log())[:, 0]
-            if even is not None:
-                # e (mean(a) - a_y) replaces the fraction e of the logit of the target.
-                value += e * (even - target[:, 0])
-            values[part] = value
+            of_y, largest, of_largest, even = at
+            torch.gather(a, 1, y, out=of_y)
+            torch.amax(a, -1, keepdim=True, out=largest)
+            if e:
+                torch.mean(a, -1, keepdim=True, out=even)
+            torch.softmax(a, -1, out=a)
+            torch.amax(a, -1, keepdim=True, out=of_largest)
             if not with_gradient:
                 continue
-            scale = total.reciprocal_().neg_()
-            of_target = y.new_full(y.shape, 1.0 - e, dtype=self.dtype)
-            if upstream is not None:
-                g = upstream[part, None].to(self.dtype)
-                scale, of_target = scale * g, of_target * g
-            a.mul_(scale)
-            if e:
-                a += e / a.shape[1] if upstream is None else e / a.shape[1] * g
             a.scatter_add_(1, y, of_target)
+            if e:
+                a -= e / a.shape[1]
+            if upstream is not None:
+                a *= g
             if self.gradients[2] is not None:  # sum while cached and in the wider dtype
                 self.gradients[2] += a.sum(0)
             if room is not None:
                 narrow.copy_(a)
+        of_y, largest, of_largest, even = found
+        values: Tensor = of_y - largest + of_largest.log() + e * (even - of_y)
+        return values
 
     def _add_gradients(self, slopes: Tensor, group: slice, wanted: list[bool]) -> None:
         of_features, of_weight, _ = self.gradients
