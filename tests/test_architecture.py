@@ -53,6 +53,7 @@ CAPABILITIES = [
     "ClosedForm",
     "CountsOperations",
     "FitsSeries",
+    "HasWidths",
     "PreparesSeries",
     "ReadsCarries",
     "ScoresCorpora",

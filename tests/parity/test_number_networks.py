@@ -39,11 +39,17 @@ def standards(seen: list[float]) -> tuple[float, float, int]:
 
 
 def inputs(model: Any, seen: list[float], ahead: float) -> tuple[Tensor, Tensor, float, float]:
-    """e_t, z, m_t and s_t after these values."""
+    """e_t, c, m_t and s_t after these values."""
     level, scale, count = standards(seen)
     lagged = [seen[-lag] if lag <= len(seen) else math.nan for lag in LAGS]
-    before = [[x for x in seen[: len(seen) + 1 - lag] if not math.isnan(x)] for lag in LAGS]
-    z = [(known[-1] - level) / scale if known else 0.0 for known in before]
+    z = []
+    for lag in LAGS:
+        at = len(seen) - lag
+        before = [x for x in seen[: max(at + 1, 0)] if not math.isnan(x)]
+        after = [x for x in seen[max(at, 0) :] if not math.isnan(x)]
+        beside = [before[-1], *after[:1]] if before else [level]
+        z.append((sum(beside) / len(beside) - level) / scale)
+    z = [z[0], *(other - z[0] for other in z[1:])]
     observed = [float(not math.isnan(x)) for x in lagged]
     parts = [*z, *observed, math.log(scale) / 4, math.log1p(count) / 4, ahead]
     e = model.input.weight @ torch.tensor(parts, dtype=torch.float64) + model.input.bias
@@ -100,7 +106,7 @@ def written_out(model: Any) -> Tensor:
         hidden_states(model, [e for e, *_ in made]), made, X, strict=True
     ):
         o = model.head.linear.weight @ h + model.head.linear.bias
-        location = level + scale * (o[0] + (model.head.direct[0] * z).sum())
+        location = level + scale * (o[0] + z[0] + (model.head.direct[0] * z).sum())
         width = scale * ((1 + o[1].exp()).log() + 1e-4)
         density = torch.distributions.StudentT(2 + (1 + o[2].exp()).log(), location, width)
         total.append(o.sum() * 0.0 if math.isnan(x) else density.log_prob(torch.tensor(x).double()))

@@ -97,3 +97,17 @@ class PreparesSeries(Protocol):
 
     def prepare_series(self, data: NumberSequences) -> None:
         """Take the constants from series of the training data."""
+
+
+@runtime_checkable
+class HasWidths(Protocol):
+    """A model of numbers whose densities can be made wider or narrower.
+
+    Attributes:
+        num_widths: D, the number of channels.
+    """
+
+    num_widths: int
+
+    def set_widths(self, factors: Tensor) -> None:
+        """Multiply the widths of each channel by factors (D,), in place of those set before."""

@@ -1,7 +1,9 @@
 """Output layers of networks over numbers: from features to a density in the units of the data.
 
 For a channel with level m and scale s (`running_scale`), with o = W h + b of the network's features
-h, and p = o_1 + sum_l a_l z_l a prediction that is linear in the lagged values z:
+h, and a prediction that is linear in the standardized lagged values z,
+
+    p = o_1 + z_1 + a_1 z_1 + sum_{l > 1} a_l (z_l - z_1)
 
     normal              N(m + s p, (s sigma)^2)                  sigma = softplus(o_2)
     student-t           the same location and scale, v = 2 + softplus(o_3) degrees of freedom
@@ -41,11 +43,13 @@ class Parameters:
         standard: the level and the scale of each channel, (..., D).
         linear: (..., D) the linear part of the prediction, in units of the scale.
         outputs: (..., D, P) the outputs of the network.
+        factors: (D,) multiples of the widths.
     """
 
     standard: Standard
     linear: Tensor
     outputs: Tensor
+    factors: Tensor
 
     @property
     def location(self) -> Tensor:
@@ -53,8 +57,9 @@ class Parameters:
         return self.standard.level + self.standard.scale * (self.linear + self.outputs[..., 0])
 
     def width(self, index: int) -> Tensor:
-        """(..., D) s times the softplus of an output."""
-        return self.standard.scale * (F.softplus(self.outputs[..., index]) + LEAST)
+        """(..., D) s times the softplus of an output, times the factor of the channel."""
+        scale = self.standard.scale * self.factors
+        return scale * (F.softplus(self.outputs[..., index]) + LEAST)
 
 
 def _normal(p: Parameters) -> Density:
@@ -80,7 +85,7 @@ def _mixture(p: Parameters) -> Density:
     weights, shift, width = p.outputs.chunk(3, -1)
     level, scale = p.standard.level[..., None], p.standard.scale[..., None]
     mean = level + scale * (p.linear[..., None] + shift)
-    sigma = scale * (F.softplus(width) + LEAST)
+    sigma = scale * p.factors[:, None] * (F.softplus(width) + LEAST)
     return NormalMixture(
         weights.sum(-2).log_softmax(-1), mean.transpose(-1, -2), sigma.transpose(-1, -2)
     )
@@ -155,9 +160,12 @@ class DensityHead(nn.Module):
 
     Attributes:
         linear: W and b, of all channels.
-        direct: a, (D, number of lags); the first lag begins with weight 1, so that an untrained
-            network expects the last value again.
+        direct: a, (D, number of lags), 0 at first: an untrained network expects the last value
+            again.
+        factors: (D,) by which widths are multiplied, see `train.bands`.
     """
+
+    factors: Tensor
 
     def __init__(self, size: int, num_channels: int, num_lags: int, kind: HeadKind) -> None:
         """
@@ -173,14 +181,14 @@ class DensityHead(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.1 * size**-0.5)
         with torch.no_grad():
             self.linear.bias.copy_(torch.tensor(kind.biases).repeat(num_channels))
-        direct = torch.zeros(num_channels, num_lags)
-        direct[:, 0] = 1.0
-        self.direct = nn.Parameter(direct)
+        self.direct = nn.Parameter(torch.zeros(num_channels, num_lags))
+        self.register_buffer("factors", torch.ones(num_channels))
 
     def forward(self, h: Tensor, lagged: Tensor, standard: Standard) -> Density:
-        """The density for features h (..., size) and lagged values (..., D, lags)."""
+        """The density for features h (..., size) and c (..., D, lags): z_1 and each z_l - z_1."""
         outputs = self.linear(h).unflatten(-1, (self.num_channels, -1))
-        return self.kind.make(Parameters(standard, (lagged * self.direct).sum(-1), outputs))
+        linear = lagged[..., 0] + (lagged * self.direct).sum(-1)
+        return self.kind.make(Parameters(standard, linear, outputs, self.factors))
 
     def set_width(self, channel: int, width: float) -> None:
         """Let the widths of a channel begin at this multiple of the scale, and their like."""

@@ -3,10 +3,11 @@
 The direct effect of lagged values, which gradients find slowly as lags resemble one another, is the
 ridge estimate, drawn to "the next value is the last one",
 
-    a = e_1 + (Z^T Z + r I)^-1 Z^T (y - Z e_1)
+    a = (C^T C + r I)^-1 C^T (y - z_1)
 
-for standardized lagged values Z and next values y. The initial width of the density is the root of
-the mean square of what remains, so that a network begins as a pooled AR model.
+for next values y, the last value z_1, and C of z_1 and the differences of the others to it. The
+initial width of the density is the root of the mean square of what remains, so that a network
+begins as a pooled AR model.
 
 Knows the network; no options.
 
@@ -40,21 +41,22 @@ def start_from_least_squares(head: DensityHead, data: NumberSequences, read: Rea
     Args:
         head: the output layer.
         data: the training data.
-        read: a function from the values (B, L, D) of series to the standardized lagged values
-            (B, L, D, P), whether they were observed, the standards, and the values as they are
-            standardized.
+        read: a function from the values (B, L, D) of series to the standardized last value and
+            the differences of the other lagged values to it (B, L, D, P), whether they were
+            observed, the standards, and the values as they are standardized.
     """
     num_channels, num_lags = head.direct.shape
     # Of moments whose lagged values were all observed, and of all.
     gram = torch.zeros(2, num_channels, num_lags + 1, num_lags + 1, dtype=torch.float64)
     count = torch.zeros(2, num_channels, dtype=torch.float64)
     for values in _series(data):
-        z, observed, standard, seen = read(values)
-        z, level, scale = z[:, :-1], standard.level[:, :-1], standard.scale[:, :-1]
+        lagged, observed, standard, seen = read(values)
+        level, scale = standard.level[:, :-1], standard.scale[:, :-1]
+        lagged = lagged[:, :-1].double()
         y = (seen.numbers[:, 1:] - level) / scale
         counts = seen.is_observed[:, 1:] & (standard.count[:, :-1] >= FEWEST_BEFORE)
-        counts &= (y.abs() <= LARGEST) & (z.abs().amax(-1) <= LARGEST)
-        joined = torch.cat([z, y[..., None]], -1).double()
+        joined = torch.cat([lagged, (y - lagged[..., 0])[..., None]], -1)
+        counts &= joined.abs().amax(-1) <= LARGEST
         for i, chosen in enumerate((counts & observed[:, :-1].all(-1), counts)):
             kept = torch.where(chosen[..., None], joined, 0.0)
             gram[i] += torch.einsum("bldp,bldq->dpq", kept, kept)
@@ -68,13 +70,10 @@ def start_from_least_squares(head: DensityHead, data: NumberSequences, read: Rea
 
 def _set(head: DensityHead, channel: int, gram: Tensor, count: float) -> None:
     square, product, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
-    size = RIDGE * float(square.diagonal().mean())
-    if size < 1e-12 * count:  # the series are constant: nothing can be told
+    if float(total) < 1e-12 * count:  # the series are constant: nothing can be told
         return
-    ridge = size * torch.eye(len(square), dtype=square.dtype)
-    first = torch.zeros_like(product)
-    first[0] = 1.0
-    a = first + torch.linalg.solve(square + ridge, product - square @ first)
+    ridge = RIDGE * float(gram.diagonal().mean()) * torch.eye(len(square), dtype=square.dtype)
+    a = torch.linalg.solve(square + ridge, product)
     rest = total - 2 * a @ product + a @ square @ a
     width = max(math.sqrt(max(float(rest), 0.0) / count), 1e-2)
     with torch.no_grad():

@@ -1,21 +1,23 @@
 """Networks over numbers: an input layer, a body of any family, and a density at the end.
 
     z_l = (x_{t+1-l} - m_t) / s_t                               the lagged values, standardized
-    e_t = W (z, observed, k_{t+1}, log s_t, log n_t) + b        k the inputs that are known ahead
+    c = z_1, z_2 - z_1, z_3 - z_1 ..                            the last, and what the others add
+    e_t = W (c, observed, k_{t+1}, log s_t, log n_t) + b        k the inputs that are known ahead
     h_t = body(h_{t-1}, e_t)
-    p(x_{t+1}) = density(h_t, z, m_t, s_t)                      in the units of the data
+    p(x_{t+1}) = density(h_t, c, m_t, s_t)                      in the units of the data
 
-A missing value has observed = 0 and the z of the last value before it. Level m and scale s are
-those of `running_scale`, which also says how far away a z may be. Values, levels and scales are
-float64, and what the weights see is in their precision. The body is that of the family over
-symbols, without its embedding and its softmax: recurrent layers, a user's cell, blocks of
-attention, or a window. All series share the weights.
+A missing value has observed = 0 and the z of the mean of its neighbours in time, the last value
+before it and the next one after it; of the former alone, as long as nothing came after it. Level m
+and scale s are those of `running_scale`, which also says how far away a z may be. Values, levels
+and scales are float64, and what the weights see is in their precision. The body is that of the
+family over symbols, without its embedding and its softmax: recurrent layers, a user's cell, blocks
+of attention, or a window. All series share the weights.
 
 Shapes: B rows, L moments of a chunk, D channels, K known inputs, E and H features of an input and
 of the body, M the greatest lag.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,7 +69,7 @@ class NumberFeatures:
 
     Attributes:
         h: (..., H) the features of the body.
-        lagged: (..., D, number of lags) the standardized values, gaps filled.
+        lagged: (..., D, number of lags) c, gaps filled.
         standard: the level and the scale.
     """
 
@@ -178,23 +180,32 @@ class NumberNetwork(SequenceModel):
         moment: NumberInput = x
         y = self._read(self.scale.seen(moment.values))
         standard, scale = self.scale.fold(state.scale, y, lengths)
-        z, observed, recent = self._lagged(state.recent, y, standard, lengths)
+        lagged, observed, recent = self._lagged(state.recent, y, standard, lengths)
         parts = [
-            z.flatten(-2),
+            lagged.flatten(-2),
             observed.flatten(-2),
             (standard.scale / self.scale.usual_scale).log() / 4,
             standard.count.log1p() / 4,
         ]
         if moment.known is not None:
             parts.append((moment.known - self.known_mean) / self.known_scale)
-        e = self.input(torch.cat([part.to(z.dtype) for part in parts], -1))
+        e = self.input(torch.cat([part.to(lagged.dtype) for part in parts], -1))
         h, body = self.body.fold(state.body, e, lengths, keep=keep)
-        features = NumberFeatures(h, z, standard)
+        features = NumberFeatures(h, lagged, standard)
         return features, NumberCarry(scale, recent, body) if keep else None
 
     def emit(self, features: NumberFeatures) -> Density:
         """The density of the next moment."""
         return self.head(features.h, features.lagged, features.standard)  # type: ignore[no-any-return]
+
+    @property
+    def num_widths(self) -> int:
+        return self.head.num_channels
+
+    def set_widths(self, factors: Tensor) -> None:
+        """Multiply widths; counts have none, whose variance follows from their mean."""
+        if self.head.kind.power == 1:
+            self.head.factors.copy_(factors)
 
     def tap_children(self) -> Mapping[str, nn.Module]:
         """The body under the name of the whole, so that its layers keep their names."""
@@ -220,21 +231,22 @@ class NumberNetwork(SequenceModel):
         """Series (B, L, D) from their beginning, as `start_from_least_squares` reads them."""
         y, rows = self.scale.seen(x), x.numbers.shape[0]
         standard, _ = self.scale.fold(self.scale.empty(rows), y, None)
-        z, observed, _ = self._lagged(self._nothing(rows), y, standard, None)
-        return z, observed, standard, y
+        lagged, observed, _ = self._lagged(self._nothing(rows), y, standard, None)
+        return lagged, observed, standard, y
 
     def _lagged(
         self, recent: LastValues, y: Values, standard: Standard, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, LastValues]:
-        """z (B, L, D, number of lags), whether each was observed, and the last M values."""
+        """c (B, L, D, number of lags), whether each was observed, and the last M values."""
         length, most = y.numbers.shape[1], self.lags[-1]
         seen = tree.map_leaves(lambda a, b: torch.cat([a, b], 1), recent, _filled(recent, y))
         begins = [most + 1 - lag for lag in self.lags]
         lagged = tree.map_leaves(
             lambda t: torch.stack([t[:, b : b + length] for b in begins], -1), seen
         )
-        z = torch.where(lagged.is_filled, self.scale.standardized(lagged.numbers, standard), 0.0)
-        z = z.to(self.dtype)
+        numbers = _between(seen, lagged, begins)
+        z = torch.where(lagged.is_filled, self.scale.standardized(numbers, standard), 0.0)
+        z = torch.cat([z[..., :1], z[..., 1:] - z[..., :1]], -1).to(self.dtype)
         if lengths is None:
             return z, lagged.is_observed, tree.map_leaves(lambda t: t[:, -most:], seen)
         at = lengths.to(y.numbers.device)[:, None] + torch.arange(most, device=y.numbers.device)
@@ -250,6 +262,30 @@ def _filled(recent: LastValues, y: Values) -> LastValues:
     last = torch.where(is_source, positions, 0).cummax(1).values
     is_filled = is_source.cummax(1).values
     return LastValues(numbers.gather(1, last)[:, 1:], y.is_observed, is_filled[:, 1:])
+
+
+def _between(seen: LastValues, lagged: LastValues, begins: Sequence[int]) -> Tensor:
+    """(B, L, D, number of lags) the lagged numbers, in gaps the mean of what is beside them.
+
+    What comes after a gap counts from the moment on at which it is known.
+
+    Args:
+        seen: (B, M + L, D).
+        lagged: its parts that begin at `begins`.
+        begins: for each lag, the place in `seen` of what the first moment reads.
+    """
+    if bool(lagged.is_observed.all()):
+        return lagged.numbers
+    size, length = seen.numbers.shape[1], lagged.numbers.shape[1]
+    positions = torch.arange(size, device=seen.numbers.device)
+    places = torch.where(seen.is_observed, positions[:, None], size)
+    after = places.flip(1).cummin(1).values.flip(1)
+    numbers = seen.numbers.gather(1, after.clamp(max=size - 1))
+    after, numbers = (
+        torch.stack([t[:, b : b + length] for b in begins], -1) for t in (after, numbers)
+    )
+    is_known = after <= positions[size - length :, None, None]
+    return torch.where(is_known, (lagged.numbers + numbers) / 2, lagged.numbers)
 
 
 def _check(config: Any) -> None:

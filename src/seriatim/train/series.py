@@ -12,6 +12,7 @@ from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
 from seriatim.core.values import NumberSequences
 from seriatim.data.batches.series import SeriesPass, SeriesWindows
+from seriatim.train.bands import calibrate_widths
 from seriatim.train.callbacks.callbacks import Callbacks
 from seriatim.train.callbacks.history import History
 from seriatim.train.checkpoint.store import Checkpoints
@@ -93,4 +94,7 @@ def fit_series(
     if isinstance(model, PreparesSeries):
         model.prepare_series(data)
     source, judged = series_batches(data, valid, options, context=context)
-    return train(model, source, judged, options, callbacks=callbacks, checkpoints=checkpoints)
+    history = train(model, source, judged, options, callbacks=callbacks, checkpoints=checkpoints)
+    if judged is not None:
+        calibrate_widths(model, judged)
+    return history

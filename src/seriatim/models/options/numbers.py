@@ -27,8 +27,8 @@ class NumberOptions:
     number_recipe: ClassVar[TrainingDefaults] = {
         "learning_rate": 5e-3,
         "warmup": 20,
-        "batch_size": 64,
-        "length": 96,
+        "batch_size": 32,
+        "length": 192,
         "steps": 600,
     }
     last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window", "hide_inputs")

@@ -102,7 +102,7 @@ def with_season(
     s = season_length
     lags = [1, 2, 3, s - 1, s, s + 1, 2 * s]
     if s == 24:  # hours, which have a week too; more lags than these fit noise
-        lags += [6 * s, 7 * s - 1, 7 * s, 7 * s + 1]
+        lags += [6 * s, *(week * 7 * s + i for week in (1, 2) for i in (-1, 0, 1))]
     suited: dict[str, Any] = {
         **config.number_defaults,
         "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)})),

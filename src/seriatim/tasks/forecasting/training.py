@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
 from seriatim.tasks.forecasting.given_series import GivenSeries
+from seriatim.train.bands import calibrate_widths
 from seriatim.train.callbacks.history import History
 from seriatim.train.series import SeriesValidation, series_batches
 
@@ -43,4 +44,7 @@ def train_on_series(
         scored_from = (begins if valid.first is None else valid.first) - begins
         validation = SeriesValidation(valid, scored_from, context)
     source, judged = series_batches(train, validation, options, context=context)
-    return job.train(model, source, judged)
+    history = job.train(model, source, judged)
+    if judged is not None:
+        calibrate_widths(model, judged)
+    return history
