@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seriatim.analysis.inspect.inspection import Inspection
     from seriatim.data.sources import Source
     from seriatim.tasks.base import AnyTask
+    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.inspection import Labels
 
 
@@ -35,8 +36,9 @@ def inspect(
     target: str | None = None,
     labels: Path | None = None,
     only: Annotated[Sequence[str], Parameter(negative_iterable=(), show_default=False)] = (),
-    start: int = 0,
+    start: int | None = None,
     length: int | None = None,
+    series: str | None = None,
     top: Annotated[int, Parameter(alias="-k")] = 5,
     beam: int = 4,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -51,8 +53,8 @@ def inspect(
 
     Args:
         model: the folder of a model of any task.
-        file: a file with the text; - reads stdin. For a translator, source sentences line by
-            line, each with its target after a tab if it is known.
+        file: a file with the text, or the series of a forecaster; - reads stdin. For a translator,
+            source sentences line by line, each with its target after a tab if it is known.
         text: the text itself, in place of a file; for a model of events a JSON list of events.
         target: the target of a translator's single source; without it, the model's own
             translation.
@@ -61,8 +63,10 @@ def inspect(
             list, or an object of several lists by name.
         only: the number of a layer to inspect alone, or a pattern such as "*.cross"; may be
             repeated.
-        start: the number of symbols to skip at the beginning.
-        length: the number of symbols to inspect. [default: as many as fit]
+        start: the number of symbols, or of moments of a series, to skip at the beginning.
+            [default: 0; of a series, its end is inspected]
+        length: the number of symbols or moments to inspect. [default: as many as fit]
+        series: the name of the series that a forecaster reads. [default: the first]
         top: the number of alternatives for every symbol, and of neurons for every label.
         beam: the width of a translator's search; 1 is greedy search.
         out: where to write the findings as a page: a file that ends in .html, or a folder for
@@ -82,10 +86,20 @@ def inspect(
     reporter.doing("reading")
     task = load(model)
     if isinstance(task, Forecaster):
-        raise ConfigError(
-            f"{model} is a forecaster, and inspect reads texts: forecast --page draws what it "
-            "predicts, and in Python seriatim.record(forecaster.model) shows what happens inside"
+        if text is not None or target is not None or labels is not None:
+            raise ConfigError(f"{model} is a forecaster, which reads a file of series: give one")
+        _inspect_series(
+            task,
+            file,
+            encoding,
+            model.resolve().name,
+            (series, start, length, only),
+            out,
+            json=json,
         )
+        return
+    if series is not None:
+        raise ConfigError("--series is an option of forecasters, and this is none: leave it out")
     check_file(file)
     if text is not None and file != STDIN:
         raise ConfigError("a text and a file were given: give --text or a file")
@@ -95,7 +109,7 @@ def inspect(
         reading.texts(task),
         title=model.resolve().name,
         labels=reading.labels(task),
-        start=start,
+        start=start or 0,
         length=length,
         only=only,
         beam=beam,
@@ -108,6 +122,41 @@ def inspect(
         print_json(inspection.to_json())
     else:
         print(_summary(inspection))
+    if written is not None:
+        reporter.note(f"the report is in {written}")
+
+
+def _inspect_series(
+    forecaster: "Forecaster",
+    file: Path,
+    encoding: str,
+    title: str,
+    part: tuple[str | None, int | None, int | None, Sequence[str]],
+    out: Path | None,
+    *,
+    json: bool,
+) -> None:
+    """Inspect a part of a series: its name, where it begins, its length, and what is recorded."""
+    from seriatim.cli.fit_request import FileOptions
+    from seriatim.cli.forecast import opened
+
+    series, start, length, only = part
+    reporter = Reporter(is_quiet=json)
+    with given_file(file, None) as path:
+        given = opened(forecaster, path, FileOptions(encoding=encoding))
+        found = forecaster.inspect(
+            given, title=title, series=series, start=start, length=length, only=only
+        )
+    written = None
+    if out is not None:
+        reporter.doing("drawing the page")
+        is_page = out.suffix.lower() in (".html", ".htm")
+        written = found.report().write(out if is_page else out / "report.html")
+    reporter.done()
+    if json:
+        print_json(found.to_json())
+    else:
+        print(found)
     if written is not None:
         reporter.note(f"the report is in {written}")
 

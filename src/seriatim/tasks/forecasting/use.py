@@ -46,6 +46,7 @@ from seriatim.train.callbacks.callbacks import Callbacks
 
 if TYPE_CHECKING:
     from seriatim.tasks.forecasting.gaps import Imputed
+    from seriatim.tasks.forecasting.inspection import SeriesInspection
     from seriatim.tasks.series_stream import SeriesStream
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -424,6 +425,48 @@ class SeriesUser(AlarmJudge):
 
         given = self._open(data)
         return bits_of_series(self._fitted(), given, self.numbers_of(given.ids))
+
+    def inspect(
+        self,
+        data: Data,
+        *,
+        title: str = "the model",
+        series: str | None = None,
+        start: int | None = None,
+        length: int | None = None,
+        only: Sequence[str | int] | None = None,
+    ) -> "SeriesInspection":
+        """What happens inside the model while it reads a part of one series.
+
+        Args:
+            data: what `fit` takes.
+            title: the name of the model in the findings.
+            series: the name of the series; None: the first.
+            start: the moments before the part; None: the part is the end.
+            length: the moments in it; None: at most 336.
+            only: numbers of layers and patterns of what is recorded; None: all.
+
+        Raises:
+            DataError: if the series ends before the part, or nothing in it was observed.
+        """
+        from seriatim.tasks.forecasting.inspection import inspect_series
+
+        given = self._open(data)
+        patterns = [
+            p
+            for one in map(str, only or ())
+            for p in ([f"layers.{one}", f"*.layers.{one}"] if one.isdigit() else [one])
+        ]
+        return inspect_series(
+            self._fitted(),
+            given,
+            self.numbers_of(given.ids),
+            title=title,
+            series=series,
+            start=start,
+            length=length,
+            only=patterns or None,
+        )
 
     # ---- new values -----------------------------------------------------------------------------
 

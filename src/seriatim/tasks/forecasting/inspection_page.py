@@ -1,0 +1,86 @@
+"""The page of what happens inside a forecaster while it reads a series.
+
+Knows findings and the plots of `report`; no model.
+"""
+
+import numpy as np
+
+from seriatim.report.charts import LineSeries, line_plot
+from seriatim.report.document import Report, Section
+from seriatim.report.heat_maps import heat_map
+from seriatim.report.plots import Plot
+from seriatim.report.series_plots import Band, SeriesCurve, series_plot
+from seriatim.tasks.forecasting.inspection import SeriesInspection
+
+_UNITS = 24  # of a tap that are drawn
+_COLUMNS = 96  # moments of a tap that are drawn, the last
+
+
+def inspection_page(found: SeriesInspection) -> Report:
+    """Bands beside values, surprisal, lags, and what was recorded."""
+    values = [None if np.isnan(v) else float(v) for v in found.values]
+    bits = [None if np.isnan(v) else float(v) for v in found.bits]
+    curve = SeriesCurve(
+        found.times,
+        values,
+        found.times,
+        found.median.tolist(),
+        [Band("80 %", found.low.tolist(), found.high.tolist())],
+    )
+    gaps = sum(v is None for v in values)
+    plots = [
+        series_plot(
+            curve,
+            "One moment ahead",
+            "What was observed, and what was expected of each moment by all before it: the median "
+            f"and the 80 % band.{f' {gaps:,} values are missing.' if gaps else ''}",
+            y=found.channel,
+        ),
+        series_plot(
+            SeriesCurve(found.times, bits, [], []),
+            "Surprisal",
+            "-log2 of the density of each value: it depends on the units, and may be negative.",
+            y="bits",
+        ),
+    ]
+    lags = [float(i + 1) for i in range(len(found.lags))]
+    moved = [None if np.isnan(v) else float(v) for v in found.lags]
+    sections = [
+        Section("Values", plots=plots),
+        Section(
+            "Lags",
+            plots=[
+                line_plot(
+                    [LineSeries("effect", lags, moved)],
+                    "The next mean by the values before",
+                    "By how much the next mean moves if the value so many moments ago is greater "
+                    "by 1, at the end of this part; of a linear model its coefficients.",
+                    x="moments ago",
+                    y="effect",
+                )
+            ],
+        ),
+    ]
+    inside = [_tap(name, tap, found) for name, tap in found.taps.items()]
+    if inside:
+        sections.append(Section("Inside", plots=inside))
+    lead = "\n\n".join(str(found).splitlines()[:2])
+    return Report(f"Inside {found.title}", lead, sections)
+
+
+def _tap(name: str, tap: np.ndarray, found: SeriesInspection) -> Plot:
+    """What was recorded as colours: a row for each unit, or each moment that was attended to."""
+    part = tap[-_COLUMNS:]
+    times = [str(t) for t in found.times[len(found.times) - len(part) :]]
+    if "attention" in name:
+        part = part[:, -_COLUMNS:]
+        earlier = max(0, part.shape[1] - len(found.times))  # read before this part
+        back = [f"{earlier - i} before" for i in range(earlier)]
+        back += [str(t) for t in found.times[len(found.times) - part.shape[1] + earlier :]]
+        caption = "How much each moment (a column) attends to those before it; the mean over heads."
+        return heat_map(part.T.tolist(), times, back, name, caption, scale="sqrt")
+    order = part.mean(0).argsort(kind="stable")
+    picked = order[np.linspace(0, len(order) - 1, min(_UNITS, len(order))).round().astype(int)]
+    caption = f"{len(picked)} of {len(order)} units, from the least to the greatest mean."
+    names = [f"unit {i}" for i in picked]
+    return heat_map(part[:, picked].T.tolist(), times, names, name, caption)

@@ -1,0 +1,83 @@
+"""What happens inside a forecaster while it reads a series."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seriatim as st
+from seriatim.cli import main
+from seriatim.errors import DataError
+
+
+def _series(length: int = 120) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    y = np.zeros(length)
+    for t in range(2, length):
+        y[t] = 0.6 * y[t - 1] - 0.3 * y[t - 2] + rng.normal()
+    y[100] = np.nan
+    return y
+
+
+def test_lags_of_a_linear_model_are_its_coefficients() -> None:
+    y = _series()
+    forecaster = st.Forecaster(st.AR(order=2)).fit(y)
+    found = forecaster.inspect(y, length=40)
+    shifted = y.copy()
+    shifted[-2] += 1
+    moved = forecaster.predict(1, data=shifted).mean - forecaster.predict(1, data=y).mean
+    assert found.lags[1] == pytest.approx(moved.item(), abs=1e-6)
+    assert found.lags[:2] == pytest.approx([0.6, -0.3], abs=0.2)
+    assert not np.nan_to_num(found.lags[2:]).any()
+    assert np.isnan(found.lags[19])  # the gap
+    assert found.before == 80
+
+
+def test_bits_and_bands_are_those_of_the_score() -> None:
+    y = _series()
+    forecaster = st.Forecaster(st.AR(order=2)).fit(y)
+    found = forecaster.inspect(y, start=90, length=20)
+    bits = next(iter(forecaster.sequence_bits(y))).bits
+    np.testing.assert_allclose(found.bits[~np.isnan(found.bits)], bits[90:109])
+    one = forecaster.predict(1, data=y[:95]).quantiles[0, :, 0, 0]
+    np.testing.assert_allclose([found.low[5], found.median[5], found.high[5]], one)
+    assert np.isnan(found.bits[10])
+    assert "read before" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "tap"),
+    [
+        (st.LSTM(hidden_size=4, num_layers=1), "forget"),
+        (st.Transformer(model_size=8, num_layers=1, num_heads=2), "attention"),
+    ],
+)
+def test_gates_and_attention_of_networks_are_recorded_and_drawn(
+    model: object, tap: str, tmp_path: Path
+) -> None:
+    forecaster = st.Forecaster(model).fit(_series(), steps=1)
+    found = forecaster.inspect(_series(), length=30)
+    names = [name for name in found.taps if tap in name]
+    assert names
+    assert len(found.taps[names[0]]) == 30
+    page = found.report().write(tmp_path / "page.html").read_text()
+    assert names[0] in page
+    assert "One moment ahead" in page
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = tmp_path / "y.csv", tmp_path / "model"
+    data.write_text("y\n" + "\n".join("" if v != v else f"{v}" for v in _series(60)) + "\n")
+    st.Forecaster(st.AR(order=2)).fit(_series(60)).save(model)
+    assert main(["inspect", str(model), str(data), "--length", "10", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["bits"]) == 10
+    assert main(["inspect", str(model), str(data), "--text", "abc"]) != 0
+    assert "reads a file of series" in capsys.readouterr().err
+
+
+def test_a_part_beyond_the_end_is_refused() -> None:
+    y = _series(30)
+    with pytest.raises(DataError, match="has 30 moments, none of them from 50 on"):
+        st.Forecaster("naive").fit(y).inspect(y, start=50)
