@@ -329,3 +329,16 @@ def test_one_of_a_thing_is_written_as_one(
     assert "the stream has 1 symbol, too few" in said and "1 step in about" in said
     assert not re.search(r"(?<![\d,.])1 (symbols|characters|steps)\b", said)
     assert "none perplexity" not in said
+
+
+def test_messages_about_series_name_options_as_they_are_typed() -> None:
+    options = {"--target", "--target-column", "--freq", "--known", "--time-column"}
+    for given, typed in {
+        "freq 'x' is not known": "--freq 'x' is not known",
+        "name it, as target='y'": "name it, as --target-column 'y'",
+        "round the times, or give another step, as freq='h'": (
+            "round the times, or give another step, as --freq 'h'"
+        ),
+        "which are known ahead, as known='price'": "which are known ahead, as --known 'price'",
+    }.items():
+        assert messages.in_option_names(given, options) == typed

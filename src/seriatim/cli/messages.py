@@ -250,6 +250,7 @@ def check_integers(app: App, arguments: Sequence[str]) -> None:
 
 # Where a word is the name of a parameter, in the forms that messages have.
 _ASSIGNED = re.compile(r"(?<![\w.'/-])(\w+) ?= ?(?=\S)")  # hidden_size = 0
+_BEFORE_QUOTE = re.compile(r"^(\w+) (?=')")  # freq 'x' is not known
 _WITH_NUMBER = re.compile(r"^(\w+) (?:is )?(?=-?\d)")  # length -5 is negative
 _SUBJECTS = re.compile(r"^()(\w+(?:, \w+)*(?: and \w+)?)(?= (?:are|is|cannot|needs?) )")
 _LISTED = re.compile(  # did you mean order? choose from order, k
@@ -276,10 +277,16 @@ def in_option_names(message: str, options: Collection[str]) -> str:
     def several(match: re.Match[str]) -> str:
         return match[1] + re.sub(r"\w+", one, match[2])
 
+    # What Python calls target is --target-column where --target is a file.
+    assigned = dict(names)
+    if "target_column" in names:
+        assigned["target"] = names["target_column"]
+
     def before_value(match: re.Match[str]) -> str:
-        return f"{names[match[1]]} " if match[1] in names else match[0]
+        return f"{assigned[match[1]]} " if match[1] in assigned else match[0]
 
     message = _ASSIGNED.sub(before_value, message)
+    message = _BEFORE_QUOTE.sub(before_value, message)
     message = _WITH_NUMBER.sub(before_value, message)
     message = _SUBJECTS.sub(several, message)
     if re.search(r"\boption\b", message):

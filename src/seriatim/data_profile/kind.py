@@ -17,7 +17,7 @@ from typing import Any
 
 from seriatim.data import fasta, tables, tagged
 from seriatim.data.files import path_suffix, read_blocks, split_lines
-from seriatim.data.series.column_roles import TIME_NAMES, VALUE_NAMES
+from seriatim.data.series.column_roles import TIME_NAMES, VALUE_NAMES, hold_dates
 from seriatim.data.series.opening import begins_listed
 from seriatim.data.series.turned import moment_columns
 from seriatim.errors import ConfigError, DataError
@@ -58,6 +58,7 @@ class Column:
         lists: the fraction of values that are lists of symbols.
         length: the mean characters of a value.
         is_grouped: whether values recur, as the id of a sequence does.
+        has_dates: whether the values are dates.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Column:
     lists: float
     length: float
     is_grouped: bool
+    has_dates: bool = False
 
 
 @dataclass(frozen=True)
@@ -312,7 +314,8 @@ def _of_columns(columns: tuple[Column, ...], format: str, has_header: bool) -> D
         return DataKind("numbers", "a table with a series in each row", {}, columns, is_listed=True)
     if _is_long_series(by_name):
         return DataKind("numbers", "a table with a value of a series in each row", {}, columns)
-    if numeric and all(_TIME_NAMES.search(c.name) for c in text):
+    is_dated = all(_TIME_NAMES.search(c.name) or c.has_dates for c in text)
+    if is_dated and any(not c.has_dates for c in numeric):
         names = ", ".join(c.name for c in numeric[:4])
         return DataKind(
             "numbers", f"a table of numbers ({names}): series, not symbols", {}, columns
@@ -424,6 +427,7 @@ def _column(name: str, values: list[Any]) -> Column:
         lists=sum(isinstance(v, list) for v in present) / count,
         length=sum(map(len, texts)) / count,
         is_grouped=1 < distinct <= 0.7 * count,
+        has_dates=hold_dates(present),
     )
 
 

@@ -70,7 +70,10 @@ def recognize_task(
     except SeriatimError:  # reading it says what is wrong
         return None
     names = tuple(column.name for column in kind.columns)
-    has_times = kind.is_listed or not _TIMES.isdisjoint(n.strip().lower() for n in names)
+    has_dates = any(column.has_dates for column in kind.columns)
+    has_times = (
+        kind.is_listed or has_dates or not _TIMES.isdisjoint(n.strip().lower() for n in names)
+    )
     if kind.name == "numbers" and has_times:
         return RecognizedTask("forecast", "series of numbers", columns=names)
     if target_column is not None:

@@ -1,6 +1,7 @@
 """Frequencies are inferred, clocks are changed in both directions, irregular times become gaps."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ import pytest
 from seriatim.data.series import SeriesCollection, open_series, parse_frequency
 from seriatim.data.series.output import time_texts, to_native
 from seriatim.data.series.time_zones import to_local, to_utc
+from seriatim.data_profile.recognize import recognize_task
 from seriatim.errors import ConfigError, DataError
 
 BERLIN = "Europe/Berlin"
@@ -282,3 +284,15 @@ def test_conversion_of_clocks_is_that_of_zoneinfo(zone: str) -> None:
     earliest, latest, skipped = to_utc(local, zone)
     assert not skipped.any()
     assert ((earliest == times) | (latest == times)).all()
+
+
+def test_a_column_of_dates_is_found_by_its_cells(tmp_path: Path) -> None:
+    path = tmp_path / "verbrauch.csv"
+    rows = [f"{31 - i:02d}.12.2020 23:00;{100 - i},5" for i in range(12)][::-1]
+    path.write_text("Zeit;Verbrauch kWh\n" + "\n".join(rows) + "\n")
+    series = open_series(path)
+    assert series.freq.name == "D"
+    assert series.numbers[-1, 0] == 100.5
+    found = recognize_task(path, format=None, encoding="utf-8")
+    assert found is not None
+    assert found.task == "forecast"

@@ -16,7 +16,7 @@ def _series(length: int = 120) -> np.ndarray:
     y = np.zeros(length)
     for t in range(2, length):
         y[t] = 0.6 * y[t - 1] - 0.3 * y[t - 2] + rng.normal()
-    y[100] = np.nan
+    y[length - 20] = np.nan
     return y
 
 

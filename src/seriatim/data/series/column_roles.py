@@ -3,6 +3,7 @@
 Knows columns and their names; no times or numbers.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,13 +13,16 @@ from numpy.typing import NDArray
 
 from seriatim.core.validation import did_you_mean
 from seriatim.data.series.cells import looks_numeric
-from seriatim.data.series.raw_table import Instants, RawTable, TableRoles
+from seriatim.data.series.raw_table import Cells, Instants, RawTable, TableRoles
 from seriatim.errors import ConfigError, DataError
 
 Names: TypeAlias = str | Sequence[str]
 ID_NAMES = ("unique_id", "item_id", "series_id", "series", "id")
 TIME_NAMES = ("ds", "timestamp", "datetime", "date", "time", "date_time")
 _LATER_TIME_NAMES = ("period", "year", "quarter", "month", "week", "day", "hour", "t", "step")
+_DATE = re.compile(  # years, months and days as numbers, then nothing or a clock
+    r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([T ]\d\d?:\d\d.*)?$", re.ASCII
+)
 VALUE_NAMES = ("y", "target", "value")
 
 
@@ -86,7 +90,8 @@ def find_roles(
     if not targets:
         raise DataError(
             f"{table.name} has no column of numbers beside {', '.join(sorted(taken)) or 'others'} "
-            f"(columns: {_shown(table.columns)}): name the column of values (target)"
+            f"(columns: {_shown(table.columns)}): name the column of values, as "
+            "target='y'"
         )
     is_wide = not ids and (len(targets) > 1 or not is_named)
     if multivariate and len(targets) > 1:
@@ -145,9 +150,19 @@ def _find_time(table: RawTable, taken: Sequence[str]) -> str | None:
     instants = [n for n, c in table.columns.items() if isinstance(c, Instants) and n not in taken]
     if len(instants) == 1:
         return instants[0]
-    if len(table.columns) - len(taken) > 1:
-        return _by_name(table, _LATER_TIME_NAMES, taken)
-    return None
+    if len(table.columns) - len(taken) < 2:
+        return None
+    named = _by_name(table, _LATER_TIME_NAMES, taken)
+    if named is not None:
+        return named
+    dated = [n for n, c in table.columns.items() if n not in taken and hold_dates(c)]
+    return dated[0] if len(dated) == 1 else None
+
+
+def hold_dates(cells: Cells) -> bool:
+    """Whether the first cells of a column are all dates as text: 2024-10-27, 31.12.2020 23:00."""
+    some = [str(c).strip() for c in cells[:20]] if isinstance(cells, list) else []
+    return bool(some) and all(_DATE.match(text) for text in some)
 
 
 def _find_ids(table: RawTable, taken: Sequence[str], notes: list[str]) -> tuple[str, ...]:
@@ -179,7 +194,7 @@ def _find_targets(
     if has_ids and len(numeric) > 1 and not table.arrays:
         raise ConfigError(
             f"{table.name} has the columns of numbers {_shown(numeric)}: say which holds the "
-            "values (target, one or several), and which are known ahead (known)"
+            f"values, as target={numeric[0]!r}, and which are known ahead, as known={numeric[1]!r}"
         )
     if not numeric and len(free) == 1:  # reading it says what is wrong
         return (free[0],), False

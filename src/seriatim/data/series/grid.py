@@ -127,7 +127,7 @@ def put_on_grid(rows: Rows, freq: str | int | Frequency | None) -> Grid:
     first = np.repeat(moments[starts], np.diff([*starts, len(series)]))
     steps, fits = step.steps(first, moments)
     if not fits.all():
-        raise _off_grid(rows, order, int(np.flatnonzero(~fits)[0]), step, freq is not None)
+        raise _off_grid(rows, order, int(np.flatnonzero(~fits)[0]), step)
     if freq is None:
         _refuse_other_steps(rows, series, steps, is_first, step)
     lengths = steps[np.append(starts[1:], len(series)) - 1] + 1
@@ -206,7 +206,8 @@ def _frequency(
         )
     raise DataError(
         f"{rows.name}: the times of series {_first_irregular(rows, order, is_first)!r} are "
-        "irregular and fit no grid of which a quarter would be filled: resample them, or give freq"
+        "irregular and fit no grid of which a quarter would be filled: resample them, or give the "
+        "step, as freq='h'"
     )
 
 
@@ -218,19 +219,14 @@ def _first_irregular(rows: Rows, order: NDArray[np.int64], is_first: NDArray[np.
     return str(rows.ids[int(rows.series[row])])
 
 
-def _off_grid(
-    rows: Rows, order: NDArray[np.int64], at: int, step: Frequency, is_given: bool
-) -> DataError:
+def _off_grid(rows: Rows, order: NDArray[np.int64], at: int, step: Frequency) -> DataError:
     row = int(order[at])
     series = int(rows.series[row])
     start = int(order[np.flatnonzero(rows.series[order] == series)[0]])
-    advice = (
-        "round the times, or give another freq" if is_given else "round the times, or give freq"
-    )
     return DataError(
         f"{rows.name}, {rows.place(row)}: the time {rows.show(row)} of series "
         f"{rows.ids[series]!r} is not a whole number of steps of {step.phrase()} after its first, "
-        f"{rows.show(start)}: {advice}"
+        f"{rows.show(start)}: round the times, or give another step, as freq='h'"
     )
 
 

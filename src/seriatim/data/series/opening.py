@@ -312,7 +312,7 @@ class _Opening:
         if self.roles.time is None and len(numbers) > 1:
             raise DataError(
                 f"{self.table.name} has {len(numbers):,} series and no column of times "
-                f"({', '.join(self.table.columns)}): name it (time_column)"
+                f"({', '.join(self.table.columns)}): name it, as time_column='ds'"
             )
         return list(numbers), series, has_integers
 

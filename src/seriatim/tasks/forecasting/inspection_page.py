@@ -3,20 +3,68 @@
 Knows findings and the plots of `report`; no model.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from seriatim.report.charts import LineSeries, line_plot
 from seriatim.report.document import Report, Section
 from seriatim.report.heat_maps import heat_map
 from seriatim.report.plots import Plot
 from seriatim.report.series_plots import Band, SeriesCurve, series_plot
-from seriatim.tasks.forecasting.inspection import SeriesInspection
 
+Floats: TypeAlias = NDArray[np.float64]
 _UNITS = 24  # of a tap that are drawn
 _COLUMNS = 96  # moments of a tap that are drawn, the last
 
 
-def inspection_page(found: SeriesInspection) -> Report:
+class Inspected(Protocol):
+    """What a forecaster made of a part of one series; see `SeriesInspection`."""
+
+    @property
+    def title(self) -> str:
+        """The name of the model."""
+
+    @property
+    def channel(self) -> str:
+        """The name of the channel that is shown."""
+
+    @property
+    def times(self) -> Sequence[str | int]:
+        """(T,) the moments."""
+
+    @property
+    def values(self) -> Floats:
+        """(T,) NaN where missing."""
+
+    @property
+    def low(self) -> Floats:
+        """(T,) the quantile .1."""
+
+    @property
+    def median(self) -> Floats:
+        """(T,)"""
+
+    @property
+    def high(self) -> Floats:
+        """(T,) the quantile .9."""
+
+    @property
+    def bits(self) -> Floats:
+        """(T,) the surprisal."""
+
+    @property
+    def lags(self) -> Floats:
+        """(K,) the effect of each lag."""
+
+    @property
+    def taps(self) -> Mapping[str, Floats]:
+        """What was recorded, by name."""
+
+
+def inspection_page(found: Inspected) -> Report:
     """Bands beside values, surprisal, lags, and what was recorded."""
     values = [None if np.isnan(v) else float(v) for v in found.values]
     bits = [None if np.isnan(v) else float(v) for v in found.bits]
@@ -68,7 +116,7 @@ def inspection_page(found: SeriesInspection) -> Report:
     return Report(f"Inside {found.title}", lead, sections)
 
 
-def _tap(name: str, tap: np.ndarray, found: SeriesInspection) -> Plot:
+def _tap(name: str, tap: Floats, found: Inspected) -> Plot:
     """What was recorded as colours: a row for each unit, or each moment that was attended to."""
     part = tap[-_COLUMNS:]
     times = [str(t) for t in found.times[len(found.times) - len(part) :]]
