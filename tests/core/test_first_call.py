@@ -27,7 +27,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a width that does not fit": (
         {"emit": lambda self, f: st.Categorical(nn.Linear(3, 5)(f))},
-        "emit fails on 2 rows of 3 elements: RuntimeError: mat1 and mat2 shapes",
+        r"of 3 elements \(test_first_call.py, line \d+\): RuntimeError: mat1 and mat2 shapes",
     ),
     "a mean over time": (
         {"emit": lambda self, f: st.Categorical(self.head(f.mean(1)))},
@@ -43,7 +43,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_is_named(mistake: str) -> None:
     methods, sentence = MISTAKES[mistake]
-    wrong = type("Wrong", (FadingAverage,), methods)(5, 1)
+    wrong = type("Wrong", (FadingAverage,), {**methods, "__module__": __name__})(5, 1)
     with pytest.raises(ContractError, match=sentence):
         st.train(wrong, [0, 1, 2, 3], options={"steps": 1})
 

@@ -6,6 +6,10 @@ of training. Knows the contract; no family.
 Shapes: B rows, L elements of a chunk.
 """
 
+import sys
+import traceback
+from pathlib import Path
+
 import torch
 
 from seriatim.core import tree
@@ -46,6 +50,14 @@ def check_first_call(given: object) -> None:
         model.train(was_training)
 
 
+def _place(error: Exception, model: SequenceModel) -> str:
+    """` (my_models.py, line 9)`: the last line of the model's own code that ran."""
+    module = sys.modules.get(type(model).__module__)
+    file = getattr(module, "__file__", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
 def _call(model: SequenceModel, name: str) -> None:
     x = model.element.sample_input((_ROWS, _LENGTH), model.device, model.dtype)
     targets = x.values if isinstance(x, NumberInput) else x
@@ -76,7 +88,7 @@ def _call(model: SequenceModel, name: str) -> None:
         raise
     except Exception as error:
         raise ContractError(
-            f"{name}: {method} fails on {_ROWS} rows of {_LENGTH} elements: "
+            f"{name}: {method} fails on {_ROWS} rows of {_LENGTH} elements{_place(error, model)}: "
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     if shape != (_ROWS, _LENGTH):
