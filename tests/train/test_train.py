@@ -447,7 +447,7 @@ def test_without_validation_the_last_weights_are_kept() -> None:
 def test_options_that_depend_on_validation_need_a_corpus(
     options: dict[str, Any],
 ) -> None:
-    with pytest.raises(ConfigError, match="there is no validation corpus"):
+    with pytest.raises(ConfigError, match="needs a validation corpus"):
         fit(Bigram(), stream(), None, small(**options))
 
 
