@@ -70,7 +70,7 @@ def _turned(table: RawTable, texts: list[str], names: list[str], before: int) ->
     moments = names[before:]
     has_dates = _are_dates(moments[:1])
     grid = np.array([table.columns[name] for name in moments], dtype=object).T  # (S, T)
-    is_there = ~np.isin(grid, (None, "", "NA", "NaN", "nan"))
+    is_there = ~np.isin(grid, np.array([None, "", "NA", "NaN", "nan"], dtype=object))
     width = grid.shape[1]
     begin = np.argmax(is_there, 1)
     end = np.full(len(grid), width) if has_dates else width - np.argmax(is_there[:, ::-1], 1)

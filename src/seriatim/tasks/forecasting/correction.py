@@ -135,8 +135,8 @@ def _by_channel(
     """(R D, H), (R D, H, Q) and (R D, H): channels as forecasts of their own, and units."""
     horizon = scanned.y.shape[1]
     bands = np.moveaxis(scanned.quantiles, 1, -1)  # (R, H, D, Q)
-    edges = [bands[..., levels.index(q)] for q in EDGES]
-    unit = band_units(*edges, scales[scanned.series][:, None])
+    low, high = (bands[..., levels.index(q)] for q in EDGES)
+    unit = band_units(low, high, scales[scanned.series][:, None])
     return (
         np.moveaxis(scanned.y, 2, 1).reshape(-1, horizon),
         np.moveaxis(bands, 2, 1).reshape(-1, horizon, len(levels)),
