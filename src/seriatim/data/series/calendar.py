@@ -134,7 +134,7 @@ def chosen_cycles(calendar: bool | Sequence[str], series: SeriesCollection) -> t
     if series.times.dtype.kind != "M":
         raise ConfigError(
             f"{series.origin.name} has whole numbers as times, which have no calendar: give dates, "
-            "or leave calendar out"
+            "or leave out the calendar"
         )
     if calendar is True:
         there = _cycles_among(series.known_names)

@@ -96,7 +96,7 @@ def localize(rows: Rows, time_zone: str) -> Rows:
         row = int(np.flatnonzero(skipped)[0])
         raise DataError(
             f"{rows.name}, {rows.place(row)}: the clock of {time_zone} never shows "
-            f"{rows.show(row)}, which is skipped in spring: correct it, or leave time_zone out"
+            f"{rows.show(row)}, which is skipped in spring: correct it, or leave out the time zone"
         )
     times = earliest.copy()
     unclear = np.flatnonzero(latest != earliest)
