@@ -129,7 +129,8 @@ class AlarmJudge(ABC):
                 return self.alarm.bits
             raise ConfigError(
                 "the model has no threshold yet: choose one on normal data (seriatim threshold "
-                "MODEL NORMAL, in Python model.threshold(normal)), or give one in bits (--threshold BITS)"
+                "MODEL NORMAL, in Python model.threshold(normal)), or give one in bits "
+                "(--threshold BITS)"
             )
         if not math.isfinite(threshold):
             raise ConfigError(f"threshold = {threshold:g}: give a number of bits")
