@@ -132,7 +132,7 @@ def test_gaps_are_filled_and_odd_values_found(
         ("forecast model --horizon 3 --out f.txt", "ends in .csv or .json", 2),
         ("forecast model", "forecast needs --horizon", 2),
         ("generate model", "is a forecaster; generate needs a language model", 4),
-        ("inspect model", "is a forecaster, and inspect reads texts", 2),
+        ("inspect model --text abc", "is a forecaster, which reads a file of series", 2),
         ("compare sales.csv", "seriatim backtest sales.csv --horizon", 2),
         ("backtest sales.csv --horizon 3 --models ar,arma", "no such model 'arma'", 2),
         ("backtest sales.csv --horizon 3 --models markov", "markov is a model of symbols", 2),

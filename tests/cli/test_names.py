@@ -51,7 +51,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "robustness": (
         *(st.LanguageModel.robustness, Translator.robustness, st.open_source, st.open_pairs),
     ),
-    "inspect": (st.inspect, st.open_source),
+    "inspect": (st.inspect, st.Forecaster.inspect, st.open_source),
 }
 # Options that no parameter has, and why.
 EVERYWHERE = {

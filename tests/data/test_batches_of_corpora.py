@@ -24,6 +24,7 @@ from seriatim.data.batches.corpus import (
     one_pass,
 )
 from seriatim.errors import ConfigError, DataError
+from seriatim.report.terminal import count_noun
 
 B = 10**6  # the boundary: no other symbol of these tests
 
@@ -215,7 +216,8 @@ def test_a_short_stream_shrinks_the_batch_with_a_note(size: int, carry: bool) ->
     assert batch.shape[1] <= size
     assert set(pairs(batch)) <= set(expected_pairs(stream(size)))
     if size < 64:
-        assert f"the stream has {size} symbols, too few for batches of 8 x 64" in source.notes[0]
+        said = f"the stream has {count_noun(size, 'symbol')}, too few for batches of 8 x 64"
+        assert said in source.notes[0]
 
 
 def test_a_long_stream_needs_no_note() -> None:

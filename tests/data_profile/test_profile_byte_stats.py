@@ -143,5 +143,5 @@ def test_of_large_data_the_beginning_of_each_file_is_scanned(
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder: give a file"):
         scan_files([tmp_path / "a"])

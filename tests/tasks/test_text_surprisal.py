@@ -232,7 +232,7 @@ def test_several_models_are_joined_word_by_word(
     stream = models["char", "stream"].surprisal("the cat sat\nthe zebra\n", by="word")
     mixed = join_surprisals({"line": tables["word"], "stream": stream})
     assert None not in mixed.column("line") + mixed.column("stream")
-    with pytest.raises(ConfigError, match="all are of words"):
+    with pytest.raises(ConfigError, match="some tables are by word and some by symbol"):
         join_surprisals({"a": tables["char"], "b": lines["char"].surprisal("the")})
 
 

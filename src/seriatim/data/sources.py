@@ -148,8 +148,8 @@ class FileSource(Source):
                 if text or not self.skip_empty:
                     yield text
         if is_empty:
-            has_bytes = any(path.stat().st_size for path in self.paths)
-            what = "has a header and no rows" if has_bytes else "is empty"
+            has_header = self.formats[0] in ("csv", "tsv") and bool(self.paths[0].stat().st_size)
+            what = "has a header and no rows" if has_header else "is empty"
             raise DataError(f"{self.name} {what}: give a file with text in it")
 
     def named(self) -> Iterator[NamedSequence]:

@@ -103,11 +103,13 @@ class CausalBlocks(nn.Module):
 
     def _steps(self, e: Tensor) -> BlockSteps | None:
         """The blocks prepared for a step of e (B, L, D), if that is faster."""
-        config, blocks = self.config, list[Any](self.blocks)
+        config = self.config
         if config.positions != "rotary" or (self.training and config.dropout):
             return None
-        if not is_useful(e, blocks[0].attention.weight):
+        first: Any = self.blocks[0]
+        if not is_useful(e, first.attention.weight):
             return None
+        blocks = list(self.blocks)
         if self._prepared is None or self._prepared.is_stale(blocks):
             self._prepared = None
             if not are_known(blocks):
