@@ -38,7 +38,7 @@ class Autoregressive(NumberOptions, ModelConfig):
     sizes: ClassVar[tuple[Mapping[str, int], ...]] = (
         {"window": 6, "embedding_size": 32, "hidden_size": 128},
         {"window": 8, "embedding_size": 64, "hidden_size": 512},
-        {"window": 12, "embedding_size": 64, "hidden_size": 1024},
+        {"window": 8, "embedding_size": 64, "hidden_size": 1024},
     )
     budget_recipe: ClassVar[BudgetRecipe | None] = BudgetRecipe(rate=4e-3, width=512, rows=32)
 
