@@ -115,7 +115,7 @@ def test_words_that_are_begun_ahead_are_the_same_and_so_are_errors(
 ) -> None:
     if is_apart:  # read by another process
         monkeypatch.setattr(word_corpus, "_LARGE", 0)
-        monkeypatch.setattr(word_corpus, "_read", None)
+        monkeypatch.setattr(word_corpus, "_read_here", None)
     path = tmp_path / "text.txt"
     path.write_text("a b a\nc\n")
     source = open_source(path, sequences="line")

@@ -15,7 +15,7 @@ what any name means.
 Shapes: B rows, T recorded elements, H heads, S slots, D features.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -70,6 +70,14 @@ def record(
     recorder = Recorder(module, only=only, gradients=gradients, max_bytes=int(max_gigabytes * 1e9))
     with taps.recording(recorder):
         yield Trace(recorder)
+
+
+def tap_patterns(only: Sequence[str | int] | None) -> list[str] | None:
+    """Patterns of names for `record`; a number is a layer anywhere in the model; None: all."""
+    patterns = []
+    for one in map(str, only or ()):
+        patterns += [f"layers.{one}", f"*.layers.{one}"] if one.isdigit() else [one]
+    return patterns or None
 
 
 class Trace:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, check_characters, 
 from seriatim.data.vocab.word import WordVocabulary
 from seriatim.data.vocab.word_index import Ids, Ints, WordIndex, WordSpans, by_frequency, cut_ahead
 
+_Words: TypeAlias = tuple[WordVocabulary, Tokens, NDArray[np.int64], CorpusStatistics]
 _LARGE = 1 << 23  # bytes of text
 _BEGUN: "dict[tuple[Source, int, int | None], Future[tuple[WordVocabulary, Corpus]]]" = {}
 
@@ -79,8 +80,7 @@ def begin_reading_words(
 
     def read() -> None:
         try:
-            result = _read_apart(source, min_count, max_symbols)
-            begun.set_result(result or _read(source, min_count, max_symbols))
+            begun.set_result(_read(source, min_count, max_symbols, may_be_apart=True))
         except BaseException as error:  # raised where the result is wanted
             begun.set_exception(error)
 
@@ -88,16 +88,25 @@ def begin_reading_words(
     threading.Thread(target=read, daemon=True).start()
 
 
-def _read_apart(
-    source: Source, min_count: int, max_symbols: int | None
-) -> tuple[WordVocabulary, Corpus] | None:
-    """`_read` in another process, while this one imports torch; None if there can be none, or the
-    text is too small for it to pay."""
+def _read(
+    source: Source, min_count: int, max_symbols: int | None, *, may_be_apart: bool = False
+) -> tuple[WordVocabulary, Corpus]:
+    threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
+    found = _read_apart(source, min_count, max_symbols) if may_be_apart else None
+    found = found or _read_here(source, min_count, max_symbols)
+    vocabulary, tokens, offsets, statistics = found
+    is_stream = source.sequences == "stream"
+    fingerprint = corpus_fingerprint(source, vocabulary)
+    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
+
+
+def _read_apart(source: Source, min_count: int, max_symbols: int | None) -> _Words | None:
+    """`_read_here` in another process, while this one imports torch; None if there can be none, or
+    the text is too small for it to pay."""
     if not isinstance(source, FileSource) or source.columns != Columns():
         return None
     if sum(path.stat().st_size for path in source.paths if path.exists()) < _LARGE:
         return None
-    threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
     options = {
         "paths": [str(path) for path in source.paths],
         "sequences": source.sequences,
@@ -111,10 +120,7 @@ def _read_apart(
         return None
     facts, (text, tokens, offsets) = answer
     vocabulary = WordVocabulary(text.tobytes().decode().split(" "), is_document=False)
-    statistics = CorpusStatistics(**facts["statistics"])
-    fingerprint = corpus_fingerprint(source, vocabulary)
-    is_stream = source.sequences == "stream"
-    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
+    return vocabulary, tokens, offsets, CorpusStatistics(**facts["statistics"])
 
 
 def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArray[Any]]]:
@@ -127,7 +133,7 @@ def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArra
         encoding=facts["encoding"],
         skip_empty=facts["skip_empty"],
     )
-    vocabulary, tokens, offsets, statistics = _read_arrays(
+    vocabulary, tokens, offsets, statistics = _read_here(
         source, facts["min_count"], facts["max_symbols"]
     )
     words = vocabulary.texts(np.arange(2, vocabulary.num_symbols))
@@ -135,17 +141,7 @@ def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArra
     return {"statistics": asdict(statistics)}, [text, tokens, offsets]
 
 
-def _read(source: Source, min_count: int, max_symbols: int | None) -> tuple[WordVocabulary, Corpus]:
-    threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
-    vocabulary, tokens, offsets, statistics = _read_arrays(source, min_count, max_symbols)
-    is_stream = source.sequences == "stream"
-    fingerprint = corpus_fingerprint(source, vocabulary)
-    return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
-
-
-def _read_arrays(
-    source: Source, min_count: int, max_symbols: int | None
-) -> tuple[WordVocabulary, Tokens, NDArray[np.int64], CorpusStatistics]:
+def _read_here(source: Source, min_count: int, max_symbols: int | None) -> _Words:
     """The vocabulary, the tokens, the offsets and the statistics."""
     counter = _WordCounter()
     for text in cut_ahead(_texts(source)):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from seriatim.data import tables, tagged
+from seriatim.data import tagged
 from seriatim.data.files import check_encoding, path_suffix
 from seriatim.data.frames import frame_columns, is_frame
 from seriatim.data.series.column_roles import TIME_NAMES
-from seriatim.data.series.opening import SUFFIXES, encoding_of
+from seriatim.data.series.opening import SUFFIXES, encoding_of, format_by_name
 from seriatim.data_profile.kind import DataKind, detect_kind, is_label_column
 from seriatim.errors import SeriatimError
 
@@ -60,7 +60,7 @@ def recognize_task(
     name = (format or "").lower()
     if name == "conll" or (not name and path_suffix(path) in tagged.SUFFIXES):
         return RecognizedTask("label", "a label in each line")
-    name = name or SUFFIXES.get(path_suffix(path)) or tables.SUFFIXES.get(path_suffix(path), "text")
+    name = name or format_by_name(path) or "text"
     if name in SUFFIXES.values():
         return RecognizedTask("forecast", "series of numbers")
     if name in ("text", "fasta"):
@@ -97,8 +97,7 @@ def looks_like_series(path: Path, *, format: str | None, encoding: str) -> bool:
         format: the format of the file; None: by its name.
         encoding: the encoding of the file.
     """
-    suffix = path_suffix(path)
-    name = (format or "").lower() or SUFFIXES.get(suffix) or tables.SUFFIXES.get(suffix, "text")
+    name = (format or "").lower() or format_by_name(path) or "text"
     if not path.is_file() or name in ("fasta", "conll"):
         return False
     if name in SUFFIXES.values():

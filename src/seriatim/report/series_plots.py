@@ -4,7 +4,8 @@ Knows times and numbers; no model. Times are drawn as they stand, without a time
 a moment is what its axis shows.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,11 @@ class SeriesCurve:
     predicted: Sequence[float]
     bands: Sequence[Band] = ()
     parts: Sequence[int] = ()
+
+
+def or_gaps(values: Iterable[float]) -> list[float | None]:
+    """Numbers as plots and JSON take them: None where NaN says that one is missing."""
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
 def series_plot(

@@ -83,7 +83,8 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.headline() if self.model else 'not fitted yet'})"
+        shown = "not fitted yet" if self.model is None else self.headline()
+        return f"{type(self).__name__}({shown})"
 
     @property
     def reads_events(self) -> bool:
@@ -595,4 +596,5 @@ def check_task(path: Path, name: str, task: type[AnyTask], user: str) -> None:
 
 def not_fitted(task: AnyTask) -> ConfigError:
     """The error of a task that is used before it is fitted."""
-    return ConfigError(f"this {task.noun[2:]} is not fitted yet: call fit, or load one")
+    noun = task.noun.removeprefix("a ")
+    return ConfigError(f"this {noun} is not fitted yet: call fit, or load one")

@@ -23,7 +23,7 @@ from seriatim.analysis.inspect.inspection import Inspection
 from seriatim.analysis.inspect.labels import Label, user_label
 from seriatim.analysis.inspect.measure import inspect_passages, is_map
 from seriatim.analysis.inspect.trace import PairTrace, trace_pair, trace_text
-from seriatim.analysis.recorder import Trace, record
+from seriatim.analysis.recorder import Trace, record, tap_patterns
 from seriatim.core.model import SequenceModel
 from seriatim.core.validation import checked_arguments
 from seriatim.data.file_names import check_text
@@ -125,15 +125,7 @@ def inspect(
     if isinstance(text, PathLike):
         check_text(text)
     window = Window(start, length)
-    return _inspect(task, text, _Options(title, labels, window, _patterns(only), beam, top))
-
-
-def _patterns(only: Sequence[str | int] | None) -> list[str] | None:
-    """Patterns of tap names; a number is a layer anywhere in the model."""
-    patterns = []
-    for one in map(str, only or ()):
-        patterns += [f"layers.{one}", f"*.layers.{one}"] if one.isdigit() else [one]
-    return patterns or None
+    return _inspect(task, text, _Options(title, labels, window, tap_patterns(only), beam, top))
 
 
 @singledispatch

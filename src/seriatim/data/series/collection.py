@@ -209,14 +209,7 @@ class SeriesCollection:
 
     def times_after(self, last: Moments, horizon: int) -> Moments:
         """(R, H) the next H moments after given ones (R,), which are on the grid."""
-        steps = np.arange(1, horizon + 1)[None, :]
-        if self.times.dtype.kind != "M":
-            return np.asarray(self.freq.after(last[:, None], steps))
-        if not self.freq.is_on_clock:
-            return np.asarray(self.freq.after(last[:, None], steps))
-        local = to_local(last, self.time_zone)
-        future = np.asarray(self.freq.after(local[:, None], steps))
-        return to_utc(future.ravel(), self.time_zone)[0].reshape(future.shape)
+        return moments_after(self.freq, self.time_zone, last, horizon)
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of ids, times, values and inputs, whatever file they came in."""
@@ -248,3 +241,20 @@ class SeriesCollection:
             known=None if self.known is None else self.known[rows],
             static=None if self.static is None else self.static[series],
         )
+
+
+def moments_after(freq: Frequency, zone: str | None, last: Moments, horizon: int) -> Moments:
+    """(R, H) the next H moments after given ones (R,), in steps of a frequency.
+
+    Args:
+        freq: the step.
+        zone: the time zone on whose clock steps such as days are counted.
+        last: (R,) times in UTC, or whole numbers.
+        horizon: H.
+    """
+    steps = np.arange(1, horizon + 1)[None, :]
+    if last.dtype.kind != "M" or not freq.is_on_clock:
+        return np.asarray(freq.after(last[:, None], steps))
+    local = to_local(last, zone)
+    future = np.asarray(freq.after(local[:, None], steps))
+    return to_utc(future.ravel(), zone)[0].reshape(future.shape)

@@ -155,8 +155,7 @@ def read_table(
             check_encoding(encoding)
         if path.is_dir():
             raise DataError(f"{path} is a folder: give one file of series")
-        suffix = path_suffix(path)
-        format = format or SUFFIXES.get(suffix) or tables.SUFFIXES.get(suffix)
+        format = format or format_by_name(path)
         encoding = encoding or encoding_of(path)
         if format == "tsf":
             return read_tsf(path, encoding, freq)
@@ -176,6 +175,12 @@ def read_table(
         numbered = ((f"record {i:,}", record) for i, record in enumerate(data, 1))
         return read_listed(numbered, "the list", freq, is_file=False)
     return read_arrays(data)
+
+
+def format_by_name(path: Path) -> str | None:
+    """The format that the name of a file says, of series or of tables; None: it says none."""
+    suffix = path_suffix(path)
+    return SUFFIXES.get(suffix) or tables.SUFFIXES.get(suffix)
 
 
 def begins_listed(path: Path, encoding: str) -> bool:

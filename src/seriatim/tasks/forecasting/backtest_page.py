@@ -14,7 +14,7 @@ from seriatim.metrics.forecast_calibration import QuantileCoverage
 from seriatim.report.charts import LineSeries, line_plot
 from seriatim.report.document import Report, Section
 from seriatim.report.plots import Plot
-from seriatim.report.series_plots import Band, SeriesCurve, series_plot
+from seriatim.report.series_plots import Band, SeriesCurve, or_gaps, series_plot
 from seriatim.report.tables import Table
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.forecasting.forecast_page import band_pairs, plot_times
@@ -132,7 +132,7 @@ def _forecasts(test: Tested, series: int) -> Plot:
     wide = [pair for pair in band_pairs(test.levels) if round(1 - 2 * pair[0], 2) in (0.8, 0.5)]
     curve = SeriesCurve(
         plot_times(given.times[begin:end], zone),
-        [None if np.isnan(v) else float(v) for v in given.numbers[begin:end, 0]],
+        or_gaps(given.numbers[begin:end, 0]),
         plot_times(given.times[at], zone),
         found.quantiles[chosen, middle, :, 0].reshape(-1).tolist(),
         [
@@ -171,7 +171,7 @@ def _errors(tests: Sequence[Tested], names: Sequence[str]) -> Plot:
         x, steps = _steps(test)
         with np.errstate(invalid="ignore"):
             values = np.nanmean(error / spread[found.series][:, None, :], axis=(0, 2))[steps]
-        curves.append(LineSeries(test.name, x, [_or_none(v) for v in values]))
+        curves.append(LineSeries(test.name, x, or_gaps(values)))
     return line_plot(
         curves,
         "Error by the step ahead",
@@ -195,9 +195,9 @@ def _residuals(test: Tested) -> Plot:
     curve = LineSeries(
         test.name,
         x,
-        [_or_none(v) for v in middle],
-        [_or_none(v) for v in low],
-        [_or_none(v) for v in high],
+        or_gaps(middle),
+        or_gaps(low),
+        or_gaps(high),
     )
     return line_plot(
         [curve],
@@ -237,7 +237,7 @@ def _levels(tests: Sequence[Tested], names: Sequence[str]) -> Plot:
         inside = np.where(np.isnan(found.y), np.nan, (found.y >= low) & (found.y <= high))
         x, steps = _steps(test)
         values = np.nanmean(inside, axis=(0, 2))[steps]
-        curves.append(LineSeries(test.name, x, [_or_none(v) for v in values]))
+        curves.append(LineSeries(test.name, x, or_gaps(values)))
     return line_plot(
         curves,
         "How often the 80 % band held the value",
@@ -259,7 +259,3 @@ def _spread(test: Tested) -> NDArray[np.float64]:
     ]
     spread = np.array(rows)
     return np.where(spread > 0, spread, 1.0)
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

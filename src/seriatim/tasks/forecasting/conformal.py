@@ -6,6 +6,7 @@ Shapes: R forecasts, H moments ahead, D channels, Q quantiles.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from seriatim.metrics.forecast_calibration import (
 from seriatim.metrics.forecasting import coverage, weighted_quantile_loss
 from seriatim.tasks.forecasting.conformal_figures import ConformalFigures, band_units
 from seriatim.tasks.forecasting.scan import Scanned
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 def correct_bands(
@@ -52,19 +55,9 @@ def correct_bands(
         )
     bands = np.moveaxis(scanned.quantiles, 1, -1)  # (R, H, D, Q)
     unit = band_units(bands[..., 0], bands[..., -1], scales[scanned.series][:, None])
-    values = np.where(unit > 0, scanned.y, np.nan)  # (R, H, D)
-
-    def rows(which: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
-        """(R D, H), (R D, H, Q) and (R D, H): channels as forecasts of their own."""
-        return (
-            np.moveaxis(values[which], 2, 1).reshape(-1, horizon),
-            np.moveaxis(bands[which], 2, 1).reshape(-1, horizon, len(levels)),
-            np.moveaxis(unit[which], 2, 1).reshape(-1, horizon),
-        )
-
-    y, raw, scale = rows(is_earlier)
+    y, raw, scale = by_channel(scanned.y[is_earlier], bands[is_earlier], unit[is_earlier])
     correction = fit_conformal(y, raw, levels, np.where(scale > 0, scale, 1.0))
-    y, raw, scale = rows(is_judged)
+    y, raw, scale = by_channel(scanned.y[is_judged], bands[is_judged], unit[is_judged])
     corrected = correction.apply(raw, scale)
     figures = ConformalFigures(
         int(is_earlier.sum()),
@@ -78,6 +71,22 @@ def correct_bands(
         _inside(y, corrected, levels),
     )
     return figures, correction
+
+
+def by_channel(y: Floats, bands: Floats, unit: Floats) -> tuple[Floats, Floats, Floats]:
+    """Channels as forecasts of their own: (R D, H), (R D, H, Q) and (R D, H).
+
+    Args:
+        y: (R, H, D) what came.
+        bands: (R, H, D, Q) the quantiles.
+        unit: (R, H, D) the units of errors; where one is 0, the value is left out, as NaN.
+    """
+    horizon = y.shape[1]
+    return (
+        np.moveaxis(np.where(unit > 0, y, np.nan), 2, 1).reshape(-1, horizon),
+        np.moveaxis(bands, 2, 1).reshape(-1, horizon, bands.shape[-1]),
+        np.moveaxis(unit, 2, 1).reshape(-1, horizon),
+    )
 
 
 def _parts(

@@ -12,7 +12,7 @@ Shapes: S series, H moments ahead, D channels, Q quantiles, N errors of a step.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from seriatim.errors import ConfigError, DataError
 from seriatim.metrics.forecast_calibration import fit_conformal
 from seriatim.tasks.forecasting.backtest import DENSE, TENTHS, FittedSeries, run_backtest
 from seriatim.tasks.forecasting.config import KnownSeries
-from seriatim.tasks.forecasting.conformal import correct_bands
+from seriatim.tasks.forecasting.conformal import by_channel, correct_bands
 from seriatim.tasks.forecasting.conformal_figures import band_units
 from seriatim.tasks.forecasting.given_series import Floats, GivenSeries, in_calendar
 from seriatim.tasks.forecasting.memory import SeriesMemory
@@ -75,11 +75,13 @@ def measure_correction(
         seed=seed,
     )
     scanned, scales = found.scanned, _scales(found.scanned, given)
-    y, bands, unit = _by_channel(scanned, found.levels, scales)
-    y, unit = np.where(unit > 0, y, np.nan), np.where(unit > 0, unit, 1.0)
+    bands = np.moveaxis(scanned.quantiles, 1, -1)  # (R, H, D, Q)
+    low, high = (bands[..., found.levels.index(q)] for q in EDGES)
+    unit = band_units(low, high, scales[scanned.series][:, None])
+    y, bands, unit = by_channel(scanned.y, bands, unit)
     if np.isnan(y).all():
         raise DataError(f"{given.name} has no value that changes, so no band to correct")
-    shifts = fit_conformal(y, bands, found.levels, unit)
+    shifts = fit_conformal(y, bands, found.levels, np.where(unit > 0, unit, 1.0))
     tenths = [found.levels.index(q) for q in TENTHS]
     figures = None
     try:
@@ -127,21 +129,6 @@ def _scales(scanned: Scanned, given: GivenSeries) -> Floats:
         end = scanned.first[scanned.series == series].min()
         scales[series] = step_scales([given.numbers[given.offsets[series] : end]])[0]
     return scales
-
-
-def _by_channel(
-    scanned: Scanned, levels: Sequence[float], scales: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """(R D, H), (R D, H, Q) and (R D, H): channels as forecasts of their own, and units."""
-    horizon = scanned.y.shape[1]
-    bands = np.moveaxis(scanned.quantiles, 1, -1)  # (R, H, D, Q)
-    low, high = (bands[..., levels.index(q)] for q in EDGES)
-    unit = band_units(low, high, scales[scanned.series][:, None])
-    return (
-        np.moveaxis(scanned.y, 2, 1).reshape(-1, horizon),
-        np.moveaxis(bands, 2, 1).reshape(-1, horizon, len(levels)),
-        np.moveaxis(unit, 2, 1).reshape(-1, horizon),
-    )
 
 
 def kept_series(memory: SeriesMemory, names: KnownSeries) -> GivenSeries:

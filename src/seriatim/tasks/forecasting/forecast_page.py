@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seriatim.data.series.output import time_texts
 from seriatim.report.document import Report, Section
 from seriatim.report.plots import Plot
-from seriatim.report.series_plots import Band, SeriesCurve, series_plot
+from seriatim.report.series_plots import Band, SeriesCurve, or_gaps, series_plot
 from seriatim.report.tables import Table
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.past import Past
@@ -98,7 +98,7 @@ def forecast_plot(forecast: Forecasted, row: int = 0, channel: int = 0) -> Plot:
     if forecast.past is not None:
         keep = max(_LEAST_HISTORY, _HISTORY * forecast.horizon)
         times = plot_times(forecast.past.times[row][-keep:], forecast.zone)
-        values = [_or_none(v) for v in forecast.past.numbers[row][-keep:, channel]]
+        values = or_gaps(forecast.past.numbers[row][-keep:, channel])
     curve = SeriesCurve(
         times,
         values,
@@ -150,10 +150,6 @@ def plot_times(times: NDArray[Any], zone: str | None) -> Sequence[str | int]:
 def shown_times(times: NDArray[Any], zone: str | None) -> list[str]:
     """Times as text."""
     return time_texts(times, zone)
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _cells(forecast: Forecasted, rows: int) -> list[list[Any]]:

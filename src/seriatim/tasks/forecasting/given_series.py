@@ -22,10 +22,11 @@ from seriatim.data.series.calendar import (
     chosen_cycles,
     with_calendar,
 )
-from seriatim.data.series.collection import SeriesCollection
+from seriatim.data.series.collection import SeriesCollection, moments_after
 from seriatim.data.series.frequency import parse_frequency
 from seriatim.data.series.opening import open_series
 from seriatim.data.series.output import time_texts
+from seriatim.data.series.time_zones import to_local
 from seriatim.data.splits import PartRecord, SplitRecord
 from seriatim.errors import ConfigError, DataError
 from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts
@@ -300,20 +301,7 @@ def split_by_time(
 
 def times_after(names: KnownSeries, ends: NDArray[Any], horizon: int) -> NDArray[Any]:
     """(S, H) the moments after given ones (S,)."""
-    return _empty_like(names).times_after(ends, horizon)
-
-
-def _empty_like(names: KnownSeries) -> SeriesCollection:
-    """No series, with the channels and the frequency of known ones."""
-    return SeriesCollection(
-        ids=(),
-        numbers=np.zeros((0, len(names.channels))),
-        offsets=np.zeros(1, np.int64),
-        times=np.zeros(0, names.times),
-        freq=parse_frequency(names.freq),
-        channel_names=names.channels,
-        time_zone=names.zone,
-    )
+    return moments_after(parse_frequency(names.freq), names.zone, ends, horizon)
 
 
 def future_known(
@@ -343,12 +331,8 @@ def future_known(
     parts: list[Floats] = []
     if not names.known:
         if known is not None:
-            computed = f" but {', '.join(names.calendar)}, which are computed" * bool(
-                names.calendar
-            )
-            raise ConfigError(
-                f"known inputs were given, and the model was fitted without any{computed}"
-            )
+            but = f" but {', '.join(names.calendar)}, which are computed" if names.calendar else ""
+            raise ConfigError(f"known inputs were given, and the model was fitted without any{but}")
     elif known is None:
         raise ConfigError(
             f"the model was fitted with known inputs ({', '.join(names.known)}): give those of "
@@ -448,9 +432,10 @@ def open_update(
                 f"known up to {_shown(ends[name], names)}: give what comes after that"
             )
         local = whole.local_times[whole.offsets[i]]
-        on_clock = _empty_like(names)
-        begin = replace(on_clock, times=np.array([after]), offsets=np.array([0, 1])).local_times[0]
-        steps, fits = freq.steps(np.array([begin]), np.array([local]))
+        begin = np.array([after])
+        if begin.dtype.kind == "M":
+            begin = to_local(begin, names.zone)
+        steps, fits = freq.steps(begin, np.array([local]))
         if not fits[0]:
             raise DataError(
                 f"the new values of series {name!r} begin at {_shown(first, names)}, which is "

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seriatim.analysis.recorder import record
+from seriatim.analysis.recorder import record, tap_patterns
 from seriatim.core.batch import Batch
 from seriatim.core.densities import Density
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json
 from seriatim.data.series.output import time_texts
 from seriatim.errors import ConfigError, DataError
+from seriatim.report.series_plots import or_gaps
 from seriatim.report.terminal import text_table
 from seriatim.tasks.forecasting.given_series import Floats, GivenSeries, find_series
 from seriatim.tasks.forecasting.states import (
@@ -85,20 +86,15 @@ class SeriesInspection:
 
     def to_json(self) -> Json:
         """A dict of JSON values; of what was recorded, the mean over units of each moment."""
-
-        def plain(values: Floats) -> list[float | None]:
-            return [None if np.isnan(v) else float(v) for v in values]
-
-        arrays = {n: plain(getattr(self, n)) for n in ("values", "low", "median", "high", "bits")}
+        names = "values", "low", "median", "high", "bits", "lags"
         return {
             "model": self.title,
             "series": self.series,
             "channel": self.channel,
             "moments_before": self.before,
             "times": list(self.times),
-            **arrays,
-            "lags": plain(self.lags),
-            "recorded": {name: plain(tap.mean(1)) for name, tap in self.taps.items()},
+            **{name: or_gaps(getattr(self, name)) for name in names},
+            "recorded": {name: or_gaps(tap.mean(1)) for name, tap in self.taps.items()},
         }
 
     def __str__(self) -> str:
@@ -139,7 +135,7 @@ def inspect_series(
     series: str | None = None,
     start: int | None = None,
     length: int | None = None,
-    only: Sequence[str] | None = None,
+    only: Sequence[str | int] | None = None,
 ) -> SeriesInspection:
     """What a model makes of a part of one series, which is read from its beginning.
 
@@ -151,7 +147,7 @@ def inspect_series(
         series: the name of the series; None: the first.
         start: the number of moments before the part; None: the part is at the end.
         length: the number of moments in it; None: at most 336.
-        only: patterns of names of what is recorded; None: all.
+        only: numbers of layers and patterns of what is recorded; None: all.
 
     Raises:
         ConfigError: if there is no such series, or a number is out of range.
@@ -184,7 +180,7 @@ def inspect_series(
         ]
         found.append(torch.stack([bits, *bands], -1)[0].double().cpu().numpy())
 
-    with record(model, only=only) as trace:
+    with record(model, only=tap_patterns(only)) as trace:
         follow(model, given, standing, places.copy(), np.array([end]), keep)
         taps = {name: _flat(trace[name]) for name in trace.names}
     bits, low, median, high = np.concatenate(found).T

@@ -13,7 +13,7 @@ from seriatim.report.charts import LineSeries, line_plot
 from seriatim.report.document import Report, Section
 from seriatim.report.heat_maps import heat_map
 from seriatim.report.plots import Plot
-from seriatim.report.series_plots import Band, SeriesCurve, series_plot
+from seriatim.report.series_plots import Band, SeriesCurve, or_gaps, series_plot
 
 Floats: TypeAlias = NDArray[np.float64]
 _UNITS = 24  # of a tap that are drawn
@@ -66,8 +66,8 @@ class Inspected(Protocol):
 
 def inspection_page(found: Inspected) -> Report:
     """Bands beside values, surprisal, lags, and what was recorded."""
-    values = [None if np.isnan(v) else float(v) for v in found.values]
-    bits = [None if np.isnan(v) else float(v) for v in found.bits]
+    values = or_gaps(found.values)
+    bits = or_gaps(found.bits)
     curve = SeriesCurve(
         found.times,
         values,
@@ -92,14 +92,13 @@ def inspection_page(found: Inspected) -> Report:
         ),
     ]
     lags = [float(i + 1) for i in range(len(found.lags))]
-    moved = [None if np.isnan(v) else float(v) for v in found.lags]
     sections = [
         Section("Values", plots=plots),
         Section(
             "Lags",
             plots=[
                 line_plot(
-                    [LineSeries("effect", lags, moved)],
+                    [LineSeries("effect", lags, or_gaps(found.lags))],
                     "The next mean by the values before",
                     "By how much the next mean moves if the value so many moments ago is greater "
                     "by 1, at the end of this part; of a linear model its coefficients.",

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from seriatim.core.records import from_json
 from seriatim.data.series.calendar import calendar_values
+from seriatim.data.series.collection import moments_after
+from seriatim.data.series.frequency import parse_frequency
 from seriatim.tasks.forecasting.config import KnownSeries
-from seriatim.tasks.forecasting.given_series import Floats, times_after
+from seriatim.tasks.forecasting.given_series import Floats
 
 _AT_ONCE = 512  # moments whose calendar is computed together
 
@@ -94,11 +96,9 @@ def stream_inputs(
 
 @lru_cache(maxsize=64)
 def _calendar(inputs: StreamInputs, number: int) -> Floats:
-    names = KnownSeries(
-        (), ("y",), (), (), inputs.freq, inputs.zone, "datetime64[ns]", "own", False, 1
-    )
-    end = np.array([inputs.begin]).astype(names.times)
-    before = number * _AT_ONCE
-    start = times_after(names, end, before)[:, -1] if before else end
-    times = times_after(names, start, _AT_ONCE)[0]
+    freq, before = parse_frequency(inputs.freq), number * _AT_ONCE
+    start = np.array([inputs.begin]).astype("datetime64[ns]")
+    if before:
+        start = moments_after(freq, inputs.zone, start, before)[:, -1]
+    times = moments_after(freq, inputs.zone, start, _AT_ONCE)[0]
     return calendar_values(times, inputs.zone, inputs.calendar)[0]

@@ -452,11 +452,6 @@ class SeriesUser(AlarmJudge):
         from seriatim.tasks.forecasting.inspection import inspect_series
 
         given = self._open(data)
-        patterns = [
-            p
-            for one in map(str, only or ())
-            for p in ([f"layers.{one}", f"*.layers.{one}"] if one.isdigit() else [one])
-        ]
         return inspect_series(
             self._fitted(),
             given,
@@ -465,7 +460,7 @@ class SeriesUser(AlarmJudge):
             series=series,
             start=start,
             length=length,
-            only=patterns or None,
+            only=only,
         )
 
     # ---- new values -----------------------------------------------------------------------------
