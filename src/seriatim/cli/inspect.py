@@ -7,23 +7,25 @@ import json as json_format
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from cyclopts import Parameter
 
+from seriatim.cli.fit_request import FileOptions
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
 from seriatim.cli.stdin_file import STDIN, File, check_file, given_file
+from seriatim.core.records import Json
 from seriatim.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
     from seriatim.analysis.inspect.inspection import Inspection
     from seriatim.data.sources import Source
+    from seriatim.report.document import Report
     from seriatim.tasks.base import AnyTask
-    from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.inspection import Labels
 
 
@@ -78,6 +80,7 @@ def inspect(
     if top < 1:
         raise ConfigError(f"--top {top}: give 1 or more")
     use_threads(threads)
+    from seriatim.cli.forecast import opened
     from seriatim.tasks.forecasting.forecaster import Forecaster
     from seriatim.tasks.inspection import inspect as inspect_task
     from seriatim.tasks.registry import load
@@ -88,15 +91,17 @@ def inspect(
     if isinstance(task, Forecaster):
         if text is not None or target is not None or labels is not None:
             raise ConfigError(f"{model} is a forecaster, which reads a file of series: give one")
-        _inspect_series(
-            task,
-            file,
-            encoding,
-            model.resolve().name,
-            (series, start, length, only),
-            out,
-            json=json,
-        )
+        with given_file(file, None) as path:
+            given = opened(task, path, FileOptions(encoding=encoding))
+            found = task.inspect(
+                given,
+                title=model.resolve().name,
+                series=series,
+                start=start,
+                length=length,
+                only=only,
+            )
+        _show(found, str, out, reporter, is_json=json)
         return
     if series is not None:
         raise ConfigError("--series is an option of forecasters, and this is none: leave it out")
@@ -115,50 +120,7 @@ def inspect(
         beam=beam,
         top=top,
     )
-    reporter.doing("drawing the page")
-    written = None if out is None else _write(inspection, out)
-    reporter.done()
-    if json:
-        print_json(inspection.to_json())
-    else:
-        print(_summary(inspection))
-    if written is not None:
-        reporter.note(f"the report is in {written}")
-
-
-def _inspect_series(
-    forecaster: "Forecaster",
-    file: Path,
-    encoding: str,
-    title: str,
-    part: tuple[str | None, int | None, int | None, Sequence[str]],
-    out: Path | None,
-    *,
-    json: bool,
-) -> None:
-    """Inspect a part of a series: its name, where it begins, its length, and what is recorded."""
-    from seriatim.cli.fit_request import FileOptions
-    from seriatim.cli.forecast import opened
-
-    series, start, length, only = part
-    reporter = Reporter(is_quiet=json)
-    with given_file(file, None) as path:
-        given = opened(forecaster, path, FileOptions(encoding=encoding))
-        found = forecaster.inspect(
-            given, title=title, series=series, start=start, length=length, only=only
-        )
-    written = None
-    if out is not None:
-        reporter.doing("drawing the page")
-        is_page = out.suffix.lower() in (".html", ".htm")
-        written = found.report().write(out if is_page else out / "report.html")
-    reporter.done()
-    if json:
-        print_json(found.to_json())
-    else:
-        print(found)
-    if written is not None:
-        reporter.note(f"the report is in {written}")
+    _show(inspection, _summary, out, reporter, is_json=json)
 
 
 # ---- input --------------------------------------------------------------------------------------
@@ -251,6 +213,30 @@ class _Input:
 # ---- output -------------------------------------------------------------------------------------
 
 
+class _Findings(Protocol):
+    def to_json(self) -> Json: ...
+    def report(self) -> "Report": ...
+
+
+_F = TypeVar("_F", bound=_Findings)
+
+
+def _show(
+    found: _F, text: Callable[[_F], str], out: Path | None, reporter: Reporter, *, is_json: bool
+) -> None:
+    """Print findings, and write them to `out`."""
+    if out is not None:
+        reporter.doing("drawing the page")
+    written = None if out is None else _write(found, out)
+    reporter.done()
+    if is_json:
+        print_json(found.to_json())
+    else:
+        print(text(found))
+    if written is not None:
+        reporter.note(f"the report is in {written}")
+
+
 def _summary(inspection: "Inspection") -> str:
     from seriatim.analysis.inspect.text import summary
 
@@ -260,7 +246,7 @@ def _summary(inspection: "Inspection") -> str:
     return text.replace("with start and length", "with --start and --length")
 
 
-def _write(inspection: "Inspection", out: Path) -> Path:
+def _write(inspection: _Findings, out: Path) -> Path:
     if out.suffix.lower() in (".html", ".htm"):
         return inspection.report().write(out)
     try:

@@ -77,6 +77,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "reads a file of series" in capsys.readouterr().err
 
 
+def test_a_folder_gets_the_page_and_the_findings(tmp_path: Path) -> None:
+    data = tmp_path / "a.csv"
+    rows = "".join(f"{t},{t % 5}\n" for t in range(60))
+    data.write_text("ds,y\n" + rows)
+    model, out = str(tmp_path / "m"), tmp_path / "out"
+    fit = ["fit", str(data), "--task", "forecast", "--model", "ar", "--order", "5", "--quiet"]
+    assert main([*fit, "--out", model]) == 0
+    assert main(["inspect", model, str(data), "--out", str(out)]) == 0
+    assert "One moment ahead" in (out / "report.html").read_text()
+    found = json.loads((out / "inspection.json").read_text())
+    assert len(found["values"]) == 60 and len(found["lags"]) == 60
+
+
 def test_a_part_beyond_the_end_is_refused() -> None:
     y = _series(30)
     with pytest.raises(DataError, match="has 30 moments, none of them from 50 on"):
