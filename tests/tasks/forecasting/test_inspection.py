@@ -75,6 +75,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(found["bits"]) == 10
     assert main(["inspect", str(model), str(data), "--text", "abc"]) != 0
     assert "reads a file of series" in capsys.readouterr().err
+    assert main(["inspect", str(model), str(data), "--start", "60"]) == 3
+    assert (
+        "seriatim: the series 'y' has 59 moments, none of them from 60 on"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_folder_gets_the_page_and_the_findings(tmp_path: Path) -> None:

@@ -162,11 +162,11 @@ def inspect_series(
     end = min(at + size, last)
     if not first <= at < last:
         raise DataError(
-            f"series {given.ids[row]!r} has {last - first:,} moments, none of them from {start:,} "
-            "on: start earlier"
+            f"the series {given.ids[row]!r} has {last - first:,} moments, none of them from "
+            f"{start:,} on: start earlier"
         )
     if np.isnan(given.numbers[at:end]).all():
-        raise DataError(f"series {given.ids[row]!r} has no value in this part: choose another")
+        raise DataError(f"the series {given.ids[row]!r} has no value in this part: choose another")
     places = np.array([at])
     standing = begin(model, torch.as_tensor(index[row : row + 1]))
     standing = follow(model, given, standing, np.array([first]), places.copy())
