@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seriatim as st
-from seriatim.core.forecasting import Ahead, FitsSeries, Smooths
+from seriatim.core.forecasting import Ahead, FitsSeries, HasComponents, Smooths
 from seriatim.errors import ConfigError, DataError
 from seriatim.models.build import build_number_model
 from seriatim.models.linear_gaussian import LinearGaussianModel
@@ -160,6 +160,39 @@ def test_smoothing_gives_the_conditional_of_every_gap() -> None:
     shorter = model.smooth(with_first(model, inputs(y)), torch.tensor([101]), memory)
     alone = model.smooth(with_first(model, inputs(y[:100])), None, memory)
     torch.testing.assert_close(shorter.mean[:, :100], alone.mean)
+
+
+def test_components_are_the_conditional_of_the_joint_distribution() -> None:
+    """Of a level with a gap, by the normal distribution of all levels and values together."""
+    y = made(3, 12)
+    y[5:7] = np.nan
+    model = fitted(st.LinearGaussian(), y)
+    assert isinstance(model, HasComponents)
+    found = model.components(model.empty(1), with_first(model, inputs(y)))
+    seen, T = ~np.isnan(y), len(y)
+    steps = np.minimum.outer(np.arange(T), np.arange(T)) * float(model.transition_covariance[-1])
+    levels = float(model.initial_covariance[-1]) + steps
+    values = (levels + float(model.observation_covariance[-1]) * np.eye(T))[np.ix_(seen, seen)]
+    gain = np.linalg.solve(values, levels[seen]).T
+    mean = float(model.initial_mean[-1])
+    expected = mean + gain @ (y[seen] - mean)
+    covariance = levels - gain @ levels[seen]
+    assert list(found) == ["level"]
+    np.testing.assert_allclose(found["level"].mean[0, :, 0], expected, rtol=1e-7)
+    np.testing.assert_allclose(found["level"].variance[0, :, 0], np.diag(covariance), rtol=1e-4)
+
+
+def test_components_of_channels_have_numbers_and_those_of_matrices_too() -> None:
+    two = np.stack([made(1, 30), made(2, 30)], 1)
+    model = fitted(st.LinearGaussian(season_length=3), two)
+    names = ["level 1", "season 1", "level 2", "season 2"]
+    x = with_first(model, inputs(two))
+    found = model.components(model.empty(1), x)
+    assert list(found) == names
+    near = [found[f"level {d}"].mean.mean().item() for d in (1, 2)]
+    assert near == pytest.approx(two.mean(0).tolist(), rel=0.01)
+    free = fitted(st.LinearGaussian(structure="matrices", num_states=2, max_iterations=2), two)
+    assert list(free.components(free.empty(1), x)) == ["state 1", "state 2"]
 
 
 def test_given_matrices_are_kept() -> None:

@@ -6,6 +6,7 @@ forecast by sampling; the gaps of one that does not smooth are filled by what ca
 Shapes: B rows, L moments of a chunk, H moments of a forecast, D channels, K known inputs.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -86,6 +87,33 @@ class Smooths(Protocol):
         Returns:
             Of batch shape (B, L).
         """
+
+
+@runtime_checkable
+class HasComponents(Protocol):
+    """A model that explains a series by hidden components, such as a level and a season."""
+
+    def components(self, carry: Carry, x: NumberInput) -> Mapping[str, Density]:
+        """The smoothed components of every moment: given all that was observed, later values too.
+
+        Args:
+            carry: of B rows, before the inputs; all rows have begun, or none.
+            x: (B, L + 1, ...) the input before the first moment, then the L moments.
+
+        Returns:
+            By name, each of batch shape (B, L) and of one channel.
+        """
+
+
+@runtime_checkable
+class HasDiscreteStates(Protocol):
+    """A model in which each element of a sequence was made by one of K hidden states."""
+
+    def posterior(self, x: Tree) -> Tensor:
+        """(B, T, K) p(z_t | all of x), of whole sequences x (B, T, ...) without a first input."""
+
+    def best_states(self, x: Tree) -> tuple[Tensor, Tensor]:
+        """The states (B, T) that are most probable together, and ln p of x with them (B,)."""
 
 
 @runtime_checkable

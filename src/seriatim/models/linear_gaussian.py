@@ -211,6 +211,32 @@ class LinearGaussianModel(SequenceModel):
         mean = torch.where(y.is_observed, y.numbers, found.mean)
         return Normal(mean[:, 1 - skips :], variance.sqrt()[:, 1 - skips :])
 
+    def components(self, carry: Carry, x: NumberInput) -> dict[str, Density]:
+        """The smoothed states, or those of a structure that have a name; see `HasComponents`."""
+        values = _values_of_input(x)
+        skips = 0 if bool(carry.has_begun.all()) else 1  # the input before the first moment
+        y = Values(values.numbers[:, skips:].to(self.dtype), values.is_observed[:, skips:])
+        system = self.system(carry.noise)
+        filtered = kalman.kalman_filter(system, carry.belief, y)
+        found = kalman.smooth_states(system, filtered, y)
+        scale = found.covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        return {
+            name: Normal(found.mean[:, 1 - skips :, [i]], scale[:, 1 - skips :, [i]])
+            for name, i in self._named_states().items()
+        }
+
+    def _named_states(self) -> dict[str, int]:
+        """The places of states by name; several channels have numbers from 1."""
+        if self.structure is None:
+            return {f"state {i + 1}": i for i in range(self.num_states)}
+        size, pairs = self.structure.num_states, (self.structure.names, self.structure.noisy)
+        channels = range(self.num_states // size)
+        return {
+            name if len(channels) == 1 else f"{name} {d + 1}": d * size + i
+            for d in channels
+            for name, i in zip(*pairs, strict=True)
+        }
+
     # ---- fitting --------------------------------------------------------------------------------
 
     def fit_series(self, data: NumberSequences) -> dict[str, object]:

@@ -34,6 +34,60 @@ def test_lags_of_a_linear_model_are_its_coefficients() -> None:
     assert found.before == 80
 
 
+def test_a_gap_is_no_lag_that_is_told() -> None:
+    y = _series(60)
+    assert "nan" not in str(st.Forecaster(st.HMM(num_states=2)).fit(y).inspect(y, length=50))
+
+
+def test_innovations_are_values_less_their_means() -> None:
+    y = _series()
+    forecaster = st.Forecaster(st.AR(order=2)).fit(y)
+    found = forecaster.inspect(y, start=90, length=20)
+    expected = y[95] - forecaster.predict(1, data=y[:95]).mean.item()
+    assert found.innovations[5] == pytest.approx(expected)
+    width = (found.high[5] - found.low[5]) / (2 * 1.2815515655446004)  # of the normal's 0.9
+    assert found.deviations[5] == pytest.approx(expected / width, rel=1e-6)
+    assert np.isnan(found.innovations[10]) and found.to_json()["innovations"][10] is None
+
+
+def test_components_of_a_part_are_those_of_the_whole() -> None:
+    y = np.arange(90) % 4 + np.cumsum(np.random.default_rng(1).normal(size=90))
+    y[60:63] = np.nan
+    forecaster = st.Forecaster(st.LinearGaussian(season_length=4)).fit(y)
+    part = forecaster.inspect(y, start=50, length=20)
+    whole = forecaster.inspect(y, length=90)
+    assert list(part.hidden.components) == ["level", "season"]
+    for name, component in part.hidden.components.items():
+        other = whole.hidden.components[name]
+        for edge in ("low", "median", "high"):
+            got, expected = getattr(component, edge), getattr(other, edge)
+            np.testing.assert_allclose(got, expected[50:70], rtol=1e-7, atol=1e-7)
+    sum_ = sum(c.median for c in part.hidden.components.values())
+    filled = forecaster.impute(y, only_missing=True).column("y")
+    np.testing.assert_allclose(sum_[10:13], filled, rtol=1e-7)
+    assert "smoothed, at the end, with 80 % bands: level" in str(part)
+
+
+def test_states_of_a_part_are_those_of_the_whole(tmp_path: Path) -> None:
+    y = np.repeat([0.0, 5.0, 0.0, 5.0], 20) + np.random.default_rng(1).normal(size=80)
+    y[33] = np.nan
+    forecaster = st.Forecaster(st.HMM(num_states=2)).fit(y)
+    found = forecaster.inspect(y, start=15, length=30)
+    states = found.hidden.states
+    assert states is not None
+    assert states.path.tolist() == [1] * 5 + [2] * 20 + [1] * 5
+    np.testing.assert_allclose(states.posterior.sum(1), 1)
+    assert (states.posterior[:, 0] > 0.5).tolist() == (states.path == 1).tolist()
+    whole = forecaster.inspect(y, length=80).hidden.states
+    assert whole is not None
+    np.testing.assert_allclose(states.posterior, whole.posterior[15:45])
+    written = json.loads(json.dumps(found.to_json()))
+    assert written["states"]["path"] == states.path.tolist()
+    assert "components" not in written
+    page = found.report().write(tmp_path / "page.html").read_text()
+    assert "Most probable path" in page and "Innovations" in page
+
+
 def test_bits_and_bands_are_those_of_the_score() -> None:
     y = _series()
     forecaster = st.Forecaster(st.AR(order=2)).fit(y)

@@ -1,6 +1,9 @@
 """What happens inside a forecaster while it reads a series, one moment ahead.
 
     bands        the median and the 80 % band of each moment, given all before it, and its surprisal
+    innovations  what each moment brought that was not expected: its value minus the mean, also in
+                 standard deviations
+    hidden       smoothed components, or the most probable states, of a model that has them
     lags         by how much the next mean moves if the value k moments ago is greater by 1; of a
                  linear model these are its coefficients
     gates, maps  what a network records
@@ -29,6 +32,7 @@ from seriatim.errors import ConfigError, DataError
 from seriatim.report.series_plots import or_gaps
 from seriatim.report.terminal import text_table
 from seriatim.tasks.forecasting.given_series import Floats, GivenSeries, find_series
+from seriatim.tasks.forecasting.hidden_parts import HiddenParts, hidden_parts
 from seriatim.tasks.forecasting.states import (
     Ints,
     Reader,
@@ -60,6 +64,9 @@ class SeriesInspection:
         values: (T,) NaN where missing.
         low, median, high: (T,) the quantiles .1, .5 and .9 of each moment given all before it.
         bits: (T,) the surprisal of all channels, NaN where nothing was observed.
+        innovations: (T,) the value minus its mean given all before it, NaN where missing.
+        deviations: (T,) the same in standard deviations, NaN where there is none.
+        hidden: what the model says was hidden, given later values too.
         lags: (K,) d mean of the next moment / d value k = 1 .. K moments ago; NaN where missing.
         taps: what was recorded, by name: (T, units), or maps (T, slots).
         before: the moments that were read before.
@@ -74,6 +81,9 @@ class SeriesInspection:
     median: Floats
     high: Floats
     bits: Floats
+    innovations: Floats
+    deviations: Floats
+    hidden: HiddenParts
     lags: Floats
     taps: dict[str, Floats]
     before: int
@@ -86,7 +96,7 @@ class SeriesInspection:
 
     def to_json(self) -> Json:
         """A dict of JSON values; of what was recorded, the mean over units of each moment."""
-        names = "values", "low", "median", "high", "bits", "lags"
+        names = "values", "low", "median", "high", "bits", "innovations", "deviations", "lags"
         return {
             "model": self.title,
             "series": self.series,
@@ -94,6 +104,7 @@ class SeriesInspection:
             "moments_before": self.before,
             "times": list(self.times),
             **{name: or_gaps(getattr(self, name)) for name in names},
+            **self.hidden.to_json(),
             "recorded": {name: or_gaps(tap.mean(1)) for name, tap in self.taps.items()},
         }
 
@@ -105,7 +116,8 @@ class SeriesInspection:
         for i in self.most_surprising:
             numbers = [f"{column[i]:.5g}" for column in columns]
             rows.append([str(self.times[i]), *numbers, f"{self.bits[i]:.2f}"])
-        order = [i for i in np.argsort(-np.abs(np.nan_to_num(self.lags))) if self.lags[i] != 0]
+        lags = np.nan_to_num(self.lags)
+        order = [i for i in np.argsort(-np.abs(lags), kind="stable") if lags[i] != 0]
         told = ", ".join(f"{self.lags[i]:+.3f} of lag {i + 1}" for i in order[:_SHOWN])
         lines = [
             f"{self.title}: series {self.series}, {len(self.values):,} moments from "
@@ -113,6 +125,7 @@ class SeriesInspection:
             f"{np.nanmean(self.bits):.3f} bits a moment (of a density); the 80 % band one moment "
             f"ahead held {100 * inside[seen].mean():.1f} % of {int(seen.sum()):,} values",
             text_table(rows),
+            *self.hidden.lines(),
             f"the next mean moves, for 1 more: by {told or 'nothing'}",
         ]
         if self.taps:
@@ -178,12 +191,17 @@ def inspect_series(
         bands = [
             density.quantile(torch.tensor(q, dtype=torch.float64))[..., 0] for q in (0.1, 0.5, 0.9)
         ]
-        found.append(torch.stack([bits, *bands], -1)[0].double().cpu().numpy())
+        y = torch.where(batch.targets.is_observed, batch.targets.numbers, torch.nan)[..., 0]
+        innovation = y - density.mean[..., 0]
+        deviation = innovation / density.variance[..., 0].sqrt()
+        deviation = torch.where(deviation.isfinite(), deviation, torch.nan)
+        columns = torch.stack([bits, *bands, innovation, deviation], -1)
+        found.append(columns[0].double().cpu().numpy())
 
     with record(model, only=tap_patterns(only)) as trace:
         follow(model, given, standing, places.copy(), np.array([end]), keep)
         taps = {name: _flat(trace[name]) for name in trace.names}
-    bits, low, median, high = np.concatenate(found).T
+    bits, low, median, high, innovations, deviations = np.concatenate(found).T
     times = given.times[at:end]
     is_date = times.dtype.kind == "M"
     return SeriesInspection(
@@ -196,6 +214,9 @@ def inspect_series(
         median,
         high,
         bits,
+        innovations,
+        deviations,
+        hidden_parts(model, given, row, standing, at, end),
         _lags(model, given, int(index[row]), first, end),
         {name: tap for name, tap in taps.items() if tap is not None},
         at - first,

@@ -4,7 +4,7 @@ Knows findings and the plots of `report`; no model.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,12 @@ from seriatim.report.heat_maps import heat_map
 from seriatim.report.plots import Plot
 from seriatim.report.series_plots import Band, SeriesCurve, or_gaps, series_plot
 
+if TYPE_CHECKING:
+    from seriatim.tasks.forecasting.hidden_parts import HiddenParts, StatePath
+
 Floats: TypeAlias = NDArray[np.float64]
 _UNITS = 24  # of a tap that are drawn
+_COMPONENTS = 6  # that are drawn
 _COLUMNS = 96  # moments of a tap that are drawn, the last
 
 
@@ -56,6 +60,14 @@ class Inspected(Protocol):
         """(T,) the surprisal."""
 
     @property
+    def deviations(self) -> Floats:
+        """(T,) the innovations in standard deviations."""
+
+    @property
+    def hidden(self) -> "HiddenParts":
+        """The smoothed components or states."""
+
+    @property
     def lags(self) -> Floats:
         """(K,) the effect of each lag."""
 
@@ -90,10 +102,18 @@ def inspection_page(found: Inspected) -> Report:
             "-log2 of the density of each value: it depends on the units, and may be negative.",
             y="bits",
         ),
+        series_plot(
+            SeriesCurve(found.times, or_gaps(found.deviations), [], []),
+            "Innovations",
+            "By how many standard deviations each value missed its mean; those of a model that "
+            "fits look like noise of width 1.",
+            y="standard deviations",
+        ),
     ]
     lags = [float(i + 1) for i in range(len(found.lags))]
     sections = [
         Section("Values", plots=plots),
+        *_hidden(found),
         Section(
             "Lags",
             plots=[
@@ -113,6 +133,60 @@ def inspection_page(found: Inspected) -> Report:
         sections.append(Section("Inside", plots=inside))
     lead = "\n\n".join(str(found).splitlines()[:2])
     return Report(f"Inside {found.title}", lead, sections)
+
+
+def _hidden(found: Inspected) -> list[Section]:
+    """The smoothed components, and the states with their path."""
+    sections = []
+    drawn = list(found.hidden.components.items())[:_COMPONENTS]
+    if drawn:
+        of = len(found.hidden.components)
+        left = "" if len(drawn) == of else f" {len(drawn)} of {of} are drawn."
+        text = "Each moment given all values of the series, those after it too." + left
+        plots = [
+            series_plot(
+                SeriesCurve(
+                    [],
+                    [],
+                    found.times,
+                    c.median.tolist(),
+                    [Band("80 %", c.low.tolist(), c.high.tolist())],
+                ),
+                name,
+                "The median and the 80 % band.",
+                y=name,
+            )
+            for name, c in drawn
+        ]
+        sections.append(Section("Smoothed components", text, plots=plots))
+    if found.hidden.states is not None:
+        sections.append(_states(found.hidden.states, found))
+    return sections
+
+
+def _states(states: "StatePath", found: Inspected) -> Section:
+    times = [str(t) for t in found.times[-_COLUMNS:]]
+    names = [f"state {k + 1}" for k in range(states.posterior.shape[1])]
+    return Section(
+        "Hidden states",
+        "Each moment given all values of the series, those after it too.",
+        plots=[
+            heat_map(
+                states.posterior[-_COLUMNS:].T.tolist(),
+                times,
+                names,
+                "Posterior",
+                "The probability of each state at each moment (forward-backward).",
+            ),
+            series_plot(
+                SeriesCurve(found.times, states.path.astype(float).tolist(), [], []),
+                "Most probable path",
+                "The states that are most probable together (Viterbi), which need not be the most "
+                "probable one at each moment.",
+                y="state",
+            ),
+        ],
+    )
 
 
 def _tap(name: str, tap: Floats, found: Inspected) -> Plot:
