@@ -130,7 +130,8 @@ def _gaps(profile: SeriesProfile) -> Iterator[Finding]:
     where = "" if len(profile.series) == 1 else f" in {of}"
     yield Finding(
         "warning" if gaps.fraction >= _MANY_GAPS else "note",
-        f"{gaps.missing:,} values ({gaps.fraction:.1%}) are missing{where}; the longest gap has "
+        f"{count_noun(gaps.missing, 'value')} ({gaps.fraction:.1%}) "
+        f"{'is' if gaps.missing == 1 else 'are'} missing{where}; the longest gap has "
         f"{count_noun(gaps.longest, 'moment')} ({gaps.where}).",
         "Nothing needs to be filled: a gap counts in no score, and exact models lose just what it "
         "held.",

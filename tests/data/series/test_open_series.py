@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seriatim.data.series import SeriesCollection, open_series
+from seriatim.errors import DataError
 
 HOURS = [datetime(2024, 1, 1) + timedelta(hours=h) for h in range(6)]
 
@@ -136,6 +137,36 @@ def test_lists_and_arrays_have_whole_numbers_as_times() -> None:
     cube = open_series(np.zeros((2, 5, 3)))
     assert cube.numbers.shape == (10, 3)
     assert len(cube) == 2
+
+
+@pytest.mark.parametrize("name", ["y.csv", "y.txt", "y.tsv"])
+@pytest.mark.parametrize("header", ["", "y\n"])
+def test_a_blank_line_between_values_is_a_gap(name: str, header: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(f"\n{header}1.5\n2\n\n4\n \n\n7\n\n \n")
+    series = open_series(path)
+    np.testing.assert_array_equal(series.numbers[:, 0], [1.5, 2, np.nan, 4, np.nan, np.nan, 7])
+    first = 4 + len(header) // 2
+    assert any(
+        f"3 blank lines between values, the first of them line {first}, are read as gaps" in note
+        for note in series.notes
+    )
+
+
+def test_blank_lines_around_one_column_and_in_tables_are_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "y.csv"
+    path.write_text("\n1\n2\n3\n\n\n")
+    assert open_series(path).numbers[:, 0].tolist() == [1, 2, 3]
+    assert not any("blank" in note for note in open_series(path).notes)
+    path.write_text("ds,y\n2024-01-01,1\n\n2024-01-02,2\n2024-01-03,2\n")
+    assert open_series(path).numbers[:, 0].tolist() == [1, 2, 2]
+
+
+def test_a_message_names_the_line_below_a_blank_one(tmp_path: Path) -> None:
+    path = tmp_path / "y.csv"
+    path.write_text("y\n1\n\nx\n")
+    with pytest.raises(DataError, match="line 4: the value 'x'"):
+        open_series(path)
 
 
 def test_several_targets_of_a_long_table_are_channels() -> None:

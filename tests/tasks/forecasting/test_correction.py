@@ -92,6 +92,17 @@ def test_a_short_history_is_refused_in_a_sentence() -> None:
         forecaster.predict(10, conformal=True)
 
 
+def test_a_kept_end_that_is_too_short_asks_for_the_data() -> None:
+    y = _heavy(2000)
+    forecaster = st.Forecaster(st.AR(order=1)).fit(y)
+    with pytest.raises(
+        DataError,
+        match=r"the last 512 moments .*: give the series \(data=\.\.\., forecast MODEL DATA\)",
+    ):
+        forecaster.predict(300, conformal=True)
+    assert forecaster.predict(300, data=y, conformal=True).raw is not None
+
+
 def test_known_inputs_need_data() -> None:
     frame = pd.DataFrame({"ds": np.arange(90), "y": _heavy(90), "price": np.arange(90.0) % 5})
     forecaster = st.Forecaster(st.AR(order=1), known=["price"]).fit(frame)

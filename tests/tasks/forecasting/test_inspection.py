@@ -131,7 +131,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "reads a file of series" in capsys.readouterr().err
     assert main(["inspect", str(model), str(data), "--start", "60"]) == 3
     assert (
-        "seriatim: the series 'y' has 59 moments, none of them from 60 on"
+        "seriatim: the series 'y' has 60 moments, none of them from 60 on"
         in capsys.readouterr().err
     )
 

@@ -4,7 +4,7 @@ Data frames go through narwhals, so neither pandas nor polars is needed. Knows f
 rows; no series, and not which column is which.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -139,13 +139,49 @@ def read_file(path: Path, format: str | None, encoding: str) -> RawTable:
         wanted = [*range(1, len(names) + 1)]
     rows: list[list[Any]] = []
     places: list[str] = []
-    for place, row in tables.records(path, format, wanted, encoding):
+    blank: list[int] = []
+    lines = None
+    if len(names) == 1 and format in ("csv", "tsv"):
+        lines = _with_gaps(split_lines(read_blocks(path, encoding)), blank)
+    for place, row in tables.records(path, format, wanted, encoding, lines):
         places.append(place)
         rows.append(row)
     columns = {
         name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=False)
     }
-    return _checked(RawTable(str(path), columns, places.__getitem__, is_file=True))
+    notes = (_blank_note(path, blank),) if blank else ()
+    return _checked(RawTable(str(path), columns, places.__getitem__, is_file=True, notes=notes))
+
+
+def _with_gaps(lines: Iterable[str], blank: list[int]) -> Iterator[str]:
+    """Lines of one column, in which a blank line between others is an empty cell and no separator.
+
+    Args:
+        lines: the lines.
+        blank: receives the numbers, from 1, of blank lines between others.
+    """
+    waiting: list[int] = []
+    has_begun = False
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            waiting.append(number)
+            continue
+        if has_begun:
+            blank += waiting
+        # A space is a cell of its own for every format; of an empty line, none would be left.
+        yield from [" " if has_begun else ""] * len(waiting)
+        waiting = []
+        has_begun = True
+        yield line
+
+
+def _blank_note(path: Path, blank: list[int]) -> str:
+    if len(blank) == 1:
+        return f"{path}: line {blank[0]:,} is blank and read as a gap; remove it if it is none"
+    return (
+        f"{path}: {len(blank):,} blank lines between values, the first of them line {blank[0]:,}, "
+        "are read as gaps; remove them if they are none"
+    )
 
 
 def _format_of_text(path: Path, encoding: str) -> str:

@@ -93,7 +93,12 @@ def measure_correction(
 
 
 def place_origins(
-    given: GivenSeries, horizon: int, origins: int | None, *, is_fitted: bool
+    given: GivenSeries,
+    horizon: int,
+    origins: int | None,
+    *,
+    is_fitted: bool,
+    is_cut: bool = False,
 ) -> tuple[int, int]:
     """How many origins, and how far apart.
 
@@ -102,6 +107,7 @@ def place_origins(
         horizon: H.
         origins: how many there should be; None: as many as suit it.
         is_fitted: whether a model is fitted to what comes before.
+        is_cut: whether the series are the kept end of longer ones.
 
     Raises:
         DataError: if the last third, or half, of the history does not hold the horizon.
@@ -109,6 +115,12 @@ def place_origins(
     lengths, part = np.diff(given.offsets), _PART if is_fitted else 2
     usual = int(np.median(lengths))
     room = usual // part
+    if room < horizon and is_cut:
+        raise DataError(
+            f"a model keeps the last {usual:,} moments of its series, too few to correct bands "
+            f"{horizon:,} ahead: give the series (data=..., forecast MODEL DATA), with at least "
+            f"{_PART * horizon:,} moments, or a smaller horizon"
+        )
     if room < horizon:
         raise DataError(
             f"a history of {usual:,} moments is too short to correct bands {horizon:,} ahead: "

@@ -14,6 +14,7 @@ from seriatim.report.document import Report, Section
 from seriatim.report.heat_maps import heat_map
 from seriatim.report.plots import Plot
 from seriatim.report.series_plots import Band, SeriesCurve, or_gaps, series_plot
+from seriatim.report.terminal import count_noun
 
 if TYPE_CHECKING:
     from seriatim.tasks.forecasting.hidden_parts import HiddenParts, StatePath
@@ -88,12 +89,14 @@ def inspection_page(found: Inspected) -> Report:
         [Band("80 %", found.low.tolist(), found.high.tolist())],
     )
     gaps = sum(v is None for v in values)
+    are = "is" if gaps == 1 else "are"
+    missing = f" {count_noun(gaps, 'value')} {are} missing." if gaps else ""
     plots = [
         series_plot(
             curve,
             "One moment ahead",
             "What was observed, and what was expected of each moment by all before it: the median "
-            f"and the 80 % band.{f' {gaps:,} values are missing.' if gaps else ''}",
+            f"and the 80 % band.{missing}",
             y=found.channel,
         ),
         series_plot(

@@ -248,7 +248,7 @@ class SeriesUser(AlarmJudge):
         is_whole = data is not None or self._keeps_all(memory)
         given = kept_series(memory, names) if data is None else self._open(data)
         can_be_apart = is_whole and self.is_fitted_at_once
-        placed = place_origins(given, horizon, origins, is_fitted=can_be_apart)
+        placed = place_origins(given, horizon, origins, is_fitted=can_be_apart, is_cut=not is_whole)
         is_new = not self._overlap(given, horizon, *placed)
         is_apart = can_be_apart and not is_new
 
