@@ -11,10 +11,12 @@ import pytest
 
 import seriatim as st
 from seriatim.cli import main
+from seriatim.data.series.opening import open_series
 from seriatim.data_profile.profile import DataReport
 from seriatim.data_profile.recognize import looks_like_series
 from seriatim.data_profile.series_report import SeriesReport
 from seriatim.data_profile.series_season import find_seasons, season_strength
+from seriatim.data_profile.shared_seasons import usual_season
 from seriatim.errors import DataError
 
 
@@ -30,6 +32,19 @@ def hourly(days: int = 20, noise: float = 0.1) -> pd.DataFrame:
         if not 50 <= i < 53
     ]
     return pd.DataFrame(rows, columns=["unique_id", "ds", "y"])
+
+
+def test_the_usual_season_is_that_of_the_frequency_or_of_the_values() -> None:
+    rng, t = np.random.default_rng(0), np.arange(1400)
+    day, week = np.sin(2 * np.pi * t / 24), np.sin(2 * np.pi * t / 168)
+    noise = rng.normal(scale=0.1, size=len(t))
+    expected = {24: day, 168: week, 1: 0.01 * t}
+    for season, values in expected.items():
+        assert usual_season(open_series(values + noise)) == season
+    assert usual_season(open_series(day + 0.8 * week + noise)) == 24  # the shortest that is clear
+    years = {"ds": np.array(["1700", "1701"], "datetime64[Y]")[0] + t[:300], "y": day[:300]}
+    assert usual_season(open_series(years)) == 1
+    assert usual_season(open_series(hourly())) == 24
 
 
 def looked(data: Any, **options: Any) -> SeriesReport:

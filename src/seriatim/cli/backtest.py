@@ -56,7 +56,8 @@ def backtest(
         horizon: the number of moments that are predicted from each origin.
         models: families, each with options of its model, such as
             naive,ar:order=24,lstm:hidden_size=64, or folders of fitted forecasters.
-        season_length: the number of moments of a season. [default: as usual for the frequency]
+        season_length: the number of moments of a season. [default: as usual for the frequency, or
+            found where times are whole numbers]
         origins: the number of origins; the last is a horizon before the end of a series.
         step: the moments between two origins. [default: the horizon]
         refit: the number of origins after which models are fitted again; 0: never.

@@ -200,7 +200,8 @@ def backtest(
         models: names of families or configurations, or a mapping of names to these or to
             forecasters; one that is fitted is taken as it is.
         horizon: the number of moments that are predicted from each origin.
-        season_length: the number of moments of a season; None: as usual for the frequency.
+        season_length: the number of moments of a season; None: as usual for the frequency, or
+            found where times are whole numbers.
         origins: the number of origins; the last is a horizon before the end of a series.
         step: the moments between two origins; None: the horizon.
         refit: whether models are fitted again at each origin; a number k: at every k-th.
@@ -246,7 +247,7 @@ def backtest(
                 test.notes,
             )
         )
-    season = season_length or given.collection.freq.season_length
+    season = season_length or given.usual_season
     return BacktestComparison(
         entries,
         tests,

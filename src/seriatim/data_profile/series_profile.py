@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.data.series.collection import SeriesCollection
-from seriatim.data.series.frequency import DAY, Frequency
 from seriatim.data.series.grid import show_time
-from seriatim.data_profile.series_season import Season, find_seasons
+from seriatim.data_profile.shared_seasons import SeasonFacts, find_shared_seasons
 
 SMALL_COUNT = 30.0  # the median of whole numbers up to which they are taken for counts
-_EXAMINED = 100  # series whose seasons are sought
 
 
 @dataclass(frozen=True)
@@ -78,28 +76,6 @@ class ValueFacts:
 
 
 @dataclass(frozen=True)
-class SeasonFacts:
-    """What repeats.
-
-    Attributes:
-        seasons: of the median series: the strength of a season is the median over series.
-        examined: the number of series that were examined.
-        shared: the number of these that have the first season.
-        usual: the season that is usual for the frequency; 1: none is.
-    """
-
-    seasons: tuple[Season, ...]
-    examined: int
-    shared: int
-    usual: int
-
-    @property
-    def length(self) -> int:
-        """The season to model; 1: there is none."""
-        return self.seasons[0].length if self.seasons else 1
-
-
-@dataclass(frozen=True)
 class NaiveErrors:
     """The median over series of mean absolute steps, by the mean absolute deviation of a series.
 
@@ -143,7 +119,7 @@ def profile_series(
         say: callback that receives log messages.
     """
     say("looking for seasons")
-    seasons = _seasons(series)
+    seasons = find_shared_seasons(series)
     begin, end = series.times.min(), series.times.max()
     return SeriesProfile(
         series,
@@ -196,45 +172,6 @@ def _values(series: SeriesCollection) -> ValueFacts:
         constant,
         sum(seen.values()) - len(seen),
     )
-
-
-def usual_seasons(freq: Frequency) -> tuple[int, ...]:
-    """The lengths of a day, a week and a year, as far as they are seasons of a frequency."""
-    if freq.unit == "nanosecond":
-        per_day = DAY / freq.count
-        lengths = [freq.season_length, per_day, 7 * per_day]
-        return tuple(sorted({int(n) for n in lengths if n == int(n) and n > 1}))
-    if freq.unit == "day":
-        return {1: (7, 365), 7: (52,)}.get(freq.count, ())
-    return (freq.season_length,) if freq.season_length > 1 else ()
-
-
-def _seasons(series: SeriesCollection) -> SeasonFacts:
-    """The seasons that most of the examined series have, by the median of their strengths."""
-    usual = usual_seasons(series.freq)
-    step = max(1, len(series) // _EXAMINED)
-    chosen = range(0, len(series), step)
-    strengths: dict[int, list[float]] = {}
-    firsts: Counter[int] = Counter()
-    examined = 0
-    for i in chosen:
-        for channel in series.of(i).T:
-            examined += 1
-            found = find_seasons(channel, usual)
-            firsts.update(season.length for season in found[:1])
-            for season in found:
-                strengths.setdefault(season.length, []).append(season.strength)
-    seasons = [
-        Season(length, float(np.median(found)))
-        for length, found in strengths.items()
-        if 2 * len(found) >= examined
-    ]
-    if not seasons and firsts and firsts.most_common(1)[0][1] * 4 >= examined:
-        length = firsts.most_common(1)[0][0]
-        seasons = [Season(length, float(np.median(strengths[length])))]
-    seasons.sort(key=lambda s: (-s.strength, s.length))
-    shared = len(strengths[seasons[0].length]) if seasons else 0
-    return SeasonFacts(tuple(seasons), examined, shared, series.freq.season_length)
 
 
 def _naive(series: SeriesCollection, season: int) -> NaiveErrors:

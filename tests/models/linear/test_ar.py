@@ -344,12 +344,29 @@ def test_the_order_may_be_given_without_its_name() -> None:
 
 
 def test_an_order_that_is_not_given_follows_the_season_and_the_length() -> None:
-    expected = {None: 24, 1: 24, 4: 9, 7: 15, 12: 25, 24: 195, 48: 49, 52: 8}
+    expected = {None: 24, 1: 24, 4: 9, 7: 15, 12: 25, 24: 195, 48: 387, 52: 8, 144: 145}
     assert {s: st.AR(season_length=s).largest_order for s in expected} == expected
     model = model_of(st.AR(season_length=24), series=1)
     facts = model.fit_series(Series(walk(0, 90)))
     assert facts["order"] == 6  # ten complete windows for each lag
     assert model.fit_series(Series(walk(0, 4000)))["order"] == 195
+
+
+@pytest.mark.parametrize("day", [24, 48])
+def test_a_short_series_keeps_the_week_without_the_days_between(day: int) -> None:
+    """Six weeks are too short for eight days of lags, and a week that repeats needs few of them."""
+    rng = np.random.default_rng(0)
+    week = rng.normal(size=7 * day)
+    x = 10 + np.tile(week, 7) + rng.normal(scale=0.1, size=49 * day)
+    model = model_of(st.AR(season_length=day), series=1)
+    model.fit_series(Series(x[: 42 * day]))
+    weights = model.series_weights[0, 0].flip(-1)  # of lag 1 first
+    assert bool((weights[day + 4 : 7 * day - 2] == 0).all())
+    assert float(weights[7 * day - 1]) > 0.5
+    values = as_input(x)
+    density = oracle.densities(model, values, model.of_series(torch.tensor([0])))
+    error = (density.mean - values.values.numbers)[:, 42 * day :].square().mean().sqrt()
+    assert float(error) < 0.2  # of a deviation of 1
 
 
 def test_logarithms_are_scored_in_the_units_of_the_data() -> None:

@@ -228,3 +228,23 @@ def test_an_ar_without_an_order_follows_the_season_of_the_frequency() -> None:
     found = st.Forecaster(st.AR()).fit(table)
     assert found.config == st.AR(season_length=24)
     assert st.Forecaster(st.AR(3)).fit(table).config == st.AR(3)
+
+
+def test_the_season_of_whole_numbers_is_found_in_the_values() -> None:
+    """A file of which nobody said that its moments are hours; who names a season gets that."""
+    rng = np.random.default_rng(0)
+    table = {
+        "unique_id": np.repeat(["a", "b", "c"], 400),
+        "ds": np.tile(np.arange(1, 401), 3),
+        "y": np.tile(np.sin(2 * np.pi * np.arange(400) / 24), 3) + rng.normal(scale=0.2, size=1200),
+    }
+    said: list[str] = []
+    found = st.Forecaster(st.AR()).fit(table, callbacks=st.Callbacks(message=said.append))
+    assert found.config == st.AR(season_length=24)
+    assert "season: 24 moments, found in the values, as times are whole numbers" in said
+    given = st.Forecaster(st.AR(), season_length=7).fit(table)
+    assert given.config == st.AR(season_length=7)
+    noise = {**table, "y": rng.normal(size=1200)}
+    assert st.Forecaster(st.AR()).fit(noise).config == st.AR(season_length=1)
+    compared = st.backtest(table, ["seasonal-naive", "ar"], horizon=24, origins=2)
+    assert compared.season_length == 24

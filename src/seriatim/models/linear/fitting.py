@@ -63,7 +63,7 @@ def fit(config: AROptions, lags: Lags, element: Numbers, data: NumberSequences) 
     if not isinstance(config, AR):
         return _naive(config, lags, data, blank, moments)
     if config.order is None:
-        lags = lags.up_to(_deepest(lags, data))
+        lags = _affordable(config, lags, data)
     if config.estimator == "least-squares":
         return fit_pooled(config, lags, element, data, blank, moments)
     return _stationary(config, lags, data, blank, moments)
@@ -79,24 +79,30 @@ def _check_lengths(order: int, data: NumberSequences) -> None:
         )
 
 
-def _deepest(lags: Lags, data: NumberSequences) -> int:
-    """How far back an order goes that was not given.
+def _affordable(config: AR, lags: Lags, data: NumberSequences) -> Lags:
+    """The lags of an order that was not given, as many as the data can tell.
 
-    At most a third of a series; and less where gaps leave so few complete windows of all series
-    together that least squares would explain them exactly.
+    Of a day of 24, 48 or 96 moments those of a day and of a week take the place of all, if there
+    are too few complete windows of all. At most a third of a series; and less where so few complete
+    windows of all series are left that least squares would explain them exactly.
     """
     offsets = np.asarray(data.offsets)
     deepest = max(1, int(float(np.median(np.diff(offsets))) * _DEEPEST))
     missing = np.concatenate([[0], np.cumsum(np.isnan(data.numbers).any(1))])
     places = np.arange(len(data.numbers))
     before = places - np.repeat(offsets[:-1], np.diff(offsets))
-    while deepest > 1:
-        first = np.maximum(places - deepest, 0)
-        is_complete = (before >= deepest) & (missing[places + 1] == missing[first])
-        if is_complete.sum() >= _ROWS_PER_LAG * sum(lag <= deepest for lag in lags.lags):
-            break
+
+    def suffice(chosen: Lags, depth: int) -> bool:
+        first = np.maximum(places - depth, 0)
+        is_complete = (before >= depth) & (missing[places + 1] == missing[first])
+        return bool(is_complete.sum() >= _ROWS_PER_LAG * len(chosen.lags))
+
+    for chosen in (lags, lags.only(config.lags_of_week)):
+        if chosen.lags and chosen.lags[-1] <= deepest and suffice(chosen, chosen.lags[-1]):
+            return chosen
+    while deepest > 1 and not suffice(lags.up_to(deepest), deepest):
         deepest = deepest * 3 // 4
-    return deepest
+    return lags.up_to(deepest)
 
 
 def _shifts(data: NumberSequences) -> Tensor:

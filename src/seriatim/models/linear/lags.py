@@ -1,5 +1,6 @@
 """Which of the past values a linear model looks at, and its deterministic terms."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -46,6 +47,10 @@ class Lags:
             config.fitted_trend != "none",
             config.fitted_trend == "linear",
         )
+
+    def only(self, chosen: Collection[int]) -> "Lags":
+        """Without the lags that are not among some; the window stays."""
+        return replace(self, lags=tuple(lag for lag in self.lags if lag in chosen))
 
     def up_to(self, deepest: int) -> "Lags":
         """Without the lags that are further back; the window stays."""

@@ -46,9 +46,10 @@ class Drift(ModelConfig):
     elements: ClassVar[frozenset[str]] = frozenset({"numbers"})
 
 
-# By the season: what depends on a week and a day before, lags of 168 + 24 and their neighbours; and
-# weeks, of which a series seldom has so many years that 52 coefficients can be told.
-_ORDERS: Mapping[int, int] = {1: 24, 24: 8 * 24 + 3, 52: 8}
+STEPS_OF_A_DAY = (24, 48, 96)  # hours, their halves and quarters, which have weeks too
+# By the season: what depends on a week and a day before, for hours lags of 168 + 24 and their
+# neighbours; and weeks, of which a series seldom has so many years that 52 coefficients are told.
+_ORDERS: Mapping[int, int] = {1: 24, 52: 8, **{s: 8 * s + 3 for s in STEPS_OF_A_DAY}}
 
 
 @option_class
@@ -59,15 +60,16 @@ class AR(ModelConfig):
 
     Attributes:
         order: p, the number of last values; or "aic", "bic" or "aicc", which choose it from 0 to
-            max_order; None: eight days and three hours of a season of 24, as hours have weeks
-            too; 8 and the season of 52 weeks; otherwise two seasons of up to 24 moments, or one
-            longer one, and a moment; 24 without a season; at most a third of the length of a
-            series, and as few as leave ten complete windows for each.
+            max_order; None: eight days and three moments of a season of 24, 48 or 96, as hours,
+            their halves and quarters have weeks too (of short series those of a day and of a
+            week without those between); 8 and the season of 52 weeks; otherwise two seasons of
+            up to 24 moments, or one longer one, and a moment; 24 without a season; at most a
+            third of the length of a series, and as few as leave ten complete windows for each.
         max_order: the largest order among which a criterion chooses.
         trend: "none", "constant" (c), or "linear" (c + b t); None: "none" for steps, otherwise
             "constant".
         season_length: s, the moments of a season; None: there is none, but in a forecaster with
-            order None the usual one of the frequency.
+            order None the usual one of the frequency, or one that is found in the values.
         season: how a season enters: as "lags" s - 1 to s + 1 besides the last values, or as
             "dummies", a constant for each moment of it (counted from the start of the series).
         difference: fit the steps x_t - x_{t-1} instead of the values, which is the same as to
@@ -115,6 +117,14 @@ class AR(ModelConfig):
         if season in _ORDERS:
             return _ORDERS[season]
         return 2 * season + 1 if season <= 24 else season + 1
+
+    @property
+    def lags_of_week(self) -> frozenset[int]:
+        """The lags of a day and of a week alone, without those between; none without weeks."""
+        day = self.season_length or 0
+        if self.order is not None or day not in STEPS_OF_A_DAY:
+            return frozenset()
+        return frozenset({*range(1, day + 4), 7 * day - 1, 7 * day, 7 * day + 1})
 
     @property
     def fits_steps(self) -> bool:

@@ -10,6 +10,7 @@ from seriatim.core.elements import Support
 from seriatim.core.records import Json
 from seriatim.data.series.calendar import calendar_names
 from seriatim.models.options.base import ModelConfig
+from seriatim.models.options.linear import STEPS_OF_A_DAY
 from seriatim.tasks.anomalies import Threshold
 from seriatim.tasks.forecasting.memory import MemorySizes
 from seriatim.tasks.forecasting.shifts import BandCorrection
@@ -101,7 +102,7 @@ def with_season(
     """
     s = season_length
     lags = [1, 2, 3, s - 1, s, s + 1, 2 * s]
-    if s == 24:  # hours, which have a week too; more lags than these fit noise
+    if s in STEPS_OF_A_DAY:  # which have a week too; more lags than these fit noise
         lags += [6 * s, *(week * 7 * s + i for week in (1, 2) for i in (-1, 0, 1))]
     suited: dict[str, Any] = {
         **config.number_defaults,

@@ -131,7 +131,7 @@ class Forecaster(
         Args:
             model: a configuration, the name of a family for its defaults, or a module of your own.
             season_length: the number of moments of a season, such as 24 for hours of a day; None:
-                as usual for the frequency of the data.
+                as usual for the frequency of the data, or found where times are whole numbers.
             freq: the step between moments, such as "h", "D" or "MS"; None: inferred.
             target: the columns of values; empty: found by the names that people use.
             known: the columns of inputs that are known ahead, such as a price.
@@ -263,6 +263,9 @@ class Forecaster(
         if self.model is None and self.series is not None:
             trained = parts["train"].ids
             self._num_series = len(trained)
+            season = self.series.season_length
+            if self._season_length is None and parts["train"].has_hidden_season:
+                log(f"season: {season:,} moments, found in the values, as times are whole numbers")
             untrained = tuple(name for name in self.series.ids if name not in trained)
             self.series = replace(self.series, untrained=untrained)
         return dict(parts)

@@ -28,6 +28,7 @@ from seriatim.data.series.opening import open_series
 from seriatim.data.series.output import time_texts
 from seriatim.data.series.time_zones import to_local
 from seriatim.data.splits import PartRecord, SplitRecord
+from seriatim.data_profile.shared_seasons import usual_season
 from seriatim.errors import ConfigError, DataError
 from seriatim.tasks.forecasting.config import KnownSeries, SeriesFacts
 from seriatim.tasks.forecasting.memory import SeriesMemory, keep_ends, last_known
@@ -93,6 +94,16 @@ class GivenSeries:
         if static is not None:
             parts.append(static[self.collection.series_of_rows])
         return np.concatenate(parts, 1) if parts else None
+
+    @cached_property
+    def usual_season(self) -> int:
+        """The moments of the season that a model takes unless it is told."""
+        return usual_season(self.collection)
+
+    @property
+    def has_hidden_season(self) -> bool:
+        """Whether the season is found in the values, since times are whole numbers."""
+        return self.collection.freq.unit == "number" and self.usual_season > 1
 
     @property
     def num_scored(self) -> int:
@@ -198,7 +209,7 @@ def known_series(
 
     Args:
         part: the series.
-        season_length: the moments of a season; None: as usual for their frequency.
+        season_length: the moments of a season; None: the usual one, see `usual_season`.
         calendar: the cycles among their known inputs, as `chosen_cycles` takes them.
     """
     have = part.collection
@@ -214,7 +225,7 @@ def known_series(
         times=str(have.times.dtype),
         backend=have.origin.backend,
         has_integer_ids=have.origin.has_integer_ids,
-        season_length=season_length or have.freq.season_length,
+        season_length=season_length or part.usual_season,
         calendar=cycles,
     )
 

@@ -364,7 +364,7 @@ class SeriesUser(AlarmJudge):
     def _season(self, given: GivenSeries) -> int:
         if self.series is not None:
             return self.series.season_length
-        return self._season_length or given.collection.freq.season_length
+        return self._season_length or given.usual_season
 
     def _overlap(
         self, given: GivenSeries, horizon: int, origins: int, step: int | None
