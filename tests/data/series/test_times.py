@@ -296,3 +296,18 @@ def test_a_column_of_dates_is_found_by_its_cells(tmp_path: Path) -> None:
     found = recognize_task(path, format=None, encoding="utf-8")
     assert found is not None
     assert found.task == "forecast"
+
+
+def test_the_series_that_fits_no_grid_is_named() -> None:
+    """Years of 365 and 366 days are regular; the fiscal year that was moved is not."""
+    years = [f"{year}-01-01" for year in range(1950, 1990)]
+    moved = [f"{year}-{'06-30' if year < 1976 else '09-30'}" for year in range(1950, 1990)]
+    days = [f"2024-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 29)]
+    table = {"unique_id": ["a"] * 40 + ["b"] * 40, "ds": years + moved, "y": [1.0] * 80}
+    with pytest.raises(DataError, match="the times of series 'b' are irregular and fit no grid"):
+        open_series(table)
+    names = ["a"] * 40 + ["b"] * len(days) + ["c"] * 40
+    others = [f"{year}-05-17" for year in range(1950, 1990)]
+    table = {"unique_id": names, "ds": years + days + others, "y": [1.0] * len(names)}
+    with pytest.raises(DataError, match="series 'a' has a value every 365 to 366 steps"):
+        open_series(table)

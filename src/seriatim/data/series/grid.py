@@ -21,6 +21,7 @@ from seriatim.errors import ConfigError, DataError
 _MOST_MOMENTS = 20  # of a grid, for each row, before a large grid is refused
 _LARGE = 1_000_000
 _LEAST_REGULAR = 8  # values that show the step of a series of its own
+_MONTHS_APART = 1.2  # the longest over the shortest month in days, and a little more
 
 
 @dataclass(frozen=True)
@@ -212,11 +213,13 @@ def _frequency(
 
 
 def _first_irregular(rows: Rows, order: NDArray[np.int64], is_first: NDArray[np.bool_]) -> str:
-    times = rows.times[order].astype(np.int64)
-    steps = np.diff(times)
-    changes = np.flatnonzero((steps[1:] != steps[:-1]) & ~is_first[1:-1] & ~is_first[2:])
-    row = int(order[changes[0]]) if len(changes) else int(order[0])
-    return str(rows.ids[int(rows.series[row])])
+    """The first series that has no step of its own; the first of all if each has one."""
+    begins = np.flatnonzero(is_first)
+    for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
+        own = order[begin:end]
+        if infer_frequency(rows.times[own], rows.local[own], is_first[begin:end]).is_irregular:
+            return str(rows.ids[int(rows.series[own[0]])])
+    return str(rows.ids[int(rows.series[order[0]])])
 
 
 def _off_grid(rows: Rows, order: NDArray[np.int64], at: int, step: Frequency) -> DataError:
@@ -246,11 +249,13 @@ def _refuse_other_steps(
     low, high = apart.copy(), apart.copy()
     low[starts], high[starts] = np.iinfo(np.int64).max, 0
     least, most = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
-    other = np.flatnonzero((counts >= _LEAST_REGULAR) & (least == most) & (least > 1))
+    is_regular = most <= _MONTHS_APART * least  # of months and years in days too
+    other = np.flatnonzero((counts >= _LEAST_REGULAR) & is_regular & (least > 1))
     if len(other):
-        name, size = rows.ids[int(other[0])], int(least[other[0]])
+        name, shortest, longest = rows.ids[int(other[0])], int(least[other[0]]), int(most[other[0]])
+        size = f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
         raise DataError(
-            f"{rows.name}: series {name!r} has a value every {size:,} steps, while others have "
+            f"{rows.name}: series {name!r} has a value every {size} steps, while others have "
             f"one each step of {step.phrase()}: forecast series of different frequencies apart, "
             f"or give freq={step.name!r} to read what is between as gaps"
         )
