@@ -51,8 +51,9 @@ def threshold(
     from seriatim.tasks.anomalies import check_rate
 
     check_rate(false_alarms, per or "event")
-    lm = _loaded(model, "threshold", threads)
     reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
+    lm = _loaded(model, "threshold", threads)
     with given_file(normal, _format(lm, files)) as file:
         source = open_data(lm, file, files, reading)
         if lm.is_training_data(source):
@@ -124,6 +125,7 @@ def detect(
         _print_live(rows, only_anomalies=anomalies, is_csv=csv, is_json=json)
         return
     reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
     number = flagged = 0
     with given_file(data, _format(lm, files)) as file:
         source = open_data(lm, file, files, reading)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from seriatim.cli.output import Flag
+from seriatim.cli.output import Flag, Reporter
 from seriatim.errors import ConfigError, OutputError
 
 
@@ -44,8 +44,11 @@ def export(
         )
     if push is not None and to != "huggingface":
         raise ConfigError(f"--push uploads what --to huggingface writes, and this is {to}")
-    WRITERS[to](model, out)
-    print(f"written to {out}")
+    reporter = Reporter()
+    reporter.doing(f"exporting to {to}")
+    agrees = WRITERS[to](model, out)
+    reporter.done()
+    print(f"{agrees}\nwritten to {out}")
     if push is not None:
         from seriatim.tasks.hub import push_folder
 
@@ -55,16 +58,16 @@ def export(
         print(f"pushed to {push}")
 
 
-def _arpa(model: Path, out: Path) -> None:
+def _arpa(model: Path, out: Path) -> str:
     from seriatim.export.arpa import language_model_to_arpa
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     difference = language_model_to_arpa(load_as(LanguageModel, model, "export --to arpa"), out)
-    print(f"the file agrees with the model to {difference:.1g} nats")
+    return f"the file agrees with the model to {difference:.1g} nats"
 
 
-def _ctranslate2(model: Path, out: Path) -> None:
+def _ctranslate2(model: Path, out: Path) -> str:
     from seriatim.export.ctranslate2 import translator_to_ctranslate2
     from seriatim.export.ctranslate2_generator import language_model_to_ctranslate2
     from seriatim.tasks import storage
@@ -75,23 +78,24 @@ def _ctranslate2(model: Path, out: Path) -> None:
     needed = "export --to ctranslate2"
     if storage.read_header(model).task == LanguageModel.name:
         difference = language_model_to_ctranslate2(load_as(LanguageModel, model, needed), out)
-        print("a prompt may be as long as the model's context; what is generated may be longer")
+        limit = "a prompt may be as long as the model's context; what is generated may be longer\n"
     else:
         difference = translator_to_ctranslate2(load_as(Translator, model, needed), out)
-    print(f"CTranslate2 agrees with the model to {difference:.1g} nats")
+        limit = ""
+    return f"{limit}CTranslate2 agrees with the model to {difference:.1g} nats"
 
 
-def _huggingface(model: Path, out: Path) -> None:
+def _huggingface(model: Path, out: Path) -> str:
     from seriatim.export.huggingface import language_model_to_huggingface
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     source = load_as(LanguageModel, model, "export --to huggingface")
     difference = language_model_to_huggingface(source, out)
-    print(f"transformers agrees with the model to {difference:.1g} nats")
+    return f"transformers agrees with the model to {difference:.1g} nats"
 
 
-def _onnx(model: Path, out: Path) -> None:
+def _onnx(model: Path, out: Path) -> str:
     from seriatim.export.onnx import language_model_to_onnx
     from seriatim.export.onnx_labeller import labeller_to_onnx
     from seriatim.export.onnx_translator import translator_to_onnx
@@ -109,20 +113,21 @@ def _onnx(model: Path, out: Path) -> None:
         difference = labeller_to_onnx(load_as(Labeller, model, needed), out)
     else:
         difference = language_model_to_onnx(load_as(LanguageModel, model, needed), out)
-    print(f"onnxruntime agrees with the model to {difference:.1g} nats")
+    return f"onnxruntime agrees with the model to {difference:.1g} nats"
 
 
-def _sherpa(model: Path, out: Path) -> None:
+def _sherpa(model: Path, out: Path) -> str:
     from seriatim.export.onnx_sherpa import language_model_to_sherpa
     from seriatim.tasks.language_model import LanguageModel
     from seriatim.tasks.registry import load_as
 
     source = load_as(LanguageModel, model, "export --to sherpa-onnx")
     difference = language_model_to_sherpa(source, out)
-    print(f"onnxruntime agrees with the model to {difference:.1g} nats")
+    return f"onnxruntime agrees with the model to {difference:.1g} nats"
 
 
-WRITERS: Mapping[str, Callable[[Path, Path], None]] = {
+# Each writes a file or folder, and returns what to say of it.
+WRITERS: Mapping[str, Callable[[Path, Path], str]] = {
     "arpa": _arpa,
     "ctranslate2": _ctranslate2,
     "huggingface": _huggingface,

@@ -70,12 +70,13 @@ def forecast(
     _check_out(out)
     if update and data is None:
         raise ConfigError("--update needs DATA: a file with the values that follow")
-    forecaster = loaded_forecaster(model, "forecast", threads)
     reporter = Reporter(is_quiet=json or csv, unit="value")
+    reporter.doing("reading")
+    forecaster = loaded_forecaster(model, "forecast", threads)
     with given_file(data or Path(), files.format if files else None) as file:
         given = None if data is None else opened(forecaster, file, files)
         if update:
-            reporter.doing("reading the new values")
+            reporter.doing("following the new values")
             forecaster.update(given)
             forecaster.save(model, overwrite=True)
         reporter.doing("predicting")
@@ -89,6 +90,7 @@ def forecast(
             data=None if update else given,
             known=known,
             conformal=conformal,
+            progress=lambda done: reporter.counted(f"{done:,} series predicted"),
         )
         if conformal and before is not forecaster.correction:
             _keep_correction(forecaster, model)
@@ -140,8 +142,9 @@ def impute(
     """
     check_form(csv=csv, json=json)
     _check_out(out)
-    forecaster = loaded_forecaster(model, "impute", threads)
     reporter = Reporter(is_quiet=json or csv, unit="value")
+    reporter.doing("reading")
+    forecaster = loaded_forecaster(model, "impute", threads)
     with given_file(data, files.format if files else None) as file:
         given = opened(forecaster, file, files)
         reporter.doing("filling gaps")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
-from seriatim.cli.output import Flag, print_json, print_notes, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import given_prompt, parse_events
 from seriatim.cli.rounding import Precision, note_rounding
 from seriatim.errors import ConfigError
@@ -74,6 +74,8 @@ def generate(
     from seriatim.tasks.registry import load_as
 
     use_threads(threads)
+    reporter = Reporter(is_quiet=json)
+    reporter.doing("reading")
     fitted = load_as(LanguageModel, model, "generate")
     lm = at_precision(fitted, precision)
     options: dict[str, Any] = {
@@ -96,7 +98,7 @@ def generate(
     if prompts is None and len(prompt) <= 1:
         start = given_prompt(lm, prompt[0] if prompt else None, file, files, reading)
         if samples is None and beam is None and not json:
-            said = _stream(start, lm.generating(start, **options))
+            said = _stream(start, lm.generating(start, **options), reporter)
             if precision != "float32" and said:
                 note_rounding(fitted, lm, precision, as_sequence(start, said), "this text")
             return
@@ -106,17 +108,19 @@ def generate(
     else:
         starts = _prompts(lm, prompts, prompt, files, reading)
     if beam is None:
-        texts = _print_all(lm, starts, samples, options, as_json=json)
+        texts = _print_all(lm, starts, samples, options, reporter, as_json=json)
     else:
-        texts = _print_best(lm, starts, length, beam, num_best, as_json=json)
+        texts = _print_best(lm, starts, length, beam, num_best, reporter, as_json=json)
+    reporter.done()
     if precision != "float32" and texts:
         note_rounding(fitted, lm, precision, texts, "these texts")
 
 
-def _stream(start: "str | Sequence[str]", pieces: Iterator[str]) -> list[str]:
+def _stream(start: "str | Sequence[str]", pieces: Iterator[str], reporter: Reporter) -> list[str]:
     """Print a prompt and what is sampled after it as it comes; returns the latter."""
     end = "" if isinstance(start, str) else "\n"
     said = []
+    reporter.done()
     for piece in itertools.chain([start] if isinstance(start, str) else start, pieces):
         print(piece, end=end, flush=True)
         said.append(piece)
@@ -160,13 +164,16 @@ def _print_all(
     groups: "Iterator[list[Text]]",
     samples: int | None,
     options: dict[str, Any],
+    reporter: Reporter,
     *,
     as_json: bool,
 ) -> "list[Text]":
     """Print every sample of every prompt, texts of several lines under a heading; returns them."""
     number, printed = 0, []
     for group in groups:
+        reporter.doing(f"continuing prompt {number + 1:,} and on")
         texts_of = lm.generate(group, samples=1 if samples is None else samples, **options)
+        reporter.done()
         for start, texts in zip(group, texts_of, strict=True):
             number += 1
             printed += texts
@@ -200,13 +207,17 @@ def _print_best(
     length: int,
     beam: int,
     num_best: int,
+    reporter: Reporter,
     *,
     as_json: bool,
 ) -> "list[Text]":
     """Print the most probable texts of every prompt with their ln p; returns them."""
     printed: list[Text] = []
-    for start in itertools.chain.from_iterable(groups):
-        for rank, best in enumerate(lm.beam(start, length, beam=beam, num_best=num_best), start=1):
+    for number, start in enumerate(itertools.chain.from_iterable(groups), 1):
+        reporter.doing(f"searching after prompt {number:,}")
+        found = lm.beam(start, length, beam=beam, num_best=num_best)
+        reporter.done()
+        for rank, best in enumerate(found, start=1):
             printed.append(best.text)
             if as_json:
                 record = {**_record(start, best.text), "rank": rank}

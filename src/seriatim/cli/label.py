@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from seriatim.cli.fit_request import FileOptions
 from seriatim.cli.inputs import open_input
 from seriatim.cli.output import Flag, Reporter, print_json, use_threads
+from seriatim.report.terminal import count_noun
 
 if TYPE_CHECKING:
     from seriatim.core.records import Json
@@ -48,17 +49,28 @@ def label(
     from seriatim.tasks.unknown import UnknownCount
 
     use_threads(threads)
-    labeller = load_as(Labeller, model, "label")
     reporter = Reporter(is_quiet=quiet)
+    reporter.doing("reading")
+    labeller = load_as(Labeller, model, "label")
     began, done, unknown = time.perf_counter(), 0, UnknownCount(0, 0)
-    inputs = open_input(file, files=files, column=source_column)
-    for group in inputs:
-        for result in labeller.label(group, top=top):
+
+    def counted(more: int) -> None:
+        rate = (done + more) / (time.perf_counter() - began)
+        reporter.counted(f"{count_noun(done + more, 'line')} labelled, {rate:,.1f} lines/s")
+
+    is_stdin = file == "-"
+    if is_stdin:
+        reporter.done()
+    for group in open_input(file, files=files, column=source_column):
+        if done == 0 or is_stdin:
+            reporter.doing("labelling")
+        for result in labeller.label(group, top=top, progress=counted):
             _print(result, json=json)
         sys.stdout.flush()
         done += len(group)
         unknown += labeller.count_unknown(group)
-        reporter.counted(f"{done:,} lines, {done / (time.perf_counter() - began):,.1f} lines/s")
+        if is_stdin:  # whose next line may be long in coming
+            reporter.done()
     reporter.done()
     if unknown.unknown:
         name = "stdin" if file == "-" else file

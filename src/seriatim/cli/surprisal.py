@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, ReadingOptions
-from seriatim.cli.output import Flag, print_json, print_notes, use_threads
+from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.prompts import parse_events
 from seriatim.cli.rows import RowPrinter, check_form
 from seriatim.cli.stdin_file import STDIN, File, given_file
@@ -56,6 +56,8 @@ def surprisal(
         raise ConfigError("surprisal needs MODEL: seriatim surprisal MODEL --file FILE")
     if text is not None and (file != STDIN or reading is not None):
         raise ConfigError("a text and a file were given: give --text or --file")
+    reporter = Reporter(is_quiet=json or csv)
+    reporter.doing("reading")
     loaded = _load(models, threads)
     if text is not None and is_file_name(text):
         note = f"note: {text!r} is taken as a text; to read the file, give --file {text}"
@@ -68,7 +70,9 @@ def surprisal(
             if not given:
                 what = "--text" if text is not None else path.name if file == STDIN else str(file)
                 raise ConfigError(f"{what} is empty: give a text with --text, or --file FILE")
+            reporter.doing(f"scoring with {name}")
             found[name] = lm.surprisal(given, by=by)
+    reporter.done()
     table: SurprisalTable | JoinedTable
     table = next(iter(found.values())) if len(found) == 1 else join_surprisals(found)
     if csv:
