@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions, PairFiles, ReadingOptions, one_part
+from seriatim.cli.numbers import WholeNumbers
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError
 
@@ -21,9 +22,7 @@ def context(
     data: Path,
     /,
     *,
-    contexts: Annotated[
-        tuple[int, ...], Parameter(consume_multiple=True, negative_iterable=(), show_default=False)
-    ] = (),
+    contexts: Annotated[WholeNumbers, Parameter(show_default=False)] = (),
     categories: Flag = False,
     shuffled: Flag = False,
     replaced: Flag = False,

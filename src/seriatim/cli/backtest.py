@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from seriatim.cli.compare import parse_specs
 from seriatim.cli.fit_request import FileOptions, SeriesColumns
-from seriatim.cli.forecast import Numbers, write_table
+from seriatim.cli.forecast import write_table
+from seriatim.cli.numbers import Numbers
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.errors import ConfigError
 

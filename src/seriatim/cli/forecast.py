@@ -5,11 +5,12 @@ Knows options and how tables are printed; predictions are made by `Forecaster`.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from seriatim.cli.fit_request import FileOptions
+from seriatim.cli.numbers import Numbers
 from seriatim.cli.output import Flag, Reporter, print_json, print_notes, use_threads
 from seriatim.cli.rows import check_form
 from seriatim.cli.stdin_file import given_file
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from seriatim.tasks.column_table import ColumnTable
     from seriatim.tasks.forecasting.forecaster import Forecaster
 
-Numbers: TypeAlias = Annotated[
-    tuple[float, ...], Parameter(consume_multiple=True, negative_iterable=())
-]
 _SHOWN = 24  # rows of a table for people
 
 

@@ -25,6 +25,7 @@ from typing import (
 
 from cyclopts import Group, Parameter
 
+from seriatim.cli.numbers import Converter, separated
 from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.own import has_classes
 from seriatim.models.options.registry import PAIR_FAMILIES, families
@@ -176,9 +177,18 @@ def _option(
     # An empty tuple is no value here, so no --empty-NAME flag. Many values follow one option.
     has_many = get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
     parameter = Parameter(
-        help=text.strip(), group=group, negative_iterable=(), consume_multiple=has_many
+        help=text.strip(),
+        group=group,
+        negative_iterable=(),
+        consume_multiple=has_many,
+        converter=_converter(get_args(hint)[0]) if has_many else None,
     )
     return Annotated[(str if hint is type else hint) | None, parameter]
+
+
+def _converter(hint: Any) -> Converter | None:
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return separated(kind) if kind in (int, float) else None
 
 
 def _help(name: str, text: str, *, has_default: bool) -> str:
