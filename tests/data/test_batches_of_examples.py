@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, collate
+from seriatim.data.batches.examples import (
+    Example,
+    ExampleBatches,
+    ExamplePass,
+    collate,
+    longest_first,
+)
 from seriatim.errors import DataError
 
 
@@ -77,3 +83,11 @@ def test_a_pass_reads_everything_once_and_a_limit_spreads_over_the_whole() -> No
 def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(DataError, match="no target"):
         ExampleBatches([], batch_size=2, seed=0)
+
+
+def test_a_long_row_shares_a_batch_with_few() -> None:
+    sizes = [3, 1_000_000, 5, 2_048, 1_024, 2_000]
+    assert longest_first(sizes, 4) == [[1], [3, 5], [4, 2, 0]]
+    assert longest_first([1, 2, 3], 2) == [[2, 1], [0]]
+    assert longest_first([0, 0], 2) == [[0, 1]]
+    assert longest_first([], 2) == []

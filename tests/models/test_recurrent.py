@@ -9,9 +9,11 @@ from torch import Tensor
 from seriatim.core import tree
 from seriatim.core.batch import Batch
 from seriatim.laws.check import check_model
+from seriatim.layers.kernels import dispatch
 from seriatim.models import GRU, LSTM, RNN, RecurrentConfig
 from seriatim.models.build import build_model
 from seriatim.models.recurrent import Recurrent
+from seriatim.models.recurrent_stack import RecurrentStack
 
 V, D, B, L = 7, 5, 4, 9
 EXACT = {"rtol": 0.0, "atol": 1e-12}
@@ -190,3 +192,21 @@ def test_a_single_row_predicts_as_its_head_says_even_after_that_has_changed(
             expected = model.head(state.features).log_softmax(-1)
             torch.testing.assert_close(found, expected)
             model.head.weight.mul_(-2)
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([10, 4, 7])])
+def test_pieces_of_a_long_lstm_are_the_whole(
+    lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    stack = RecurrentStack("lstm", 5, 6, 2, 0.0)
+    x = torch.randn(3, 10, 5)
+    found = []
+    for piece in (3, 10):
+        monkeypatch.setattr(dispatch, "_PIECE", piece)
+        outputs, carry = stack(stack.zeros(3), x, lengths, keep=True)
+        leaves = [outputs[0], *tree.leaves(carry)]  # the first row is full
+        gradients = torch.autograd.grad(sum(leaf.sum() for leaf in leaves), stack.parameters())
+        found.append([*leaves, *gradients])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)

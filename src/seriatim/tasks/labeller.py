@@ -20,7 +20,7 @@ from seriatim.analysis.robustness.result import Robustness
 from seriatim.core.batch import Batch
 from seriatim.core.records import Json, from_json
 from seriatim.core.validation import checked_arguments
-from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, pad
+from seriatim.data.batches.examples import Example, ExampleBatches, ExamplePass, longest_first, pad
 from seriatim.data.file_names import check_text
 from seriatim.data.labels import LabelSet, Per, check_labelled, open_labelled
 from seriatim.data.pairs import PairData, Pairs, split_pairs
@@ -457,18 +457,17 @@ class Labeller(Task[PairData, Pairs, list[Example], LabelledFacts, LabelScore]):
     ) -> list[np.ndarray]:
         """For each source the scores (L, C) of its labels, float64; the longest are read first."""
         model, _, labels = self._fitted()
-        order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
-        scores: list[np.ndarray] = [np.empty(0)] * len(sources)
-        for begin in range(0, len(order), ROWS):
-            chosen = order[begin : begin + ROWS]
+        scores, done = [np.empty(0)] * len(sources), 0
+        for chosen in longest_first([*map(len, sources)], ROWS):
             x, lengths = pad([sources[i] for i in chosen])
             x = x.to(model.device)
             rows = model.emit(model.features(Batch(x, x, lengths))).logits.double().cpu().numpy()
             for i, row in zip(chosen, rows, strict=True):
                 length = 1 if labels.per == "sequence" else len(sources[i]) - 1
                 scores[i] = row[:length]
+            done += len(chosen)
             if progress is not None:
-                progress(begin + len(chosen))
+                progress(done)
         return scores
 
     def check(self, *, seconds: float = 60.0) -> LawReport:

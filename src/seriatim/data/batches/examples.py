@@ -17,6 +17,8 @@ from seriatim.core.batch import Batch
 from seriatim.data.batches.corpus import BatchSource, EvaluationBatch, EvaluationPass, LengthBuckets
 from seriatim.errors import DataError
 
+USUAL = 1_024  # the length up to which rows are batched together however long they are
+
 
 @dataclass(frozen=True)
 class Example:
@@ -97,8 +99,28 @@ class ExamplePass(EvaluationPass):
         if limit is not None and limit < total:
             num = max(1, round(num * limit / total))
         chosen = np.arange(num) * len(self._examples) // num
-        order = sorted(chosen.tolist(), key=lambda i: -self._examples[i].num_positions)
-        return [order[i : i + self._batch_size] for i in range(0, num, self._batch_size)]
+        sizes = [self._examples[i].num_positions for i in chosen.tolist()]
+        rows = longest_first(sizes, self._batch_size)
+        return [[int(chosen[i]) for i in each] for each in rows]
+
+
+def longest_first(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+    """The numbers of rows in batches that waste little on padding, the longest rows first.
+
+    Rows longer than `USUAL` share a batch with so few that it has no more positions than one of
+    rows of that length: a row of a million symbols among short ones would make a million columns.
+
+    Args:
+        sizes: the length of each row.
+        batch_size: the most rows of a batch.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    batches, at = [], 0
+    while at < len(order):
+        most = batch_size * USUAL // max(1, sizes[order[at]])
+        batches.append(order[at : at + max(1, min(batch_size, most))])
+        at += len(batches[-1])
+    return batches
 
 
 def collate(examples: Sequence[Example]) -> Batch:

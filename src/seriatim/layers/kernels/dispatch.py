@@ -31,6 +31,7 @@ States: TypeAlias = Sequence[Tree]  # one state for each layer
 
 # Added to a gate before its sigmoid, it makes it 1 or 0 exactly in any precision down to float16.
 SATURATING = 1e4
+_PIECE = 4_096  # elements of an LSTM's chunk on the processor
 
 
 class Kernel:
@@ -232,7 +233,7 @@ class LSTMKernel(FusedKernel):
     ) -> tuple[Tensor, States]:
         hidden, memory = zip(*states, strict=True)
         state = (torch.stack(hidden), torch.stack(memory))
-        outputs, h, c = torch.lstm(x, state, *_options(layers, dropout, x))
+        outputs, h, c = _lstm(x, state, *_options(layers, dropout, x))
         return outputs, tuple(zip(h.unbind(), c.unbind(), strict=True))
 
     def fused_ragged(
@@ -254,7 +255,7 @@ class LSTMKernel(FusedKernel):
         column = torch.cat([shut, opened, untouched, untouched])[:, None]
         weights = [torch.cat([w, column], -1), *others]
         is_training = _keeps_for_backward(x)
-        outputs, _, memory = torch.lstm(
+        outputs, _, memory = _lstm(
             marked, (hidden[None], memory[None]), weights, True, 1, 0.0, is_training, False, True
         )
         return outputs, (tree.last_valid(outputs, lengths, hidden), memory[0])
@@ -262,6 +263,22 @@ class LSTMKernel(FusedKernel):
     def states(self, layer: Layer, h: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         states: tuple[Tensor, Tensor] = recurrence.lstm(x, *h, layer.weights, layer.mask)
         return states
+
+
+def _lstm(x: Tensor, state: tuple[Tensor, Tensor], *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """`torch.lstm` over x (B, L, E), on the processor in pieces of at most 4,096 elements.
+
+    oneDNN cannot take so many elements that their gates have 2^31 bytes ("could not create a
+    primitive": a million elements of a layer of 128); and pieces stay in the cache. Bit for bit the
+    same.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.shape[1] <= _PIECE:
+        return torch.lstm(x, state, *options)
+    parts = []
+    for piece in x.split(_PIECE, 1):
+        outputs, *state = torch.lstm(piece, tuple(state), *options)  # type: ignore[assignment]
+        parts.append(outputs)
+    return torch.cat(parts, 1), *state
 
 
 def _options(
