@@ -30,7 +30,7 @@ import torch
 
 import seriatim as st
 from benchmarks.processor import processor_name
-from benchmarks.training import V, gpt2
+from benchmarks.training_pairs import V, gpt2
 from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
 from seriatim.decode.greedy import greedy_search

@@ -18,17 +18,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import seriatim as st
-from benchmarks import plain
 from benchmarks.peak import peak_bytes
 from benchmarks.processor import processor_facts, processor_name
 from benchmarks.run import our_symbols, rate, tokens
+from benchmarks.training_pairs import (
+    CPU,
+    Protocol,
+    Steps,
+    V,
+    Work,
+    paired,
+    products,
+    profile,
+    trainer,
+)
 from seriatim.core import distributions
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
@@ -37,34 +46,8 @@ from seriatim.train.checkpoint.store import Checkpoints
 from seriatim.train.loop import train
 from seriatim.train.options import TrainingOptions
 from seriatim.train.precision import choose_precision, process_settings
-from seriatim.train.trainer import Trainer
-
-V = 10_000
-CPU = torch.device("cpu")
-Steps = Iterator[Any]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long to measure: rounds of paired rates, and the seconds of each rate."""
-
-    seconds: float
-    rounds: int
-    rau: str | None
-
 
 # ---- the machine ---------------------------------------------------------------------------------
-
-
-def products(dtype: torch.dtype, seconds: float, size: int = 1024) -> float:
-    """GFLOP/s of a product of size x size matrices."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-
-    def steps() -> Steps:
-        while True:
-            yield a @ b
-
-    return rate(steps(), seconds) * 2 * size**3 / 1e9
 
 
 def copying(seconds: float) -> float:
@@ -96,167 +79,32 @@ def machine(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-# ---- pairs ---------------------------------------------------------------------------------------
-
-
-def trainer(config: Any, rows: int, length: int, num_symbols: int = V, **options: Any) -> Trainer:
-    """A trainer of random symbols."""
-    torch.manual_seed(0)
-    model = build_model(config, num_symbols, 1).train()
-    corpus = Corpus.from_tokens([tokens(num_symbols)], is_stream=True)
-    source = batch_source(
-        corpus,
-        1,
-        batch_size=rows,
-        length=length,
-        carry=model.reach is None,
-        seed=0,
-        token_budget=None,
-    )
-    asked = TrainingOptions(batch_size=rows, length=length, steps=10**6, **options)
-    return Trainer(model, source, asked, 10**6)
-
-
-def our_steps(made: Trainer) -> Steps:
-    """The training loop's own steps."""
-    while True:
-        made.update()
-        yield
-
-
-def settled(ours: Steps, seconds: float) -> float:
-    """The rate of our steps under the process-wide settings of a training run."""
-    with process_settings(CPU):
-        return rate(ours, seconds)
-
-
-def paired(ours: Steps, peer: Steps, per_step: int, protocol: Protocol) -> dict[str, Any]:
-    """The median tokens/s of both, in turn, and the bf16 product rate of the same rounds."""
-    found = []
-    for _ in range(protocol.rounds):
-        a = settled(ours, protocol.seconds) * per_step
-        b = rate(peer, protocol.seconds) * per_step
-        found.append((a, b, a / b, products(torch.bfloat16, 0.2)))
-    a, b, ratio, peak = (statistics.median(column) for column in zip(*found, strict=True))
-    return {
-        "ours": a,
-        "peer": b,
-        "ratio": ratio,
-        "least": min(f[2] for f in found),
-        "most": max(f[2] for f in found),
-        "bf16_product_gflops": peak,
-    }
-
-
-def profile(step: Callable[[], object], most: int = 12) -> list[dict[str, Any]]:
-    """Where the time of a step goes, by operation."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
-
-    with profiler(activities=[ProfilerActivity.CPU]) as found:
-        step()
-    events = sorted(found.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(e.self_cpu_time_total for e in events)
-    return [
-        {
-            "operation": e.key,
-            "share": round(e.self_cpu_time_total / total, 4),
-            "ms": round(e.self_cpu_time_total / 1000, 2),
-            "calls": e.count,
-        }
-        for e in events[:most]
-    ]
-
-
 # ---- the parts -----------------------------------------------------------------------------------
 
 
 def transformer(protocol: Protocol) -> dict[str, Any]:
     """6 x 384, context 256, batch 16, 10k symbols, beside GPT-2 of transformers in its defaults."""
-    rows, length, size, layers = 16, 256, 384, 6
-    config = st.Transformer(
-        model_size=size, num_layers=layers, num_heads=6, context=length, dropout=0.1
-    )
-    made = trainer(config, rows, length)
-    weights = sum(p.numel() for p in made.parameters if p.ndim == 2)
+    work = Work("Transformer", 384, 6, 16, 256)
+    found = paired(work, protocol)
     # Six operations per matrix weight and token, forward and backward, and the products of
     # attention, of which causality needs half: 6 L D per layer and token.
-    per_token = 6 * weights + 6 * layers * length * size
-    found = paired(our_steps(made), _gpt2(rows, length, size, layers), rows * length, protocol)
-    share = found["ours"] * per_token / 1e9 / found["bf16_product_gflops"]
-    with process_settings(CPU):
-        where = profile(made.update)
+    per_token = 6 * found["num_weights"] + 6 * work.layers * work.length * work.size
     return {
         **found,
         "target_ratio": 3.0,
         "gflop_per_token": per_token / 1e9,
-        "share_of_bf16_rate": share,
+        "share_of_bf16_rate": found["ours"] * per_token / 1e9 / found["bf16_product_gflops"],
         "target_share": 0.45,
-        "precision": made.products,
-        "profile": where,
     }
-
-
-def _gpt2(rows: int, length: int, size: int, layers: int) -> Steps:
-    model = gpt2(size, layers, length)
-    if model is not None:
-        return _gpt2_steps(model.train(), rows, length)
-    print("transformers is not installed: a plain Transformer stands in for its GPT-2")
-    stand_in = plain.Transformer(V, size, layers, 6, length)
-    return plain.training_steps(stand_in, tokens(V), rows, length)
-
-
-def gpt2(size: int, layers: int, length: int) -> Any | None:
-    """GPT-2 of transformers over V symbols, with 6 heads; None: it is not installed."""
-    try:
-        from transformers import GPT2Config, GPT2LMHeadModel
-    except ImportError:
-        return None
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=V,
-        n_positions=length,
-        n_embd=size,
-        n_layer=layers,
-        n_head=6,
-        bos_token_id=1,
-        eos_token_id=1,
-    )
-    return GPT2LMHeadModel(config)
-
-
-def _gpt2_steps(model: Any, rows: int, length: int) -> Steps:
-    data = torch.from_numpy(tokens(V))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    while True:
-        starts = torch.randint(len(data) - length, (rows,))
-        x = torch.stack([data[i : i + length] for i in starts])
-        loss = model(input_ids=x, labels=x).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        loss.item()
-        yield
 
 
 def recurrent(protocol: Protocol) -> dict[str, Any]:
     """LSTM and GRU, 2 layers, batch 20 x 35, 10k symbols, beside the plain loop in defaults."""
-    rows, length = 20, 35
+    names = protocol.models or [f"{f} 2 x {s}" for f in ("LSTM", "GRU") for s in (650, 200)]
     found = {}
-    for name, config in {"LSTM": st.LSTM, "GRU": st.GRU}.items():
-        for size in (650, 200):
-            made = trainer(config(hidden_size=size, num_layers=2), rows, length)
-            peer = plain.training_steps(plain.Recurrent(name, V, size, 2), tokens(V), rows, length)
-            part = paired(our_steps(made), peer, rows * length, protocol)
-            with process_settings(CPU):
-                where = profile(made.update, 8)
-            found[f"{name} 2 x {size}"] = {
-                **part,
-                "target_ratio": 2.0,
-                "precision": made.products,
-                "profile": where,
-            }
+    for name in names:
+        family, _, _, size = name.split()
+        found[name] = {**paired(Work(family, int(size), 2, 20, 35), protocol), "target_ratio": 2.0}
     return found
 
 
@@ -522,6 +370,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of one rate")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of rates")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part (repeatable)")
+    parser.add_argument("--models", nargs="+", help='of "recurrent", such as "GRU 2 x 200"')
     parser.add_argument("--rau", help="the program rau, in an environment of its own")
     parser.add_argument("--write", type=Path, help="also write the JSON here")
     parser.add_argument("--peak", choices=["groups", "full"], help=argparse.SUPPRESS)
@@ -529,7 +378,7 @@ def main() -> None:
     if asked.peak:
         peak(asked.peak)
         return
-    protocol = Protocol(asked.seconds, asked.rounds, asked.rau)
+    protocol = Protocol(asked.seconds, asked.rounds, asked.rau, asked.models)
     record = {}
     for name in asked.only or PARTS:
         record[name] = PARTS[name](protocol)

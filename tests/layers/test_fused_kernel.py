@@ -50,6 +50,16 @@ def test_the_norm_is_its_equation() -> None:
     assert_same(lambda x, g: [fused.rms_norm(x, g, 1e-6)], equation, [random(B, L, 7), random(7)])
 
 
+def test_the_gate_is_its_equation() -> None:
+    torch.manual_seed(0)
+
+    def equation(joined: Tensor) -> list[Tensor]:
+        a, b = joined.chunk(2, -1)
+        return [a * a.sigmoid() * b]
+
+    assert_same(lambda joined: [fused.silu_gate(joined)], equation, [random(B, L, 2 * 7)])
+
+
 @pytest.mark.parametrize("is_turned", [True, False])
 @pytest.mark.parametrize("of_each_row", [True, False])
 def test_heads_are_split_and_rotated_as_the_equations_say(

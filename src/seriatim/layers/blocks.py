@@ -70,8 +70,13 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, D) to (B, L, D)."""
-        gate, up = self.inner(x).chunk(2, -1)
-        y: Tensor = self.output(F.silu(gate) * up)
+        joined = self.inner(x)
+        if fused.is_useful(joined):
+            gated = fused.silu_gate(joined)
+        else:
+            gate, up = joined.chunk(2, -1)
+            gated = F.silu(gate) * up
+        y: Tensor = self.output(gated)
         return y
 
 
