@@ -74,3 +74,48 @@ def test_a_kept_process_that_has_ended_is_replaced() -> None:
     again = apart.ask(ECHO, {})
     assert again is not None
     assert again[0]["process"] != answer[0]["process"]
+
+
+def halves(facts: Json, arrays: list[apart.Array]) -> tuple[Json, list[apart.Array]]:
+    """A number for the job after this one, and two arrays."""
+    return {"next": {"size": 3}}, [np.arange(3), np.full(facts["length"], 7)]
+
+
+HALVES = f"{__name__}:halves"
+THEN = apart.NextJob(ECHO, {"name": "a"}, (1,))
+NEXT = {"name": "a", "size": 3}
+
+
+def test_the_next_job_is_begun_unasked_and_its_result_is_that_of_the_call_for_it() -> None:
+    apart.prepare("json")
+    first = apart.ask(HALVES, {"length": 5}, keep=True, then=THEN)
+    assert first is not None
+    (helper,) = apart._KEPT
+    assert helper.has_begun(ECHO, NEXT, [first[1][1]])
+    assert helper.has_begun(ECHO, NEXT, [np.full(5, 7)])
+    answer = apart.ask(ECHO, NEXT, [first[1][1]])
+    assert answer is not None
+    assert answer[0] == {**NEXT, "process": helper._process.pid}
+    np.testing.assert_array_equal(answer[1][0], np.full(5, 7))
+
+
+@pytest.mark.parametrize(
+    ("facts", "array"),
+    [({"name": "b", "size": 3}, [7] * 5), (NEXT, [7] * 4), (NEXT, [7] * 4 + [8])],
+)
+def test_a_next_job_that_is_not_asked_for_is_given_up(facts: Json, array: list[int]) -> None:
+    apart.ask(HALVES, {"length": 5}, keep=True, then=THEN)
+    (helper,) = apart._KEPT
+    answer = apart.ask(ECHO, facts, [np.array(array)])
+    assert answer is not None
+    assert answer[0]["process"] != helper._process.pid
+    np.testing.assert_array_equal(answer[1][0], array)
+    with pytest.raises(ProcessLookupError):
+        os.kill(helper._process.pid, 0)
+
+
+def test_an_error_of_the_next_job_is_raised_where_it_is_asked_for() -> None:
+    then = apart.NextJob(ECHO, {"refuses": True}, ())
+    assert apart.ask(HALVES, {"length": 5}, keep=True, then=then) is not None
+    with pytest.raises(DataError, match="no such text"):
+        apart.ask(ECHO, {"refuses": True, "size": 3})

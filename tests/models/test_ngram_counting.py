@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from seriatim.core import apart as core_apart
+from seriatim.data import word_corpus
 from seriatim.data.corpus import Corpus
+from seriatim.data.sources import open_source
 from seriatim.errors import ConfigError, DataError, OutputError
 from seriatim.export.arpa_files import spell
 from seriatim.models import Markov
@@ -157,6 +160,27 @@ def test_without_another_process_this_one_counts(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(core_apart.sys, "executable", os.devnull)
     assert apart.count_apart(corpus, order=3, num_symbols=V) is None
     assert_equal(apart.count_quickly(corpus, order=3, num_symbols=V), whole)
+
+
+@pytest.mark.skipif(not core_apart.IS_POSSIBLE, reason="needs memory that processes share")
+@pytest.mark.parametrize("reading", ["line", "stream"])
+def test_words_are_counted_by_the_process_that_has_read_them(
+    reading: Literal["line", "stream"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_corpus, "_LARGE", 0)
+    monkeypatch.setattr(apart, "FEWEST", 1)
+    (tmp_path / "text.txt").write_text("a b a\n\nc a b\na\n" * 9)
+    source = open_source(tmp_path / "text.txt", sequences=reading)
+    word_corpus.begin_reading_words(source, then=Markov(order=3).first_job)
+    symbols, corpus = word_corpus.read_words(source)
+    padded = PaddedCorpus(
+        corpus.tokens, corpus.offsets, boundary=symbols.boundary, is_stream=corpus.is_stream
+    )
+    (helper,) = core_apart._KEPT
+    monkeypatch.setattr(helper, "ask", None)  # it has begun already
+    monkeypatch.setattr(core_apart, "_Helper", None)
+    counts = apart.count_quickly(padded, order=3, num_symbols=symbols.num_symbols)
+    assert_equal(counts, count_corpus(padded, order=3, num_symbols=symbols.num_symbols))
 
 
 # ---- updates ------------------------------------------------------------------------------------

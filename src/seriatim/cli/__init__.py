@@ -133,12 +133,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from seriatim.cli import launch
 
     launch.adopt_slurm()
+    if "word" in arguments and not launch.is_worker():
+        _prepare_to_read_words()
     if launch.is_worker():
         launch.work(lambda say: _run(arguments, say))
     try:
         return _run(arguments, _say)
     except launch.Relaunch as order:
         return launch.start(list(arguments), order.processes)
+
+
+def _prepare_to_read_words() -> None:
+    """Start the process that reads words, which takes as long as parsing the command."""
+    from seriatim.core.apart import prepare
+
+    prepare("seriatim.data.word_corpus", "seriatim.models.ngram.apart")
 
 
 def _run(arguments: Sequence[str], say: Callable[[str, int], int]) -> int:

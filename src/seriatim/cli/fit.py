@@ -1,7 +1,10 @@
 """`seriatim fit`: from data to a model folder."""
 
 import contextlib
+import importlib
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +28,7 @@ from seriatim.cli.verify import VerifyRequest
 from seriatim.errors import ConfigError, SeriatimError
 
 if TYPE_CHECKING:
+    from seriatim.core.records import Json
     from seriatim.data.sources import Sequences
 
 
@@ -115,10 +119,13 @@ def fit(
         raise VerifyRequest
     if out is None:
         raise ConfigError("fit needs --out FOLDER: where to save the model")
+    model_options, training_options = split_options(options)
     if symbols == "word" and init is None and from_arpa is None and task in (None, "language"):
         is_whole = valid is not None or test is not None or (split or (0.8,))[0] == 1
         if is_whole and data is not None and max_symbols is None and processes is None:
-            _begin_reading(data, sequences, files, reading, min_count or 1)
+            then = None if repeat or preset or model is None else _first_job(model, model_options)
+            _begin_reading(data, sequences, files, reading, min_count or 1, then)
+            _import_aside("seriatim.tasks.language_model", "seriatim.models.markov")
     use_threads(threads)
     folder = RunFolder(out, keep, overwrite=overwrite, threads=threads)
     if folder.is_finished and from_arpa is not None:
@@ -126,7 +133,6 @@ def fit(
         return
     from seriatim.tasks.options import TaskOptions
 
-    model_options, training_options = split_options(options)
     task_options = TaskOptions(
         model=model,
         model_options=model_options,
@@ -166,14 +172,24 @@ def fit(
     run_fit(request, folder)
 
 
+def _first_job(model: str, options: "Json") -> "tuple[str, Json] | None":
+    """See `ModelConfig.first_job`."""
+    from seriatim.models.options.registry import configure
+
+    with contextlib.suppress(SeriatimError):  # raised again where the task is made
+        return configure(model, options).first_job
+    return None
+
+
 def _begin_reading(
     data: Path,
     sequences: "Sequences | None",
     files: FileOptions | None,
     reading: ReadingOptions | None,
     min_count: int,
+    then: "tuple[str, Json] | None",
 ) -> None:
-    """Read the words of a text in a thread while torch is imported, which takes as long."""
+    """Read the words of a text, and count them, while torch is imported, which takes as long."""
     from seriatim.data.word_corpus import begin_reading_words, can_read_words
 
     train, _, _ = data_files((data, None, None), files or FileOptions(), reading, None)
@@ -181,7 +197,26 @@ def _begin_reading(
         source = train.open_text(sequences)
         if can_read_words(source):
             sys.setswitchinterval(1e-3)
-            begin_reading_words(source, min_count=min_count)
+            begin_reading_words(source, min_count=min_count, then=then)
+
+
+def _import_aside(*modules: str) -> None:
+    """Import modules, with torch, in a thread that leaves the cores to those that read the text.
+
+    Where a core is free, it takes no longer; where none is, all ends sooner, since nothing waits
+    for what is imported as long as the text is read and counted.
+    """
+
+    def work() -> None:
+        with contextlib.suppress(AttributeError, OSError):  # of this thread alone, on Linux
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        for module in modules:
+            importlib.import_module(module)
+
+    if sys.platform == "linux":  # elsewhere it would be that of the whole process
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join()
 
 
 def _fit_from_arpa(path: Path, out: Path, is_more: bool, *, overwrite: bool, json: bool) -> None:

@@ -9,9 +9,10 @@ too; so only integers are computed there, which are the same everywhere.
 
 A job is a function by name, `module:function`, from facts and arrays to facts and arrays. Arrays
 are passed in memory that both processes map (Linux alone has it; elsewhere there is no such
-process, and callers do the work themselves).
+process, and callers do the work themselves). A job may name another one that will follow on its
+own result: it is begun at once, before this process asks for it.
 
-    python -m seriatim.core.apart SOCKET
+    python -m seriatim.core.apart SOCKET [MODULE ...]
 
 Knows processes and arrays; no specific job.
 """
@@ -28,6 +29,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,8 +49,38 @@ _KEPT: "list[_Helper]" = []
 _LOCK = threading.Lock()
 
 
+@dataclass(frozen=True)
+class NextJob:
+    """A job that is begun on the result of another one, since it will probably be asked for.
+
+    Attributes:
+        job: "module:function".
+        facts: its facts, to which come those that the result has under the name "next".
+        arrays: which arrays of the result it takes.
+    """
+
+    job: str
+    facts: Json
+    arrays: tuple[int, ...]
+
+
+def prepare(*modules: str) -> None:
+    """Start the process for the next job, which then imports these modules, while this one goes on;
+    it ends if there is no job within some seconds."""
+    if IS_POSSIBLE:
+        with contextlib.suppress(OSError):
+            helper = _Helper(*modules)
+            with _LOCK:
+                _KEPT.append(helper)
+
+
 def ask(
-    job: str, facts: Json, arrays: Sequence[Array] = (), *, keep: bool = False
+    job: str,
+    facts: Json,
+    arrays: Sequence[Array] = (),
+    *,
+    keep: bool = False,
+    then: NextJob | None = None,
 ) -> tuple[Json, list[Array]] | None:
     """What a job makes of facts and arrays, in the other process; None if there can be none.
 
@@ -57,6 +89,8 @@ def ask(
         facts: JSON values.
         arrays: one-dimensional arrays; they are copied.
         keep: whether the process is to wait for the next job, at most some seconds.
+        then: the job that the process is to begin meanwhile, with `keep`; its result is that of
+            the next call, if that asks for the same.
 
     Raises:
         SeriatimError: whatever the job raises.
@@ -65,8 +99,11 @@ def ask(
         return None
     for helper in (_take_kept(), None):
         try:
-            helper = helper or _Helper()
-            answer, found = helper.ask({"job": job, "facts": facts}, list(arrays))
+            if helper is not None and helper.has_begun(job, facts, arrays):
+                answer, found = helper.receive()
+            else:
+                helper = _unused(helper) or _Helper()
+                answer, found = helper.ask({"job": job, "facts": facts}, list(arrays), then)
         except (OSError, EOFError):  # it could not be started, was killed, or has waited too long
             continue
         if keep:
@@ -100,6 +137,14 @@ def _take_kept() -> "_Helper | None":
         return _KEPT.pop() if _KEPT else None
 
 
+def _unused(helper: "_Helper | None") -> "_Helper | None":
+    """A process, unless it does a job that nobody asks for."""
+    if helper is None or helper.next is None:
+        return helper
+    helper.end()
+    return None
+
+
 @atexit.register
 def _end_kept() -> None:
     while helper := _take_kept():
@@ -107,12 +152,18 @@ def _end_kept() -> None:
 
 
 class _Helper:
-    """The other process, seen from this one."""
+    """The other process, seen from this one.
 
-    def __init__(self) -> None:
+    Attributes:
+        next: the job, facts and arrays of what it does unasked; None: nothing.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self.next: tuple[str, Json, list[Array]] | None = None
         self._socket, other = socket.socketpair()
         number = other.fileno()
         command = [sys.executable, "-W", "ignore", "-m", "seriatim.core.apart", str(number)]
+        command += modules
         try:
             self._process = subprocess.Popen(
                 command,
@@ -128,18 +179,54 @@ class _Helper:
         finally:
             other.close()
 
-    def ask(self, message: Json, arrays: list[Array]) -> tuple[Json, list[Array]]:
+    def ask(
+        self, message: Json, arrays: list[Array], then: NextJob | None = None
+    ) -> tuple[Json, list[Array]]:
+        """The answer to a message, and its arrays."""
+        if then is not None:
+            message["then"] = [then.job, then.facts, then.arrays]
         try:
             _send(self._socket, message, arrays)
-            return _receive(self._socket)
         except BaseException:  # an interruption too
             self.end()
             raise
+        answer, found = self.receive()
+        if then is not None and "error" not in answer:
+            facts = {**then.facts, **answer["facts"].pop("next")}
+            self.next = then.job, facts, [found[i] for i in then.arrays]
+        return answer, found
+
+    def receive(self) -> tuple[Json, list[Array]]:
+        """The next answer, and its arrays."""
+        self.next = None
+        try:
+            return _receive(self._socket)
+        except BaseException:
+            self.end()
+            raise
+
+    def has_begun(self, job: str, facts: Json, arrays: Sequence[Array]) -> bool:
+        """Whether a job is what it does already."""
+        return (
+            self.next is not None
+            and self.next[:2] == (job, facts)
+            and len(arrays) == len(self.next[2])
+            and all(map(_is_same, arrays, self.next[2]))
+        )
 
     def end(self) -> None:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _is_same(array: Array, other: Array) -> bool:
+    """Whether arrays are equal; those of the same memory are not compared."""
+    if (array.dtype, array.shape) != (other.dtype, other.shape):
+        return False
+    facts, others = array.__array_interface__, other.__array_interface__
+    is_one = (facts["data"], facts["strides"]) == (others["data"], others["strides"])
+    return is_one or np.array_equal(array, other)
 
 
 def _environment() -> dict[str, str]:
@@ -160,8 +247,14 @@ def _environment() -> dict[str, str]:
 # ---- messages -----------------------------------------------------------------------------------
 
 
-def _send(to: socket.socket, message: Json, arrays: list[Array]) -> None:
-    """Send a message with arrays; the list is emptied, to free each as soon as it is copied."""
+def _send(
+    to: socket.socket, message: Json, arrays: list[Array], keep: Sequence[int] = ()
+) -> list[Array]:
+    """Send a message with arrays; the list is emptied, to free each as soon as it is copied.
+
+    Returns:
+        The arrays of some numbers, in the memory that is shared.
+    """
     memory = os.memfd_create("seriatim")
     try:
         layout, end = [], 0
@@ -177,6 +270,7 @@ def _send(to: socket.socket, message: Json, arrays: list[Array]) -> None:
         text = json.dumps({**message, "arrays": layout}).encode()
         socket.send_fds(to, [len(text).to_bytes(8, "little")], [memory])
         to.sendall(text)
+        return [] if not keep else [_mapped(memory, layout)[i] for i in keep]
     finally:
         os.close(memory)
 
@@ -198,38 +292,56 @@ def _receive(source: socket.socket) -> tuple[Json, list[Array]]:
             if not piece:
                 raise EOFError
             text += piece
+    message = json.loads(text)
     try:
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        mapped = mmap.mmap(memory, 0, flags)
+        return message, _mapped(memory, message["arrays"])
     finally:
         os.close(memory)
-    message = json.loads(text)
-    arrays = [np.frombuffer(mapped, kind, length, at) for kind, length, at in message["arrays"]]
-    return message, arrays
+
+
+def _mapped(memory: int, layout: Sequence[Sequence[Any]]) -> list[Array]:
+    """The arrays in shared memory: of each its type, length and place."""
+    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+    mapped = mmap.mmap(memory, 0, flags)
+    return [np.frombuffer(mapped, kind, length, at) for kind, length, at in layout]
 
 
 # ---- the other process --------------------------------------------------------------------------
 
 
-def _serve(own: socket.socket) -> None:
+def _serve(own: socket.socket, modules: Sequence[str]) -> None:
     """Do one job after another until the asking process closes its end, or asks no more."""
+    for module in modules:
+        importlib.import_module(module)
     while select.select([own], [], [], _IDLE_SECONDS)[0]:
         try:
             message, arrays = _receive(own)
         except EOFError:
             return
-        module, name = message["job"].split(":")
-        work: Work = getattr(importlib.import_module(module), name)
-        try:
-            facts, result = work(message["facts"], arrays)
-            answer: Json = {"facts": facts}
-        except errors.SeriatimError as error:
-            answer, result = {"error": (type(error).__name__, str(error))}, []
-        arrays.clear()
+        answer, result = _done(message["job"], message["facts"], arrays)
+        if "then" not in message or "error" in answer:
+            _send(own, answer, result)
+            continue
+        job, facts, which = message["then"]
+        facts = {**facts, **answer["facts"]["next"]}
+        answer, result = _done(job, facts, _send(own, answer, result, which))
         _send(own, answer, result)
+
+
+def _done(job: str, facts: Json, arrays: list[Array]) -> tuple[Json, list[Array]]:
+    """The answer, and the arrays of a job; those that it was given are forgotten."""
+    module, name = job.split(":")
+    work: Work = getattr(importlib.import_module(module), name)
+    try:
+        facts, result = work(facts, arrays)
+        return {"facts": facts}, result
+    except errors.SeriatimError as error:
+        return {"error": (type(error).__name__, str(error))}, []
+    finally:
+        arrays.clear()
 
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as channel:
-        _serve(channel)
+        _serve(channel, sys.argv[2:])
     os._exit(0)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seriatim.core.apart import ask
+from seriatim.core.apart import NextJob, ask
 from seriatim.core.records import Json
 from seriatim.data.corpus import (
     Corpus,
@@ -72,15 +72,28 @@ def read_words(
 
 
 def begin_reading_words(
-    source: Source, *, min_count: int = 1, max_symbols: int | None = None
+    source: Source,
+    *,
+    min_count: int = 1,
+    max_symbols: int | None = None,
+    then: tuple[str, Json] | None = None,
 ) -> None:
     """Begin `read_words` in another thread; the next call with the same arguments has its result,
-    or its error."""
+    or its error.
+
+    Args:
+        source: as for `read_words`.
+        min_count: likewise.
+        max_symbols: likewise.
+        then: the job and facts of the work on the symbols and the bounds of sequences that is to be
+            begun as well, in the process that has read them; see `core.apart`. Its facts are
+            completed by `num_symbols`, `boundary` and `is_stream`.
+    """
     begun: Future[tuple[WordVocabulary, Corpus]] = Future()
 
     def read() -> None:
         try:
-            begun.set_result(_read(source, min_count, max_symbols, may_be_apart=True))
+            begun.set_result(_read(source, min_count, max_symbols, may_be_apart=True, then=then))
         except BaseException as error:  # raised where the result is wanted
             begun.set_exception(error)
 
@@ -89,10 +102,15 @@ def begin_reading_words(
 
 
 def _read(
-    source: Source, min_count: int, max_symbols: int | None, *, may_be_apart: bool = False
+    source: Source,
+    min_count: int,
+    max_symbols: int | None,
+    *,
+    may_be_apart: bool = False,
+    then: tuple[str, Json] | None = None,
 ) -> tuple[WordVocabulary, Corpus]:
     threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
-    found = _read_apart(source, min_count, max_symbols) if may_be_apart else None
+    found = _read_apart(source, min_count, max_symbols, then) if may_be_apart else None
     found = found or _read_here(source, min_count, max_symbols)
     vocabulary, tokens, offsets, statistics = found
     is_stream = source.sequences == "stream"
@@ -100,7 +118,9 @@ def _read(
     return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
 
 
-def _read_apart(source: Source, min_count: int, max_symbols: int | None) -> _Words | None:
+def _read_apart(
+    source: Source, min_count: int, max_symbols: int | None, then: tuple[str, Json] | None
+) -> _Words | None:
     """`_read_here` in another process, while this one imports torch; None if there can be none, or
     the text is too small for it to pay."""
     if not isinstance(source, FileSource) or source.columns != Columns():
@@ -115,7 +135,8 @@ def _read_apart(source: Source, min_count: int, max_symbols: int | None) -> _Wor
         "min_count": min_count,
         "max_symbols": max_symbols,
     }
-    answer = ask(f"{__name__}:read_job", options, keep=True)
+    next_job = None if then is None else NextJob(*then, (1, 2))
+    answer = ask(f"{__name__}:read_job", options, keep=True, then=next_job)
     if answer is None:
         return None
     facts, (text, tokens, offsets) = answer
@@ -138,7 +159,12 @@ def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArra
     )
     words = vocabulary.texts(np.arange(2, vocabulary.num_symbols))
     text = np.frombuffer(" ".join(words).encode(), np.uint8)
-    return {"statistics": asdict(statistics)}, [text, tokens, offsets]
+    corpus = {
+        "num_symbols": vocabulary.num_symbols,
+        "boundary": vocabulary.boundary,
+        "is_stream": source.sequences == "stream",
+    }
+    return {"statistics": asdict(statistics), "next": corpus}, [text, tokens, offsets]
 
 
 def _read_here(source: Source, min_count: int, max_symbols: int | None) -> _Words:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seriatim.core.model import SequenceModel
-from seriatim.data.corpus import Corpus
+from seriatim.data.corpus import Corpus, Tokens
 from seriatim.data.vocab.vocabulary import Text, Vocabulary
 from seriatim.metrics.likelihood import surprisals
 from seriatim.models.build import build_model
@@ -26,6 +26,7 @@ from seriatim.models.options.ngram import Markov
 from seriatim.train.closed_form import ClosedForm
 
 _PIECES = 200_000  # lines or documents of training text that are read
+_PIECE = 1 << 20  # tokens
 _ENOUGH = 100  # distinct unknown words, to do without those that occur once
 
 
@@ -54,10 +55,18 @@ def fit_speller(
         for text in islice(texts, _PIECES):
             rare.update(vocabulary.unknown_symbols(text))
     if len(rare) < _ENOUGH:
-        counts = np.bincount(corpus.tokens, minlength=vocabulary.num_symbols)
+        counts = _counts(corpus.tokens, vocabulary.num_symbols)
         counts[[vocabulary.unknown, vocabulary.boundary]] = 0
         rare.update(vocabulary.texts(np.flatnonzero(counts == 1)))
     return spelling_model(rare)
+
+
+def _counts(tokens: Tokens, num_symbols: int) -> NDArray[np.int64]:
+    """(V,) how often each symbol occurs; in pieces, since numpy widens what it counts."""
+    counts = np.zeros(num_symbols, np.int64)
+    for low in range(0, len(tokens), _PIECE):
+        counts += np.bincount(tokens[low : low + _PIECE], minlength=num_symbols)
+    return counts
 
 
 def begin_speller(

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from seriatim.errors import DataError
 from seriatim.models.ngram.arrays import CHUNK, Int32s, Ints, Tokens, concatenated, symbol_bits
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
-from seriatim.models.ngram.prefix_doubling import CorpusBlock, PrefixDoubling
+from seriatim.models.ngram.prefix_doubling import CorpusBlock, OrderCounts, PrefixDoubling
 
 MOST_NGRAMS = 2**31 - 1  # ids are stored as int32
 
@@ -135,11 +135,11 @@ def count_block(
     Raises:
         DataError: there are more n-grams than ids.
     """
-    counts: list[npt.NDArray[Any]] = [_predicted(block, num_symbols)]
-    doubling = PrefixDoubling(block, order, num_symbols, threads) if order > 1 else None
+    doubling = PrefixDoubling(block, order, num_symbols, threads)
     del block
-    parts = [] if doubling is None else doubling.count()
+    parts = doubling.count()
     del doubling
+    counts: list[npt.NDArray[Any]] = [_predicted(parts, num_symbols)]
     bits = symbol_bits(num_symbols)
     starts, keys = [0, num_symbols], []
     first, num_first = [], []
@@ -202,11 +202,14 @@ def find_suffixes(starts: Ints, key: Ints, threads: Executor | None = None) -> I
     return suffix
 
 
-def _predicted(block: CorpusBlock, num_symbols: int) -> Ints:
-    """(V,) how often each symbol is predicted; the boundary that begins a sequence never is."""
-    counts = np.bincount(block.symbols[: block.num_own], minlength=num_symbols)
-    begins = block.begins[block.begins < block.num_own]
-    counts -= np.bincount(block.symbols[begins], minlength=num_symbols)
+def _predicted(parts: list[list[OrderCounts]], num_symbols: int) -> Ints:
+    """(V,) how often each symbol is predicted; the boundary that begins a sequence never is. The
+    first order is taken off the parts."""
+    counts = np.zeros(num_symbols, dtype=np.int64)
+    for orders in parts:
+        single = orders.pop(0)
+        counts[single.key] += single.count
+        counts[single.key[single.first]] -= single.num_first
     return counts
 
 

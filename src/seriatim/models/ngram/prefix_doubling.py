@@ -60,9 +60,10 @@ class OrderCounts:
 
     Attributes:
         key: the rank in the part of the first m - 1 symbols (for m = 2 the symbol itself),
-            shifted left by the bits of a symbol, plus the last symbol.
+            shifted left by the bits of a symbol, plus the last symbol; for m = 1 the symbol.
         count: int32.
-        first: those that begin a sequence, rising; none of the highest order is listed.
+        first: those that begin a sequence, rising; none of the highest order is listed, unless that
+            is 1.
         num_first: how often each of these does.
     """
 
@@ -122,7 +123,7 @@ class PrefixDoubling:
         self.opening, *self.others = self._pieces(_Ranks(block.symbols, num_symbols))
 
     def count(self) -> list[list[OrderCounts]]:
-        """For every part, in order, its n-grams of orders 2 .. n; to be called once."""
+        """For every part, in order, its n-grams of orders 1 .. n; to be called once."""
         bits = sum(ranks.size.bit_length() for ranks, _ in self.others) + 1
         packed = np.empty(len(self.left), dtype=np.int64)
 
@@ -171,6 +172,8 @@ class PrefixDoubling:
 
     def _pieces(self, symbols: _Ranks) -> list[tuple[_Ranks, int]]:
         """The ranks that a string of n symbols is packed from, and the offset of each."""
+        if self.order == 1:
+            return [(symbols, 0)]
         k, ranks = 1, symbols
         while 2 * k + 1 < self.order:
             ranks, k = self._doubled(ranks, k), 2 * k
@@ -225,7 +228,7 @@ class PrefixDoubling:
     # ---- n-grams ---------------------------------------------------------------------------------
 
     def _count_part(self, string: Ints, count: Int32s, first: Int32s | None) -> list[OrderCounts]:
-        """The n-grams of orders 2 .. n with which the distinct sorted strings of a part begin."""
+        """The n-grams of orders 1 .. n with which the distinct sorted strings of a part begin."""
         columns: list[npt.NDArray[Any]] = []
         for ranks, offset in reversed(self.others):
             width = ranks.size.bit_length()
@@ -244,7 +247,7 @@ class PrefixDoubling:
         they are not those of the string before.
         """
         common = _common_prefix(columns)
-        for m in range(self.order, 1, -1):
+        for m in range(self.order, 0, -1):
             exists = columns[m - 1] >= 0
             nodes = np.flatnonzero(exists)
             key = columns[0].take(nodes).astype(np.int64)
@@ -252,14 +255,17 @@ class PrefixDoubling:
                 prefix = np.cumsum((common < m - 1) & (columns[m - 2] >= 0), dtype=np.int64)
                 prefix -= 1
                 key = prefix.take(nodes)
-            key <<= self.symbol_bits
-            key |= columns[m - 1].take(nodes)
+            if m > 1:
+                key <<= self.symbol_bits
+                key |= columns[m - 1].take(nodes)
             begins, times = np.zeros(0, np.int64), np.zeros(0, np.int32)
-            if first is not None and m < self.order:
+            if first is not None and (m < self.order or m == 1):
                 times = first.take(nodes)
                 begins = np.flatnonzero(times)
                 times = times.take(begins)
             yield OrderCounts(key, count.take(nodes), begins, times.astype(np.int64))
+            if m == 1:
+                return
             heads = np.flatnonzero(common < m - 1)
             count = np.add.reduceat(count, heads, dtype=np.int32)
             first = None if first is None else np.add.reduceat(first, heads, dtype=np.int32)

@@ -22,6 +22,7 @@ from typing import (
 from annotated_types import Interval
 
 from seriatim.core import validation
+from seriatim.core.records import Json
 from seriatim.errors import ConfigError
 from seriatim.models.options import presets
 
@@ -138,6 +139,13 @@ class ModelConfig(ABC):
     @property
     def unsavable(self) -> str | None:
         """Why the model could not be built again from this configuration; None: it can."""
+        return None
+
+    @property
+    def first_job(self) -> tuple[str, Json] | None:
+        """The work on a corpus of symbols with which fitting surely begins, as the name of a job
+        of `core.apart` and its facts, which `num_symbols`, `boundary` and `is_stream` complete;
+        None: there is none."""
         return None
 
     @property

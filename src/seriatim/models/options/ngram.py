@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
+from seriatim.core.records import Json
 from seriatim.models.options.base import ModelConfig, Size, option_class
 
 
@@ -68,3 +69,9 @@ class Markov(ModelConfig):
             )
         if self.smoothing == "add-k" and (any(self.prune) or self.prune_entropy):
             raise ValueError("add-k cannot be pruned: it does not fall back to shorter contexts")
+
+    @property
+    def first_job(self) -> tuple[str, Json] | None:
+        if self.order == 1 or self.memory is not None or self.workers is not None:
+            return None
+        return "seriatim.models.ngram.apart:count", {"order": self.order}
