@@ -68,6 +68,16 @@ def test_malformed_models_are_refused_with_the_syntax(models: str, words: str) -
         parse_models(models)
 
 
+@pytest.mark.parametrize("names", ["ds,y", "YEAR,SUNSPOTS"])
+def test_series_are_sent_to_backtest(
+    names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "y.csv"
+    path.write_text(f"{names}\n" + "".join(f"{1900 + t},{t % 7}.5\n" for t in range(40)))
+    assert main(["compare", str(path), *TINY]) == 2
+    assert "seriatim backtest" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_table_two_statements_and_advice_are_printed(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

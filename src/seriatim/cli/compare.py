@@ -151,14 +151,18 @@ def compare(
 def _check_is_text(data: Path, files: FileOptions, reading: ReadingOptions) -> None:
     """
     Raises:
-        ConfigError: if the data is pairs or labelled texts, and no column of it was chosen.
+        ConfigError: if the data is pairs, labelled texts or series, and no column was chosen.
     """
-    from seriatim.data_profile.recognize import recognize_task
+    from seriatim.data.series.opening import format_by_name
+    from seriatim.data_profile.recognize import looks_like_series, recognize_task
 
     if any((reading.column, reading.field, reading.sequence_column)):
         return
     found = recognize_task(data, format=files.format, encoding=files.encoding)
-    if found is not None and found.task == "forecast":
+    is_table = found is None and format_by_name(data) in ("csv", "tsv")
+    if (found is not None and found.task == "forecast") or (
+        is_table and looks_like_series(data, format=files.format, encoding=files.encoding)
+    ):
         raise ConfigError(
             f"{data} holds series of numbers, and compare trains language models: compare models "
             f"of series with seriatim backtest {data} --horizon H"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from seriatim.comparison.conclusions import UNEQUAL
 from seriatim.core.records import Json
 from seriatim.core.validation import checked_arguments
 from seriatim.errors import ConfigError
@@ -236,6 +237,8 @@ def backtest(
             minutes=minutes if is_trained else None,
             steps=steps if is_trained else None,
         )
+        is_timed = is_trained and minutes is not None and not refit and forecaster.model is None
+        timed = _unequal_time(test.seconds_to_fit, 60.0 * (minutes or 0.0)) if is_timed else ()
         tests[name], number = test, max(number, _origins_of(test))
         entries.append(
             BacktestEntry(
@@ -244,7 +247,7 @@ def backtest(
                 test.figures,
                 test.seconds_to_fit,
                 test.seconds_to_predict,
-                test.notes,
+                (*test.notes, *timed),
             )
         )
     season = season_length or given.usual_season
@@ -257,6 +260,13 @@ def backtest(
         season_length=season,
         minutes=minutes,
     )
+
+
+def _unequal_time(seconds: float, asked: float) -> tuple[str, ...]:
+    """A sentence about a network that did not get the time that each was to have."""
+    if abs(seconds / asked - 1.0) <= UNEQUAL:
+        return ()
+    return (f"its fit took {seconds:.0f} s, and each network was to have {asked:.0f} s",)
 
 
 def _origins_of(test: Backtest) -> int:
