@@ -37,6 +37,18 @@ def test_what_counts_nothing_shows_that_it_goes_on(capfd: pytest.CaptureFixture[
     assert shown.splitlines()[0] == "counting (0 s)"
 
 
+def test_the_seconds_stand_beside_what_was_counted_last(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Reporter() as reporter:
+        reporter.doing("reading")
+        reporter.counted("measuring: 25%")
+        deadline = time.monotonic() + 10
+        while not (shown := capfd.readouterr().err) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert shown.splitlines()[0] == "measuring: 25% (0 s)"
+
+
 def test_nothing_goes_on_after_the_end(capfd: pytest.CaptureFixture[str]) -> None:
     with Reporter() as reporter:
         reporter.doing("counting")

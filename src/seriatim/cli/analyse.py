@@ -78,6 +78,7 @@ def context(
     lm = load_as(LanguageModel, model, "context")
     source = (reading or ReadingOptions()).opened(data, sequences=lm.sequences, files=files)
     print_notes(source)
+    reporter.doing("measuring")
     result = lm.effective_context(
         source,
         contexts=contexts or CONTEXTS,
@@ -109,6 +110,7 @@ def _context_of_series(
     forecaster = Forecaster.load(model)
     given = forecaster.open_files(part)
     print_notes(given)
+    reporter.doing("measuring")
     found = forecaster.effective_context(
         given,
         contexts=contexts,
@@ -165,6 +167,7 @@ def robustness(
     chosen: Json = {name: value for name, value in options.items() if value is not None}
     opened = task.open_files(one_part("robustness MODEL", data, files, reading, pairs))
     print_notes(opened)
+    reporter.doing("measuring")
     result = task.robustness(
         opened,
         seed=seed,

@@ -107,7 +107,11 @@ class Reporter:
         """Show how far something is: a few times a second in a terminal, elsewhere in a line every
         few seconds, and nothing of what is over in two seconds."""
         now = time.monotonic()
-        if not self._doing:
+        with self._lock:
+            is_idle = not self._doing
+            if not is_idle:
+                self._doing = sentence  # what the seconds are shown beside, if nothing follows
+        if is_idle:
             self.doing(sentence)
         pause = _LIVE_SECONDS if self._is_live else _LINE_SECONDS
         if now - self._since >= PATIENCE and now - self._shown >= pause:
