@@ -3,12 +3,13 @@
 import copy
 import gc
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seriatim.core import products
+from seriatim.core import product_kernels, products
 from seriatim.core.products import Linear, Rounding, is_rounded, linear, rounded
 from seriatim.errors import ConfigError
 
@@ -39,6 +40,23 @@ def test_every_number_of_rows_agrees_with_the_product_in_float64(
     found = _prepared_linear(x, weight, bias)
     assert found.shape == (rows, 1, OUT)
     torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [698, 1_130])
+def test_the_number_of_threads_changes_no_bit_of_a_row_in_strips(size: int) -> None:
+    weight, x, found = torch.randn(size, 401), torch.randn(1, 401), []
+    threads = torch.get_num_threads()
+    product = None
+    for count in (2, 1, 3):
+        torch.set_num_threads(count)
+        try:
+            product = product or product_kernels.one_row(weight)
+            found.append(product(x.numpy()))
+        finally:
+            torch.set_num_threads(threads)
+    assert all(np.array_equal(found[0], other) for other in found)
+    exact = F.linear(x.double(), weight.double()).float().numpy()
+    np.testing.assert_allclose(found[0], exact, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_of_a_weight_are_products_of_their_own(weight: nn.Parameter) -> None:
@@ -105,6 +123,17 @@ def test_rounded_weights_stay_close(rounding: Rounding, error: float) -> None:
 
 
 @pytest.mark.parametrize("rounding", ["int8", "fp16"])
+def test_with_rounded_weights_only_the_weights_are_rounded(rounding: Rounding) -> None:
+    made, x = rounded(_network(), rounding), torch.randn(5, IN)
+    first = made[0]
+    assert isinstance(first, Linear)
+    exact = F.linear(x.double(), first.weight.double(), first.bias.double()).float()
+    with torch.no_grad():
+        torch.testing.assert_close(first(x), exact, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(first(x[:1]), exact[:1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounding", ["int8", "fp16"])
 def test_with_rounded_weights_a_row_is_the_same_in_every_batch(rounding: Rounding) -> None:
     made, x = (
         rounded(_network(), rounding),
@@ -112,8 +141,10 @@ def test_with_rounded_weights_a_row_is_the_same_in_every_batch(rounding: Roundin
     )
     with torch.no_grad():
         together = made(x)
+        pairs = torch.cat([made(x[i : i + 2]) for i in range(0, len(x), 2)])
         alone = torch.cat([made(row[None]) for row in x])
-    assert torch.equal(together, alone)
+    assert torch.equal(together, pairs)
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
 
 
 def test_int8_weights_are_127_steps_of_each_row(weight: nn.Parameter) -> None:

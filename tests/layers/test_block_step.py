@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import seriatim as st
-from seriatim.core import products, taps, tree
+from seriatim.core import product_kernels, taps, tree
 from seriatim.core.model import State
 from seriatim.layers import block_step
 from seriatim.models import causal_blocks
@@ -40,7 +40,7 @@ def _followed(model: TransformerModel, state: State, x: Tensor, rows: Tensor) ->
 def test_a_step_equals_the_blocks(
     rows: list[int], is_one: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (block_step, products):
+    for module in (block_step, product_kernels):
         monkeypatch.setattr(module, "has_one_blas_thread", lambda: is_one)
     model, index = _model(), torch.tensor(rows)
     x = torch.randint(0, V, (len(rows), 20), generator=torch.Generator().manual_seed(1))

@@ -4,52 +4,52 @@ A step of decoding multiplies every weight with a few rows. Its time is the time
 weights, and torch's product takes two to four times as long as that: it is made for many rows.
 `linear` is `F.linear` with another kernel where nothing needs gradients and the rows are few:
 
-    1 row          numpy's BLAS (torch's, if numpy's has several threads), W^T in memory order
+    1 row          strips of columns, one for each thread, or numpy's BLAS
     2 to 64 rows   oneDNN, with W packed once
     more           F.linear
 
 This is a table by the number of rows (docs/decisions/2026-11-28-few-rows.md has the measurements),
-not a clock: a search that is repeated must find the same. All kernels sum in float32 and agree with
-`F.linear` to rounding.
+not a clock: a search that is repeated must find the same. `core.product_kernels` has the kernels;
+all sum in float32 and agree with `F.linear` to rounding.
 
-`rounded` makes a copy of a model with its matrices in 8 or 16 bits, for decoding only. There every
-product goes through one kernel, whatever the number of rows, so that a symbol has one probability:
+`rounded` makes a copy of a model with its matrices in 8 or 16 bits, for decoding only. Only weights
+are rounded, so whatever the kernel, a symbol has one probability, scored or sampled:
 
-    "int8"   w = s k / 127, where s is the greatest weight of an output and k in -127 .. 127; inputs
-             are rounded likewise, row by row; sums are exact
-    "fp16"   w in IEEE half precision, 11 bits; inputs and sums in float32
+    "int8"   w = s k / 127, where s is the greatest weight of an output and k in -127 .. 127
+    "fp16"   w in IEEE half precision, 11 bits
 
 Knows tensors and modules; no family.
 """
 
 import copy
-import os
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seriatim.core.product_kernels import (
+    MOST_ROWS,
+    Array,
+    Product,
+    few_rows,
+    half_product,
+    int8_few_rows,
+    int8_one_row,
+    int8_scales,
+    one_row,
+)
 from seriatim.errors import ConfigError
 
 Rounding: TypeAlias = Literal["int8", "fp16"]
-Array: TypeAlias = NDArray[np.float32]
-Product: TypeAlias = Callable[[Array], Array]  # (N, in) to a new (N, out)
 M = TypeVar("M", bound=nn.Module)
 
-MOST_ROWS = 64  # from here on F.linear is as fast
 LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, which costs less than finding its kernel
 SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
 _HALF_MOST = 65504.0  # the greatest number in half precision
-_SMALLEST = np.float32(1e-30)  # a row of zeros is divided by this
-_ENDS = np.array([1.0, -1.0], np.float32)
-_QUANTIZED: Any = torch.ops.quantized
 
 
 class Linear(nn.Linear):
@@ -95,7 +95,7 @@ def array_product(weight: Tensor, bias: Tensor | None, *, is_one_row: bool) -> P
         is_one_row: whether N = 1; else N is 2 to 64.
     """
     prepared = _prepared_now(weight)
-    product = _kernel(prepared, weight, prepared.kind(1 if is_one_row else 2))
+    product = _kernel(prepared, weight, 1 if is_one_row else 2)
     if bias is None:
         return product
     b = bias.detach().numpy()
@@ -120,7 +120,7 @@ class _Prepared:
         version: what identifies its values.
         rounding: how its values are rounded; None: they are not.
         seen: the number of products with few rows so far.
-        products: the kernels by (number of rows or 0 for any, begin, end).
+        products: the kernels by (1 for one row and 2 for a few, begin, end).
     """
 
     weight: "weakref.ref[Tensor]"
@@ -132,10 +132,6 @@ class _Prepared:
     def is_of(self, weight: Tensor) -> bool:
         """Whether this is what is known of the weight, with its present values."""
         return self.weight() is weight and self.version == _version(weight)
-
-    def kind(self, num_rows: int) -> int:
-        """Which kernel takes so many rows: 0 any number, 1 one, 2 a few."""
-        return 0 if self.rounding is not None else min(num_rows, 2)
 
 
 _PREPARED: dict[int, _Prepared] = {}  # by id of the weight
@@ -158,7 +154,7 @@ def _product(x: Tensor, weight: Tensor, begin: int, end: int | None) -> Product 
     prepared.seen += 1
     if prepared.seen <= SEEN_BEFORE and rounding is None:
         return None
-    return _kernel(prepared, weight, prepared.kind(num_rows), begin, end)
+    return _kernel(prepared, weight, min(num_rows, 2), begin, end)
 
 
 def _prepared_now(weight: Tensor) -> _Prepared:
@@ -172,11 +168,10 @@ def _prepared_now(weight: Tensor) -> _Prepared:
 def _kernel(
     prepared: _Prepared, weight: Tensor, kind: int, begin: int = 0, end: int | None = None
 ) -> Product:
-    """The kernel of a kind for these rows of the weight, made once."""
+    """The kernel for one row (1) or a few (2) and these rows of the weight, made once."""
     product = prepared.products.get((kind, begin, end))
     if product is None:
-        rounding = prepared.rounding
-        make = _KERNELS[rounding] if rounding else (_one_row if kind == 1 else _few_rows)
+        make = _KERNELS[prepared.rounding][kind - 1]
         product = prepared.products[kind, begin, end] = make(weight.detach()[begin:end])
     return product
 
@@ -206,52 +201,6 @@ def _prepared(weight: Tensor, rounding: Rounding | None = None) -> _Prepared:
         _PREPARED.pop(key, None)
 
     return _Prepared(weakref.ref(weight, forget), _version(weight), rounding)
-
-
-# ---- float32 ------------------------------------------------------------------------------------
-
-
-def _one_row(weight: Tensor) -> Product:
-    """With W^T in memory order, in which a column-major weight has it already."""
-    return one_row_product(weight.t().contiguous())
-
-
-def one_row_product(transposed: Tensor) -> Product:
-    """The map x -> x W^T for one row, W^T (in, out) contiguous.
-
-    By numpy's BLAS if that has one thread, else by torch's. OpenBLAS's own threads wait for one
-    another actively: where others use the processor too, a product of 20 us takes a time slice.
-    """
-    if has_one_blas_thread():
-        array = transposed.numpy()
-        return lambda x: x @ array
-    return lambda x: torch.mm(torch.from_numpy(x), transposed).numpy()
-
-
-def has_one_blas_thread() -> bool:
-    """Whether numpy's BLAS was told to use one thread, as the command line does."""
-    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-    return os.cpu_count() == 1 or "1" in map(os.environ.get, names)
-
-
-def _few_rows(weight: Tensor) -> Product:
-    """By oneDNN, whose own order of the weight is made once."""
-    if not _has_onednn():
-        return _by_torch(weight)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), MOST_ROWS // 2)
-    multiply = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: multiply(torch.from_numpy(x), packed, None, "none", [], "").numpy()
-
-
-def _by_torch(weight: Tensor) -> Product:
-    return lambda x: F.linear(torch.from_numpy(x), weight).numpy()
-
-
-def _has_onednn() -> bool:
-    return bool(
-        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and torch._C._dispatch_has_kernel_for_dispatch_key("mkldnn::_linear_pointwise", "CPU")
-    )
 
 
 # ---- rounded weights ----------------------------------------------------------------------------
@@ -295,14 +244,8 @@ def _matrices(model: nn.Module) -> Iterator[nn.Parameter]:
     return (p for p in model.parameters() if p.ndim == 2)
 
 
-def _scales(weight: Tensor) -> Tensor:
-    """(out, 1) the value of one step of each output's weights; 1 where all are zero."""
-    scale = weight.abs().amax(1, keepdim=True) / 127
-    return torch.where(scale > 0, scale, 1.0)
-
-
 def _to_int8(weight: Tensor) -> Tensor:
-    scale = _scales(weight)
+    scale = int8_scales(weight)
     return (weight / scale).round_().mul_(scale)
 
 
@@ -312,62 +255,8 @@ def _to_half(weight: Tensor) -> Tensor:
 
 _ROUND: dict[Rounding, Callable[[Tensor], Tensor]] = {"int8": _to_int8, "fp16": _to_half}
 
-
-def _int8_product(weight: Tensor) -> Product:
-    """Inputs in 8 bits, each row in steps of its own: no row depends on the others.
-
-    The kernel measures the range of all inputs together. Rows are divided by their greatest input,
-    and two more inputs, whose weights are 0, hold both ends of the range, which is then the same
-    for every batch.
-    """
-    if not _has_fbgemm():
-        return _by_torch(weight)
-    size = weight.shape[1]
-    packed, multiply = _packed_int8(F.pad(weight, (0, 2))), _QUANTIZED.linear_dynamic.default
-    # Without VNNI, sums of two products of 8 bits overflow 16: inputs then get 7 bits.
-    is_narrow = not torch.cpu._is_vnni_supported()
-
-    def product(x: Array) -> Array:
-        most = np.maximum.reduce(np.abs(x), 1, keepdims=True, initial=_SMALLEST)
-        scaled = np.empty((len(x), size + 2), np.float32)
-        np.divide(x, most, scaled[:, :size])
-        scaled[:, size:] = _ENDS
-        y: Array = multiply(torch.from_numpy(scaled), packed, is_narrow).numpy()
-        y *= most
-        return y
-
-    return product
-
-
-def _packed_int8(weight: Tensor) -> Any:
-    scale = _scales(weight)[:, 0].double()
-    zero = torch.zeros(len(weight), dtype=torch.int64)
-    before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = "fbgemm"
-    try:
-        with warnings.catch_warnings():
-            # Quantized tensors are to leave torch; the packed weight that is made here is kept.
-            warnings.simplefilter("ignore", UserWarning)
-            quantized = torch.quantize_per_channel(weight, scale, zero, 0, torch.qint8)
-            return _QUANTIZED.linear_prepack(quantized, None)
-    finally:
-        torch.backends.quantized.engine = before
-
-
-def _half_product(weight: Tensor) -> Product:
-    if not _has_fbgemm():
-        return _by_torch(weight)
-    packed = _QUANTIZED.linear_prepack_fp16(weight, None)
-    multiply = _QUANTIZED.linear_dynamic_fp16.default
-    return lambda x: multiply(torch.from_numpy(x), packed).numpy()
-
-
-_KERNELS: dict[Rounding, Callable[[Tensor], Product]] = {
-    "int8": _int8_product,
-    "fp16": _half_product,
+_KERNELS: dict[Rounding | None, tuple[Callable[[Tensor], Product], Callable[[Tensor], Product]]] = {
+    None: (one_row, few_rows),
+    "int8": (int8_one_row, int8_few_rows),
+    "fp16": (half_product, half_product),
 }
-
-
-def _has_fbgemm() -> bool:
-    has_quantized = hasattr(torch, "quantize_per_channel")
-    return has_quantized and "fbgemm" in torch.backends.quantized.supported_engines

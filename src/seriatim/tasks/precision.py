@@ -22,7 +22,7 @@ def at_precision(task: TaskT, precision: DecodingPrecision) -> TaskT:
 
     Args:
         task: a fitted task; it stays as it is.
-        precision: "int8", 8 bits for each weight and input; "fp16", 16 bits for each weight;
+        precision: "int8", 8 bits for each weight; "fp16", 16 bits for each weight;
             "float32", the task itself.
 
     Raises:

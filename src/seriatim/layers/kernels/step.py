@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seriatim.core.products import one_row_product
+from seriatim.core.product_kernels import one_row_product
 from seriatim.core.tree import Tree
 from seriatim.layers.cells import Fold
 
