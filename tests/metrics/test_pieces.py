@@ -106,6 +106,19 @@ def test_rounds_double_the_sample_while_there_is_time() -> None:
     assert [len(units) for units, _ in no_time] == [16]
 
 
+@pytest.mark.parametrize("speed", [1_000.0, 20_000.0, 1e6])
+@pytest.mark.parametrize("seconds", [1.5, 15.0])
+def test_a_sample_takes_about_the_time_that_it_has(
+    speed: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a simulated clock, of a model that scores so many symbols a second."""
+    monkeypatch.undo()
+    now, sizes = 0.0, np.full(700, 1_024, np.int64)
+    for units, _ in sample_rounds(sizes, SampleLimit(seconds=seconds), lambda: now):
+        now += float(sizes[units].sum()) / speed
+    assert now <= seconds + 2_048 / speed
+
+
 def test_progress_rises_to_all_that_was_scored() -> None:
     seen: list[int] = []
     corpus = _corpus([4] * 64)

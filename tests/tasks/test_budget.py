@@ -113,7 +113,14 @@ def test_a_fit_in_minutes_records_its_choice_and_is_repeated_bit_for_bit(tmp_pat
     fit = lm.training.fit
     assert fit is not None
     assert fit.options["learning_rate"] == lm.training.choice["training"]["learning_rate"]
+    judging = lm.training.judging_fraction
+    assert judging is not None
+    assert 0.0 < judging < 1.0
+    assert judging * lm.training.seconds == pytest.approx(
+        fit.evaluating_seconds + lm.training.scoring_seconds
+    )
     lm.save(tmp_path / "model")
+    assert st.load(tmp_path / "model").training.judging_fraction == pytest.approx(judging)
     again = st.LanguageModel.unfitted(tmp_path / "model")
     assert again.model is None
     again.fit(text, options=fit.repetition)

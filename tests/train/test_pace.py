@@ -45,6 +45,30 @@ def test_a_plan_is_measured_again_from_the_speed_and_the_time_that_is_left() -> 
     assert not again.is_due(44)
 
 
+@pytest.mark.parametrize("step_seconds", [0.001, 0.1, 2.0])
+@pytest.mark.parametrize("look", [0.001, 0.2, 4.0])
+@pytest.mark.parametrize("slower", [1.0, 3.0])
+def test_evaluations_take_a_tenth_of_a_run_at_most(
+    step_seconds: float, look: float, slower: float
+) -> None:
+    """By a run that is simulated; half way through, everything may become slower."""
+    total = 120.0
+    plan = Plan(1, 1, 10, (), False, Timing(since=0.0, until=total))
+    plan = measured_again(plan, 0, 0.0, step_seconds, look)
+    now, step, evaluating, num_looks = 0.0, 0, 0.0, 0
+    while step < plan.steps:
+        pace = slower if now > total / 2 else 1.0
+        step += 1
+        now += pace * step_seconds
+        assert plan.timing is not None
+        if plan.is_due(step) or now >= plan.timing.late or step == plan.steps:
+            now, evaluating, num_looks = now + pace * look, evaluating + pace * look, num_looks + 1
+            plan = measured_again(plan, step, now, pace * step_seconds, pace * look)
+    assert num_looks >= 1
+    assert evaluating <= 0.1 * total + slower * look
+    assert now <= 1.05 * total + slower * (step_seconds + look)
+
+
 def test_a_run_without_time_for_another_step_ends_where_it_is() -> None:
     plan = Plan(100, 5, 10, (Stretch(0, 0.0, 100),), False, Timing(since=0.0, until=100.0))
     assert measured_again(plan, 40, now=99.9, step_seconds=1.0, look=0.5).steps == 40

@@ -198,11 +198,13 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
             scored = self._num_scored_after(corpora) if score else 0
             job = TrainingJob(merged, callbacks, run, begun_with, is_new, scored)
             self._learn_and_record(corpora, job)
+            done = time.perf_counter()
             if score and current().is_main:
                 history = None if full_scores else self.training.fit
                 limit = final_limit(merged, history, sum(name in parts for name in SCORED))
                 self._score_parts(parts, corpora, limit, callbacks)
-            self.training = replace(self.training, seconds=time.perf_counter() - began)
+            end = time.perf_counter()
+            self.training = replace(self.training, seconds=end - began, scoring_seconds=end - done)
             return self
 
     def _open_parts(
@@ -271,11 +273,9 @@ class Task(ABC, Generic[Data, Part, Encoded, FactsT, ScoreT]):
         except TrainingError as error:
             self.training = replace(self.training, error=str(error))
             raise
-        if isinstance(result, History):
-            self.training = replace(self.training, fit=result)
-        else:
-            self.training = replace(self.training, closed_form=result)
-        self.training = replace(self.training, fit_seconds=time.perf_counter() - began)
+        fit, counted = (result, None) if isinstance(result, History) else (None, result)
+        seconds = time.perf_counter() - began
+        self.training = replace(self.training, fit=fit, closed_form=counted, fit_seconds=seconds)
 
     def _score_parts(
         self,

@@ -154,6 +154,7 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
         scores: the scores of the parts "valid" and "test".
         not_scored: the reason why a part has no score.
         fit_seconds: the time that training took.
+        scoring_seconds: the time that the final scores took.
         seconds: the time that everything took, reading and scoring included.
     """
 
@@ -172,12 +173,21 @@ class TrainingRecord(Generic[FactsT, ScoreT]):
     scores: Mapping[str, ScoreT] = field(default_factory=dict)
     not_scored: str | None = None
     fit_seconds: float = 0.0
+    scoring_seconds: float = 0.0
     seconds: float = 0.0
 
     def __repr__(self) -> str:
         steps = "" if self.fit is None else f", {self.fit.steps_done:,} steps"
         scores = "".join(f", {part}: {score!r}" for part, score in self.scores.items())
         return f"TrainingRecord({self.seconds:.0f} s{steps}{scores})"
+
+    @property
+    def judging_fraction(self) -> float | None:
+        """The fraction of all seconds that went into evaluations and final scores; None: of a model
+        that was not trained."""
+        if self.fit is None or self.seconds <= 0.0:
+            return None
+        return (self.fit.evaluating_seconds + self.scoring_seconds) / self.seconds
 
     @property
     def is_cut_short(self) -> bool:

@@ -150,7 +150,7 @@ def measured_again(plan: Plan, step: int, now: float, step_seconds: float, look:
         timing=replace(
             timing,
             measure_at=step + stretch,
-            late=now + LATE * planned + LATE_SECONDS,
+            late=min(now + LATE * planned + LATE_SECONDS, timing.until - look),
             step_seconds=step_seconds,
         ),
     )

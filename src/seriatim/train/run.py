@@ -488,6 +488,7 @@ class TrainingRun:
             padding_fraction=1.0 - trainer.num_targets / positions if trainer.step else 0.0,
             seconds=now - self.reporter.began,
             tokens_per_second=self.reporter.tokens_per_second(now, trainer.num_targets),
+            evaluating_seconds=self.reporter.evaluating,
             notes=(*self.source.notes, *self._warmup_note(), *self.trainer.notes, *self.notes),
             resumed_at=tuple(self.resumed_at),
             pace=self.plan.pace,

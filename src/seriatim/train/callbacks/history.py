@@ -122,6 +122,7 @@ class History:
         padding_fraction: the fraction of the positions of all batches that held padding.
         seconds: the time of the whole run.
         tokens_per_second: the number of targets per second of training, without evaluations.
+        evaluating_seconds: the time of evaluations.
         notes: sentences for the user: options that could not be followed, and warnings.
         resumed_at: the steps at which the run was resumed.
         pace: of a run in minutes: how much of its time had passed at which step.
@@ -143,6 +144,7 @@ class History:
     padding_fraction: float
     seconds: float
     tokens_per_second: float
+    evaluating_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     resumed_at: tuple[int, ...] = ()
     pace: tuple[Stretch, ...] = ()
