@@ -171,8 +171,11 @@ def _answer(pipe: Connection, work: Work, is_ours: bool, num_threads: int) -> No
         next(steps)
         pipe.send(made)
         while (asked := pipe.recv()) is not None:
-            is_profile = asked == "profile"
-            pipe.send(profile(lambda: next(steps)) if is_profile else rate(steps, asked))
+            if asked == "profile":
+                next(steps)  # the first step after a pause finds nothing in the cache
+                pipe.send(profile(lambda: next(steps)))
+            else:
+                pipe.send(rate(steps, asked))
 
 
 def paired(work: Work, protocol: Protocol) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import seriatim as st
+from seriatim.core import column_major
 from seriatim.core.column_major import (
     cat_rows,
     is_column_major,
@@ -57,7 +58,11 @@ def test_which_matrices_are_column_major() -> None:
 
 
 @pytest.mark.parametrize("by_columns", [False, True])
-def test_products_and_stacked_rows_keep_the_memory_order(by_columns: bool) -> None:
+@pytest.mark.parametrize("small", [0, 2**20], ids="small up to {}".format)
+def test_products_and_stacked_rows_keep_the_memory_order(
+    by_columns: bool, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(column_major, "_SMALL", small)
     dy, x, like = torch.randn(20, 6).double(), torch.randn(20, 4).double(), torch.randn(6, 4)
     like = transposed(like).t() if by_columns else like
     gradient = weight_gradient(dy, x, like)

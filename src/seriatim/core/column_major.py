@@ -72,6 +72,7 @@ def is_column_major(weight: Tensor) -> bool:
 
 
 _ROWS = 128  # transposed at once: their pages and cache lines stay in the cache
+_SMALL = 2**20  # numbers in dy up to which transposing x costs more than reading it across
 
 
 def transposed(x: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def transposed(x: Tensor) -> Tensor:
 def weight_gradient(dy: Tensor, x: Tensor, like: Tensor) -> Tensor:
     """dy^T x for dy (N, out) and x (N, in), in the memory order of `like`."""
     if is_column_major(like):
-        return (transposed(x) @ dy).t()
+        return ((x.t() if dy.numel() <= _SMALL else transposed(x)) @ dy).t()
     return dy.t() @ x
 
 

@@ -19,7 +19,7 @@ from seriatim.core.column_major import weight_gradient
 _GROUP_BYTES = 2**26  # size of the logits of a group, whose products need many rows
 _SMALLEST_GROUP = 64  # rows, fewer of which make a product slow
 _ROWS = 64  # large groups are padded to a multiple of this
-_BLOCK = 2**18  # logits to which all element-wise functions are applied while they are cached
+_BLOCK = 2**20  # logits to which all element-wise functions are applied while they are cached
 
 
 def linear_log_prob(
@@ -96,9 +96,8 @@ class _LinearLogProb(torch.autograd.Function):
                 return of_features, None, None, *unused
             least, most = upstream.aminmax() if len(upstream) else (upstream.sum(),) * 2
             if bool(least == most):
-                scaled = [None if g is None else g.to(weight.dtype, copy=True) for g in of_weights]
-                least.neg_()
-                return of_features, *[None if g is None else g.mul_(least) for g in scaled], *unused
+                scaled = [_times(g, -least, weight.dtype) for g in of_weights]
+                return of_features, *scaled, *unused
         h, w = features.to(ctx.dtype), weight.to(ctx.dtype)
         sums = _Sums(h, w, bias, targets, ctx.smoothing, weight.dtype)
         sums.run(wanted, -upstream[:, None])
@@ -108,6 +107,13 @@ class _LinearLogProb(torch.autograd.Function):
         elif late[0] is not None:
             late[0] = late[0].to(features.dtype)
         return *late, *unused
+
+
+def _times(x: Tensor | None, factor: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """A new factor x in a dtype in which x may be widened but never rounded."""
+    if x is None or x.dtype == dtype:
+        return None if x is None else x * factor
+    return x.to(dtype).mul_(factor)
 
 
 class _Sums:

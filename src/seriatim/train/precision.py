@@ -189,9 +189,9 @@ def _float32_products(setting: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-# Parameters of mallopt(3), and what they are set to afterwards. glibc raises its thresholds to these
-# by itself as large blocks are freed, but no longer once mallopt was called: with the thresholds
-# that it starts with, plain PyTorch trains a GRU of 200 at 0.7 of its speed in such a process.
+# Parameters of mallopt(3), and what they are set to afterwards. glibc raises its thresholds to
+# these by itself as large blocks are freed, but no longer once mallopt was called: with those that
+# it starts with, plain PyTorch trains a GRU of 200 at about 0.7 of its speed in such a process.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _AFTERWARDS = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25, _MMAP_MAX: 65536}
 _depth = 0  # the depth of nested scopes; only the outermost sets and restores
