@@ -24,9 +24,7 @@ PIECE = 1024  # symbols of a piece
 WARMUP = 256  # symbols read before a piece by a model of unbounded reach
 LONG = 16 * PIECE  # a shorter sequence is read as a whole
 MOST_WARMUP = 4096  # a longer reach is not read out before each piece of a sample
-LEAST = (
-    2_048  # symbols of the first round where time is limited: some models score a thousand a second
-)
+LEAST = 2_048  # symbols of the first round in limited time: slow models score a thousand a second
 
 
 @dataclass(frozen=True)
