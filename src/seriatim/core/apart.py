@@ -43,7 +43,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Work: TypeAlias = Callable[[Json, list[Array]], tuple[Json, list[Array]]]
 
 IS_POSSIBLE = hasattr(os, "memfd_create")
-_ALIGNMENT = 4096
+_MOST_ARRAYS = 64  # of a message
 _IDLE_SECONDS = 30.0  # after which the process ends
 _KEPT: "list[_Helper]" = []
 _LOCK = threading.Lock()
@@ -184,7 +184,7 @@ class _Helper:
     ) -> tuple[Json, list[Array]]:
         """The answer to a message, and its arrays."""
         if then is not None:
-            message["then"] = [then.job, then.facts, then.arrays]
+            message = {**message, "then": [then.job, then.facts, then.arrays]}
         try:
             _send(self._socket, message, arrays)
         except BaseException:  # an interruption too
@@ -255,24 +255,23 @@ def _send(
     Returns:
         The arrays of some numbers, in the memory that is shared.
     """
-    memory = os.memfd_create("seriatim")
+    memories: list[int] = []
     try:
-        layout, end = [], 0
-        with open(memory, "wb", closefd=False) as file:
-            while arrays:
-                array = arrays.pop(0)
-                layout.append((array.dtype.str, len(array), end))
-                file.seek(end)
+        layout = []
+        while arrays:
+            array = arrays.pop(0)
+            layout.append((array.dtype.str, len(array)))
+            memories.append(os.memfd_create("seriatim"))  # each is freed by itself
+            with open(memories[-1], "wb", closefd=False) as file:
                 if len(array):
                     file.write(np.ascontiguousarray(array).data.cast("B"))
-                end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        os.truncate(memory, max(end, 1))
         text = json.dumps({**message, "arrays": layout}).encode()
-        socket.send_fds(to, [len(text).to_bytes(8, "little")], [memory])
+        socket.send_fds(to, [len(text).to_bytes(8, "little")], memories)
         to.sendall(text)
-        return [] if not keep else [_mapped(memory, layout)[i] for i in keep]
+        return [_mapped(memories[i], *layout[i]) for i in keep]
     finally:
-        os.close(memory)
+        for memory in memories:
+            os.close(memory)
 
 
 def _receive(source: socket.socket) -> tuple[Json, list[Array]]:
@@ -281,29 +280,31 @@ def _receive(source: socket.socket) -> tuple[Json, list[Array]]:
     Raises:
         EOFError: the other process has ended.
     """
-    head, numbers, _, _ = socket.recv_fds(source, 8, 1)
-    if len(head) < 8:
-        raise EOFError
-    (memory,) = numbers
-    with contextlib.closing(source.makefile("rb", buffering=0)) as stream:
-        text, size = b"", int.from_bytes(head, "little")
-        while len(text) < size:
-            piece = stream.read(size - len(text))
-            if not piece:
-                raise EOFError
-            text += piece
-    message = json.loads(text)
+    head, memories, _, _ = socket.recv_fds(source, 8, _MOST_ARRAYS)
     try:
-        return message, _mapped(memory, message["arrays"])
+        if len(head) < 8:
+            raise EOFError
+        with contextlib.closing(source.makefile("rb", buffering=0)) as stream:
+            text, size = b"", int.from_bytes(head, "little")
+            while len(text) < size:
+                piece = stream.read(size - len(text))
+                if not piece:
+                    raise EOFError
+                text += piece
+        message = json.loads(text)
+        pairs = zip(memories, message["arrays"], strict=True)
+        return message, [_mapped(memory, *layout) for memory, layout in pairs]
     finally:
-        os.close(memory)
+        for memory in memories:
+            os.close(memory)
 
 
-def _mapped(memory: int, layout: Sequence[Sequence[Any]]) -> list[Array]:
-    """The arrays in shared memory: of each its type, length and place."""
+def _mapped(memory: int, kind: str, length: int) -> Array:
+    """An array in shared memory."""
+    if length == 0:
+        return np.zeros(0, kind)
     flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    mapped = mmap.mmap(memory, 0, flags)
-    return [np.frombuffer(mapped, kind, length, at) for kind, length, at in layout]
+    return np.frombuffer(mmap.mmap(memory, 0, flags), kind, length)
 
 
 # ---- the other process --------------------------------------------------------------------------

@@ -10,8 +10,9 @@ Knows tensors and files; no models.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -34,7 +35,10 @@ _DTYPES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write contiguous tensors of the CPU; the BLAKE2b checksum (16 bytes) of the file, in hex.
+    """Write contiguous tensors of the CPU to the disk.
+
+    Returns:
+        The BLAKE2b checksum (16 bytes) of the file, in hex.
 
     Raises:
         OSError: the disk does not take it.
@@ -51,15 +55,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     with path.open("wb") as file, ThreadPoolExecutor(1) as thread:
 
         def put(piece: bytes | memoryview) -> None:
-            digested = thread.submit(digest.update, piece)  # while the disk is written
+            thread.submit(digest.update, piece)  # while the disk is written, which is faster
             file.write(piece)
-            wait([digested])
 
         put(len(text).to_bytes(8, "little") + text)
         for name in names:
             data = _bytes(tensors[name])
             for begin in range(0, len(data), _PIECE):
                 put(data[begin : begin + _PIECE])
+        file.flush()
+        os.fsync(file.fileno())
     return digest.hexdigest()
 
 

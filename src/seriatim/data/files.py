@@ -102,7 +102,9 @@ def read_blocks(path: Path, encoding: str) -> Iterator[str]:
                 text = text.removeprefix("\ufeff")
                 at_start = False
             pending = "\r" if data and text.endswith("\r") else ""
-            text = text[: len(text) - len(pending)].replace("\r\n", "\n")
+            text = text[: len(text) - len(pending)]
+            if "\r" in text:  # found ten times as fast as the pair
+                text = text.replace("\r\n", "\n")
             if text:
                 yield text
             if not data:

@@ -140,7 +140,7 @@ def _read_apart(
     if answer is None:
         return None
     facts, (text, tokens, offsets) = answer
-    vocabulary = WordVocabulary(text.tobytes().decode().split(" "), is_document=False)
+    vocabulary = WordVocabulary(text.tobytes().decode(), is_document=False)
     return vocabulary, tokens, offsets, CorpusStatistics(**facts["statistics"])
 
 

@@ -129,6 +129,7 @@ class MarkovModel(SequenceModel):
         give_back_freed_memory()
         options = SmoothingOptions(prune=tuple(self.config.prune), k=self.config.k)
         model = SMOOTHINGS[self.config.smoothing](counts, options)
+        del counts  # of which the model keeps the keys alone
         facts = dict(model.facts)
         if self.config.prune_entropy:
             model = prune_by_entropy(model, self.config.prune_entropy)

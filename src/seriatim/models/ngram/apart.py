@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from seriatim.core.allocation import give_back_freed_memory
 from seriatim.core.apart import ask
 from seriatim.core.records import Json
 from seriatim.models.ngram.counting import Counts
@@ -47,6 +48,8 @@ def count_apart(corpus: PaddedCorpus, *, order: int, num_symbols: int) -> Counts
 def count(facts: Json, arrays: list[npt.NDArray[Any]]) -> tuple[Json, list[npt.NDArray[Any]]]:
     """The job: a corpus as `count_apart` sends it, to the arrays of its counts."""
     corpus = [PaddedCorpus(*arrays, boundary=facts["boundary"], is_stream=facts["is_stream"])]
+    give_back_freed_memory()  # of reading the text
     arrays.clear()  # nor is the corpus held while it is counted
     counts = count_corpus(corpus.pop(), order=facts["order"], num_symbols=facts["num_symbols"])
+    give_back_freed_memory()  # before the counts are copied
     return {}, [getattr(counts, name) for name in _ARRAYS]

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seriatim.core.allocation import give_back_freed_memory
 from seriatim.errors import DataError
 from seriatim.models.ngram.arrays import CHUNK, Int32s, Ints, Tokens, concatenated, symbol_bits
 from seriatim.models.ngram.key_index import KeyIndex, index_keys
@@ -158,7 +159,9 @@ def count_block(
         starts.append(end)
     if starts[-1] > MOST_NGRAMS:
         raise DataError(f"the corpus has more than {MOST_NGRAMS:,} n-grams: choose a smaller order")
+    give_back_freed_memory()
     key = _concatenated_and_freed(keys, np.int64)
+    give_back_freed_memory()
     return Counts(
         num_symbols=num_symbols,
         starts=np.array(starts),

@@ -10,6 +10,7 @@ estimated from its counts of counts. See `interpolation` for alpha and gamma.
 Shapes: N_m n-grams of order m.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -30,18 +31,27 @@ def kneser_ney(counts: Counts, options: SmoothingOptions) -> BackoffModel:
     """
     discounts: list[list[float]] = []
     fallback_orders: list[int] = []
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(_estimated, counts, 1)
 
-    def discounting(counts: Counts, m: int) -> Discounting:
-        adjusted = adjusted_counts(counts, m)
-        estimated = estimate_discounts(adjusted)
-        if estimated is None:
-            fallback_orders.append(m)
-        discounts.append(list(estimated or FALLBACK_DISCOUNTS))
-        discount_of = np.array([0.0, *discounts[-1]])
-        return Discounting(adjusted, lambda a: discount_of[np.minimum(a, 3)])
+        def discounting(counts: Counts, m: int) -> Discounting:
+            nonlocal ahead
+            adjusted, estimated = ahead.result()
+            if m < counts.order:  # while this order is interpolated
+                ahead = thread.submit(_estimated, counts, m + 1)
+            if estimated is None:
+                fallback_orders.append(m)
+            discounts.append(list(estimated or FALLBACK_DISCOUNTS))
+            discount_of = np.array([0.0, *discounts[-1]])
+            return Discounting(adjusted, lambda a: discount_of[np.minimum(a, 3)])
 
-    model = interpolate(counts, options, discounting)
+        model = interpolate(counts, options, discounting)
     return replace(model, facts={"discounts": discounts, "fallback_orders": fallback_orders})
+
+
+def _estimated(counts: Counts, m: int) -> tuple[Tokens, tuple[float, float, float] | None]:
+    adjusted = adjusted_counts(counts, m)
+    return adjusted, estimate_discounts(adjusted)
 
 
 def adjusted_counts(counts: Counts, m: int) -> Tokens:

@@ -31,11 +31,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seriatim.core.allocation import give_back_freed_memory
 from seriatim.models.ngram.arrays import CHUNK, Int32s, Ints, is_group_start, symbol_bits
 from seriatim.models.ngram.key_index import index_keys
 
 PARTITION_SIZE = 1 << 21  # strings of a part, unless one symbol begins more
 KEY_BITS = 63  # of a sorted integer
+_MERGED = 4  # parts of distinct pairs
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ class PrefixDoubling:
     def count(self) -> list[list[OrderCounts]]:
         """For every part, in order, its n-grams of orders 1 .. n; to be called once."""
         bits = sum(ranks.size.bit_length() for ranks, _ in self.others) + 1
+        give_back_freed_memory()  # of ranking
         packed = np.empty(len(self.left), dtype=np.int64)
-
         list(self.run(partial(self._pack, packed), range(0, len(packed), CHUNK)))
         packed[self.begins] |= 1
         del self.left
@@ -200,7 +202,11 @@ class PrefixDoubling:
             return _distinct(pairs(begin, min(begin + PARTITION_SIZE, size)))
 
         parts = list(self.run(distinct, range(0, size, PARTITION_SIZE)))
-        pair = parts[0] if len(parts) == 1 else _distinct(_concatenated_and_freed(parts))
+        while len(parts) > 1:  # some at a time: most pairs are in several parts
+            groups = [parts[i : i + _MERGED] for i in range(0, len(parts), _MERGED)]
+            parts.clear()
+            parts = list(self.run(lambda g: _distinct(_concatenated_and_freed(g)), groups))
+        (pair,) = parts
         index = index_keys(pair, 2 * bits)
         ranks = np.empty(size, dtype=np.int32)
 
