@@ -257,16 +257,25 @@ def inverse_cdf(log_probs: Tensor, u: Tensor) -> Tensor:
 def _inverse_cdf_of_one(log_probs: Tensor, u: Tensor) -> Tensor:
     """`inverse_cdf` of a single row in numpy, whose calls have less overhead than torch's."""
     values = log_probs.detach() if log_probs.requires_grad else log_probs
-    weights = values.numpy().astype(np.float64).reshape(-1)
+    found = torch.from_numpy(inverse_cdf_of_row(values.numpy(), u.item()))
+    return found if log_probs.ndim == 2 else found.view(log_probs.shape[:-1])
+
+
+def inverse_cdf_of_row(log_probs: NDArray[Any], u: float) -> NDArray[np.int64]:
+    """`inverse_cdf` of the V log-probabilities of a single row; (1,).
+
+    Raises:
+        ModelError: if a probability is not a number.
+    """
+    weights = log_probs.astype(np.float64).reshape(-1)
     weights -= np.maximum.reduce(weights)
     np.exp(weights, weights)
     cumulative = np.add.accumulate(weights)
     total = cumulative.item(-1)
     if total != total:
         raise ModelError(NOT_NUMBERS)
-    threshold = min(u.item() * total, math.nextafter(total, 0.0))
-    found = torch.from_numpy(cumulative.searchsorted([threshold], "right"))
-    return found if log_probs.ndim == 2 else found.view(log_probs.shape[:-1])
+    threshold = min(u * total, math.nextafter(total, 0.0))
+    return cumulative.searchsorted([threshold], "right")
 
 
 _ROW, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)

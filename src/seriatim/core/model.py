@@ -15,9 +15,10 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seriatim.core import forking, tree
@@ -46,6 +47,16 @@ class State:
 
     features: Features
     carry: Carry
+
+
+class RowSteps(Protocol):
+    """Steps of a single row in numpy, bound to the present weights; see `row_steps`."""
+
+    def after(self, carry: Carry, symbol: int) -> tuple[Features, Carry]:
+        """The features (1, ...) and the carry after a symbol, as `advance` of it gives them."""
+
+    def logits(self, features: Any) -> NDArray[Any]:
+        """(1, V) the logits of the next symbol, as `emit` gives them."""
 
 
 def log_likelihood(distribution: Distribution, targets: Tree, features: Features) -> Tensor:
@@ -201,6 +212,13 @@ class SequenceModel(TargetModel):
 
         Returns:
             A tree with B rows; None: the model treats all sequences alike.
+        """
+        return None
+
+    def row_steps(self) -> RowSteps | None:
+        """Steps of a single row of symbols that are faster than `step` and `predict`, and equal.
+
+        Ask before every step: they hold for the weights of this moment. None: there are none.
         """
         return None
 

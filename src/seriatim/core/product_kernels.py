@@ -32,6 +32,7 @@ Array: TypeAlias = NDArray[np.float32]
 Product: TypeAlias = Callable[[Array], Array]  # (N, in) to a new (N, out)
 
 MOST_ROWS = 64  # from here on F.linear is as fast
+LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, for which numpy's BLAS or F.linear is faster
 LEAST_IN_STRIPS = 2**18  # numbers that stay in a core's cache
 _WIDEST, _STEP = 384, 16  # columns of a strip, and what they are a multiple of
 _QUANTIZED: Any = torch.ops.quantized
@@ -42,7 +43,7 @@ _QUANTIZED: Any = torch.ops.quantized
 
 def one_row(weight: Tensor) -> Product:
     """The product for N = 1, of a weight (out, in)."""
-    return one_row_product(weight.t(), 0)
+    return one_row_product(weight.t(), LEAST_WEIGHTS - 1)
 
 
 def one_row_product(transposed: Tensor, least: int = LEAST_IN_STRIPS) -> Product:

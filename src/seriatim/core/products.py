@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seriatim.core.product_kernels import (
+    LEAST_WEIGHTS,
     MOST_ROWS,
     Array,
     Product,
@@ -47,7 +48,6 @@ from seriatim.errors import ConfigError
 Rounding: TypeAlias = Literal["int8", "fp16"]
 M = TypeVar("M", bound=nn.Module)
 
-LEAST_WEIGHTS = 2**16  # numbers in a smaller matrix, which costs less than finding its kernel
 SEEN_BEFORE = 2  # products before a weight is packed: packing costs as much as some products
 _HALF_MOST = 65504.0  # the greatest number in half precision
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from seriatim.core import tree
-from seriatim.core.distributions import Categorical, Discrete, as_discrete, uniforms
+from seriatim.core.distributions import (
+    Categorical,
+    Discrete,
+    as_discrete,
+    inverse_cdf_of_row,
+    uniforms,
+)
 from seriatim.core.model import SequenceModel, State
 from seriatim.core.tree import Tree
 from seriatim.core.validation import checked_arguments
@@ -58,9 +64,14 @@ class Sampling:
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"{name} {value} is not a fraction: give a number in (0, 1]")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self.temperature == 1 and self.top_k is self.top_p is self.min_p is None
+
     def reshape(self, distribution: Discrete) -> Discrete:
         """The distribution to sample from; the given one where nothing is to be changed."""
-        if self.temperature == 1 and self.top_k is self.top_p is self.min_p is None:
+        if self.is_plain:
             return distribution  # stays lazy
         if self.temperature < _GREEDY_BELOW:
             _, symbol = distribution.top(1)
@@ -120,14 +131,22 @@ def sample(
     rows = torch.arange(tree.rows(state.features)) if row_ids is None else row_ids
     step, device = first_step, model.device
     inference = torch.inference_mode()  # one for all symbols: to make it takes some microseconds
+    is_one = len(rows) == 1 and sampling.is_plain
     x: Tensor | None = None
     while True:
         block = uniforms(seed, rows[None], torch.arange(step, step + _BLOCK)[:, None].numpy())
         for u in block.to(device):
             with inference:
-                if x is not None:
-                    state = model.step(state, x)
-                x = sampling.reshape(as_discrete(model.predict(state))).sample(u)
+                steps = model.row_steps() if is_one and x is not None else None
+                if steps is not None:
+                    features, carry = steps.after(state.carry, x.item())
+                    state = State(features, carry)
+                    drawn = inverse_cdf_of_row(steps.logits(features.numpy()), u.item())
+                    x = torch.from_numpy(drawn)
+                else:
+                    if x is not None:
+                        state = model.step(state, x)
+                    x = sampling.reshape(as_discrete(model.predict(state))).sample(u)
             yield x, state
         step += _BLOCK
 

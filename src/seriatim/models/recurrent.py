@@ -79,9 +79,11 @@ class PreparedSteps:
 
     def row_for(self, x: Tensor) -> PreparedRow | None:
         """`row`, if x (B, ...) is of a single row and nothing watches operations."""
-        if x.shape[0] != 1 or taps.is_on() or torch._C._len_torch_dispatch_stack():
-            return None
-        return self.row
+        return self.row_for_one() if x.shape[0] == 1 else None
+
+    def row_for_one(self) -> PreparedRow | None:
+        """`row`, if nothing watches operations."""
+        return None if taps.is_on() or torch._C._len_torch_dispatch_stack() else self.row
 
 
 class Recurrent(RecurrentLayers, SequenceModel):
@@ -125,6 +127,20 @@ class Recurrent(RecurrentLayers, SequenceModel):
             if row is not None:
                 return Categorical(torch.from_numpy(row.logits(features.numpy())))
         return LinearCategorical(features, head.weight, head.bias)
+
+    def row_steps(self) -> PreparedRow | None:
+        """Those of `_step` and `emit`, once these have prepared them, in inference mode."""
+        prepared = self._prepared
+        if prepared is None or self.training or not torch.is_inference_mode_enabled():
+            return None
+        if torch.is_autocast_enabled("cpu") or prepared.watch.is_stale() or not self._is_plain():
+            return None
+        return prepared.row_for_one()
+
+    def _is_plain(self) -> bool:
+        """Whether no subclass folds or emits in its own way."""
+        own = type(self)
+        return own.advance is Recurrent.advance and own.emit is Recurrent.emit
 
     def column_weights(self) -> list[Tensor]:
         """The weights that train faster by columns: of wide layers, and of a large output layer."""
