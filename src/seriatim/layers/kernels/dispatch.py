@@ -275,9 +275,10 @@ def _lstm(x: Tensor, state: tuple[Tensor, Tensor], *options: Any) -> tuple[Tenso
     if x.device.type != "cpu" or torch.compiler.is_compiling() or x.shape[1] <= _PIECE:
         return torch.lstm(x, state, *options)
     parts = []
-    for piece in x.split(_PIECE, 1):
-        outputs, *state = torch.lstm(piece, tuple(state), *options)  # type: ignore[assignment]
+    for begin in range(0, x.shape[1], _PIECE):
+        outputs, h, c = torch.lstm(x[:, begin : begin + _PIECE], state, *options)
         parts.append(outputs)
+        state = h, c
     return torch.cat(parts, 1), *state
 
 
