@@ -210,8 +210,9 @@ def _import_aside(*modules: str) -> None:
     def work() -> None:
         with contextlib.suppress(AttributeError, OSError):  # of this thread alone, on Linux
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        for module in modules:
-            importlib.import_module(module)
+        with contextlib.suppress(Exception):  # raised again where it is needed
+            for module in modules:
+                importlib.import_module(module)
 
     if sys.platform == "linux":  # elsewhere it would be that of the whole process
         thread = threading.Thread(target=work, daemon=True)

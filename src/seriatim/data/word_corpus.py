@@ -30,11 +30,12 @@ from seriatim.data.sources import FileSource, Source
 from seriatim.data.splits import SequencePart, StreamPart
 from seriatim.data.tables import Columns
 from seriatim.data.vocab.fit import check_any, check_limits
-from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, check_characters, join_texts
+from seriatim.data.vocab.vocabulary import LINE_END, UNKNOWN, join_texts
 from seriatim.data.vocab.word import WordVocabulary
 from seriatim.data.vocab.word_index import Ids, Ints, WordIndex, WordSpans, by_frequency, cut_ahead
 
-_Words: TypeAlias = tuple[WordVocabulary, Tokens, NDArray[np.int64], CorpusStatistics]
+# All words with a space between two, and the corpus.
+_Words: TypeAlias = tuple[str, Tokens, NDArray[np.int64], CorpusStatistics]
 _LARGE = 1 << 23  # bytes of text
 _BEGUN: "dict[tuple[Source, int, int | None], Future[tuple[WordVocabulary, Corpus]]]" = {}
 
@@ -112,7 +113,8 @@ def _read(
     threading.Thread(target=source.fingerprint, daemon=True).start()  # cached; needed below
     found = _read_apart(source, min_count, max_symbols, then) if may_be_apart else None
     found = found or _read_here(source, min_count, max_symbols)
-    vocabulary, tokens, offsets, statistics = found
+    words, tokens, offsets, statistics = found
+    vocabulary = WordVocabulary(words, is_document=False)
     is_stream = source.sequences == "stream"
     fingerprint = corpus_fingerprint(source, vocabulary)
     return vocabulary, Corpus(tokens, offsets, is_stream, statistics, fingerprint)
@@ -140,8 +142,7 @@ def _read_apart(
     if answer is None:
         return None
     facts, (text, tokens, offsets) = answer
-    vocabulary = WordVocabulary(text.tobytes().decode(), is_document=False)
-    return vocabulary, tokens, offsets, CorpusStatistics(**facts["statistics"])
+    return text.tobytes().decode(), tokens, offsets, CorpusStatistics(**facts["statistics"])
 
 
 def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArray[Any]]]:
@@ -154,11 +155,11 @@ def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArra
         encoding=facts["encoding"],
         skip_empty=facts["skip_empty"],
     )
-    vocabulary, tokens, offsets, statistics = _read_here(
+    words, tokens, offsets, statistics = _read_here(
         source, facts["min_count"], facts["max_symbols"]
     )
-    words = vocabulary.texts(np.arange(2, vocabulary.num_symbols))
-    text = np.frombuffer(" ".join(words).encode(), np.uint8)
+    vocabulary = WordVocabulary(words, is_document=False)
+    text = np.frombuffer(words.encode(), np.uint8)
     corpus = {
         "num_symbols": vocabulary.num_symbols,
         "boundary": vocabulary.boundary,
@@ -168,12 +169,13 @@ def read_job(facts: Json, arrays: list[NDArray[Any]]) -> tuple[Json, list[NDArra
 
 
 def _read_here(source: Source, min_count: int, max_symbols: int | None) -> _Words:
-    """The vocabulary, the tokens, the offsets and the statistics."""
+    """The words, the tokens, the offsets and the statistics."""
     counter = _WordCounter()
-    for text in cut_ahead(_texts(source)):
-        counter.add(text)
+    for piece in cut_ahead(_texts(source)):
+        counter.add(piece)
     words, new_ids = counter.number_words(min_count, max_symbols)
-    vocabulary = WordVocabulary(words, is_document=False)
+    text = " ".join(words)
+    vocabulary = WordVocabulary(text, is_document=False)
     dtype = token_dtype(vocabulary.num_symbols)
     tokens = counter.renumbered(new_ids.astype(dtype))
     is_stream = source.sequences == "stream"
@@ -183,7 +185,7 @@ def _read_here(source: Source, min_count: int, max_symbols: int | None) -> _Word
         tokens = np.insert(tokens, ends, dtype.type(vocabulary.boundary))
         ends = np.array([len(tokens)])
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return vocabulary, tokens, offsets, statistics
+    return text, tokens, offsets, statistics
 
 
 def _texts(source: Source) -> Iterator[str]:
@@ -231,14 +233,14 @@ class _WordCounter:
         """The words with ids 2 and up, and the final id of every word."""
         words = self.index.words
         order = by_frequency(words, self.counts)
-        order = order[np.array([words[w] != UNKNOWN for w in order.tolist()], bool)]
+        if UNKNOWN in words:
+            order = order[order != words.index(UNKNOWN)]
         check_any(int(self.counts[order].max(initial=0)), min_count)
         order = order[self.counts[order] >= min_count]
         order = order if max_symbols is None else order[: max_symbols - 2]
         new_ids = np.zeros(len(words), np.int64)
         new_ids[order] = np.arange(2, len(order) + 2)
         words = [words[w] for w in order.tolist()]
-        check_characters(LINE_END.join(words))
         return words, new_ids
 
     def renumbered(self, new_ids: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
