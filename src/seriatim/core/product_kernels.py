@@ -104,7 +104,8 @@ def _strips_product(transposed: Tensor) -> Product:
 
 def _in_strips(transposed: NDArray[Any]) -> NDArray[Any]:
     """(J, in, width) of W^T (in, out), with zeros after the last column; J is even."""
-    num_inputs, size = transposed.shape
+    num_inputs = len(transposed)
+    size: int = transposed.shape[1]
     least = -2 * (-size // (2 * _WIDEST))
 
     def width(num_strips: int) -> int:

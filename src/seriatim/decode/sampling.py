@@ -137,9 +137,9 @@ def sample(
         block = uniforms(seed, rows[None], torch.arange(step, step + _BLOCK)[:, None].numpy())
         for u in block.to(device):
             with inference:
-                steps = model.row_steps() if is_one and x is not None else None
-                if steps is not None:
-                    features, carry = steps.after(state.carry, x.item())
+                steps = model.row_steps() if is_one else None
+                if steps is not None and x is not None:
+                    features, carry = steps.after(state.carry, int(x.item()))
                     state = State(features, carry)
                     drawn = inverse_cdf_of_row(steps.logits(features.numpy()), u.item())
                     x = torch.from_numpy(drawn)
