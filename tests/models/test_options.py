@@ -36,7 +36,7 @@ from seriatim.models import FAMILIES, PAIR_FAMILIES, configure, configure_encode
             "num_heads is not an option of rnn; choose from hidden_size, num_layers, "
             "embedding_size, dropout, variational_dropout, recurrent_dropout, weight_dropout, "
             "embedding_dropout, layer_norm, tie_embeddings, learn_initial_state, init_uniform, "
-            "nonlinearity, lags, scale_window, hide_inputs",
+            "nonlinearity, lags, scale_window, hide_inputs, members",
         ),
         (
             lambda: configure("lstm", {}, preset="classic"),

@@ -16,10 +16,12 @@ follow from the options.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from seriatim.core.elements import Numbers
+from seriatim.core.ensembles import Mixture
 from seriatim.core.first_call import check_first_call
 from seriatim.core.model import SequenceModel
 from seriatim.errors import ConfigError, ContractError
@@ -130,7 +132,11 @@ def build_number_model(
     model = cast(
         Callable[[Any, Numbers, int, str | None], SequenceModel], number_model_class(config)
     )
-    return model(config, element, num_series, density)
+    members: int = getattr(config, "members", 1)
+    if members == 1:
+        return model(config, element, num_series, density)
+    one = replace(cast(Any, config), members=1)
+    return Mixture([model(one, element, num_series, density) for _ in range(members)])
 
 
 def number_model_class(config: ModelConfig) -> type[SequenceModel]:

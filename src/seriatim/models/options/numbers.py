@@ -20,6 +20,9 @@ class NumberOptions:
         hide_inputs: numbers only: the fraction of observed values that are not read, as if they
             were gaps, in one of four rows of a batch of training: a network that never saw a gap
             predicts badly beside one.
+        members: numbers only: the networks that are trained one after another, from other first
+            weights, and predict together as a mixture. With a budget in minutes and at the default
+            of 1, as many as it holds, up to three.
     """
 
     elements: ClassVar[frozenset[str]] = frozenset({"symbols", "numbers"})
@@ -31,11 +34,12 @@ class NumberOptions:
         "length": 192,
         "steps": 600,
     }
-    last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window", "hide_inputs")
+    last_options: ClassVar[tuple[str, ...]] = ("lags", "scale_window", "hide_inputs", "members")
 
     lags: tuple[Size, ...] | None = None
     scale_window: Size = 256
     hide_inputs: Fraction = 0.3
+    members: Size = 1
 
     @property
     def unused_options(self) -> Collection[str]:

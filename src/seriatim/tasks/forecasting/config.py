@@ -90,7 +90,7 @@ class SavedForecaster:
 
 
 def with_season(
-    config: ModelConfig, season_length: int, given: int | None, shortest: int
+    config: ModelConfig, season_length: int, given: int | None, length: int
 ) -> ModelConfig:
     """A configuration with what suits numbers and their season, in options left at their defaults.
 
@@ -98,7 +98,8 @@ def with_season(
         config: the configuration.
         season_length: the number of moments of a season.
         given: the same, if the user said so; a seasonal model takes the usual one otherwise.
-        shortest: the length of the shortest series, beyond half of which no lag goes.
+        length: the length of a typical series, beyond two thirds of which no lag goes. In shorter
+            ones the values before their beginning are gaps.
     """
     s = season_length
     lags = [1, 2, 3, s - 1, s, s + 1, 2 * s]
@@ -106,7 +107,7 @@ def with_season(
         lags += [6 * s, *(week * 7 * s + i for week in (1, 2) for i in (-1, 0, 1))]
     suited: dict[str, Any] = {
         **config.number_defaults,
-        "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, shortest // 2)})),
+        "lags": tuple(sorted({lag for lag in lags if 1 <= lag <= max(2, 2 * length // 3)})),
     }
     defaults = {f.name: f.default for f in fields(cast(Any, config))}
     if given is not None or config.follows_season:

@@ -28,6 +28,7 @@ from seriatim.models.options.base import ModelConfig
 from seriatim.models.options.registry import configure, describe, restore
 from seriatim.tasks import storage
 from seriatim.tasks.base import Log, Task, not_fitted
+from seriatim.tasks.budget_policy import BudgetChoice
 from seriatim.tasks.forecasting.config import (
     KnownSeries,
     SavedForecaster,
@@ -240,9 +241,9 @@ class Forecaster(
         whole = open_part(data, self.reading, self.series)
         if self.series is None:
             self.series = known_series(whole, self._season_length, self.reading.calendar)
-            shortest = int(np.diff(whole.offsets).min())
+            typical = int(np.median(np.diff(whole.offsets)))
             season = self.series.season_length
-            self.config = with_season(self.config, season, self._season_length, shortest)
+            self.config = with_season(self.config, season, self._season_length, typical)
             self._law, self._support = density_of(whole, self._density)
             if self._density == "auto" and self.is_fitted_at_once:
                 self._law = None  # what suits counts is for networks; other families know it
@@ -288,11 +289,32 @@ class Forecaster(
         else:
             from seriatim.tasks.forecasting.training import train_on_series
 
-            lags = getattr(self.config, "lags", None) or (1,)
-            context = max(2 * self._names().season_length, *lags)
-            found = train_on_series(model, train, corpora.get("valid"), context, job)
+            season = self._names().season_length
+            valid, context = corpora.get("valid"), self._least_context()
+            found = train_on_series(model, train, valid, context, season, job)
         self._remember(job.callbacks.log)
         return found
+
+    def _choose(
+        self, given: Mapping[str, Any], corpora: Mapping[str, GivenSeries], seconds: float
+    ) -> BudgetChoice:
+        is_open = getattr(self.config, "members", None) == 1 and self._module is None
+        if self.model is not None or not is_open:
+            return BudgetChoice()
+        from seriatim.tasks.forecasting.training import choose_members
+
+        options, train = self._merged(given, {}, corpora["train"]), corpora["train"]
+        trial = self._build(options.seed, train).to(self.device)
+        return choose_members(trial, train, options, self._least_context(), seconds)
+
+    def _adapted(self, choice: BudgetChoice, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.config = choice.of_model(self.config)
+        return super()._adapted(choice, given)
+
+    def _least_context(self) -> int:
+        """The moments that training reads before those that it scores, at least."""
+        lags = getattr(self.config, "lags", None) or (1,)
+        return int(max(2 * self._names().season_length, *lags))
 
     def _remember(self, log: Log) -> None:
         """Read the whole series, so that what follows them can be predicted."""

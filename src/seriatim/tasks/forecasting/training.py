@@ -3,17 +3,33 @@
 Knows parts of series and the job; no family.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seriatim.core.ensembles import Mixture
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
+from seriatim.report.terminal import count_noun
+from seriatim.tasks.budget_policy import OVERHEAD, BudgetChoice
 from seriatim.tasks.forecasting.given_series import GivenSeries
+from seriatim.tasks.forecasting.path_error import HeldOut, held_out_futures, horizon_for, path_error
 from seriatim.train.bands import calibrate_widths
+from seriatim.train.budget import timed_step
 from seriatim.train.callbacks.history import History
+from seriatim.train.options import TrainingOptions, configure_training
 from seriatim.train.series import SeriesValidation, series_batches
 
 if TYPE_CHECKING:
     from seriatim.tasks.job import TrainingJob
+
+MOST_MEMBERS = 3
+FIRST_STEPS = 700  # of the first network: with fewer, one that is trained longer is better
+WORSE = 1.05  # times the least error of paths, above which a network is left out
+LEFT_OUT = 1e-6  # the weight beside 1 of a network that is left out: none at all is no number
 
 
 def train_on_series(
@@ -21,28 +37,141 @@ def train_on_series(
     train: GivenSeries,
     valid: GivenSeries | None,
     least_context: int,
+    season_length: int,
     job: "TrainingJob",
 ) -> History:
     """Train a model on random windows of series; see `train.loop.train`.
+
+    The members of a mixture are trained one after another, the later ones for half as many steps:
+    longer training fits one step better and can be worse over a horizon, by which they are chosen.
 
     Args:
         model: any model of numbers.
         train: the series of training.
         valid: series by which the weights are judged; None: the last ones are kept.
         least_context: the moments that are read before those that are scored, at least.
+        season_length: the moments of a season.
         job: options, callbacks and checkpoints.
     """
+    members = [model]
+    if isinstance(model, Mixture):
+        members = [cast(SequenceModel, member) for member in model.members]
+    count, first = len(members), job
+    if count > 1 and job.options.minutes is not None:
+        left = 60.0 * job.options.minutes - job.callbacks.passed
+        later = (1.0 - 1.0 / _whole(count)) * max(left, 0.0)
+        first = replace(job, seconds_after=job.seconds_after + later)
+    history = _train_one(members[0], train, valid, least_context, first)
+    for number, member in enumerate(members[1:], 2):
+        if history.stopped in ("stopped", "interrupted"):
+            member.load_state_dict(members[0].state_dict())
+            continue
+        job.callbacks.log(f"network {number} of {count}")
+        _train_one(member, train, valid, least_context, _later(job, history, number))
+    if isinstance(model, Mixture) and valid is not None and history.stopped == "finished":
+        context = _context(model, job.options, least_context)
+        note = _weigh(model, members, _held_out(valid, season_length, context))
+        history = replace(history, notes=(*history.notes, *note))
+    return history
+
+
+def _whole(count: int) -> float:
+    """The time of all networks, in that of the first; the others have half as many updates."""
+    return 1.0 + (count - 1) / 2
+
+
+def _held_out(valid: GivenSeries, season_length: int, context: int) -> HeldOut | None:
+    return held_out_futures(valid, _scored_from(valid), horizon_for(season_length), context)
+
+
+def _weigh(
+    model: Mixture, members: list[SequenceModel], held_out: HeldOut | None
+) -> tuple[str, ...]:
+    """Give next to no weight to members whose paths are worse; what was found, as a sentence."""
+    if held_out is None:
+        return ()
+    errors = [path_error(member, held_out) for member in members]
+    kept = torch.tensor([error <= WORSE * min(errors) for error in errors])
+    weights = torch.where(kept, 1.0, LEFT_OUT).double()
+    model.log_weights.copy_((weights / weights.sum()).log())
+    shown = ", ".join(
+        f"{error:.4g}" + ("" if is_kept else " (left out)")
+        for error, is_kept in zip(errors, kept.tolist(), strict=True)
+    )
+    return (
+        f"the error of {len(errors)} networks over {held_out.horizon} held-out moments: {shown}",
+    )
+
+
+def _later(job: "TrainingJob", history: History, number: int) -> "TrainingJob":
+    """The job of another network: half the steps of the first, without a clock."""
+    steps = max(1, history.repetition["steps"] // 2)
+    changed = {"steps": steps, "pace": [], "seed": job.options.seed + number - 1}
+    options = configure_training({**history.repetition, "evaluate_every": None, **changed})
+    return replace(job, options=options, checkpoints=None, seconds_after=0.0)
+
+
+def choose_members(
+    trial: SequenceModel,
+    train: GivenSeries,
+    options: TrainingOptions,
+    least_context: int,
+    seconds: float,
+) -> BudgetChoice:
+    """How many networks suit the seconds that are left: some hundreds of updates for each.
+
+    Args:
+        trial: a network, which is changed.
+        train: the series of training.
+        options: the training options.
+        least_context: the moments that are read before those that are scored, at least.
+        seconds: the time until the run is over.
+    """
+    context = _context(trial, options, least_context)
+    source, _ = series_batches(train, None, options, context=context)
+    step = timed_step(trial, source, options)
+    steps = (1.0 - OVERHEAD) * seconds / step
+    fitting = [n for n in range(2, MOST_MEMBERS + 1) if steps / _whole(n) >= FIRST_STEPS]
+    if not fitting:
+        return BudgetChoice()
+    members = max(fitting)
+    first = round(steps / _whole(members))
+    each = f"{count_noun(first, 'step')} and {count_noun(first // 2, 'step')}"
+    sentence = (
+        f"chosen for the time: {members} networks that predict together, of about {each} of "
+        f"{1000 * step:.3g} ms"
+    )
+    return BudgetChoice({"members": members}, sentence=sentence)
+
+
+def _scored_from(valid: GivenSeries) -> NDArray[np.int64]:
+    """(S,) the first moment of each series that is scored."""
+    begins = valid.offsets[:-1]
+    scored_from: NDArray[np.int64] = (begins if valid.first is None else valid.first) - begins
+    return scored_from
+
+
+def _context(model: SequenceModel, options: TrainingOptions, least: int) -> int:
+    """The number of moments that are read before those that are scored."""
+    context = max(options.length, least)
+    return context if model.reach is None else min(context, model.reach)
+
+
+def _train_one(
+    model: SequenceModel,
+    train: GivenSeries,
+    valid: GivenSeries | None,
+    least_context: int,
+    job: "TrainingJob",
+) -> History:
+    """Train one network; see `train_on_series`."""
     options = job.options
     if job.is_new and isinstance(model, PreparesSeries):
         model.prepare_series(train)
-    context = max(options.length, least_context)
-    if model.reach is not None:
-        context = min(context, model.reach)
+    context = _context(model, options, least_context)
     validation = None
     if valid is not None:
-        begins = valid.offsets[:-1]
-        scored_from = (begins if valid.first is None else valid.first) - begins
-        validation = SeriesValidation(valid, scored_from, context)
+        validation = SeriesValidation(valid, _scored_from(valid), context)
     source, judged = series_batches(train, validation, options, context=context)
     history = job.train(model, source, judged)
     if judged is not None:
