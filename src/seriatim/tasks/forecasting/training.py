@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_MEMBERS = 3
 FIRST_STEPS = 700  # of the first network: with fewer, one that is trained longer is better
+EVALUATIONS = 10  # of each later network, half as many as of the first
+JUDGING = 0.03  # of the time of a budget, for the paths by which networks are chosen
 WORSE = 1.05  # times the least error of paths, above which a network is left out
 LEFT_OUT = 1e-6  # the weight beside 1 of a network that is left out: none at all is no number
 
@@ -59,7 +61,7 @@ def train_on_series(
     count, first = len(members), job
     if count > 1 and job.options.minutes is not None:
         left = 60.0 * job.options.minutes - job.callbacks.passed
-        later = (1.0 - 1.0 / _whole(count)) * max(left, 0.0)
+        later = (1.0 - (1.0 - JUDGING) / _whole(count)) * max(left, 0.0)
         first = replace(job, seconds_after=job.seconds_after + later)
     history = _train_one(members[0], train, valid, least_context, first)
     for number, member in enumerate(members[1:], 2):
@@ -106,8 +108,13 @@ def _weigh(
 def _later(job: "TrainingJob", history: History, number: int) -> "TrainingJob":
     """The job of another network: half the steps of the first, without a clock."""
     steps = max(1, history.repetition["steps"] // 2)
-    changed = {"steps": steps, "pace": [], "seed": job.options.seed + number - 1}
-    options = configure_training({**history.repetition, "evaluate_every": None, **changed})
+    changed = {
+        "steps": steps,
+        "evaluate_every": -(-steps // EVALUATIONS),
+        "pace": [],
+        "seed": job.options.seed + number - 1,
+    }
+    options = configure_training({**history.repetition, **changed})
     return replace(job, options=options, checkpoints=None, seconds_after=0.0)
 
 
