@@ -10,10 +10,6 @@ and, as its last line, JSON. See benchmarks/README.md for the protocol.
 Shapes: B rows, V symbols, K beam.
 """
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
-
 import argparse
 import importlib
 import json
@@ -30,6 +26,7 @@ import torch
 
 import seriatim as st
 from benchmarks.processor import processor_name
+from benchmarks.sides import environment_of
 from benchmarks.training_pairs import V, gpt2
 from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
@@ -158,7 +155,8 @@ class Side:
         self._here, there = context.Pipe()
         arguments = (there, side, rows, width, folder, torch.get_num_threads())
         self._process = context.Process(target=_answer, args=arguments, daemon=True)
-        self._process.start()
+        with environment_of(is_ours=side.startswith("ours")):
+            self._process.start()
         self.found: list[tuple[int, ...]] | None = self._here.recv()
 
     def rate(self, seconds: float) -> float:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from benchmarks.processor import processor_facts, processor_name
+from seriatim.cli import THREAD_SETTINGS
 
 Json: TypeAlias = dict[str, Any]
 RESULTS = Path(__file__).parent / "results" / "lived.json"
@@ -277,8 +278,8 @@ def streaming(bench: Bench) -> Iterator[Result]:
 
 
 def _json_of(command: list[str]) -> Json:
-    """The last line that a benchmark prints, with numpy told one thread as the commands do."""
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    """The last line that a benchmark prints, with threads set as the commands set them."""
+    environment = {**os.environ, **THREAD_SETTINGS}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     found: Json = json.loads(done.stdout.splitlines()[-1])
     return found

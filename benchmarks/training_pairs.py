@@ -17,6 +17,7 @@ import torch
 import seriatim as st
 from benchmarks import plain
 from benchmarks.run import rate, tokens
+from benchmarks.sides import environment_of
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
@@ -137,7 +138,8 @@ class Side:
         self._here, there = context.Pipe()
         arguments = (there, work, is_ours, torch.get_num_threads())
         self._process = context.Process(target=_answer, args=arguments, daemon=True)
-        self._process.start()
+        with environment_of(is_ours=is_ours):
+            self._process.start()
         self.made: Made | None = self._here.recv()
 
     def rate(self, seconds: float) -> float:

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from cyclopts import App
 
-# Of numpy's BLAS, before numpy is imported: its threads and torch's would wait for one another, and
-# a product with one row is read by one thread as fast (see `core.products`).
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Before numpy and torch are imported. The threads of numpy's BLAS and torch's would wait for one
+# another, and a product with one row is read by one thread as fast (see `core.products`). Torch's
+# sleep after 10,000 turns of active waiting, not after libgomp's 300,000: while a step is prepared
+# the waiting thread takes from the one that works, as two threads of a core share it.
+THREAD_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000"}
+for _name, _value in THREAD_SETTINGS.items():
+    os.environ.setdefault(_name, _value)
 
 # In the order in which they are used.
 COMMANDS = {

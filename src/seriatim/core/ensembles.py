@@ -20,6 +20,7 @@ from seriatim.core.densities import as_density
 from seriatim.core.density_transforms import MixtureDensity
 from seriatim.core.distributions import Categorical, Discrete, Distribution, as_discrete
 from seriatim.core.elements import Symbols
+from seriatim.core.forecasting import HasWidths
 from seriatim.core.model import Carry, Features, SequenceModel
 from seriatim.core.tree import Tree
 from seriatim.errors import ConfigError
@@ -133,6 +134,23 @@ class Mixture(Ensemble):
         shape = (*densities[0].mean.shape[:-1], len(densities))
         log_weights = self.log_weights.to(densities[0].mean).expand(shape)
         return MixtureDensity(log_weights, densities)
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Go on with some members alone, by their numbers, in their relative weights."""
+        models = self._models()
+        self.members = nn.ModuleList([models[i] for i in chosen])
+        self.log_weights = self.log_weights[list(chosen)].log_softmax(0)
+
+    @property
+    def num_widths(self) -> int:
+        """D, if every member has widths of its own; otherwise 0."""
+        return min(m.num_widths if isinstance(m, HasWidths) else 0 for m in self._models())
+
+    def set_widths(self, factors: Tensor) -> None:
+        """Multiply the widths of every member by the same factors (D,)."""
+        for m in self._models():
+            if isinstance(m, HasWidths):
+                m.set_widths(factors)
 
     def fit_weights(self, batches: Iterable[Batch]) -> list[float]:
         """Set the weights to those of greatest likelihood on `batches`, and return them.

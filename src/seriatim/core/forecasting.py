@@ -132,7 +132,7 @@ class HasWidths(Protocol):
     """A model of numbers whose densities can be made wider or narrower.
 
     Attributes:
-        num_widths: D, the number of channels.
+        num_widths: D, the number of channels; 0: there is nothing that can be made wider.
     """
 
     num_widths: int

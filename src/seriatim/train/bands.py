@@ -31,7 +31,7 @@ def calibrate_widths(model: SequenceModel, held_out: EvaluationPass) -> None:
         model: the model; one without widths is left as it is.
         held_out: the values, after training, with the model in evaluation mode.
     """
-    if not isinstance(model, HasWidths):
+    if not isinstance(model, HasWidths) or not model.num_widths:
         return
     inside = torch.zeros(len(FACTORS), model.num_widths, dtype=torch.float64)
     count = torch.zeros(model.num_widths, dtype=torch.float64)

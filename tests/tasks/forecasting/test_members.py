@@ -9,9 +9,9 @@ import torch
 import seriatim as st
 from seriatim.core.ensembles import Mixture
 from seriatim.models.build import build_number_model
-from seriatim.tasks.forecasting import path_error
+from seriatim.tasks.forecasting import path_error, training
 from seriatim.tasks.forecasting.config import with_season
-from seriatim.tasks.forecasting.training import _weigh, choose_members
+from seriatim.tasks.forecasting.training import _choose, choose_members
 from seriatim.train.options import TrainingOptions
 
 OPTIONS = {"batch_size": 2, "length": 16}
@@ -58,8 +58,8 @@ def test_a_network_with_worse_paths_is_left_out() -> None:
         bad.head.linear.bias[0] = 30.0  # drifts
     data = st.Forecaster(st.LSTM())._open(_series())
     held_out = path_error.held_out_futures(data, np.full(3, 90), 12, 60)
-    notes = _weigh(mixture, [good, bad], held_out)  # type: ignore[list-item]
-    assert mixture.log_weights.exp()[1] < 1e-5
+    notes = _choose(mixture, [good, bad], held_out)  # type: ignore[list-item]
+    assert list(mixture.members) == [good] and mixture.log_weights.tolist() == [0.0]
     assert notes[0].endswith("(left out)")
 
 
@@ -95,3 +95,35 @@ def test_lags_go_by_the_typical_series() -> None:
     config = with_season(st.LSTM(), 24, None, 300)
     assert config.lags is not None and 168 in config.lags and 335 not in config.lags
     assert 337 in (with_season(st.LSTM(), 24, None, 528).lags or ())
+
+
+def test_networks_that_predict_together_are_calibrated_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each alone would be as wide as the whole should be, and the whole wider."""
+    monkeypatch.setattr(training, "path_error", lambda *_: 1.0)
+    calibrated: list[st.SequenceModel] = []
+    monkeypatch.setattr(training, "calibrate_widths", lambda model, _: calibrated.append(model))
+    fitted = st.Forecaster(st.LSTM(hidden_size=4, members=2))
+    fitted.fit(_series(), steps=2, options=OPTIONS, score=False)
+    assert calibrated == [fitted.model]
+    assert isinstance(fitted.model, Mixture) and fitted.model.num_widths == 1
+    before = fitted.predict(4, num_samples=400).quantile(0.9)
+    fitted.model.set_widths(torch.tensor([1.5]))
+    assert (fitted.predict(4, num_samples=400).quantile(0.9) > before).all()
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_networks_that_were_left_out_are_not_saved(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([1.0, 1.01 if kept == 2 else 2.0, 5.0])
+    monkeypatch.setattr(training, "path_error", lambda *_: next(errors))
+    fitted = st.Forecaster(st.LSTM(hidden_size=4, members=3))
+    fitted.fit(_series(), steps=2, options=OPTIONS)
+    assert fitted.config.members == kept  # type: ignore[attr-defined]
+    fitted.save(tmp_path / "model")
+    loaded = st.Forecaster.load(tmp_path / "model")
+    assert isinstance(loaded.model, Mixture) == (kept > 1)
+    one, other = (f.predict(5, num_samples=20).quantile(0.5) for f in (fitted, loaded))
+    np.testing.assert_array_equal(one, other)

@@ -7,13 +7,14 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from seriatim.core.elements import Numbers
+from seriatim.core.ensembles import Mixture
 from seriatim.core.forecasting import FitsSeries
 from seriatim.core.model import SequenceModel
 from seriatim.core.records import Json, from_json, to_json
@@ -292,8 +293,16 @@ class Forecaster(
             season = self._names().season_length
             valid, context = corpora.get("valid"), self._least_context()
             found = train_on_series(model, train, valid, context, season, job)
+            self._keep_members(model)
         self._remember(job.callbacks.log)
         return found
+
+    def _keep_members(self, model: SequenceModel) -> None:
+        """The members that training has left, in the options and in place of a mixture of one."""
+        if isinstance(model, Mixture) and hasattr(self.config, "members"):
+            number = len(model.members)
+            self.config = replace(cast(Any, self.config), members=number)
+            self.model = model if number > 1 else cast(SequenceModel, model.members[0])
 
     def _choose(
         self, given: Mapping[str, Any], corpora: Mapping[str, GivenSeries], seconds: float

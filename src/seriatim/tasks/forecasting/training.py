@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seriatim.core.ensembles import Mixture
 from seriatim.core.forecasting import PreparesSeries
 from seriatim.core.model import SequenceModel
+from seriatim.data.batches.series import SeriesPass
 from seriatim.report.terminal import count_noun
 from seriatim.tasks.budget_policy import OVERHEAD, BudgetChoice
 from seriatim.tasks.forecasting.given_series import GivenSeries
@@ -31,7 +31,6 @@ FIRST_STEPS = 700  # of the first network: with fewer, one that is trained longe
 EVALUATIONS = 10  # of each later network, half as many as of the first
 JUDGING = 0.03  # of the time of a budget, for the paths by which networks are chosen
 WORSE = 1.05  # times the least error of paths, above which a network is left out
-LEFT_OUT = 1e-6  # the weight beside 1 of a network that is left out: none at all is no number
 
 
 def train_on_series(
@@ -63,7 +62,7 @@ def train_on_series(
         left = 60.0 * job.options.minutes - job.callbacks.passed
         later = (1.0 - (1.0 - JUDGING) / _whole(count)) * max(left, 0.0)
         first = replace(job, seconds_after=job.seconds_after + later)
-    history = _train_one(members[0], train, valid, least_context, first)
+    history, judged = _train_one(members[0], train, valid, least_context, first)
     for number, member in enumerate(members[1:], 2):
         if history.stopped in ("stopped", "interrupted"):
             member.load_state_dict(members[0].state_dict())
@@ -72,8 +71,10 @@ def train_on_series(
         _train_one(member, train, valid, least_context, _later(job, history, number))
     if isinstance(model, Mixture) and valid is not None and history.stopped == "finished":
         context = _context(model, job.options, least_context)
-        note = _weigh(model, members, _held_out(valid, season_length, context))
+        note = _choose(model, members, _held_out(valid, season_length, context))
         history = replace(history, notes=(*history.notes, *note))
+    if judged is not None:  # as a whole: a mixture is wider than its members
+        calibrate_widths(model, judged)
     return history
 
 
@@ -86,19 +87,17 @@ def _held_out(valid: GivenSeries, season_length: int, context: int) -> HeldOut |
     return held_out_futures(valid, _scored_from(valid), horizon_for(season_length), context)
 
 
-def _weigh(
+def _choose(
     model: Mixture, members: list[SequenceModel], held_out: HeldOut | None
 ) -> tuple[str, ...]:
-    """Give next to no weight to members whose paths are worse; what was found, as a sentence."""
+    """Leave out members whose paths are worse; what was found, as a sentence."""
     if held_out is None:
         return ()
     errors = [path_error(member, held_out) for member in members]
-    kept = torch.tensor([error <= WORSE * min(errors) for error in errors])
-    weights = torch.where(kept, 1.0, LEFT_OUT).double()
-    model.log_weights.copy_((weights / weights.sum()).log())
+    kept = [i for i, error in enumerate(errors) if error <= WORSE * min(errors)]
+    model.keep(kept)
     shown = ", ".join(
-        f"{error:.4g}" + ("" if is_kept else " (left out)")
-        for error, is_kept in zip(errors, kept.tolist(), strict=True)
+        f"{error:.4g}" + ("" if i in kept else " (left out)") for i, error in enumerate(errors)
     )
     return (
         f"the error of {len(errors)} networks over {held_out.horizon} held-out moments: {shown}",
@@ -170,8 +169,8 @@ def _train_one(
     valid: GivenSeries | None,
     least_context: int,
     job: "TrainingJob",
-) -> History:
-    """Train one network; see `train_on_series`."""
+) -> tuple[History, SeriesPass | None]:
+    """Train one network; see `train_on_series`. With it, the held-out values."""
     options = job.options
     if job.is_new and isinstance(model, PreparesSeries):
         model.prepare_series(train)
@@ -180,7 +179,4 @@ def _train_one(
     if valid is not None:
         validation = SeriesValidation(valid, _scored_from(valid), context)
     source, judged = series_batches(train, validation, options, context=context)
-    history = job.train(model, source, judged)
-    if judged is not None:
-        calibrate_widths(model, judged)
-    return history
+    return job.train(model, source, judged), judged
