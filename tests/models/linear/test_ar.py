@@ -369,6 +369,13 @@ def test_a_short_series_keeps_the_week_without_the_days_between(day: int) -> Non
     assert float(error) < 0.2  # of a deviation of 1
 
 
+def test_many_short_series_have_all_lags_up_to_a_third_of_their_length() -> None:
+    """A collection has windows enough for the days between."""
+    model = model_of(st.AR(season_length=24), series=20)
+    facts = model.fit_series(Series(*(walk(i, 520) for i in range(20))))
+    assert facts["order"] == 173
+
+
 def test_logarithms_are_scored_in_the_units_of_the_data() -> None:
     """The median of the forecast is the exponential of that of the logarithms; so is the score."""
     x = np.exp(walk(0, 200) / 5)

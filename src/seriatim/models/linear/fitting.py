@@ -82,9 +82,9 @@ def _check_lengths(order: int, data: NumberSequences) -> None:
 def _affordable(config: AR, lags: Lags, data: NumberSequences) -> Lags:
     """The lags of an order that was not given, as many as the data can tell.
 
-    Of a day of 24, 48 or 96 moments those of a day and of a week take the place of all, if there
-    are too few complete windows of all. At most a third of a series; and less where so few complete
-    windows of all series are left that least squares would explain them exactly.
+    At most a third of a series; and less where so few complete windows of all series are left that
+    least squares would explain them exactly. Of a day of 24, 48 or 96 moments those of a day and of
+    a week then take the place of all.
     """
     offsets = np.asarray(data.offsets)
     deepest = max(1, int(float(np.median(np.diff(offsets))) * _DEEPEST))
@@ -97,7 +97,7 @@ def _affordable(config: AR, lags: Lags, data: NumberSequences) -> Lags:
         is_complete = (before >= depth) & (missing[places + 1] == missing[first])
         return bool(is_complete.sum() >= _ROWS_PER_LAG * len(chosen.lags))
 
-    for chosen in (lags, lags.only(config.lags_of_week)):
+    for chosen in (lags.up_to(deepest), lags.only(config.lags_of_week)):
         if chosen.lags and chosen.lags[-1] <= deepest and suffice(chosen, chosen.lags[-1]):
             return chosen
     while deepest > 1 and not suffice(lags.up_to(deepest), deepest):
