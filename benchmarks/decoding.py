@@ -13,7 +13,6 @@ Shapes: B rows, V symbols, K beam.
 import argparse
 import importlib
 import json
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -26,7 +25,7 @@ import torch
 
 import seriatim as st
 from benchmarks.processor import processor_name
-from benchmarks.sides import environment_of
+from benchmarks.sides import Side
 from benchmarks.training_pairs import V, gpt2
 from seriatim.core.products import rounded
 from seriatim.decode.beam import beam_search_rows
@@ -143,32 +142,9 @@ def make_search(side: str, rows: int, width: int, folder: Path) -> Search | None
     return our_search(model if precision == "float32" else rounded(model, precision), rows, width)
 
 
-class Side:
-    """One side in a process of its own, as a person runs it.
-
-    In one process they would slow one another down, since each library has threads of its own:
-    after CTranslate2 has run, ours in 16 bits takes twice as long.
-    """
-
-    def __init__(self, side: str, rows: int, width: int, folder: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._here, there = context.Pipe()
-        arguments = (there, side, rows, width, folder, torch.get_num_threads())
-        self._process = context.Process(target=_answer, args=arguments, daemon=True)
-        with environment_of(is_ours=side.startswith("ours")):
-            self._process.start()
-        self.found: list[tuple[int, ...]] | None = self._here.recv()
-
-    def rate(self, seconds: float) -> float:
-        """Symbols per second."""
-        self._here.send(seconds)
-        rate: float = self._here.recv()
-        return rate
-
-    def close(self) -> None:
-        """End the process."""
-        self._here.send(None)
-        self._process.join()
+def _side(name: str, rows: int, width: int, folder: Path) -> Side:
+    arguments = name, rows, width, folder, torch.get_num_threads()
+    return Side(_answer, *arguments, is_ours=name.startswith("ours"))
 
 
 def _answer(
@@ -219,10 +195,10 @@ def decoding(
         if only not in case:
             continue
         with tempfile.TemporaryDirectory() as place:
-            sides = {name: Side(name, rows, width, Path(place)) for name in names}
-            ours, theirs = sides["ours float32"].found or [], sides[PEER].found or []
+            sides = {name: _side(name, rows, width, Path(place)) for name in names}
+            ours, theirs = sides["ours float32"].ready or [], sides[PEER].ready or []
             agree = sum(a == b for a, b in zip(ours, theirs, strict=True)) / rows
-            sides = {name: side for name, side in sides.items() if side.found is not None}
+            sides = {name: side for name, side in sides.items() if side.ready is not None}
             found = {"same_as_ctranslate2": agree, **measured(sides, seconds, rounds)}
             for side in sides.values():
                 side.close()

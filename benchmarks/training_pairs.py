@@ -4,7 +4,6 @@ Knows the models that `benchmarks.training` trains and how their rates are taken
 table has.
 """
 
-import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ import torch
 import seriatim as st
 from benchmarks import plain
 from benchmarks.run import rate, tokens
-from benchmarks.sides import environment_of
+from benchmarks.sides import Side
 from seriatim.data.batches.corpus import batch_source
 from seriatim.data.corpus import Corpus
 from seriatim.models.build import build_model
@@ -125,41 +124,6 @@ class Made:
     num_weights: int
 
 
-class Side:
-    """One side of a pair in a process of its own, as a person runs it.
-
-    In one process the peer would allocate under what our settings leave behind: once mallopt has
-    been called, glibc no longer moves its thresholds, and every large block comes as zeroed pages.
-    Plain PyTorch then trains a GRU of 200 at 0.7 of its speed.
-    """
-
-    def __init__(self, work: Work, *, is_ours: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._here, there = context.Pipe()
-        arguments = (there, work, is_ours, torch.get_num_threads())
-        self._process = context.Process(target=_answer, args=arguments, daemon=True)
-        with environment_of(is_ours=is_ours):
-            self._process.start()
-        self.made: Made | None = self._here.recv()
-
-    def rate(self, seconds: float) -> float:
-        """Steps per second."""
-        self._here.send(seconds)
-        rate: float = self._here.recv()
-        return rate
-
-    def profile(self) -> list[dict[str, Any]]:
-        """Where the time of a step goes."""
-        self._here.send("profile")
-        found: list[dict[str, Any]] = self._here.recv()
-        return found
-
-    def close(self) -> None:
-        """End the process."""
-        self._here.send(None)
-        self._process.join()
-
-
 def _answer(pipe: Connection, work: Work, is_ours: bool, num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     steps, made = None, None
@@ -182,16 +146,16 @@ def _answer(pipe: Connection, work: Work, is_ours: bool, num_threads: int) -> No
 
 def paired(work: Work, protocol: Protocol) -> dict[str, Any]:
     """The median tokens/s of both, in turn, and the bf16 product rate of the same rounds."""
-    ours, peer = Side(work, is_ours=True), Side(work, is_ours=False)
+    threads = torch.get_num_threads()
+    ours, peer = (Side(_answer, work, our, threads, is_ours=our) for our in (True, False))
     per_step, found = work.rows * work.length, []
     for _ in range(protocol.rounds):
         a = ours.rate(protocol.seconds) * per_step
         b = peer.rate(protocol.seconds) * per_step
         found.append((a, b, a / b, products(torch.bfloat16, 0.2)))
-    where = ours.profile()
+    where = ours.ask("profile")
     for side in (ours, peer):
         side.close()
-    assert ours.made is not None
     a, b, ratio, peak = (statistics.median(column) for column in zip(*found, strict=True))
     return {
         "ours": a,
@@ -200,8 +164,8 @@ def paired(work: Work, protocol: Protocol) -> dict[str, Any]:
         "least": min(f[2] for f in found),
         "most": max(f[2] for f in found),
         "bf16_product_gflops": peak,
-        "precision": ours.made.products,
-        "num_weights": ours.made.num_weights,
+        "precision": ours.ready.products,
+        "num_weights": ours.ready.num_weights,
         "profile": where,
     }
 
