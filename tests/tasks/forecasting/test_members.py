@@ -127,3 +127,23 @@ def test_networks_that_were_left_out_are_not_saved(
     assert isinstance(loaded.model, Mixture) == (kept > 1)
     one, other = (f.predict(5, num_samples=20).quantile(0.5) for f in (fitted, loaded))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [((-0.01, 0.5), [0]), ((0.0, 0.0), [0, 1]), ((np.nan, 0.3), [1]), ((np.nan, np.nan), [0])],
+)
+def test_one_network_is_always_kept(
+    errors: tuple[float, ...], kept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimate may be below 0 where nothing is uncertain, and paths may diverge."""
+    mixture = build_number_model(st.LSTM(hidden_size=4, members=2), st.Numbers(1, 0, "real"))
+    assert isinstance(mixture, Mixture)
+    members = list(mixture.members)
+    left = iter(errors)
+    monkeypatch.setattr(training, "path_error", lambda *_: next(left))
+    held_out = path_error.held_out_futures(
+        st.Forecaster(st.LSTM())._open(_series()), np.full(3, 90), 12, 60
+    )
+    _choose(mixture, members, held_out)  # type: ignore[arg-type]
+    assert list(mixture.members) == [members[i] for i in kept]

@@ -214,10 +214,10 @@ def _frequency(
 
 def _first_irregular(rows: Rows, order: NDArray[np.int64], is_first: NDArray[np.bool_]) -> str:
     """The first series that has no step of its own; the first of all if each has one."""
-    begins = np.flatnonzero(is_first)
+    begins, local = np.flatnonzero(is_first), rows.local
     for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
         own = order[begin:end]
-        if infer_frequency(rows.times[own], rows.local[own], is_first[begin:end]).is_irregular:
+        if infer_frequency(rows.times[own], local[own], is_first[begin:end]).is_irregular:
             return str(rows.ids[int(rows.series[own[0]])])
     return str(rows.ids[int(rows.series[order[0]])])
 

@@ -266,7 +266,8 @@ class Forecaster(
             trained = parts["train"].ids
             self._num_series = len(trained)
             season = self.series.season_length
-            if self._season_length is None and parts["train"].has_hidden_season:
+            whole = self._whole
+            if self._season_length is None and whole is not None and whole.has_hidden_season:
                 log(f"season: {season:,} moments, found in the values, as times are whole numbers")
             untrained = tuple(name for name in self.series.ids if name not in trained)
             self.series = replace(self.series, untrained=untrained)

@@ -69,7 +69,8 @@ def held_out_futures(
     if not len(chosen):
         return None
     horizon = int(min(horizon, (sizes - scored_from)[chosen].max()))
-    return HeldOut(_Cut(data, chosen, scored_from, horizon, context).batch(), horizon)
+    first = scored_from[chosen]
+    return HeldOut(_cut(data, chosen, np.maximum(first - context, 0), first + horizon), horizon)
 
 
 @torch.no_grad()
@@ -105,34 +106,28 @@ def path_error(model: SequenceModel, held_out: HeldOut) -> float:
     return float(torch.where(observed, each, 0.0).sum() / observed.sum().clamp(min=1))
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """Rows that end H moments after a place in each series, beyond its end without values."""
-
-    data: NumberSequences
-    chosen: NDArray[np.int64]
-    first: NDArray[np.int64]
-    horizon: int
-    context: int
-
-    def batch(self) -> Batch:
-        numbers, offsets = np.asarray(self.data.numbers), np.asarray(self.data.offsets)
-        begin = np.maximum(self.first - self.context, 0)[self.chosen]
-        lengths = self.first[self.chosen] + self.horizon - begin
-        at = begin[:, None] + np.arange(-1, int(lengths.max()))
-        sizes = np.diff(offsets)[self.chosen, None]
-        inside = (at >= begin[:, None]) & (at < sizes)
-        place = np.clip(offsets[self.chosen, None] + at, 0, len(numbers) - 1)
-        values = Values.of(torch.from_numpy(np.where(inside[..., None], numbers[place], np.nan)))
-        known = None
-        if self.data.known is not None:
-            ahead = np.where(inside[:, 1:, None], np.asarray(self.data.known)[place[:, 1:]], 0.0)
-            known = torch.from_numpy(ahead)
-        return Batch(
-            NumberInput(Values(values.numbers[:, :-1], values.is_observed[:, :-1]), known),
-            Values(values.numbers[:, 1:], values.is_observed[:, 1:]),
-            torch.from_numpy(lengths.astype(np.int64)),
-        )
+def _cut(
+    data: NumberSequences,
+    chosen: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+) -> Batch:
+    """Rows from one place in each chosen series to another, beyond its end without values."""
+    numbers, offsets = np.asarray(data.numbers), np.asarray(data.offsets)
+    lengths = end - begin
+    at = begin[:, None] + np.arange(-1, int(lengths.max()))
+    inside = (at >= begin[:, None]) & (at < np.diff(offsets)[chosen, None])
+    place = np.clip(offsets[chosen, None] + at, 0, len(numbers) - 1)
+    values = Values.of(torch.from_numpy(np.where(inside[..., None], numbers[place], np.nan)))
+    known = None
+    if data.known is not None:
+        ahead = np.where(inside[:, 1:, None], np.asarray(data.known)[place[:, 1:]], 0.0)
+        known = torch.from_numpy(ahead)
+    return Batch(
+        NumberInput(Values(values.numbers[:, :-1], values.is_observed[:, :-1]), known),
+        Values(values.numbers[:, 1:], values.is_observed[:, 1:]),
+        torch.from_numpy(lengths.astype(np.int64)),
+    )
 
 
 def _gathered(t: Tensor, at: Tensor) -> Tensor:

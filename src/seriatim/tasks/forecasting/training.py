@@ -94,7 +94,9 @@ def _choose(
     if held_out is None:
         return ()
     errors = [path_error(member, held_out) for member in members]
-    kept = [i for i, error in enumerate(errors) if error <= WORSE * min(errors)]
+    least = min((e for e in errors if not np.isnan(e)), default=np.nan)  # NaN: paths that diverged
+    # An unbiased estimate may be below 0 where there is hardly an error.
+    kept = [i for i, error in enumerate(errors) if error <= max(WORSE * least, least)] or [0]
     model.keep(kept)
     shown = ", ".join(
         f"{error:.4g}" + ("" if i in kept else " (left out)") for i, error in enumerate(errors)
